@@ -1,0 +1,112 @@
+//! The HTTP side: connections in, responses out.
+//!
+//! Owns: accepting, the number of connections, ending them, what a panic in a request becomes.
+//! Does NOT own: the protocol of S3 (s3s and `service`).
+//!
+//! Invariant: nothing that one connection does ends another one, or the server.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use hyper::header::HeaderValue;
+use hyper::service::service_fn;
+use hyper::{Request, Response, body::Incoming};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use s3s::service::S3Service;
+use s3s::{Body, S3Error, S3ErrorCode};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+/// The most connections at a time; a client beyond them waits to be accepted. Far more than the
+/// pool of any one SDK client holds, far less than the usual limit of open files.
+const CONNECTIONS_MAX: usize = 256;
+
+/// How long requests may go on after the stop. The longest ordinary one, a page of keys or an
+/// object of some megabytes, takes a fraction of it.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The pause after a failed accept (no file descriptors left), so as not to spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `stop` is ready, then at most [`GRACE`] longer.
+pub async fn serve(listener: TcpListener, service: S3Service, stop: impl Future) {
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let accepted = async {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
+            _ = &mut stop => break,
+            accepted = accepted => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = connection(stream, service.clone(), &graceful);
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the embedded bucket cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+        tracing::warn!("the embedded bucket stops with requests unfinished");
+    }
+}
+
+fn connection(
+    stream: TcpStream,
+    service: S3Service,
+    graceful: &GracefulShutdown,
+) -> impl Future<Output = ()> + Send + use<> {
+    // Small responses must not wait for the acknowledgement of the ones before.
+    let _ = stream.set_nodelay(true);
+    let handler = service_fn(move |request| answer(service.clone(), request));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), handler);
+    let connection = graceful.watch(connection);
+    async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to the embedded bucket broke");
+        }
+    }
+}
+
+async fn answer(
+    service: S3Service,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let answered = AssertUnwindSafe(service.call(request.map(Body::from))).catch_unwind().await;
+    let mut response = match answered {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) | Err(_) => S3Error::new(S3ErrorCode::InternalError)
+            .to_http_response()
+            .unwrap_or_else(|_| internal_error()),
+    };
+    let id = format!("{:016X}", fastrand::u64(..));
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-amz-request-id", id);
+    }
+    response.headers_mut().insert(hyper::header::SERVER, HeaderValue::from_static("logsinkfs"));
+    Ok(response)
+}
+
+fn internal_error() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
+    response
+}
