@@ -104,13 +104,32 @@ impl Claims {
         Ok(Self { length, content_md5, sums, trailer, trailers, named })
     }
 
+    /// Insists on the algorithm that a multipart upload was begun with, if it was with one.
+    pub fn expecting(mut self, expected: Option<Algorithm>) -> S3Result<Self> {
+        let Some(expected) = expected else { return Ok(self) };
+        let claimed = self.claimed();
+        if let Some(claimed) = claimed.filter(|claimed| *claimed != expected) {
+            return Err(s3_error!(
+                InvalidRequest,
+                "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum \
+                 Type: {}",
+                expected.name(),
+                claimed.name()
+            ));
+        }
+        self.named = Some(expected);
+        Ok(self)
+    }
+
+    fn claimed(&self) -> Option<Algorithm> {
+        let given = Algorithm::ALL.into_iter().zip(&self.sums).find(|(_, sum)| sum.is_some());
+        given.map(|(algorithm, _)| algorithm).or(self.trailer)
+    }
+
     /// The algorithm to run: the claimed one; the one S3 runs of itself where none is.
     fn algorithm(&self) -> Algorithm {
-        let given = Algorithm::ALL.into_iter().zip(&self.sums).find(|(_, sum)| sum.is_some());
-        given.map(|(algorithm, _)| algorithm).or(self.trailer).or(self.named).unwrap_or(
-            // https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
-            Algorithm::Crc64Nvme,
-        )
+        // https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+        self.claimed().or(self.named).unwrap_or(Algorithm::Crc64Nvme)
     }
 
     fn check(self, length: u64, md5: &[u8; 16], sum: &Sum) -> S3Result<()> {

@@ -16,6 +16,7 @@ mod headers;
 mod intake;
 mod listing;
 mod lists;
+mod multipart;
 mod names;
 mod objects;
 mod record;
@@ -23,6 +24,7 @@ mod server;
 mod service;
 mod staged;
 mod store;
+mod uploads;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

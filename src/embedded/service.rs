@@ -12,7 +12,7 @@ use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
 use super::lists::owner;
 use super::store::Store;
-use super::{REGION, lists, objects};
+use super::{REGION, lists, multipart, objects};
 
 pub struct Service {
     store: Arc<Store>,
@@ -87,6 +87,48 @@ impl S3 for Service {
     ) -> Answer<ListObjectsOutput> {
         self.check(&request.input.bucket)?;
         lists::v1(&self.store, request.input)
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> Answer<CreateMultipartUploadOutput> {
+        self.check(&request.input.bucket)?;
+        multipart::create(&self.store, request.input)
+    }
+
+    async fn upload_part(&self, request: S3Request<UploadPartInput>) -> Answer<UploadPartOutput> {
+        self.check(&request.input.bucket)?;
+        multipart::upload_part(&self.store, request).await
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> Answer<CompleteMultipartUploadOutput> {
+        self.check(&request.input.bucket)?;
+        multipart::complete(&self.store, request.input)
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> Answer<AbortMultipartUploadOutput> {
+        self.check(&request.input.bucket)?;
+        multipart::abort(&self.store, &request.input)
+    }
+
+    async fn list_parts(&self, request: S3Request<ListPartsInput>) -> Answer<ListPartsOutput> {
+        self.check(&request.input.bucket)?;
+        multipart::list_parts(&self.store, request.input)
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> Answer<ListMultipartUploadsOutput> {
+        self.check(&request.input.bucket)?;
+        multipart::list_uploads(&self.store, request.input)
     }
 
     async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> Answer<HeadBucketOutput> {

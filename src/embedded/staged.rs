@@ -7,10 +7,10 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, renameat, unlinkat};
 
 use super::record::Record;
 use super::store::{Store, unique_name};
@@ -48,6 +48,11 @@ impl Staged {
     pub fn seal(&mut self, record: Record) -> io::Result<()> {
         self.sidecar = record.attach(&self.file, &self.store.sidecars())?;
         self.file.sync_all()
+    }
+
+    /// Moves the sealed file to `path` on the same file system.
+    pub fn rename(&self, path: &Path) -> io::Result<()> {
+        Ok(renameat(self.store.staging(), &self.name, CWD, path)?)
     }
 
     /// The file has got its place under another name.
