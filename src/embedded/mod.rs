@@ -4,7 +4,7 @@
 //! Does NOT own: any client of it; the daemon talks to it over HTTP as to every other S3.
 //!
 //! Map: `server` takes connections and hands requests to s3s, which checks signatures and calls
-//! `service`; `objects`, `lists` and `multipart` do the operations, with `intake` for bodies;
+//! `service`; `reads`, `objects`, `lists` and `multipart` do the operations, `intake` takes bodies;
 //! `store` keeps objects as files, named by `names`, described by `record`, walked by `listing`.
 //!
 //! Invariants: nothing here reaches into the rest of the program, and any number of processes may
@@ -19,11 +19,13 @@ mod lists;
 mod multipart;
 mod names;
 mod objects;
+mod reads;
 mod record;
 mod server;
 mod service;
 mod staged;
 mod store;
+mod upload_lists;
 mod uploads;
 
 use std::io;

@@ -1,35 +1,31 @@
-//! The operations on single objects.
+//! The operations that change single objects.
 //!
-//! Owns: PutObject, GetObject, HeadObject, CopyObject, DeleteObject(s): conditions, ranges,
-//! responses. Does NOT own: receiving a body (`intake`), the files (`store`), multipart uploads.
+//! Owns: PutObject, CopyObject, DeleteObject(s), and the conditions and errors of writes.
+//! Does NOT own: receiving a body (`intake`), the files (`store`), reading (`reads`), multipart
+//! uploads.
 //!
-//! Invariant: an object is read from the one file that was opened for the request; what other
-//! requests do to its key meanwhile does not show.
+//! Invariant: what is acknowledged is on the disk, whole, with its headers and checksums.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures_util::stream;
 use hyper::HeaderMap;
-use hyper::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
+use hyper::header::{IF_MATCH, IF_NONE_MATCH};
 use md5::{Digest, Md5};
-use s3s::dto::{self, CopySource, ETag, ETagCondition, StreamingBlob, Timestamp};
+use s3s::dto::{self, CopySource, ETag, ETagCondition};
 use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use super::checksum::{Algorithm, Sum, to_dto};
-use super::headers::{described, headers_of, timestamp};
+use super::headers::{headers_of, timestamp};
 use super::intake::{claims_of, disk, receive};
+use super::reads::Wanted;
 use super::record::Record;
 use super::staged::Staged;
-use super::store::{Condition, Object, Outcome, Store};
+use super::store::{Condition, Outcome, Store};
 
-/// Bytes read from a file at once for a response: large enough that the system calls do not
-/// count, small enough for many responses at a time.
-const READ_BYTES: usize = 256 << 10;
+/// Bytes copied at a time.
+const COPY_BYTES: usize = 1 << 20;
 
 /// The most keys of one DeleteObjects request
 /// ([S3](https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html)).
@@ -66,69 +62,6 @@ pub async fn put(
         ssekms_key_id: headers.get("kms-key"),
         ..Default::default()
     }))
-}
-
-pub fn get(
-    store: &Store,
-    input: &dto::GetObjectInput,
-) -> S3Result<S3Response<dto::GetObjectOutput>> {
-    let wanted = Wanted {
-        key: &input.key,
-        version: input.version_id.as_deref(),
-        part: input.part_number,
-        range: input.range,
-        if_match: input.if_match.as_ref(),
-        if_none_match: input.if_none_match.as_ref(),
-        if_modified_since: input.if_modified_since.as_ref(),
-        if_unmodified_since: input.if_unmodified_since.as_ref(),
-    };
-    let (object, range) = wanted.find(store)?;
-    let mut output = described!(GetObjectOutput, object);
-    if input.range.is_none() && wants_sums(input.checksum_mode.as_ref()) {
-        let sum = to_dto(object.record.sum.as_ref());
-        output.checksum_crc32 = sum.checksum_crc32;
-        output.checksum_crc32c = sum.checksum_crc32c;
-        output.checksum_crc64nvme = sum.checksum_crc64nvme;
-        output.checksum_sha1 = sum.checksum_sha1;
-        output.checksum_sha256 = sum.checksum_sha256;
-        output.checksum_type = sum.checksum_type;
-    }
-    output.tag_count = object.record.headers.get("tagging").and_then(|tags| tag_count(&tags));
-    output.content_length = Some(length_of(&range));
-    output.content_range = input.range.map(|_| content_range(&range, object.stamp.size));
-    output.body = Some(StreamingBlob::wrap(read(object.file, range)));
-    Ok(S3Response::new(output))
-}
-
-pub fn head(
-    store: &Store,
-    input: &dto::HeadObjectInput,
-) -> S3Result<S3Response<dto::HeadObjectOutput>> {
-    let wanted = Wanted {
-        key: &input.key,
-        version: input.version_id.as_deref(),
-        part: input.part_number,
-        range: input.range,
-        if_match: input.if_match.as_ref(),
-        if_none_match: input.if_none_match.as_ref(),
-        if_modified_since: input.if_modified_since.as_ref(),
-        if_unmodified_since: input.if_unmodified_since.as_ref(),
-    };
-    let (object, range) = wanted.find(store)?;
-    let mut output = described!(HeadObjectOutput, object);
-    if input.range.is_none() && wants_sums(input.checksum_mode.as_ref()) {
-        let sum = to_dto(object.record.sum.as_ref());
-        output.checksum_crc32 = sum.checksum_crc32;
-        output.checksum_crc32c = sum.checksum_crc32c;
-        output.checksum_crc64nvme = sum.checksum_crc64nvme;
-        output.checksum_sha1 = sum.checksum_sha1;
-        output.checksum_sha256 = sum.checksum_sha256;
-        output.checksum_type = sum.checksum_type;
-    }
-    output.content_length = Some(length_of(&range));
-    output.content_range = input.range.map(|_| content_range(&range, object.stamp.size));
-    let partial = input.range.map(|_| hyper::StatusCode::PARTIAL_CONTENT);
-    Ok(S3Response { status: partial, ..S3Response::new(output) })
 }
 
 pub fn delete(
@@ -258,7 +191,7 @@ fn duplicate(
     algorithm: Algorithm,
 ) -> io::Result<(String, Sum)> {
     let (mut source, mut md5, mut hasher) = (source, Md5::new(), algorithm.hasher());
-    let mut buffer = vec![0; READ_BYTES];
+    let mut buffer = vec![0; COPY_BYTES];
     loop {
         let count = source.read(&mut buffer)?;
         if count == 0 {
@@ -270,111 +203,6 @@ fn duplicate(
     }
     let sum = Sum { algorithm, value: hasher.finish(), composite: false };
     Ok((hex(&md5.finalize()), sum))
-}
-
-/// What a request wants to read, and on which conditions.
-struct Wanted<'a> {
-    key: &'a str,
-    version: Option<&'a str>,
-    part: Option<i32>,
-    range: Option<dto::Range>,
-    if_match: Option<&'a ETagCondition>,
-    if_none_match: Option<&'a ETagCondition>,
-    if_modified_since: Option<&'a Timestamp>,
-    if_unmodified_since: Option<&'a Timestamp>,
-}
-
-impl Wanted<'_> {
-    fn find(&self, store: &Store) -> S3Result<(Object, Range<u64>)> {
-        check_version(self.version)?;
-        if self.part.is_some_and(|part| part != 1) {
-            return Err(s3_error!(NotImplemented, "Parts of an object cannot be read singly."));
-        }
-        let object = disk(|| store.find(self.key))?.ok_or_else(no_such_key)?;
-        self.check(&object)?;
-        let size = object.stamp.size;
-        let range = match self.range {
-            None => 0..size,
-            Some(range) => range.check(size).map_err(|_| out_of_range(size))?,
-        };
-        Ok((object, range))
-    }
-
-    /// In the order of [RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#section-13.2.2).
-    fn check(&self, object: &Object) -> S3Result<()> {
-        let modified = timestamp(object.stamp.seconds);
-        let names = |condition: &ETagCondition| match condition {
-            ETagCondition::Any => true,
-            ETagCondition::ETag(etag) => etag.value() == object.record.etag,
-        };
-        let failed = match (self.if_match, self.if_unmodified_since) {
-            (Some(condition), _) => !names(condition),
-            (None, Some(time)) => modified > *time,
-            (None, None) => false,
-        };
-        if failed {
-            return Err(precondition_failed());
-        }
-        let unchanged = match (self.if_none_match, self.if_modified_since) {
-            (Some(condition), _) => names(condition),
-            (None, Some(time)) => modified <= *time,
-            (None, None) => false,
-        };
-        if unchanged { Err(not_modified(&object.record.etag)) } else { Ok(()) }
-    }
-}
-
-fn not_modified(etag: &str) -> S3Error {
-    let mut error = s3_error!(NotModified);
-    let mut headers = HeaderMap::new();
-    if let Ok(value) = format!("\"{etag}\"").parse() {
-        headers.insert(ETAG, value);
-    }
-    error.set_headers(headers);
-    error
-}
-
-fn out_of_range(size: u64) -> S3Error {
-    let mut error = s3_error!(InvalidRange, "The requested range is not satisfiable");
-    let mut headers = HeaderMap::new();
-    if let Ok(value) = format!("bytes */{size}").parse() {
-        headers.insert(hyper::header::CONTENT_RANGE, value);
-    }
-    error.set_headers(headers);
-    error
-}
-
-fn length_of(range: &Range<u64>) -> i64 {
-    i64::try_from(range.end - range.start).unwrap_or(i64::MAX)
-}
-
-fn content_range(range: &Range<u64>, size: u64) -> String {
-    format!("bytes {}-{}/{size}", range.start, range.end.saturating_sub(1))
-}
-
-fn wants_sums(mode: Option<&dto::ChecksumMode>) -> bool {
-    mode.is_some_and(|mode| mode.as_str() == dto::ChecksumMode::ENABLED)
-}
-
-fn tag_count(tags: &str) -> Option<i32> {
-    i32::try_from(tags.split('&').filter(|tag| !tag.is_empty()).count()).ok()
-}
-
-/// The bytes of `range`, read as the client takes them.
-fn read(
-    file: File,
-    range: Range<u64>,
-) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send + Sync {
-    stream::try_unfold((file, range), |(file, range)| async move {
-        let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        if left == 0 {
-            return Ok(None);
-        }
-        let mut buffer = vec![0; left.min(READ_BYTES)];
-        tokio::task::block_in_place(|| file.read_exact_at(&mut buffer, range.start))?;
-        let next = range.start + buffer.len() as u64;
-        Ok(Some((Bytes::from(buffer), (file, next..range.end))))
-    })
 }
 
 /// The condition of a write, of the kinds that
@@ -404,23 +232,23 @@ pub fn accept(outcome: Outcome) -> S3Result<()> {
     }
 }
 
-fn precondition_failed() -> S3Error {
+/// The ETag of content with this MD5.
+pub fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub fn precondition_failed() -> S3Error {
     s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold")
 }
 
-fn no_such_key() -> S3Error {
+pub fn no_such_key() -> S3Error {
     s3_error!(NoSuchKey, "The specified key does not exist.")
 }
 
 /// The bucket keeps no versions, so that of an object there is the one named `null`.
-fn check_version(version: Option<&str>) -> S3Result<()> {
+pub fn check_version(version: Option<&str>) -> S3Result<()> {
     match version {
         None | Some("null") => Ok(()),
         Some(_) => Err(s3_error!(InvalidArgument, "Invalid version id specified")),
     }
-}
-
-/// The ETag of content with this MD5.
-pub fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -110,3 +110,41 @@ fn internal_error() -> Response<Body> {
     *response.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use s3s::dto::{ListBucketsInput, ListBucketsOutput};
+    use s3s::service::S3ServiceBuilder;
+    use s3s::{S3, S3Request, S3Response, S3Result};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    struct Panics;
+
+    #[async_trait::async_trait]
+    impl S3 for Panics {
+        async fn list_buckets(
+            &self,
+            _: S3Request<ListBucketsInput>,
+        ) -> S3Result<S3Response<ListBucketsOutput>> {
+            panic!("on purpose")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_request_is_an_internal_error_of_that_request_alone() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = S3ServiceBuilder::new(Panics).build();
+        tokio::spawn(serve(listener, service, std::future::pending::<()>()));
+        // Twice on one connection.
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = "GET / HTTP/1.1\r\nHost: x\r\n";
+        let requests = format!("{request}\r\n{request}Connection: close\r\n\r\n");
+        stream.write_all(requests.as_bytes()).await.unwrap();
+        let mut responses = String::new();
+        stream.read_to_string(&mut responses).await.unwrap();
+        assert_eq!(responses.matches("HTTP/1.1 500").count(), 2, "{responses}");
+    }
+}

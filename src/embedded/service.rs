@@ -1,7 +1,7 @@
 //! The bucket as s3s wants it: one method for each operation of S3 that the bucket knows.
 //!
 //! Owns: which operations there are, and the operations on the bucket itself. Does NOT own: how
-//! they work (`objects`, `lists`, `multipart`); what is not here answers NotImplemented.
+//! they work (`objects`, `reads`, `lists`, `multipart`); what is not here answers NotImplemented.
 //!
 //! Invariant: every operation refuses another bucket than the one there is.
 
@@ -12,7 +12,7 @@ use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
 use super::lists::owner;
 use super::store::Store;
-use super::{REGION, lists, multipart, objects};
+use super::{REGION, lists, multipart, objects, reads, upload_lists};
 
 pub struct Service {
     store: Arc<Store>,
@@ -44,12 +44,12 @@ impl S3 for Service {
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> Answer<GetObjectOutput> {
         self.check(&request.input.bucket)?;
-        objects::get(&self.store, &request.input)
+        reads::get(&self.store, &request.input)
     }
 
     async fn head_object(&self, request: S3Request<HeadObjectInput>) -> Answer<HeadObjectOutput> {
         self.check(&request.input.bucket)?;
-        objects::head(&self.store, &request.input)
+        reads::head(&self.store, &request.input)
     }
 
     async fn copy_object(&self, request: S3Request<CopyObjectInput>) -> Answer<CopyObjectOutput> {
@@ -120,7 +120,7 @@ impl S3 for Service {
 
     async fn list_parts(&self, request: S3Request<ListPartsInput>) -> Answer<ListPartsOutput> {
         self.check(&request.input.bucket)?;
-        multipart::list_parts(&self.store, request.input)
+        upload_lists::list_parts(&self.store, request.input)
     }
 
     async fn list_multipart_uploads(
@@ -128,7 +128,7 @@ impl S3 for Service {
         request: S3Request<ListMultipartUploadsInput>,
     ) -> Answer<ListMultipartUploadsOutput> {
         self.check(&request.input.bucket)?;
-        multipart::list_uploads(&self.store, request.input)
+        upload_lists::list_uploads(&self.store, request.input)
     }
 
     async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> Answer<HeadBucketOutput> {
