@@ -99,7 +99,7 @@ pub fn list(store: &Store, query: Query<'_>) -> io::Result<Page> {
                 walk.enter(&node)?;
                 continue;
             }
-            None => match store.object_at(node.path)? {
+            None => match object_of(store, &node)? {
                 Some(object) => Entry::Object(node.key, object),
                 None => continue,
             },
@@ -112,6 +112,15 @@ pub fn list(store: &Store, query: Query<'_>) -> io::Result<Page> {
         page.entries.push(entry);
     }
     Ok(page)
+}
+
+/// The object of a file, if it is still there; where its name has become a directory since the
+/// names were read, it is to be found again.
+fn object_of(store: &Store, node: &Node) -> io::Result<Option<Object>> {
+    match store.object_at(node.path.clone())? {
+        None => store.find(&node.key),
+        found => Ok(found),
+    }
 }
 
 /// A file, or a directory with all that is below it.

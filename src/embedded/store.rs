@@ -129,20 +129,26 @@ impl Store {
     pub fn find(&self, key: &str) -> io::Result<Option<Object>> {
         let path = names::path_of(key);
         match self.open_beneath(&path, READ)? {
+            // What was opened is kept: opened anew, the path may lead to a directory already.
+            Some((file, FileType::RegularFile)) => self.object_in(file, path).map(Some),
             Some((_, FileType::Directory)) => self.object_at(format!("{path}/{OWN}")),
-            _ => self.object_at(path),
+            _ => Ok(None),
         }
     }
 
     /// The object in the file at `path`, if it is a regular file.
     pub fn object_at(&self, path: String) -> io::Result<Option<Object>> {
-        let Some((file, FileType::RegularFile)) = self.open_beneath(&path, READ)? else {
-            return Ok(None);
-        };
+        match self.open_beneath(&path, READ)? {
+            Some((file, FileType::RegularFile)) => self.object_in(file, path).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn object_in(&self, file: OwnedFd, path: String) -> io::Result<Object> {
         let file = File::from(file);
         let stamp = Stamp::of(&file)?;
         let record = Record::of(&file, stamp, &self.sidecars())?;
-        Ok(Some(Object { file, stamp, record, path }))
+        Ok(Object { file, stamp, record, path })
     }
 
     /// Whether the file at `path` is an object.
@@ -337,3 +343,6 @@ fn sweep(folder: &Path, max_age: Duration) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
