@@ -6,3 +6,6 @@
 
 #[cfg(feature = "embedded-bucket")]
 pub mod embedded;
+pub mod local;
+pub mod values;
+pub mod world;

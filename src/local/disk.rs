@@ -1,0 +1,89 @@
+//! Steps on the local disk whose order makes the promises true: files that appear whole or not at
+//! all, folders made durable, holes punched. Owns no state.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, OFlags};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::values::errors::{AtPath, LocalError};
+
+/// Whether a small file must survive a power cut when the call returns, or only a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durable {
+    /// On disk, with its name.
+    Now,
+    /// Whenever the kernel gets to it.
+    Later,
+}
+
+/// Writes a small JSON file so that readers, and a recovery, see the old or the new one, never half.
+pub fn store_json<T: Serialize>(
+    path: &Path,
+    value: &T,
+    durable: Durable,
+) -> Result<(), LocalError> {
+    // The new content never shares a name with anything that recovery reads.
+    let fresh = path.with_extension("new");
+    let text = serde_json::to_vec(value).map_err(std::io::Error::other).at("encode", path)?;
+    let mut file = File::create(&fresh).at("create", &fresh)?;
+    file.write_all(&text).at("write", &fresh)?;
+    if durable == Durable::Now {
+        file.sync_data().at("sync", &fresh)?;
+    }
+    fs::rename(&fresh, path).at("rename", &fresh)?;
+    match (durable, path.parent()) {
+        (Durable::Now, Some(folder)) => sync_folder(folder),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a small JSON file.
+pub fn load_json<T: DeserializeOwned>(path: &Path) -> Result<T, LocalError> {
+    let text = fs::read(path).at("read", path)?;
+    serde_json::from_slice(&text).map_err(std::io::Error::other).at("decode", path)
+}
+
+/// Makes the names in a folder durable.
+pub fn sync_folder(folder: &Path) -> Result<(), LocalError> {
+    File::open(folder).and_then(|f| f.sync_all()).at("sync", folder)
+}
+
+/// Opens a spool file: reads anywhere, writes at the end only, whatever happens beside it.
+pub fn open_spool_file(path: &Path) -> Result<File, LocalError> {
+    OpenOptions::new().read(true).append(true).create(true).open(path).at("open", path)
+}
+
+/// A file without a name, gone with its last user: on the spool's disk, or in memory when that
+/// disk is full (a full spool must still drain).
+pub fn unnamed_file(folder: &Path) -> Result<File, LocalError> {
+    let on_disk = rustix::fs::open(
+        folder,
+        OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+    );
+    match on_disk {
+        Ok(fd) => Ok(File::from(fd)),
+        Err(_) => memory_file(folder),
+    }
+}
+
+/// A file in memory.
+pub fn memory_file(named_for: &Path) -> Result<File, LocalError> {
+    rustix::fs::memfd_create("logsinkfs", rustix::fs::MemfdFlags::CLOEXEC)
+        .map(File::from)
+        .at("create in memory beside", named_for)
+}
+
+/// Gives back the disk space of a range; its length and what follows stay. File systems without
+/// holes keep the bytes, which costs room and nothing else.
+pub fn punch(file: &File, start: u64, len: u64, path: &Path) -> Result<(), LocalError> {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(file, flags, start, len) {
+        Err(e) if e == rustix::io::Errno::OPNOTSUPP => Ok(()),
+        other => other.at("punch", path),
+    }
+}

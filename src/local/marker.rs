@@ -1,0 +1,62 @@
+//! Seal markers: one small file for each sealed range, holding what the range will be called for ever.
+//! Its name says range, generation and phase; going on to the next phase is one rename.
+//!
+//! Invariant: data is durable before its marker, a marker before its PUT, a confirmation before
+//! the bytes are given up.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::disk::{Durable, load_json, store_json, sync_folder};
+use crate::values::errors::{AtPath, LocalError};
+use crate::values::ids::SpoolOffset;
+use crate::values::naming::{MarkerName, Phase};
+use crate::values::time::Utc;
+
+/// What a marker holds beside its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    /// The whole object key, prefix included.
+    pub key: String,
+    /// CRC-64/NVME of the uncompressed bytes, 16 hex digits.
+    pub crc64: String,
+    /// Where the generation begins in the spool file.
+    pub base: SpoolOffset,
+    /// When the first byte was written.
+    pub first: Utc,
+    /// When the last byte was written, as far as it was watched.
+    pub last: Utc,
+    /// Labels for the object's metadata.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Marker {
+    /// Stores a new marker durably: from here on the range has its key, whatever happens.
+    pub fn store(&self, folder: &Path, name: &MarkerName) -> Result<(), LocalError> {
+        store_json(&folder.join(name.to_string()), self, Durable::Now)
+    }
+
+    /// Reads a marker.
+    pub fn load(folder: &Path, name: &MarkerName) -> Result<Marker, LocalError> {
+        load_json(&folder.join(name.to_string()))
+    }
+}
+
+/// Moves a marker to another phase, durably.
+pub fn advance(folder: &Path, name: &MarkerName, to: Phase) -> Result<MarkerName, LocalError> {
+    let next = MarkerName { phase: to, ..*name };
+    let from = folder.join(name.to_string());
+    fs::rename(&from, folder.join(next.to_string())).at("rename", &from)?;
+    sync_folder(folder)?;
+    Ok(next)
+}
+
+/// Removes a marker that nothing needs any more.
+pub fn remove(folder: &Path, name: &MarkerName) -> Result<(), LocalError> {
+    let path = folder.join(name.to_string());
+    fs::remove_file(&path).at("remove", &path)
+}

@@ -1,0 +1,14 @@
+//! Floor 2: what is on this machine. The spool with its file lives, the namespace that shows them, and
+//! the catalog of listings. Synchronous throughout.
+
+pub mod catalog;
+pub mod disk;
+pub mod life;
+pub mod local_file;
+pub mod marker;
+pub mod namespace;
+pub mod record;
+pub mod recover;
+pub mod room;
+pub mod spool;
+pub mod stream;

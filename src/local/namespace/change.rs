@@ -1,0 +1,514 @@
+//! Changes of the live view. Each is made in memory and in the node's record before the caller
+//! answers, so that a crash of the daemon loses none; a power cut loses what no fsync covered.
+
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Namespace;
+use super::tree::{Attr, Body, Directory, Node, Tree};
+use crate::local::disk::{Durable, sync_folder};
+use crate::local::life::Life;
+use crate::local::local_file::LocalFile;
+use crate::local::record::{Base, Times};
+use crate::local::stream::StreamState;
+use crate::values::errors::{AtPath, FsError};
+use crate::values::escape::{escape_path, unescape};
+use crate::values::ids::{NodeId, SpoolOffset};
+use crate::values::time::Utc;
+
+/// Longest name of a directory entry, as everywhere on Linux.
+pub const NAME_MAX: usize = 255;
+/// Most bytes of extended attributes that one node keeps.
+const ATTRIBUTES_MAX: usize = 64 * 1024;
+/// Most names of once hidden objects that a directory remembers.
+const HIDDEN_MAX: usize = 10_000;
+
+/// Who makes a node, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// The wall clock.
+    pub now: Utc,
+}
+
+/// What a new file is.
+#[derive(Clone, Debug)]
+pub enum NewFile {
+    /// A live file of a stream.
+    Live(Arc<StreamState>, BTreeMap<String, String>),
+    /// A local-only file.
+    Local,
+}
+
+/// What chmod, chown and utimens ask for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SetAttr {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Last access.
+    pub accessed: Option<Utc>,
+    /// Last change of content.
+    pub modified: Option<Utc>,
+}
+
+impl Namespace {
+    /// Makes a file, which must not be there, and counts the lookup.
+    pub fn create(
+        &self,
+        parent: NodeId,
+        name: &[u8],
+        file: NewFile,
+        by: Change,
+    ) -> Result<Attr, FsError> {
+        self.add(parent, name, by, |id, folder| {
+            let body = match file {
+                NewFile::Local => {
+                    let local = LocalFile::new(&folder);
+                    local.file()?;
+                    Body::Local(Arc::new(local))
+                }
+                NewFile::Live(stream, labels) => {
+                    let base = Base { at: SpoolOffset(0), since: by.now };
+                    let life = Life::new(id, folder, stream, labels, &[base]);
+                    life.file()?;
+                    Body::Live(Arc::new(life))
+                }
+            };
+            Ok(body)
+        })
+    }
+
+    /// Makes a directory and counts the lookup.
+    pub fn mkdir(&self, parent: NodeId, name: &[u8], by: Change) -> Result<Attr, FsError> {
+        self.add(parent, name, by, |_, _| Ok(Body::Directory(Directory::default())))
+    }
+
+    /// Makes a symbolic link and counts the lookup.
+    pub fn symlink(
+        &self,
+        parent: NodeId,
+        name: &[u8],
+        target: &[u8],
+        by: Change,
+    ) -> Result<Attr, FsError> {
+        self.add(parent, name, by, |_, _| Ok(Body::Symlink(target.to_vec())))
+    }
+
+    /// Gives a file another name and counts the lookup.
+    pub fn link(&self, id: NodeId, parent: NodeId, name: &[u8], now: Utc) -> Result<Attr, FsError> {
+        let mut tree = self.tree.lock();
+        check_free(&tree, parent, name)?;
+        match tree.node(id)?.body {
+            Body::Directory(_) | Body::Object(_) => return Err(FsError::NotPermitted),
+            Body::Live(_) | Body::Local(_) | Body::Symlink(_) => {}
+        }
+        self.adopt(&mut tree, parent)?;
+        let claim = tree.new_claim(parent, name);
+        let node = tree.node_mut(id)?;
+        node.claims.push(claim);
+        node.times.changed = now;
+        self.store(node, id)?;
+        tree.directory_mut(parent)?.live.insert(name.to_vec(), id);
+        set_linked(tree.node(id)?, true);
+        tree.count_lookup(id)
+    }
+
+    /// Takes a file's or link's name away. The node stays while it is open, and a live file's bytes
+    /// until S3 has them.
+    pub fn unlink(&self, parent: NodeId, name: &[u8], now: Utc) -> Result<NodeId, FsError> {
+        let mut tree = self.tree.lock();
+        let id = live_entry(&tree, parent, name)?;
+        if matches!(tree.node(id)?.body, Body::Directory(_)) {
+            return Err(FsError::IsDirectory);
+        }
+        self.unname(&mut tree, id, parent, name, now)?;
+        touch(&mut tree, parent, now);
+        Ok(id)
+    }
+
+    /// Removes a directory without live entries.
+    pub fn rmdir(&self, parent: NodeId, name: &[u8], now: Utc) -> Result<(), FsError> {
+        let mut tree = self.tree.lock();
+        let id = live_entry(&tree, parent, name)?;
+        if !tree.directory(id)?.live.is_empty() {
+            return Err(FsError::NotEmpty);
+        }
+        self.unname(&mut tree, id, parent, name, now)?;
+        touch(&mut tree, parent, now);
+        Ok(())
+    }
+
+    /// Renames a live entry, replacing what has the new name. Gives the node that was replaced.
+    pub fn rename(
+        &self,
+        (parent, name): (NodeId, &[u8]),
+        (new_parent, new_name): (NodeId, &[u8]),
+        replace: bool,
+        now: Utc,
+    ) -> Result<Option<NodeId>, FsError> {
+        let mut tree = self.tree.lock();
+        let id = live_entry(&tree, parent, name)?;
+        check_name(new_name)?;
+        let replaced = tree.directory(new_parent)?.live.get(new_name).copied();
+        if replaced == Some(id) {
+            // Two names of one file: rename(2) does nothing then.
+            return Ok(None);
+        }
+        let is_directory = matches!(tree.node(id)?.body, Body::Directory(_));
+        if is_directory && tree.is_inside(new_parent, id) {
+            return Err(FsError::Invalid);
+        }
+        if let Some(other) = replaced {
+            match (&tree.node(other)?.body, is_directory, replace) {
+                (_, _, false) => return Err(FsError::Exists),
+                (Body::Directory(dir), true, _) if !dir.live.is_empty() => {
+                    return Err(FsError::NotEmpty);
+                }
+                (Body::Directory(_), true, _) => {}
+                (Body::Directory(_), false, _) => return Err(FsError::IsDirectory),
+                (_, true, _) => return Err(FsError::NotDirectory),
+                (_, false, _) => {}
+            }
+        }
+        self.adopt(&mut tree, new_parent)?;
+        let claim = tree.new_claim(new_parent, new_name);
+        let node = tree.node_mut(id)?;
+        let before = node.claims.clone();
+        node.claims.retain(|c| !(c.parent == parent && c.name == name));
+        node.claims.push(claim);
+        node.times.changed = now;
+        if let Err(e) = self.store(node, id) {
+            node.claims = before;
+            return Err(e);
+        }
+        // From here on the rename has happened: the new claim beats the replaced node's.
+        tree.directory_mut(parent)?.live.remove(name);
+        tree.directory_mut(new_parent)?.live.insert(new_name.to_vec(), id);
+        if let Some(other) = replaced {
+            self.unclaim(&mut tree, other, new_parent, new_name, now)?;
+        }
+        touch(&mut tree, parent, now);
+        touch(&mut tree, new_parent, now);
+        Ok(replaced)
+    }
+
+    /// Remembers that a stored object of that name stays out of view.
+    pub fn hide(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
+        let mut tree = self.tree.lock();
+        self.adopt(&mut tree, parent)?;
+        let dir = tree.directory_mut(parent)?;
+        if dir.hidden.len() >= HIDDEN_MAX || !dir.hidden.insert(name.to_vec()) {
+            return Ok(());
+        }
+        // The root's record begins with its first hidden name.
+        self.record(&mut tree, parent)
+    }
+
+    /// Sets mode, owner and times.
+    pub fn set_attr(&self, id: NodeId, set: SetAttr, now: Utc) -> Result<Attr, FsError> {
+        let mut tree = self.tree.lock();
+        if matches!(tree.node(id)?.body, Body::Object(_)) {
+            return Err(FsError::NotPermitted);
+        }
+        let before = tree.attr(id)?;
+        self.adopt(&mut tree, id)?;
+        let node = tree.node_mut(id)?;
+        node.mode = set.mode.map_or(node.mode, |mode| mode & 0o7777);
+        node.uid = set.uid.unwrap_or(node.uid);
+        node.gid = set.gid.unwrap_or(node.gid);
+        node.times = Times {
+            accessed: set.accessed.unwrap_or(before.times.accessed),
+            modified: set.modified.unwrap_or(before.times.modified),
+            changed: now,
+        };
+        self.record(&mut tree, id)?;
+        tree.attr(id)
+    }
+
+    /// Truncates a live file to nothing: a new generation begins where the spool file ends now.
+    /// Gives whether there was anything to end.
+    pub fn begin_generation(&self, id: NodeId, now: Utc) -> Result<bool, FsError> {
+        let mut tree = self.tree.lock();
+        let node = tree.node_mut(id)?;
+        let Body::Live(life) = &node.body else { return Err(FsError::NotPermitted) };
+        let life = life.clone();
+        let len = life.len()?;
+        let begun = life.state().begin_generation(len, now);
+        (node.times.modified, node.times.changed) = (now, now);
+        if let Err(e) = self.store(node, id) {
+            if begun {
+                life.state().generations.pop_back();
+            }
+            return Err(e);
+        }
+        Ok(begun)
+    }
+
+    /// An application's extended attribute.
+    pub fn attribute(&self, id: NodeId, name: &str) -> Result<Vec<u8>, FsError> {
+        let tree = self.tree.lock();
+        let value = tree.node(id)?.attributes.get(name).ok_or(FsError::NoAttribute)?;
+        Ok(unescape(value))
+    }
+
+    /// Names of an application's extended attributes.
+    pub fn attributes(&self, id: NodeId) -> Result<Vec<String>, FsError> {
+        Ok(self.tree.lock().node(id)?.attributes.keys().cloned().collect())
+    }
+
+    /// Sets (`Some`) or removes (`None`) an application's extended attribute.
+    pub fn set_attribute(
+        &self,
+        id: NodeId,
+        name: &str,
+        value: Option<&[u8]>,
+        (create, replace): (bool, bool),
+    ) -> Result<(), FsError> {
+        let mut tree = self.tree.lock();
+        if matches!(tree.node(id)?.body, Body::Object(_)) {
+            return Err(FsError::NotPermitted);
+        }
+        self.adopt(&mut tree, id)?;
+        let node = tree.node_mut(id)?;
+        let there = node.attributes.contains_key(name);
+        match value {
+            Some(_) if create && there => return Err(FsError::Exists),
+            Some(_) if replace && !there => return Err(FsError::NoAttribute),
+            None if !there => return Err(FsError::NoAttribute),
+            Some(value) => {
+                let used: usize = node.attributes.iter().map(|(k, v)| k.len() + v.len()).sum();
+                if used + name.len() + value.len() > ATTRIBUTES_MAX {
+                    return Err(FsError::AttributeTooLarge);
+                }
+                node.attributes.insert(name.to_owned(), escape_path(value));
+            }
+            None => {
+                node.attributes.remove(name);
+            }
+        }
+        self.record(&mut tree, id)
+    }
+
+    /// Makes a node's name and folder durable, and those of the directories above it.
+    pub fn make_durable(&self, id: NodeId) -> Result<(), FsError> {
+        let mut chain = Vec::new();
+        {
+            let mut tree = self.tree.lock();
+            let mut at = id;
+            while let Ok(node) = tree.node_mut(at) {
+                if node.recorded && !node.durable {
+                    node.durable = true;
+                    chain.extend(node.record().map(|record| (at, record)));
+                }
+                match node.place() {
+                    Some((parent, _)) if at != NodeId::ROOT => at = parent,
+                    _ => break,
+                }
+            }
+            for (id, record) in &chain {
+                // Under the lock, so that an older record never replaces a newer one.
+                record.store(&self.spool.node(*id), Durable::Now)?;
+            }
+        }
+        match chain.is_empty() {
+            true => Ok(()),
+            false => Ok(sync_folder(&self.spool.nodes())?),
+        }
+    }
+
+    /// Takes a finished live file out of the view and gives its folder back, unless it came to life
+    /// again: it is open, or not all of it is confirmed.
+    pub fn retire(&self, id: NodeId, now: Utc) -> Result<bool, FsError> {
+        let mut tree = self.tree.lock();
+        let Body::Live(life) = &tree.node(id)?.body else { return Ok(false) };
+        let life = life.clone();
+        let len = life.len()?;
+        {
+            let state = life.state();
+            if state.handles > 0 || !state.all_sent(len) {
+                return Ok(false);
+            }
+        }
+        for claim in tree.node(id)?.claims.clone() {
+            self.unclaim(&mut tree, id, claim.parent, &claim.name, now)?;
+            tree.directory_mut(claim.parent)?.live.remove(&claim.name);
+        }
+        self.discard(&mut tree, id)?;
+        Ok(true)
+    }
+
+    /// The last handle of an unlinked local-only file was closed: its bytes go.
+    pub fn closed_local(&self, id: NodeId, handles: u32) -> Result<(), FsError> {
+        let mut tree = self.tree.lock();
+        match tree.nodes.get(&id) {
+            Some(node) if node.claims.is_empty() && handles == 0 => self.discard(&mut tree, id),
+            _ => Ok(()),
+        }
+    }
+
+    fn add(
+        &self,
+        parent: NodeId,
+        name: &[u8],
+        by: Change,
+        body: impl FnOnce(NodeId, PathBuf) -> Result<Body, FsError>,
+    ) -> Result<Attr, FsError> {
+        let mut tree = self.tree.lock();
+        check_free(&tree, parent, name)?;
+        self.adopt(&mut tree, parent)?;
+        let id = tree.new_id();
+        let folder = self.spool.node(id);
+        DirBuilder::new().mode(0o700).create(&folder).at("create", &folder)?;
+        let mut node = Node {
+            body: body(id, folder)?,
+            claims: vec![tree.new_claim(parent, name)],
+            mode: by.mode & 0o7777,
+            uid: by.uid,
+            gid: by.gid,
+            times: Times { accessed: by.now, modified: by.now, changed: by.now },
+            attributes: BTreeMap::new(),
+            lookups: 0,
+            recorded: true,
+            durable: false,
+        };
+        self.store(&mut node, id)?;
+        tree.nodes.insert(id, node);
+        tree.directory_mut(parent)?.live.insert(name.to_vec(), id);
+        tree.directory_mut(parent)?.stored.remove(name);
+        touch(&mut tree, parent, by.now);
+        tree.count_lookup(id)
+    }
+
+    /// Gives a directory that was known from a listing only a record, since something live is to be in
+    /// it; and those above it.
+    fn adopt(&self, tree: &mut Tree, id: NodeId) -> Result<(), FsError> {
+        let node = tree.node(id)?;
+        if node.recorded || id == NodeId::ROOT {
+            return Ok(());
+        }
+        let (parent, name) = node.place().ok_or(FsError::NotFound)?;
+        let name = name.to_vec();
+        self.adopt(tree, parent)?;
+        self.record(tree, id)?;
+        let dir = tree.directory_mut(parent)?;
+        dir.stored.remove(&name);
+        dir.live.insert(name, id);
+        Ok(())
+    }
+
+    /// Writes a node's record, making its folder when it had none.
+    fn record(&self, tree: &mut Tree, id: NodeId) -> Result<(), FsError> {
+        let folder = self.spool.node(id);
+        DirBuilder::new().mode(0o700).recursive(true).create(&folder).at("create", &folder)?;
+        let node = tree.node_mut(id)?;
+        node.recorded = true;
+        self.store(node, id)
+    }
+
+    fn store(&self, node: &mut Node, id: NodeId) -> Result<(), FsError> {
+        let Some(record) = node.record() else { return Ok(()) };
+        node.durable = false;
+        Ok(record.store(&self.spool.node(id), Durable::Later)?)
+    }
+
+    /// Takes one name from a node and its directory.
+    fn unname(
+        &self,
+        tree: &mut Tree,
+        id: NodeId,
+        parent: NodeId,
+        name: &[u8],
+        now: Utc,
+    ) -> Result<(), FsError> {
+        self.unclaim(tree, id, parent, name, now)?;
+        let dir = tree.directory_mut(parent)?;
+        dir.live.remove(name);
+        Ok(())
+    }
+
+    /// Takes one name from a node, and what is not needed without a name.
+    fn unclaim(
+        &self,
+        tree: &mut Tree,
+        id: NodeId,
+        parent: NodeId,
+        name: &[u8],
+        now: Utc,
+    ) -> Result<(), FsError> {
+        let node = tree.node_mut(id)?;
+        node.claims.retain(|c| !(c.parent == parent && c.name == name));
+        node.times.changed = now;
+        if !node.claims.is_empty() {
+            return self.store(node, id);
+        }
+        set_linked(node, false);
+        match &node.body {
+            Body::Live(_) | Body::Local(_) => self.store(node, id),
+            Body::Directory(_) | Body::Symlink(_) | Body::Object(_) => self.discard(tree, id),
+        }
+    }
+
+    /// Gives a node's folder back, and the node when the kernel has forgotten it.
+    fn discard(&self, tree: &mut Tree, id: NodeId) -> Result<(), FsError> {
+        let folder = self.spool.node(id);
+        // Renamed first, so that recovery never sees a folder half removed.
+        let doomed = folder.with_extension("gone");
+        match std::fs::rename(&folder, &doomed) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            other => {
+                other.at("rename", &folder)?;
+                std::fs::remove_dir_all(&doomed).at("remove", &doomed)?;
+            }
+        }
+        tree.node_mut(id)?.recorded = false;
+        tree.drop_if_gone(id);
+        Ok(())
+    }
+}
+
+fn set_linked(node: &Node, linked: bool) {
+    if let Body::Live(life) = &node.body {
+        life.state().linked = linked;
+    }
+}
+
+fn check_name(name: &[u8]) -> Result<(), FsError> {
+    if name.len() > NAME_MAX { Err(FsError::NameTooLong) } else { Ok(()) }
+}
+
+fn check_free(tree: &Tree, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
+    check_name(name)?;
+    match tree.directory(parent)?.live.contains_key(name) {
+        true => Err(FsError::Exists),
+        false => Ok(()),
+    }
+}
+
+fn live_entry(tree: &Tree, parent: NodeId, name: &[u8]) -> Result<NodeId, FsError> {
+    let dir = tree.directory(parent)?;
+    match dir.live.get(name) {
+        Some(id) => Ok(*id),
+        None if dir.stored.contains_key(name) => Err(FsError::NotPermitted),
+        None => Err(FsError::NotFound),
+    }
+}
+
+/// A directory's times follow its entries; nothing is written for that, because nobody relies on
+/// them after a crash.
+fn touch(tree: &mut Tree, id: NodeId, now: Utc) {
+    if let Ok(node) = tree.node_mut(id) {
+        (node.times.modified, node.times.changed) = (now, now);
+    }
+}

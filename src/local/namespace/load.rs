@@ -1,0 +1,147 @@
+//! The namespace at start: built from the records that the spool holds.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::tree::{Body, Directory, Node, Tree};
+use super::{Name, Namespace};
+use crate::local::life::Life;
+use crate::local::local_file::LocalFile;
+use crate::local::record::{Claim, Kind, Record, Times};
+use crate::local::spool::Spool;
+use crate::values::escape::unescape;
+use crate::values::ids::NodeId;
+use crate::values::settings::Ownership;
+use crate::values::time::Utc;
+
+/// A node as recovery found it.
+#[derive(Debug)]
+pub struct Found {
+    /// Its id.
+    pub id: NodeId,
+    /// Its record.
+    pub record: Record,
+    /// Its life, when it is a live file.
+    pub life: Option<Arc<Life>>,
+}
+
+impl Namespace {
+    /// Builds the live view of a spool. Claims on a name are settled by their numbers; a node whose
+    /// directory is gone is shown in the root, so that no log becomes unreachable.
+    pub fn load(spool: Arc<Spool>, ownership: Ownership, found: Vec<Found>, now: Utc) -> Namespace {
+        let next_id = found.iter().map(|f| f.id.0).max().unwrap_or(0).max(NodeId::ROOT.0);
+        let claims = found.iter().flat_map(|f| &f.record.claims);
+        let next_claim = claims.map(|c| c.number).max().unwrap_or(0);
+        let mut nodes: HashMap<_, _> = found.into_iter().map(|f| (f.id, node(&spool, f))).collect();
+        nodes.entry(NodeId::ROOT).or_insert_with(|| root(&ownership, now));
+
+        let mut winners: BTreeMap<(NodeId, Name), (u64, NodeId)> = BTreeMap::new();
+        for (id, node) in &nodes {
+            for claim in &node.claims {
+                let best = winners.entry((claim.parent, claim.name.clone())).or_default();
+                *best = (*best).max((claim.number, *id));
+            }
+        }
+        let is_directory =
+            |id: &NodeId| nodes.get(id).is_some_and(|n| matches!(n.body, Body::Directory(_)));
+        let mut entries: HashMap<NodeId, BTreeMap<Name, NodeId>> = HashMap::new();
+        let mut kept: HashMap<NodeId, Vec<Claim>> = HashMap::new();
+        for ((parent, name), (number, id)) in winners {
+            let parent = if is_directory(&parent) { parent } else { NodeId::ROOT };
+            if id == NodeId::ROOT || entries.get(&parent).is_some_and(|e| e.contains_key(&name)) {
+                continue;
+            }
+            entries.entry(parent).or_default().insert(name.clone(), id);
+            kept.entry(id).or_default().push(Claim { parent, name, number });
+        }
+        for (id, node) in &mut nodes {
+            node.claims = kept.remove(id).unwrap_or_default();
+            match &mut node.body {
+                Body::Directory(dir) => dir.live = entries.remove(id).unwrap_or_default(),
+                Body::Live(life) => life.state().linked = !node.claims.is_empty(),
+                _ => {}
+            }
+        }
+        let mut tree = Tree { nodes, next_id, next_claim };
+        tree.reattach_cycles();
+        Namespace { spool, ownership, tree: Mutex::new(tree) }
+    }
+}
+
+impl Tree {
+    /// Damaged records could put directories into each other; walking up must always end.
+    fn reattach_cycles(&mut self) {
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for id in ids {
+            let (mut at, mut steps) = (id, 0);
+            while let Some((parent, _)) = self.nodes.get(&at).and_then(Node::place) {
+                (at, steps) = (parent, steps + 1);
+                if steps > self.nodes.len() {
+                    self.move_to_root(id);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn move_to_root(&mut self, id: NodeId) {
+        let claims = self.nodes.get(&id).map(|n| n.claims.clone()).unwrap_or_default();
+        for claim in claims {
+            if let Ok(dir) = self.directory_mut(claim.parent) {
+                dir.live.remove(&claim.name);
+            }
+        }
+        let name = format!("found-{id}").into_bytes();
+        let claim = self.new_claim(NodeId::ROOT, &name);
+        if let Ok(node) = self.node_mut(id) {
+            node.claims = vec![claim];
+        }
+        if let Ok(root) = self.directory_mut(NodeId::ROOT) {
+            root.live.insert(name, id);
+        }
+    }
+}
+
+fn node(spool: &Spool, found: Found) -> Node {
+    let Found { id, record, life } = found;
+    let body = match (record.kind, life) {
+        (Kind::Live { .. }, Some(life)) => Body::Live(life),
+        (Kind::Live { .. } | Kind::Local, _) => {
+            Body::Local(Arc::new(LocalFile::new(&spool.node(id))))
+        }
+        (Kind::Symlink { target }, _) => Body::Symlink(target),
+        (Kind::Directory { hidden }, _) => Body::Directory(Directory {
+            hidden: hidden.iter().map(|name| unescape(name)).collect(),
+            ..Directory::default()
+        }),
+    };
+    Node {
+        body,
+        claims: record.claims,
+        mode: record.mode,
+        uid: record.uid,
+        gid: record.gid,
+        times: record.times,
+        attributes: record.attributes,
+        lookups: 0,
+        recorded: true,
+        durable: false,
+    }
+}
+
+fn root(owner: &Ownership, now: Utc) -> Node {
+    Node {
+        body: Body::Directory(Directory::default()),
+        claims: Vec::new(),
+        mode: owner.dir_mode,
+        uid: owner.uid,
+        gid: owner.gid,
+        times: Times { accessed: now, modified: now, changed: now },
+        attributes: BTreeMap::new(),
+        lookups: 1,
+        recorded: false,
+        durable: true,
+    }
+}

@@ -1,0 +1,158 @@
+//! The live view: directories, live files, local-only files and symbolic links, and beside them those
+//! stored objects and prefixes that the kernel knows by a node id. Owns names, node ids, lookup
+//! counts and the nodes' records; knows nothing of what is written into a file, and asks S3
+//! nothing.
+//!
+//! Invariants: a name in a directory is a live entry or a stored one, never both; a node with a
+//! record has its folder in the spool; a directory with a live entry has a record.
+
+mod change;
+mod load;
+mod tree;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use self::tree::{Body, Node, Tree};
+use super::life::Life;
+use super::local_file::LocalFile;
+use super::spool::Spool;
+use crate::values::errors::FsError;
+use crate::values::ids::NodeId;
+use crate::values::settings::Ownership;
+use crate::values::time::Utc;
+
+pub use self::change::{Change, NAME_MAX, NewFile, SetAttr};
+pub use self::load::Found;
+pub use self::tree::{Attr, FileKind, StoredObject};
+
+/// A name: any bytes but `/` and NUL.
+pub type Name = Vec<u8>;
+
+/// The live view of a mount.
+#[derive(Debug)]
+pub struct Namespace {
+    spool: Arc<Spool>,
+    ownership: Ownership,
+    tree: Mutex<Tree>,
+}
+
+/// What a node is, for those who read and write it.
+#[derive(Clone, Debug)]
+pub enum Open {
+    /// A live file.
+    Live(Arc<Life>),
+    /// A local-only file.
+    Local(Arc<LocalFile>),
+    /// A stored object.
+    Stored(StoredObject),
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink(Vec<u8>),
+}
+
+/// An entry of a directory's live part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveEntry {
+    /// Its name.
+    pub name: Name,
+    /// Its node.
+    pub id: NodeId,
+    /// What it is.
+    pub kind: FileKind,
+}
+
+impl Namespace {
+    /// Looks a name up in the live view and counts the lookup.
+    pub fn lookup(&self, parent: NodeId, name: &[u8]) -> Result<Attr, FsError> {
+        let mut tree = self.tree.lock();
+        let id = *tree.directory(parent)?.live.get(name).ok_or(FsError::NotFound)?;
+        tree.count_lookup(id)
+    }
+
+    /// Whether a live file once hid the stored object of that name.
+    pub fn is_hidden(&self, parent: NodeId, name: &[u8]) -> bool {
+        let tree = self.tree.lock();
+        tree.directory(parent).is_ok_and(|dir| dir.hidden.contains(name))
+    }
+
+    /// Gives a stored object or prefix (`None`) a node, or finds the one it has, and counts the
+    /// lookup.
+    pub fn lookup_stored(
+        &self,
+        parent: NodeId,
+        name: &[u8],
+        object: Option<StoredObject>,
+        now: Utc,
+    ) -> Result<Attr, FsError> {
+        let mut tree = self.tree.lock();
+        if let Some(id) = tree.directory(parent)?.live.get(name).copied() {
+            return tree.count_lookup(id);
+        }
+        let known = tree.directory(parent)?.stored.get(name).copied();
+        let id = match known {
+            Some(id) if tree.is_same_stored(id, object.as_ref()) => id,
+            _ => tree.add_stored(parent, name, object, &self.ownership, now)?,
+        };
+        tree.count_lookup(id)
+    }
+
+    /// The kernel forgets lookups of a node.
+    pub fn forget(&self, id: NodeId, lookups: u64) {
+        let mut tree = self.tree.lock();
+        if let Some(node) = tree.nodes.get_mut(&id) {
+            node.lookups = node.lookups.saturating_sub(lookups);
+        }
+        tree.drop_if_gone(id);
+    }
+
+    /// Attributes of a node.
+    pub fn attr(&self, id: NodeId) -> Result<Attr, FsError> {
+        self.tree.lock().attr(id)
+    }
+
+    /// What a node is.
+    pub fn open(&self, id: NodeId) -> Result<Open, FsError> {
+        let tree = self.tree.lock();
+        Ok(match &tree.node(id)?.body {
+            Body::Directory(_) => Open::Directory,
+            Body::Live(life) => Open::Live(life.clone()),
+            Body::Local(file) => Open::Local(file.clone()),
+            Body::Symlink(target) => Open::Symlink(target.clone()),
+            Body::Object(object) => Open::Stored(object.clone()),
+        })
+    }
+
+    /// Path of a node below the mount, without a leading `/`; by its first name when it has several.
+    pub fn path(&self, id: NodeId) -> Result<Vec<u8>, FsError> {
+        self.tree.lock().path(id)
+    }
+
+    /// The live entries of a directory, in byte order of their names.
+    pub fn live_entries(&self, id: NodeId) -> Result<Vec<LiveEntry>, FsError> {
+        let tree = self.tree.lock();
+        let entries = tree.directory(id)?.live.iter().map(|(name, id)| {
+            let kind = tree.node(*id).map_or(FileKind::File, Node::kind);
+            LiveEntry { name: name.clone(), id: *id, kind }
+        });
+        Ok(entries.collect())
+    }
+
+    /// The directory that a directory is in; the root is in itself.
+    pub fn parent(&self, id: NodeId) -> NodeId {
+        let tree = self.tree.lock();
+        tree.node(id).ok().and_then(Node::place).map_or(NodeId::ROOT, |(parent, _)| parent)
+    }
+
+    /// All live files, for whoever has to look after each.
+    pub fn lives(&self) -> Vec<Arc<Life>> {
+        let tree = self.tree.lock();
+        let lives = tree.nodes.values().filter_map(|node| match &node.body {
+            Body::Live(life) => Some(life.clone()),
+            _ => None,
+        });
+        lives.collect()
+    }
+}

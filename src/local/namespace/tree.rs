@@ -1,0 +1,313 @@
+//! The tree itself: nodes, their bodies and what can be read off them. Everything here happens
+//! under the namespace's lock.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use super::Name;
+use crate::local::life::Life;
+use crate::local::local_file::LocalFile;
+use crate::local::record::{Claim, Kind, Record, Times};
+use crate::values::errors::FsError;
+use crate::values::ids::NodeId;
+use crate::values::settings::Ownership;
+use crate::values::time::Utc;
+
+/// What stat(2) shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attr {
+    /// The node.
+    pub id: NodeId,
+    /// What it is.
+    pub kind: FileKind,
+    /// Size in bytes.
+    pub size: u64,
+    /// Disk space in units of 512 bytes.
+    pub blocks: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Number of names.
+    pub links: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Times.
+    pub times: Times,
+    /// Whether it is a stored object or prefix, known only from a listing.
+    pub stored: bool,
+}
+
+/// The kinds of node that applications can tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+}
+
+/// A stored object as the listing has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredObject {
+    /// The whole key.
+    pub key: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// When it was stored.
+    pub modified: Utc,
+    /// Identity of its content.
+    pub etag: String,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    pub live: BTreeMap<Name, NodeId>,
+    pub stored: BTreeMap<Name, NodeId>,
+    pub hidden: BTreeSet<Name>,
+}
+
+#[derive(Debug)]
+pub(super) enum Body {
+    Directory(Directory),
+    Live(Arc<Life>),
+    Local(Arc<LocalFile>),
+    Symlink(Vec<u8>),
+    Object(StoredObject),
+}
+
+#[derive(Debug)]
+pub(super) struct Node {
+    pub body: Body,
+    pub claims: Vec<Claim>,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub times: Times,
+    pub attributes: BTreeMap<String, String>,
+    /// How often the kernel was given the node and has not forgotten it.
+    pub lookups: u64,
+    /// Whether it has a record in the spool.
+    pub recorded: bool,
+    /// Whether that record would survive a power cut as it is.
+    pub durable: bool,
+}
+
+impl Node {
+    pub fn kind(&self) -> FileKind {
+        match self.body {
+            Body::Directory(_) => FileKind::Directory,
+            Body::Symlink(_) => FileKind::Symlink,
+            Body::Live(_) | Body::Local(_) | Body::Object(_) => FileKind::File,
+        }
+    }
+
+    /// The first name.
+    pub fn place(&self) -> Option<(NodeId, &[u8])> {
+        self.claims.first().map(|claim| (claim.parent, claim.name.as_slice()))
+    }
+
+    /// The node as its record keeps it; stored nodes have none.
+    pub fn record(&self) -> Option<Record> {
+        let kind = match &self.body {
+            Body::Directory(dir) => {
+                let hidden = dir.hidden.iter();
+                Kind::Directory {
+                    hidden: hidden.map(|n| crate::values::escape::escape_path(n)).collect(),
+                }
+            }
+            Body::Live(life) => Kind::Live {
+                stream: life.stream.path.clone(),
+                labels: life.labels.clone(),
+                bases: life.state().bases(),
+            },
+            Body::Local(_) => Kind::Local,
+            Body::Symlink(target) => Kind::Symlink { target: target.clone() },
+            Body::Object(_) => return None,
+        };
+        Some(Record {
+            kind,
+            claims: self.claims.clone(),
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            times: self.times,
+            attributes: self.attributes.clone(),
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub nodes: HashMap<NodeId, Node>,
+    pub next_id: u64,
+    pub next_claim: u64,
+}
+
+impl Tree {
+    pub fn node(&self, id: NodeId) -> Result<&Node, FsError> {
+        self.nodes.get(&id).ok_or(FsError::NotFound)
+    }
+
+    pub fn node_mut(&mut self, id: NodeId) -> Result<&mut Node, FsError> {
+        self.nodes.get_mut(&id).ok_or(FsError::NotFound)
+    }
+
+    pub fn directory(&self, id: NodeId) -> Result<&Directory, FsError> {
+        match &self.node(id)?.body {
+            Body::Directory(dir) => Ok(dir),
+            _ => Err(FsError::NotDirectory),
+        }
+    }
+
+    pub fn directory_mut(&mut self, id: NodeId) -> Result<&mut Directory, FsError> {
+        match &mut self.node_mut(id)?.body {
+            Body::Directory(dir) => Ok(dir),
+            _ => Err(FsError::NotDirectory),
+        }
+    }
+
+    pub fn new_id(&mut self) -> NodeId {
+        self.next_id += 1;
+        NodeId(self.next_id)
+    }
+
+    pub fn new_claim(&mut self, parent: NodeId, name: &[u8]) -> Claim {
+        self.next_claim += 1;
+        Claim { parent, name: name.to_vec(), number: self.next_claim }
+    }
+
+    pub fn count_lookup(&mut self, id: NodeId) -> Result<Attr, FsError> {
+        let attr = self.attr(id)?;
+        self.node_mut(id)?.lookups += 1;
+        Ok(attr)
+    }
+
+    pub fn is_same_stored(&self, id: NodeId, object: Option<&StoredObject>) -> bool {
+        match (self.nodes.get(&id).map(|n| &n.body), object) {
+            (Some(Body::Object(known)), Some(object)) => known == object,
+            (Some(Body::Directory(_)), None) => true,
+            _ => false,
+        }
+    }
+
+    pub fn add_stored(
+        &mut self,
+        parent: NodeId,
+        name: &[u8],
+        object: Option<StoredObject>,
+        owner: &Ownership,
+        now: Utc,
+    ) -> Result<NodeId, FsError> {
+        let id = self.new_id();
+        let modified = object.as_ref().map_or(now, |o| o.modified);
+        let mode = if object.is_some() { owner.file_mode } else { owner.dir_mode };
+        let body = match object {
+            Some(object) => Body::Object(object),
+            None => Body::Directory(Directory::default()),
+        };
+        let times = Times { accessed: modified, modified, changed: modified };
+        let claims = vec![self.new_claim(parent, name)];
+        let node = Node {
+            body,
+            claims,
+            mode,
+            uid: owner.uid,
+            gid: owner.gid,
+            times,
+            attributes: BTreeMap::new(),
+            lookups: 0,
+            recorded: false,
+            durable: true,
+        };
+        self.directory_mut(parent)?.stored.insert(name.to_vec(), id);
+        self.nodes.insert(id, node);
+        Ok(id)
+    }
+
+    /// Forgets a node that nobody can reach any more. A live file stays as long as its folder is
+    /// needed: whoever removes the folder calls this again.
+    pub fn drop_if_gone(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get(&id) else { return };
+        if node.lookups > 0 || node.recorded || id == NodeId::ROOT {
+            return;
+        }
+        if let Body::Directory(dir) = &node.body
+            && !(dir.live.is_empty() && dir.stored.is_empty())
+        {
+            return;
+        }
+        let Some(node) = self.nodes.remove(&id) else { return };
+        for claim in node.claims {
+            if let Ok(dir) = self.directory_mut(claim.parent)
+                && dir.stored.get(&claim.name) == Some(&id)
+            {
+                dir.stored.remove(&claim.name);
+            }
+            // The parent may have been kept for this child alone.
+            self.drop_if_gone(claim.parent);
+        }
+    }
+
+    pub fn path(&self, id: NodeId) -> Result<Vec<u8>, FsError> {
+        let mut parts = Vec::new();
+        let mut at = id;
+        while at != NodeId::ROOT {
+            let (parent, name) = self.node(at)?.place().ok_or(FsError::NotFound)?;
+            parts.push(name);
+            at = parent;
+        }
+        parts.reverse();
+        Ok(parts.join(&b'/'))
+    }
+
+    /// Whether `id` is `below` or inside it.
+    pub fn is_inside(&self, id: NodeId, below: NodeId) -> bool {
+        let mut at = id;
+        loop {
+            if at == below {
+                return true;
+            }
+            match self.node(at).ok().and_then(Node::place) {
+                Some((parent, _)) if at != NodeId::ROOT => at = parent,
+                _ => return false,
+            }
+        }
+    }
+
+    pub fn attr(&self, id: NodeId) -> Result<Attr, FsError> {
+        let node = self.node(id)?;
+        let (mut size, mut blocks, mut times) = (0, 0, node.times);
+        let mut written = |metadata: std::fs::Metadata| {
+            let at = Life::written_at(&metadata);
+            if at > times.changed {
+                (times.modified, times.changed) = (at, at);
+            }
+            (metadata.len(), metadata.blocks())
+        };
+        match &node.body {
+            Body::Live(life) => {
+                let base = life.state().current().base.at;
+                let (len, used) = written(life.metadata()?);
+                (size, blocks) = (len.saturating_sub(base.0), used);
+                // `du` would count a truncated generation that still waits for S3.
+                blocks = blocks.min(size.div_ceil(512));
+            }
+            Body::Local(file) => (size, blocks) = written(file.metadata()?),
+            Body::Symlink(target) => size = target.len() as u64,
+            Body::Object(object) => (size, blocks) = (object.size, object.size.div_ceil(512)),
+            Body::Directory(_) => {}
+        }
+        let links = match node.body {
+            Body::Directory(_) => 2,
+            _ => u32::try_from(node.claims.len()).unwrap_or(u32::MAX),
+        };
+        let kind = node.kind();
+        let Node { mode, uid, gid, .. } = *node;
+        let stored = !node.recorded;
+        Ok(Attr { id, kind, size, blocks, mode, links, uid, gid, times, stored })
+    }
+}

@@ -1,0 +1,118 @@
+//! The record of a node: one small file in the node's folder of the spool, replaced as a whole. All
+//! that an application set (names, mode, owner, times, attributes) and where its generations
+//! begin. Everything else (sizes, what is sealed) is read off the spool file and the markers.
+//!
+//! Invariant: a name belongs to the node whose claim has the highest number, so that a rename over an
+//! existing file is one atomic replacement, whatever happens to the other record afterwards.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::disk::{Durable, load_json, store_json};
+use crate::values::errors::LocalError;
+use crate::values::escape::as_text;
+use crate::values::ids::{NodeId, SpoolOffset};
+use crate::values::time::Utc;
+
+/// The record's file name in a node's folder.
+pub const RECORD: &str = "node.json";
+/// The spool file's name in a node's folder.
+pub const DATA: &str = "data";
+
+/// A claim on a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The directory.
+    pub parent: NodeId,
+    /// The name in it.
+    #[serde(with = "as_text")]
+    pub name: Vec<u8>,
+    /// Higher claims win.
+    pub number: u64,
+}
+
+/// Where a generation begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// The spool file's length at that moment.
+    pub at: SpoolOffset,
+    /// The wall clock at that moment.
+    pub since: Utc,
+}
+
+/// What kind of node it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Kind {
+    /// A live file.
+    Live {
+        /// The stream's path.
+        #[serde(with = "as_text")]
+        stream: Vec<u8>,
+        /// Labels of the stream's rule.
+        #[serde(default)]
+        labels: BTreeMap<String, String>,
+        /// Where its generations begin; those before the last only while they are unsealed.
+        bases: Vec<Base>,
+    },
+    /// An excluded file: local only, an ordinary POSIX file.
+    Local,
+    /// A directory.
+    Directory {
+        /// Names of stored objects that a live file once hid.
+        #[serde(default)]
+        hidden: Vec<String>,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// Where it points.
+        #[serde(with = "as_text")]
+        target: Vec<u8>,
+    },
+}
+
+/// Times set by utimens. They hold until the file is written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// Last access, as set or as created.
+    pub accessed: Utc,
+    /// Last change of content, as set or as created.
+    pub modified: Utc,
+    /// Last change of the record itself.
+    pub changed: Utc,
+}
+
+/// A node's record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: Kind,
+    /// Its names; none when it is unlinked and still open.
+    pub claims: Vec<Claim>,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Times.
+    pub times: Times,
+    /// Extended attributes of the application, values as escaped text.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl Record {
+    /// Reads the record of a node's folder.
+    pub fn load(folder: &Path) -> Result<Record, LocalError> {
+        load_json(&folder.join(RECORD))
+    }
+
+    /// Replaces the record of a node's folder.
+    pub fn store(&self, folder: &Path, durable: Durable) -> Result<(), LocalError> {
+        store_json(&folder.join(RECORD), self, durable)
+    }
+}

@@ -1,0 +1,230 @@
+//! Recovery: from what the spool's folders hold to lives and records. The same arithmetic as in normal
+//! work goes on from here; nothing is uploaded, sealed or deleted. What cannot be used is set aside
+//! under `quarantine/`, named, and the rest goes on. Recovering twice gives the same as once.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::life::{Life, Segment, State};
+use super::namespace::Found;
+use super::record::{DATA, Kind, RECORD, Record};
+use super::room::Room;
+use super::spool::Spool;
+use super::stream::Streams;
+use crate::values::errors::{AtPath, LocalError};
+use crate::values::ids::{NodeId, SpoolOffset};
+use crate::values::naming::{MarkerName, Phase};
+use crate::values::time::Utc;
+
+/// What recovery needs beside the spool.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// The streams' numbers.
+    pub streams: &'a Streams,
+    /// Where found bytes are counted.
+    pub room: &'a Room,
+    /// The wall clock.
+    pub now: Utc,
+    /// `--rotate-interval`: no unsealed byte is older than that before the last write.
+    pub interval: Duration,
+}
+
+/// Reads all nodes of a spool.
+pub fn recover(spool: &Spool, at: Circumstances<'_>) -> Result<Vec<Found>, LocalError> {
+    let nodes = spool.nodes();
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&nodes).at("list", &nodes)? {
+        let entry = entry.at("list", &nodes)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".gone") {
+            // A removal that was under way: the folder had nothing left to keep.
+            fs::remove_dir_all(entry.path()).at("remove", &entry.path())?;
+            continue;
+        }
+        let id = u64::from_str_radix(&name, 16).map(NodeId).ok();
+        match id.filter(|id| id.to_string() == name) {
+            Some(id) => found.extend(recover_node(spool, id, at)?),
+            None => set_aside(spool, &entry.path(), &name, "it is no node of a spool"),
+        }
+    }
+    Ok(found)
+}
+
+fn recover_node(
+    spool: &Spool,
+    id: NodeId,
+    at: Circumstances<'_>,
+) -> Result<Option<Found>, LocalError> {
+    let folder = spool.node(id);
+    let record = match Record::load(&folder) {
+        Ok(record) => record,
+        Err(e) if is_unborn(&folder, &e) => {
+            // The daemon died between making the folder and the record: nobody was told of the node.
+            fs::remove_dir_all(&folder).at("remove", &folder)?;
+            return Ok(None);
+        }
+        Err(e) => {
+            set_aside(spool, &folder, &id.to_string(), &e.to_string());
+            return Ok(None);
+        }
+    };
+    let Kind::Live { stream, labels, bases } = &record.kind else {
+        if record.kind == Kind::Local {
+            let len = fs::metadata(folder.join(DATA)).map_or(0, |m| m.len());
+            // Over the limit or not, the files are there.
+            let _ = at.room.take_local(len);
+        }
+        let unlinked = record.claims.is_empty() && id != NodeId::ROOT;
+        if unlinked {
+            fs::remove_dir_all(&folder).at("remove", &folder)?;
+        }
+        return Ok((!unlinked).then_some(Found { id, record, life: None }));
+    };
+    if bases.is_empty() {
+        set_aside(spool, &folder, &id.to_string(), "its record has no generation");
+        return Ok(None);
+    }
+    let stream = at.streams.get(stream, at.now);
+    let life = Arc::new(Life::new(id, folder.clone(), stream, labels.clone(), bases));
+    let markers = read_markers(spool, &life)?;
+    let changed = restore(&life, &markers, spool.rebooted, at)?;
+    let mut record = record;
+    if changed && let Kind::Live { bases, .. } = &mut record.kind {
+        *bases = life.state().bases();
+        record.store(&folder, super::disk::Durable::Later)?;
+    }
+    Ok(Some(Found { id, record, life: Some(life) }))
+}
+
+/// Whether a folder has no record because it was just being made.
+fn is_unborn(folder: &Path, error: &LocalError) -> bool {
+    let empty = |path: &str| fs::metadata(folder.join(path)).map_or(true, |m| m.len() == 0);
+    error.source.kind() == io::ErrorKind::NotFound && empty(DATA)
+}
+
+/// The markers of a folder in the order of their ranges; what is no marker and what overlaps goes
+/// into quarantine.
+fn read_markers(spool: &Spool, life: &Life) -> Result<Vec<MarkerName>, LocalError> {
+    let folder = life.folder();
+    let mut markers = Vec::new();
+    for entry in fs::read_dir(folder).at("list", folder)? {
+        let path = entry.at("list", folder)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match MarkerName::parse(&name) {
+            Some(marker) => markers.push(marker),
+            None if name == DATA || name == RECORD => {}
+            // Half-written by a daemon that died: its range has no key yet.
+            None if name.ends_with(".new") => fs::remove_file(&path).at("remove", &path)?,
+            None => set_aside(spool, &path, &format!("{}-{name}", life.id), "it is no seal marker"),
+        }
+    }
+    markers.sort_by_key(|m| (m.range.start, std::cmp::Reverse(m.range.end)));
+    let mut sound: Vec<MarkerName> = Vec::with_capacity(markers.len());
+    for marker in markers {
+        match sound.last() {
+            Some(before) if marker.range.start < before.range.end => {
+                let name = format!("{}-{marker}", life.id);
+                let why = "its range overlaps another's";
+                set_aside(spool, &folder.join(marker.to_string()), &name, why);
+            }
+            _ => sound.push(marker),
+        }
+    }
+    Ok(sound)
+}
+
+/// Puts the segments into the life and makes its generations fit what is on disk. Gives whether the
+/// record has to follow.
+fn restore(
+    life: &Life,
+    markers: &[MarkerName],
+    rebooted: bool,
+    at: Circumstances<'_>,
+) -> Result<bool, LocalError> {
+    let file = life.file()?;
+    let metadata = life.metadata()?;
+    let mut state = life.state();
+    for marker in markers {
+        let MarkerName { range, generation, phase } = *marker;
+        state.segments.insert(range.start, Segment { end: range.end, generation, phase });
+        life.stream.seen(generation);
+        if phase == Phase::Sealed {
+            life.stream.add_unsent();
+        }
+    }
+    let before = state.bases();
+    let len = fit(life, &mut state, SpoolOffset(metadata.len()), &file, at.now)?;
+    number_generations(&mut state);
+
+    let gone: u64 = reclaimed(&state);
+    let first_kept = state.segments.first_key_value().map_or(state.sealed_end(), |(s, _)| *s);
+    at.room.found(len.0.saturating_sub(gone + first_kept.0));
+
+    let written = Life::written_at(&metadata);
+    if len > state.sealed_end() {
+        if rebooted && ends_within_a_line(&file, len) {
+            info!(node = %life.id, "the machine went down in the middle of a line: a new generation begins");
+            state.begin_generation(len, at.now);
+        }
+        let since = state.generations.front().map_or(written, |g| g.base.since);
+        state.first_byte = Some(written.minus(at.interval).max(since).min(written.max(since)));
+    }
+    state.last_growth = (written, len);
+    Ok(before != state.bases())
+}
+
+/// Makes length, sealed end and bases agree. Gives the file's length.
+fn fit(
+    life: &Life,
+    state: &mut State,
+    len: SpoolOffset,
+    file: &fs::File,
+    now: Utc,
+) -> Result<SpoolOffset, LocalError> {
+    let sealed = state.segments.last_key_value().map_or(SpoolOffset(0), |(_, s)| s.end);
+    let end = len.max(sealed);
+    for generation in &mut state.generations {
+        // A base that lies beyond what reached the disk was never used for a key.
+        generation.base.at = generation.base.at.min(end);
+    }
+    if len < sealed {
+        error!(node = %life.id, sealed = sealed.0, found = len.0,
+            "the spool file is shorter than what was sealed of it: a new generation begins");
+        file.set_len(sealed.0).at("extend", &life.folder().join(DATA))?;
+        state.begin_generation(sealed, now);
+    }
+    Ok(end)
+}
+
+/// Finds the numbers that the markers gave to the generations.
+fn number_generations(state: &mut State) {
+    let starts: Vec<_> = state.generations.iter().map(|g| g.base.at).collect();
+    for (i, generation) in state.generations.iter_mut().enumerate() {
+        let next = starts.get(i + 1).copied().unwrap_or(SpoolOffset(u64::MAX));
+        let mut within = state.segments.range(starts[i].min(next)..next);
+        generation.number = within.next().map(|(_, segment)| segment.generation);
+    }
+}
+
+fn reclaimed(state: &State) -> u64 {
+    let gone = state.segments.iter().filter(|(_, s)| s.phase == Phase::Reclaimed);
+    gone.map(|(start, s)| s.end.since(*start)).sum()
+}
+
+fn ends_within_a_line(file: &fs::File, len: SpoolOffset) -> bool {
+    let mut last = [0];
+    let at = SpoolOffset(len.0.saturating_sub(1));
+    matches!(Life::read_spool(file, at, &mut last), Ok(1)) && last != *b"\n"
+}
+
+fn set_aside(spool: &Spool, path: &Path, name: &str, why: &str) {
+    match spool.set_aside(path, name) {
+        Ok(kept) => warn!(path = %path.display(), kept = %kept.display(), "set aside: {why}"),
+        Err(e) => error!("cannot be used ({why}) nor set aside: {e}"),
+    }
+}

@@ -1,0 +1,145 @@
+//! How much of the disk the spool may take: the bytes of live files, of local-only files and a reserve
+//! for bodies being sent. Owns the counters; who is to be reclaimed or refused is decided by others.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::values::errors::{AtPath, LocalError};
+use crate::values::settings::SpoolLimits;
+
+/// Default for `--spool-max`, unless 80 % of the file system are less.
+const DEFAULT_MAX: u64 = 10 << 30;
+/// The reserve for bodies being sent takes at most this part of the spool.
+const RESERVE_PART: u64 = 4;
+/// Local-only files take at most this part of the spool.
+const LOCAL_PART: u64 = 4;
+/// Appended bytes after which the file system is asked again how much is free.
+const ASK_EVERY: u64 = 16 << 20;
+/// Reclaiming begins at this many parts of ten of the room for live files, ...
+const HIGH_TENTHS: u64 = 8;
+/// ... and ends at this many.
+const LOW_TENTHS: u64 = 6;
+
+/// The spool's room.
+#[derive(Debug)]
+pub struct Room {
+    dir: PathBuf,
+    max: u64,
+    min_free: u64,
+    reserve: u64,
+    live: AtomicU64,
+    local: AtomicU64,
+    /// Bytes that may still be appended before the file system is asked again.
+    unasked: AtomicU64,
+}
+
+/// There is no room for a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// What `df` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes that can still be written.
+    pub free: u64,
+}
+
+impl Room {
+    /// Room in the file system of `dir`, for segments of up to `segment` bytes.
+    pub fn new(dir: &Path, limits: &SpoolLimits, segment: u64) -> Result<Room, LocalError> {
+        let fs = rustix::fs::statvfs(dir).at("statfs", dir)?;
+        let size = fs.f_blocks * fs.f_frsize;
+        let max = limits.max.unwrap_or_else(|| DEFAULT_MAX.min(size / 10 * 8));
+        Ok(Room {
+            dir: dir.to_owned(),
+            max,
+            min_free: size / 100 * u64::from(limits.min_free_percent),
+            reserve: (4 * segment).min(max / RESERVE_PART),
+            live: AtomicU64::new(0),
+            local: AtomicU64::new(0),
+            unasked: AtomicU64::new(0),
+        })
+    }
+
+    /// Bytes set apart for bodies being sent.
+    pub fn reserve(&self) -> u64 {
+        self.reserve
+    }
+
+    fn live_max(&self) -> u64 {
+        self.max - self.reserve
+    }
+
+    /// Counts bytes that are about to be appended to a live file.
+    pub fn take(&self, bytes: u64) -> Result<(), Full> {
+        let used = self.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if used <= self.live_max() && self.disk_has_room(bytes) {
+            return Ok(());
+        }
+        self.give(bytes);
+        Err(Full)
+    }
+
+    /// Counts bytes of live files that are gone from the disk, or were not written after all.
+    pub fn give(&self, bytes: u64) {
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        let _ = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Counts bytes that recovery found.
+    pub fn found(&self, bytes: u64) {
+        self.live.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts growth of local-only files.
+    pub fn take_local(&self, bytes: u64) -> Result<(), Full> {
+        let used = self.local.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if used <= self.max / LOCAL_PART && self.disk_has_room(bytes) {
+            return Ok(());
+        }
+        self.give_local(bytes);
+        Err(Full)
+    }
+
+    /// Counts bytes of local-only files that are gone.
+    pub fn give_local(&self, bytes: u64) {
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        let _ = self.local.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Bytes of confirmed segments that should be reclaimed now, to stay clear of the limits.
+    pub fn to_reclaim(&self) -> u64 {
+        let used = self.live.load(Ordering::Relaxed);
+        let tenth = self.live_max() / 10;
+        let over = if used > tenth * HIGH_TENTHS { used - tenth * LOW_TENTHS } else { 0 };
+        over.max(self.disk_shortage())
+    }
+
+    /// What `df` shows: the spool's budget, or what its disk leaves of it.
+    pub fn capacity(&self) -> Capacity {
+        let used = self.live.load(Ordering::Relaxed) + self.local.load(Ordering::Relaxed);
+        let budget = self.live_max().saturating_sub(used);
+        let disk = self.disk_free().map_or(budget, |free| free.saturating_sub(self.min_free));
+        Capacity { total: self.live_max(), free: budget.min(disk) }
+    }
+
+    fn disk_has_room(&self, bytes: u64) -> bool {
+        let spend = |left: u64| left.checked_sub(bytes);
+        if self.unasked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok() {
+            return true;
+        }
+        let spare = self.disk_free().map_or(ASK_EVERY, |free| free.saturating_sub(self.min_free));
+        self.unasked.store(spare.min(ASK_EVERY), Ordering::Relaxed);
+        spare > bytes
+    }
+
+    fn disk_shortage(&self) -> u64 {
+        self.disk_free().map_or(0, |free| self.min_free.saturating_sub(free))
+    }
+
+    fn disk_free(&self) -> Option<u64> {
+        rustix::fs::statvfs(&self.dir).ok().map(|fs| fs.f_bavail * fs.f_frsize)
+    }
+}

@@ -1,0 +1,233 @@
+//! The spool: the one directory that must survive a crash. Owns its layout, its lock and its identity
+//! (which bucket it belongs to, which writer it is, how often it was started).
+//!
+//! ```text
+//! lock  spool.json          identity
+//! nodes/<id>/node.json      a file, directory or symbolic link of the live view
+//! nodes/<id>/data           a file's bytes, one growing file for its whole life
+//! nodes/<id>/*.sealed       seal markers (also .confirmed, .reclaimed)
+//! streams/<crc>.json        a stream's highest generation number
+//! quarantine/               what recovery could not use
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use super::disk::{Durable, load_json, store_json};
+use crate::values::errors::{AtPath, LocalError};
+use crate::values::ids::{Epoch, NodeId, WriterId};
+
+/// The layout that this program reads and writes.
+const FORMAT: u32 = 1;
+
+/// A spool cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// Another daemon has it.
+    #[error("the spool {0} is in use by another logsinkfs{1}")]
+    Locked(PathBuf, String),
+    /// It holds bytes for another bucket.
+    #[error("the spool {dir} belongs to {owner}, not to {asked}")]
+    OtherSource {
+        /// The spool.
+        dir: PathBuf,
+        /// Whose bytes are in it.
+        owner: String,
+        /// What the mount was to be of.
+        asked: String,
+    },
+    /// A later version of the program wrote it.
+    #[error("the spool {0} has format {1}; this program knows {FORMAT}")]
+    TooNew(PathBuf, u32),
+    /// It cannot be written.
+    #[error("the spool cannot be used: {0}")]
+    Local(#[from] LocalError),
+}
+
+impl SpoolError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            SpoolError::Locked(..) => {
+                "give each mount a spool of its own with --spool-dir, or stop the other daemon"
+            }
+            SpoolError::OtherSource { .. } => {
+                "give this mount another --spool-dir; the old spool is emptied by mounting its own bucket"
+            }
+            SpoolError::TooNew(..) => "use the newer program for this spool",
+            SpoolError::Local(_) => {
+                "the spool needs a directory that this user can write, on a disk with room: --spool-dir"
+            }
+        }
+    }
+}
+
+/// Who a spool is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    format: u32,
+    /// The writer that its segments name.
+    pub writer: WriterId,
+    /// Bucket and prefix that it belongs to.
+    pub source: String,
+    /// How often it was started.
+    pub epoch: Epoch,
+    /// The kernel's boot during which it was last used: another one means that power may have been
+    /// lost.
+    pub boot: String,
+}
+
+/// An open spool; locked as long as this value lives.
+#[derive(Debug)]
+pub struct Spool {
+    dir: PathBuf,
+    identity: Mutex<Identity>,
+    /// Whether the machine was booted since the spool was last used.
+    pub rebooted: bool,
+    _lock: File,
+}
+
+impl Spool {
+    /// Opens a spool, making it when there is none. `new_writer` forms the id of a new one.
+    pub fn open(
+        dir: &Path,
+        source: &str,
+        new_writer: impl FnOnce() -> WriterId,
+    ) -> Result<Spool, SpoolError> {
+        for folder in ["nodes", "streams", "quarantine"] {
+            // Logs are nobody else's business: the folders are the owner's alone.
+            let path = dir.join(folder);
+            DirBuilder::new().recursive(true).mode(0o700).create(&path).at("create", &path)?;
+        }
+        let lock = lock(dir)?;
+        let path = dir.join("spool.json");
+        let boot = boot_id();
+        let identity = match load_json::<Identity>(&path) {
+            Ok(found) => found,
+            Err(e) if e.source.kind() == io::ErrorKind::NotFound => Identity {
+                format: FORMAT,
+                writer: new_writer(),
+                source: source.to_owned(),
+                epoch: Epoch(0),
+                boot: boot.clone(),
+            },
+            Err(e) => return Err(e.into()),
+        };
+        if identity.format != FORMAT {
+            return Err(SpoolError::TooNew(dir.to_owned(), identity.format));
+        }
+        if identity.source != source {
+            return Err(SpoolError::OtherSource {
+                dir: dir.to_owned(),
+                owner: identity.source,
+                asked: source.to_owned(),
+            });
+        }
+        let rebooted = identity.boot != boot;
+        let spool = Spool {
+            dir: dir.to_owned(),
+            identity: Mutex::new(Identity { boot, ..identity }),
+            rebooted,
+            _lock: lock,
+        };
+        spool.next_epoch()?;
+        Ok(spool)
+    }
+
+    /// The spool's directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The folder of a node.
+    pub fn node(&self, id: NodeId) -> PathBuf {
+        self.dir.join("nodes").join(id.to_string())
+    }
+
+    /// The folder of all nodes.
+    pub fn nodes(&self) -> PathBuf {
+        self.dir.join("nodes")
+    }
+
+    /// The folder of the streams' numbers.
+    pub fn streams(&self) -> PathBuf {
+        self.dir.join("streams")
+    }
+
+    /// The folder for what cannot be used.
+    pub fn quarantine(&self) -> PathBuf {
+        self.dir.join("quarantine")
+    }
+
+    /// Who the spool is at the moment.
+    pub fn identity(&self) -> Identity {
+        self.identity.lock().clone()
+    }
+
+    /// Counts a start, durably before anybody is told of it, so that no two starts register the same.
+    pub fn next_epoch(&self) -> Result<Epoch, LocalError> {
+        let mut identity = self.identity.lock();
+        let next = Identity { epoch: Epoch(identity.epoch.0 + 1), ..identity.clone() };
+        store_json(&self.dir.join("spool.json"), &next, Durable::Now)?;
+        *identity = next;
+        Ok(identity.epoch)
+    }
+
+    /// Takes another writer id: the spool turned out to be a copy. What is sealed keeps its keys.
+    pub fn become_writer(&self, writer: WriterId) -> Result<(), LocalError> {
+        let mut identity = self.identity.lock();
+        let next = Identity { writer, epoch: Epoch(1), ..identity.clone() };
+        store_json(&self.dir.join("spool.json"), &next, Durable::Now)?;
+        *identity = next;
+        Ok(())
+    }
+
+    /// Moves a file or folder that cannot be used out of the way, keeping it.
+    pub fn set_aside(&self, path: &Path, name: &str) -> Result<PathBuf, LocalError> {
+        let target = (0..)
+            .map(|n| match n {
+                0 => self.quarantine().join(name),
+                n => self.quarantine().join(format!("{name}.{n}")),
+            })
+            .find(|candidate| !candidate.exists())
+            .unwrap_or_else(|| self.quarantine().join(name));
+        fs::rename(path, &target).at("set aside", path)?;
+        Ok(target)
+    }
+}
+
+/// Takes the lock that tells two daemons apart; the holder's process id is in the file.
+fn lock(dir: &Path) -> Result<File, SpoolError> {
+    let path = dir.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .at("open", &path)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            let pid = std::process::id().to_string();
+            fs::write(&path, pid).at("write", &path)?;
+            Ok(file)
+        }
+        Err(e) if e == rustix::io::Errno::WOULDBLOCK => {
+            let holder = fs::read_to_string(&path).unwrap_or_default();
+            let holder = if holder.is_empty() { holder } else { format!(" (process {holder})") };
+            Err(SpoolError::Locked(dir.to_owned(), holder))
+        }
+        Err(e) => Err(SpoolError::Local(LocalError { action: "lock", path, source: e.into() })),
+    }
+}
+
+/// Names the kernel's boot; empty where it cannot be read, which then never differs.
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}

@@ -1,0 +1,148 @@
+//! What is known of a stream beyond its files: the highest generation number ever given, its
+//! tokens for early seals, and how many of its segments S3 has not confirmed. The number outlives the
+//! stream's folders, in one small file a stream.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::disk::{Durable, load_json, store_json};
+use crate::values::errors::LocalError;
+use crate::values::escape::as_text;
+use crate::values::ids::GenerationNo;
+use crate::values::rotation::EarlySeals;
+use crate::values::time::Utc;
+
+/// One stream of this writer.
+#[derive(Debug)]
+pub struct StreamState {
+    /// The stream's path, raw bytes.
+    pub path: Vec<u8>,
+    inner: Mutex<Inner>,
+    file: PathBuf,
+}
+
+#[derive(Debug)]
+struct Inner {
+    highest: GenerationNo,
+    remembered: GenerationNo,
+    early: EarlySeals,
+    unsent: usize,
+    /// Generations that ended before their turn, since the last warning.
+    overdrawn: u64,
+}
+
+/// The file that outlives a stream's folders.
+#[derive(Serialize, Deserialize)]
+struct Highest {
+    #[serde(with = "as_text")]
+    stream: Vec<u8>,
+    generation: GenerationNo,
+}
+
+impl StreamState {
+    /// Gives the next generation's number.
+    pub fn next_generation(&self) -> GenerationNo {
+        let mut inner = self.inner.lock();
+        inner.highest.0 += 1;
+        inner.highest
+    }
+
+    /// Notes a number found in a marker, so that it is not given again.
+    pub fn seen(&self, generation: GenerationNo) {
+        let mut inner = self.inner.lock();
+        inner.highest = inner.highest.max(generation);
+    }
+
+    /// Makes the highest number outlive the markers that showed it. To be called before one is removed.
+    pub fn remember(&self) -> Result<(), LocalError> {
+        let mut inner = self.inner.lock();
+        if inner.remembered < inner.highest {
+            let record = Highest { stream: self.path.clone(), generation: inner.highest };
+            store_json(&self.file, &record, Durable::Now)?;
+            inner.remembered = inner.highest;
+        }
+        Ok(())
+    }
+
+    /// Whether an early seal may be made now.
+    pub fn has_token(&self, now: Utc, interval: std::time::Duration) -> bool {
+        self.inner.lock().early.refill(now, interval)
+    }
+
+    /// Takes a token. When there was none, counts it, and gives the count when it is worth a warning
+    /// (1, 2, 4, 8, ...).
+    pub fn take_token(&self) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        if inner.early.take() {
+            return None;
+        }
+        inner.overdrawn += 1;
+        Some(inner.overdrawn).filter(|n| n.is_power_of_two())
+    }
+
+    /// A segment was sealed.
+    pub fn add_unsent(&self) {
+        self.inner.lock().unsent += 1;
+    }
+
+    /// A segment was confirmed or set aside.
+    pub fn take_unsent(&self) {
+        let mut inner = self.inner.lock();
+        inner.unsent = inner.unsent.saturating_sub(1);
+    }
+
+    /// Whether a sealed segment is not confirmed yet.
+    pub fn has_backlog(&self) -> bool {
+        self.inner.lock().unsent > 0
+    }
+}
+
+/// The streams that have a file at the moment.
+#[derive(Debug)]
+pub struct Streams {
+    folder: PathBuf,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    streams: HashMap<Vec<u8>, Weak<StreamState>>,
+    /// Size at which dead entries are looked for: what was alive last time, twice.
+    sweep_at: usize,
+}
+
+impl Streams {
+    /// Streams whose numbers are kept in `folder`.
+    pub fn new(folder: &Path) -> Streams {
+        Streams { folder: folder.to_owned(), known: Mutex::default() }
+    }
+
+    /// The stream of that path.
+    pub fn get(&self, path: &[u8], now: Utc) -> Arc<StreamState> {
+        let mut known = self.known.lock();
+        if let Some(stream) = known.streams.get(path).and_then(Weak::upgrade) {
+            return stream;
+        }
+        // Two streams that share a checksum share a file; the higher number serves both.
+        let file = self.folder.join(format!("{:016x}.json", crc_fast::crc64_nvme(path)));
+        let highest = load_json::<Highest>(&file).map(|h| h.generation).unwrap_or_default();
+        let inner = Inner {
+            highest,
+            remembered: highest,
+            early: EarlySeals::new(now),
+            unsent: 0,
+            overdrawn: 0,
+        };
+        let stream = Arc::new(StreamState { path: path.to_vec(), inner: Mutex::new(inner), file });
+        if known.streams.len() >= known.sweep_at {
+            known.streams.retain(|_, stream| stream.strong_count() > 0);
+            known.sweep_at = 2 * known.streams.len() + 64;
+        }
+        known.streams.insert(path.to_vec(), Arc::downgrade(&stream));
+        stream
+    }
+}

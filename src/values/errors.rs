@@ -1,0 +1,98 @@
+//! What a file operation can fail with, by meaning. The FUSE adapter turns each into its errno; the
+//! kind alone decides, and every error that is not the caller's doing carries its cause.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FsError {
+    /// There is no such name or node.
+    #[error("no such file or directory")]
+    NotFound,
+    /// The name is taken.
+    #[error("the name exists")]
+    Exists,
+    /// The directory has entries.
+    #[error("the directory is not empty")]
+    NotEmpty,
+    /// A directory where a file is asked.
+    #[error("it is a directory")]
+    IsDirectory,
+    /// A file where a directory is asked.
+    #[error("it is not a directory")]
+    NotDirectory,
+    /// The name, or the keys that would be made from it, are too long.
+    #[error("the name is too long for an S3 key")]
+    NameTooLong,
+    /// Logs are appended to and objects are never changed.
+    #[error("not permitted here")]
+    NotPermitted,
+    /// The arguments mean nothing here.
+    #[error("invalid argument")]
+    Invalid,
+    /// A rename that would have to move objects.
+    #[error("a rename cannot move stored objects")]
+    CrossDevice,
+    /// The spool has no room.
+    #[error("the spool is full")]
+    NoSpace,
+    /// The object was replaced, or the node stands for something else now.
+    #[error("stale")]
+    Stale,
+    /// There is no such extended attribute.
+    #[error("no such attribute")]
+    NoAttribute,
+    /// The extended attribute is too large.
+    #[error("the attribute is too large")]
+    AttributeTooLarge,
+    /// Not supported by this file system.
+    #[error("not supported")]
+    NotSupported,
+    /// The handle is not open for this.
+    #[error("bad handle")]
+    BadHandle,
+    /// S3 did not answer in time.
+    #[error("S3 did not answer in time")]
+    TimedOut,
+    /// The mount is being stopped.
+    #[error("the mount is stopping")]
+    Stopping,
+    /// S3 refused or failed.
+    #[error("{0}")]
+    Bucket(String),
+    /// The local file system failed.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+}
+
+/// The local file system failed at a file of the spool.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {path}: {source}")]
+pub struct LocalError {
+    /// What was being done.
+    pub action: &'static str,
+    /// To what.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl LocalError {
+    /// Whether the disk is full.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+/// Adds what was done to what, to the result of a system call.
+pub trait AtPath<T> {
+    /// Names action and path.
+    fn at(self, action: &'static str, path: &Path) -> Result<T, LocalError>;
+}
+
+impl<T, E: Into<io::Error>> AtPath<T> for Result<T, E> {
+    fn at(self, action: &'static str, path: &Path) -> Result<T, LocalError> {
+        self.map_err(|e| LocalError { action, path: path.to_owned(), source: e.into() })
+    }
+}

@@ -1,0 +1,11 @@
+//! Floor 0: values. No input or output, no clock, no locks, no tokio: everything here is decided
+//! from its arguments alone and can be tested without a machine around it.
+
+pub mod errors;
+pub mod escape;
+pub mod ids;
+pub mod naming;
+pub mod rotation;
+pub mod settings;
+pub mod stream_map;
+pub mod time;

@@ -1,0 +1,335 @@
+//! What a mount was asked to be: validated, plain, decided once. Owns the meaning and the limits of
+//! each setting; does not read flags, environment or files (see `edges::cli`).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use globset::GlobSet;
+use regex::bytes::Regex;
+
+use super::naming::Form;
+use super::rotation::Rules;
+use super::stream_map::StreamRule;
+use super::time::PartitionTemplate;
+
+/// Where the objects are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A bucket of an S3 service.
+    S3 {
+        /// Its name.
+        bucket: String,
+        /// Empty, or ending in `/`.
+        prefix: String,
+    },
+    /// The embedded bucket, storing in a local directory.
+    Embedded {
+        /// The directory.
+        dir: PathBuf,
+    },
+}
+
+impl Source {
+    /// Empty, or ending in `/`.
+    pub fn prefix(&self) -> &str {
+        match self {
+            Source::S3 { prefix, .. } => prefix,
+            Source::Embedded { .. } => "",
+        }
+    }
+
+    /// As people write it, and as the spool remembers which bucket it belongs to.
+    pub fn url(&self) -> String {
+        match self {
+            Source::S3 { bucket, prefix } => format!("s3://{bucket}/{prefix}"),
+            Source::Embedded { dir } => format!("file://{}", dir.display()),
+        }
+    }
+
+    /// Reads `s3://BUCKET[/PREFIX]` or `file:///DIR`.
+    pub fn parse(text: &str) -> Result<Source, BadSetting> {
+        let bad = |why| BadSetting { what: "source", given: text.into(), why };
+        if let Some(dir) = text.strip_prefix("file://") {
+            return match dir.starts_with('/') {
+                true => Ok(Source::Embedded { dir: dir.into() }),
+                false => Err(bad("a file source has an absolute path: file:///var/tmp/bucket")),
+            };
+        }
+        let rest = text
+            .strip_prefix("s3://")
+            .ok_or(bad("a source is s3://BUCKET, s3://BUCKET/PREFIX or file:///DIR"))?;
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() || bucket.len() > 255 {
+            return Err(bad("the bucket's name is missing: s3://BUCKET/PREFIX"));
+        }
+        let prefix = prefix.trim_end_matches('/');
+        if prefix
+            .split('/')
+            .skip(usize::from(prefix.is_empty()))
+            .any(|p| matches!(p, "" | "." | ".."))
+        {
+            return Err(bad("a prefix has no empty, `.` or `..` part"));
+        }
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        Ok(Source::S3 { bucket: bucket.into(), prefix: format!("{prefix}{slash}") })
+    }
+}
+
+/// What a directory of the mount shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Live files only; S3 is asked for nothing but PUTs.
+    Live,
+    /// Live files and what the bucket holds.
+    Bucket,
+}
+
+/// What fsync waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FsyncLevel {
+    /// The spool's disk.
+    Spool,
+    /// S3's confirmation.
+    S3,
+}
+
+/// What happens to a write when the spool has no room left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It waits for room, 30 s at most, then ENOSPC.
+    Block,
+    /// ENOSPC at once.
+    Error,
+}
+
+/// How to reach the S3 service; the rest comes from the SDK's default chain.
+#[derive(Clone, Debug, Default)]
+pub struct S3Settings {
+    /// Region; else the chain's.
+    pub region: Option<String>,
+    /// Profile of the shared config files.
+    pub profile: Option<String>,
+    /// Another S3 service than Amazon's.
+    pub endpoint_url: Option<String>,
+    /// `http://host/bucket/key` instead of `http://bucket.host/key`.
+    pub force_path_style: bool,
+    /// A role to assume with the chain's credentials.
+    pub role_arn: Option<String>,
+    /// Server-side encryption: `AES256`, `aws:kms`, `aws:kms:dsse`.
+    pub sse: Option<String>,
+    /// The KMS key for it.
+    pub sse_kms_key_id: Option<String>,
+    /// Storage class of new objects.
+    pub storage_class: Option<String>,
+    /// Account that must own the bucket.
+    pub expected_bucket_owner: Option<String>,
+}
+
+/// Owner and modes shown for what has none of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Ownership {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Mode of stored objects.
+    pub file_mode: u32,
+    /// Mode of directories that nobody made in the mount.
+    pub dir_mode: u32,
+}
+
+/// How appends become segments.
+#[derive(Clone, Debug)]
+pub struct Segmenting {
+    /// When to seal.
+    pub rules: Rules,
+    /// How a record begins, where lines alone do not tell.
+    pub record_start: Option<Regex>,
+    /// The folder between stream and segment.
+    pub partition: PartitionTemplate,
+    /// How the objects' bytes are stored.
+    pub form: Form,
+}
+
+/// Which files go where.
+#[derive(Clone, Debug)]
+pub struct Routing {
+    /// From path to stream; the first that matches decides.
+    pub stream_map: Vec<StreamRule>,
+    /// Names that stay local.
+    pub exclude: GlobSet,
+}
+
+/// Limits of the spool.
+#[derive(Clone, Copy, Debug)]
+pub struct SpoolLimits {
+    /// Most bytes in it; `None` takes the default.
+    pub max: Option<u64>,
+    /// Percent of its file system that stay free.
+    pub min_free_percent: u8,
+    /// What a write gets when neither leaves room.
+    pub when_full: WhenFull,
+}
+
+/// Everything that a mount is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the objects are.
+    pub source: Source,
+    /// Where the mount appears.
+    pub mountpoint: PathBuf,
+    /// Where unconfirmed bytes are kept.
+    pub spool_dir: PathBuf,
+    /// The readable part of the writer id.
+    pub writer_name: String,
+    /// What directories show.
+    pub view: View,
+    /// How appends become segments.
+    pub segmenting: Segmenting,
+    /// Which files go where.
+    pub routing: Routing,
+    /// Limits of the spool.
+    pub limits: SpoolLimits,
+    /// Refuse writes that are not at the end.
+    pub strict_append: bool,
+    /// What fsync waits for.
+    pub fsync: FsyncLevel,
+    /// How long a finished log stays in the live view.
+    pub retire_after: Duration,
+    /// How long a stopping daemon may upload.
+    pub shutdown_timeout: Duration,
+    /// How long a listing is believed.
+    pub metadata_ttl: Duration,
+    /// Refuse to start without the bucket.
+    pub require_bucket: bool,
+    /// How to reach the S3 service.
+    pub s3: S3Settings,
+    /// Owner and modes.
+    pub ownership: Ownership,
+    /// Let other users in.
+    pub allow_other: bool,
+}
+
+/// A setting's value cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is no {what}: {why}")]
+pub struct BadSetting {
+    /// What it was meant to be.
+    pub what: &'static str,
+    /// What was given.
+    pub given: String,
+    /// What is asked.
+    pub why: &'static str,
+}
+
+/// Reads a size: `512KiB`, `64MiB`, `10GB`, or bytes.
+pub fn parse_size(text: &str) -> Result<u64, BadSetting> {
+    text.parse::<bytesize::ByteSize>().map(|size| size.as_u64()).map_err(|_| BadSetting {
+        what: "size",
+        given: text.into(),
+        why: "a size is a number with a unit: 512KiB, 64MiB, 10GiB",
+    })
+}
+
+/// Smallest `--rotate-size`: below it, objects cost more than what is in them.
+pub const ROTATE_SIZE_MIN: u64 = 1024;
+/// Largest `--rotate-size`: what one PUT takes (S3: 5 GiB).
+pub const ROTATE_SIZE_MAX: u64 = 5 << 30;
+
+/// Reads `--rotate-size`.
+pub fn parse_rotate_size(text: &str) -> Result<u64, BadSetting> {
+    let why = "it must be between 1KiB and 5GiB, the most that one PUT takes";
+    let size = parse_size(text)?;
+    match (ROTATE_SIZE_MIN..=ROTATE_SIZE_MAX).contains(&size) {
+        true => Ok(size),
+        false => Err(BadSetting { what: "size of a segment", given: text.into(), why }),
+    }
+}
+
+/// Longest time that a flag takes: ten years, far from every overflow.
+const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
+/// Reads a time: `250ms`, `5s`, `5m`, `24h`, `7d`.
+pub fn parse_duration(text: &str) -> Result<Duration, BadSetting> {
+    let why = "a time is a number with a unit: 250ms, 5s, 5m, 24h";
+    let bad = || BadSetting { what: "time", given: text.into(), why };
+    // jiff's own durations stop at hours, because a civil day may have 23; here a day is 24 hours.
+    let hours = text
+        .strip_suffix('d')
+        .and_then(|days| days.parse::<u64>().ok())
+        .map(|d| d.saturating_mul(24));
+    let parsed = match hours {
+        Some(hours) => Duration::from_secs(hours.saturating_mul(3600)),
+        None => text
+            .parse::<jiff::SignedDuration>()
+            .ok()
+            .and_then(|d| Duration::try_from(d).ok())
+            .ok_or_else(bad)?,
+    };
+    if parsed > DURATION_MAX { Err(bad()) } else { Ok(parsed) }
+}
+
+/// Reads a time that may not be zero.
+pub fn parse_interval(text: &str) -> Result<Duration, BadSetting> {
+    let why = "it must be at least 1ms";
+    match parse_duration(text)? {
+        Duration::ZERO => Err(BadSetting { what: "interval", given: text.into(), why }),
+        interval => Ok(interval),
+    }
+}
+
+/// Reads `--metadata-ttl`: a time, `minimal` or `indefinite`.
+pub fn parse_ttl(text: &str) -> Result<Duration, BadSetting> {
+    match text {
+        "minimal" => Ok(Duration::from_secs(1)),
+        "indefinite" => Ok(DURATION_MAX),
+        _ => parse_duration(text),
+    }
+}
+
+/// Reads an octal mode.
+pub fn parse_mode(text: &str) -> Result<u32, BadSetting> {
+    let why = "a mode is octal, 0000 to 0777";
+    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| BadSetting {
+        what: "mode",
+        given: text.into(),
+        why,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_read_and_prefixes_made_whole() {
+        let s3 = |bucket: &str, prefix: &str| Source::S3 {
+            bucket: bucket.into(),
+            prefix: prefix.into(),
+        };
+        assert_eq!(Source::parse("s3://b"), Ok(s3("b", "")));
+        assert_eq!(Source::parse("s3://b/"), Ok(s3("b", "")));
+        assert_eq!(Source::parse("s3://b/x/y"), Ok(s3("b", "x/y/")));
+        assert_eq!(Source::parse("file:///d"), Ok(Source::Embedded { dir: "/d".into() }));
+        for bad in
+            ["", "b", "s3://", "s3:///x", "s3://b/x//y", "s3://b/../x", "file://d", "https://b"]
+        {
+            assert!(Source::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_times_and_modes_are_read_or_refused() {
+        assert_eq!(parse_size("64MiB"), Ok(64 << 20));
+        assert_eq!(parse_duration("300s"), Ok(Duration::from_secs(300)));
+        assert_eq!(parse_duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(parse_mode("0640"), Ok(0o640));
+        for bad in ["", "-1s", "5", "abc", "99999999h", "18446744073709551615d"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+        assert!(parse_size("x").is_err() && parse_rotate_size("1B").is_err());
+        assert!(parse_rotate_size("6GiB").is_err() && parse_interval("0s").is_err());
+        assert!(parse_mode("888").is_err() && parse_mode("7777").is_err());
+    }
+}

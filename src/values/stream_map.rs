@@ -1,0 +1,114 @@
+//! From the path of a live file to the stream that it adds to, and its labels: ordered
+//! `REGEX=REPLACEMENT` rules, of which the first that matches the whole path decides.
+
+use std::collections::BTreeMap;
+
+use regex::bytes::Regex;
+
+/// One rule of `--stream-map`.
+#[derive(Clone, Debug)]
+pub struct StreamRule {
+    source: String,
+    pattern: Regex,
+    replacement: String,
+}
+
+/// A rule cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadRule {
+    /// There is no `=` in it.
+    #[error("`{0}` is no REGEX=REPLACEMENT (a `=` within the regex is written \\x3d)")]
+    NoReplacement(String),
+    /// The regular expression is wrong.
+    #[error("`{rule}`: {cause}")]
+    Regex {
+        /// The rule as given.
+        rule: String,
+        /// What the regex parser said.
+        cause: String,
+    },
+}
+
+impl StreamRule {
+    /// Reads `REGEX=REPLACEMENT`; the regex is taken to match the whole path, `$name` and `$1` in the
+    /// replacement stand for its groups.
+    pub fn parse(rule: &str) -> Result<StreamRule, BadRule> {
+        let (regex, replacement) =
+            rule.split_once('=').ok_or_else(|| BadRule::NoReplacement(rule.into()))?;
+        let pattern = Regex::new(&format!("^(?:{regex})$"))
+            .map_err(|e| BadRule::Regex { rule: rule.into(), cause: e.to_string() })?;
+        Ok(StreamRule { source: rule.into(), pattern, replacement: replacement.into() })
+    }
+}
+
+impl PartialEq for StreamRule {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+/// A stream and the labels that its rule gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// The path, raw bytes, `/` between parts.
+    pub path: Vec<u8>,
+    /// Named groups of the rule that matched.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The stream of a path below the mount. A rule whose result is no path (empty, or with an empty,
+/// `.` or `..` part) is passed over: a wrong rule must not lose a log.
+pub fn stream_of(rules: &[StreamRule], path: &[u8]) -> Stream {
+    rules
+        .iter()
+        .find_map(|rule| apply(rule, path))
+        .unwrap_or_else(|| Stream { path: path.to_vec(), labels: BTreeMap::new() })
+}
+
+fn apply(rule: &StreamRule, path: &[u8]) -> Option<Stream> {
+    let groups = rule.pattern.captures(path)?;
+    let mut mapped = Vec::new();
+    groups.expand(rule.replacement.as_bytes(), &mut mapped);
+    if mapped.split(|b| *b == b'/').any(|part| matches!(part, b"" | b"." | b"..")) {
+        return None;
+    }
+    let labels = rule
+        .pattern
+        .capture_names()
+        .flatten()
+        .filter_map(|name| {
+            let value = groups.name(name)?.as_bytes();
+            Some((name.to_owned(), String::from_utf8_lossy(value).into_owned()))
+        })
+        .collect();
+    Some(Stream { path: mapped, labels })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dated_files_become_one_stream_and_groups_become_labels() {
+        let rules: Vec<_> = [
+            r"(?<base>.*)-\d{4}-\d\d-\d\d\.log=$base.log",
+            r"(?<namespace>[^/]+)/(?<pod>[^/]+)/(.*)=$namespace/$3",
+        ]
+        .iter()
+        .map(|r| StreamRule::parse(r).expect("legal"))
+        .collect();
+        assert_eq!(stream_of(&rules, b"web/app-2026-11-23.log").path, b"web/app.log");
+        let mapped = stream_of(&rules, b"shop/web-0/app.log");
+        assert_eq!(mapped.path, b"shop/app.log");
+        assert_eq!(mapped.labels["pod"], "web-0");
+        assert_eq!(stream_of(&rules, b"plain.log").path, b"plain.log");
+    }
+
+    #[test]
+    fn a_rule_that_gives_no_path_is_passed_over() {
+        let rules = [StreamRule::parse("(.*)/x=../$1").expect("legal")];
+        assert_eq!(stream_of(&rules, b"a/x").path, b"a/x");
+        assert!(StreamRule::parse("no-equals").is_err());
+        assert!(StreamRule::parse("(=x").is_err());
+    }
+}

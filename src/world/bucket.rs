@@ -1,0 +1,234 @@
+//! What the program asks of a bucket, and how a bucket can fail. Object-safe and small: an S3 service
+//! behind the SDK, and in tests decorators that refuse, delay or lose replies.
+//!
+//! Invariant: there is no way to overwrite an object. `put_new` is the only write.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::values::time::Utc;
+
+/// The bytes of a new object: a range of a file, so that nothing is held in memory and a retry
+/// sends the same again.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// The file; read at explicit positions only.
+    pub file: Arc<File>,
+    /// The bytes of the file that are the object.
+    pub range: Range<u64>,
+    /// CRC-32 (ISO-HDLC) of them; the service refuses the object when it received others.
+    pub crc32: u32,
+}
+
+impl Payload {
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// Whether the object has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// An object to be.
+#[derive(Clone, Debug)]
+pub struct NewObject {
+    /// Its key.
+    pub key: String,
+    /// Its bytes.
+    pub payload: Payload,
+    /// Its Content-Type.
+    pub content_type: &'static str,
+    /// User metadata: names without `x-amz-meta-`, values printable ASCII.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What a HEAD tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectHead {
+    /// Length in bytes.
+    pub size: u64,
+    /// User metadata.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// An object in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedObject {
+    /// The whole key.
+    pub key: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// When it was stored.
+    pub modified: Utc,
+    /// Identity of its content.
+    pub etag: String,
+}
+
+/// One page of a listing with `/` as the delimiter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListPage {
+    /// Objects, in byte order of their keys.
+    pub objects: Vec<ListedObject>,
+    /// Common prefixes, each ending in `/`.
+    pub prefixes: Vec<String>,
+    /// Token of the next page, when there is one.
+    pub next: Option<String>,
+}
+
+/// A bucket.
+#[async_trait]
+pub trait Bucket: Send + Sync {
+    /// Stores an object under a key that has none, atomically (`If-None-Match: *`). One try: the
+    /// caller decides on retries, because only it knows what an `Exists` after a lost reply means.
+    async fn put_new(&self, object: &NewObject) -> Result<(), BucketError>;
+
+    /// Bytes of an object; fewer than asked at its end. With `etag`, [`Kind::Changed`] when the
+    /// object is another one by now.
+    async fn get_range(
+        &self,
+        key: &str,
+        range: Range<u64>,
+        etag: Option<&str>,
+    ) -> Result<Bytes, BucketError>;
+
+    /// Size and metadata of an object.
+    async fn head(&self, key: &str) -> Result<ObjectHead, BucketError>;
+
+    /// One page (at most 1,000 entries) of what is directly below `prefix`.
+    async fn list_page(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError>;
+}
+
+/// What went wrong, by meaning. The kind alone decides what is done about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// There is no such object.
+    NotFound,
+    /// An object has that key already (412).
+    Exists,
+    /// The object is no longer the one that was asked for (412 to `If-Match`).
+    Changed,
+    /// Another conditional write to the key was under way (409).
+    Busy,
+    /// There is no such bucket.
+    NoBucket,
+    /// The credentials are not allowed to do this (403).
+    Denied,
+    /// No credentials were found, or they cannot be used.
+    NoCredentials,
+    /// The credentials have expired.
+    Expired,
+    /// The bucket is in another region; its name, where the service told it.
+    WrongRegion(Option<String>),
+    /// Slow down (503, 429).
+    Throttled,
+    /// Nobody answered.
+    Unreachable,
+    /// The service failed (5xx).
+    Server,
+    /// The service will never accept this request (400).
+    Refused,
+    /// A local file could not be read.
+    Local,
+}
+
+impl Kind {
+    /// Whether the failure concerns the bucket as a whole, so that other requests would fail too
+    /// and should wait with this one.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Kind::NoBucket
+            | Kind::Denied
+            | Kind::NoCredentials
+            | Kind::Expired
+            | Kind::WrongRegion(_)
+            | Kind::Throttled
+            | Kind::Unreachable
+            | Kind::Server => true,
+            Kind::NotFound
+            | Kind::Exists
+            | Kind::Changed
+            | Kind::Busy
+            | Kind::Refused
+            | Kind::Local => false,
+        }
+    }
+
+    /// Whether a write that failed so may have been carried out all the same.
+    pub fn may_have_arrived(&self) -> bool {
+        match self {
+            Kind::Unreachable | Kind::Server | Kind::Throttled | Kind::Busy => true,
+            Kind::NotFound
+            | Kind::Exists
+            | Kind::Changed
+            | Kind::NoBucket
+            | Kind::Denied
+            | Kind::NoCredentials
+            | Kind::Expired
+            | Kind::WrongRegion(_)
+            | Kind::Refused
+            | Kind::Local => false,
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Kind::NoBucket => "check the bucket's name and --endpoint-url, or create the bucket",
+            Kind::Denied => {
+                "the credentials need s3:PutObject on the prefix (and s3:ListBucket, s3:GetObject for --view bucket)"
+            }
+            Kind::NoCredentials => {
+                "give credentials by environment, --profile, a web identity or the instance's role; `aws sts get-caller-identity` shows what the chain finds"
+            }
+            Kind::Expired => "renew the credentials (for SSO: `aws sso login`)",
+            Kind::WrongRegion(_) => "set --region to the bucket's region",
+            Kind::Throttled => "the service asked to slow down; it is retried more slowly",
+            Kind::Unreachable => {
+                "check --endpoint-url, DNS, the proxy and the network; it is retried until it works"
+            }
+            Kind::Server => "the service failed; it is retried until it works",
+            Kind::Refused => "the service does not accept this request; see its message",
+            Kind::Busy => "another conditional write was under way; it is retried",
+            Kind::NotFound => "there is no such object (any more)",
+            Kind::Exists => "an object of another writer has this key; nothing is overwritten",
+            Kind::Changed => "the object was replaced meanwhile; open it again",
+            Kind::Local => "look at the local file system",
+        }
+    }
+}
+
+/// A request to the bucket failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{operation} {key}: {message}")]
+pub struct BucketError {
+    /// What it means.
+    pub kind: Kind,
+    /// The S3 operation.
+    pub operation: &'static str,
+    /// Key or prefix.
+    pub key: String,
+    /// What the service or the network said.
+    pub message: String,
+    #[source]
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl BucketError {
+    /// An error without a cause of its own.
+    pub fn new(kind: Kind, operation: &'static str, key: &str, message: impl Into<String>) -> Self {
+        BucketError { kind, operation, key: key.into(), message: message.into(), source: None }
+    }
+
+    /// Adds the cause.
+    pub fn because(self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        BucketError { source: Some(Arc::new(cause)), ..self }
+    }
+}

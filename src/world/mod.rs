@@ -1,0 +1,6 @@
+//! Floor 1: the world outside. Clock and bucket as small interfaces, and the one adapter that
+//! speaks to an S3 service.
+
+pub mod bucket;
+pub mod clock;
+pub mod s3;

@@ -1,0 +1,353 @@
+//! The S3 adapter: the only importer of the AWS SDK. Owns the translation of requests and of
+//! errors; decides nothing about retries of writes, which are single tries here.
+
+use std::error::Error;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{Credentials, StalledStreamProtectionConfig};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::{ByteStream, DateTime, SdkBody};
+use aws_sdk_s3::types::{EncodingType, ServerSideEncryption, StorageClass};
+use aws_smithy_types::error::display::DisplayErrorContext;
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+
+use super::bucket::{
+    Bucket, BucketError, Kind, ListPage, ListedObject, NewObject, ObjectHead, Payload,
+};
+use crate::values::settings::S3Settings;
+use crate::values::time::Utc;
+
+/// Tries of a read inside the SDK; the caller's own deadline bounds them together.
+const READ_TRIES: u32 = 3;
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for a read's whole answer (at most a page of a listing, or a few MiB).
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+/// A PUT may take this long, and a second more for each [`SLOWEST_UPLOAD`] bytes.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes a second below which an upload is given up and tried again.
+const SLOWEST_UPLOAD: u64 = 64 * 1024;
+/// Bytes read from a file at once while sending.
+const SEND_CHUNK: u64 = 128 * 1024;
+
+/// Credentials fixed by the caller, for the embedded bucket.
+#[derive(Clone, Debug)]
+pub struct FixedCredentials {
+    /// Access key id.
+    pub access_key_id: String,
+    /// Secret access key.
+    pub secret_access_key: String,
+}
+
+/// A bucket of an S3 service.
+#[derive(Debug)]
+pub struct S3Bucket {
+    client: Client,
+    bucket: String,
+    owner: Option<String>,
+    sse: Option<ServerSideEncryption>,
+    sse_kms_key_id: Option<String>,
+    storage_class: Option<StorageClass>,
+}
+
+impl S3Bucket {
+    /// Prepares a client; asks nobody anything yet but where the region comes from.
+    pub async fn connect(
+        bucket: &str,
+        settings: &S3Settings,
+        fixed: Option<FixedCredentials>,
+    ) -> S3Bucket {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(RetryConfig::standard().with_max_attempts(READ_TRIES))
+            .stalled_stream_protection(
+                StalledStreamProtectionConfig::enabled().grace_period(READ_TIMEOUT).build(),
+            )
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .operation_attempt_timeout(READ_TIMEOUT)
+                    .build(),
+            );
+        if let Some(region) = &settings.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = &settings.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(keys) = fixed {
+            let (id, secret) = (keys.access_key_id, keys.secret_access_key);
+            loader = loader.credentials_provider(Credentials::new(id, secret, None, None, "fixed"));
+        }
+        let base = loader.load().await;
+        let mut config =
+            aws_sdk_s3::config::Builder::from(&base).force_path_style(settings.force_path_style);
+        config.set_endpoint_url(
+            settings.endpoint_url.clone().or_else(|| base.endpoint_url().map(str::to_owned)),
+        );
+        if base.region().is_none() {
+            config = config.region(Region::from_static("us-east-1"));
+        }
+        if let Some(role) = &settings.role_arn {
+            let assumed = aws_config::sts::AssumeRoleProvider::builder(role)
+                .session_name("logsinkfs")
+                .configure(&base)
+                .build()
+                .await;
+            config = config.credentials_provider(assumed);
+        }
+        S3Bucket {
+            client: Client::from_conf(config.build()),
+            bucket: bucket.to_owned(),
+            owner: settings.expected_bucket_owner.clone(),
+            sse: settings.sse.as_deref().map(ServerSideEncryption::from),
+            sse_kms_key_id: settings.sse_kms_key_id.clone(),
+            storage_class: settings.storage_class.as_deref().map(StorageClass::from),
+        }
+    }
+}
+
+#[async_trait]
+impl Bucket for S3Bucket {
+    async fn put_new(&self, object: &NewObject) -> Result<(), BucketError> {
+        let length = object.payload.len();
+        let single_try = aws_sdk_s3::config::Config::builder()
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .operation_attempt_timeout(
+                        WRITE_TIMEOUT + Duration::from_secs(length / SLOWEST_UPLOAD),
+                    )
+                    .build(),
+            );
+        let put = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(&object.key)
+            .if_none_match("*")
+            .content_type(object.content_type)
+            .content_length(i64::try_from(length).unwrap_or(i64::MAX))
+            .checksum_crc32(base64(object.payload.crc32))
+            .set_metadata(Some(object.metadata.clone().into_iter().collect()))
+            .set_expected_bucket_owner(self.owner.clone())
+            .set_server_side_encryption(self.sse.clone())
+            .set_ssekms_key_id(self.sse_kms_key_id.clone())
+            .set_storage_class(self.storage_class.clone())
+            .body(ByteStream::new(SdkBody::from_body_1_x(FileBody::new(&object.payload))))
+            .customize()
+            .config_override(single_try);
+        match put.send().await {
+            Ok(_) => Ok(()),
+            Err(e) => Err(meaning("PutObject", &object.key, Kind::Exists, e)),
+        }
+    }
+
+    async fn get_range(
+        &self,
+        key: &str,
+        range: Range<u64>,
+        etag: Option<&str>,
+    ) -> Result<Bytes, BucketError> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let got = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .range(format!("bytes={}-{}", range.start, range.end - 1))
+            .set_if_match(etag.map(str::to_owned))
+            .set_expected_bucket_owner(self.owner.clone())
+            .send()
+            .await
+            .map_err(|e| meaning("GetObject", key, Kind::Changed, e))?;
+        let body = tokio::time::timeout(READ_TIMEOUT, got.body.collect()).await;
+        let broken = |why: String| BucketError::new(Kind::Unreachable, "GetObject", key, why);
+        let bytes = body
+            .map_err(|_| broken("the body did not arrive in time".into()))?
+            .map_err(|e| broken(format!("the body broke off: {}", DisplayErrorContext(&e))))?
+            .into_bytes();
+        Ok(bytes)
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectHead, BucketError> {
+        let head = self
+            .client
+            .head_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .set_expected_bucket_owner(self.owner.clone())
+            .send()
+            .await
+            .map_err(|e| meaning("HeadObject", key, Kind::Changed, e))?;
+        Ok(ObjectHead {
+            size: u64::try_from(head.content_length().unwrap_or(0)).unwrap_or(0),
+            metadata: head.metadata.unwrap_or_default().into_iter().collect(),
+        })
+    }
+
+    async fn list_page(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
+        let page = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(prefix)
+            .delimiter("/")
+            // Keys may hold characters that XML 1.0 cannot carry.
+            .encoding_type(EncodingType::Url)
+            .set_continuation_token(token.map(str::to_owned))
+            .set_expected_bucket_owner(self.owner.clone())
+            .send()
+            .await
+            .map_err(|e| meaning("ListObjectsV2", prefix, Kind::Changed, e))?;
+        let url = page.encoding_type() == Some(&EncodingType::Url);
+        let objects = page
+            .contents()
+            .iter()
+            .filter_map(|object| {
+                Some(ListedObject {
+                    key: decoded(object.key()?, url)?,
+                    size: u64::try_from(object.size().unwrap_or(0)).unwrap_or(0),
+                    modified: object.last_modified().map(utc).unwrap_or_default(),
+                    etag: object.e_tag().unwrap_or_default().to_owned(),
+                })
+            })
+            .collect();
+        let prefixes = page
+            .common_prefixes()
+            .iter()
+            .filter_map(|common| decoded(common.prefix()?, url))
+            .collect();
+        let next = page.next_continuation_token().filter(|_| page.is_truncated() == Some(true));
+        Ok(ListPage { objects, prefixes, next: next.map(str::to_owned) })
+    }
+}
+
+/// A key as the listing's `encoding-type=url` sends it: form encoding, where `+` is a space.
+fn decoded(text: &str, url: bool) -> Option<String> {
+    match url {
+        true => percent_decode_str(&text.replace('+', " ")).decode_utf8().ok().map(Into::into),
+        false => Some(text.to_owned()),
+    }
+}
+
+fn utc(time: &DateTime) -> Utc {
+    SystemTime::try_from(*time).map(Utc::from).unwrap_or_default()
+}
+
+fn base64(crc: u32) -> String {
+    aws_smithy_types::base64::encode(crc.to_be_bytes())
+}
+
+/// Finds the meaning of an SDK error. `precondition` is what a 412 means for the operation.
+fn meaning<E>(
+    operation: &'static str,
+    key: &str,
+    precondition: Kind,
+    error: SdkError<E>,
+) -> BucketError
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    let code = error.code().unwrap_or_default();
+    let response = error.raw_response();
+    let status = response.map(|r| r.status().as_u16());
+    let region = response.and_then(|r| r.headers().get("x-amz-bucket-region")).map(str::to_owned);
+    let kind = match (code, status) {
+        ("NoSuchBucket", _) => Kind::NoBucket,
+        ("NoSuchKey" | "NotFound", _) => Kind::NotFound,
+        ("ExpiredToken" | "TokenRefreshRequired" | "RequestExpired", _) => Kind::Expired,
+        (
+            "PermanentRedirect"
+            | "AuthorizationHeaderMalformed"
+            | "IllegalLocationConstraintException",
+            _,
+        )
+        | (_, Some(301 | 307)) => Kind::WrongRegion(region),
+        ("SlowDown" | "Throttling" | "RequestLimitExceeded", _) => Kind::Throttled,
+        ("RequestTimeout" | "BadDigest" | "IncompleteBody", _) => Kind::Server,
+        (_, Some(401 | 403)) => Kind::Denied,
+        (_, Some(404)) => Kind::NotFound,
+        (_, Some(409)) => Kind::Busy,
+        (_, Some(412)) => precondition,
+        (_, Some(429 | 503)) => Kind::Throttled,
+        (_, Some(500..=599)) => Kind::Server,
+        (_, Some(400..=499)) => Kind::Refused,
+        (_, Some(_)) => Kind::Server,
+        (_, None) if caused_by::<CredentialsError>(&error) => Kind::NoCredentials,
+        (_, None) if caused_by::<FileBodyError>(&error) => Kind::Local,
+        (_, None) => Kind::Unreachable,
+    };
+    let message = match (error.message(), status) {
+        (Some(message), _) if !message.is_empty() => format!("{code}: {message}"),
+        (_, Some(status)) => format!("the service answered {status} {code}"),
+        _ => DisplayErrorContext(&error).to_string(),
+    };
+    BucketError::new(kind, operation, key, message).because(error)
+}
+
+fn caused_by<C: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    error.is::<C>() || error.source().is_some_and(caused_by::<C>)
+}
+
+/// A request body that reads a file as it is sent. The file was written or read a moment ago, so
+/// that its pages are in memory and a read does not hold the runtime up.
+struct FileBody {
+    payload: Payload,
+    at: u64,
+}
+
+/// A payload's file could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("reading what is to be sent: {0}")]
+struct FileBodyError(#[source] std::io::Error);
+
+impl FileBody {
+    fn new(payload: &Payload) -> FileBody {
+        FileBody { at: payload.range.start, payload: payload.clone() }
+    }
+}
+
+impl http_body::Body for FileBody {
+    type Data = Bytes;
+    type Error = FileBodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, FileBodyError>>> {
+        let left = self.payload.range.end - self.at;
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        let mut chunk = vec![0; usize::try_from(left.min(SEND_CHUNK)).unwrap_or(0)];
+        match self.payload.file.read_exact_at(&mut chunk, self.at) {
+            Ok(()) => {
+                self.at += chunk.len() as u64;
+                Poll::Ready(Some(Ok(http_body::Frame::data(Bytes::from(chunk)))))
+            }
+            Err(e) => Poll::Ready(Some(Err(FileBodyError(e)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.at == self.payload.range.end
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.payload.range.end - self.at)
+    }
+}
