@@ -6,6 +6,9 @@
 
 #[cfg(feature = "embedded-bucket")]
 pub mod embedded;
+pub mod core;
+pub mod edges;
 pub mod local;
+pub mod tasks;
 pub mod values;
 pub mod world;

@@ -55,6 +55,7 @@ pub struct Life {
     file: Mutex<Weak<File>>,
     /// Whether it is on the sealer's list already.
     watched: AtomicBool,
+    settling: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -105,6 +106,7 @@ impl Life {
             folder,
             file: Mutex::default(),
             watched: AtomicBool::new(false),
+            settling: Mutex::new(()),
             state: Mutex::new(State {
                 generations,
                 segments: BTreeMap::new(),
@@ -128,6 +130,11 @@ impl Life {
     /// The state, locked. Never held over a wait for the disk's durability or for S3.
     pub fn state(&self) -> parking_lot::MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    /// Held by whoever moves markers from phase to phase; may wait for the disk, never for S3.
+    pub fn settling(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.settling.lock()
     }
 
     /// The spool file: one descriptor for all who have it open, closed with the last of them, so

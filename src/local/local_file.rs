@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -15,6 +16,8 @@ use crate::values::errors::{AtPath, FsError, LocalError};
 /// A local-only file.
 #[derive(Debug)]
 pub struct LocalFile {
+    /// Open handles.
+    pub handles: AtomicU32,
     path: PathBuf,
     file: Mutex<Weak<File>>,
 }
@@ -22,7 +25,7 @@ pub struct LocalFile {
 impl LocalFile {
     /// The file in a node's folder.
     pub fn new(folder: &Path) -> LocalFile {
-        LocalFile { path: folder.join(DATA), file: Mutex::default() }
+        LocalFile { handles: AtomicU32::new(0), path: folder.join(DATA), file: Mutex::default() }
     }
 
     /// The open file; one descriptor for all who have it open.

@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn templates_that_would_break_a_key_are_refused() {
-        for bad in ["x.segments", "a//b", "/a", "a/", "../%Y", "%Q", "%Y %m", "%"] {
+        for bad in ["x.segments", "a//b", "/a", "a/", "../%Y", "%J", "%Y %m", "%"] {
             assert!(PartitionTemplate::parse(bad).is_err(), "{bad}");
         }
         for good in ["", "%Y/%m/%d", "dt=%F"] {

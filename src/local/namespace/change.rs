@@ -6,6 +6,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Namespace;
 use super::tree::{Attr, Body, Directory, Node, Tree};
@@ -328,6 +329,16 @@ impl Namespace {
         }
     }
 
+    /// Makes a node's record durable as it is now.
+    pub fn make_record_durable(&self, id: NodeId) -> Result<(), FsError> {
+        let mut tree = self.tree.lock();
+        let node = tree.node_mut(id)?;
+        match node.record() {
+            Some(record) => Ok(record.store(&self.spool.node(id), Durable::Now)?),
+            None => Ok(()),
+        }
+    }
+
     /// Takes a finished live file out of the view and gives its folder back, unless it came to life
     /// again: it is open, or not all of it is confirmed.
     pub fn retire(&self, id: NodeId, now: Utc) -> Result<bool, FsError> {
@@ -349,13 +360,19 @@ impl Namespace {
         Ok(true)
     }
 
-    /// The last handle of an unlinked local-only file was closed: its bytes go.
-    pub fn closed_local(&self, id: NodeId, handles: u32) -> Result<(), FsError> {
+    /// Gives the bytes of a local-only file back when it has no name and is not open; gives how many.
+    pub fn drop_local(&self, id: NodeId) -> Result<u64, FsError> {
         let mut tree = self.tree.lock();
-        match tree.nodes.get(&id) {
-            Some(node) if node.claims.is_empty() && handles == 0 => self.discard(&mut tree, id),
-            _ => Ok(()),
+        let Some(Node { body: Body::Local(file), claims, recorded: true, .. }) = tree.nodes.get(&id)
+        else {
+            return Ok(0);
+        };
+        if !claims.is_empty() || file.handles.load(Ordering::Acquire) > 0 {
+            return Ok(0);
         }
+        let len = file.metadata()?.len();
+        self.discard(&mut tree, id)?;
+        Ok(len)
     }
 
     fn add(

@@ -1,0 +1,108 @@
+//! Operations on attributes: stat, chmod, chown, utimens, extended attributes, statfs.
+
+use super::Fs;
+use crate::local::life::Life;
+use crate::local::namespace::{Attr, Open, SetAttr};
+use crate::local::room::Capacity;
+use crate::values::errors::FsError;
+use crate::values::escape::escape_path;
+use crate::values::ids::NodeId;
+
+/// What we tell about a live file, read-only: `getfattr -d -m user.logsinkfs FILE`.
+const OWN: &str = "user.logsinkfs.";
+const OWN_NAMES: [&str; 6] = ["stream", "generation", "uploaded", "unsent", "last_key", "last_error"];
+
+impl Fs {
+    /// Attributes of a node.
+    pub fn getattr(&self, id: NodeId) -> Result<Attr, FsError> {
+        self.parts.namespace.attr(id)
+    }
+
+    /// Sets size first, then mode, owner and times.
+    pub fn setattr(&self, id: NodeId, size: Option<u64>, set: SetAttr) -> Result<Attr, FsError> {
+        if let Some(size) = size {
+            self.set_size(id, size)?;
+        }
+        let SetAttr { mode, uid, gid, accessed, modified } = set;
+        let nothing = mode.is_none() && uid.is_none() && gid.is_none();
+        match nothing && accessed.is_none() && modified.is_none() {
+            true => self.parts.namespace.attr(id),
+            false => self.parts.namespace.set_attr(id, set, self.parts.clock.now()),
+        }
+    }
+
+    /// An extended attribute.
+    pub fn getxattr(&self, id: NodeId, name: &str) -> Result<Vec<u8>, FsError> {
+        match (name.strip_prefix(OWN), self.parts.namespace.open(id)?) {
+            (Some(own), Open::Live(life)) => own_attribute(&life, own),
+            (Some(_), _) => Err(FsError::NoAttribute),
+            (None, _) if !is_users(name) => Err(FsError::NoAttribute),
+            (None, _) => self.parts.namespace.attribute(id, name),
+        }
+    }
+
+    /// Names of the extended attributes.
+    pub fn listxattr(&self, id: NodeId) -> Result<Vec<String>, FsError> {
+        let mut names = self.parts.namespace.attributes(id)?;
+        if let Open::Live(life) = self.parts.namespace.open(id)? {
+            let there = OWN_NAMES.iter().filter(|own| own_attribute(&life, own).is_ok());
+            names.extend(there.map(|own| format!("{OWN}{own}")));
+        }
+        Ok(names)
+    }
+
+    /// Sets an extended attribute, as `create` and `replace` (XATTR_CREATE, XATTR_REPLACE) allow.
+    pub fn setxattr(
+        &self,
+        id: NodeId,
+        name: &str,
+        value: &[u8],
+        (create, replace): (bool, bool),
+    ) -> Result<(), FsError> {
+        if !is_users(name) {
+            return Err(FsError::NotSupported);
+        }
+        if name.starts_with(OWN) {
+            return Err(FsError::NotPermitted);
+        }
+        self.parts.namespace.set_attribute(id, name, Some(value), (create, replace))
+    }
+
+    /// Removes an extended attribute.
+    pub fn removexattr(&self, id: NodeId, name: &str) -> Result<(), FsError> {
+        match name.starts_with(OWN) {
+            true => Err(FsError::NotPermitted),
+            false => self.parts.namespace.set_attribute(id, name, None, (false, false)),
+        }
+    }
+
+    /// The spool's budget, since that is what a writer can fill.
+    pub fn statfs(&self) -> Capacity {
+        self.parts.room.capacity()
+    }
+}
+
+/// Attributes of programs; those of the system (ACLs, labels, capabilities) are not kept.
+fn is_users(name: &str) -> bool {
+    name.starts_with("user.") || name.starts_with("trusted.")
+}
+
+fn own_attribute(life: &Life, name: &str) -> Result<Vec<u8>, FsError> {
+    let len = life.len()?;
+    let mut state = life.state();
+    let unsent = state.unsent(len);
+    let current = state.current();
+    let text = match name {
+        "stream" => Some(escape_path(&life.stream.path)),
+        "generation" => {
+            state.tail(len);
+            current.number.map(|number| number.0.to_string())
+        }
+        "uploaded" => Some(len.since(current.base.at).saturating_sub(unsent).to_string()),
+        "unsent" => Some(unsent.to_string()),
+        "last_key" => state.last_key.clone(),
+        "last_error" => state.last_error.clone(),
+        _ => None,
+    };
+    text.map(String::into_bytes).ok_or(FsError::NoAttribute)
+}

@@ -1,0 +1,149 @@
+//! Floor 4: the file system, without FUSE. Every operation of the mount is a method here; those that
+//! can be answered from this machine are answered at once, those that need S3 or the disk's
+//! durability later, within [`DEADLINE`].
+//!
+//! Invariant: nothing that an application waits for when it appends ever waits for S3.
+
+mod attributes;
+mod data;
+mod dirs;
+mod handles;
+pub mod names;
+mod stored;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use tracing::info;
+
+use self::handles::Handles;
+use crate::local::namespace::Attr;
+use crate::tasks::lister::Lister;
+use crate::tasks::parts::Parts;
+use crate::tasks::restorer::Restorer;
+use crate::values::errors::FsError;
+use crate::values::ids::NodeId;
+use crate::values::settings::{FsyncLevel, Routing, View, WhenFull};
+
+pub use self::dirs::DirEntry;
+pub use self::handles::{Access, Mode};
+pub use crate::local::namespace::{FileKind, SetAttr};
+
+/// Longest time that a request may wait: a process that waits for a FUSE reply cannot be killed.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long the kernel may believe names of the live view: all changes go through it.
+const LIVE_TTL: Duration = Duration::from_secs(1);
+
+/// The answer to an operation: now, or when S3 or the disk has answered.
+pub enum Answer<T> {
+    /// Known already.
+    Now(Result<T, FsError>),
+    /// To be waited for; ends within [`DEADLINE`].
+    Later(Pin<Box<dyn Future<Output = Result<T, FsError>> + Send>>),
+}
+
+impl<T: Send + 'static> Answer<T> {
+    /// An answer to be waited for.
+    fn later(wait: impl Future<Output = Result<T, FsError>> + Send + 'static) -> Answer<T> {
+        Answer::Later(Box::pin(async move {
+            tokio::time::timeout(DEADLINE, wait).await.unwrap_or(Err(FsError::TimedOut))
+        }))
+    }
+
+    /// An answer that a blocking step on the local disk gives.
+    fn blocking(step: impl FnOnce() -> Result<T, FsError> + Send + 'static) -> Answer<T> {
+        Answer::later(async move {
+            tokio::task::spawn_blocking(step)
+                .await
+                .unwrap_or_else(|e| Err(FsError::Bucket(format!("a step did not end: {e}"))))
+        })
+    }
+}
+
+/// A name's node, and how long the kernel may believe it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its attributes.
+    pub attr: Attr,
+    /// How long the name stands for it.
+    pub ttl: Duration,
+}
+
+/// What the file system is told.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// What directories show.
+    pub view: View,
+    /// Which files go where.
+    pub routing: Routing,
+    /// Refuse writes that are not at the end.
+    pub strict_append: bool,
+    /// What fsync waits for.
+    pub fsync: FsyncLevel,
+    /// What a write gets when there is no room.
+    pub when_full: WhenFull,
+    /// How long the kernel may believe what came from a listing.
+    pub metadata_ttl: Duration,
+}
+
+/// The file system.
+pub struct Fs {
+    parts: Arc<Parts>,
+    policy: Policy,
+    lister: Lister,
+    restorer: Restorer,
+    handles: Handles,
+    serving: RwLock<bool>,
+    /// Writes that were not at the end and were appended all the same.
+    misplaced: AtomicU64,
+}
+
+impl Fs {
+    /// A file system over its parts. What waits for S3 runs on `runtime`.
+    pub fn new(parts: Arc<Parts>, policy: Policy, runtime: tokio::runtime::Handle) -> Fs {
+        Fs {
+            lister: Lister::new(parts.clone(), runtime),
+            restorer: Restorer::new(parts.clone()),
+            parts,
+            policy,
+            handles: Handles::default(),
+            serving: RwLock::new(true),
+            misplaced: AtomicU64::new(0),
+        }
+    }
+
+    /// Refuses writes from now on. When this returns, no accepted byte is missing in the spool's files.
+    pub fn stop_writes(&self) {
+        *self.serving.write() = false;
+    }
+
+    /// The parts that it works on.
+    pub fn parts(&self) -> &Arc<Parts> {
+        &self.parts
+    }
+
+    fn live_entry(&self, attr: Attr) -> Entry {
+        Entry { attr, ttl: if attr.stored { self.policy.metadata_ttl } else { LIVE_TTL } }
+    }
+
+    /// How long the kernel may believe a node's attributes: a live file's size is asked each time.
+    pub fn attr_ttl(&self, attr: &Attr) -> Duration {
+        match (attr.kind, attr.stored) {
+            (FileKind::File, false) => Duration::ZERO,
+            (_, true) => self.policy.metadata_ttl,
+            (_, false) => LIVE_TTL,
+        }
+    }
+
+    fn count_misplaced(&self, node: NodeId) {
+        let count = self.misplaced.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_power_of_two() {
+            info!(%node, count, "a program writes elsewhere than at the end; its writes are appended");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Operations on names: look-up, create, link, rename, remove.
+
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::handles::{Access, Mode};
+use super::{Answer, Entry, Fs};
+use crate::local::catalog::Stored;
+use crate::local::namespace::{Change, FileKind, NewFile, Open};
+use crate::values::errors::FsError;
+use crate::values::ids::{HandleId, NodeId};
+use crate::values::naming::keys_fit;
+use crate::values::stream_map::stream_of;
+
+/// Who asks for a new node, and with which permission bits.
+#[derive(Clone, Copy, Debug)]
+pub struct Creator {
+    /// Permission bits after the umask.
+    pub mode: u32,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+impl Fs {
+    /// Looks a name up, in the live view first.
+    pub fn lookup(self: &Arc<Self>, parent: NodeId, name: &[u8]) -> Answer<Entry> {
+        match self.parts.namespace.lookup(parent, name) {
+            Ok(attr) => Answer::Now(Ok(self.live_entry(attr))),
+            Err(FsError::NotFound) => self.lookup_stored(parent, name),
+            Err(e) => Answer::Now(Err(e)),
+        }
+    }
+
+    /// The kernel forgets a node.
+    pub fn forget(&self, id: NodeId, lookups: u64) {
+        self.parts.namespace.forget(id, lookups);
+    }
+
+    /// Makes a file and opens it; opens the one that is there unless asked to make one.
+    pub fn create(
+        &self,
+        parent: NodeId,
+        name: &[u8],
+        by: Creator,
+        access: Access,
+    ) -> Result<(Entry, HandleId, Mode), FsError> {
+        let attr = match self.make_file(parent, name, by) {
+            Err(FsError::Exists) if !access.exclusive => self.parts.namespace.lookup(parent, name)?,
+            other => other?,
+        };
+        let (handle, mode) = self.open(attr.id, access)?;
+        Ok((self.live_entry(attr), handle, mode))
+    }
+
+    /// Makes a file without opening it (mknod).
+    pub fn make_node(&self, parent: NodeId, name: &[u8], by: Creator) -> Result<Entry, FsError> {
+        Ok(self.live_entry(self.make_file(parent, name, by)?))
+    }
+
+    pub(super) fn make_file(
+        &self,
+        parent: NodeId,
+        name: &[u8],
+        by: Creator,
+    ) -> Result<crate::local::namespace::Attr, FsError> {
+        let by = self.change(by);
+        let file = self.new_file(parent, name)?;
+        if matches!(self.known_stored(parent, name), Some(Some(Stored::Object(_)))) {
+            self.parts.namespace.hide(parent, name)?;
+        }
+        self.parts.namespace.create(parent, name, file, by)
+    }
+
+    /// Decides what a new file is: local only by its name, else a live file of its path's stream.
+    fn new_file(&self, parent: NodeId, name: &[u8]) -> Result<NewFile, FsError> {
+        let mut path = self.parts.namespace.path(parent)?;
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        let excluded = |bytes: &[u8]| {
+            let text: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(bytes);
+            self.policy.routing.exclude.is_match(text)
+        };
+        if excluded(name) || excluded(&path) {
+            return Ok(NewFile::Local);
+        }
+        let now = self.parts.clock.now();
+        let stream = stream_of(&self.policy.routing.stream_map, &path);
+        let partition = self.parts.segmenting.partition.of(now).len();
+        let writer = self.parts.spool.identity().writer;
+        if !keys_fit(&self.parts.prefix, &stream.path, partition, &writer) {
+            let stream = crate::values::escape::escape_path(&stream.path);
+            warn!(%stream, "a path was refused: its keys would be longer than S3's 1,024 bytes");
+            return Err(FsError::NameTooLong);
+        }
+        Ok(NewFile::Live(self.parts.streams.get(&stream.path, now), stream.labels))
+    }
+
+    /// Makes a directory.
+    pub fn mkdir(&self, parent: NodeId, name: &[u8], by: Creator) -> Result<Entry, FsError> {
+        let attr = self.parts.namespace.mkdir(parent, name, self.change(by))?;
+        Ok(self.live_entry(attr))
+    }
+
+    /// Makes a symbolic link.
+    pub fn symlink(
+        &self,
+        parent: NodeId,
+        name: &[u8],
+        target: &[u8],
+        by: Creator,
+    ) -> Result<Entry, FsError> {
+        let attr = self.parts.namespace.symlink(parent, name, target, self.change(by))?;
+        Ok(self.live_entry(attr))
+    }
+
+    /// Where a symbolic link points.
+    pub fn readlink(&self, id: NodeId) -> Result<Vec<u8>, FsError> {
+        match self.parts.namespace.open(id)? {
+            Open::Symlink(target) => Ok(target),
+            _ => Err(FsError::Invalid),
+        }
+    }
+
+    /// Gives a file another name.
+    pub fn link(&self, id: NodeId, parent: NodeId, name: &[u8]) -> Result<Entry, FsError> {
+        let attr = self.parts.namespace.link(id, parent, name, self.parts.clock.now())?;
+        Ok(self.live_entry(attr))
+    }
+
+    /// Takes a name away; nothing is deleted from S3.
+    pub fn unlink(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
+        let id = self
+            .parts
+            .namespace
+            .unlink(parent, name, self.parts.clock.now())
+            .map_err(|e| self.or_not_permitted(e, parent, name))?;
+        self.hide_if_stored(parent, name)?;
+        self.after_unlink(id)
+    }
+
+    /// Removes a directory of the live view.
+    pub fn rmdir(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
+        let now = self.parts.clock.now();
+        let removed = self.parts.namespace.rmdir(parent, name, now);
+        removed.map_err(|e| self.or_not_permitted(e, parent, name))
+    }
+
+    /// Renames a live entry. A directory that also has stored content stays where its content is.
+    pub fn rename(
+        self: &Arc<Self>,
+        (parent, name): (NodeId, &[u8]),
+        (new_parent, new_name): (NodeId, &[u8]),
+        replace: bool,
+    ) -> Answer<()> {
+        let (from, to) = ((parent, name.to_vec()), (new_parent, new_name.to_vec()));
+        let entries = self.parts.namespace.live_entries(parent).unwrap_or_default();
+        let moved = entries.iter().find(|e| e.name == name);
+        let directory = moved.filter(|e| e.kind == FileKind::Directory).map(|e| e.id);
+        match directory.and_then(|id| self.prefix_of(id)) {
+            None => Answer::Now(self.rename_live(&from, &to, replace)),
+            Some(prefix) => {
+                let fs = self.clone();
+                Answer::later(async move {
+                    let listing = fs.lister.listing(&prefix).await;
+                    match listing.is_some_and(|listing| !listing.is_empty()) {
+                        true => Err(FsError::CrossDevice),
+                        false => fs.rename_live(&from, &to, replace),
+                    }
+                })
+            }
+        }
+    }
+
+    fn rename_live(
+        &self,
+        (parent, name): &(NodeId, Vec<u8>),
+        (new_parent, new_name): &(NodeId, Vec<u8>),
+        replace: bool,
+    ) -> Result<(), FsError> {
+        let target = self.known_stored(*new_parent, new_name).flatten();
+        let live = self.parts.namespace.live_entries(*new_parent)?;
+        let hidden = self.parts.namespace.is_hidden(*new_parent, new_name);
+        if target.is_some() && !hidden && !live.iter().any(|e| e.name == *new_name) {
+            return Err(FsError::NotPermitted);
+        }
+        let now = self.parts.clock.now();
+        let replaced = self
+            .parts
+            .namespace
+            .rename((*parent, name), (*new_parent, new_name), replace, now)
+            .map_err(|e| self.or_not_permitted(e, *parent, name))?;
+        self.hide_if_stored(*parent, name)?;
+        match replaced {
+            Some(id) => self.after_unlink(id),
+            None => Ok(()),
+        }
+    }
+
+    /// A node lost a name: an ended log is sealed, an ended local file goes.
+    fn after_unlink(&self, id: NodeId) -> Result<(), FsError> {
+        match self.parts.namespace.open(id) {
+            Ok(Open::Live(life)) => self.parts.touch(&life),
+            Ok(Open::Local(_)) => self.drop_local(id)?,
+            Ok(Open::Stored(_) | Open::Directory | Open::Symlink(_)) | Err(_) => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn drop_local(&self, id: NodeId) -> Result<(), FsError> {
+        let freed = self.parts.namespace.drop_local(id)?;
+        self.parts.room.give_local(freed);
+        Ok(())
+    }
+
+    /// A name that only the bucket has may not be changed.
+    fn or_not_permitted(&self, error: FsError, parent: NodeId, name: &[u8]) -> FsError {
+        match (&error, self.known_stored(parent, name)) {
+            (FsError::NotFound, Some(Some(_))) => FsError::NotPermitted,
+            _ => error,
+        }
+    }
+
+    fn change(&self, by: Creator) -> Change {
+        Change { mode: by.mode, uid: by.uid, gid: by.gid, now: self.parts.clock.now() }
+    }
+}

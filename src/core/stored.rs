@@ -1,0 +1,110 @@
+//! The bucket's part of the view: which stored object or prefix a name stands for, and the bytes of
+//! objects. Objects are never changed from here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::handles::Ahead;
+use super::{Answer, Entry, Fs};
+use crate::local::catalog::{Listing, Stored};
+use crate::local::namespace::StoredObject;
+use crate::values::errors::FsError;
+use crate::values::ids::NodeId;
+use crate::values::settings::View;
+use crate::world::bucket::Kind;
+
+/// Bytes of an object fetched at once: what a sequential reader takes in a few ms.
+const READ_AHEAD: u64 = 4 << 20;
+
+impl Fs {
+    /// The prefix that a directory stands for; `None` when it cannot have stored content (live
+    /// view, or a path that is no key).
+    pub(super) fn prefix_of(&self, dir: NodeId) -> Option<String> {
+        if self.policy.view == View::Live {
+            return None;
+        }
+        let path = String::from_utf8(self.parts.namespace.path(dir).ok()?).ok()?;
+        let slash = if path.is_empty() { "" } else { "/" };
+        Some(format!("{}{path}{slash}", self.parts.prefix))
+    }
+
+    /// Looks a name up that is not in the live view.
+    pub(super) fn lookup_stored(self: &Arc<Self>, parent: NodeId, name: &[u8]) -> Answer<Entry> {
+        let hidden = self.parts.namespace.is_hidden(parent, name);
+        let Some(prefix) = self.prefix_of(parent).filter(|_| !hidden) else {
+            return Answer::Now(Err(FsError::NotFound));
+        };
+        if let Some(listing) = self.lister.known(&prefix) {
+            return Answer::Now(self.entry_from(parent, name, Some(&listing)));
+        }
+        let (fs, name) = (self.clone(), name.to_vec());
+        Answer::later(async move {
+            let listing = fs.lister.listing(&prefix).await;
+            fs.entry_from(parent, &name, listing.as_ref())
+        })
+    }
+
+    fn entry_from(
+        &self,
+        parent: NodeId,
+        name: &[u8],
+        listing: Option<&Listing>,
+    ) -> Result<Entry, FsError> {
+        let object = match listing.and_then(|l| l.get(name)) {
+            Some(Stored::Object(object)) => Some(object.clone()),
+            Some(Stored::Prefix) => None,
+            None => return Err(FsError::NotFound),
+        };
+        let now = self.parts.clock.now();
+        let attr = self.parts.namespace.lookup_stored(parent, name, object, now)?;
+        Ok(self.live_entry(attr))
+    }
+
+    /// What is known of a name in the bucket without asking: `None` when nothing is.
+    pub(super) fn known_stored(&self, parent: NodeId, name: &[u8]) -> Option<Option<Stored>> {
+        let prefix = self.prefix_of(parent)?;
+        let listing = self.parts.catalog.last_known(&prefix)?;
+        Some(listing.get(name).cloned())
+    }
+
+    /// A live name goes away. A stored object of that name, known or possible, stays out of view.
+    pub(super) fn hide_if_stored(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
+        if self.policy.view == View::Live {
+            return Ok(());
+        }
+        match self.known_stored(parent, name) {
+            Some(None | Some(Stored::Prefix)) => Ok(()),
+            Some(Some(Stored::Object(_))) | None => self.parts.namespace.hide(parent, name),
+        }
+    }
+
+    /// Reads an object, further than asked, so that the next read finds its bytes.
+    pub(super) async fn read_object(
+        &self,
+        object: &StoredObject,
+        ahead: &tokio::sync::Mutex<Ahead>,
+        offset: u64,
+        size: u32,
+    ) -> Result<Bytes, FsError> {
+        let mut ahead = ahead.lock().await;
+        let end = object.size.min(offset.saturating_add(u64::from(size)));
+        if offset >= end {
+            return Ok(Bytes::new());
+        }
+        let held = ahead.at..ahead.at + ahead.bytes.len() as u64;
+        if !(held.start <= offset && end <= held.end) {
+            let range = offset..object.size.min(offset + READ_AHEAD.max(u64::from(size)));
+            let etag = Some(object.etag.as_str()).filter(|etag| !etag.is_empty());
+            let fetched = self.parts.bucket.get_range(&object.key, range, etag).await;
+            let bytes = fetched.map_err(|e| match e.kind {
+                Kind::Changed | Kind::NotFound => FsError::Stale,
+                _ => FsError::Bucket(e.to_string()),
+            })?;
+            *ahead = Ahead { at: offset, bytes };
+        }
+        let from = usize::try_from(offset - ahead.at).unwrap_or(usize::MAX);
+        let to = usize::try_from(end - ahead.at).unwrap_or(usize::MAX).min(ahead.bytes.len());
+        Ok(ahead.bytes.slice(from.min(to)..to))
+    }
+}

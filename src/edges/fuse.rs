@@ -1,0 +1,593 @@
+//! The FUSE adapter: the only importer of fuser. Converts, calls the file system, replies; decides
+//! nothing.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use tracing::{debug, warn};
+
+use crate::core::{Access, Answer, Entry, FileKind, Fs, Mode, SetAttr};
+use crate::core::names::Creator;
+use crate::local::namespace::Attr;
+use crate::values::errors::FsError;
+use crate::values::ids::{HandleId, NodeId};
+use crate::values::time::Utc;
+
+/// A node number that means "not known yet" in a directory entry (the kernel's `FUSE_UNKNOWN_INO`).
+const UNKNOWN_INO: INodeNo = INodeNo(0xffff_ffff);
+/// Unit of statfs.
+const BLOCK: u64 = 4096;
+/// Node ids are never used twice, so that all have the same generation for the kernel.
+const SAME: Generation = Generation(0);
+
+/// A file system behind /dev/fuse.
+pub struct Adapter {
+    fs: Arc<Fs>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Adapter {
+    /// Serves `fs`; what has to be waited for runs on `runtime`.
+    pub fn new(fs: Arc<Fs>, runtime: tokio::runtime::Handle) -> Adapter {
+        Adapter { fs, runtime }
+    }
+
+    /// Replies now, or when the answer is there.
+    fn answer<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        answer: Answer<T>,
+        reply: impl FnOnce(Result<T, Errno>) + Send + 'static,
+    ) {
+        match answer {
+            Answer::Now(result) => reply(result.map_err(|e| errno(operation, &e))),
+            Answer::Later(wait) => {
+                self.runtime.spawn(async move {
+                    reply(wait.await.map_err(|e| errno(operation, &e)));
+                });
+            }
+        }
+    }
+
+    fn entry(&self, operation: &'static str, result: Result<Entry, FsError>, reply: ReplyEntry) {
+        reply_entry(&self.fs, result.map_err(|e| errno(operation, &e)), reply);
+    }
+
+    fn empty(&self, operation: &'static str, result: Result<(), FsError>, reply: ReplyEmpty) {
+        match result {
+            Ok(()) => reply.ok(),
+            Err(e) => reply.error(errno(operation, &e)),
+        }
+    }
+}
+
+fn reply_entry(fs: &Fs, result: Result<Entry, Errno>, reply: ReplyEntry) {
+    match result {
+        Ok(Entry { attr, ttl }) => {
+            reply.entry_with_ttls(&fs.attr_ttl(&attr), &ttl, &file_attr(&attr), SAME);
+        }
+        Err(e) => reply.error(e),
+    }
+}
+
+/// The errno of each meaning. What is nobody's expectation is logged here, once.
+fn errno(operation: &'static str, error: &FsError) -> Errno {
+    match error {
+        FsError::Local(e) => {
+            warn!(operation, "{e}");
+            if e.is_no_space() { Errno::ENOSPC } else { Errno::EIO }
+        }
+        FsError::Bucket(_) | FsError::TimedOut => {
+            warn!(operation, "{error}");
+            Errno::EIO
+        }
+        FsError::NoSpace => {
+            debug!(operation, "{error}");
+            Errno::ENOSPC
+        }
+        FsError::NotFound => Errno::ENOENT,
+        FsError::Exists => Errno::EEXIST,
+        FsError::NotEmpty => Errno::ENOTEMPTY,
+        FsError::IsDirectory => Errno::EISDIR,
+        FsError::NotDirectory => Errno::ENOTDIR,
+        FsError::NameTooLong => Errno::ENAMETOOLONG,
+        FsError::NotPermitted => Errno::EPERM,
+        FsError::Invalid => Errno::EINVAL,
+        FsError::CrossDevice => Errno::EXDEV,
+        FsError::Stale => Errno::ESTALE,
+        FsError::NoAttribute => Errno::ENODATA,
+        FsError::AttributeTooLarge => Errno::E2BIG,
+        FsError::NotSupported => Errno::EOPNOTSUPP,
+        FsError::BadHandle => Errno::EBADF,
+        FsError::Stopping => Errno::ENOTCONN,
+    }
+}
+
+fn node(ino: INodeNo) -> NodeId {
+    NodeId(ino.0)
+}
+
+fn handle(fh: FileHandle) -> HandleId {
+    HandleId(fh.0)
+}
+
+fn file_type(kind: FileKind) -> FileType {
+    match kind {
+        FileKind::File => FileType::RegularFile,
+        FileKind::Directory => FileType::Directory,
+        FileKind::Symlink => FileType::Symlink,
+    }
+}
+
+fn file_attr(attr: &Attr) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(attr.id.0),
+        size: attr.size,
+        blocks: attr.blocks,
+        atime: attr.times.accessed.into(),
+        mtime: attr.times.modified.into(),
+        ctime: attr.times.changed.into(),
+        crtime: SystemTime::UNIX_EPOCH,
+        kind: file_type(attr.kind),
+        perm: (attr.mode & 0o7777) as u16,
+        nlink: attr.links,
+        uid: attr.uid,
+        gid: attr.gid,
+        rdev: 0,
+        blksize: BLOCK as u32,
+        flags: 0,
+    }
+}
+
+fn access(flags: i32) -> Access {
+    Access {
+        write: flags & libc::O_ACCMODE != libc::O_RDONLY,
+        sync: flags & libc::O_DSYNC != 0,
+        exclusive: flags & libc::O_EXCL != 0,
+    }
+}
+
+fn fopen(mode: Mode) -> FopenFlags {
+    match mode {
+        Mode::Direct => FopenFlags::FOPEN_DIRECT_IO,
+        Mode::Cached => FopenFlags::empty(),
+    }
+}
+
+fn creator(req: &Request, mode: u32) -> Creator {
+    Creator { mode: mode & 0o7777, uid: req.uid(), gid: req.gid() }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        // Read mappings of live files need this, since they are opened for direct I/O.
+        let wanted = InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP | InitFlags::FUSE_PARALLEL_DIROPS;
+        for flag in wanted.iter() {
+            if config.add_capabilities(flag).is_err() {
+                debug!("the kernel does not offer {flag:?}");
+            }
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let fs = self.fs.clone();
+        let answer = self.fs.lookup(node(parent), name.as_bytes());
+        self.answer("lookup", answer, move |result| reply_entry(&fs, result, reply));
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        self.fs.forget(node(ino), nlookup);
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        match self.fs.getattr(node(ino)) {
+            Ok(attr) => reply.attr(&self.fs.attr_ttl(&attr), &file_attr(&attr)),
+            Err(e) => reply.error(errno("getattr", &e)),
+        }
+    }
+
+    fn setattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let now = self.fs.parts().clock.now();
+        let instant = |time| match time {
+            TimeOrNow::SpecificTime(time) => Utc::from(time),
+            TimeOrNow::Now => now,
+        };
+        let set = SetAttr {
+            mode,
+            uid,
+            gid,
+            accessed: atime.map(instant),
+            modified: mtime.map(instant),
+        };
+        match self.fs.setattr(node(ino), size, set) {
+            Ok(attr) => reply.attr(&self.fs.attr_ttl(&attr), &file_attr(&attr)),
+            Err(e) => reply.error(errno("setattr", &e)),
+        }
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        match self.fs.readlink(node(ino)) {
+            Ok(target) => reply.data(&target),
+            Err(e) => reply.error(errno("readlink", &e)),
+        }
+    }
+
+    fn mknod(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        _rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        if mode & libc::S_IFMT != libc::S_IFREG {
+            return reply.error(errno("mknod", &FsError::NotPermitted));
+        }
+        let made = self.fs.make_node(node(parent), name.as_bytes(), creator(req, mode));
+        self.entry("mknod", made, reply);
+    }
+
+    fn mkdir(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let made = self.fs.mkdir(node(parent), name.as_bytes(), creator(req, mode));
+        self.entry("mkdir", made, reply);
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.empty("unlink", self.fs.unlink(node(parent), name.as_bytes()), reply);
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.empty("rmdir", self.fs.rmdir(node(parent), name.as_bytes()), reply);
+    }
+
+    fn symlink(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        link_name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let target = target.as_os_str().as_bytes();
+        let by = creator(req, 0o777);
+        let made = self.fs.symlink(node(parent), link_name.as_bytes(), target, by);
+        self.entry("symlink", made, reply);
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        if !(flags - RenameFlags::RENAME_NOREPLACE).is_empty() {
+            return reply.error(errno("rename", &FsError::Invalid));
+        }
+        let replace = !flags.contains(RenameFlags::RENAME_NOREPLACE);
+        let (from, to) = (name.as_bytes(), newname.as_bytes());
+        let answer = self.fs.rename((node(parent), from), (node(newparent), to), replace);
+        self.answer("rename", answer, |result| match result {
+            Ok(()) => reply.ok(),
+            Err(e) => reply.error(e),
+        });
+    }
+
+    fn link(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        newparent: INodeNo,
+        newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        let linked = self.fs.link(node(ino), node(newparent), newname.as_bytes());
+        self.entry("link", linked, reply);
+    }
+
+    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        match self.fs.open(node(ino), access(flags.0)) {
+            Ok((handle, mode)) => reply.opened(FileHandle(handle.0), fopen(mode)),
+            Err(e) => reply.error(errno("open", &e)),
+        }
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let by = creator(req, mode);
+        match self.fs.create(node(parent), name.as_bytes(), by, access(flags)) {
+            Ok((Entry { attr, ttl }, handle, mode)) => {
+                reply.created(&ttl, &file_attr(&attr), SAME, FileHandle(handle.0), fopen(mode));
+            }
+            Err(e) => reply.error(errno("create", &e)),
+        }
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        self.answer("read", self.fs.read(handle(fh), offset, size), |result| match result {
+            Ok(bytes) => reply.data(&bytes),
+            Err(e) => reply.error(e),
+        });
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        self.answer("write", self.fs.write(handle(fh), offset, data), |result| match result {
+            Ok(written) => reply.written(u32::try_from(written).unwrap_or(u32::MAX)),
+            Err(e) => reply.error(e),
+        });
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        // Every write is in the spool file when it returns; a close has nothing to add.
+        reply.ok();
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.empty("release", self.fs.release(handle(fh)), reply);
+    }
+
+    fn fsync(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.answer("fsync", self.fs.fsync(handle(fh)), |result| match result {
+            Ok(()) => reply.ok(),
+            Err(e) => reply.error(e),
+        });
+    }
+
+    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        match self.fs.opendir(node(ino)) {
+            Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::empty()),
+            Err(e) => reply.error(errno("opendir", &e)),
+        }
+    }
+
+    fn readdir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let answer = self.fs.readdir(handle(fh), offset);
+        self.answer("readdir", answer, move |result| match result {
+            Ok(entries) => {
+                let from = usize::try_from(offset).unwrap_or(usize::MAX);
+                for (entry, next) in entries.iter().zip(1u64..).skip(from) {
+                    let ino = entry.id.map_or(UNKNOWN_INO, |id| INodeNo(id.0));
+                    let name = OsStr::from_bytes(&entry.name);
+                    if reply.add(ino, next, file_type(entry.kind), name) {
+                        break;
+                    }
+                }
+                reply.ok();
+            }
+            Err(e) => reply.error(e),
+        });
+    }
+
+    fn releasedir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.empty("releasedir", self.fs.release(handle(fh)), reply);
+    }
+
+    fn fsyncdir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.answer("fsyncdir", self.fs.fsync(handle(fh)), |result| match result {
+            Ok(()) => reply.ok(),
+            Err(e) => reply.error(e),
+        });
+    }
+
+    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        let capacity = self.fs.statfs();
+        let (total, free) = (capacity.total / BLOCK, capacity.free / BLOCK);
+        let name_max = crate::local::namespace::NAME_MAX as u32;
+        reply.statfs(total, free, free, 0, 0, BLOCK as u32, name_max, BLOCK as u32);
+    }
+
+    fn setxattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let how = (flags & libc::XATTR_CREATE != 0, flags & libc::XATTR_REPLACE != 0);
+        let set = match name.to_str() {
+            Some(name) => self.fs.setxattr(node(ino), name, value, how),
+            None => Err(FsError::NotSupported),
+        };
+        self.empty("setxattr", set, reply);
+    }
+
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let value = match name.to_str() {
+            Some(name) => self.fs.getxattr(node(ino), name),
+            None => Err(FsError::NoAttribute),
+        };
+        reply_xattr("getxattr", value, size, reply);
+    }
+
+    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let names = self.fs.listxattr(node(ino)).map(|names| {
+            names.into_iter().flat_map(|name| (name + "\0").into_bytes()).collect()
+        });
+        reply_xattr("listxattr", names, size, reply);
+    }
+
+    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let removed = match name.to_str() {
+            Some(name) => self.fs.removexattr(node(ino), name),
+            None => Err(FsError::NoAttribute),
+        };
+        self.empty("removexattr", removed, reply);
+    }
+
+    fn fallocate(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _offset: u64,
+        _length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let keep_size = mode == libc::FALLOC_FL_KEEP_SIZE;
+        self.empty("fallocate", self.fs.allocate(handle(fh), keep_size), reply);
+    }
+}
+
+/// Extended attributes are asked twice: for the size, then for the bytes.
+fn reply_xattr(
+    operation: &'static str,
+    value: Result<Vec<u8>, FsError>,
+    size: u32,
+    reply: ReplyXattr,
+) {
+    match value {
+        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
+        Ok(value) if value.len() <= size as usize => reply.data(&value),
+        Ok(_) => reply.error(Errno::ERANGE),
+        Err(e) => reply.error(errno(operation, &e)),
+    }
+}
+
+/// How a mount is made.
+#[derive(Clone, Debug)]
+pub struct MountOptions {
+    /// What `df` and `mount` show as the source.
+    pub source: String,
+    /// Let other users in.
+    pub allow_other: bool,
+    /// Threads that read requests.
+    pub threads: usize,
+}
+
+/// Mounts; gives the session that has to be run.
+pub fn mount(
+    adapter: Adapter,
+    mountpoint: &Path,
+    options: &MountOptions,
+) -> std::io::Result<fuser::Session<Adapter>> {
+    use fuser::MountOption::{CUSTOM, DefaultPermissions, FSName, NoDev, NoExec, NoSuid, Subtype};
+    let mut config = fuser::Config::default();
+    config.mount_options = vec![
+        FSName(options.source.replace(',', "%2C")),
+        Subtype(crate::edges::mountpoint::SUBTYPE.to_owned()),
+        DefaultPermissions,
+        NoSuid,
+        NoDev,
+        NoExec,
+    ];
+    // A directory's times change with every log in it; nobody is helped by an access time.
+    config.mount_options.push(CUSTOM("noatime".into()));
+    if options.allow_other {
+        config.acl = fuser::SessionACL::All;
+    }
+    config.n_threads = Some(options.threads);
+    fuser::Session::new(adapter, mountpoint, &config)
+}
+
+/// How long the kernel may take to answer an unmount; afterwards the process goes without it.
+pub const UNMOUNT_PATIENCE: Duration = Duration::from_secs(5);

@@ -1,0 +1,65 @@
+//! Going to the background: the program starts itself again in a session of its own, relays what that
+//! says until the mount serves, and leaves.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+
+/// Tells the child that it is one.
+const BACKGROUND: &str = "LOGSINKFS_IN_BACKGROUND";
+/// What the line begins with that says that the mount serves.
+const SERVING: &str = "logsinkfs: serving ";
+
+/// Whether this process is the one that stays in the background.
+pub fn is_background() -> bool {
+    std::env::var_os(BACKGROUND).is_some()
+}
+
+/// Starts this program again, in the background, with the same arguments. Returns when that serves
+/// (0) or has ended (its exit code).
+pub fn into_background() -> std::io::Result<ExitCode> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .env(BACKGROUND, "1")
+        .env("LOGSINKFS_FOREGROUND", "true")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            println!("{line}");
+            if line.starts_with(SERVING) {
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+    }
+    let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Leaves the terminal's session, so that closing it does not end the daemon.
+pub fn leave_session() {
+    // Fails only for a process that leads its group already, which is as good.
+    let _ = rustix::process::setsid();
+}
+
+/// Says that the mount serves, to whoever started the program.
+pub fn announce(mountpoint: &Path) {
+    let mut out = std::io::stdout();
+    // Nobody may be listening any more.
+    let _ = writeln!(out, "{SERVING}{}", mountpoint.display());
+    let _ = out.flush();
+}
+
+/// Lets go of the terminal; what is logged from here on goes to a file.
+pub fn let_go(log: &Path) -> std::io::Result<()> {
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    let log = std::fs::File::options().create(true).append(true).open(log)?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    dup2_stderr(&log)?;
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! Floor 5: the edges. Flags in, FUSE requests in, signals in; messages and exit codes out.
+
+#[cfg(feature = "embedded-bucket")]
+pub mod bucket;
+pub mod cli;
+pub mod daemon;
+pub mod fuse;
+pub mod launch;
+pub mod mountpoint;
+pub mod telemetry;

@@ -1,0 +1,193 @@
+//! The mount point before and after the mount: what is there already, a dead mount of an earlier daemon
+//! cleared, unmounting. Never touches a mount that is not a FUSE mount exactly at the path.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::mount::UnmountFlags;
+use tracing::{info, warn};
+
+/// The file system type is `fuse.logsinkfs`.
+pub const SUBTYPE: &str = "logsinkfs";
+
+/// A mount point cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MountpointError {
+    /// It is not there.
+    #[error("the mount point {0} does not exist")]
+    Missing(PathBuf),
+    /// It is a file.
+    #[error("the mount point {0} is not a directory")]
+    NotDirectory(PathBuf),
+    /// A living mount is there.
+    #[error("{0} is already mounted by logsinkfs ({1})")]
+    Mounted(PathBuf, String),
+    /// It is within its own bucket or spool.
+    #[error("the mount point {0} and {1} are inside each other")]
+    Nested(PathBuf, PathBuf),
+    /// The system refuses.
+    #[error("the mount point {0} cannot be used: {1}")]
+    Io(PathBuf, #[source] io::Error),
+}
+
+impl MountpointError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            MountpointError::Missing(_) => "make it: mkdir -p",
+            MountpointError::NotDirectory(_) => "choose a directory",
+            MountpointError::Mounted(..) => "unmount it first (umount, fusermount3 -u), or choose another directory",
+            MountpointError::Nested(..) => "choose directories that are beside each other",
+            MountpointError::Io(..) => "check its permissions",
+        }
+    }
+}
+
+/// A line of /proc/self/mountinfo.
+#[derive(Debug, PartialEq, Eq)]
+struct Mount {
+    point: PathBuf,
+    kind: String,
+    source: String,
+}
+
+/// Makes sure that a directory can be mounted on; gives its absolute path. A dead mount of an earlier
+/// daemon is taken away.
+pub fn prepare(path: &Path, apart_from: &[&Path]) -> Result<PathBuf, MountpointError> {
+    let failed = |e| MountpointError::Io(path.to_owned(), e);
+    let point = absolute(path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => MountpointError::Missing(path.to_owned()),
+        _ => failed(e),
+    })?;
+    if let Some(mount) = topmost_at(&point).map_err(failed)?
+        && mount.kind.starts_with("fuse")
+    {
+        let dead = matches!(fs::metadata(&point), Err(e) if e.raw_os_error() == Some(libc::ENOTCONN));
+        if dead {
+            warn!(path = %point.display(), "a mount whose daemon died is there; it is unmounted");
+            unmount(&point).map_err(failed)?;
+        } else if mount.kind == format!("fuse.{SUBTYPE}") {
+            return Err(MountpointError::Mounted(point, mount.source));
+        }
+    }
+    let metadata = fs::metadata(&point).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => MountpointError::Missing(point.clone()),
+        _ => MountpointError::Io(point.clone(), e),
+    })?;
+    if !metadata.is_dir() {
+        return Err(MountpointError::NotDirectory(point));
+    }
+    for other in apart_from {
+        let other = absolute(other).unwrap_or_else(|_| other.to_path_buf());
+        if other.starts_with(&point) || point.starts_with(&other) {
+            return Err(MountpointError::Nested(point, other));
+        }
+    }
+    match fs::read_dir(&point).map_err(failed)?.next() {
+        None => {}
+        Some(_) => {
+            eprintln!(
+                "logsinkfs: warning: {} is not empty; what is in it is hidden while it is mounted",
+                point.display()
+            );
+        }
+    }
+    Ok(point)
+}
+
+/// Detaches the mount: no new opens, while open files go on. `true` when it was there.
+pub fn detach(point: &Path) -> bool {
+    match topmost_at(point) {
+        Ok(Some(mount)) if mount.kind == format!("fuse.{SUBTYPE}") => match unmount(point) {
+            Ok(()) => true,
+            Err(e) => {
+                warn!(path = %point.display(), "the mount could not be detached: {e}");
+                false
+            }
+        },
+        Ok(_) => false,
+        Err(e) => {
+            warn!("the mounts of this system cannot be read: {e}");
+            false
+        }
+    }
+}
+
+fn unmount(point: &Path) -> io::Result<()> {
+    match rustix::mount::unmount(point, UnmountFlags::DETACH) {
+        Ok(()) => Ok(()),
+        // An ordinary user unmounts with the help of FUSE's own program.
+        Err(e) if e == rustix::io::Errno::PERM => {
+            let done = Command::new("fusermount3").args(["-u", "-z", "--"]).arg(point).output()?;
+            match done.status.success() {
+                true => Ok(()),
+                false => Err(io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned())),
+            }
+        }
+        Err(e) => {
+            info!(path = %point.display(), "umount: {e}");
+            Err(e.into())
+        }
+    }
+}
+
+/// The absolute path without asking the last part, which may be a dead mount.
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    let full = std::path::absolute(path)?;
+    match (full.parent(), full.file_name()) {
+        (Some(parent), Some(name)) if !fs::symlink_metadata(&full).is_ok_and(|m| m.is_symlink()) => {
+            Ok(parent.canonicalize()?.join(name))
+        }
+        _ => full.canonicalize(),
+    }
+}
+
+/// The mount that is on top at exactly that path.
+fn topmost_at(point: &Path) -> io::Result<Option<Mount>> {
+    let text = fs::read("/proc/self/mountinfo")?;
+    let mounts = text.split(|b| *b == b'\n').filter_map(parse_line);
+    Ok(mounts.filter(|mount| mount.point == point).last())
+}
+
+/// `36 35 98:0 /mnt1 /mnt/x rw,noatime master:1 - ext3 /dev/root rw` (proc(5)).
+fn parse_line(line: &[u8]) -> Option<Mount> {
+    let line = String::from_utf8_lossy(line);
+    let (before, after) = line.split_once(" - ")?;
+    let point = unescape(before.split(' ').nth(4)?);
+    let mut after = after.split(' ');
+    let (kind, source) = (after.next()?.to_owned(), after.next().unwrap_or_default().to_owned());
+    Some(Mount { point: PathBuf::from(std::ffi::OsStr::from_bytes(&point)), kind, source })
+}
+
+/// Space, tab, newline and backslash stand as octal escapes in mountinfo.
+fn unescape(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let octal = bytes.get(at + 1..at + 4).filter(|_| bytes[at] == b'\\');
+        let value = octal
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        out.push(value.unwrap_or(bytes[at]));
+        at += if value.is_some() { 4 } else { 1 };
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_mountinfo_is_read_with_its_escapes() {
+        let line = b"36 35 0:52 / /mnt/my\\040logs rw,nosuid shared:1 - fuse.logsinkfs s3://b/ rw,user_id=0";
+        let mount = parse_line(line).expect("a mount");
+        assert_eq!(mount.point, PathBuf::from("/mnt/my logs"));
+        assert_eq!((mount.kind.as_str(), mount.source.as_str()), ("fuse.logsinkfs", "s3://b/"));
+        assert_eq!(parse_line(b""), None);
+    }
+}

@@ -1,0 +1,128 @@
+//! Listings for those who look: from the catalog when fresh, else from S3, one request for all who ask
+//! at once, waited for briefly. While S3 is known to be down nobody waits.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use super::parts::Parts;
+use crate::local::catalog::{Listing, Stored, add_page};
+use crate::world::bucket::BucketError;
+
+/// Longest wait of a look-up or a readdir for one answer of S3.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// After a failure nobody asks again for this long.
+const DOWN_FOR: Duration = Duration::from_secs(5);
+
+/// How far a listing has come.
+#[derive(Clone, Debug, Default)]
+struct Progress {
+    pages: usize,
+    done: Option<Result<Listing, ()>>,
+}
+
+/// Asks S3 for listings.
+pub struct Lister {
+    parts: Arc<Parts>,
+    runtime: tokio::runtime::Handle,
+    under_way: Arc<Mutex<HashMap<String, watch::Receiver<Progress>>>>,
+    down_until: Arc<Mutex<Duration>>,
+}
+
+impl Lister {
+    /// A lister whose requests run on `runtime`.
+    pub fn new(parts: Arc<Parts>, runtime: tokio::runtime::Handle) -> Lister {
+        let (under_way, down_until) = (Arc::default(), Arc::default());
+        Lister { parts, runtime, under_way, down_until }
+    }
+
+    /// The listing of a prefix without asking anybody.
+    pub fn known(&self, prefix: &str) -> Option<Listing> {
+        self.parts.catalog.fresh(prefix, self.parts.clock.monotonic())
+    }
+
+    /// The listing of a prefix; what was last known of it, or `None`, when S3 does not answer in
+    /// time. Each page has its own time, so that a large directory is shown whole as long as S3 goes on
+    /// answering.
+    pub async fn listing(&self, prefix: &str) -> Option<Listing> {
+        let clock = &self.parts.clock;
+        if let Some(listing) = self.known(prefix) {
+            return Some(listing);
+        }
+        let stale = || self.parts.catalog.last_known(prefix);
+        if clock.monotonic() < *self.down_until.lock() {
+            return stale();
+        }
+        let mut progress = self.begin(prefix);
+        loop {
+            if let Some(done) = progress.borrow_and_update().done.clone() {
+                return done.ok().or_else(stale);
+            }
+            match tokio::time::timeout(PATIENCE, progress.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return stale(),
+            }
+        }
+    }
+
+    /// Joins the request for a prefix that is under way, or begins one. It goes on when nobody waits
+    /// any more, so that the next who looks finds it.
+    fn begin(&self, prefix: &str) -> watch::Receiver<Progress> {
+        let mut under_way = self.under_way.lock();
+        if let Some(progress) = under_way.get(prefix) {
+            return progress.clone();
+        }
+        let (sender, receiver) = watch::channel(Progress::default());
+        under_way.insert(prefix.to_owned(), receiver.clone());
+        let (parts, prefix) = (self.parts.clone(), prefix.to_owned());
+        let (table, down_until) = (self.under_way.clone(), self.down_until.clone());
+        self.runtime.spawn(async move {
+            let began = parts.clock.monotonic();
+            let result = fetch(&parts, &prefix, &sender).await;
+            let done = match result {
+                Ok(listing) => {
+                    parts.catalog.insert(&prefix, listing.clone(), began);
+                    Ok(listing)
+                }
+                Err(e) => {
+                    *down_until.lock() = parts.clock.monotonic() + DOWN_FOR;
+                    warn!(hint = e.kind.hint(), "the bucket cannot be listed; live files are shown alone: {e}");
+                    Err(())
+                }
+            };
+            table.lock().remove(&prefix);
+            sender.send_modify(|progress| progress.done = Some(done));
+        });
+        receiver
+    }
+}
+
+async fn fetch(
+    parts: &Parts,
+    prefix: &str,
+    progress: &watch::Sender<Progress>,
+) -> Result<Listing, BucketError> {
+    let mut listing: BTreeMap<Vec<u8>, Stored> = BTreeMap::new();
+    let (mut token, mut skipped) = (None, 0);
+    loop {
+        while let Err(wait) = parts.catalog.take_list(parts.clock.monotonic()) {
+            tokio::time::sleep(wait).await;
+        }
+        let page = parts.bucket.list_page(prefix, token.as_deref()).await?;
+        token = page.next.clone();
+        skipped += add_page(&parts.prefix, prefix, &mut listing, page);
+        progress.send_modify(|p| p.pages += 1);
+        if token.is_none() {
+            break;
+        }
+    }
+    if skipped > 0 {
+        warn!(prefix, skipped, "keys that cannot be names in a directory are not shown");
+    }
+    debug!(prefix, entries = listing.len(), "listed");
+    Ok(Arc::new(listing))
+}

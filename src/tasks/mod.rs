@@ -1,0 +1,13 @@
+//! Floor 3: the tasks between spool and bucket. Each owns its state alone: it selects on what can
+//! happen, and applies it.
+
+pub mod body;
+pub mod lister;
+pub mod outbox;
+pub mod parts;
+pub mod registrar;
+pub mod restorer;
+pub mod seal;
+pub mod sealer;
+pub mod settle;
+pub mod uploader;

@@ -1,0 +1,78 @@
+//! The two hand-overs on the way of the data: lives that have grown (file system to sealer) and sealed
+//! segments (sealer to uploader). Both are bounded by what the spool holds: a life is on its list
+//! once, a segment in its queue once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::local::life::Life;
+use crate::values::ids::SpoolOffset;
+
+/// Lives that the sealer has to look at.
+#[derive(Debug, Default)]
+pub struct WatchList {
+    lives: Mutex<Vec<Arc<Life>>>,
+    news: Notify,
+}
+
+impl WatchList {
+    /// Adds a life; the caller has made sure that it is not there.
+    pub fn push(&self, life: Arc<Life>) {
+        self.lives.lock().push(life);
+        self.news.notify_one();
+    }
+
+    /// Waits for something to be added.
+    pub async fn changed(&self) {
+        self.news.notified().await;
+    }
+
+    /// Takes all.
+    pub fn take(&self) -> Vec<Arc<Life>> {
+        std::mem::take(&mut *self.lives.lock())
+    }
+}
+
+/// A sealed segment on its way.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The life.
+    pub life: Arc<Life>,
+    /// Where the segment starts in the spool file.
+    pub start: SpoolOffset,
+    /// Whether a try that was made may have arrived: an object under the key can be our own then.
+    pub may_have_arrived: bool,
+}
+
+/// Segments that wait for the uploader, oldest first.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    jobs: Mutex<VecDeque<Job>>,
+    news: Notify,
+}
+
+impl Outbox {
+    /// Adds a segment.
+    pub fn push(&self, job: Job) {
+        self.jobs.lock().push_back(job);
+        self.news.notify_one();
+    }
+
+    /// Waits for something to be added.
+    pub async fn changed(&self) {
+        self.news.notified().await;
+    }
+
+    /// Takes the oldest.
+    pub fn pop(&self) -> Option<Job> {
+        self.jobs.lock().pop_front()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.lock().is_empty()
+    }
+}

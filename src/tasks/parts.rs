@@ -1,0 +1,79 @@
+//! What the tasks and the core share: the spool's parts, the bucket, the settings that they need, and the
+//! signal that something was sealed, confirmed or reclaimed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::outbox::{Outbox, WatchList};
+use crate::local::catalog::Catalog;
+use crate::local::life::Life;
+use crate::local::namespace::Namespace;
+use crate::local::room::Room;
+use crate::local::spool::Spool;
+use crate::local::stream::Streams;
+use crate::values::settings::Segmenting;
+use crate::world::bucket::Bucket;
+use crate::world::clock::Clock;
+
+/// The parts of a mount that everybody behind the file system works on.
+pub struct Parts {
+    /// The spool's identity and layout.
+    pub spool: Arc<Spool>,
+    /// The live view.
+    pub namespace: Arc<Namespace>,
+    /// The streams' numbers.
+    pub streams: Streams,
+    /// How much disk there is.
+    pub room: Room,
+    /// What the bucket is known to hold.
+    pub catalog: Catalog,
+    /// The bucket.
+    pub bucket: Arc<dyn Bucket>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// How appends become segments.
+    pub segmenting: Segmenting,
+    /// Empty, or ending in `/`.
+    pub prefix: String,
+    /// How long a finished log stays in the live view.
+    pub retire_after: Duration,
+    /// Lives that have grown.
+    pub watch_list: WatchList,
+    /// Segments that wait for S3.
+    pub outbox: Outbox,
+    /// Bumped whenever something was sealed, confirmed or reclaimed.
+    pub progress: watch::Sender<u64>,
+}
+
+impl Parts {
+    /// Says that a life has grown or has something else for the sealer. To be called after the
+    /// bytes are in the spool file, so that whoever takes it off the list sees them.
+    pub fn touch(&self, life: &Arc<Life>) {
+        if life.start_watch() {
+            life.state().first_byte.get_or_insert(self.clock.now());
+            self.watch_list.push(life.clone());
+        }
+    }
+
+    /// Says that something was sealed, confirmed or reclaimed.
+    pub fn bump(&self) {
+        self.progress.send_modify(|count| *count += 1);
+    }
+
+    /// Asks for everything that is written now to be sealed at once.
+    pub fn force(&self, life: &Arc<Life>) {
+        life.state().forced = true;
+        self.touch(life);
+    }
+
+    /// Bytes that S3 has not confirmed, in all live files.
+    pub fn unsent(&self) -> u64 {
+        let unsent = |life: &Arc<Life>| {
+            let len = life.len().unwrap_or_default();
+            life.state().unsent(len)
+        };
+        self.namespace.lives().iter().map(unsent).sum()
+    }
+}

@@ -1,0 +1,105 @@
+//! Reclaimed bytes read back: a segment's object, fetched and decompressed into a file without a name.
+//! A few such files are kept; each is made once, whoever asks meanwhile.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use flate2::write::GzDecoder;
+use lru::LruCache;
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use super::parts::Parts;
+use crate::local::disk::unnamed_file;
+use crate::local::life::Life;
+use crate::local::marker::Marker;
+use crate::tasks::seal::{checksum, for_each_chunk};
+use crate::values::errors::{AtPath, FsError};
+use crate::values::ids::{NodeId, SpoolOffset, SpoolRange};
+use crate::values::naming::{Form, MarkerName, SegmentName};
+
+/// Restored segments that are kept: one for each of a few readers that go through a log.
+const KEPT: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
+/// Bytes asked of S3 at once.
+const PIECE: u64 = 8 << 20;
+
+type Slot = Arc<OnceCell<Arc<File>>>;
+
+/// Reads reclaimed segments back.
+pub struct Restorer {
+    parts: Arc<Parts>,
+    kept: Mutex<LruCache<(NodeId, SpoolOffset), Slot>>,
+}
+
+impl Restorer {
+    /// A restorer that keeps nothing yet.
+    pub fn new(parts: Arc<Parts>) -> Restorer {
+        Restorer { parts, kept: Mutex::new(LruCache::new(KEPT)) }
+    }
+
+    /// A file whose byte 0 is the segment's first byte.
+    pub async fn restore(&self, life: &Arc<Life>, name: &MarkerName) -> Result<Arc<File>, FsError> {
+        let key = (life.id, name.range.start);
+        let slot = self.kept.lock().get_or_insert(key, Slot::default).clone();
+        let file = slot.get_or_try_init(|| self.fetch(life, name)).await?;
+        Ok(file.clone())
+    }
+
+    async fn fetch(&self, life: &Arc<Life>, name: &MarkerName) -> Result<Arc<File>, FsError> {
+        let marker = Marker::load(life.folder(), name)?;
+        let failed = |e: crate::world::bucket::BucketError| FsError::Bucket(e.to_string());
+        let size = self.parts.bucket.head(&marker.key).await.map_err(failed)?.size;
+        let body = unnamed_file(self.parts.spool.dir())?;
+        let mut at = 0;
+        while at < size {
+            let range = at..size.min(at + PIECE);
+            let piece = self.parts.bucket.get_range(&marker.key, range, None).await.map_err(failed)?;
+            if piece.is_empty() {
+                return Err(FsError::Bucket(format!("{} is shorter than it was", marker.key)));
+            }
+            body.write_all_at(&piece, at).at("write", self.parts.spool.dir())?;
+            at += piece.len() as u64;
+        }
+        let (parts, length) = (self.parts.clone(), name.range.len());
+        let restored = tokio::task::spawn_blocking(move || decompress(&parts, body, size, length, &marker))
+            .await
+            .map_err(|e| FsError::Bucket(e.to_string()))??;
+        Ok(Arc::new(restored))
+    }
+}
+
+fn decompress(
+    parts: &Parts,
+    body: File,
+    size: u64,
+    length: u64,
+    marker: &Marker,
+) -> Result<File, FsError> {
+    let whole = |len| SpoolRange { start: SpoolOffset(0), end: SpoolOffset(len) };
+    let form = SegmentName::parse("", &marker.key).map_or(Form::Plain, |name| name.form);
+    let plain = match form {
+        Form::Plain | Form::Dropped => Ok(body),
+        Form::Gzip => {
+            let mut decoder = GzDecoder::new(unnamed_file(parts.spool.dir())?);
+            for_each_chunk(&body, whole(size), |chunk| decoder.write_all(chunk))
+                .and_then(|()| decoder.finish())
+        }
+        Form::Zstd => unzstd(&body, whole(size), unnamed_file(parts.spool.dir())?),
+    };
+    let plain = plain.at("decompress", parts.spool.dir())?;
+    match checksum(&plain, whole(length)) {
+        Ok((crc64, _)) if format!("{crc64:016x}") == marker.crc64 => Ok(plain),
+        Ok(_) => Err(FsError::Bucket(format!("{} holds other bytes than were stored", marker.key))),
+        Err(e) => Err(FsError::Bucket(format!("{}: {e}", marker.key))),
+    }
+}
+
+fn unzstd(body: &File, range: SpoolRange, sink: File) -> io::Result<File> {
+    let mut decoder = zstd::stream::write::Decoder::new(sink)?;
+    for_each_chunk(body, range, |chunk| decoder.write_all(chunk))?;
+    decoder.flush()?;
+    Ok(decoder.into_inner())
+}

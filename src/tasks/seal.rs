@@ -1,0 +1,234 @@
+//! The steps of one seal, in their durable order: find the end, data to disk, name and folder to
+//! disk, checksum, key, marker to disk. Blocking. Whoever calls it has the life to himself.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use crate::local::life::{Generation, Life, Segment};
+use crate::local::marker::Marker;
+use crate::tasks::outbox::Job;
+use crate::tasks::parts::Parts;
+use crate::values::errors::{AtPath, FsError, LocalError};
+use crate::values::ids::{SpoolOffset, SpoolRange};
+use crate::values::naming::{MarkerName, Phase, SegmentName};
+use crate::values::rotation::{Reason, Split};
+use std::sync::Arc;
+
+/// Bytes read at once when a range is searched or summed.
+const CHUNK: u64 = 256 * 1024;
+
+/// A seal that was decided on.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// The range that may be sealed; it begins where the last seal ended.
+    pub range: SpoolRange,
+    /// Its generation.
+    pub generation: Generation,
+    /// Why.
+    pub reason: Reason,
+    /// What happens when no line ends in the range.
+    pub split: Split,
+    /// Whether the seal ends exactly where the range does.
+    pub exact: bool,
+}
+
+/// Seals a range. Gives `false` when no line ends in it and none may be split.
+pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsError> {
+    let file = life.file()?;
+    let reading = |e: std::io::Error| LocalError {
+        action: "read",
+        path: life.folder().to_owned(),
+        source: e,
+    };
+    let Some(end) = find_end(parts, &file, &order).map_err(reading)? else { return Ok(false) };
+    let range = SpoolRange { start: order.range.start, end };
+
+    file.sync_data().at("sync", life.folder())?;
+    parts.namespace.make_durable(life.id)?;
+    let (crc64, last_byte) = checksum(&file, range).map_err(reading)?;
+
+    let (marker, name) = describe(parts, life, &order, range, crc64, last_byte);
+    marker.store(life.folder(), &name)?;
+
+    let mut state = life.state();
+    for generation in &mut state.generations {
+        if generation.base == order.generation.base {
+            generation.number = Some(name.generation);
+        }
+    }
+    let segment = Segment { end, generation: name.generation, phase: Phase::Sealed };
+    state.segments.insert(range.start, segment);
+    // What is left was written before growth was last seen, and after what is sealed now.
+    let left = state.last_growth.1 > end;
+    state.first_byte = left.then_some(state.last_growth.0);
+    drop(state);
+    life.stream.add_unsent();
+    parts.outbox.push(Job { life: life.clone(), start: range.start, may_have_arrived: false });
+    parts.bump();
+    Ok(true)
+}
+
+fn describe(
+    parts: &Parts,
+    life: &Life,
+    order: &Order,
+    range: SpoolRange,
+    crc64: u64,
+    last_byte: u8,
+) -> (Marker, MarkerName) {
+    let base = order.generation.base.at;
+    let generation = order.generation.number.unwrap_or_else(|| life.stream.next_generation());
+    let (first, last) = {
+        let state = life.state();
+        (state.first_byte.unwrap_or(state.last_growth.0), state.last_growth.0)
+    };
+    let key = SegmentName {
+        stream: life.stream.path.clone(),
+        partition: parts.segmenting.partition.of(first),
+        start: first,
+        writer: parts.spool.identity().writer,
+        generation,
+        offset: range.start.since(base),
+        length: range.len(),
+        partial: last_byte != b'\n',
+        form: parts.segmenting.form,
+    }
+    .key(&parts.prefix);
+    let labels = life.labels.clone();
+    let marker = Marker { key, crc64: format!("{crc64:016x}"), base, first, last, labels };
+    (marker, MarkerName { range, generation, phase: Phase::Sealed })
+}
+
+/// Where the segment ends: the range's end when that is asked, else behind its last newline (before its
+/// last record, where records have a known beginning and may still grow), else nowhere or at the end.
+fn find_end(parts: &Parts, file: &File, order: &Order) -> std::io::Result<Option<SpoolOffset>> {
+    let SpoolRange { start, end } = order.range;
+    if order.exact {
+        return Ok(Some(end));
+    }
+    let growing = matches!(order.reason, Reason::Size | Reason::Interval);
+    if let (Some(record), true) = (&parts.segmenting.record_start, growing) {
+        let found = last_line(file, order.range, |line| record.find(line).is_some_and(|m| m.start() == 0))?;
+        if let Some((begin, _)) = found.filter(|(begin, _)| *begin > start) {
+            return Ok(Some(begin));
+        }
+        if order.split == Split::Never {
+            return Ok(None);
+        }
+    }
+    let newline = last_newline(file, order.range)?;
+    Ok(newline.or((order.split == Split::Allowed).then_some(end)))
+}
+
+/// The position behind the last newline of a range.
+fn last_newline(file: &File, range: SpoolRange) -> std::io::Result<Option<SpoolOffset>> {
+    let mut end = range.end;
+    while end > range.start {
+        let len = end.since(range.start).min(CHUNK);
+        let begin = SpoolOffset(end.0 - len);
+        let mut chunk = vec![0; usize::try_from(len).unwrap_or(0)];
+        file.read_exact_at(&mut chunk, begin.0)?;
+        if let Some(at) = chunk.iter().rposition(|b| *b == b'\n') {
+            return Ok(Some(begin.plus(at as u64 + 1)));
+        }
+        end = begin;
+    }
+    Ok(None)
+}
+
+/// Bytes of a line that a `--record-start` is matched against.
+const RECORD_START_MAX: u64 = 4096;
+
+/// The last line of a range whose beginning fits, as its begin and the end of what was searched.
+fn last_line(
+    file: &File,
+    range: SpoolRange,
+    fits: impl Fn(&[u8]) -> bool,
+) -> std::io::Result<Option<(SpoolOffset, SpoolOffset)>> {
+    let mut end = range.end;
+    loop {
+        let begin = match last_newline(file, SpoolRange { start: range.start, end })? {
+            Some(begin) => begin,
+            None => range.start,
+        };
+        let len = range.end.since(begin).min(RECORD_START_MAX);
+        let mut line = vec![0; usize::try_from(len).unwrap_or(0)];
+        file.read_exact_at(&mut line, begin.0)?;
+        let line = line.split(|b| *b == b'\n').next().unwrap_or_default();
+        if !line.is_empty() && fits(line) {
+            return Ok(Some((begin, end)));
+        }
+        if begin <= range.start {
+            return Ok(None);
+        }
+        end = SpoolOffset(begin.0 - 1);
+    }
+}
+
+/// CRC-64/NVME and last byte of a range.
+pub fn checksum(file: &File, range: SpoolRange) -> std::io::Result<(u64, u8)> {
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+    let mut last = b'\n';
+    for_each_chunk(file, range, |chunk| {
+        digest.update(chunk);
+        last = chunk.last().copied().unwrap_or(last);
+        Ok(())
+    })?;
+    Ok((digest.finalize(), last))
+}
+
+/// Reads a range in pieces.
+pub fn for_each_chunk(
+    file: &File,
+    range: SpoolRange,
+    mut each: impl FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut chunk = vec![0; usize::try_from(range.len().min(CHUNK)).unwrap_or(0)];
+    let mut at = range.start;
+    while at < range.end {
+        let len = usize::try_from(range.end.since(at).min(CHUNK)).unwrap_or(0);
+        file.read_exact_at(&mut chunk[..len], at.0)?;
+        each(&chunk[..len])?;
+        at = at.plus(len as u64);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn file(text: &[u8]) -> File {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(text).expect("written");
+        file
+    }
+
+    fn range(start: u64, end: u64) -> SpoolRange {
+        SpoolRange { start: SpoolOffset(start), end: SpoolOffset(end) }
+    }
+
+    #[test]
+    fn a_seal_ends_behind_the_last_newline_however_far_back() {
+        let mut text = b"one\ntwo\n".to_vec();
+        text.extend(vec![b'x'; 600 * 1024]);
+        let file = file(&text);
+        let found = |r| last_newline(&file, r).expect("read").map(|p| p.0);
+        assert_eq!(found(range(0, text.len() as u64)), Some(8));
+        assert_eq!(found(range(0, 7)), Some(4));
+        assert_eq!(found(range(8, text.len() as u64)), None);
+    }
+
+    #[test]
+    fn a_record_of_many_lines_stays_whole() {
+        let text = b"2026 a\n  at x\n2026 b\n  at y\n  at z\n";
+        let file = file(text);
+        let begins = |line: &[u8]| line.starts_with(b"2026");
+        let found = last_line(&file, range(0, text.len() as u64), begins).expect("read");
+        assert_eq!(found.map(|(begin, _)| begin.0), Some(14));
+        let found = last_line(&file, range(7, 14), begins).expect("read");
+        assert_eq!(found, None);
+    }
+}

@@ -1,0 +1,226 @@
+//! What follows once S3 has a segment: the marker says so, room is given back, and lives that
+//! nobody needs any more go. Blocking. Invariant: a byte leaves the disk only after its marker
+//! says, durably, that S3 has it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tracing::{error, info};
+
+use super::parts::Parts;
+use crate::local::disk::{punch, store_json};
+use crate::local::life::Life;
+use crate::local::marker::{self, Marker};
+use crate::local::namespace::StoredObject;
+use crate::local::record::DATA;
+use crate::tasks::seal::for_each_chunk;
+use crate::values::errors::{AtPath, FsError, LocalError};
+use crate::values::ids::{SpoolOffset, SpoolRange};
+use crate::values::naming::{MarkerName, Phase};
+
+/// Notes that S3 has a segment.
+pub fn confirm(
+    parts: &Parts,
+    life: &Arc<Life>,
+    name: &MarkerName,
+    marker: &Marker,
+    size: u64,
+) -> Result<(), FsError> {
+    let settling = life.settling();
+    marker::advance(life.folder(), name, Phase::Confirmed)?;
+    {
+        let mut state = life.state();
+        if let Some(segment) = state.segments.get_mut(&name.range.start) {
+            segment.phase = Phase::Confirmed;
+        }
+        state.last_key = Some(marker.key.clone());
+        state.last_error = None;
+    }
+    life.stream.take_unsent();
+    parts.catalog.add_own(
+        &parts.prefix,
+        StoredObject {
+            key: marker.key.clone(),
+            size,
+            modified: parts.clock.now(),
+            etag: String::new(),
+        },
+    );
+    forget_ended(parts, life)?;
+    drop(settling);
+    settled(parts, life);
+    Ok(())
+}
+
+/// Sets a segment aside that cannot be uploaded as what was sealed: a copy of its bytes and its marker
+/// go into the quarantine, and the rest of the log goes on.
+pub fn quarantine(
+    parts: &Parts,
+    life: &Arc<Life>,
+    name: &MarkerName,
+    marker: &Marker,
+) -> Result<(), FsError> {
+    let settling = life.settling();
+    let target = parts.spool.quarantine().join(format!("{}-{name}", life.id));
+    let copy = std::fs::File::create(&target).at("create", &target)?;
+    let mut at = 0;
+    for_each_chunk(&*life.file()?, name.range, |chunk| {
+        std::os::unix::fs::FileExt::write_all_at(&copy, chunk, at)?;
+        at += chunk.len() as u64;
+        Ok(())
+    })
+    .at("copy", &target)?;
+    copy.sync_all().at("sync", &target)?;
+    let note = target.with_extension("json");
+    store_json(&note, marker, crate::local::disk::Durable::Now)?;
+    marker::advance(life.folder(), name, Phase::Quarantined)?;
+    if let Some(segment) = life.state().segments.get_mut(&name.range.start) {
+        segment.phase = Phase::Quarantined;
+    }
+    life.stream.take_unsent();
+    error!(key = %marker.key, kept = %target.display(), "a segment was set aside");
+    forget_ended(parts, life)?;
+    drop(settling);
+    settled(parts, life);
+    Ok(())
+}
+
+fn settled(parts: &Parts, life: &Arc<Life>) {
+    parts.bump();
+    finish_if_ended(parts, life);
+}
+
+/// Drops the markers and bytes of generations that have ended and are settled, from the front only:
+/// so a hole between markers is always damage, never our own doing.
+fn forget_ended(parts: &Parts, life: &Arc<Life>) -> Result<(), FsError> {
+    let len = life.len()?;
+    let settled: Vec<MarkerName> = {
+        let mut state = life.state();
+        // Leaves generations behind that are sealed to their ends.
+        state.tail(len);
+        let begin = state.generations.front().map_or(SpoolOffset(0), |g| g.base.at);
+        let front = state.segments.iter().take_while(|(_, segment)| {
+            segment.end <= begin && segment.phase != Phase::Sealed
+        });
+        front.filter_map(|(start, _)| state.marker(*start)).collect()
+    };
+    let Some(last) = settled.last() else { return Ok(()) };
+    // Without its old bases the record says that what lies before is done; and the number of a
+    // generation must outlive its markers.
+    parts.namespace.make_record_durable(life.id)?;
+    life.stream.remember()?;
+    for name in &settled {
+        marker::remove(life.folder(), name)?;
+    }
+    let end = last.range.end;
+    life.state().segments.retain(|start, _| *start >= end);
+    let freed = settled.iter().filter(|m| m.phase != Phase::Reclaimed).map(|m| m.range.len()).sum();
+    punch(&*life.file()?, 0, end.0, &life.folder().join(DATA))?;
+    parts.room.give(freed);
+    Ok(())
+}
+
+/// Gives a life's folder back when it has no name, is not open and S3 has all of it.
+pub fn finish_if_ended(parts: &Parts, life: &Arc<Life>) {
+    let ended = {
+        let state = life.state();
+        !state.linked && state.handles == 0
+    };
+    if ended {
+        remove(parts, life);
+    }
+}
+
+fn remove(parts: &Parts, life: &Arc<Life>) -> bool {
+    let done = || -> Result<bool, FsError> {
+        let held = held_bytes(life)?;
+        life.stream.remember()?;
+        let gone = parts.namespace.retire(life.id, parts.clock.now())?;
+        if gone {
+            parts.room.give(held);
+            parts.bump();
+        }
+        Ok(gone)
+    };
+    match done() {
+        Ok(gone) => gone,
+        Err(FsError::NotFound) => false,
+        Err(e) => {
+            error!(node = %life.id, "a finished log could not be removed from the spool: {e}");
+            false
+        }
+    }
+}
+
+/// Bytes of a life that count as used room.
+fn held_bytes(life: &Life) -> Result<u64, LocalError> {
+    let len = life.len()?;
+    let state = life.state();
+    let first = state.segments.first_key_value().map_or(state.sealed_end(), |(start, _)| *start);
+    let gone: u64 = state
+        .segments
+        .iter()
+        .filter(|(_, s)| s.phase == Phase::Reclaimed)
+        .map(|(start, s)| s.end.since(*start))
+        .sum();
+    Ok(len.since(first).saturating_sub(gone))
+}
+
+/// Takes logs out of the live view that have been finished for `--retire-after`.
+pub fn retire_finished(parts: &Parts) {
+    let now = parts.clock.now();
+    for life in parts.namespace.lives() {
+        let finished = {
+            let state = life.state();
+            state.handles == 0 && now.since(state.last_growth.0) >= parts.retire_after
+        };
+        if finished && remove(parts, &life) {
+            info!(stream = %crate::values::escape::escape_path(&life.stream.path),
+                "a finished log left the live view");
+        }
+    }
+}
+
+/// Gives back the room of confirmed bytes, those of the quietest logs first, until `need` bytes are
+/// free. They are read from S3 from then on. Gives how many were freed.
+pub fn reclaim(parts: &Parts, need: u64) -> Result<u64, LocalError> {
+    if need == 0 {
+        return Ok(0);
+    }
+    let mut lives = parts.namespace.lives();
+    lives.sort_by_cached_key(|life| life.state().last_growth.0);
+    let mut freed = 0;
+    for life in lives {
+        let confirmed: Vec<MarkerName> = {
+            let state = life.state();
+            let starts = state.segments.iter().filter(|(_, s)| s.phase == Phase::Confirmed);
+            starts.filter_map(|(start, _)| state.marker(*start)).collect()
+        };
+        for name in confirmed {
+            if freed >= need {
+                parts.bump();
+                return Ok(freed);
+            }
+            freed += reclaim_one(parts, &life, &name)?;
+        }
+    }
+    parts.bump();
+    Ok(freed)
+}
+
+fn reclaim_one(parts: &Parts, life: &Life, name: &MarkerName) -> Result<u64, LocalError> {
+    let _settling = life.settling();
+    {
+        let mut state = life.state();
+        match state.segments.get_mut(&name.range.start) {
+            Some(segment) if segment.phase == Phase::Confirmed => segment.phase = Phase::Reclaimed,
+            _ => return Ok(0),
+        }
+    }
+    marker::advance(life.folder(), name, Phase::Reclaimed)?;
+    let path: &Path = &life.folder().join(DATA);
+    let SpoolRange { start, .. } = name.range;
+    punch(&*life.file()?, start.0, name.range.len(), path)?;
+    parts.room.give(name.range.len());
+    Ok(name.range.len())
+}

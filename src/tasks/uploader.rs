@@ -1,0 +1,430 @@
+//! The uploader: sends sealed segments, a few at a time, until S3 has each. Single owner of the queue, of
+//! the retries and of the gate that closes while S3 as a whole cannot be used, so that an outage costs one
+//! try now and then, whatever waits.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tracing::{debug, error, info, warn};
+
+use super::body::{Body, prepare};
+use super::outbox::Job;
+use super::parts::Parts;
+use super::registrar::{Conditional, Registrar, RegistrationError};
+use super::settle;
+use crate::local::marker::Marker;
+use crate::values::errors::FsError;
+use crate::values::escape::{escape_ascii, escape_path};
+use crate::values::naming::{Form, MarkerName, Phase, SegmentName};
+use crate::world::bucket::{BucketError, Kind, NewObject, Payload};
+
+/// PUTs at once in normal work: enough for a gigabit at 50 ms.
+const PARALLEL: usize = 8;
+/// PUTs at once while the daemon is stopping, when time is short.
+const PARALLEL_STOPPING: usize = 16;
+/// First wait after a failure; doubled each time.
+const BACKOFF_FIRST: Duration = Duration::from_millis(250);
+/// Longest wait: how long an S3 that has come back can stay unnoticed.
+const BACKOFF_MAX: Duration = Duration::from_secs(20);
+/// The reserve is handed out in these units.
+const PERMIT_BYTES: u64 = 64 * 1024;
+
+/// A job with what earlier tries left behind.
+struct Attempt {
+    job: Job,
+    body: Option<Held>,
+    failures: u32,
+}
+
+/// A body and its part of the reserve.
+struct Held {
+    payload: Payload,
+    _reserve: Option<OwnedSemaphorePermit>,
+}
+
+/// How a try ended.
+enum Outcome {
+    /// S3 has it, or it was set aside.
+    Settled,
+    /// S3 could not be used.
+    Outage(BucketError),
+    /// This segment could not be sent; others may.
+    Failed(String),
+}
+
+/// Whether S3 can be used.
+struct Gate {
+    closed_until: Option<Duration>,
+    failures: u32,
+    since: Option<Duration>,
+}
+
+/// How the daemon is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Serving.
+    Normal,
+    /// Stopping: as fast as it goes.
+    Stopping,
+    /// Stopped.
+    Stopped,
+}
+
+/// The uploader's state.
+struct Uploader {
+    parts: Arc<Parts>,
+    registrar: Registrar,
+    reserve: Arc<Semaphore>,
+    conditional: Option<Conditional>,
+    gate: Gate,
+    /// Tried and put back; tried again before anything new.
+    retries: VecDeque<Attempt>,
+    /// Failed for a reason of their own, until when.
+    delayed: Vec<(Duration, Attempt)>,
+    running: JoinSet<(Attempt, Outcome)>,
+}
+
+/// Runs until `pace` says stop.
+pub async fn run(parts: Arc<Parts>, registrar: Registrar, mut pace: watch::Receiver<Pace>) {
+    let permits = usize::try_from(parts.room.reserve() / PERMIT_BYTES).unwrap_or(1).max(1);
+    let mut uploader = Uploader {
+        registrar,
+        reserve: Arc::new(Semaphore::new(permits)),
+        conditional: None,
+        gate: Gate { closed_until: None, failures: 0, since: None },
+        retries: VecDeque::new(),
+        delayed: Vec::new(),
+        running: JoinSet::new(),
+        parts: parts.clone(),
+    };
+    loop {
+        let speed = *pace.borrow();
+        if speed == Pace::Stopped {
+            return;
+        }
+        if uploader.conditional.is_none() && uploader.is_open() {
+            // Nothing is uploaded before the registration.
+            tokio::select! {
+                () = uploader.register() => {}
+                _ = pace.wait_for(|p| *p == Pace::Stopped) => return,
+            }
+        }
+        uploader.start_what_may(speed);
+        let wake = uploader.next_wake();
+        tokio::select! {
+            () = parts.outbox.changed() => {}
+            () = sleep_until(&parts, wake), if wake.is_some() => {}
+            _ = pace.changed() => uploader.gate.closed_until = None,
+            Some(done) = uploader.running.join_next(), if !uploader.running.is_empty() => match done {
+                Ok((attempt, outcome)) => uploader.apply(attempt, outcome),
+                // The segment is still marked as sealed; the next start finds it.
+                Err(e) => error!("an upload did not end: {e}"),
+            },
+        }
+    }
+}
+
+async fn sleep_until(parts: &Parts, wake: Option<Duration>) {
+    let wait = wake.unwrap_or_default().saturating_sub(parts.clock.monotonic());
+    tokio::time::sleep(wait).await;
+}
+
+impl Uploader {
+    fn is_open(&self) -> bool {
+        self.gate.closed_until.is_none_or(|until| self.parts.clock.monotonic() >= until)
+    }
+
+    /// How many may run: one while S3's return is still to be seen.
+    fn limit(&self, pace: Pace) -> usize {
+        match (self.is_open(), self.conditional, self.gate.failures) {
+            (false, ..) | (_, None, _) => 0,
+            (true, Some(_), 1..) => 1,
+            (true, Some(_), 0) if pace == Pace::Normal => PARALLEL,
+            (true, Some(_), 0) => PARALLEL_STOPPING,
+        }
+    }
+
+    fn next_wake(&self) -> Option<Duration> {
+        let gate = self.gate.closed_until.filter(|_| !self.is_open());
+        let delayed = self.delayed.iter().map(|(until, _)| *until).min();
+        [gate, delayed].into_iter().flatten().min()
+    }
+
+    async fn register(&mut self) {
+        match self.registrar.register(&self.parts).await {
+            Ok(conditional) => {
+                self.conditional = Some(conditional);
+                self.opened();
+            }
+            Err(RegistrationError::Bucket(e)) => self.close(&e),
+            Err(RegistrationError::Local(e)) => {
+                error!("this start cannot be registered: {e}");
+                self.gate.closed_until = Some(self.parts.clock.monotonic() + BACKOFF_MAX);
+            }
+        }
+    }
+
+    fn start_what_may(&mut self, pace: Pace) {
+        let now = self.parts.clock.monotonic();
+        let (due, later) = self.delayed.drain(..).partition(|(until, _)| *until <= now);
+        self.delayed = later;
+        let due: Vec<(Duration, Attempt)> = due;
+        self.retries.extend(due.into_iter().map(|(_, attempt)| attempt));
+        let Some(conditional) = self.conditional else { return };
+        while self.running.len() < self.limit(pace) {
+            let fresh = || {
+                let job = self.parts.outbox.pop()?;
+                Some(Attempt { job, body: None, failures: 0 })
+            };
+            let Some(attempt) = self.retries.pop_front().or_else(fresh) else { return };
+            let (parts, reserve) = (self.parts.clone(), self.reserve.clone());
+            self.running.spawn(async move { send(&parts, reserve, conditional, attempt).await });
+        }
+    }
+
+    fn apply(&mut self, mut attempt: Attempt, outcome: Outcome) {
+        match outcome {
+            Outcome::Settled => self.opened(),
+            Outcome::Outage(e) => {
+                attempt.job.may_have_arrived |= e.kind.may_have_arrived();
+                attempt.job.life.state().last_error = Some(e.to_string());
+                self.retries.push_back(attempt);
+                self.close(&e);
+            }
+            Outcome::Failed(why) => {
+                attempt.failures += 1;
+                // Its part of the reserve is for those that can be sent.
+                attempt.body = None;
+                let wait = backoff(attempt.failures);
+                warn!(stream = %escape_path(&attempt.job.life.stream.path), ?wait,
+                    "a segment could not be sent, it is tried again: {why}");
+                attempt.job.life.state().last_error = Some(why);
+                self.delayed.push((self.parts.clock.monotonic() + wait, attempt));
+            }
+        }
+    }
+
+    fn close(&mut self, e: &BucketError) {
+        let now = self.parts.clock.monotonic();
+        if self.gate.since.is_none() {
+            self.gate.since = Some(now);
+            warn!(hint = e.kind.hint(), "S3 cannot be used; writes go on into the spool: {e}");
+        } else {
+            debug!("S3 still cannot be used: {e}");
+        }
+        // Several tries that were under way together are one failure.
+        if self.is_open() {
+            self.gate.failures += 1;
+            self.gate.closed_until = Some(now + backoff(self.gate.failures));
+        }
+    }
+
+    fn opened(&mut self) {
+        if let Some(since) = self.gate.since.take() {
+            let outage = self.parts.clock.monotonic().saturating_sub(since);
+            info!(?outage, "S3 can be used again");
+        }
+        self.gate.failures = 0;
+        self.gate.closed_until = None;
+    }
+}
+
+/// Exponential, with full jitter in its upper half.
+fn backoff(failures: u32) -> Duration {
+    let cap = BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(BACKOFF_MAX);
+    cap.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+async fn send(
+    parts: &Arc<Parts>,
+    reserve: Arc<Semaphore>,
+    conditional: Conditional,
+    mut attempt: Attempt,
+) -> (Attempt, Outcome) {
+    let job = attempt.job.clone();
+    let Some(name) = job.life.state().marker(job.start).filter(|m| m.phase == Phase::Sealed) else {
+        return (attempt, Outcome::Settled);
+    };
+    let marker = match Marker::load(job.life.folder(), &name) {
+        Ok(marker) => marker,
+        Err(e) => return (attempt, Outcome::Failed(e.to_string())),
+    };
+    let held = match attempt.body.take() {
+        Some(held) => held,
+        None => match hold_body(parts, reserve, &job, &name, &marker).await {
+            Ok(Some(held)) => held,
+            Ok(None) => {
+                error!(key = %marker.key, "the spool holds other bytes than what was sealed (written through a mapping, or a damaged disk)");
+                return (attempt, set_aside(parts, &job, &name, &marker).await);
+            }
+            Err(why) => return (attempt, Outcome::Failed(why)),
+        },
+    };
+    let object = NewObject {
+        key: marker.key.clone(),
+        payload: held.payload.clone(),
+        content_type: form_of(&marker).content_type(),
+        metadata: metadata(&job, &name, &marker),
+    };
+    let outcome = match put(parts, conditional, &object).await {
+        Ok(()) => confirm(parts, &job, &name, &marker, object.payload.len()).await,
+        Err(e) if e.kind == Kind::Exists => {
+            resolve(parts, &job, &name, &marker, object.payload.len()).await
+        }
+        Err(e) if e.kind.is_outage() => Outcome::Outage(e),
+        Err(e) => {
+            attempt.job.may_have_arrived |= e.kind.may_have_arrived();
+            Outcome::Failed(format!("{e} ({})", e.kind.hint()))
+        }
+    };
+    attempt.body = Some(held);
+    (attempt, outcome)
+}
+
+async fn hold_body(
+    parts: &Arc<Parts>,
+    reserve: Arc<Semaphore>,
+    job: &Job,
+    name: &MarkerName,
+    marker: &Marker,
+) -> Result<Option<Held>, String> {
+    let form = form_of(marker);
+    let permit = match form {
+        Form::Plain => None,
+        Form::Gzip | Form::Zstd | Form::Dropped => {
+            let all = parts.room.reserve() / PERMIT_BYTES;
+            let asked = name.range.len().div_ceil(PERMIT_BYTES).min(all).max(1);
+            let asked = u32::try_from(asked).unwrap_or(u32::MAX);
+            Some(reserve.acquire_many_owned(asked).await.map_err(|e| e.to_string())?)
+        }
+    };
+    let (parts, life, range) = (parts.clone(), job.life.clone(), name.range);
+    let marker = marker.clone();
+    let body = tokio::task::spawn_blocking(move || prepare(&parts, &life, range, &marker, form))
+        .await
+        .map_err(|e| e.to_string())?
+        .map_err(|e| e.to_string())?;
+    Ok(match body {
+        Body::Sound(payload) => Some(Held { payload, _reserve: permit }),
+        Body::Damaged => None,
+    })
+}
+
+/// The key was fixed at seal; so is what its suffix says of the bytes.
+fn form_of(marker: &Marker) -> Form {
+    SegmentName::parse("", &marker.key).map_or(Form::Plain, |name| name.form)
+}
+
+async fn put(
+    parts: &Parts,
+    conditional: Conditional,
+    object: &NewObject,
+) -> Result<(), BucketError> {
+    if conditional == Conditional::Ignored {
+        match parts.bucket.head(&object.key).await {
+            Ok(_) => {
+                let found = "found by the HEAD that goes before each PUT here";
+                return Err(BucketError::new(Kind::Exists, "PutObject", &object.key, found));
+            }
+            Err(e) if matches!(e.kind, Kind::NotFound | Kind::Denied) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    parts.bucket.put_new(object).await
+}
+
+/// The key has an object. It is our own when an earlier try may have arrived and the bytes are the same.
+async fn resolve(
+    parts: &Arc<Parts>,
+    job: &Job,
+    name: &MarkerName,
+    marker: &Marker,
+    size: u64,
+) -> Outcome {
+    if job.may_have_arrived {
+        match parts.bucket.head(&marker.key).await {
+            Ok(head) if head.metadata.get(CHECKSUM) == Some(&marker.crc64) => {
+                return confirm(parts, job, name, marker, head.size).await;
+            }
+            Err(e) if e.kind == Kind::Denied => {
+                warn!(key = %marker.key, "stored already, and comparing is not allowed: taken as our own");
+                return confirm(parts, job, name, marker, size).await;
+            }
+            Ok(_) => {}
+            Err(e) => return Outcome::Outage(e),
+        }
+    }
+    error!(key = %marker.key, "CONFLICT: another object has the key of this segment; nothing is overwritten");
+    set_aside(parts, job, name, marker).await
+}
+
+async fn confirm(
+    parts: &Arc<Parts>,
+    job: &Job,
+    name: &MarkerName,
+    marker: &Marker,
+    size: u64,
+) -> Outcome {
+    debug!(key = %marker.key, size, "uploaded");
+    let (parts, life, name, marker) = (parts.clone(), job.life.clone(), *name, marker.clone());
+    settle(move || {
+        settle::confirm(&parts, &life, &name, &marker, size)?;
+        let need = parts.room.to_reclaim();
+        settle::reclaim(&parts, need)?;
+        Ok(())
+    })
+    .await
+}
+
+async fn set_aside(parts: &Arc<Parts>, job: &Job, name: &MarkerName, marker: &Marker) -> Outcome {
+    let (parts, life, name, marker) = (parts.clone(), job.life.clone(), *name, marker.clone());
+    settle(move || settle::quarantine(&parts, &life, &name, &marker)).await
+}
+
+async fn settle(step: impl FnOnce() -> Result<(), FsError> + Send + 'static) -> Outcome {
+    match tokio::task::spawn_blocking(step).await {
+        Ok(Ok(())) => Outcome::Settled,
+        Ok(Err(e)) => Outcome::Failed(e.to_string()),
+        Err(e) => Outcome::Failed(e.to_string()),
+    }
+}
+
+/// The metadata name of the checksum: CRC-64/NVME of the uncompressed bytes, 16 hex digits.
+const CHECKSUM: &str = "checksum-crc64nvme";
+/// S3's limit on user metadata is 2 KB of names and values together.
+const METADATA_MAX: usize = 2048;
+
+/// User metadata of an object: printable ASCII within S3's limit. What must be there comes first;
+/// labels that do not fit are left out, and a stream's name that does not fit is in the key.
+fn metadata(job: &Job, name: &MarkerName, marker: &Marker) -> std::collections::BTreeMap<String, String> {
+    let needed = [
+        (CHECKSUM, marker.crc64.clone()),
+        ("generation", name.generation.0.to_string()),
+        ("offset", name.range.start.since(marker.base).to_string()),
+        ("length", name.range.len().to_string()),
+        ("first", marker.first.to_name()),
+        ("last", marker.last.to_name()),
+    ];
+    let writer = SegmentName::parse("", &marker.key).map(|n| ("writer".to_owned(), n.writer.to_string()));
+    let stream = ("stream".to_owned(), escape_ascii(&job.life.stream.path));
+    let labels = marker.labels.iter().map(|(label, value)| {
+        (format!("label-{}", escape_ascii(label.as_bytes())), escape_ascii(value.as_bytes()))
+    });
+    let mut left = METADATA_MAX;
+    needed
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .chain(writer)
+        .chain([stream])
+        .chain(labels)
+        .filter(|(name, value)| {
+            let size = name.len() + value.len();
+            let fits = size <= left;
+            left -= if fits { size } else { 0 };
+            fits
+        })
+        .collect()
+}
