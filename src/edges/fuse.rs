@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
@@ -570,7 +570,9 @@ pub fn mount(
     mountpoint: &Path,
     options: &MountOptions,
 ) -> std::io::Result<fuser::Session<Adapter>> {
-    use fuser::MountOption::{CUSTOM, DefaultPermissions, FSName, NoDev, NoExec, NoSuid, Subtype};
+    use fuser::MountOption::{
+        DefaultPermissions, FSName, NoAtime, NoDev, NoExec, NoSuid, Subtype,
+    };
     let mut config = fuser::Config::default();
     config.mount_options = vec![
         FSName(options.source.replace(',', "%2C")),
@@ -579,15 +581,11 @@ pub fn mount(
         NoSuid,
         NoDev,
         NoExec,
+        NoAtime,
     ];
-    // A directory's times change with every log in it; nobody is helped by an access time.
-    config.mount_options.push(CUSTOM("noatime".into()));
     if options.allow_other {
         config.acl = fuser::SessionACL::All;
     }
     config.n_threads = Some(options.threads);
     fuser::Session::new(adapter, mountpoint, &config)
 }
-
-/// How long the kernel may take to answer an unmount; afterwards the process goes without it.
-pub const UNMOUNT_PATIENCE: Duration = Duration::from_secs(5);

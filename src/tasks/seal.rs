@@ -58,9 +58,10 @@ pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsErr
     }
     let segment = Segment { end, generation: name.generation, phase: Phase::Sealed };
     state.segments.insert(range.start, segment);
-    // What is left was written before growth was last seen, and after what is sealed now.
+    // What is left was begun with its generation, or was there when growth was last seen.
+    let next = state.generations.iter().find(|g| g.base.at == end).map(|g| g.base.since);
     let left = state.last_growth.1 > end;
-    state.first_byte = left.then_some(state.last_growth.0);
+    state.first_byte = next.or(left.then_some(state.last_growth.0));
     drop(state);
     life.stream.add_unsent();
     parts.outbox.push(Job { life: life.clone(), start: range.start, may_have_arrived: false });
