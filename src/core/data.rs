@@ -218,16 +218,9 @@ impl Fs {
             settle::reclaim(&self.parts, self.parts.room.to_reclaim().max(bytes))?;
             self.parts.room.take(bytes).map_err(|_| FsError::NoSpace)?;
         }
-        let written = file.write(data).map_err(|e| {
+        let written = file.write(data).at("append to", life.folder()).map_err(|e| {
             self.parts.room.give(bytes);
-            match e.kind() {
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                    FsError::NoSpace
-                }
-                _ => Err::<(), _>(e).at("append to", life.folder()).map_or_else(Into::into, |()| {
-                    FsError::NoSpace
-                }),
-            }
+            if e.is_no_space() { FsError::NoSpace } else { e.into() }
         })?;
         self.parts.room.give(bytes - written as u64);
         drop(serving);

@@ -193,8 +193,9 @@ fn serve(
         metadata_ttl: settings.metadata_ttl,
     };
     let fs = Arc::new(Fs::new(parts.clone(), policy, runtime.handle().clone()));
+    let source = settings.source.url();
     let options = MountOptions {
-        source: settings.source.url(),
+        source: source.clone(),
         allow_other: settings.allow_other,
         threads: 1,
     };
@@ -218,7 +219,7 @@ fn serve(
         let _ = ended.send(true);
     })?;
     let identity = parts.spool.identity();
-    info!(source = %settings.source.url(), mountpoint = %point.display(), writer = %identity.writer,
+    info!(%source, mountpoint = %point.display(), writer = %identity.writer,
         spool = %parts.spool.dir().display(), "serving");
     launch::announce(point);
     if launch::is_background() {
@@ -231,7 +232,7 @@ fn serve(
             _ = session_ended.wait_for(|ended| *ended) => info!("unmounted: stopping"),
         }
     });
-    mountpoint::detach(point);
+    mountpoint::detach(point, &source);
     let _ = pace.send(Pace::Stopping);
     let finished = runtime.block_on(async {
         tokio::select! {

@@ -575,7 +575,7 @@ pub fn mount(
     };
     let mut config = fuser::Config::default();
     config.mount_options = vec![
-        FSName(options.source.replace(',', "%2C")),
+        FSName(options.source.clone()),
         Subtype(crate::edges::mountpoint::SUBTYPE.to_owned()),
         DefaultPermissions,
         NoSuid,

@@ -10,7 +10,7 @@ use std::process::Command;
 use rustix::mount::UnmountFlags;
 use tracing::{info, warn};
 
-/// The file system type is `fuse.logsinkfs`.
+/// The file system type is `fuse.logsinkfs` where FUSE's own program mounts, `fuse` for root.
 pub const SUBTYPE: &str = "logsinkfs";
 
 /// A mount point cannot be used.
@@ -23,7 +23,7 @@ pub enum MountpointError {
     #[error("the mount point {0} is not a directory")]
     NotDirectory(PathBuf),
     /// A living mount is there.
-    #[error("{0} is already mounted by logsinkfs ({1})")]
+    #[error("a FUSE file system is already mounted on {0} ({1})")]
     Mounted(PathBuf, String),
     /// It is within its own bucket or spool.
     #[error("the mount point {0} and {1} are inside each other")]
@@ -69,7 +69,7 @@ pub fn prepare(path: &Path, apart_from: &[&Path]) -> Result<PathBuf, MountpointE
         if dead {
             warn!(path = %point.display(), "a mount whose daemon died is there; it is unmounted");
             unmount(&point).map_err(failed)?;
-        } else if mount.kind == format!("fuse.{SUBTYPE}") {
+        } else {
             return Err(MountpointError::Mounted(point, mount.source));
         }
     }
@@ -98,21 +98,17 @@ pub fn prepare(path: &Path, apart_from: &[&Path]) -> Result<PathBuf, MountpointE
     Ok(point)
 }
 
-/// Detaches the mount: no new opens, while open files go on. `true` when it was there.
-pub fn detach(point: &Path) -> bool {
-    match topmost_at(point) {
-        Ok(Some(mount)) if mount.kind == format!("fuse.{SUBTYPE}") => match unmount(point) {
-            Ok(()) => true,
-            Err(e) => {
-                warn!(path = %point.display(), "the mount could not be detached: {e}");
-                false
-            }
-        },
-        Ok(_) => false,
-        Err(e) => {
-            warn!("the mounts of this system cannot be read: {e}");
-            false
-        }
+/// Detaches our own mount of `source`: no new opens, while open files go on. Nothing is done when it
+/// is gone already, or another is on top.
+pub fn detach(point: &Path, source: &str) {
+    let ours = |mount: &Mount| mount.kind.starts_with("fuse") && mount.source == source;
+    let detached = match topmost_at(point) {
+        Ok(Some(mount)) if ours(&mount) => unmount(point),
+        Ok(_) => Ok(()),
+        Err(e) => Err(e),
+    };
+    if let Err(e) = detached {
+        warn!(path = %point.display(), "the mount could not be detached: {e}");
     }
 }
 
@@ -148,8 +144,8 @@ fn absolute(path: &Path) -> io::Result<PathBuf> {
 /// The mount that is on top at exactly that path.
 fn topmost_at(point: &Path) -> io::Result<Option<Mount>> {
     let text = fs::read("/proc/self/mountinfo")?;
-    let mounts = text.split(|b| *b == b'\n').filter_map(parse_line);
-    Ok(mounts.filter(|mount| mount.point == point).last())
+    let mut mounts = text.rsplit(|b| *b == b'\n').filter_map(parse_line);
+    Ok(mounts.find(|mount| mount.point == point))
 }
 
 /// `36 35 98:0 /mnt1 /mnt/x rw,noatime master:1 - ext3 /dev/root rw` (proc(5)).

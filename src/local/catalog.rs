@@ -92,7 +92,7 @@ impl Catalog {
         let key = object.key.clone();
         let mut at = root.len();
         while let Some(slash) = key.get(at..).and_then(|rest| rest.find('/')) {
-            let name = key[at..at + slash].as_bytes().to_vec();
+            let name = key.as_bytes()[at..at + slash].to_vec();
             inner.add(&key[..at], name, Stored::Prefix);
             at += slash + 1;
         }

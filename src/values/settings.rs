@@ -7,6 +7,7 @@ use std::time::Duration;
 use globset::GlobSet;
 use regex::bytes::Regex;
 
+use super::escape::escape_ascii;
 use super::naming::Form;
 use super::rotation::Rules;
 use super::stream_map::StreamRule;
@@ -38,11 +39,16 @@ impl Source {
         }
     }
 
-    /// As people write it, and as the spool remembers which bucket it belongs to.
+    /// As people write it, and as the spool remembers which bucket it belongs to. Escaped, since it
+    /// also stands in lists of mounts, between spaces and commas.
     pub fn url(&self) -> String {
         match self {
-            Source::S3 { bucket, prefix } => format!("s3://{bucket}/{prefix}"),
-            Source::Embedded { dir } => format!("file://{}", dir.display()),
+            Source::S3 { bucket, prefix } => {
+                format!("s3://{bucket}/{}", escape_ascii(prefix.as_bytes()))
+            }
+            Source::Embedded { dir } => {
+                format!("file://{}", escape_ascii(dir.as_os_str().as_encoded_bytes()))
+            }
         }
     }
 

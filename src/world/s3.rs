@@ -18,7 +18,6 @@ use aws_sdk_s3::config::{Credentials, StalledStreamProtectionConfig};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime, SdkBody};
 use aws_sdk_s3::types::{EncodingType, ServerSideEncryption, StorageClass};
-use aws_smithy_types::error::display::DisplayErrorContext;
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
@@ -178,7 +177,7 @@ impl Bucket for S3Bucket {
         let broken = |why: String| BucketError::new(Kind::Unreachable, "GetObject", key, why);
         let bytes = body
             .map_err(|_| broken("the body did not arrive in time".into()))?
-            .map_err(|e| broken(format!("the body broke off: {}", DisplayErrorContext(&e))))?
+            .map_err(|e| broken(format!("the body broke off: {}", causes(&e))))?
             .into_bytes();
         Ok(bytes)
     }
@@ -269,6 +268,7 @@ where
     let kind = match (code, status) {
         ("NoSuchBucket", _) => Kind::NoBucket,
         ("NoSuchKey" | "NotFound", _) => Kind::NotFound,
+        ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken", _) => Kind::NoCredentials,
         ("ExpiredToken" | "TokenRefreshRequired" | "RequestExpired", _) => Kind::Expired,
         (
             "PermanentRedirect"
@@ -294,9 +294,22 @@ where
     let message = match (error.message(), status) {
         (Some(message), _) if !message.is_empty() => format!("{code}: {message}"),
         (_, Some(status)) => format!("the service answered {status} {code}"),
-        _ => DisplayErrorContext(&error).to_string(),
+        _ if kind == Kind::NoCredentials => "no usable credentials were found".to_owned(),
+        _ => causes(&error),
     };
     BucketError::new(kind, operation, key, message).because(error)
+}
+
+/// The messages of an error and its causes, on one line.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut messages = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        messages.push(cause.to_string().replace('\n', "; "));
+        next = cause.source();
+    }
+    messages.dedup();
+    messages.join(": ")
 }
 
 fn caused_by<C: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
