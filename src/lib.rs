@@ -4,10 +4,10 @@
 //! behind that file (sealing, uploading, reclaiming) works on the spool alone. ARCHITECTURE.md
 //! draws the map.
 
-#[cfg(feature = "embedded-bucket")]
-pub mod embedded;
 pub mod core;
 pub mod edges;
+#[cfg(feature = "embedded-bucket")]
+pub mod embedded;
 pub mod local;
 pub mod tasks;
 pub mod values;

@@ -10,7 +10,8 @@ use crate::values::ids::NodeId;
 
 /// What we tell about a live file, read-only: `getfattr -d -m user.logsinkfs FILE`.
 const OWN: &str = "user.logsinkfs.";
-const OWN_NAMES: [&str; 6] = ["stream", "generation", "uploaded", "unsent", "last_key", "last_error"];
+const OWN_NAMES: [&str; 6] =
+    ["stream", "generation", "uploaded", "unsent", "last_key", "last_error"];
 
 impl Fs {
     /// Attributes of a node.

@@ -171,21 +171,19 @@ impl Fs {
             Handle::Live { access: Access { write: false, .. }, .. } => {
                 Answer::Now(Err(FsError::BadHandle))
             }
-            Handle::Live { life, file, access } => {
-                match self.append(life, file, offset, data) {
-                    Ok(written) if access.sync => {
-                        let fs = self.clone();
-                        let life = life.clone();
-                        Answer::blocking(move || fs.sync_life(&life).map(|()| written))
-                    }
-                    Err(FsError::NoSpace) if self.policy.when_full == WhenFull::Block => {
-                        let (fs, handle) = (self.clone(), handle.clone());
-                        let data = Bytes::copy_from_slice(data);
-                        Answer::later(async move { fs.append_when_room(&handle, offset, &data).await })
-                    }
-                    other => Answer::Now(other),
+            Handle::Live { life, file, access } => match self.append(life, file, offset, data) {
+                Ok(written) if access.sync => {
+                    let fs = self.clone();
+                    let life = life.clone();
+                    Answer::blocking(move || fs.sync_life(&life).map(|()| written))
                 }
-            }
+                Err(FsError::NoSpace) if self.policy.when_full == WhenFull::Block => {
+                    let (fs, handle) = (self.clone(), handle.clone());
+                    let data = Bytes::copy_from_slice(data);
+                    Answer::later(async move { fs.append_when_room(&handle, offset, &data).await })
+                }
+                other => Answer::Now(other),
+            },
             Handle::Local { local, .. } => {
                 let written = local.write(&self.parts.room, offset, data);
                 Answer::Now(written.map(|()| data.len()))

@@ -48,7 +48,9 @@ impl Fs {
         access: Access,
     ) -> Result<(Entry, HandleId, Mode), FsError> {
         let attr = match self.make_file(parent, name, by) {
-            Err(FsError::Exists) if !access.exclusive => self.parts.namespace.lookup(parent, name)?,
+            Err(FsError::Exists) if !access.exclusive => {
+                self.parts.namespace.lookup(parent, name)?
+            }
             other => other?,
         };
         let (handle, mode) = self.open(attr.id, access)?;

@@ -81,13 +81,25 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_SPOOL_MIN_FREE", value_name = "PERCENT", default_value = "15", value_parser = clap::value_parser!(u8).range(0..=90), help_heading = "Spool")]
     pub spool_min_free: u8,
     /// What a write gets when the spool is full of bytes that S3 does not have yet.
-    #[arg(long, env = "LOGSINKFS_WHEN_FULL", value_enum, default_value = "error", help_heading = "Spool")]
+    #[arg(
+        long,
+        env = "LOGSINKFS_WHEN_FULL",
+        value_enum,
+        default_value = "error",
+        help_heading = "Spool"
+    )]
     pub when_full: WhenFullArg,
     /// Readable part of the writer id in object names. Default: the pod's or the host's name.
     #[arg(long, env = "LOGSINKFS_WRITER_ID", value_name = "NAME", value_parser = parse_writer, help_heading = "Spool")]
     pub writer_id: Option<String>,
     /// What fsync waits for: the spool's disk, or S3.
-    #[arg(long, env = "LOGSINKFS_FSYNC", value_enum, default_value = "spool", help_heading = "Spool")]
+    #[arg(
+        long,
+        env = "LOGSINKFS_FSYNC",
+        value_enum,
+        default_value = "spool",
+        help_heading = "Spool"
+    )]
     pub fsync: FsyncArg,
     /// How long a stopping daemon uploads before it leaves the rest in the spool.
     #[arg(long, env = "LOGSINKFS_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "25s", value_parser = settings::parse_duration, help_heading = "Spool")]
@@ -113,11 +125,23 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_STREAM_MAP", value_name = "REGEX=REPLACEMENT", value_parser = StreamRule::parse, value_delimiter = '\n', help_heading = "Segments")]
     pub stream_map: Vec<StreamRule>,
     /// How objects are compressed.
-    #[arg(long, env = "LOGSINKFS_COMPRESSION", value_enum, default_value = "gzip", help_heading = "Segments")]
+    #[arg(
+        long,
+        env = "LOGSINKFS_COMPRESSION",
+        value_enum,
+        default_value = "gzip",
+        help_heading = "Segments"
+    )]
     pub compression: CompressionArg,
 
     /// What directories show: live files only, or also what the bucket holds.
-    #[arg(long, env = "LOGSINKFS_VIEW", value_enum, default_value = "bucket", help_heading = "View")]
+    #[arg(
+        long,
+        env = "LOGSINKFS_VIEW",
+        value_enum,
+        default_value = "bucket",
+        help_heading = "View"
+    )]
     pub view: ViewArg,
     /// Names of files that stay local and are never uploaded; several are separated by spaces.
     #[arg(long, env = "LOGSINKFS_EXCLUDE", value_name = "GLOB", default_value = EXCLUDED, value_delimiter = ' ', help_heading = "View")]
@@ -166,13 +190,24 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_SSE", value_name = "TYPE", value_parser = ["AES256", "aws:kms", "aws:kms:dsse"], help_heading = "S3")]
     pub sse: Option<String>,
     /// Key for aws:kms.
-    #[arg(long, env = "LOGSINKFS_SSE_KMS_KEY_ID", value_name = "KEY", requires = "sse", help_heading = "S3")]
+    #[arg(
+        long,
+        env = "LOGSINKFS_SSE_KMS_KEY_ID",
+        value_name = "KEY",
+        requires = "sse",
+        help_heading = "S3"
+    )]
     pub sse_kms_key_id: Option<String>,
     /// Storage class of new objects.
     #[arg(long, env = "LOGSINKFS_STORAGE_CLASS", value_name = "CLASS", help_heading = "S3")]
     pub storage_class: Option<String>,
     /// Account that must own the bucket.
-    #[arg(long, env = "LOGSINKFS_EXPECTED_BUCKET_OWNER", value_name = "ACCOUNT", help_heading = "S3")]
+    #[arg(
+        long,
+        env = "LOGSINKFS_EXPECTED_BUCKET_OWNER",
+        value_name = "ACCOUNT",
+        help_heading = "S3"
+    )]
     pub expected_bucket_owner: Option<String>,
     /// Refuse to start when the bucket cannot be written to. Else the mount serves, spools and
     /// uploads when it can.
@@ -325,9 +360,7 @@ fn default_spool_dir(source: &Source, mountpoint: &Path) -> Result<PathBuf, Usag
 /// The pod's name where Kubernetes gives one, else the host's (which is the pod's in a pod).
 fn readable_name() -> String {
     let pod = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
-    pod.unwrap_or_else(|| {
-        rustix::system::uname().nodename().to_string_lossy().into_owned()
-    })
+    pod.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
 }
 
 fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
@@ -353,6 +386,8 @@ fn parse_writer(text: &str) -> Result<String, String> {
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     match (1..=39).contains(&text.len()) && text.chars().all(legal) {
         true => Ok(text.to_owned()),
-        false => Err("a writer's name is 1 to 39 of a-z, 0-9 and `-`; a random suffix follows".into()),
+        false => {
+            Err("a writer's name is 1 to 39 of a-z, 0-9 and `-`; a random suffix follows".into())
+        }
     }
 }

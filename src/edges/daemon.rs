@@ -81,8 +81,12 @@ impl DaemonError {
             DaemonError::Embedded(_) => "choose a directory that this user can write",
             DaemonError::Bucket(RegistrationError::Bucket(e)) => e.kind.hint(),
             DaemonError::Bucket(RegistrationError::Local(_)) => "look at the local file system",
-            DaemonError::NoAnswer => "check --endpoint-url and the network, or leave --require-bucket away: the mount then serves and uploads later",
-            DaemonError::Mount(..) => "FUSE is needed: /dev/fuse, and the package fuse3 for ordinary users; --allow-other needs user_allow_other in /etc/fuse.conf then",
+            DaemonError::NoAnswer => {
+                "check --endpoint-url and the network, or leave --require-bucket away: the mount then serves and uploads later"
+            }
+            DaemonError::Mount(..) => {
+                "FUSE is needed: /dev/fuse, and the package fuse3 for ordinary users; --allow-other needs user_allow_other in /etc/fuse.conf then"
+            }
             DaemonError::System(_) => "look at the limits of this process",
         }
     }
@@ -116,6 +120,9 @@ pub fn run(settings: Settings) -> Result<ExitCode, DaemonError> {
     serve(&settings, &runtime, parts, registrar, &point)
 }
 
+/// Threads that read FUSE requests. One is slower than two or three wherever writer and daemon are on
+/// different cores, because then waking it costs more than the write (docs/BENCHMARKS.md).
+const READERS: usize = 3;
 /// Threads for S3 and for what waits: the work is the network's and the disk's.
 const WORKERS: usize = 2;
 
@@ -165,7 +172,8 @@ fn resume(parts: &Parts) {
         for start in sealed {
             segments += 1;
             // The daemon before may have sent it and died before the answer.
-            let job = crate::tasks::outbox::Job { life: life.clone(), start, may_have_arrived: true };
+            let job =
+                crate::tasks::outbox::Job { life: life.clone(), start, may_have_arrived: true };
             parts.outbox.push(job);
         }
         tails += usize::from(life.len().unwrap_or_default() > life.state().sealed_end());
@@ -197,11 +205,11 @@ fn serve(
     let options = MountOptions {
         source: source.clone(),
         allow_other: settings.allow_other,
-        threads: 1,
+        threads: READERS,
     };
     let adapter = Adapter::new(fs.clone(), runtime.handle().clone());
-    let session = mount(adapter, point, &options)
-        .map_err(|e| DaemonError::Mount(point.to_owned(), e))?;
+    let session =
+        mount(adapter, point, &options).map_err(|e| DaemonError::Mount(point.to_owned(), e))?;
     resume(&parts);
 
     let (stop_sealer, sealer_stops) = watch::channel(false);
@@ -406,7 +414,10 @@ fn connect(runtime: &Runtime, settings: &Settings) -> Result<(S3Bucket, Embedded
             };
             println!(
                 "logsinkfs: the embedded bucket `{EMBEDDED_NAME}` is at {} (AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={} AWS_REGION={})",
-                server.endpoint(), keys.access_key_id, keys.secret_access_key, server.region(),
+                server.endpoint(),
+                keys.access_key_id,
+                keys.secret_access_key,
+                server.region(),
             );
             let bucket = runtime.block_on(S3Bucket::connect(EMBEDDED_NAME, &reach, Some(keys)));
             Ok((bucket, Some(server)))

@@ -15,8 +15,8 @@ use fuser::{
 };
 use tracing::{debug, warn};
 
-use crate::core::{Access, Answer, Entry, FileKind, Fs, Mode, SetAttr};
 use crate::core::names::Creator;
+use crate::core::{Access, Answer, Entry, FileKind, Fs, Mode, SetAttr};
 use crate::local::namespace::Attr;
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId};
@@ -219,13 +219,8 @@ impl Filesystem for Adapter {
             TimeOrNow::SpecificTime(time) => Utc::from(time),
             TimeOrNow::Now => now,
         };
-        let set = SetAttr {
-            mode,
-            uid,
-            gid,
-            accessed: atime.map(instant),
-            modified: mtime.map(instant),
-        };
+        let set =
+            SetAttr { mode, uid, gid, accessed: atime.map(instant), modified: mtime.map(instant) };
         match self.fs.setattr(node(ino), size, set) {
             Ok(attr) => reply.attr(&self.fs.attr_ttl(&attr), &file_attr(&attr)),
             Err(e) => reply.error(errno("setattr", &e)),
@@ -509,9 +504,10 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let names = self.fs.listxattr(node(ino)).map(|names| {
-            names.into_iter().flat_map(|name| (name + "\0").into_bytes()).collect()
-        });
+        let names = self
+            .fs
+            .listxattr(node(ino))
+            .map(|names| names.into_iter().flat_map(|name| (name + "\0").into_bytes()).collect());
         reply_xattr("listxattr", names, size, reply);
     }
 
@@ -570,9 +566,7 @@ pub fn mount(
     mountpoint: &Path,
     options: &MountOptions,
 ) -> std::io::Result<fuser::Session<Adapter>> {
-    use fuser::MountOption::{
-        DefaultPermissions, FSName, NoAtime, NoDev, NoExec, NoSuid, Subtype,
-    };
+    use fuser::MountOption::{DefaultPermissions, FSName, NoAtime, NoDev, NoExec, NoSuid, Subtype};
     let mut config = fuser::Config::default();
     config.mount_options = vec![
         FSName(options.source.clone()),

@@ -39,7 +39,9 @@ impl MountpointError {
         match self {
             MountpointError::Missing(_) => "make it: mkdir -p",
             MountpointError::NotDirectory(_) => "choose a directory",
-            MountpointError::Mounted(..) => "unmount it first (umount, fusermount3 -u), or choose another directory",
+            MountpointError::Mounted(..) => {
+                "unmount it first (umount, fusermount3 -u), or choose another directory"
+            }
             MountpointError::Nested(..) => "choose directories that are beside each other",
             MountpointError::Io(..) => "check its permissions",
         }
@@ -65,7 +67,8 @@ pub fn prepare(path: &Path, apart_from: &[&Path]) -> Result<PathBuf, MountpointE
     if let Some(mount) = topmost_at(&point).map_err(failed)?
         && mount.kind.starts_with("fuse")
     {
-        let dead = matches!(fs::metadata(&point), Err(e) if e.raw_os_error() == Some(libc::ENOTCONN));
+        let dead =
+            matches!(fs::metadata(&point), Err(e) if e.raw_os_error() == Some(libc::ENOTCONN));
         if dead {
             warn!(path = %point.display(), "a mount whose daemon died is there; it is unmounted");
             unmount(&point).map_err(failed)?;
@@ -134,7 +137,9 @@ fn unmount(point: &Path) -> io::Result<()> {
 fn absolute(path: &Path) -> io::Result<PathBuf> {
     let full = std::path::absolute(path)?;
     match (full.parent(), full.file_name()) {
-        (Some(parent), Some(name)) if !fs::symlink_metadata(&full).is_ok_and(|m| m.is_symlink()) => {
+        (Some(parent), Some(name))
+            if !fs::symlink_metadata(&full).is_ok_and(|m| m.is_symlink()) =>
+        {
             Ok(parent.canonicalize()?.join(name))
         }
         _ => full.canonicalize(),

@@ -12,7 +12,9 @@ pub fn start(level: &str) {
     // The SDK's own events repeat what we log with more meaning.
     let filter = match level.contains(['=', ',']) {
         true => level.to_owned(),
-        false => format!("warn,s3s=off,aws=error,aws_config=error,aws_smithy_runtime=error,logsinkfs={level}"),
+        false => format!(
+            "warn,s3s=off,aws=error,aws_config=error,aws_smithy_runtime=error,logsinkfs={level}"
+        ),
     };
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let events = fmt()

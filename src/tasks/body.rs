@@ -81,7 +81,11 @@ fn compress(
     form: Form,
     sink: File,
 ) -> io::Result<Body> {
-    let sink = Sink { file: sink, at: 0, crc32: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32IsoHdlc) };
+    let sink = Sink {
+        file: sink,
+        at: 0,
+        crc32: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32IsoHdlc),
+    };
     let buffered = io::BufWriter::with_capacity(WRITE_BUFFER, sink);
     let (crc64, buffered) = match form {
         Form::Zstd => {

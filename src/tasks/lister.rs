@@ -90,7 +90,10 @@ impl Lister {
                 }
                 Err(e) => {
                     *down_until.lock() = parts.clock.monotonic() + DOWN_FOR;
-                    warn!(hint = e.kind.hint(), "the bucket cannot be listed; live files are shown alone: {e}");
+                    warn!(
+                        hint = e.kind.hint(),
+                        "the bucket cannot be listed; live files are shown alone: {e}"
+                    );
                     Err(())
                 }
             };

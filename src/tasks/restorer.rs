@@ -56,7 +56,8 @@ impl Restorer {
         let mut at = 0;
         while at < size {
             let range = at..size.min(at + PIECE);
-            let piece = self.parts.bucket.get_range(&marker.key, range, None).await.map_err(failed)?;
+            let piece =
+                self.parts.bucket.get_range(&marker.key, range, None).await.map_err(failed)?;
             if piece.is_empty() {
                 return Err(FsError::Bucket(format!("{} is shorter than it was", marker.key)));
             }
@@ -64,9 +65,10 @@ impl Restorer {
             at += piece.len() as u64;
         }
         let (parts, length) = (self.parts.clone(), name.range.len());
-        let restored = tokio::task::spawn_blocking(move || decompress(&parts, body, size, length, &marker))
-            .await
-            .map_err(|e| FsError::Bucket(e.to_string()))??;
+        let restored =
+            tokio::task::spawn_blocking(move || decompress(&parts, body, size, length, &marker))
+                .await
+                .map_err(|e| FsError::Bucket(e.to_string()))??;
         Ok(Arc::new(restored))
     }
 }

@@ -109,7 +109,8 @@ fn find_end(parts: &Parts, file: &File, order: &Order) -> std::io::Result<Option
     }
     let growing = matches!(order.reason, Reason::Size | Reason::Interval);
     if let (Some(record), true) = (&parts.segmenting.record_start, growing) {
-        let found = last_line(file, order.range, |line| record.find(line).is_some_and(|m| m.start() == 0))?;
+        let found =
+            last_line(file, order.range, |line| record.find(line).is_some_and(|m| m.start() == 0))?;
         if let Some((begin, _)) = found.filter(|(begin, _)| *begin > start) {
             return Ok(Some(begin));
         }

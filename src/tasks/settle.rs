@@ -99,9 +99,10 @@ fn forget_ended(parts: &Parts, life: &Arc<Life>) -> Result<(), FsError> {
         // Leaves generations behind that are sealed to their ends.
         state.tail(len);
         let begin = state.generations.front().map_or(SpoolOffset(0), |g| g.base.at);
-        let front = state.segments.iter().take_while(|(_, segment)| {
-            segment.end <= begin && segment.phase != Phase::Sealed
-        });
+        let front = state
+            .segments
+            .iter()
+            .take_while(|(_, segment)| segment.end <= begin && segment.phase != Phase::Sealed);
         front.filter_map(|(start, _)| state.marker(*start)).collect()
     };
     let Some(last) = settled.last() else { return Ok(()) };

@@ -234,7 +234,8 @@ impl Uploader {
 
 /// Exponential, with full jitter in its upper half.
 fn backoff(failures: u32) -> Duration {
-    let cap = BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(BACKOFF_MAX);
+    let cap =
+        BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(BACKOFF_MAX);
     cap.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
@@ -399,7 +400,11 @@ const METADATA_MAX: usize = 2048;
 
 /// User metadata of an object: printable ASCII within S3's limit. What must be there comes first;
 /// labels that do not fit are left out, and a stream's name that does not fit is in the key.
-fn metadata(job: &Job, name: &MarkerName, marker: &Marker) -> std::collections::BTreeMap<String, String> {
+fn metadata(
+    job: &Job,
+    name: &MarkerName,
+    marker: &Marker,
+) -> std::collections::BTreeMap<String, String> {
     let needed = [
         (CHECKSUM, marker.crc64.clone()),
         ("generation", name.generation.0.to_string()),
@@ -408,7 +413,8 @@ fn metadata(job: &Job, name: &MarkerName, marker: &Marker) -> std::collections::
         ("first", marker.first.to_name()),
         ("last", marker.last.to_name()),
     ];
-    let writer = SegmentName::parse("", &marker.key).map(|n| ("writer".to_owned(), n.writer.to_string()));
+    let writer =
+        SegmentName::parse("", &marker.key).map(|n| ("writer".to_owned(), n.writer.to_string()));
     let stream = ("stream".to_owned(), escape_ascii(&job.life.stream.path));
     let labels = marker.labels.iter().map(|(label, value)| {
         (format!("label-{}", escape_ascii(label.as_bytes())), escape_ascii(value.as_bytes()))

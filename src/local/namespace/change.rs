@@ -363,7 +363,8 @@ impl Namespace {
     /// Gives the bytes of a local-only file back when it has no name and is not open; gives how many.
     pub fn drop_local(&self, id: NodeId) -> Result<u64, FsError> {
         let mut tree = self.tree.lock();
-        let Some(Node { body: Body::Local(file), claims, recorded: true, .. }) = tree.nodes.get(&id)
+        let Some(Node { body: Body::Local(file), claims, recorded: true, .. }) =
+            tree.nodes.get(&id)
         else {
             return Ok(0);
         };
