@@ -307,7 +307,11 @@ async fn send(
         metadata: metadata(&job, &name, &marker),
     };
     let outcome = match put(parts, conditional, &object).await {
-        Ok(()) => confirm(parts, &job, &name, &marker, object.payload.len()).await,
+        Ok(()) => {
+            // Should the spool fail now, the object that the next try meets is this one.
+            attempt.job.may_have_arrived = true;
+            confirm(parts, &job, &name, &marker, object.payload.len()).await
+        }
         Err(e) if e.kind == Kind::Exists => {
             resolve(parts, &job, &name, &marker, object.payload.len()).await
         }
