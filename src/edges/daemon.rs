@@ -29,6 +29,7 @@ use crate::values::errors::LocalError;
 use crate::values::ids::WriterId;
 use crate::values::naming::Phase;
 use crate::values::settings::{S3Settings, Settings, Source};
+use crate::world::bucket::Bucket;
 use crate::world::clock::{Clock, SystemClock};
 use crate::world::s3::{FixedCredentials, S3Bucket};
 
@@ -126,10 +127,11 @@ const READERS: usize = 3;
 /// Threads for S3 and for what waits: the work is the network's and the disk's.
 const WORKERS: usize = 2;
 
-fn recover_parts(
+/// Builds the parts of a mount from what its spool holds. Nothing runs yet.
+pub fn recover_parts(
     settings: &Settings,
     spool: Spool,
-    bucket: Arc<S3Bucket>,
+    bucket: Arc<dyn Bucket>,
     clock: Arc<dyn Clock>,
 ) -> Result<Parts, DaemonError> {
     let spool = Arc::new(spool);
@@ -161,7 +163,7 @@ fn recover_parts(
 }
 
 /// Puts what recovery found on the lists of those who go on with it.
-fn resume(parts: &Parts) {
+pub fn resume(parts: &Parts) {
     let (mut segments, mut tails) = (0, 0);
     for life in parts.namespace.lives() {
         let sealed: Vec<_> = {
@@ -185,6 +187,18 @@ fn resume(parts: &Parts) {
     }
 }
 
+/// What the file system is told of the settings.
+pub fn policy(settings: &Settings) -> Policy {
+    Policy {
+        view: settings.view,
+        routing: settings.routing.clone(),
+        strict_append: settings.strict_append,
+        fsync: settings.fsync,
+        when_full: settings.limits.when_full,
+        metadata_ttl: settings.metadata_ttl,
+    }
+}
+
 fn serve(
     settings: &Settings,
     runtime: &Runtime,
@@ -192,15 +206,7 @@ fn serve(
     registrar: Registrar,
     point: &Path,
 ) -> Result<ExitCode, DaemonError> {
-    let policy = Policy {
-        view: settings.view,
-        routing: settings.routing.clone(),
-        strict_append: settings.strict_append,
-        fsync: settings.fsync,
-        when_full: settings.limits.when_full,
-        metadata_ttl: settings.metadata_ttl,
-    };
-    let fs = Arc::new(Fs::new(parts.clone(), policy, runtime.handle().clone()));
+    let fs = Arc::new(Fs::new(parts.clone(), policy(settings), runtime.handle().clone()));
     let source = settings.source.url();
     let options = MountOptions {
         source: source.clone(),
@@ -265,7 +271,7 @@ fn serve(
 }
 
 /// Seals and uploads everything; ends when nothing is left and nothing more can come.
-async fn drain(fs: &Fs) {
+pub async fn drain(fs: &Fs) {
     let parts = fs.parts();
     let mut progress = parts.progress.subscribe();
     let mut writes_stopped = false;

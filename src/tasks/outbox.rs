@@ -61,6 +61,11 @@ impl Outbox {
         self.news.notify_one();
     }
 
+    /// Puts a segment back that was taken too early.
+    pub fn put_back(&self, job: Job) {
+        self.jobs.lock().push_front(job);
+    }
+
     /// Waits for something to be added.
     pub async fn changed(&self) {
         self.news.notified().await;

@@ -35,14 +35,11 @@ const PERMIT_BYTES: u64 = 64 * 1024;
 /// A job with what earlier tries left behind.
 struct Attempt {
     job: Job,
-    body: Option<Held>,
+    body: Option<Payload>,
+    /// The part of the reserve that its body is made in. Taken before its task begins: a task that
+    /// waited for it would hold up those that have it.
+    reserve: Option<OwnedSemaphorePermit>,
     failures: u32,
-}
-
-/// A body and its part of the reserve.
-struct Held {
-    payload: Payload,
-    _reserve: Option<OwnedSemaphorePermit>,
 }
 
 /// How a try ended.
@@ -175,14 +172,32 @@ impl Uploader {
         self.retries.extend(due.into_iter().map(|(_, attempt)| attempt));
         let Some(conditional) = self.conditional else { return };
         while self.running.len() < self.limit(pace) {
-            let fresh = || {
-                let job = self.parts.outbox.pop()?;
-                Some(Attempt { job, body: None, failures: 0 })
-            };
-            let Some(attempt) = self.retries.pop_front().or_else(fresh) else { return };
-            let (parts, reserve) = (self.parts.clone(), self.reserve.clone());
-            self.running.spawn(async move { send(&parts, reserve, conditional, attempt).await });
+            let Some(attempt) = self.next() else { return };
+            let parts = self.parts.clone();
+            self.running.spawn(async move { send(&parts, conditional, attempt).await });
         }
+    }
+
+    /// What is to be tried next: what was tried before goes first. But while S3's return is still to
+    /// be seen, every other try is something new, since what has failed may have failed for a
+    /// reason of its own (one stream that may not be written), and must not keep the rest.
+    fn next(&mut self) -> Option<Attempt> {
+        let (parts, reserve) = (&self.parts, &self.reserve);
+        let ready = self.retries.iter_mut().position(|a| take_reserve(parts, reserve, a));
+        if ready.is_none() && !self.retries.is_empty() {
+            // The reserve is used up by what is under way.
+            return None;
+        }
+        if ready.is_none() || self.gate.failures % 2 == 1 {
+            let fresh = |job| Attempt { job, body: None, reserve: None, failures: 0 };
+            if let Some(mut attempt) = parts.outbox.pop().map(fresh) {
+                if take_reserve(parts, reserve, &mut attempt) {
+                    return Some(attempt);
+                }
+                parts.outbox.put_back(attempt.job);
+            }
+        }
+        self.retries.remove(ready?)
     }
 
     fn apply(&mut self, mut attempt: Attempt, outcome: Outcome) {
@@ -191,13 +206,17 @@ impl Uploader {
             Outcome::Outage(e) => {
                 attempt.job.may_have_arrived |= e.kind.may_have_arrived();
                 attempt.job.life.state().last_error = Some(e.to_string());
-                self.retries.push_back(attempt);
+                match self.retries.len() < PARALLEL {
+                    true => self.retries.push_back(attempt),
+                    // So many bodies are enough to begin with; its turn comes again.
+                    false => self.parts.outbox.push(attempt.job),
+                }
                 self.close(&e);
             }
             Outcome::Failed(why) => {
                 attempt.failures += 1;
                 // Its part of the reserve is for those that can be sent.
-                attempt.body = None;
+                (attempt.body, attempt.reserve) = (None, None);
                 let wait = backoff(attempt.failures);
                 warn!(stream = %escape_path(&attempt.job.life.stream.path), ?wait,
                     "a segment could not be sent, it is tried again: {why}");
@@ -239,9 +258,27 @@ fn backoff(failures: u32) -> Duration {
     cap.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
+/// Takes the part of the reserve that an attempt needs; `false` when it is not free.
+fn take_reserve(parts: &Parts, reserve: &Arc<Semaphore>, attempt: &mut Attempt) -> bool {
+    if attempt.body.is_some() || attempt.reserve.is_some() {
+        return true;
+    }
+    let Some(name) = attempt.job.life.state().marker(attempt.job.start) else { return true };
+    // A marker that cannot be read is named when it is to be sent.
+    let form = Marker::load(attempt.job.life.folder(), &name).map(|marker| form_of(&marker));
+    match form.unwrap_or(Form::Plain) {
+        Form::Plain => return true,
+        Form::Gzip | Form::Zstd | Form::Dropped => {}
+    }
+    let all = parts.room.reserve() / PERMIT_BYTES;
+    let asked = name.range.len().div_ceil(PERMIT_BYTES).min(all).max(1);
+    let asked = u32::try_from(asked).unwrap_or(u32::MAX);
+    attempt.reserve = reserve.clone().try_acquire_many_owned(asked).ok();
+    attempt.reserve.is_some()
+}
+
 async fn send(
     parts: &Arc<Parts>,
-    reserve: Arc<Semaphore>,
     conditional: Conditional,
     mut attempt: Attempt,
 ) -> (Attempt, Outcome) {
@@ -253,11 +290,11 @@ async fn send(
         Ok(marker) => marker,
         Err(e) => return (attempt, Outcome::Failed(e.to_string())),
     };
-    let held = match attempt.body.take() {
-        Some(held) => held,
-        None => match hold_body(parts, reserve, &job, &name, &marker).await {
-            Ok(Some(held)) => held,
-            Ok(None) => {
+    let body = match attempt.body.take() {
+        Some(body) => body,
+        None => match make_body(parts, &job, &name, &marker).await {
+            Ok(Body::Sound(body)) => body,
+            Ok(Body::Damaged) => {
                 error!(key = %marker.key, "the spool holds other bytes than what was sealed (written through a mapping, or a damaged disk)");
                 return (attempt, set_aside(parts, &job, &name, &marker).await);
             }
@@ -266,12 +303,16 @@ async fn send(
     };
     let object = NewObject {
         key: marker.key.clone(),
-        payload: held.payload.clone(),
+        payload: body.clone(),
         content_type: form_of(&marker).content_type(),
         metadata: metadata(&job, &name, &marker),
     };
     let outcome = match put(parts, conditional, &object).await {
-        Ok(()) => confirm(parts, &job, &name, &marker, object.payload.len()).await,
+        Ok(()) => {
+            // Should the spool fail now, the object that the next try meets is this one.
+            attempt.job.may_have_arrived = true;
+            confirm(parts, &job, &name, &marker, object.payload.len()).await
+        }
         Err(e) if e.kind == Kind::Exists => {
             resolve(parts, &job, &name, &marker, object.payload.len()).await
         }
@@ -281,37 +322,22 @@ async fn send(
             Outcome::Failed(format!("{e} ({})", e.kind.hint()))
         }
     };
-    attempt.body = Some(held);
+    attempt.body = Some(body);
     (attempt, outcome)
 }
 
-async fn hold_body(
+async fn make_body(
     parts: &Arc<Parts>,
-    reserve: Arc<Semaphore>,
     job: &Job,
     name: &MarkerName,
     marker: &Marker,
-) -> Result<Option<Held>, String> {
-    let form = form_of(marker);
-    let permit = match form {
-        Form::Plain => None,
-        Form::Gzip | Form::Zstd | Form::Dropped => {
-            let all = parts.room.reserve() / PERMIT_BYTES;
-            let asked = name.range.len().div_ceil(PERMIT_BYTES).min(all).max(1);
-            let asked = u32::try_from(asked).unwrap_or(u32::MAX);
-            Some(reserve.acquire_many_owned(asked).await.map_err(|e| e.to_string())?)
-        }
-    };
+) -> Result<Body, String> {
     let (parts, life, range) = (parts.clone(), job.life.clone(), name.range);
-    let marker = marker.clone();
-    let body = tokio::task::spawn_blocking(move || prepare(&parts, &life, range, &marker, form))
+    let (marker, form) = (marker.clone(), form_of(marker));
+    tokio::task::spawn_blocking(move || prepare(&parts, &life, range, &marker, form))
         .await
         .map_err(|e| e.to_string())?
-        .map_err(|e| e.to_string())?;
-    Ok(match body {
-        Body::Sound(payload) => Some(Held { payload, _reserve: permit }),
-        Body::Damaged => None,
-    })
+        .map_err(|e| e.to_string())
 }
 
 /// The key was fixed at seal; so is what its suffix says of the bytes.

@@ -1,0 +1,102 @@
+//! What must be true of a bucket whatever has happened: every object is what its key and its metadata
+//! say, and the segments of a generation follow each other without gap or overlap.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use logsinkfs::values::ids::{GenerationNo, WriterId};
+use logsinkfs::values::naming::{Form, SegmentName};
+
+use super::daemon::{PREFIX, World};
+use super::memory::Object;
+
+/// A generation as the bucket has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Generation {
+    pub stream: String,
+    pub writer: WriterId,
+    pub number: GenerationNo,
+    /// Where it begins; not 0 when another writer had begun it.
+    pub offset: u64,
+    pub bytes: Vec<u8>,
+}
+
+/// The segments in a bucket, by key.
+pub fn segments(world: &World) -> BTreeMap<String, (SegmentName, Object)> {
+    let objects = world.bucket.inner().objects().into_iter();
+    let named = |(key, object): (String, Object)| {
+        let name = SegmentName::parse(PREFIX, &key)?;
+        Some((key, (name, object)))
+    };
+    objects.filter_map(named).collect()
+}
+
+/// The uncompressed bytes of an object.
+pub fn plain(name: &SegmentName, object: &Object) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match name.form {
+        Form::Plain | Form::Dropped => bytes.extend_from_slice(&object.bytes),
+        Form::Gzip => {
+            flate2::read::GzDecoder::new(&object.bytes[..]).read_to_end(&mut bytes).unwrap();
+        }
+        Form::Zstd => bytes = zstd::decode_all(&object.bytes[..]).unwrap(),
+    }
+    bytes
+}
+
+/// Puts the generations together, checking every object and that nothing is missing between two.
+pub fn generations(world: &World) -> Vec<Generation> {
+    let mut parts: BTreeMap<(String, WriterId, GenerationNo), Vec<SegmentName>> = BTreeMap::new();
+    let mut contents = BTreeMap::new();
+    for (key, (name, object)) in segments(world) {
+        let bytes = plain(&name, &object);
+        check_object(&key, &name, &object, &bytes);
+        let stream = String::from_utf8(name.stream.clone()).unwrap();
+        contents.insert(name.to_string(), bytes);
+        parts.entry((stream, name.writer.clone(), name.generation)).or_default().push(name);
+    }
+    let join = |((stream, writer, number), mut segments): (_, Vec<SegmentName>)| {
+        segments.sort_by_key(|name| name.offset);
+        let offset = segments[0].offset;
+        let mut bytes = Vec::new();
+        for name in &segments {
+            let end = offset + bytes.len() as u64;
+            assert_eq!(name.offset, end, "a gap or an overlap before {name} of {stream}");
+            bytes.extend_from_slice(&contents[&name.to_string()]);
+        }
+        Generation { stream, writer, number, offset, bytes }
+    };
+    parts.into_iter().map(join).collect()
+}
+
+fn check_object(key: &str, name: &SegmentName, object: &Object, bytes: &[u8]) {
+    assert_eq!(bytes.len() as u64, name.length, "{key}");
+    assert_eq!(bytes.last() != Some(&b'\n'), name.partial, "{key}");
+    assert_eq!(object.content_type, name.form.content_type(), "{key}");
+    let crc64 = format!("{:016x}", crc_fast::crc64_nvme(bytes));
+    let expected = [
+        ("checksum-crc64nvme", crc64),
+        ("generation", name.generation.0.to_string()),
+        ("offset", name.offset.to_string()),
+        ("length", name.length.to_string()),
+        ("first", name.start.to_name()),
+        ("writer", name.writer.to_string()),
+    ];
+    for (field, value) in expected {
+        assert_eq!(object.metadata.get(field), Some(&value), "{field} of {key}");
+    }
+}
+
+/// Asserts that a stream has these generations, from number 1 on and of one writer, and each byte
+/// of them once.
+pub fn assert_delivered(world: &World, stream: &str, expected: &[&str]) {
+    let all = generations(world);
+    let found: Vec<_> = all.iter().filter(|g| g.stream == stream).collect();
+    let texts: Vec<_> = found.iter().map(|g| String::from_utf8_lossy(&g.bytes)).collect();
+    assert_eq!(texts, expected, "generations of {stream}");
+    for (i, generation) in found.iter().enumerate() {
+        assert_eq!(generation.number, GenerationNo(i as u64 + 1), "number of {generation:?}");
+        assert_eq!(generation.writer, found[0].writer, "writer of {generation:?}");
+        assert_eq!(generation.offset, 0, "beginning of {generation:?}");
+    }
+}

@@ -1,0 +1,127 @@
+//! What the program relies on of a bucket, asked of each: of the one in memory, of the same behind a
+//! script without lines, and of the embedded bucket through the SDK.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+
+use logsinkfs::world::bucket::{Bucket, Kind, NewObject, Payload};
+
+use super::faulty::Faulty;
+use super::memory::MemoryBucket;
+
+/// An object whose body is a part of a larger file, as a range of a spool file is.
+pub fn object(key: &str, bytes: &[u8]) -> NewObject {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"before").unwrap();
+    file.write_all(bytes).unwrap();
+    file.write_all(b"after").unwrap();
+    NewObject {
+        key: key.to_owned(),
+        payload: Payload {
+            file: Arc::new(file),
+            range: 6..6 + bytes.len() as u64,
+            crc32: crc_fast::crc32_iso_hdlc(bytes),
+        },
+        content_type: "text/plain; charset=utf-8",
+        metadata: BTreeMap::from([("label-%5Bx%5D".to_owned(), "%E6%9C%8D".to_owned())]),
+    }
+}
+
+fn kind<T>(result: Result<T, logsinkfs::world::bucket::BucketError>) -> Option<Kind> {
+    result.err().map(|e| e.kind)
+}
+
+async fn conforms(bucket: &dyn Bucket, page: usize) {
+    a_second_put_is_refused_and_changes_nothing(bucket).await;
+    ranges_are_read_and_changes_noticed(bucket).await;
+    a_damaged_body_is_not_stored(bucket).await;
+    listings_are_whole_page_by_page(bucket, page).await;
+}
+
+async fn a_second_put_is_refused_and_changes_nothing(bucket: &dyn Bucket) {
+    bucket.put_new(&object("once", b"first")).await.unwrap();
+    assert_eq!(kind(bucket.put_new(&object("once", b"second")).await), Some(Kind::Exists));
+    assert_eq!(&bucket.get_range("once", 0..100, None).await.unwrap()[..], b"first");
+    let head = bucket.head("once").await.unwrap();
+    assert_eq!(head.size, 5);
+    assert_eq!(head.metadata.get("label-%5bx%5d").or(head.metadata.get("label-%5Bx%5D")).unwrap(), "%E6%9C%8D");
+    assert_eq!(kind(bucket.head("never").await), Some(Kind::NotFound));
+    bucket.put_new(&object("empty", b"")).await.unwrap();
+    assert_eq!(bucket.head("empty").await.unwrap().size, 0);
+}
+
+async fn ranges_are_read_and_changes_noticed(bucket: &dyn Bucket) {
+    bucket.put_new(&object("ranged", b"0123456789")).await.unwrap();
+    assert_eq!(&bucket.get_range("ranged", 2..5, None).await.unwrap()[..], b"234");
+    assert_eq!(&bucket.get_range("ranged", 8..99, None).await.unwrap()[..], b"89");
+    assert_eq!(&bucket.get_range("ranged", 4..4, None).await.unwrap()[..], b"");
+    assert_eq!(kind(bucket.get_range("ranged", 10..11, None).await), Some(Kind::Refused));
+    assert_eq!(kind(bucket.get_range("never", 0..1, None).await), Some(Kind::NotFound));
+    let etag = &bucket.list_page("ranged", None).await.unwrap().objects[0].etag;
+    assert_eq!(&bucket.get_range("ranged", 0..1, Some(etag)).await.unwrap()[..], b"0");
+    let other = bucket.get_range("ranged", 0..1, Some("\"another\"")).await;
+    assert_eq!(kind(other), Some(Kind::Changed));
+}
+
+async fn a_damaged_body_is_not_stored(bucket: &dyn Bucket) {
+    let mut damaged = object("damaged", b"bytes");
+    damaged.payload.crc32 ^= 1;
+    assert_eq!(kind(bucket.put_new(&damaged).await), Some(Kind::Server));
+    assert_eq!(kind(bucket.head("damaged").await), Some(Kind::NotFound));
+}
+
+async fn listings_are_whole_page_by_page(bucket: &dyn Bucket, page: usize) {
+    let keys = ["list/a", "list/b/1", "list/b/2", "list/b-", "list/c", "list/日志/1", "list/d e+f%"];
+    for key in keys {
+        bucket.put_new(&object(key, b"x")).await.unwrap();
+    }
+    let (mut objects, mut prefixes, mut token) = (Vec::new(), Vec::new(), None);
+    loop {
+        let listed = bucket.list_page("list/", token.as_deref()).await.unwrap();
+        assert!(listed.objects.len() + listed.prefixes.len() <= page);
+        objects.extend(listed.objects.into_iter().map(|o| o.key));
+        prefixes.extend(listed.prefixes);
+        token = listed.next;
+        if token.is_none() {
+            break;
+        }
+    }
+    assert_eq!(objects, ["list/a", "list/b-", "list/c", "list/d e+f%"]);
+    assert_eq!(prefixes, ["list/b/", "list/日志/"]);
+}
+
+#[tokio::test]
+async fn the_bucket_in_memory_conforms() {
+    conforms(&MemoryBucket::new(2), 2).await;
+}
+
+#[tokio::test]
+async fn a_bucket_with_an_empty_script_conforms() {
+    conforms(&Faulty::new(MemoryBucket::new(1000)), 1000).await;
+}
+
+#[cfg(feature = "embedded-bucket")]
+#[tokio::test]
+async fn the_embedded_bucket_conforms() {
+    use logsinkfs::embedded::EmbeddedBucket;
+    use logsinkfs::values::settings::S3Settings;
+    use logsinkfs::world::s3::{FixedCredentials, S3Bucket};
+
+    let dir = tempfile::tempdir().unwrap();
+    let anywhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = EmbeddedBucket::start(dir.path(), "logs", anywhere).unwrap();
+    let settings = S3Settings {
+        endpoint_url: Some(server.endpoint().to_owned()),
+        region: Some(server.region().to_owned()),
+        force_path_style: true,
+        ..S3Settings::default()
+    };
+    let keys = FixedCredentials {
+        access_key_id: server.access_key_id().to_owned(),
+        secret_access_key: server.secret_access_key().to_owned(),
+    };
+    let bucket = S3Bucket::connect("logs", &settings, Some(keys)).await;
+    conforms(&bucket, 1000).await;
+    server.stop();
+}

@@ -1,0 +1,388 @@
+//! A daemon without a mount: the parts, the file system and the tasks, put together as the program does
+//! it, over a bucket in memory and on a spool in a temporary folder.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use logsinkfs::core::names::Creator;
+use logsinkfs::core::{Access, Answer, Fs};
+use logsinkfs::edges::daemon;
+use logsinkfs::local::life::Life;
+use logsinkfs::local::namespace::{Attr, Open};
+use logsinkfs::local::spool::{Spool, SpoolError};
+use logsinkfs::tasks::parts::Parts;
+use logsinkfs::tasks::registrar::Registrar;
+use logsinkfs::tasks::uploader::{self, Pace};
+use logsinkfs::tasks::{sealer, settle};
+use logsinkfs::values::errors::FsError;
+use logsinkfs::values::ids::{HandleId, NodeId, WriterId};
+use logsinkfs::values::naming::Form;
+use logsinkfs::values::rotation::Rules;
+use logsinkfs::values::settings::{
+    FsyncLevel, Ownership, Routing, S3Settings, Segmenting, Settings, Source, SpoolLimits, View,
+    WhenFull,
+};
+use logsinkfs::values::time::PartitionTemplate;
+use logsinkfs::world::clock::Clock;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::clock::TestClock;
+use super::faulty::Faulty;
+use super::image::Image;
+use super::memory::MemoryBucket;
+
+/// Longest wait, in virtual time, for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// How often a condition is looked at that nobody announces; virtual as well.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Runs a test in virtual time: it passes only when every task waits for it. One blocking thread, so
+/// that steps on the disk happen one after the other and an image falls between two of them.
+pub fn run(test: impl Future<Output = ()>) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().start_paused(true).max_blocking_threads(1);
+    runtime.build().unwrap().block_on(test);
+}
+
+/// Waits for an answer of the file system.
+pub async fn answer<T>(answer: Answer<T>) -> Result<T, FsError> {
+    match answer {
+        Answer::Now(result) => result,
+        Answer::Later(wait) => wait.await,
+    }
+}
+
+/// What is outside of a daemon and outlives it, and what it is told.
+pub struct World {
+    pub clock: Arc<TestClock>,
+    pub bucket: Arc<Faulty<MemoryBucket>>,
+    pub settings: Settings,
+}
+
+/// The prefix of all keys in these tests.
+pub const PREFIX: &str = "logs/";
+
+impl World {
+    /// An empty bucket, and settings with which nothing is sealed but by the rule that a test is about.
+    pub fn new() -> World {
+        World {
+            clock: Arc::new(TestClock::start()),
+            bucket: Arc::new(Faulty::new(MemoryBucket::new(1000))),
+            settings: settings(),
+        }
+    }
+
+    /// Starts a daemon with an empty spool.
+    pub fn boot(&self) -> Daemon {
+        self.boot_from(&Image::default())
+    }
+
+    /// Starts a daemon with a copy of a spool.
+    pub fn boot_from(&self, image: &Image) -> Daemon {
+        self.try_boot_from(image).unwrap()
+    }
+
+    /// Starts a daemon with a copy of a spool that may be refused.
+    pub fn try_boot_from(&self, image: &Image) -> Result<Daemon, SpoolError> {
+        let daemon = self.recover(image)?;
+        Ok(self.start(daemon))
+    }
+
+    /// Recovers a spool and starts nothing.
+    pub fn recover(&self, image: &Image) -> Result<Daemon, SpoolError> {
+        let dir = tempfile::tempdir().unwrap();
+        image.lay_out(dir.path());
+        let name = self.settings.writer_name.clone();
+        let spool = Spool::open(dir.path(), &self.settings.source.url(), || new_writer(&name))?;
+        let (bucket, clock) = (self.bucket.clone(), self.clock.clone());
+        let parts = Arc::new(daemon::recover_parts(&self.settings, spool, bucket, clock).unwrap());
+        let runtime = tokio::runtime::Handle::current();
+        let fs = Arc::new(Fs::new(parts.clone(), daemon::policy(&self.settings), runtime));
+        let (stop, pace) = (watch::Sender::new(false), watch::Sender::new(Pace::Normal));
+        let (clock, tasks) = (self.clock.clone(), JoinSet::new());
+        Ok(Daemon { fs, parts, clock, pace, stop, tasks, dir })
+    }
+
+    /// Starts the tasks of a daemon that has recovered.
+    pub fn start(&self, mut daemon: Daemon) -> Daemon {
+        let parts = daemon.parts.clone();
+        daemon::resume(&parts);
+        static STARTS: AtomicUsize = AtomicUsize::new(0);
+        let registrar = Registrar {
+            instance: format!("start-{}", STARTS.fetch_add(1, Ordering::Relaxed)),
+            host: "host".into(),
+            pod: None,
+            new_writer,
+        };
+        daemon.tasks.spawn(sealer::run(parts.clone(), daemon.stop.subscribe()));
+        daemon.tasks.spawn(uploader::run(parts, registrar, daemon.pace.subscribe()));
+        daemon
+    }
+}
+
+fn settings() -> Settings {
+    let exclude = globset::GlobSet::builder()
+        .add(globset::Glob::new("*.gz").unwrap())
+        .add(globset::Glob::new("*.pid").unwrap())
+        .build()
+        .unwrap();
+    Settings {
+        source: Source::S3 { bucket: "bucket".into(), prefix: PREFIX.into() },
+        mountpoint: PathBuf::new(),
+        spool_dir: PathBuf::new(),
+        writer_name: "web".into(),
+        view: View::Live,
+        segmenting: Segmenting {
+            rules: Rules {
+                size: 64 << 10,
+                interval: Duration::from_secs(300),
+                idle: Duration::from_secs(5),
+            },
+            record_start: None,
+            partition: PartitionTemplate::parse("dt=%Y-%m-%d/hour=%H").unwrap(),
+            form: Form::Gzip,
+        },
+        routing: Routing { stream_map: Vec::new(), exclude },
+        limits: SpoolLimits {
+            max: Some(64 << 20),
+            // How full the machine's disk is must not matter.
+            min_free_percent: 0,
+            when_full: WhenFull::Error,
+        },
+        strict_append: false,
+        fsync: FsyncLevel::Spool,
+        retire_after: Duration::from_secs(24 * 3600),
+        shutdown_timeout: Duration::from_secs(25),
+        metadata_ttl: Duration::from_secs(60),
+        require_bucket: false,
+        s3: S3Settings::default(),
+        ownership: Ownership { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755 },
+        allow_other: false,
+    }
+}
+
+/// Writer ids that differ, and are the same in each run of one test.
+fn new_writer(readable: &str) -> WriterId {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let mut rest = NEXT.fetch_add(1, Ordering::Relaxed);
+    WriterId::compose(readable, |bound| {
+        let digit = rest % bound;
+        rest /= bound;
+        digit
+    })
+}
+
+/// An open log.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    pub id: NodeId,
+    pub handle: HandleId,
+}
+
+const WRITE: Access = Access { write: true, sync: false, exclusive: false };
+const READ: Access = Access { write: false, sync: false, exclusive: false };
+const BY: Creator = Creator { mode: 0o644, uid: 0, gid: 0 };
+
+/// A daemon and its spool.
+pub struct Daemon {
+    pub fs: Arc<Fs>,
+    pub parts: Arc<Parts>,
+    clock: Arc<TestClock>,
+    pace: watch::Sender<Pace>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    dir: TempDir,
+}
+
+impl Daemon {
+    /// Opens a log to append to it, making it and the directories above it when they are not there.
+    pub fn open(&self, path: &str) -> Log {
+        let (parent, name) = self.place(path);
+        let (entry, handle, _) = self.fs.create(parent, name.as_bytes(), BY, WRITE).unwrap();
+        Log { id: entry.attr.id, handle }
+    }
+
+    /// The directory of a path, made when it is not there, and the name in it.
+    pub fn place<'a>(&self, path: &'a str) -> (NodeId, &'a str) {
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let mut parent = NodeId::ROOT;
+        for part in above.split('/').filter(|part| !part.is_empty()) {
+            let made = self.fs.mkdir(parent, part.as_bytes(), BY);
+            parent = match made {
+                Ok(entry) => entry.attr.id,
+                Err(FsError::Exists) => self.child(parent, part).unwrap().id,
+                Err(e) => panic!("{path}: {e}"),
+            };
+        }
+        (parent, name)
+    }
+
+    fn child(&self, parent: NodeId, name: &str) -> Result<Attr, FsError> {
+        let attr = self.parts.namespace.lookup(parent, name.as_bytes())?;
+        self.parts.namespace.forget(attr.id, 1);
+        Ok(attr)
+    }
+
+    /// Attributes of a path, when it is in the live view.
+    pub fn stat(&self, path: &str) -> Option<Attr> {
+        let mut parts = path.split('/').map(|part| part.to_owned());
+        let first = self.child(NodeId::ROOT, &parts.next()?).ok()?;
+        parts.try_fold(first, |at, part| self.child(at.id, &part).ok())
+    }
+
+    /// Appends to a log; the kernel's clock, which dates the spool file, follows the test's.
+    pub fn append(&self, log: Log, text: impl AsRef<[u8]>) {
+        self.try_append(log, text.as_ref()).unwrap();
+    }
+
+    /// Appends to a log what may be refused.
+    pub fn try_append(&self, log: Log, bytes: &[u8]) -> Result<(), FsError> {
+        let offset = self.fs.getattr(log.id)?.size;
+        match self.fs.write(log.handle, offset, bytes) {
+            Answer::Now(written) => assert_eq!(written?, bytes.len()),
+            Answer::Later(_) => panic!("an append waits"),
+        }
+        let now = SystemTime::from(self.clock.now());
+        self.life(log).file().unwrap().set_modified(now).unwrap();
+        Ok(())
+    }
+
+    /// Closes a log.
+    pub fn close(&self, log: Log) {
+        self.fs.release(log.handle).unwrap();
+    }
+
+    /// Truncates a log to nothing.
+    pub fn truncate(&self, log: Log) {
+        self.fs.set_size(log.id, 0).unwrap();
+    }
+
+    /// Takes a log's name away.
+    pub fn unlink(&self, path: &str) {
+        let (parent, name) = self.place(path);
+        self.fs.unlink(parent, name.as_bytes()).unwrap();
+    }
+
+    /// Renames a log, over another one if there is one.
+    pub async fn rename(&self, from: &str, to: &str) {
+        let (from, to) = (self.place(from), self.place(to));
+        let names = ((from.0, from.1.as_bytes()), (to.0, to.1.as_bytes()));
+        answer(self.fs.rename(names.0, names.1, true)).await.unwrap();
+    }
+
+    /// Reads a whole file of the view.
+    pub async fn read(&self, id: NodeId) -> Result<Vec<u8>, FsError> {
+        let (handle, _) = self.fs.open(id, READ)?;
+        let mut bytes = Vec::new();
+        let result = loop {
+            match answer(self.fs.read(handle, bytes.len() as u64, 64 << 10)).await {
+                Ok(piece) if piece.is_empty() => break Ok(()),
+                Ok(piece) => bytes.extend_from_slice(&piece),
+                Err(e) => break Err(e),
+            }
+        };
+        self.fs.release(handle)?;
+        result.map(|()| bytes)
+    }
+
+    /// The life behind an open log.
+    pub fn life(&self, log: Log) -> Arc<Life> {
+        match self.parts.namespace.open(log.id).unwrap() {
+            Open::Live(life) => life,
+            other => panic!("{log:?} is {other:?}"),
+        }
+    }
+
+    /// Lets time pass.
+    pub async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// Waits until something is so.
+    pub async fn until(&self, what: &str, done: impl Fn(&Parts) -> bool) {
+        let mut progress = self.parts.progress.subscribe();
+        let wait = async {
+            loop {
+                progress.borrow_and_update();
+                if done(&self.parts) {
+                    return;
+                }
+                let _ = tokio::time::timeout(LOOK, progress.changed()).await;
+            }
+        };
+        let end = tokio::time::timeout(PATIENCE, wait).await;
+        assert!(end.is_ok(), "it never came to this: {what}");
+    }
+
+    /// Has everything sealed that is written now, and waits until S3 has it or it was set aside.
+    pub async fn flush(&self) {
+        self.seal_all();
+        self.until("nothing is unsent", |parts| parts.unsent() == 0).await;
+    }
+
+    /// Asks for everything to be sealed that is written now.
+    pub fn seal_all(&self) {
+        for life in self.parts.namespace.lives() {
+            self.parts.force(&life);
+        }
+    }
+
+    /// Waits until no byte is without a seal.
+    pub async fn sealed(&self) {
+        self.until("everything is sealed", |parts| {
+            let sealed = |life: &Arc<Life>| {
+                let len = life.len().unwrap();
+                len <= life.state().sealed_end()
+            };
+            parts.namespace.lives().iter().all(sealed)
+        })
+        .await;
+    }
+
+    /// Frees the room of everything that S3 has.
+    pub fn reclaim_all(&self) -> u64 {
+        settle::reclaim(&self.parts, u64::MAX).unwrap()
+    }
+
+    /// Takes finished logs out of the view, as the daemon does now and then.
+    pub fn retire(&self) {
+        settle::retire_finished(&self.parts);
+    }
+
+    /// The spool as a kill at this moment would leave it: between two steps on the disk.
+    pub fn image(&self) -> Image {
+        let (sender, image) = std::sync::mpsc::channel();
+        let dir = self.dir.path().to_owned();
+        // The one blocking thread does nothing else meanwhile, and this thread waits.
+        tokio::task::spawn_blocking(move || sender.send(Image::take(&dir)));
+        image.recv().unwrap()
+    }
+
+    /// Kills the daemon. What it left on the disk is all that there is of it.
+    pub fn crash(self) -> Image {
+        self.image()
+    }
+
+    /// Stops the daemon as a signal does.
+    pub async fn shut_down(mut self) -> Image {
+        self.pace.send_replace(Pace::Stopping);
+        daemon::drain(&self.fs).await;
+        self.stop.send_replace(true);
+        self.pace.send_replace(Pace::Stopped);
+        while self.tasks.join_next().await.is_some() {}
+        self.image()
+    }
+
+    /// Changes bytes of a log's spool file behind the daemon's back.
+    pub fn scribble(&self, log: Log, at: u64, bytes: &[u8]) {
+        let path = self.life(log).folder().join("data");
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.write_all_at(bytes, at).unwrap();
+    }
+}

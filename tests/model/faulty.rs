@@ -1,0 +1,202 @@
+//! A bucket that fails by script: before the request is carried out, or after it (the reply is lost),
+//! or that keeps a request waiting until the test lets it go. It also writes down what was asked of it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use logsinkfs::world::bucket::{Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::memory::MemoryBucket;
+
+/// The operations of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    Put,
+    Get,
+    Head,
+    List,
+}
+
+/// What happens to a request.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// It fails and nothing is carried out.
+    Before(Kind),
+    /// It is carried out, and fails all the same.
+    After(Kind),
+    /// It waits at a gate, and is carried out then.
+    HeldBefore(Gate),
+    /// It is carried out; its reply waits at a gate.
+    HeldAfter(Gate),
+}
+
+/// Where requests wait for the test.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    waiting: Arc<watch::Sender<usize>>,
+    open: Arc<watch::Sender<bool>>,
+}
+
+impl Gate {
+    /// A closed gate.
+    pub fn closed() -> Gate {
+        Gate { waiting: Arc::default(), open: Arc::new(watch::Sender::new(false)) }
+    }
+
+    /// Ends when so many requests have come to the gate.
+    pub async fn reached(&self, requests: usize) {
+        self.waiting.subscribe().wait_for(|waiting| *waiting >= requests).await.unwrap();
+    }
+
+    /// Lets all go, now and later.
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    async fn pass(&self) {
+        self.waiting.send_modify(|waiting| *waiting += 1);
+        self.open.subscribe().wait_for(|open| *open).await.unwrap();
+    }
+}
+
+/// A request that was made, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub op: Op,
+    pub key: String,
+    /// Nothing while it is under way, or when it was given up.
+    pub end: Option<Result<(), Kind>>,
+}
+
+/// A line of the script.
+#[derive(Debug)]
+struct Rule {
+    op: Op,
+    /// The keys that it is for: those that have this in them.
+    within: String,
+    /// How often it still happens.
+    left: usize,
+    fault: Fault,
+}
+
+/// The bucket.
+#[derive(Debug)]
+pub struct Faulty<B> {
+    inner: B,
+    rules: Mutex<Vec<Rule>>,
+    calls: Mutex<Vec<Call>>,
+    ignores_conditions: Mutex<bool>,
+}
+
+impl<B> Faulty<B> {
+    /// A bucket without faults.
+    pub fn new(inner: B) -> Faulty<B> {
+        let (rules, calls, ignores_conditions) = Default::default();
+        Faulty { inner, rules, calls, ignores_conditions }
+    }
+
+    /// The bucket behind.
+    pub fn inner(&self) -> &B {
+        &self.inner
+    }
+
+    /// Adds a line to the script: the next `times` requests of that kind, for keys with `within` in
+    /// them, end so. Earlier lines go first.
+    pub fn script(&self, op: Op, within: &str, times: usize, fault: Fault) {
+        self.rules.lock().push(Rule { op, within: within.into(), left: times, fault });
+    }
+
+    /// Takes back what is left of the script.
+    pub fn heal(&self) {
+        self.rules.lock().clear();
+    }
+
+    /// From now on `If-None-Match` means nothing, as on services that do not know it.
+    pub fn ignore_conditions(&self) {
+        *self.ignores_conditions.lock() = true;
+    }
+
+    /// What was asked so far.
+    pub fn calls(&self) -> Vec<Call> {
+        self.calls.lock().clone()
+    }
+
+    /// The requests of a kind so far for keys that have `within` in them.
+    pub fn calls_of(&self, op: Op, within: &str) -> Vec<Call> {
+        let calls = self.calls.lock();
+        calls.iter().filter(|c| c.op == op && c.key.contains(within)).cloned().collect()
+    }
+
+    fn begin(&self, op: Op, key: &str) -> (usize, Option<Fault>) {
+        let mut calls = self.calls.lock();
+        calls.push(Call { op, key: key.to_owned(), end: None });
+        let mut rules = self.rules.lock();
+        let hit = rules.iter_mut().find(|r| r.left > 0 && r.op == op && key.contains(&r.within));
+        let fault = hit.map(|rule| {
+            rule.left -= 1;
+            rule.fault.clone()
+        });
+        (calls.len() - 1, fault)
+    }
+
+    async fn faulty<T>(
+        &self,
+        op: Op,
+        key: &str,
+        carry_out: impl Future<Output = Result<T, BucketError>>,
+    ) -> Result<T, BucketError> {
+        let (call, fault) = self.begin(op, key);
+        let fail = |kind: Kind| BucketError::new(kind, "scripted", key, "by script");
+        let result = match fault {
+            None => carry_out.await,
+            Some(Fault::Before(kind)) => Err(fail(kind)),
+            Some(Fault::After(kind)) => carry_out.await.and(Err(fail(kind))),
+            Some(Fault::HeldBefore(gate)) => {
+                gate.pass().await;
+                carry_out.await
+            }
+            Some(Fault::HeldAfter(gate)) => {
+                let result = carry_out.await;
+                gate.pass().await;
+                result
+            }
+        };
+        let end = result.as_ref().map(|_| ()).map_err(|e| e.kind.clone());
+        self.calls.lock()[call].end = Some(end);
+        result
+    }
+}
+
+#[async_trait]
+impl Bucket for Faulty<MemoryBucket> {
+    async fn put_new(&self, object: &NewObject) -> Result<(), BucketError> {
+        let carry_out = async {
+            if *self.ignores_conditions.lock() {
+                return self.inner.put_over(object);
+            }
+            self.inner.put_new(object).await
+        };
+        self.faulty(Op::Put, &object.key, carry_out).await
+    }
+
+    async fn get_range(
+        &self,
+        key: &str,
+        range: Range<u64>,
+        etag: Option<&str>,
+    ) -> Result<Bytes, BucketError> {
+        self.faulty(Op::Get, key, self.inner.get_range(key, range, etag)).await
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectHead, BucketError> {
+        self.faulty(Op::Head, key, self.inner.head(key)).await
+    }
+
+    async fn list_page(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
+        self.faulty(Op::List, prefix, self.inner.list_page(prefix, token)).await
+    }
+}

@@ -1,0 +1,109 @@
+//! A spool as it lies on the disk at one moment: what a daemon that is killed at that moment leaves. It
+//! can be changed (to the state between two steps, or to a damaged one) and started from.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// A file of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileImage {
+    pub bytes: Vec<u8>,
+    pub modified: SystemTime,
+}
+
+/// A spool's folders and files; paths are relative to the spool, folders have no content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image(pub BTreeMap<PathBuf, Option<FileImage>>);
+
+impl Image {
+    /// Takes the image of a directory.
+    pub fn take(dir: &Path) -> Image {
+        let mut image = Image::default();
+        image.add(dir, Path::new(""));
+        image
+    }
+
+    fn add(&mut self, dir: &Path, below: &Path) {
+        for entry in fs::read_dir(dir.join(below)).unwrap() {
+            let entry = entry.unwrap();
+            let path = below.join(entry.file_name());
+            let metadata = entry.metadata().unwrap();
+            if metadata.is_dir() {
+                self.0.insert(path.clone(), None);
+                self.add(dir, &path);
+            } else {
+                let bytes = fs::read(dir.join(&path)).unwrap();
+                let modified = metadata.modified().unwrap();
+                self.0.insert(path, Some(FileImage { bytes, modified }));
+            }
+        }
+    }
+
+    /// Lays the image out in a directory.
+    pub fn lay_out(&self, dir: &Path) {
+        for (path, file) in &self.0 {
+            match file {
+                None => fs::create_dir_all(dir.join(path)).unwrap(),
+                Some(file) => {
+                    fs::write(dir.join(path), &file.bytes).unwrap();
+                    let opened = fs::File::options().write(true).open(dir.join(path)).unwrap();
+                    opened.set_modified(file.modified).unwrap();
+                }
+            }
+        }
+    }
+
+    /// Paths of files whose path ends so.
+    pub fn files(&self, end: &str) -> Vec<PathBuf> {
+        let files = self.0.iter().filter(|(path, file)| {
+            file.is_some() && path.to_string_lossy().ends_with(end)
+        });
+        files.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// The one file whose path ends so.
+    pub fn file(&self, end: &str) -> PathBuf {
+        let found = self.files(end);
+        assert_eq!(found.len(), 1, "files that end in {end}: {found:?}");
+        found.into_iter().next().unwrap()
+    }
+
+    /// Names in a folder.
+    pub fn names(&self, folder: &str) -> Vec<String> {
+        let inside = self.0.keys().filter(|path| path.parent() == Some(Path::new(folder)));
+        inside.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    }
+
+    /// Bytes of a file.
+    pub fn bytes(&mut self, path: impl AsRef<Path>) -> &mut Vec<u8> {
+        &mut self.0.get_mut(path.as_ref()).unwrap().as_mut().unwrap().bytes
+    }
+
+    /// Adds a file, or replaces one.
+    pub fn write(&mut self, path: impl AsRef<Path>, bytes: &[u8]) {
+        let file = FileImage { bytes: bytes.to_vec(), modified: SystemTime::UNIX_EPOCH };
+        self.0.insert(path.as_ref().to_owned(), Some(file));
+    }
+
+    /// Removes a file or an empty folder.
+    pub fn remove(&mut self, path: impl AsRef<Path>) {
+        assert!(self.0.remove(path.as_ref()).is_some(), "{:?}", path.as_ref());
+    }
+
+    /// Renames a file.
+    pub fn rename(&mut self, from: impl AsRef<Path>, to: impl AsRef<Path>) {
+        let file = self.0.remove(from.as_ref()).unwrap();
+        self.0.insert(to.as_ref().to_owned(), file);
+    }
+
+    /// The same spool after the machine was booted again.
+    pub fn after_reboot(mut self) -> Image {
+        let text = String::from_utf8(self.bytes("spool.json").clone()).unwrap();
+        let mut identity: serde_json::Value = serde_json::from_str(&text).unwrap();
+        identity["boot"] = "the boot before".into();
+        *self.bytes("spool.json") = serde_json::to_vec(&identity).unwrap();
+        self
+    }
+}

@@ -1,0 +1,20 @@
+//! The data's way from an append to S3 and back, in one process: no mount, no network, and a bucket
+//! that fails by script. One test for each promise, named after it.
+//!
+//! Time is tokio's paused clock, so that intervals and back-offs cost nothing and no test depends
+//! on how fast a machine is. A crash is an image of the spool at that moment, from which
+//! another daemon starts.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy.toml allows both in tests, but clippy takes no helper beside them for one"
+)]
+
+mod check;
+mod clock;
+mod conformance;
+mod daemon;
+mod faulty;
+mod image;
+mod memory;
+mod upload;
