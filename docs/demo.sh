@@ -32,7 +32,8 @@ if [ "${1-}" = write-lines ]; then
     write_lines "$@"
 fi
 
-cd "$(dirname "$0")/.."
+self=$(realpath "$0")
+cd "$(dirname "$self")/.."
 dir=
 daemon=
 writer=
@@ -72,10 +73,10 @@ fail() {
 }
 
 title() {
-    printf '\n\033[1m%s\033[0m\n' "$*"
+    if [ -t 1 ]; then printf '\n\033[1m%s\033[0m\n' "$*"; else printf '\n%s\n' "$*"; fi
 }
 
-[ -e /dev/fuse ] || fail "/dev/fuse is missing: this machine (or container) has no FUSE"
+[ -w /dev/fuse ] || fail "/dev/fuse is missing, or this user may not open it"
 if [ "$(id -u)" != 0 ] && ! command -v fusermount3 >/dev/null; then
     fail "fusermount3 is missing: run \`make setup\`, or install the package fuse3"
 fi
@@ -94,7 +95,7 @@ mount_bucket() {
         "file://$dir/bucket" "$dir/mount" >"$dir/daemon.out" 2>>"$dir/daemon.log" &
     daemon=$!
     for _ in {1..100}; do
-        ! grep -q '^logsinkfs: serving' "$dir/daemon.out" || return 0
+        ! grep -qs '^logsinkfs: serving' "$dir/daemon.out" || return 0
         kill -0 "$daemon" 2>/dev/null || break
         sleep 0.1
     done
@@ -110,7 +111,7 @@ printf '   lines of each start, then kill -9:'
 for ((start = 1; start <= starts; start++)); do
     lines=999999
     [ "$start" = "$fatal" ] || lines=$((2000 + RANDOM % 1000))
-    "$0" write-lines "$log" "$start" "$lines" "$dir/note" 2>/dev/null &
+    "$self" write-lines "$log" "$start" "$lines" "$dir/note" 2>/dev/null &
     writer=$!
     if [ "$start" = "$fatal" ]; then
         # This one writes until its daemon dies under it.
