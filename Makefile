@@ -1,0 +1,39 @@
+# The commands of the project. CI runs `make check test` (see .ci/run), and nothing else.
+#
+#   make demo    build, mount the embedded bucket, log into it through restarts and kills, count
+#   make test    all tests, real mounts included
+#   make check   what needs no test run: format, lints, dependencies, documentation
+#   make setup   install what this machine lacks (Debian); the other targets do that themselves
+
+CARGO ?= cargo
+
+.PHONY: help setup demo test check
+# One target after the other: their output is read by people.
+.NOTPARALLEL:
+
+help:
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
+
+setup:
+	@tools/setup.sh test
+
+demo:
+	@tools/setup.sh
+	@docs/demo.sh
+
+test:
+	@tools/setup.sh test
+	$(CARGO) test --locked --doc --quiet
+	$(CARGO) nextest run --locked --all-targets
+
+check:
+	@tools/setup.sh
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	    $(CARGO) deny check licenses bans sources; \
+	else \
+	    echo "check: cargo-deny is not installed, so that deny.toml was not checked"; \
+	fi

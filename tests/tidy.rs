@@ -1,0 +1,447 @@
+//! The rules of the house, as tests: what ARCHITECTURE.md and CONTRIBUTING.md say of the code is true
+//! of the code. Every rule is tried on an example that breaks it before it looks at the sources, so
+//! that none passes because it sees nothing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use clap::CommandFactory;
+use logsinkfs::edges::cli::Cli;
+
+/// The floors from the lowest to the highest. A file uses its own floor and those below.
+const FLOORS: [&str; 6] = ["values", "world", "local", "tasks", "core", "edges"];
+/// The S3 server inside the program stands beside the floors: it uses none of them, and only
+/// the edges use it.
+const BESIDE: &str = "embedded";
+/// Crates that one place alone may import: everything else stays free of their types.
+const SINGLE_IMPORTERS: [(&str, &[&str]); 8] = [
+    ("aws_sdk_s3", &["src/world/s3.rs"]),
+    ("aws_config", &["src/world/s3.rs"]),
+    ("aws_credential_types", &["src/world/s3.rs"]),
+    ("fuser", &["src/edges/fuse.rs"]),
+    ("clap", &["src/edges/cli.rs", "src/main.rs"]),
+    ("s3s", &["src/embedded/"]),
+    ("hyper", &["src/embedded/"]),
+    ("hyper_util", &["src/embedded/"]),
+];
+/// What the lower floors do without, and why.
+const ABSENT: [(&str, &[&str], &str); 2] = [
+    (
+        "src/values/",
+        &[
+            "std::fs",
+            "std::net",
+            "std::thread",
+            "std::env",
+            "std::sync",
+            "parking_lot",
+            "tokio",
+            "rustix",
+        ],
+        "values are decided from their arguments alone",
+    ),
+    ("src/local/", &["tokio", "async fn", ".await"], "the spool is synchronous"),
+];
+/// Files that may hold `unsafe`.
+const UNSAFE: [&str; 0] = [];
+/// Words that say that something is unfinished.
+const UNFINISHED: [&str; 6] = ["todo!", "unimplemented!", "dbg!", "TODO", "FIXME", "XXX"];
+/// Most lines of a file in src/.
+const LINES_MAX: usize = 400;
+/// Files that are longer, with what they may have. A number here only goes down.
+const LONGER: [(&str, usize); 4] = [
+    ("src/edges/daemon.rs", 430),
+    ("src/edges/fuse.rs", 595),
+    ("src/local/namespace/change.rs", 535),
+    ("src/tasks/uploader.rs", 435),
+];
+
+/// A file of the repository, by its path from the root.
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    fn example(path: &str, text: &str) -> Source {
+        Source { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    /// The lines that are code, with their numbers: comments may speak of anything.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let numbered = self.text.lines().enumerate().map(|(at, line)| (at + 1, line));
+        numbered.filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+
+    /// `values` of `src/values/ids.rs`; nothing for `src/lib.rs`.
+    fn floor(&self) -> Option<&str> {
+        self.path.strip_prefix("src/")?.split_once('/').map(|(floor, _)| floor)
+    }
+
+    /// How many modules a path out of this one has to leave to be at the crate's root.
+    fn depth(&self) -> usize {
+        let inner = self.path.trim_start_matches("src/").trim_end_matches(".rs");
+        inner.trim_end_matches("/mod").split('/').count()
+    }
+}
+
+/// Paths of a line that begin with a name, such as `values` in `crate::values::ids`.
+fn after<'a>(line: &'a str, before: &str) -> Vec<&'a str> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let rests = line.match_indices(before).filter(|(at, _)| !line[..*at].ends_with(is_name));
+    rests
+        .map(|(at, _)| line[at + before.len()..].split(|c| !is_name(c)).next().unwrap_or(""))
+        .collect()
+}
+
+fn files(folder: &str, extension: &str) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    let mut folders = vec![root.join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the repository") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == extension) {
+                let name = path.strip_prefix(root).expect("below the root").to_string_lossy();
+                let text = fs::read_to_string(&path).expect("readable text");
+                found.push(Source { path: name.into_owned(), text });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(!found.is_empty(), "{folder} has files");
+    found
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path)
+}
+
+/// Tries a rule on an example that breaks it, then on the files.
+fn hold(rule: impl Fn(&Source) -> Vec<String>, broken: &[Source], files: &[Source]) {
+    for example in broken {
+        assert!(!rule(example).is_empty(), "the rule sees nothing in:\n{}", example.text);
+    }
+    let broken: Vec<String> = files.iter().flat_map(rule).collect();
+    assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+}
+
+fn floors(file: &Source) -> Vec<String> {
+    let Some(floor) = file.floor() else { return Vec::new() };
+    let may_use = |other: &str| {
+        let rank = |name| FLOORS.iter().position(|floor| *floor == name);
+        match (rank(floor), rank(other)) {
+            (Some(own), Some(other)) => other <= own,
+            (Some(_), None) => floor == "edges" && other == BESIDE,
+            (None, _) => floor == BESIDE && other == BESIDE,
+        }
+    };
+    let mut broken = Vec::new();
+    for (number, line) in file.code() {
+        for used in after(line, "crate::").into_iter().filter(|used| !may_use(used)) {
+            let used = if used.is_empty() { "several floors in one line" } else { used };
+            broken.push(format!("{}:{number}: `{floor}` may not use `{used}`", file.path));
+        }
+        if line.contains(&"super::".repeat(file.depth())) {
+            broken.push(format!("{}:{number}: `super` leaves the floor `{floor}`", file.path));
+        }
+    }
+    broken
+}
+
+#[test]
+fn a_floor_uses_only_floors_below_its_own() {
+    let broken = [
+        Source::example("src/values/ids.rs", "use crate::world::clock::Clock;"),
+        Source::example("src/local/life.rs", "    fn run(parts: &crate::tasks::parts::Parts) {}"),
+        Source::example("src/tasks/seal.rs", "use crate::embedded::EmbeddedBucket;"),
+        Source::example("src/embedded/store.rs", "use crate::values::time::Utc;"),
+        Source::example("src/core/data.rs", "use crate::{edges, values};"),
+        Source::example("src/values/ids.rs", "use super::super::world::clock::Clock;"),
+        Source::example("src/values/mod.rs", "use super::world;"),
+    ];
+    hold(floors, &broken, &files("src", "rs"));
+}
+
+#[test]
+fn every_floor_is_known() {
+    let known: BTreeSet<&str> = FLOORS.into_iter().chain([BESIDE]).collect();
+    let files = files("src", "rs");
+    let there: BTreeSet<&str> = files.iter().filter_map(Source::floor).collect();
+    assert_eq!(there, known);
+}
+
+#[test]
+fn the_program_itself_only_calls_the_edges() {
+    let rule = |file: &Source| {
+        let used = file.code().flat_map(|(_, line)| after(line, "logsinkfs::"));
+        used.filter(|used| *used != "edges").map(str::to_owned).collect()
+    };
+    let broken = [Source::example("src/main.rs", "use logsinkfs::core::Fs;")];
+    hold(rule, &broken, &[Source { path: "src/main.rs".to_owned(), text: text("src/main.rs") }]);
+}
+
+fn importers(file: &Source) -> Vec<String> {
+    let mut broken = Vec::new();
+    for (name, allowed) in SINGLE_IMPORTERS {
+        let path = format!("{name}::");
+        let uses = |line: &str| !after(line, &path).is_empty();
+        if allowed.iter().any(|allowed| file.path.starts_with(allowed)) {
+            continue;
+        }
+        for (number, _) in file.code().filter(|(_, line)| uses(line)) {
+            broken.push(format!("{}:{number}: only {allowed:?} may import {name}", file.path));
+        }
+    }
+    broken
+}
+
+#[test]
+fn some_crates_have_a_single_importer() {
+    let broken = [
+        Source::example("src/tasks/uploader.rs", "use aws_sdk_s3::Client;"),
+        Source::example("src/edges/daemon.rs", "use aws_config::Region;"),
+        Source::example("src/core/mod.rs", "    reply: fuser::ReplyData,"),
+        Source::example("src/world/s3.rs", "use s3s::S3;"),
+        Source::example("src/values/settings.rs", "use clap::ValueEnum;"),
+    ];
+    hold(importers, &broken, &files("src", "rs"));
+}
+
+#[test]
+fn lower_floors_do_without_what_would_make_them_wait() {
+    let rule = |file: &Source| {
+        let mut broken = Vec::new();
+        for (folder, absent, why) in ABSENT {
+            let code = file.code().filter(|_| file.path.starts_with(folder));
+            for (number, line) in code {
+                for word in absent.iter().filter(|word| line.contains(**word)) {
+                    broken.push(format!("{}:{number}: no `{word}`: {why}", file.path));
+                }
+            }
+        }
+        broken
+    };
+    let broken = [
+        Source::example("src/values/time.rs", "use std::sync::Mutex;"),
+        Source::example("src/local/spool.rs", "    pub async fn open() {}"),
+    ];
+    hold(rule, &broken, &files("src", "rs"));
+}
+
+#[test]
+fn every_file_begins_with_what_it_is() {
+    let rule = |file: &Source| match file.text.starts_with("//! ") {
+        true => Vec::new(),
+        false => vec![format!("{}: it does not begin with `//!`", file.path)],
+    };
+    let broken = [Source::example("src/core/mod.rs", "use std::fs;\n//! Too late.\n")];
+    hold(rule, &broken, &files("src", "rs"));
+}
+
+#[test]
+fn files_stay_short() {
+    let rule = |file: &Source| {
+        let longer = LONGER.iter().find(|(path, _)| *path == file.path).map(|(_, lines)| *lines);
+        match file.text.lines().count() {
+            lines if lines > longer.unwrap_or(LINES_MAX) => {
+                vec![format!("{}: {lines} lines; part it by what it owns", file.path)]
+            }
+            lines if lines <= LINES_MAX && longer.is_some() => {
+                vec![format!("{}: short again; take it off the list", file.path)]
+            }
+            _ => Vec::new(),
+        }
+    };
+    let broken = [
+        Source::example("src/core/data.rs", &"\n".repeat(LINES_MAX + 1)),
+        Source::example(LONGER[0].0, &"\n".repeat(LONGER[0].1 + 1)),
+        Source::example(LONGER[0].0, "\n"),
+    ];
+    hold(rule, &broken, &files("src", "rs"));
+    for (path, _) in LONGER {
+        assert!(!text(path).is_empty(), "{path} is gone; take it off the list");
+    }
+}
+
+#[test]
+fn there_is_no_unsafe_code() {
+    let rule = |file: &Source| {
+        let word = |line: &str| {
+            line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == "unsafe")
+        };
+        let code = file.code().filter(|(_, line)| word(line) && !UNSAFE.contains(&&*file.path));
+        code.map(|(number, _)| format!("{}:{number}: `unsafe`", file.path)).collect()
+    };
+    let broken = [
+        Source::example("src/edges/fuse.rs", "    unsafe { wrap_backing(id) }"),
+        Source::example("src/local/disk.rs", "#![allow(unsafe_code)] pub unsafe fn f() {}"),
+    ];
+    hold(rule, &broken, &files("src", "rs"));
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    let rule = |file: &Source| {
+        let lines = file.text.lines().enumerate();
+        let words = |line: &&str| UNFINISHED.iter().any(|word| line.contains(word));
+        let found = lines.filter(|(_, line)| words(line));
+        found.map(|(at, line)| format!("{}:{}: {}", file.path, at + 1, line.trim())).collect()
+    };
+    let broken = [
+        Source::example("src/core/data.rs", "    todo!()"),
+        Source::example("src/core/data.rs", "    // FIXME: later"),
+        Source::example("tests/e2e/main.rs", "    dbg!(x);"),
+    ];
+    let mut all = files("src", "rs");
+    // This file has to name the words.
+    all.extend(files("tests", "rs").into_iter().filter(|file| file.path != "tests/tidy.rs"));
+    all.extend(documents());
+    hold(rule, &broken, &all);
+}
+
+/// The texts for people.
+fn documents() -> Vec<Source> {
+    let root = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    let root = root.map(|path| Source { path: path.to_owned(), text: text(path) });
+    root.into_iter().chain(files("docs", "md")).collect()
+}
+
+/// An option of the command line.
+struct Flag {
+    command: String,
+    long: String,
+    env: Option<String>,
+    default: Option<String>,
+}
+
+fn flags() -> Vec<Flag> {
+    let cli = Cli::command();
+    let mut flags = Vec::new();
+    for command in cli.get_subcommands() {
+        for arg in command.get_arguments() {
+            let Some(long) = arg.get_long() else { continue };
+            let defaults = arg.get_default_values().iter().map(|v| v.to_string_lossy());
+            let default = defaults.collect::<Vec<_>>().join(" ");
+            flags.push(Flag {
+                command: command.get_name().to_owned(),
+                long: long.to_owned(),
+                env: arg.get_env().map(|env| env.to_string_lossy().into_owned()),
+                // A switch is off unless it is given; there is nothing to say of that.
+                default: Some(default).filter(|_| arg.get_action().takes_values()),
+            });
+        }
+    }
+    assert!(flags.len() > 30, "the command line has flags");
+    flags
+}
+
+#[test]
+fn every_flag_of_mount_has_its_twin_in_the_environment() {
+    let twin = |flag: &Flag| format!("LOGSINKFS_{}", flag.long.to_uppercase().replace('-', "_"));
+    for flag in flags().iter().filter(|flag| flag.command == "mount") {
+        assert_eq!(flag.env.as_deref(), Some(&*twin(flag)), "--{}", flag.long);
+    }
+}
+
+/// What a row of a table in docs/CONFIGURATION.md must have of a flag.
+fn undocumented(flags: &[Flag], document: &str) -> Vec<String> {
+    let mut missing = Vec::new();
+    for flag in flags {
+        let row = document.lines().find(|line| {
+            let of_flag = |end: &str| line.starts_with(&format!("| `--{}{end}", flag.long));
+            of_flag("`") || of_flag(" ")
+        });
+        let wanted = flag.env.iter().chain(flag.default.iter().filter(|text| !text.is_empty()));
+        match row {
+            None => missing.push(format!("--{} has no row", flag.long)),
+            Some(row) => missing.extend(
+                wanted
+                    .filter(|text| !row.contains(&format!("`{text}`")))
+                    .map(|text| format!("the row of --{} lacks `{text}`", flag.long)),
+            ),
+        }
+    }
+    missing
+}
+
+#[test]
+fn every_flag_is_documented_with_twin_and_default() {
+    let flag = |env: &str, default: &str| Flag {
+        command: "mount".to_owned(),
+        long: "view".to_owned(),
+        env: Some(env.to_owned()),
+        default: Some(default.to_owned()),
+    };
+    let row = "| `--view VIEW` | `LOGSINKFS_VIEW` | `bucket` | what is shown |";
+    assert!(undocumented(&[flag("LOGSINKFS_VIEW", "bucket")], row).is_empty());
+    for (env, default, row) in [
+        ("LOGSINKFS_VIEW", "bucket", "--view is mentioned"),
+        ("LOGSINKFS_OTHER", "bucket", row),
+        ("LOGSINKFS_VIEW", "live", row),
+    ] {
+        assert!(!undocumented(&[flag(env, default)], row).is_empty(), "{env} {default} {row}");
+    }
+    let missing = undocumented(&flags(), &text("docs/CONFIGURATION.md"));
+    assert!(missing.is_empty(), "docs/CONFIGURATION.md:\n{}", missing.join("\n"));
+}
+
+/// Names in backticks that begin like an option or a variable of this program.
+fn named(text: &str) -> BTreeSet<String> {
+    let spans = text.split('`').skip(1).step_by(2);
+    let words = spans.flat_map(|span| span.split([' ', '=', '\n', '"', '[', ']', '|']));
+    let ours = words.filter(|word| word.starts_with("--") || word.starts_with("LOGSINKFS_"));
+    ours.filter(|word| word.len() > 2 && !word.ends_with('_')).map(str::to_owned).collect()
+}
+
+#[test]
+fn documents_name_no_flag_that_is_not_there() {
+    // Options of other programs that our texts name in backticks.
+    const OF_OTHERS: [&str; 9] = [
+        "--all-targets",
+        "--check",
+        "--doc",
+        "--fixed-strings",
+        "--locked",
+        "--no-default-features",
+        "--no-deps",
+        "--release",
+        "--",
+    ];
+    let flags = flags();
+    let mut known: BTreeSet<String> = OF_OTHERS.map(str::to_owned).into();
+    known.extend(flags.iter().map(|flag| format!("--{}", flag.long)));
+    known.extend(flags.into_iter().filter_map(|flag| flag.env));
+    known.extend(["--help", "--version"].map(str::to_owned));
+    let rule = |file: &Source| {
+        let unknown = named(&file.text).into_iter().filter(|name| !known.contains(name));
+        unknown.map(|name| format!("{}: there is no `{name}`", file.path)).collect()
+    };
+    let broken = [
+        Source::example("README.md", "with `--no-such-flag=1` it"),
+        Source::example("README.md", "set `LOGSINKFS_NO_SUCH`"),
+    ];
+    let mut documents = documents();
+    // What a version had and has no more stays in its history.
+    documents.retain(|document| document.path != "CHANGELOG.md");
+    hold(rule, &broken, &documents);
+}
+
+#[test]
+fn the_map_shows_every_module_and_stays_short() {
+    let unmapped = |map: &str, file: &str| !map.contains(&format!("`{file}`"));
+    assert!(unmapped("`values/ids.rs`", "values/naming.rs"));
+    let map = text("ARCHITECTURE.md");
+    let missing: Vec<String> = files("src", "rs")
+        .into_iter()
+        .map(|file| file.path.trim_start_matches("src/").to_owned())
+        .filter(|path| unmapped(&map, path))
+        .collect();
+    assert!(missing.is_empty(), "ARCHITECTURE.md lacks:\n{}", missing.join("\n"));
+    let lines = map.lines().count();
+    assert!(lines < 200, "ARCHITECTURE.md has {lines} lines; it is a map, not the land");
+    assert!(map.contains("**Architecture Invariant:**"));
+}
