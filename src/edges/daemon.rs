@@ -250,7 +250,7 @@ fn serve(
     let _ = pace.send(Pace::Stopping);
     let finished = runtime.block_on(async {
         tokio::select! {
-            () = drain(&fs) => true,
+            () = async { last_words(&fs).await; drain(&fs).await } => true,
             () = tokio::time::sleep(settings.shutdown_timeout) => false,
             name = signals.next() => {
                 warn!(signal = name, "a second signal: stopping at once");
@@ -268,6 +268,21 @@ fn serve(
         let _ = tokio::time::timeout(Duration::from_millis(500), both).await;
     });
     Ok(report(&parts, finished))
+}
+
+/// How long programs that have a log open for writing may go on after the daemon was told to stop:
+/// they are often being stopped too, and their last lines tell why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Waits until no log is open for writing, briefly; then writes are refused.
+async fn last_words(fs: &Fs) {
+    let closed = async {
+        while fs.parts().namespace.lives().iter().any(|life| life.state().writers > 0) {
+            tokio::time::sleep(LAST_WORDS / 40).await;
+        }
+    };
+    let _ = tokio::time::timeout(LAST_WORDS, closed).await;
+    fs.stop_writes();
 }
 
 /// Seals and uploads everything; ends when nothing is left and nothing more can come.

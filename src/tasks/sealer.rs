@@ -78,30 +78,38 @@ fn sealed(
 
 fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut JoinSet<Outcome>) {
     let (now, monotonic) = (parts.clock.now(), parts.clock.monotonic());
-    watched.retain(|id, entry| {
-        if entry.sealing {
-            return true;
-        }
-        let forced = entry.life.state().forced;
-        if seals.len() >= PARALLEL || (monotonic < entry.not_before && !forced) {
-            return true;
+    // The older log first, so that generations of one stream are numbered as they were written.
+    let mut oldest_first: Vec<(Option<Utc>, NodeId)> = watched
+        .values()
+        .filter(|entry| !entry.sealing)
+        .map(|entry| (entry, entry.life.state()))
+        .filter(|(entry, state)| monotonic >= entry.not_before || state.forced)
+        .map(|(entry, state)| (state.first_byte, entry.life.id))
+        .collect();
+    oldest_first.sort_unstable();
+    for (_, id) in oldest_first {
+        let Some(entry) = watched.get_mut(&id) else { continue };
+        if seals.len() >= PARALLEL {
+            return;
         }
         match next_order(parts, &entry.life, now) {
             Ok(Next::Seal(order)) => {
                 entry.sealing = true;
-                let (id, life, parts) = (*id, entry.life.clone(), parts.clone());
+                let (life, parts) = (entry.life.clone(), parts.clone());
                 seals.spawn_blocking(move || (id, seal(&parts, &life, order)));
-                true
             }
-            Ok(Next::Wait) => true,
-            Ok(Next::Nothing) => !unwatch(parts, &entry.life),
+            Ok(Next::Wait) => {}
+            Ok(Next::Nothing) => {
+                if unwatch(parts, &entry.life) {
+                    watched.remove(&id);
+                }
+            }
             Err(e) => {
                 error!(node = %id, "a live file cannot be looked at: {e}");
                 entry.not_before = monotonic + AGAIN;
-                true
             }
         }
-    });
+    }
 }
 
 /// Takes a life off the list; `false` when it has grown meanwhile and stays.

@@ -207,12 +207,14 @@ impl Kind {
 
 /// A request to the bucket failed.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{operation} {key}: {message}")]
+#[error("{operation} {place}{key}: {message}")]
 pub struct BucketError {
     /// What it means.
     pub kind: Kind,
     /// The S3 operation.
     pub operation: &'static str,
+    /// Which bucket, at which service; as `s3://logs/ at http://127.0.0.1:9000, `.
+    pub place: String,
     /// Key or prefix.
     pub key: String,
     /// What the service or the network said.
@@ -224,7 +226,13 @@ pub struct BucketError {
 impl BucketError {
     /// An error without a cause of its own.
     pub fn new(kind: Kind, operation: &'static str, key: &str, message: impl Into<String>) -> Self {
-        BucketError { kind, operation, key: key.into(), message: message.into(), source: None }
+        let (place, key, message) = (String::new(), key.into(), message.into());
+        BucketError { kind, operation, place, key, message, source: None }
+    }
+
+    /// Adds where it happened.
+    pub fn at(self, place: &str) -> Self {
+        BucketError { place: place.to_owned(), ..self }
     }
 
     /// Adds the cause.

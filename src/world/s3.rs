@@ -54,6 +54,8 @@ pub struct FixedCredentials {
 pub struct S3Bucket {
     client: Client,
     bucket: String,
+    /// How errors name it.
+    place: String,
     owner: Option<String>,
     sse: Option<ServerSideEncryption>,
     sse_kms_key_id: Option<String>,
@@ -105,14 +107,74 @@ impl S3Bucket {
                 .await;
             config = config.credentials_provider(assumed);
         }
+        let at = settings.endpoint_url.as_deref().or(base.endpoint_url());
+        let at = at.map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
         S3Bucket {
             client: Client::from_conf(config.build()),
             bucket: bucket.to_owned(),
+            place: format!("s3://{bucket}{at}, "),
             owner: settings.expected_bucket_owner.clone(),
             sse: settings.sse.as_deref().map(ServerSideEncryption::from),
             sse_kms_key_id: settings.sse_kms_key_id.clone(),
             storage_class: settings.storage_class.as_deref().map(StorageClass::from),
         }
+    }
+
+    /// Finds the meaning of an SDK error. `precondition` is what a 412 means for the operation.
+    fn meaning<E>(
+        &self,
+        operation: &'static str,
+        key: &str,
+        precondition: Kind,
+        error: SdkError<E>,
+    ) -> BucketError
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let code = error.code().unwrap_or_default();
+        let response = error.raw_response();
+        let status = response.map(|r| r.status().as_u16());
+        let region =
+            response.and_then(|r| r.headers().get("x-amz-bucket-region")).map(str::to_owned);
+        let kind = match (code, status) {
+            ("NoSuchBucket", _) => Kind::NoBucket,
+            ("NoSuchKey" | "NotFound", _) => Kind::NotFound,
+            ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken", _) => {
+                Kind::NoCredentials
+            }
+            ("ExpiredToken" | "TokenRefreshRequired" | "RequestExpired", _) => Kind::Expired,
+            (
+                "PermanentRedirect"
+                | "AuthorizationHeaderMalformed"
+                | "IllegalLocationConstraintException",
+                _,
+            )
+            | (_, Some(301 | 307)) => Kind::WrongRegion(region.clone()),
+            ("SlowDown" | "Throttling" | "RequestLimitExceeded", _) => Kind::Throttled,
+            ("RequestTimeout" | "BadDigest" | "IncompleteBody", _) => Kind::Server,
+            (_, Some(401 | 403)) => Kind::Denied,
+            (_, Some(404)) => Kind::NotFound,
+            (_, Some(409)) => Kind::Busy,
+            (_, Some(412)) => precondition,
+            (_, Some(429 | 503)) => Kind::Throttled,
+            (_, Some(500..=599)) => Kind::Server,
+            (_, Some(400..=499)) => Kind::Refused,
+            (_, Some(_)) => Kind::Server,
+            (_, None) if caused_by::<CredentialsError>(&error) => Kind::NoCredentials,
+            (_, None) if caused_by::<FileBodyError>(&error) => Kind::Local,
+            (_, None) => Kind::Unreachable,
+        };
+        let message = match (error.message(), status) {
+            _ if matches!(&kind, Kind::WrongRegion(Some(_))) => {
+                let region = region.unwrap_or_default();
+                format!("the bucket is in the region {region} ({code})")
+            }
+            (Some(message), _) if !message.is_empty() => format!("{code}: {message}"),
+            (_, Some(status)) => format!("the service answered {status} {code}"),
+            _ if kind == Kind::NoCredentials => "no usable credentials were found".to_owned(),
+            _ => causes(&error),
+        };
+        BucketError::new(kind, operation, key, message).at(&self.place).because(error)
     }
 }
 
@@ -149,7 +211,7 @@ impl Bucket for S3Bucket {
             .config_override(single_try);
         match put.send().await {
             Ok(_) => Ok(()),
-            Err(e) => Err(meaning("PutObject", &object.key, Kind::Exists, e)),
+            Err(e) => Err(self.meaning("PutObject", &object.key, Kind::Exists, e)),
         }
     }
 
@@ -172,9 +234,11 @@ impl Bucket for S3Bucket {
             .set_expected_bucket_owner(self.owner.clone())
             .send()
             .await
-            .map_err(|e| meaning("GetObject", key, Kind::Changed, e))?;
+            .map_err(|e| self.meaning("GetObject", key, Kind::Changed, e))?;
         let body = tokio::time::timeout(READ_TIMEOUT, got.body.collect()).await;
-        let broken = |why: String| BucketError::new(Kind::Unreachable, "GetObject", key, why);
+        let broken = |why: String| {
+            BucketError::new(Kind::Unreachable, "GetObject", key, why).at(&self.place)
+        };
         let bytes = body
             .map_err(|_| broken("the body did not arrive in time".into()))?
             .map_err(|e| broken(format!("the body broke off: {}", causes(&e))))?
@@ -191,7 +255,7 @@ impl Bucket for S3Bucket {
             .set_expected_bucket_owner(self.owner.clone())
             .send()
             .await
-            .map_err(|e| meaning("HeadObject", key, Kind::Changed, e))?;
+            .map_err(|e| self.meaning("HeadObject", key, Kind::Changed, e))?;
         Ok(ObjectHead {
             size: u64::try_from(head.content_length().unwrap_or(0)).unwrap_or(0),
             metadata: head.metadata.unwrap_or_default().into_iter().collect(),
@@ -211,7 +275,7 @@ impl Bucket for S3Bucket {
             .set_expected_bucket_owner(self.owner.clone())
             .send()
             .await
-            .map_err(|e| meaning("ListObjectsV2", prefix, Kind::Changed, e))?;
+            .map_err(|e| self.meaning("ListObjectsV2", prefix, Kind::Changed, e))?;
         let url = page.encoding_type() == Some(&EncodingType::Url);
         let objects = page
             .contents()
@@ -249,55 +313,6 @@ fn utc(time: &DateTime) -> Utc {
 
 fn base64(crc: u32) -> String {
     aws_smithy_types::base64::encode(crc.to_be_bytes())
-}
-
-/// Finds the meaning of an SDK error. `precondition` is what a 412 means for the operation.
-fn meaning<E>(
-    operation: &'static str,
-    key: &str,
-    precondition: Kind,
-    error: SdkError<E>,
-) -> BucketError
-where
-    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
-{
-    let code = error.code().unwrap_or_default();
-    let response = error.raw_response();
-    let status = response.map(|r| r.status().as_u16());
-    let region = response.and_then(|r| r.headers().get("x-amz-bucket-region")).map(str::to_owned);
-    let kind = match (code, status) {
-        ("NoSuchBucket", _) => Kind::NoBucket,
-        ("NoSuchKey" | "NotFound", _) => Kind::NotFound,
-        ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken", _) => Kind::NoCredentials,
-        ("ExpiredToken" | "TokenRefreshRequired" | "RequestExpired", _) => Kind::Expired,
-        (
-            "PermanentRedirect"
-            | "AuthorizationHeaderMalformed"
-            | "IllegalLocationConstraintException",
-            _,
-        )
-        | (_, Some(301 | 307)) => Kind::WrongRegion(region),
-        ("SlowDown" | "Throttling" | "RequestLimitExceeded", _) => Kind::Throttled,
-        ("RequestTimeout" | "BadDigest" | "IncompleteBody", _) => Kind::Server,
-        (_, Some(401 | 403)) => Kind::Denied,
-        (_, Some(404)) => Kind::NotFound,
-        (_, Some(409)) => Kind::Busy,
-        (_, Some(412)) => precondition,
-        (_, Some(429 | 503)) => Kind::Throttled,
-        (_, Some(500..=599)) => Kind::Server,
-        (_, Some(400..=499)) => Kind::Refused,
-        (_, Some(_)) => Kind::Server,
-        (_, None) if caused_by::<CredentialsError>(&error) => Kind::NoCredentials,
-        (_, None) if caused_by::<FileBodyError>(&error) => Kind::Local,
-        (_, None) => Kind::Unreachable,
-    };
-    let message = match (error.message(), status) {
-        (Some(message), _) if !message.is_empty() => format!("{code}: {message}"),
-        (_, Some(status)) => format!("the service answered {status} {code}"),
-        _ if kind == Kind::NoCredentials => "no usable credentials were found".to_owned(),
-        _ => causes(&error),
-    };
-    BucketError::new(kind, operation, key, message).because(error)
 }
 
 /// The messages of an error and its causes, on one line.

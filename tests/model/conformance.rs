@@ -45,7 +45,10 @@ async fn a_second_put_is_refused_and_changes_nothing(bucket: &dyn Bucket) {
     assert_eq!(&bucket.get_range("once", 0..100, None).await.unwrap()[..], b"first");
     let head = bucket.head("once").await.unwrap();
     assert_eq!(head.size, 5);
-    assert_eq!(head.metadata.get("label-%5bx%5d").or(head.metadata.get("label-%5Bx%5D")).unwrap(), "%E6%9C%8D");
+    assert_eq!(
+        head.metadata.get("label-%5bx%5d").or(head.metadata.get("label-%5Bx%5D")).unwrap(),
+        "%E6%9C%8D"
+    );
     assert_eq!(kind(bucket.head("never").await), Some(Kind::NotFound));
     bucket.put_new(&object("empty", b"")).await.unwrap();
     assert_eq!(bucket.head("empty").await.unwrap().size, 0);
@@ -72,7 +75,8 @@ async fn a_damaged_body_is_not_stored(bucket: &dyn Bucket) {
 }
 
 async fn listings_are_whole_page_by_page(bucket: &dyn Bucket, page: usize) {
-    let keys = ["list/a", "list/b/1", "list/b/2", "list/b-", "list/c", "list/日志/1", "list/d e+f%"];
+    let keys =
+        ["list/a", "list/b/1", "list/b/2", "list/b-", "list/c", "list/日志/1", "list/d e+f%"];
     for key in keys {
         bucket.put_new(&object(key, b"x")).await.unwrap();
     }
