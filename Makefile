@@ -24,7 +24,7 @@ demo:
 test:
 	@tools/setup.sh test
 	$(CARGO) test --locked --doc --quiet
-	$(CARGO) nextest run --locked --all-targets
+	$(CARGO) nextest run --locked
 
 check:
 	@tools/setup.sh
