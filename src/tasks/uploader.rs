@@ -16,7 +16,7 @@ use super::parts::Parts;
 use super::registrar::{Conditional, Registrar, RegistrationError};
 use super::settle;
 use crate::local::marker::Marker;
-use crate::values::errors::FsError;
+use crate::values::errors::{FsError, LocalError};
 use crate::values::escape::{escape_ascii, escape_path};
 use crate::values::naming::{Form, MarkerName, Phase, SegmentName};
 use crate::world::bucket::{BucketError, Kind, NewObject, Payload};
@@ -286,7 +286,8 @@ async fn send(
     let Some(name) = job.life.state().marker(job.start).filter(|m| m.phase == Phase::Sealed) else {
         return (attempt, Outcome::Settled);
     };
-    let marker = match Marker::load(job.life.folder(), &name) {
+    let marker = Marker::load(job.life.folder(), &name);
+    let marker = match marker.and_then(|marker| of_writer(parts, &job, &name, marker)) {
         Ok(marker) => marker,
         Err(e) => return (attempt, Outcome::Failed(e.to_string())),
     };
@@ -324,6 +325,27 @@ async fn send(
     };
     attempt.body = Some(body);
     (attempt, outcome)
+}
+
+/// A range that was sealed before the registration, by a spool that turned out to be a copy, gets the
+/// new writer id: the original may have sealed the same range. Its key was given to nobody yet, since
+/// nothing is sent before the registration. What an earlier start had sealed keeps its key.
+fn of_writer(
+    parts: &Parts,
+    job: &Job,
+    name: &MarkerName,
+    marker: Marker,
+) -> Result<Marker, LocalError> {
+    let writer = parts.spool.identity().writer;
+    match SegmentName::parse(&parts.prefix, &marker.key) {
+        Some(segment) if !job.may_have_arrived && segment.writer != writer => {
+            let key = SegmentName { writer, ..segment }.key(&parts.prefix);
+            let marker = Marker { key, ..marker };
+            marker.store(job.life.folder(), name)?;
+            Ok(marker)
+        }
+        _ => Ok(marker),
+    }
 }
 
 async fn make_body(
