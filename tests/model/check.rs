@@ -46,23 +46,23 @@ pub fn plain(name: &SegmentName, object: &Object) -> Vec<u8> {
 
 /// Puts the generations together, checking every object and that nothing is missing between two.
 pub fn generations(world: &World) -> Vec<Generation> {
-    let mut parts: BTreeMap<(String, WriterId, GenerationNo), Vec<SegmentName>> = BTreeMap::new();
-    let mut contents = BTreeMap::new();
+    type Parts = Vec<(SegmentName, Vec<u8>)>;
+    let mut parts: BTreeMap<(String, WriterId, GenerationNo), Parts> = BTreeMap::new();
     for (key, (name, object)) in segments(world) {
         let bytes = plain(&name, &object);
         check_object(&key, &name, &object, &bytes);
         let stream = String::from_utf8(name.stream.clone()).unwrap();
-        contents.insert(name.to_string(), bytes);
-        parts.entry((stream, name.writer.clone(), name.generation)).or_default().push(name);
+        let whole = (stream, name.writer.clone(), name.generation);
+        parts.entry(whole).or_default().push((name, bytes));
     }
-    let join = |((stream, writer, number), mut segments): (_, Vec<SegmentName>)| {
-        segments.sort_by_key(|name| name.offset);
-        let offset = segments[0].offset;
+    let join = |((stream, writer, number), mut segments): (_, Parts)| {
+        segments.sort_by_key(|(name, _)| name.offset);
+        let offset = segments[0].0.offset;
         let mut bytes = Vec::new();
-        for name in &segments {
+        for (name, content) in &segments {
             let end = offset + bytes.len() as u64;
             assert_eq!(name.offset, end, "a gap or an overlap before {name} of {stream}");
-            bytes.extend_from_slice(&contents[&name.to_string()]);
+            bytes.extend_from_slice(content);
         }
         Generation { stream, writer, number, offset, bytes }
     };

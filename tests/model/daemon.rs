@@ -345,6 +345,14 @@ impl Daemon {
         .await;
     }
 
+    /// Waits until the spool has no node left.
+    pub async fn emptied(&self) {
+        self.until("the spool has no node left", |parts| {
+            fs::read_dir(parts.spool.nodes()).unwrap().next().is_none()
+        })
+        .await;
+    }
+
     /// Frees the room of everything that S3 has.
     pub fn reclaim_all(&self) -> u64 {
         settle::reclaim(&self.parts, u64::MAX).unwrap()

@@ -13,6 +13,8 @@
 mod check;
 mod clock;
 mod conformance;
+mod copies;
+mod crash;
 mod daemon;
 mod faulty;
 mod image;

@@ -35,10 +35,13 @@ impl Object {
     }
 }
 
+/// Objects by key.
+pub type Objects = BTreeMap<String, Object>;
+
 /// The bucket.
 #[derive(Debug)]
 pub struct MemoryBucket {
-    objects: Mutex<BTreeMap<String, Object>>,
+    objects: Mutex<Objects>,
     page: usize,
 }
 
@@ -49,13 +52,18 @@ impl MemoryBucket {
     }
 
     /// All objects.
-    pub fn objects(&self) -> BTreeMap<String, Object> {
+    pub fn objects(&self) -> Objects {
         self.objects.lock().clone()
     }
 
     /// Puts an object there behind everybody's back.
     pub fn plant(&self, key: &str, object: Object) {
         self.objects.lock().insert(key.to_owned(), object);
+    }
+
+    /// Makes the bucket what it was.
+    pub fn set_back(&self, to: &Objects) {
+        self.objects.lock().clone_from(to);
     }
 
     /// Stores an object whether there is one or not, as a service does that ignores conditions.

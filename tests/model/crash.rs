@@ -1,0 +1,396 @@
+//! A daemon is killed between two steps on the disk, wherever that is, and another one starts from what
+//! it left: each byte arrives once, offsets have no gap, and recovering twice gives what once gives.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use logsinkfs::values::naming::Form;
+use logsinkfs::values::time::PartitionTemplate;
+use logsinkfs::world::bucket::Kind;
+
+use super::check::{assert_delivered, generations, segments};
+use super::daemon::{Daemon, World, run};
+use super::faulty::{Fault, Gate, Op};
+use super::image::Image;
+use super::memory::Objects;
+
+/// Starts from an image, appends a line to the log, and has everything uploaded.
+async fn go_on(world: &World, image: &Image, path: &str, line: &str) -> Daemon {
+    let daemon = world.boot_from(image);
+    let log = daemon.open(path);
+    daemon.append(log, line);
+    daemon.flush().await;
+    daemon
+}
+
+/// The folder of the one node that has data.
+fn folder(image: &Image) -> PathBuf {
+    image.file("/data").parent().unwrap().to_owned()
+}
+
+#[test]
+fn killed_after_an_append() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        daemon.append(log, "one\n");
+        let image = daemon.crash();
+        go_on(&world, &image, "app.log", "two\n").await;
+        assert_delivered(&world, "app.log", &["one\ntwo\n"]);
+    });
+}
+
+#[test]
+fn killed_while_a_log_is_made() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        daemon.open("app.log");
+        let made = daemon.crash();
+        let folder = folder(&made);
+        // The steps of making a log: the folder, the spool file, the record.
+        let mut with_record_begun = made.clone();
+        with_record_begun.rename(folder.join("node.json"), folder.join("node.new"));
+        let mut with_file = with_record_begun.clone();
+        with_file.remove(folder.join("node.new"));
+        let mut with_folder = with_file.clone();
+        with_folder.remove(folder.join("data"));
+        for image in [with_folder, with_file, with_record_begun] {
+            let daemon = world.recover(&image).unwrap();
+            assert!(daemon.stat("app.log").is_none(), "nobody was told of it");
+            assert!(daemon.image().names("quarantine").is_empty());
+            assert!(daemon.image().names("nodes").is_empty());
+        }
+        let daemon = world.recover(&made).unwrap();
+        assert!(daemon.stat("app.log").is_some());
+    });
+}
+
+#[test]
+fn killed_while_a_range_is_sealed() {
+    run(async {
+        let world = World::new();
+        world.bucket.script(Op::Put, "", usize::MAX, Fault::Before(Kind::Unreachable));
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        daemon.append(log, "one\n");
+        daemon.seal_all();
+        daemon.sealed().await;
+        let sealed = daemon.crash();
+        world.bucket.heal();
+        let marker = sealed.file(".sealed");
+        let mut half = sealed.clone();
+        half.rename(&marker, marker.with_extension("new"));
+        half.bytes(marker.with_extension("new")).truncate(7);
+        go_on(&world, &half, "app.log", "two\n").await;
+        assert_delivered(&world, "app.log", &["one\ntwo\n"]);
+
+        let world = World::new();
+        go_on(&world, &sealed, "app.log", "two\n").await;
+        assert_delivered(&world, "app.log", &["one\ntwo\n"]);
+        assert_eq!(segments(&world).len(), 2, "the sealed range keeps its end");
+    });
+}
+
+#[test]
+fn killed_before_and_after_the_put_is_carried_out() {
+    for applied in [false, true] {
+        run(async {
+            let world = World::new();
+            let daemon = world.boot();
+            let log = daemon.open("app.log");
+            let gate = Gate::closed();
+            let fault = if applied { Fault::HeldAfter } else { Fault::HeldBefore };
+            world.bucket.script(Op::Put, ".segments/", 1, fault(gate.clone()));
+            daemon.append(log, "one\n");
+            daemon.seal_all();
+            gate.reached(1).await;
+            let image = daemon.crash();
+            assert_eq!(segments(&world).len(), usize::from(applied));
+            let daemon = go_on(&world, &image, "app.log", "two\n").await;
+            assert_delivered(&world, "app.log", &["one\ntwo\n"]);
+            assert!(daemon.image().names("quarantine").is_empty());
+        });
+    }
+}
+
+#[test]
+fn a_put_of_the_daemon_before_may_arrive_late() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        let gate = Gate::closed();
+        world.bucket.script(Op::Put, ".segments/", 1, Fault::HeldBefore(gate.clone()));
+        daemon.append(log, "one\n");
+        daemon.seal_all();
+        gate.reached(1).await;
+        let image = daemon.image();
+        // The request of the killed daemon is still on its way when the next one has started.
+        let next = world.boot_from(&image);
+        let late = Gate::closed();
+        world.bucket.script(Op::Put, ".segments/", 1, Fault::HeldBefore(late.clone()));
+        late.reached(1).await;
+        gate.open();
+        daemon.flush().await;
+        late.open();
+        next.flush().await;
+        assert_delivered(&world, "app.log", &["one\n"]);
+        assert!(next.image().names("quarantine").is_empty());
+    });
+}
+
+#[test]
+fn killed_after_the_confirmation() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        daemon.append(log, "one\n");
+        daemon.flush().await;
+        let image = daemon.crash();
+        let puts = world.bucket.calls_of(Op::Put, ".segments/").len();
+        let daemon = world.boot_from(&image);
+        daemon.flush().await;
+        assert_eq!(
+            world.bucket.calls_of(Op::Put, ".segments/").len(),
+            puts,
+            "nothing is sent again"
+        );
+        let image = daemon.crash();
+        go_on(&world, &image, "app.log", "two\n").await;
+        assert_delivered(&world, "app.log", &["one\ntwo\n"]);
+    });
+}
+
+/// An image in which a generation of several segments has ended and all are confirmed but the last
+/// one, whose PUT was carried out, with what the bucket has at that moment; and the image after that
+/// was confirmed too and all markers are gone.
+async fn ended_generations(world: &mut World) -> (Image, Objects, Image) {
+    world.settings.segmenting.rules.size = 1024;
+    let daemon = world.boot();
+    let log = daemon.open("app.log");
+    let line = |n: usize| format!("{n:04} {}\n", "x".repeat(500));
+    for n in 0..6 {
+        daemon.append(log, line(n));
+        daemon.flush().await;
+    }
+    let gate = Gate::closed();
+    daemon.append(log, "the last of the first\n");
+    world.bucket.script(Op::Put, ".segments/", 1, Fault::HeldAfter(gate.clone()));
+    daemon.truncate(log);
+    daemon.append(log, "second\n");
+    gate.reached(1).await;
+    let (before, stored) = (daemon.image(), world.bucket.inner().objects());
+    gate.open();
+    daemon.flush().await;
+    (before, stored, daemon.crash())
+}
+
+#[test]
+fn killed_in_the_middle_of_the_removal_of_markers() {
+    run(async {
+        let mut world = World::new();
+        let (before, stored, after) = ended_generations(&mut world).await;
+        let expected: Vec<_> = generations(&world).into_iter().map(|g| g.bytes).collect();
+        let folder = folder(&before);
+        // The steps: the last marker is confirmed, the record forgets the old base, the stream's
+        // number is remembered, the markers go one by one from the front, the bytes are punched.
+        let mut image = before.clone();
+        let mut images = vec![image.clone()];
+        let last = image.file(".sealed");
+        image.rename(&last, last.with_extension("confirmed"));
+        images.push(image.clone());
+        *image.bytes(folder.join("node.json")) =
+            after.clone().bytes(folder.join("node.json")).clone();
+        images.push(image.clone());
+        image.copy_folder("streams", &after);
+        images.push(image.clone());
+        for marker in image.files(".confirmed") {
+            image.remove(marker);
+            images.push(image.clone());
+        }
+        assert!(images.len() > 9, "{} states", images.len());
+        for (state, image) in images.iter().enumerate() {
+            world.bucket.inner().set_back(&stored);
+            let daemon = world.boot_from(image);
+            daemon.flush().await;
+            let log = daemon.open("app.log");
+            assert_eq!(daemon.read(log.id).await.unwrap(), b"second\n", "in state {state}");
+            let found: Vec<_> = generations(&world).into_iter().map(|g| g.bytes).collect();
+            assert_eq!(found, expected, "in state {state}");
+            assert!(daemon.image().names("quarantine").is_empty(), "in state {state}");
+        }
+    });
+}
+
+#[test]
+fn killed_while_a_finished_log_is_removed() {
+    run(async {
+        let mut world = World::new();
+        world.settings.segmenting.rules.idle = Duration::from_secs(3600);
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        daemon.append(log, "one\n");
+        daemon.flush().await;
+        daemon.unlink("app.log");
+        let mut unlinked = daemon.image();
+        daemon.close(log);
+        daemon.emptied().await;
+        let folder = folder(&unlinked);
+        let only_unlinked = unlinked.clone();
+        unlinked.copy_folder("streams", &daemon.crash());
+        let gone = folder.with_extension("gone");
+        // The steps: the folder gets its last name, then loses its files in any order.
+        let mut image = unlinked.clone();
+        let moved: Vec<_> = unlinked.0.keys().filter(|p| p.starts_with(&folder)).cloned().collect();
+        for path in &moved {
+            image.rename(path, gone.join(path.strip_prefix(&folder).unwrap()));
+        }
+        let mut images = vec![only_unlinked, unlinked.clone(), image.clone()];
+        for end in ["node.json", "data"] {
+            image.remove(gone.join(end));
+            images.push(image.clone());
+        }
+        let stored = world.bucket.inner().objects();
+        for image in images {
+            world.bucket.inner().set_back(&stored);
+            let daemon = world.boot_from(&image);
+            daemon.emptied().await;
+            assert!(daemon.stat("app.log").is_none());
+            assert!(daemon.image().names("nodes").is_empty());
+            let log = daemon.open("app.log");
+            daemon.append(log, "two\n");
+            daemon.flush().await;
+            let found = generations(&world);
+            assert_eq!(found[0].bytes, b"one\n");
+            assert_eq!(found[1].number.0, 2, "a number is never given twice");
+        }
+    });
+}
+
+#[test]
+fn killed_in_the_middle_of_a_rename_over_another_log() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let (old, new) = (daemon.open("app.log"), daemon.open("next.log"));
+        daemon.append(old, "old\n");
+        daemon.append(new, "new\n");
+        let before = daemon.image();
+        daemon.rename("next.log", "app.log").await;
+        let after = daemon.crash();
+        let record =
+            |image: &Image, log: super::daemon::Log| image.file(&format!("{}/node.json", log.id));
+        // The new name is written down before the replaced log loses it.
+        let mut between = before.clone();
+        let path = record(&after, new);
+        *between.bytes(&path) = after.clone().bytes(&path).clone();
+        let _ = old;
+        for image in [between, after] {
+            let world = World::new();
+            let daemon = world.recover(&image).unwrap();
+            assert!(daemon.stat("next.log").is_none());
+            assert_eq!(daemon.stat("app.log").unwrap().id, new.id);
+            let daemon = world.start(daemon);
+            daemon.flush().await;
+            assert_delivered(&world, "app.log", &["old\n"]);
+            assert_delivered(&world, "next.log", &["new\n"]);
+        }
+    });
+}
+
+#[test]
+fn killed_while_a_segment_is_reclaimed() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        daemon.append(log, "one\n");
+        daemon.flush().await;
+        let mut marked = daemon.image();
+        let marker = marked.file(".confirmed");
+        marked.rename(&marker, marker.with_extension("reclaimed"));
+        daemon.reclaim_all();
+        let mut punched = daemon.crash();
+        assert_eq!(punched.bytes(Path::new(&folder(&punched)).join("data")), b"\0\0\0\0");
+        for image in [marked, punched] {
+            let daemon = world.boot_from(&image);
+            let log = daemon.open("app.log");
+            assert_eq!(daemon.read(log.id).await.unwrap(), b"one\n");
+        }
+    });
+}
+
+#[test]
+fn the_key_and_the_bytes_of_a_sealed_range_outlive_other_settings_and_a_clock_set_back() {
+    for applied in [false, true] {
+        run(async {
+            let mut world = World::new();
+            let daemon = world.boot();
+            let log = daemon.open("app.log");
+            let gate = Gate::closed();
+            let fault = if applied { Fault::HeldAfter } else { Fault::HeldBefore };
+            world.bucket.script(Op::Put, ".segments/", 1, fault(gate.clone()));
+            daemon.append(log, "one\n");
+            daemon.seal_all();
+            gate.reached(1).await;
+            let key = world.bucket.calls_of(Op::Put, ".segments/").remove(0).key;
+            let image = daemon.crash();
+
+            world.settings.segmenting.form = Form::Zstd;
+            world.settings.segmenting.partition = PartitionTemplate::parse("%Y").unwrap();
+            world.settings.writer_name = "another".into();
+            world.clock.jump_back(Duration::from_secs(7 * 24 * 3600));
+            let daemon = go_on(&world, &image, "app.log", "two\n").await;
+            assert_delivered(&world, "app.log", &["one\ntwo\n"]);
+            let segments = segments(&world);
+            assert_eq!(segments[&key].0.form, Form::Gzip);
+            let (_, (next, _)) = segments.into_iter().find(|(k, _)| *k != key).unwrap();
+            assert_eq!((next.form, next.partition.as_str()), (Form::Zstd, "2026"));
+            assert!(daemon.image().names("quarantine").is_empty());
+        });
+    }
+}
+
+#[test]
+fn recovering_twice_gives_what_once_gives() {
+    run(async {
+        let mut world = World::new();
+        let (before, _, after) = ended_generations(&mut world).await;
+        let mut shorter = before.clone();
+        let data = shorter.file("/data");
+        shorter.bytes(&data).truncate(100);
+        let mut foreign = after.clone();
+        foreign.write("nodes/x", b"foreign");
+        for image in [before.clone(), after, shorter, foreign, before.after_reboot()] {
+            let once = world.recover(&image).unwrap().image();
+            let twice = world.recover(&once).unwrap().image();
+            let without_identity = |mut image: Image| {
+                for path in ["spool.json", "lock"] {
+                    image.remove(path);
+                }
+                image.0.into_iter().map(|(p, f)| (p, f.map(|f| f.bytes))).collect::<Vec<_>>()
+            };
+            assert_eq!(without_identity(once), without_identity(twice));
+        }
+    });
+}
+
+#[test]
+fn an_orderly_stop_leaves_nothing_unsent() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let logs = [daemon.open("a.log"), daemon.open("b.log")];
+        daemon.append(logs[0], "one\n");
+        daemon.append(logs[1], "two");
+        let image = daemon.shut_down().await;
+        assert_delivered(&world, "a.log", &["one\n"]);
+        assert_delivered(&world, "b.log", &["two"]);
+        assert!(image.files(".sealed").is_empty());
+        go_on(&world, &image, "b.log", " goes on\n").await;
+        assert_delivered(&world, "b.log", &["two goes on\n"]);
+    });
+}
