@@ -106,7 +106,7 @@ pub fn run(settings: Settings) -> Result<ExitCode, DaemonError> {
     }
     let point = mountpoint::prepare(&settings.mountpoint, &apart)?;
     let name = settings.writer_name.clone();
-    let spool = Spool::open(&settings.spool_dir, &settings.source.url(), || new_writer(&name))?;
+    let spool = Spool::open(&settings.spool_dir, &settings.source.url(), &name, new_writer)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()

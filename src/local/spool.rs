@@ -12,12 +12,13 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::disk::{Durable, load_json, store_json};
 use crate::values::errors::{AtPath, LocalError};
@@ -78,6 +79,9 @@ pub struct Identity {
     pub source: String,
     /// How often it was started.
     pub epoch: Epoch,
+    /// The inode of the spool's lock file: another one means that this is a copy.
+    #[serde(default)]
+    inode: u64,
     /// The kernel's boot during which it was last used: another one means that power may have been
     /// lost.
     pub boot: String,
@@ -94,11 +98,13 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens a spool, making it when there is none. `new_writer` forms the id of a new one.
+    /// Opens a spool, making it when there is none. `new_writer` forms the id of a new one, or of a
+    /// copied one, from the readable part.
     pub fn open(
         dir: &Path,
         source: &str,
-        new_writer: impl FnOnce() -> WriterId,
+        readable: &str,
+        new_writer: fn(&str) -> WriterId,
     ) -> Result<Spool, SpoolError> {
         for folder in ["nodes", "streams", "quarantine"] {
             // Logs are nobody else's business: the folders are the owner's alone.
@@ -106,15 +112,17 @@ impl Spool {
             DirBuilder::new().recursive(true).mode(0o700).create(&path).at("create", &path)?;
         }
         let lock = lock(dir)?;
+        let inode = lock.metadata().at("stat", dir)?.ino();
         let path = dir.join("spool.json");
         let boot = boot_id();
         let identity = match load_json::<Identity>(&path) {
             Ok(found) => found,
             Err(e) if e.source.kind() == io::ErrorKind::NotFound => Identity {
                 format: FORMAT,
-                writer: new_writer(),
+                writer: new_writer(readable),
                 source: source.to_owned(),
                 epoch: Epoch(0),
+                inode,
                 boot: boot.clone(),
             },
             Err(e) => return Err(e.into()),
@@ -130,12 +138,19 @@ impl Spool {
             });
         }
         let rebooted = identity.boot != boot;
-        let spool = Spool {
-            dir: dir.to_owned(),
-            identity: Mutex::new(Identity { boot, ..identity }),
-            rebooted,
-            _lock: lock,
+        // A copy that a tool made shows here; one that a disk's snapshot made shows only when both
+        // register the same start.
+        let (writer, epoch) = match identity.inode == inode {
+            true => (identity.writer, identity.epoch),
+            false => {
+                let new = new_writer(identity.writer.readable());
+                warn!(old = %identity.writer, %new, "this spool was copied or moved: what is not sealed yet gets a writer id of its own");
+                (new, Epoch(0))
+            }
         };
+        let identity = Identity { writer, epoch, inode, boot, ..identity };
+        let spool =
+            Spool { dir: dir.to_owned(), identity: Mutex::new(identity), rebooted, _lock: lock };
         spool.next_epoch()?;
         Ok(spool)
     }
@@ -230,4 +245,29 @@ fn lock(dir: &Path) -> Result<File, SpoolError> {
 /// Names the kernel's boot; empty where it cannot be read, which then never differs.
 fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(dir: &Path) -> Identity {
+        let writer = |name: &str| WriterId::compose(name, |bound| fastrand::usize(..bound));
+        Spool::open(dir, "s3://b/", "host", writer).expect("a spool").identity()
+    }
+
+    #[test]
+    fn a_spool_keeps_its_writer_and_a_copy_of_it_gets_another() {
+        let (dir, copy) =
+            (tempfile::tempdir().expect("a dir"), tempfile::tempdir().expect("a dir"));
+        let (first, second) = (open(dir.path()), open(dir.path()));
+        assert_eq!(first.writer, second.writer);
+        assert_eq!((first.epoch, second.epoch), (Epoch(1), Epoch(2)));
+        for name in ["spool.json", "lock"] {
+            fs::copy(dir.path().join(name), copy.path().join(name)).expect("copied");
+        }
+        let copied = open(copy.path());
+        assert_ne!(copied.writer, first.writer);
+        assert_eq!(copied.writer.readable(), "host");
+    }
 }

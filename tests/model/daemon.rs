@@ -99,7 +99,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         image.lay_out(dir.path());
         let name = self.settings.writer_name.clone();
-        let spool = Spool::open(dir.path(), &self.settings.source.url(), || new_writer(&name))?;
+        let spool = Spool::open(dir.path(), &self.settings.source.url(), &name, new_writer)?;
         let (bucket, clock) = (self.bucket.clone(), self.clock.clone());
         let parts = Arc::new(daemon::recover_parts(&self.settings, spool, bucket, clock).unwrap());
         let runtime = tokio::runtime::Handle::current();

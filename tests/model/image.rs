@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -41,8 +42,20 @@ impl Image {
         }
     }
 
-    /// Lays the image out in a directory.
+    /// Lays the image out in a directory, as the snapshot of a disk would: the spool takes it for the
+    /// place where it always was.
     pub fn lay_out(&self, dir: &Path) {
+        self.copy_to(dir);
+        let path = dir.join("spool.json");
+        let identity = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        if let Some(mut identity) = identity.filter(serde_json::Value::is_object) {
+            identity["inode"] = fs::metadata(dir.join("lock")).unwrap().ino().into();
+            fs::write(&path, serde_json::to_vec(&identity).unwrap()).unwrap();
+        }
+    }
+
+    /// Lays the image out in a directory, as a program that copies files does.
+    pub fn copy_to(&self, dir: &Path) {
         for (path, file) in &self.0 {
             match file {
                 None => fs::create_dir_all(dir.join(path)).unwrap(),

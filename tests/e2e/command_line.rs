@@ -1,0 +1,134 @@
+//! The two commands of the program as a user types them.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::mount::is_mounted;
+use crate::harness::process::Proc;
+use crate::harness::rig::PREFIX;
+use crate::harness::s3::{Kind, Server};
+use crate::harness::{Bucket, Rig, eventually};
+
+/// Every process whose command line names this folder, which only this test knows.
+fn processes_of(folder: &Path) -> Vec<Pid> {
+    let name = folder.to_str().unwrap().as_bytes();
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let ours = all.filter(|entry| {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        line.windows(name.len()).any(|window| window == name)
+    });
+    ours.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+/// A daemon that went into the background; no `Proc` holds it.
+struct Background<'a>(&'a Path);
+
+impl Drop for Background<'_> {
+    fn drop(&mut self) {
+        for pid in processes_of(self.0) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        crate::harness::mount::clear(self.0);
+    }
+}
+
+#[test]
+fn the_command_returns_once_the_mount_serves() {
+    let rig = Rig::embedded();
+    let plan = rig.plan("a");
+    let mut command = plan.command();
+    let with_foreground = std::mem::replace(&mut command, std::process::Command::new("setpriv"));
+    for (name, value) in with_foreground.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    command.env_remove("RUST_BACKTRACE");
+    command.args(with_foreground.get_args().filter(|arg| *arg != "--foreground"));
+    let _background = Background(&plan.point);
+    Proc::start("logsinkfs", command).success();
+    assert!(is_mounted(&plan.point), "the mount serves when the command has returned");
+    fs::write(plan.point.join("app.log"), "line\n").unwrap();
+    let daemons = processes_of(&plan.point);
+    assert!(!daemons.is_empty(), "a daemon serves in the background");
+    for pid in daemons {
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+    eventually("the daemon to end", || processes_of(&plan.point).is_empty().then_some(()));
+    assert_eq!(rig.bucket().content("app.log"), b"line\n");
+}
+
+#[test]
+fn an_unmount_from_outside_ends_the_daemon_and_loses_nothing() {
+    let rig = Rig::embedded();
+    let mut mount = rig.mount(&[]);
+    fs::write(mount.path("app.log"), "line\n").unwrap();
+    rustix::mount::unmount(&mount.plan.point, rustix::mount::UnmountFlags::empty()).unwrap();
+    assert_eq!(mount.daemon.wait().code(), Some(0), "{}", mount.daemon.stderr());
+    assert_eq!(rig.bucket().content("app.log"), b"line\n");
+}
+
+#[test]
+fn every_flag_has_a_twin_in_the_environment_and_the_flag_wins() {
+    let rig = Rig::embedded();
+    let plan =
+        rig.plan("a").env("LOGSINKFS_COMPRESSION", "zstd").env("LOGSINKFS_WRITER_ID", "twin");
+    let mount = plan.with(&["--writer-id", "flag"]).start();
+    fs::write(mount.path("app.log"), "line\n").unwrap();
+    mount.stop();
+    let segment = rig.bucket().segments("app.log").remove(0);
+    assert_eq!(segment.suffix, "log.zst");
+    assert!(segment.writer.starts_with("flag-"), "{}", segment.writer);
+}
+
+#[test]
+fn a_prefix_needs_no_slash_at_its_end() {
+    let rig = Rig::embedded();
+    let mut plan = rig.plan("a");
+    plan.source = plan.source.trim_end_matches('/').to_owned();
+    let mount = plan.start();
+    fs::write(mount.path("app.log"), "line\n").unwrap();
+    mount.stop();
+    assert!(rig.bucket().segments("app.log")[0].key.starts_with(PREFIX));
+    assert_eq!(rig.bucket().content("app.log"), b"line\n");
+}
+
+#[test]
+fn a_whole_bucket_can_be_mounted() {
+    let rig = Rig::embedded();
+    let mut plan = rig.plan("a");
+    plan.source = format!("s3://{}", rig.access.bucket);
+    let mount = plan.start();
+    fs::write(mount.path("app.log"), "line\n").unwrap();
+    mount.stop();
+    assert_eq!(Bucket::new(&rig.access, "").content("app.log"), b"line\n");
+}
+
+#[test]
+fn a_folder_serves_as_a_bucket_that_any_client_can_read() {
+    let rig = Rig::embedded();
+    let folder = rig.local("my bucket");
+    let mut plan = rig.plan("a");
+    plan.source = format!("file://{}", folder.display());
+    let mount = plan.start();
+    fs::write(mount.path("app.log"), "line\n").unwrap();
+    mount.stop();
+    let server = Server::start(Kind::Embedded, &folder);
+    assert_eq!(Bucket::new(&server.access, "").content("app.log"), b"line\n");
+}
+
+#[test]
+fn files_and_directories_have_the_owner_and_mode_that_were_asked_for() {
+    use std::os::unix::fs::MetadataExt;
+    let rig = Rig::embedded();
+    rig.bucket().put("team/web/old.txt", b"stored\n");
+    let flags = ["--uid", "1234", "--gid", "4321", "--file-mode", "0640", "--dir-mode", "0750"];
+    let mount = rig.mount_bucket_view(&flags);
+    // A cold look-up waits for S3 only so long.
+    eventually("the object", || mount.path("web/old.txt").exists().then_some(()));
+    let (dir, file) = (fs::metadata(mount.path("web")), fs::metadata(mount.path("web/old.txt")));
+    let (dir, file) = (dir.unwrap(), file.unwrap());
+    assert_eq!((dir.uid(), dir.gid(), dir.mode() & 0o777), (1234, 4321, 0o750));
+    assert_eq!((file.uid(), file.gid()), (1234, 4321));
+    mount.stop();
+}

@@ -1,0 +1,179 @@
+//! One mount of the program, from its command line to its certain end.
+//!
+//! Owns: the daemon's process and the mount point; both are gone when this is dropped, also after
+//! a panic and after `kill -9`.
+//! Does not own: the bucket, and the spool, which outlives the mount on purpose.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::{IFlags, Mode, OFlags};
+use rustix::mount::UnmountFlags;
+use rustix::process::Signal;
+
+use super::process::{Proc, command};
+use super::s3::{Access, LOGSINKFS};
+
+/// Everything that a start of the daemon needs; the same plan may be started again.
+#[derive(Clone)]
+pub struct Plan {
+    pub access: Access,
+    pub source: String,
+    pub point: PathBuf,
+    pub spool: PathBuf,
+    pub home: PathBuf,
+    pub flags: Vec<String>,
+    /// Added last, over the credentials.
+    pub env: Vec<(String, String)>,
+}
+
+impl Plan {
+    /// Adds flags.
+    pub fn with(mut self, flags: &[&str]) -> Self {
+        self.flags.extend(flags.iter().map(|&flag| flag.to_owned()));
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Reaches the same bucket through another address.
+    pub fn through(mut self, endpoint: &str) -> Self {
+        self.access = self.access.at(endpoint);
+        self
+    }
+
+    /// The command line, with nothing of the tester's own environment in it.
+    pub fn command(&self) -> Command {
+        let mut command = command(LOGSINKFS);
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", &self.home)
+            .env("RUST_BACKTRACE", "1");
+        self.access.env(&mut command);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.args(["mount", "--foreground", "--spool-dir"]).arg(&self.spool);
+        if self.source.starts_with("s3:") {
+            command.args(["--endpoint-url", &self.access.endpoint, "--force-path-style"]);
+        }
+        command.args(&self.flags).arg(&self.source).arg(&self.point);
+        command
+    }
+
+    /// Starts the daemon and waits until the mount serves.
+    pub fn start(self) -> Mount {
+        guard_bare(&self.point, true);
+        let mut mount = Mount { daemon: Proc::start("logsinkfs", self.command()), plan: self };
+        mount.await_serving();
+        mount
+    }
+
+    /// Starts a daemon that must refuse, and gives its exit code and what it said. Touches the
+    /// mount point only where it serves by mistake: a mount of another daemon may be there.
+    pub fn refused(self) -> (i32, String) {
+        let mut daemon = Proc::start("logsinkfs", self.command());
+        let status = super::eventually("the daemon to refuse", || {
+            if daemon.has_said("logsinkfs: serving") {
+                daemon.kill();
+                clear(&self.point);
+                panic!("it serves instead of refusing {:?} {}", self.flags, self.source);
+            }
+            daemon.poll()
+        });
+        super::eventually("the reason on standard error", || {
+            (!daemon.stderr().is_empty()).then_some(())
+        });
+        (status.code().expect("an exit code, not a signal"), daemon.stderr())
+    }
+}
+
+/// A mount that serves.
+pub struct Mount {
+    pub plan: Plan,
+    pub daemon: Proc,
+}
+
+impl Mount {
+    /// A path inside the mount.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.plan.point.join(name)
+    }
+
+    fn await_serving(&mut self) {
+        let line = format!("logsinkfs: serving {}", self.plan.point.display());
+        self.daemon.await_stdout("that it serves", |said| (said == line).then_some(()));
+    }
+
+    /// `kill -9` of the daemon; the dead mount stays behind.
+    pub fn crash(&mut self) {
+        self.daemon.kill();
+    }
+
+    /// Starts the daemon again with the same command line.
+    pub fn start_again(&mut self) {
+        self.daemon = Proc::start("logsinkfs", self.plan.command());
+        self.await_serving();
+    }
+
+    /// SIGTERM, after which everything that was accepted is in the bucket and nothing was set aside.
+    pub fn stop(self) {
+        let spool = self.plan.spool.clone();
+        let (code, said) = self.terminate();
+        assert_eq!(code, 0, "the daemon left data behind:\n{said}");
+        assert_eq!(set_aside(&spool), Vec::<String>::new(), "set aside in the spool:\n{said}");
+    }
+
+    /// SIGTERM; gives the exit code and what the daemon said.
+    pub fn terminate(mut self) -> (i32, String) {
+        self.daemon.signal(Signal::TERM);
+        let status = self.daemon.wait();
+        let code = status.code().unwrap_or_else(|| panic!("died of {status}"));
+        assert!(!is_mounted(&self.plan.point), "the mount outlives its daemon");
+        (code, self.daemon.stderr())
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        self.daemon.reap();
+        clear(&self.plan.point);
+        guard_bare(&self.plan.point, false);
+    }
+}
+
+/// What a daemon put into the quarantine of its spool.
+pub fn set_aside(spool: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(spool.join("quarantine")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Whether a file system is mounted exactly here.
+pub fn is_mounted(point: &Path) -> bool {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    table.lines().any(|line| line.split(' ').nth(4).is_some_and(|at| Path::new(at) == point))
+}
+
+/// Takes away whatever is mounted exactly here.
+pub fn clear(point: &Path) {
+    while is_mounted(point) && rustix::mount::unmount(point, UnmountFlags::DETACH).is_ok() {}
+}
+
+/// Makes the bare mount point immutable, so that a program that slips in between a crash and the
+/// next mount gets an error instead of writing beside the bucket. Not every file system knows the
+/// flag; where it is unknown that moment is merely unguarded.
+fn guard_bare(point: &Path, guarded: bool) {
+    if is_mounted(point) {
+        return;
+    }
+    let Ok(dir) = rustix::fs::open(point, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) else {
+        return;
+    };
+    if let Ok(mut flags) = rustix::fs::ioctl_getflags(&dir) {
+        flags.set(IFlags::IMMUTABLE, guarded);
+        let _ = rustix::fs::ioctl_setflags(&dir, flags);
+    }
+}

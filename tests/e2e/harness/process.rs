@@ -1,0 +1,174 @@
+//! A child process that cannot outlive its test.
+//!
+//! Owns: start, captured output, signals and the certain end of one process. Three nets hold it:
+//! `Drop` kills its process group when the test panics; `setpriv --pdeathsig` lets the kernel kill it when
+//! the test process itself is killed; a watchdog kills it when it hangs, which also frees a test
+//! that waits inside a system call on the mount that this process serves.
+//! Does not own: mount points (see `mount`).
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use super::wait::eventually;
+
+/// A process older than this hangs: no test takes a third of it.
+const LIFETIME: Duration = Duration::from_secs(150);
+
+type Lines = Arc<Mutex<Vec<String>>>;
+
+/// One running program.
+pub struct Proc {
+    name: String,
+    child: Child,
+    stdout: Lines,
+    stderr: Lines,
+    /// Dropping it tells the watchdog that the process has ended.
+    _watched: Sender<()>,
+}
+
+/// Finds a program of the system, or names the script that installs it.
+pub fn program(name: &str) -> PathBuf {
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .map(|dir| Path::new(dir).join(name))
+        .find(|path| path.exists())
+        .unwrap_or_else(|| panic!("{name} is not installed: run tests/setup.sh first"))
+}
+
+/// A command for `program` that dies with the thread that starts it.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(self::program("setpriv"));
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command.stdin(Stdio::null());
+    command
+}
+
+impl Proc {
+    /// Starts `command`, capturing both outputs.
+    pub fn start(name: &str, mut command: Command) -> Self {
+        // A group of its own, so that the children of the program (nginx has some) end with it.
+        command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
+        let stdout = collect(child.stdout.take().unwrap());
+        let stderr = collect(child.stderr.take().unwrap());
+        let watched = watch(name.to_owned(), pid_of(&child));
+        Self { name: name.to_owned(), child, stdout, stderr, _watched: watched }
+    }
+
+    /// The process id, which `setpriv` hands on to the program.
+    pub fn pid(&self) -> Pid {
+        pid_of(&self.child)
+    }
+
+    /// Waits for a line of standard output that `pick` accepts.
+    pub fn await_stdout<T>(&mut self, what: &str, mut pick: impl FnMut(&str) -> Option<T>) -> T {
+        eventually(&format!("{} to print {what}", self.name), || {
+            let found = self.stdout.lock().unwrap().iter().find_map(|line| pick(line));
+            if found.is_none()
+                && let Some(status) = self.child.try_wait().unwrap()
+            {
+                panic!("{} ended ({status}) before {what}:\n{}", self.name, self.stderr());
+            }
+            found
+        })
+    }
+
+    /// Waits for text on standard error.
+    pub fn await_stderr(&mut self, text: &str) {
+        eventually(&format!("{} to say {text:?} on stderr", self.name), || {
+            self.stderr().contains(text).then_some(())
+        });
+    }
+
+    /// What the program said so far on standard error.
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().join("\n")
+    }
+
+    /// Sends a signal to this process alone.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// How it ended, if it has ended by itself.
+    pub fn poll(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Whether a line of standard output begins like this.
+    pub fn has_said(&self, start: &str) -> bool {
+        self.stdout.lock().unwrap().iter().any(|line| line.starts_with(start))
+    }
+
+    /// `kill -9`, and its certain end.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Collects a process that has been killed already; never waits for one that lives on.
+    pub fn reap(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits until the program ends by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let name = self.name.clone();
+        eventually(&format!("{name} to end"), || self.child.try_wait().unwrap())
+    }
+
+    /// Waits for the end and insists on success.
+    pub fn success(mut self) {
+        let status = self.wait();
+        assert!(status.success(), "{} failed ({status}):\n{}", self.name, self.stderr());
+    }
+}
+
+impl Drop for Proc {
+    fn drop(&mut self) {
+        let _ = kill_process_group(self.pid(), Signal::KILL);
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.reap();
+        }
+        if std::thread::panicking() {
+            eprintln!("---- {} said:\n{}", self.name, self.stderr());
+        }
+    }
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_child(child)
+}
+
+/// Keeps the lines of a pipe; the thread ends with the pipe and lets go of its share then.
+fn collect(pipe: impl Read + Send + 'static) -> Lines {
+    let lines = Lines::default();
+    let kept = Arc::clone(&lines);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+            kept.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
+        }
+    });
+    lines
+}
+
+/// Kills the process when its `Proc` still lives after [`LIFETIME`].
+fn watch(name: String, pid: Pid) -> Sender<()> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        if receiver.recv_timeout(LIFETIME) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("{name} hangs: killed after {LIFETIME:?}");
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    });
+    sender
+}

@@ -1,0 +1,123 @@
+//! The S3 servers that the scenarios run against, each a process of its own.
+//!
+//! Owns: start, address and credentials of a server. Two kinds, so that an error of the program's
+//! own server cannot hide the same error of its client: the embedded bucket (`logsinkfs bucket`)
+//! and moto, which shares no code with it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::process::{Proc, command};
+
+/// The program under test.
+pub const LOGSINKFS: &str = env!("CARGO_BIN_EXE_logsinkfs");
+
+/// Which server answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `logsinkfs bucket DIR`.
+    Embedded,
+    /// `moto_server` of PyPI.
+    Moto,
+}
+
+/// How to reach a bucket, whoever serves it.
+#[derive(Clone, Debug)]
+pub struct Access {
+    pub endpoint: String,
+    pub bucket: String,
+    pub region: String,
+    pub key_id: String,
+    pub secret: String,
+}
+
+impl Access {
+    /// The same bucket behind another address.
+    pub fn at(&self, endpoint: &str) -> Self {
+        Self { endpoint: endpoint.to_owned(), ..self.clone() }
+    }
+
+    /// The environment by which the AWS SDK finds these credentials, and nothing else. An empty
+    /// key id stands for a machine that has none.
+    pub fn env(&self, command: &mut Command) {
+        command.env("AWS_REGION", &self.region).env("AWS_EC2_METADATA_DISABLED", "true");
+        if !self.key_id.is_empty() {
+            command
+                .env("AWS_ACCESS_KEY_ID", &self.key_id)
+                .env("AWS_SECRET_ACCESS_KEY", &self.secret);
+        }
+    }
+}
+
+/// A running server; it ends when this is dropped.
+pub struct Server {
+    pub access: Access,
+    process: Proc,
+}
+
+impl Server {
+    /// Starts a server that stores below `dir` and listens on a port of its own choice.
+    pub fn start(kind: Kind, dir: &Path) -> Self {
+        Self::listen(kind, dir, "127.0.0.1:0")
+    }
+
+    /// Starts a server at a given address: one that comes late, or comes back.
+    pub fn listen(kind: Kind, dir: &Path, address: &str) -> Self {
+        let command = match kind {
+            Kind::Embedded => embedded(dir, address),
+            Kind::Moto => moto(address, &[]),
+        };
+        Self::ready(kind, command)
+    }
+
+    /// Starts moto with objects already in its bucket: `(key, size)`, made inside the server
+    /// because ten thousand requests would be the slowest step of the suite.
+    pub fn moto_with(objects: &Path) -> Self {
+        Self::ready(Kind::Moto, moto("127.0.0.1:0", &[objects]))
+    }
+
+    fn ready(kind: Kind, command: Command) -> Self {
+        let mut process = Proc::start(&format!("{kind:?} bucket"), command);
+        let access = process.await_stdout("its address as JSON", |line| {
+            let value: serde_json::Value = serde_json::from_str(line).ok()?;
+            let text = |name: &str| value.get(name)?.as_str().map(str::to_owned);
+            Some(Access {
+                endpoint: text("endpoint")?,
+                bucket: text("bucket")?,
+                region: text("region")?,
+                key_id: text("access_key_id")?,
+                secret: text("secret_access_key")?,
+            })
+        });
+        Self { access, process }
+    }
+
+    /// Ends the server at once, as a failing node would.
+    pub fn kill(mut self) {
+        self.process.kill();
+    }
+}
+
+fn embedded(dir: &Path, address: &str) -> Command {
+    let mut command = command(LOGSINKFS);
+    command.arg("bucket").arg(dir).args(["--listen", address]);
+    command
+}
+
+fn moto(address: &str, more: &[&Path]) -> Command {
+    let python = root().join("target/venv/bin/python3");
+    assert!(python.exists(), "{} is missing: run tests/setup.sh first", python.display());
+    let mut command = command(python);
+    command.arg(script("moto_bucket.py")).arg(address).args(more);
+    command
+}
+
+/// The folder of the crate.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A program file of the tests.
+pub fn script(name: &str) -> PathBuf {
+    root().join("tests/e2e/programs").join(name)
+}

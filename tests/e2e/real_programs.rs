@@ -1,0 +1,150 @@
+//! The programs that people log with, each writing into a mount as it comes.
+//!
+//! Every scenario gives the lines that its program wrote; the stage compares them with the bucket.
+//! Lines are unique, so a line that is lost, doubled or torn shows by name.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::process::{Proc, command, program};
+use crate::harness::s3::script;
+use crate::harness::{Ledger, Run, Stage, eventually, programs};
+use crate::scenario;
+
+/// Lets a program write, meets the middle of the scenario, and lets it write on.
+fn run(stage: &mut Stage, name: &str, command: Command) -> Ledger {
+    let mut run = Run::start(&stage.rig, name, command);
+    run.await_more(600);
+    stage.midway();
+    run.await_more(600);
+    run.finish()
+}
+
+fn python_logging(stage: &mut Stage, handler: &str) -> Ledger {
+    let mut python = programs::python("python_logging.py");
+    python.arg(handler).arg(stage.mount.path("app.log"));
+    run(stage, handler, python)
+}
+
+scenario!(python_file_handler);
+fn python_file_handler(stage: &mut Stage) -> Ledger {
+    python_logging(stage, "file")
+}
+
+scenario!(python_rotating_file_handler);
+fn python_rotating_file_handler(stage: &mut Stage) -> Ledger {
+    let ledger = python_logging(stage, "rotating");
+    assert!(stage.mount.path("app.log.3").exists(), "the handler rotated and kept its copies");
+    assert!(!stage.mount.path("app.log.4").exists(), "the handler deleted what is old");
+    ledger
+}
+
+scenario!(python_timed_rotating_file_handler);
+fn python_timed_rotating_file_handler(stage: &mut Stage) -> Ledger {
+    let mut python = programs::python("python_logging.py");
+    python.arg("timed").arg(stage.mount.path("app.log"));
+    let mut run = Run::start(&stage.rig, "timed", python);
+    run.await_more(300);
+    stage.midway();
+    let rotated = stage.mount.plan.point.clone();
+    eventually("two rotated files by time", || (files(&rotated) >= 3).then_some(()));
+    run.await_more(300);
+    run.finish()
+}
+
+fn files(dir: &Path) -> usize {
+    std::fs::read_dir(dir).map_or(0, Iterator::count)
+}
+
+scenario!(a_shell_loop_that_opens_and_closes_for_each_line);
+fn a_shell_loop_that_opens_and_closes_for_each_line(stage: &mut Stage) -> Ledger {
+    let mut shell = command(program("sh"));
+    shell.arg(script("shell_loop.sh")).arg(stage.mount.path("app.log"));
+    run(stage, "shell", shell)
+}
+
+scenario!(glog_style_files_with_a_link_to_the_newest);
+fn glog_style_files_with_a_link_to_the_newest(stage: &mut Stage) -> Ledger {
+    let mut python = programs::python("glog_style.py");
+    python.arg(&stage.mount.plan.point);
+    let ledger = run(stage, "glog", python);
+    let newest = std::fs::read_link(stage.mount.path("app.INFO")).unwrap();
+    let through_the_link = std::fs::read(stage.mount.path("app.INFO")).unwrap();
+    let itself = std::fs::read(stage.mount.plan.point.join(newest)).unwrap();
+    assert_eq!(through_the_link, itself);
+    ledger
+}
+
+scenario!(log4j2_rolling_with_gzip_and_delete);
+fn log4j2_rolling_with_gzip_and_delete(stage: &mut Stage) -> Ledger {
+    for jar in ["log4j-api", "log4j-core"] {
+        let path = format!("/usr/share/java/{jar}.jar");
+        assert!(Path::new(&path).exists(), "{path} is missing: run tests/setup.sh first");
+    }
+    let mut java = command(program("java"));
+    java.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"])
+        .arg("/usr/share/java/log4j-api.jar:/usr/share/java/log4j-core.jar")
+        .arg(format!("-Dlog4j2.configurationFile={}", script("log4j2.xml").display()))
+        .arg(script("Log4jProgram.java"))
+        .env("LOG_DIR", &stage.mount.plan.point);
+    let ledger = run(stage, "log4j2", java);
+    // The copies are the application's own; they stay in the mount and out of the bucket.
+    assert_eq!(stage.rig.bucket().keys().iter().filter(|key| key.contains("app-")).count(), 0);
+    ledger
+}
+
+/// Runs the real logrotate once over a configuration, whatever the time since the last rotation.
+fn logrotate(stage: &Stage, directives: &str) {
+    let log = stage.mount.path("app.log");
+    let config = stage.rig.local("logrotate.conf");
+    let text = format!("{} {{\n su root root\n rotate 3\n {directives}\n}}\n", log.display());
+    std::fs::write(&config, text).unwrap();
+    let mut rotate = command(program("logrotate"));
+    rotate.arg("--force").arg("--state").arg(stage.rig.local("logrotate.state")).arg(&config);
+    Proc::start("logrotate", rotate).success();
+}
+
+/// A writer under three rotations, one of them right after the middle of the scenario.
+fn rotated(stage: &mut Stage, directives: &dyn Fn(&Run) -> String) -> Ledger {
+    let mut writer = programs::python("plain_writer.py");
+    writer.arg(stage.mount.path("app.log"));
+    let mut run = Run::start(&stage.rig, "writer", writer);
+    for rotation in 0..4 {
+        run.await_more(250);
+        if rotation == 2 {
+            stage.midway();
+            run.await_more(50);
+        }
+        logrotate(stage, &directives(&run));
+    }
+    run.await_more(250);
+    run.finish()
+}
+
+fn hang_up(run: &Run) -> String {
+    let pid = run.process.pid().as_raw_nonzero();
+    format!("postrotate\n kill -HUP {pid}\n endscript")
+}
+
+scenario!(logrotate_with_create);
+fn logrotate_with_create(stage: &mut Stage) -> Ledger {
+    let ledger = rotated(stage, &|run| format!("create 0640 root root\n {}", hang_up(run)));
+    assert!(stage.mount.path("app.log.3").exists());
+    ledger
+}
+
+scenario!(logrotate_with_compress);
+fn logrotate_with_compress(stage: &mut Stage) -> Ledger {
+    let directives = "create 0640 root root\n compress\n delaycompress";
+    let ledger = rotated(stage, &|run| format!("{directives}\n {}", hang_up(run)));
+    assert!(stage.mount.path("app.log.2.gz").exists());
+    ledger
+}
+
+scenario!(logrotate_with_copytruncate);
+fn logrotate_with_copytruncate(stage: &mut Stage) -> Ledger {
+    // On a local disk the lines between the copy and the truncation are lost; here none are.
+    let ledger = rotated(stage, &|_| "copytruncate".to_owned());
+    assert!(stage.mount.path("app.log.3").exists());
+    ledger
+}

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Installs the real programs that the end-to-end tests run: web server, rotator, JVM logging, and a
+# second S3 server. Safe to call again: what is there is left alone. The tests themselves install
+# nothing; one that misses a program fails and names this script.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+
+# Versions are those of the Debian release.
+packages=(
+    attr
+    fuse3
+    liblog4j2-java
+    logrotate
+    nginx-light
+    openjdk-17-jdk-headless
+    python3-venv
+)
+
+missing=()
+for package in "${packages[@]}"; do
+    status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing+=("$package")
+done
+if [ "${#missing[@]}" -gt 0 ]; then
+    echo "setup: installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q
+    # No service may start by itself: the tests run their own nginx with their own configuration.
+    policy=/usr/sbin/policy-rc.d
+    made_policy=
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        made_policy=1
+    fi
+    trap '[ -z "$made_policy" ] || rm -f "$policy"' EXIT
+    apt-get install -q -y --no-install-recommends "${missing[@]}"
+fi
+
+# The Python environment lives below target/, so `cargo clean` removes it too. moto is an S3 server
+# that shares no code with the embedded bucket.
+moto='moto[server]==5.2.2'
+venv=target/venv
+if [ "$(cat "$venv/.installed" 2>/dev/null)" != "$moto" ]; then
+    echo "setup: installing $moto into $venv"
+    rm -rf "$venv"
+    /usr/bin/python3 -m venv "$venv"
+    "$venv/bin/pip" install -q "$moto"
+    printf '%s' "$moto" >"$venv/.installed"
+fi
+echo "setup: ready"
