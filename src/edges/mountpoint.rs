@@ -67,8 +67,9 @@ pub fn prepare(path: &Path, apart_from: &[&Path]) -> Result<PathBuf, MountpointE
     if let Some(mount) = topmost_at(&point).map_err(failed)?
         && mount.kind.starts_with("fuse")
     {
-        let dead =
-            matches!(fs::metadata(&point), Err(e) if e.raw_os_error() == Some(libc::ENOTCONN));
+        // statfs is never answered from a cache, as stat would be for as long as the root's
+        // attributes are believed.
+        let dead = rustix::fs::statvfs(&point).is_err_and(|e| e == rustix::io::Errno::NOTCONN);
         if dead {
             warn!(path = %point.display(), "a mount whose daemon died is there; it is unmounted");
             unmount(&point).map_err(failed)?;
