@@ -21,6 +21,7 @@ demo:
 	@tools/setup.sh
 	@docs/demo.sh
 
+# Benchmarks are no tests: they are compiled by `make check`, and run by `cargo bench`.
 test:
 	@tools/setup.sh test
 	$(CARGO) test --locked --doc --quiet
