@@ -91,6 +91,8 @@ log=$dir/mount/web/app.log
 
 # Mounts the embedded bucket, and waits until the mount serves.
 mount_bucket() {
+    # What the daemon before has said must not be taken for what this one says.
+    rm -f "$dir/daemon.out"
     "$LOGSINKFS" mount --foreground --spool-dir "$dir/spool" --writer-id demo \
         "file://$dir/bucket" "$dir/mount" >"$dir/daemon.out" 2>>"$dir/daemon.log" &
     daemon=$!
