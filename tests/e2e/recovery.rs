@@ -60,6 +60,21 @@ fn a_dead_mount_is_cleared_by_the_next_start() {
 }
 
 #[test]
+fn a_dead_mount_is_cleared_while_the_kernel_remembers_its_root() {
+    let rig = Rig::embedded();
+    let mut mount = rig.mount(&[]);
+    append(&mount, "before\n");
+    for _ in 0..5 {
+        // The kernel may answer a `stat` of the root from memory, also when the daemon is dead.
+        fs::metadata(&mount.plan.point).unwrap();
+        mount.crash();
+        mount.start_again();
+    }
+    mount.stop();
+    assert_eq!(rig.bucket().content("app.log"), b"before\n");
+}
+
+#[test]
 fn a_renamed_an_unlinked_and_a_truncated_file_survive_a_kill() {
     let rig = Rig::embedded();
     let mut mount = rig.mount(&[]);

@@ -84,10 +84,7 @@ impl Plan {
             }
             daemon.poll()
         });
-        super::eventually("the reason on standard error", || {
-            (!daemon.stderr().is_empty()).then_some(())
-        });
-        (status.code().expect("an exit code, not a signal"), daemon.stderr())
+        (status.code().expect("an exit code, not a signal"), daemon.last_words())
     }
 }
 
@@ -133,7 +130,7 @@ impl Mount {
         let status = self.daemon.wait();
         let code = status.code().unwrap_or_else(|| panic!("died of {status}"));
         assert!(!is_mounted(&self.plan.point), "the mount outlives its daemon");
-        (code, self.daemon.stderr())
+        (code, self.daemon.last_words())
     }
 }
 

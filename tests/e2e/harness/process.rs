@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::wait::eventually;
+use super::wait::{briefly, eventually};
 
 /// A process older than this hangs: no test takes a third of it.
 const LIFETIME: Duration = Duration::from_secs(150);
@@ -75,7 +75,7 @@ impl Proc {
             if found.is_none()
                 && let Some(status) = self.child.try_wait().unwrap()
             {
-                panic!("{} ended ({status}) before {what}:\n{}", self.name, self.stderr());
+                panic!("{} ended ({status}) before {what}:\n{}", self.name, self.last_words());
             }
             found
         })
@@ -91,6 +91,12 @@ impl Proc {
     /// What the program said so far on standard error.
     pub fn stderr(&self) -> String {
         self.stderr.lock().unwrap().join("\n")
+    }
+
+    /// All of standard error of a process that has ended: the reader of the pipe may be behind.
+    pub fn last_words(&self) -> String {
+        briefly(|| Arc::strong_count(&self.stderr) == 1);
+        self.stderr()
     }
 
     /// Sends a signal to this process alone.
@@ -129,7 +135,7 @@ impl Proc {
     /// Waits for the end and insists on success.
     pub fn success(mut self) {
         let status = self.wait();
-        assert!(status.success(), "{} failed ({status}):\n{}", self.name, self.stderr());
+        assert!(status.success(), "{} failed ({status}):\n{}", self.name, self.last_words());
     }
 }
 

@@ -24,3 +24,13 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         std::thread::sleep(PAUSE);
     }
 }
+
+/// Gives `look` a second to come true, for a better message; says nothing when it does not.
+pub fn briefly(mut look: impl FnMut() -> bool) {
+    for _ in 0..100 {
+        if look() {
+            return;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
