@@ -19,7 +19,7 @@ const SINGLE_IMPORTERS: [(&str, &[&str]); 8] = [
     ("aws_sdk_s3", &["src/world/s3.rs"]),
     ("aws_config", &["src/world/s3.rs"]),
     ("aws_credential_types", &["src/world/s3.rs"]),
-    ("fuser", &["src/edges/fuse.rs"]),
+    ("fuser", &["src/edges/fuse/convert.rs", "src/edges/fuse/mod.rs", "src/edges/fuse/mount.rs"]),
     ("clap", &["src/edges/cli.rs", "src/main.rs"]),
     ("s3s", &["src/embedded/"]),
     ("hyper", &["src/embedded/"]),
@@ -50,12 +50,9 @@ const UNFINISHED: [&str; 6] = ["todo!", "unimplemented!", "dbg!", "TODO", "FIXME
 /// Most lines of a file in src/.
 const LINES_MAX: usize = 400;
 /// Files that are longer, with what they may have. A number here only goes down.
-const LONGER: [(&str, usize); 4] = [
-    ("src/edges/daemon.rs", 480),
-    ("src/edges/fuse.rs", 600),
-    ("src/local/namespace/change.rs", 540),
-    ("src/tasks/uploader.rs", 500),
-];
+const LONGER: [(&str, usize); 1] =
+    // One method for each FUSE operation, as the trait asks.
+    [("src/edges/fuse/mod.rs", 440)];
 
 /// A file of the repository, by its path from the root.
 struct Source {
@@ -277,7 +274,7 @@ fn there_is_no_unsafe_code() {
         code.map(|(number, _)| format!("{}:{number}: `unsafe`", file.path)).collect()
     };
     let broken = [
-        Source::example("src/edges/fuse.rs", "    unsafe { wrap_backing(id) }"),
+        Source::example("src/edges/fuse/mod.rs", "    unsafe { wrap_backing(id) }"),
         Source::example("src/local/disk.rs", "#![allow(unsafe_code)] pub unsafe fn f() {}"),
     ];
     hold(rule, &broken, &files("src", "rs"));

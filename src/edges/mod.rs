@@ -3,8 +3,10 @@
 #[cfg(feature = "embedded-bucket")]
 pub mod bucket;
 pub mod cli;
+pub mod compose;
 pub mod daemon;
 pub mod fuse;
 pub mod launch;
 pub mod mountpoint;
+pub mod stop;
 pub mod telemetry;

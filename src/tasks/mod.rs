@@ -9,5 +9,6 @@ pub mod registrar;
 pub mod restorer;
 pub mod seal;
 pub mod sealer;
+pub mod send;
 pub mod settle;
 pub mod uploader;

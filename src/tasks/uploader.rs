@@ -6,20 +6,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
-use super::body::{Body, prepare};
-use super::outbox::Job;
 use super::parts::Parts;
 use super::registrar::{Conditional, Registrar, RegistrationError};
-use super::settle;
+use super::send::{Attempt, Outcome, form_of, send};
 use crate::local::marker::Marker;
-use crate::values::errors::{FsError, LocalError};
-use crate::values::escape::{escape_ascii, escape_path};
-use crate::values::naming::{Form, MarkerName, Phase, SegmentName};
-use crate::world::bucket::{BucketError, Kind, NewObject, Payload};
+use crate::values::escape::escape_path;
+use crate::values::naming::Form;
+use crate::world::bucket::BucketError;
 
 /// PUTs at once in normal work: enough for a gigabit at 50 ms.
 const PARALLEL: usize = 8;
@@ -31,26 +28,6 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(20);
 /// The reserve is handed out in these units.
 const PERMIT_BYTES: u64 = 64 * 1024;
-
-/// A job with what earlier tries left behind.
-struct Attempt {
-    job: Job,
-    body: Option<Payload>,
-    /// The part of the reserve that its body is made in. Taken before its task begins: a task that
-    /// waited for it would hold up those that have it.
-    reserve: Option<OwnedSemaphorePermit>,
-    failures: u32,
-}
-
-/// How a try ended.
-enum Outcome {
-    /// S3 has it, or it was set aside.
-    Settled,
-    /// S3 could not be used.
-    Outage(BucketError),
-    /// This segment could not be sent; others may.
-    Failed(String),
-}
 
 /// Whether S3 can be used.
 struct Gate {
@@ -275,210 +252,4 @@ fn take_reserve(parts: &Parts, reserve: &Arc<Semaphore>, attempt: &mut Attempt) 
     let asked = u32::try_from(asked).unwrap_or(u32::MAX);
     attempt.reserve = reserve.clone().try_acquire_many_owned(asked).ok();
     attempt.reserve.is_some()
-}
-
-async fn send(
-    parts: &Arc<Parts>,
-    conditional: Conditional,
-    mut attempt: Attempt,
-) -> (Attempt, Outcome) {
-    let job = attempt.job.clone();
-    let Some(name) = job.life.state().marker(job.start).filter(|m| m.phase == Phase::Sealed) else {
-        return (attempt, Outcome::Settled);
-    };
-    let marker = Marker::load(job.life.folder(), &name);
-    let marker = match marker.and_then(|marker| of_writer(parts, &job, &name, marker)) {
-        Ok(marker) => marker,
-        Err(e) => return (attempt, Outcome::Failed(e.to_string())),
-    };
-    let body = match attempt.body.take() {
-        Some(body) => body,
-        None => match make_body(parts, &job, &name, &marker).await {
-            Ok(Body::Sound(body)) => body,
-            Ok(Body::Damaged) => {
-                error!(key = %marker.key, "the spool holds other bytes than what was sealed (written through a mapping, or a damaged disk)");
-                return (attempt, set_aside(parts, &job, &name, &marker).await);
-            }
-            Err(why) => return (attempt, Outcome::Failed(why)),
-        },
-    };
-    let object = NewObject {
-        key: marker.key.clone(),
-        payload: body.clone(),
-        content_type: form_of(&marker).content_type(),
-        metadata: metadata(&job, &name, &marker),
-    };
-    let outcome = match put(parts, conditional, &object).await {
-        Ok(()) => {
-            // Should the spool fail now, the object that the next try meets is this one.
-            attempt.job.may_have_arrived = true;
-            confirm(parts, &job, &name, &marker, object.payload.len()).await
-        }
-        Err(e) if e.kind == Kind::Exists => {
-            resolve(parts, &job, &name, &marker, object.payload.len()).await
-        }
-        Err(e) if e.kind.is_outage() => Outcome::Outage(e),
-        Err(e) => {
-            attempt.job.may_have_arrived |= e.kind.may_have_arrived();
-            Outcome::Failed(format!("{e} ({})", e.kind.hint()))
-        }
-    };
-    attempt.body = Some(body);
-    (attempt, outcome)
-}
-
-/// A range that was sealed before the registration, by a spool that turned out to be a copy, gets the
-/// new writer id: the original may have sealed the same range. Its key was given to nobody yet, since
-/// nothing is sent before the registration. What an earlier start had sealed keeps its key.
-fn of_writer(
-    parts: &Parts,
-    job: &Job,
-    name: &MarkerName,
-    marker: Marker,
-) -> Result<Marker, LocalError> {
-    let writer = parts.spool.identity().writer;
-    match SegmentName::parse(&parts.prefix, &marker.key) {
-        Some(segment) if !job.may_have_arrived && segment.writer != writer => {
-            let key = SegmentName { writer, ..segment }.key(&parts.prefix);
-            let marker = Marker { key, ..marker };
-            marker.store(job.life.folder(), name)?;
-            Ok(marker)
-        }
-        _ => Ok(marker),
-    }
-}
-
-async fn make_body(
-    parts: &Arc<Parts>,
-    job: &Job,
-    name: &MarkerName,
-    marker: &Marker,
-) -> Result<Body, String> {
-    let (parts, life, range) = (parts.clone(), job.life.clone(), name.range);
-    let (marker, form) = (marker.clone(), form_of(marker));
-    tokio::task::spawn_blocking(move || prepare(&parts, &life, range, &marker, form))
-        .await
-        .map_err(|e| e.to_string())?
-        .map_err(|e| e.to_string())
-}
-
-/// The key was fixed at seal; so is what its suffix says of the bytes.
-fn form_of(marker: &Marker) -> Form {
-    SegmentName::parse("", &marker.key).map_or(Form::Plain, |name| name.form)
-}
-
-async fn put(
-    parts: &Parts,
-    conditional: Conditional,
-    object: &NewObject,
-) -> Result<(), BucketError> {
-    if conditional == Conditional::Ignored {
-        match parts.bucket.head(&object.key).await {
-            Ok(_) => {
-                let found = "found by the HEAD that goes before each PUT here";
-                return Err(BucketError::new(Kind::Exists, "PutObject", &object.key, found));
-            }
-            Err(e) if matches!(e.kind, Kind::NotFound | Kind::Denied) => {}
-            Err(e) => return Err(e),
-        }
-    }
-    parts.bucket.put_new(object).await
-}
-
-/// The key has an object. It is our own when an earlier try may have arrived and the bytes are the same.
-async fn resolve(
-    parts: &Arc<Parts>,
-    job: &Job,
-    name: &MarkerName,
-    marker: &Marker,
-    size: u64,
-) -> Outcome {
-    if job.may_have_arrived {
-        match parts.bucket.head(&marker.key).await {
-            Ok(head) if head.metadata.get(CHECKSUM) == Some(&marker.crc64) => {
-                return confirm(parts, job, name, marker, head.size).await;
-            }
-            Err(e) if e.kind == Kind::Denied => {
-                warn!(key = %marker.key, "stored already, and comparing is not allowed: taken as our own");
-                return confirm(parts, job, name, marker, size).await;
-            }
-            Ok(_) => {}
-            Err(e) => return Outcome::Outage(e),
-        }
-    }
-    error!(key = %marker.key, "CONFLICT: another object has the key of this segment; nothing is overwritten");
-    set_aside(parts, job, name, marker).await
-}
-
-async fn confirm(
-    parts: &Arc<Parts>,
-    job: &Job,
-    name: &MarkerName,
-    marker: &Marker,
-    size: u64,
-) -> Outcome {
-    debug!(key = %marker.key, size, "uploaded");
-    let (parts, life, name, marker) = (parts.clone(), job.life.clone(), *name, marker.clone());
-    settle(move || {
-        settle::confirm(&parts, &life, &name, &marker, size)?;
-        let need = parts.room.to_reclaim();
-        settle::reclaim(&parts, need)?;
-        Ok(())
-    })
-    .await
-}
-
-async fn set_aside(parts: &Arc<Parts>, job: &Job, name: &MarkerName, marker: &Marker) -> Outcome {
-    let (parts, life, name, marker) = (parts.clone(), job.life.clone(), *name, marker.clone());
-    settle(move || settle::quarantine(&parts, &life, &name, &marker)).await
-}
-
-async fn settle(step: impl FnOnce() -> Result<(), FsError> + Send + 'static) -> Outcome {
-    match tokio::task::spawn_blocking(step).await {
-        Ok(Ok(())) => Outcome::Settled,
-        Ok(Err(e)) => Outcome::Failed(e.to_string()),
-        Err(e) => Outcome::Failed(e.to_string()),
-    }
-}
-
-/// The metadata name of the checksum: CRC-64/NVME of the uncompressed bytes, 16 hex digits.
-const CHECKSUM: &str = "checksum-crc64nvme";
-/// S3's limit on user metadata is 2 KB of names and values together.
-const METADATA_MAX: usize = 2048;
-
-/// User metadata of an object: printable ASCII within S3's limit. What must be there comes first;
-/// labels that do not fit are left out, and a stream's name that does not fit is in the key.
-fn metadata(
-    job: &Job,
-    name: &MarkerName,
-    marker: &Marker,
-) -> std::collections::BTreeMap<String, String> {
-    let needed = [
-        (CHECKSUM, marker.crc64.clone()),
-        ("generation", name.generation.0.to_string()),
-        ("offset", name.range.start.since(marker.base).to_string()),
-        ("length", name.range.len().to_string()),
-        ("first", marker.first.to_name()),
-        ("last", marker.last.to_name()),
-    ];
-    let writer =
-        SegmentName::parse("", &marker.key).map(|n| ("writer".to_owned(), n.writer.to_string()));
-    let stream = ("stream".to_owned(), escape_ascii(&job.life.stream.path));
-    let labels = marker.labels.iter().map(|(label, value)| {
-        (format!("label-{}", escape_ascii(label.as_bytes())), escape_ascii(value.as_bytes()))
-    });
-    let mut left = METADATA_MAX;
-    needed
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .chain(writer)
-        .chain([stream])
-        .chain(labels)
-        .filter(|(name, value)| {
-            let size = name.len() + value.len();
-            let fits = size <= left;
-            left -= if fits { size } else { 0 };
-            fits
-        })
-        .collect()
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use logsinkfs::core::names::Creator;
 use logsinkfs::core::{Access, Answer, Fs};
-use logsinkfs::edges::daemon;
+use logsinkfs::edges::{compose, stop};
 use logsinkfs::local::life::Life;
 use logsinkfs::local::namespace::{Attr, Open};
 use logsinkfs::local::spool::{Spool, SpoolError};
@@ -101,9 +101,9 @@ impl World {
         let name = self.settings.writer_name.clone();
         let spool = Spool::open(dir.path(), &self.settings.source.url(), &name, new_writer)?;
         let (bucket, clock) = (self.bucket.clone(), self.clock.clone());
-        let parts = Arc::new(daemon::recover_parts(&self.settings, spool, bucket, clock).unwrap());
+        let parts = Arc::new(compose::recover_parts(&self.settings, spool, bucket, clock).unwrap());
         let runtime = tokio::runtime::Handle::current();
-        let fs = Arc::new(Fs::new(parts.clone(), daemon::policy(&self.settings), runtime));
+        let fs = Arc::new(Fs::new(parts.clone(), compose::policy(&self.settings), runtime));
         let (stop, pace) = (watch::Sender::new(false), watch::Sender::new(Pace::Normal));
         let (clock, tasks) = (self.clock.clone(), JoinSet::new());
         Ok(Daemon { fs, parts, clock, pace, stop, tasks, dir })
@@ -112,7 +112,7 @@ impl World {
     /// Starts the tasks of a daemon that has recovered.
     pub fn start(&self, mut daemon: Daemon) -> Daemon {
         let parts = daemon.parts.clone();
-        daemon::resume(&parts);
+        compose::resume(&parts);
         static STARTS: AtomicUsize = AtomicUsize::new(0);
         let registrar = Registrar {
             instance: format!("start-{}", STARTS.fetch_add(1, Ordering::Relaxed)),
@@ -380,7 +380,7 @@ impl Daemon {
     /// Stops the daemon as a signal does.
     pub async fn shut_down(mut self) -> Image {
         self.pace.send_replace(Pace::Stopping);
-        daemon::drain(&self.fs).await;
+        stop::drain(&self.fs).await;
         self.stop.send_replace(true);
         self.pace.send_replace(Pace::Stopped);
         while self.tasks.join_next().await.is_some() {}

@@ -6,24 +6,20 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Namespace;
+use super::keep::set_linked;
 use super::tree::{Attr, Body, Directory, Node, Tree};
-use crate::local::disk::{Durable, sync_folder};
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
 use crate::local::record::{Base, Times};
 use crate::local::stream::StreamState;
 use crate::values::errors::{AtPath, FsError};
-use crate::values::escape::{escape_path, unescape};
 use crate::values::ids::{NodeId, SpoolOffset};
 use crate::values::time::Utc;
 
 /// Longest name of a directory entry, as everywhere on Linux.
 pub const NAME_MAX: usize = 255;
-/// Most bytes of extended attributes that one node keeps.
-const ATTRIBUTES_MAX: usize = 64 * 1024;
 /// Most names of once hidden objects that a directory remembers.
 const HIDDEN_MAX: usize = 10_000;
 
@@ -47,21 +43,6 @@ pub enum NewFile {
     Live(Arc<StreamState>, BTreeMap<String, String>),
     /// A local-only file.
     Local,
-}
-
-/// What chmod, chown and utimens ask for.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SetAttr {
-    /// Permission bits.
-    pub mode: Option<u32>,
-    /// Owner.
-    pub uid: Option<u32>,
-    /// Group.
-    pub gid: Option<u32>,
-    /// Last access.
-    pub accessed: Option<Utc>,
-    /// Last change of content.
-    pub modified: Option<Utc>,
 }
 
 impl Namespace {
@@ -217,27 +198,6 @@ impl Namespace {
         self.record(&mut tree, parent)
     }
 
-    /// Sets mode, owner and times.
-    pub fn set_attr(&self, id: NodeId, set: SetAttr, now: Utc) -> Result<Attr, FsError> {
-        let mut tree = self.tree.lock();
-        if matches!(tree.node(id)?.body, Body::Object(_)) {
-            return Err(FsError::NotPermitted);
-        }
-        let before = tree.attr(id)?;
-        self.adopt(&mut tree, id)?;
-        let node = tree.node_mut(id)?;
-        node.mode = set.mode.map_or(node.mode, |mode| mode & 0o7777);
-        node.uid = set.uid.unwrap_or(node.uid);
-        node.gid = set.gid.unwrap_or(node.gid);
-        node.times = Times {
-            accessed: set.accessed.unwrap_or(before.times.accessed),
-            modified: set.modified.unwrap_or(before.times.modified),
-            changed: now,
-        };
-        self.record(&mut tree, id)?;
-        tree.attr(id)
-    }
-
     /// Truncates a live file to nothing: a new generation begins where the spool file ends now.
     /// Gives whether there was anything to end.
     pub fn begin_generation(&self, id: NodeId, now: Utc) -> Result<bool, FsError> {
@@ -255,125 +215,6 @@ impl Namespace {
             return Err(e);
         }
         Ok(begun)
-    }
-
-    /// An application's extended attribute.
-    pub fn attribute(&self, id: NodeId, name: &str) -> Result<Vec<u8>, FsError> {
-        let tree = self.tree.lock();
-        let value = tree.node(id)?.attributes.get(name).ok_or(FsError::NoAttribute)?;
-        Ok(unescape(value))
-    }
-
-    /// Names of an application's extended attributes.
-    pub fn attributes(&self, id: NodeId) -> Result<Vec<String>, FsError> {
-        Ok(self.tree.lock().node(id)?.attributes.keys().cloned().collect())
-    }
-
-    /// Sets (`Some`) or removes (`None`) an application's extended attribute.
-    pub fn set_attribute(
-        &self,
-        id: NodeId,
-        name: &str,
-        value: Option<&[u8]>,
-        (create, replace): (bool, bool),
-    ) -> Result<(), FsError> {
-        let mut tree = self.tree.lock();
-        if matches!(tree.node(id)?.body, Body::Object(_)) {
-            return Err(FsError::NotPermitted);
-        }
-        self.adopt(&mut tree, id)?;
-        let node = tree.node_mut(id)?;
-        let there = node.attributes.contains_key(name);
-        match value {
-            Some(_) if create && there => return Err(FsError::Exists),
-            Some(_) if replace && !there => return Err(FsError::NoAttribute),
-            None if !there => return Err(FsError::NoAttribute),
-            Some(value) => {
-                let used: usize = node.attributes.iter().map(|(k, v)| k.len() + v.len()).sum();
-                if used + name.len() + value.len() > ATTRIBUTES_MAX {
-                    return Err(FsError::AttributeTooLarge);
-                }
-                node.attributes.insert(name.to_owned(), escape_path(value));
-            }
-            None => {
-                node.attributes.remove(name);
-            }
-        }
-        self.record(&mut tree, id)
-    }
-
-    /// Makes a node's name and folder durable, and those of the directories above it.
-    pub fn make_durable(&self, id: NodeId) -> Result<(), FsError> {
-        let mut chain = Vec::new();
-        {
-            let mut tree = self.tree.lock();
-            let mut at = id;
-            while let Ok(node) = tree.node_mut(at) {
-                if node.recorded && !node.durable {
-                    node.durable = true;
-                    chain.extend(node.record().map(|record| (at, record)));
-                }
-                match node.place() {
-                    Some((parent, _)) if at != NodeId::ROOT => at = parent,
-                    _ => break,
-                }
-            }
-            for (id, record) in &chain {
-                // Under the lock, so that an older record never replaces a newer one.
-                record.store(&self.spool.node(*id), Durable::Now)?;
-            }
-        }
-        match chain.is_empty() {
-            true => Ok(()),
-            false => Ok(sync_folder(&self.spool.nodes())?),
-        }
-    }
-
-    /// Makes a node's record durable as it is now.
-    pub fn make_record_durable(&self, id: NodeId) -> Result<(), FsError> {
-        let mut tree = self.tree.lock();
-        let node = tree.node_mut(id)?;
-        match node.record() {
-            Some(record) => Ok(record.store(&self.spool.node(id), Durable::Now)?),
-            None => Ok(()),
-        }
-    }
-
-    /// Takes a finished live file out of the view and gives its folder back, unless it came to life
-    /// again: it is open, or not all of it is confirmed.
-    pub fn retire(&self, id: NodeId, now: Utc) -> Result<bool, FsError> {
-        let mut tree = self.tree.lock();
-        let Body::Live(life) = &tree.node(id)?.body else { return Ok(false) };
-        let life = life.clone();
-        let len = life.len()?;
-        {
-            let state = life.state();
-            if state.handles > 0 || !state.all_sent(len) {
-                return Ok(false);
-            }
-        }
-        for claim in tree.node(id)?.claims.clone() {
-            self.unclaim(&mut tree, id, claim.parent, &claim.name, now)?;
-            tree.directory_mut(claim.parent)?.live.remove(&claim.name);
-        }
-        self.discard(&mut tree, id)?;
-        Ok(true)
-    }
-
-    /// Gives the bytes of a local-only file back when it has no name and is not open; gives how many.
-    pub fn drop_local(&self, id: NodeId) -> Result<u64, FsError> {
-        let mut tree = self.tree.lock();
-        let Some(Node { body: Body::Local(file), claims, recorded: true, .. }) =
-            tree.nodes.get(&id)
-        else {
-            return Ok(0);
-        };
-        if !claims.is_empty() || file.handles.load(Ordering::Acquire) > 0 {
-            return Ok(0);
-        }
-        let len = file.metadata()?.len();
-        self.discard(&mut tree, id)?;
-        Ok(len)
     }
 
     fn add(
@@ -409,38 +250,6 @@ impl Namespace {
         tree.count_lookup(id)
     }
 
-    /// Gives a directory that was known from a listing only a record, since something live is to be in
-    /// it; and those above it.
-    fn adopt(&self, tree: &mut Tree, id: NodeId) -> Result<(), FsError> {
-        let node = tree.node(id)?;
-        if node.recorded || id == NodeId::ROOT {
-            return Ok(());
-        }
-        let (parent, name) = node.place().ok_or(FsError::NotFound)?;
-        let name = name.to_vec();
-        self.adopt(tree, parent)?;
-        self.record(tree, id)?;
-        let dir = tree.directory_mut(parent)?;
-        dir.stored.remove(&name);
-        dir.live.insert(name, id);
-        Ok(())
-    }
-
-    /// Writes a node's record, making its folder when it had none.
-    fn record(&self, tree: &mut Tree, id: NodeId) -> Result<(), FsError> {
-        let folder = self.spool.node(id);
-        DirBuilder::new().mode(0o700).recursive(true).create(&folder).at("create", &folder)?;
-        let node = tree.node_mut(id)?;
-        node.recorded = true;
-        self.store(node, id)
-    }
-
-    fn store(&self, node: &mut Node, id: NodeId) -> Result<(), FsError> {
-        let Some(record) = node.record() else { return Ok(()) };
-        node.durable = false;
-        Ok(record.store(&self.spool.node(id), Durable::Later)?)
-    }
-
     /// Takes one name from a node and its directory.
     fn unname(
         &self,
@@ -454,51 +263,6 @@ impl Namespace {
         let dir = tree.directory_mut(parent)?;
         dir.live.remove(name);
         Ok(())
-    }
-
-    /// Takes one name from a node, and what is not needed without a name.
-    fn unclaim(
-        &self,
-        tree: &mut Tree,
-        id: NodeId,
-        parent: NodeId,
-        name: &[u8],
-        now: Utc,
-    ) -> Result<(), FsError> {
-        let node = tree.node_mut(id)?;
-        node.claims.retain(|c| !(c.parent == parent && c.name == name));
-        node.times.changed = now;
-        if !node.claims.is_empty() {
-            return self.store(node, id);
-        }
-        set_linked(node, false);
-        match &node.body {
-            Body::Live(_) | Body::Local(_) => self.store(node, id),
-            Body::Directory(_) | Body::Symlink(_) | Body::Object(_) => self.discard(tree, id),
-        }
-    }
-
-    /// Gives a node's folder back, and the node when the kernel has forgotten it.
-    fn discard(&self, tree: &mut Tree, id: NodeId) -> Result<(), FsError> {
-        let folder = self.spool.node(id);
-        // Renamed first, so that recovery never sees a folder half removed.
-        let doomed = folder.with_extension("gone");
-        match std::fs::rename(&folder, &doomed) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            other => {
-                other.at("rename", &folder)?;
-                std::fs::remove_dir_all(&doomed).at("remove", &doomed)?;
-            }
-        }
-        tree.node_mut(id)?.recorded = false;
-        tree.drop_if_gone(id);
-        Ok(())
-    }
-}
-
-fn set_linked(node: &Node, linked: bool) {
-    if let Body::Live(life) = &node.body {
-        life.state().linked = linked;
     }
 }
 

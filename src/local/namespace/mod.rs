@@ -6,7 +6,9 @@
 //! Invariants: a name in a directory is a live entry or a stored one, never both; a node with a
 //! record has its folder in the spool; a directory with a live entry has a record.
 
+mod attributes;
 mod change;
+mod keep;
 mod load;
 mod tree;
 
@@ -23,7 +25,8 @@ use crate::values::ids::NodeId;
 use crate::values::settings::Ownership;
 use crate::values::time::Utc;
 
-pub use self::change::{Change, NAME_MAX, NewFile, SetAttr};
+pub use self::attributes::SetAttr;
+pub use self::change::{Change, NAME_MAX, NewFile};
 pub use self::load::Found;
 pub use self::tree::{Attr, FileKind, StoredObject};
 

@@ -1,6 +1,9 @@
 //! The FUSE adapter: the only importer of fuser. Converts, calls the file system, replies; decides
 //! nothing.
 
+mod convert;
+mod mount;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -8,26 +11,25 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use fuser::{
-    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
-    ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
-use tracing::{debug, warn};
+use tracing::debug;
 
-use crate::core::names::Creator;
-use crate::core::{Access, Answer, Entry, FileKind, Fs, Mode, SetAttr};
-use crate::local::namespace::Attr;
+use crate::core::{Answer, Entry, Fs, SetAttr};
 use crate::values::errors::FsError;
-use crate::values::ids::{HandleId, NodeId};
 use crate::values::time::Utc;
+
+use self::convert::{
+    BLOCK, SAME, access, creator, errno, file_attr, file_type, fopen, handle, node, reply_entry,
+    reply_xattr,
+};
+pub use self::mount::{MountOptions, mount};
 
 /// A node number that means "not known yet" in a directory entry (the kernel's `FUSE_UNKNOWN_INO`).
 const UNKNOWN_INO: INodeNo = INodeNo(0xffff_ffff);
-/// Unit of statfs.
-const BLOCK: u64 = 4096;
-/// Node ids are never used twice, so that all have the same generation for the kernel.
-const SAME: Generation = Generation(0);
 
 /// A file system behind /dev/fuse.
 pub struct Adapter {
@@ -68,103 +70,6 @@ impl Adapter {
             Err(e) => reply.error(errno(operation, &e)),
         }
     }
-}
-
-fn reply_entry(fs: &Fs, result: Result<Entry, Errno>, reply: ReplyEntry) {
-    match result {
-        Ok(Entry { attr, ttl }) => {
-            reply.entry_with_ttls(&fs.attr_ttl(&attr), &ttl, &file_attr(&attr), SAME);
-        }
-        Err(e) => reply.error(e),
-    }
-}
-
-/// The errno of each meaning. What is nobody's expectation is logged here, once.
-fn errno(operation: &'static str, error: &FsError) -> Errno {
-    match error {
-        FsError::Local(e) => {
-            warn!(operation, "{e}");
-            if e.is_no_space() { Errno::ENOSPC } else { Errno::EIO }
-        }
-        FsError::Bucket(_) | FsError::TimedOut => {
-            warn!(operation, "{error}");
-            Errno::EIO
-        }
-        FsError::NoSpace => {
-            debug!(operation, "{error}");
-            Errno::ENOSPC
-        }
-        FsError::NotFound => Errno::ENOENT,
-        FsError::Exists => Errno::EEXIST,
-        FsError::NotEmpty => Errno::ENOTEMPTY,
-        FsError::IsDirectory => Errno::EISDIR,
-        FsError::NotDirectory => Errno::ENOTDIR,
-        FsError::NameTooLong => Errno::ENAMETOOLONG,
-        FsError::NotPermitted => Errno::EPERM,
-        FsError::Invalid => Errno::EINVAL,
-        FsError::CrossDevice => Errno::EXDEV,
-        FsError::Stale => Errno::ESTALE,
-        FsError::NoAttribute => Errno::ENODATA,
-        FsError::AttributeTooLarge => Errno::E2BIG,
-        FsError::NotSupported => Errno::EOPNOTSUPP,
-        FsError::BadHandle => Errno::EBADF,
-        FsError::Stopping => Errno::ENOTCONN,
-    }
-}
-
-fn node(ino: INodeNo) -> NodeId {
-    NodeId(ino.0)
-}
-
-fn handle(fh: FileHandle) -> HandleId {
-    HandleId(fh.0)
-}
-
-fn file_type(kind: FileKind) -> FileType {
-    match kind {
-        FileKind::File => FileType::RegularFile,
-        FileKind::Directory => FileType::Directory,
-        FileKind::Symlink => FileType::Symlink,
-    }
-}
-
-fn file_attr(attr: &Attr) -> FileAttr {
-    FileAttr {
-        ino: INodeNo(attr.id.0),
-        size: attr.size,
-        blocks: attr.blocks,
-        atime: attr.times.accessed.into(),
-        mtime: attr.times.modified.into(),
-        ctime: attr.times.changed.into(),
-        crtime: SystemTime::UNIX_EPOCH,
-        kind: file_type(attr.kind),
-        perm: (attr.mode & 0o7777) as u16,
-        nlink: attr.links,
-        uid: attr.uid,
-        gid: attr.gid,
-        rdev: 0,
-        blksize: BLOCK as u32,
-        flags: 0,
-    }
-}
-
-fn access(flags: i32) -> Access {
-    Access {
-        write: flags & libc::O_ACCMODE != libc::O_RDONLY,
-        sync: flags & libc::O_DSYNC != 0,
-        exclusive: flags & libc::O_EXCL != 0,
-    }
-}
-
-fn fopen(mode: Mode) -> FopenFlags {
-    match mode {
-        Mode::Direct => FopenFlags::FOPEN_DIRECT_IO,
-        Mode::Cached => FopenFlags::empty(),
-    }
-}
-
-fn creator(req: &Request, mode: u32) -> Creator {
-    Creator { mode: mode & 0o7777, uid: req.uid(), gid: req.gid() }
 }
 
 impl Filesystem for Adapter {
@@ -532,54 +437,4 @@ impl Filesystem for Adapter {
         let keep_size = mode == libc::FALLOC_FL_KEEP_SIZE;
         self.empty("fallocate", self.fs.allocate(handle(fh), keep_size), reply);
     }
-}
-
-/// Extended attributes are asked twice: for the size, then for the bytes.
-fn reply_xattr(
-    operation: &'static str,
-    value: Result<Vec<u8>, FsError>,
-    size: u32,
-    reply: ReplyXattr,
-) {
-    match value {
-        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
-        Ok(value) if value.len() <= size as usize => reply.data(&value),
-        Ok(_) => reply.error(Errno::ERANGE),
-        Err(e) => reply.error(errno(operation, &e)),
-    }
-}
-
-/// How a mount is made.
-#[derive(Clone, Debug)]
-pub struct MountOptions {
-    /// What `df` and `mount` show as the source.
-    pub source: String,
-    /// Let other users in.
-    pub allow_other: bool,
-    /// Threads that read requests.
-    pub threads: usize,
-}
-
-/// Mounts; gives the session that has to be run.
-pub fn mount(
-    adapter: Adapter,
-    mountpoint: &Path,
-    options: &MountOptions,
-) -> std::io::Result<fuser::Session<Adapter>> {
-    use fuser::MountOption::{DefaultPermissions, FSName, NoAtime, NoDev, NoExec, NoSuid, Subtype};
-    let mut config = fuser::Config::default();
-    config.mount_options = vec![
-        FSName(options.source.clone()),
-        Subtype(crate::edges::mountpoint::SUBTYPE.to_owned()),
-        DefaultPermissions,
-        NoSuid,
-        NoDev,
-        NoExec,
-        NoAtime,
-    ];
-    if options.allow_other {
-        config.acl = fuser::SessionACL::All;
-    }
-    config.n_threads = Some(options.threads);
-    fuser::Session::new(adapter, mountpoint, &config)
 }

@@ -1,0 +1,179 @@
+//! How the parts of a mount are built from its settings and its spool. Nothing runs yet when these
+//! return; the order in which things start and stop is `edges::daemon`'s.
+
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tracing::info;
+
+use super::daemon::DaemonError;
+use crate::core::Policy;
+use crate::local::catalog::Catalog;
+use crate::local::namespace::Namespace;
+use crate::local::recover::{Circumstances, recover};
+use crate::local::room::Room;
+use crate::local::spool::Spool;
+use crate::local::stream::Streams;
+use crate::tasks::outbox::Job;
+use crate::tasks::parts::Parts;
+use crate::tasks::registrar::Registrar;
+use crate::values::ids::WriterId;
+use crate::values::naming::Phase;
+use crate::values::settings::{S3Settings, Settings, Source};
+use crate::world::bucket::Bucket;
+use crate::world::clock::Clock;
+use crate::world::s3::{FixedCredentials, S3Bucket};
+
+/// Name of the embedded bucket behind `file:///DIR`.
+#[cfg(feature = "embedded-bucket")]
+const EMBEDDED_NAME: &str = "logs";
+
+/// Builds the parts of a mount from what its spool holds. Nothing runs yet.
+pub fn recover_parts(
+    settings: &Settings,
+    spool: Spool,
+    bucket: Arc<dyn Bucket>,
+    clock: Arc<dyn Clock>,
+) -> Result<Parts, DaemonError> {
+    let spool = Arc::new(spool);
+    let streams = Streams::new(&spool.streams());
+    let room = Room::new(spool.dir(), &settings.limits, settings.segmenting.rules.size)?;
+    let at = Circumstances {
+        streams: &streams,
+        room: &room,
+        now: clock.now(),
+        interval: settings.segmenting.rules.interval,
+    };
+    let found = recover(&spool, at)?;
+    let namespace = Namespace::load(spool.clone(), settings.ownership, found, clock.now());
+    Ok(Parts {
+        spool,
+        namespace: Arc::new(namespace),
+        streams,
+        room,
+        catalog: Catalog::new(settings.metadata_ttl),
+        bucket,
+        clock,
+        segmenting: settings.segmenting.clone(),
+        prefix: settings.source.prefix().to_owned(),
+        retire_after: settings.retire_after,
+        watch_list: Default::default(),
+        outbox: Default::default(),
+        progress: watch::Sender::new(0),
+    })
+}
+
+/// Puts what recovery found on the lists of those who go on with it.
+pub fn resume(parts: &Parts) {
+    let (mut segments, mut tails) = (0, 0);
+    for life in parts.namespace.lives() {
+        let sealed: Vec<_> = {
+            let state = life.state();
+            let sealed = state.segments.iter().filter(|(_, s)| s.phase == Phase::Sealed);
+            sealed.map(|(start, _)| *start).collect()
+        };
+        for start in sealed {
+            segments += 1;
+            // The daemon before may have sent it and died before the answer.
+            let job = Job { life: life.clone(), start, may_have_arrived: true };
+            parts.outbox.push(job);
+        }
+        tails += usize::from(life.len().unwrap_or_default() > life.state().sealed_end());
+        // A tail is sealed in its time, an ended life removed.
+        parts.touch(&life);
+    }
+    if segments + tails > 0 {
+        info!(segments, tails, unsent = parts.unsent(), "recovered from the spool");
+    }
+}
+
+/// What the file system is told of the settings.
+pub fn policy(settings: &Settings) -> Policy {
+    Policy {
+        view: settings.view,
+        routing: settings.routing.clone(),
+        strict_append: settings.strict_append,
+        fsync: settings.fsync,
+        when_full: settings.limits.when_full,
+        metadata_ttl: settings.metadata_ttl,
+    }
+}
+
+/// Who registers this start.
+pub fn registrar() -> Registrar {
+    let uname = rustix::system::uname();
+    Registrar {
+        instance: format!("{:016x}", fastrand::u64(..)),
+        host: uname.nodename().to_string_lossy().into_owned(),
+        pod: std::env::var("POD_NAME").ok(),
+        new_writer,
+    }
+}
+
+/// Forms a writer id from the readable part.
+pub fn new_writer(readable: &str) -> WriterId {
+    WriterId::compose(readable, |bound| fastrand::usize(..bound))
+}
+
+/// A running embedded bucket, when the source asks for one.
+#[cfg(feature = "embedded-bucket")]
+pub type Embedded = Option<crate::embedded::EmbeddedBucket>;
+/// There is none in this build.
+#[cfg(not(feature = "embedded-bucket"))]
+pub type Embedded = ();
+
+/// Prepares the bucket; for `file:///DIR` starts the embedded one.
+#[cfg(feature = "embedded-bucket")]
+pub fn connect(
+    runtime: &Runtime,
+    settings: &Settings,
+) -> Result<(S3Bucket, Embedded), DaemonError> {
+    use crate::embedded::EmbeddedBucket;
+    match &settings.source {
+        Source::S3 { bucket, .. } => {
+            Ok((runtime.block_on(S3Bucket::connect(bucket, &settings.s3, None)), None))
+        }
+        Source::Embedded { dir } => {
+            let any = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+            let server = EmbeddedBucket::start(dir, EMBEDDED_NAME, any)
+                .map_err(|e| DaemonError::Embedded(e.to_string()))?;
+            let reach = S3Settings {
+                endpoint_url: Some(server.endpoint().to_owned()),
+                region: Some(server.region().to_owned()),
+                force_path_style: true,
+                profile: None,
+                ..settings.s3.clone()
+            };
+            let keys = FixedCredentials {
+                access_key_id: server.access_key_id().to_owned(),
+                secret_access_key: server.secret_access_key().to_owned(),
+            };
+            println!(
+                "logsinkfs: the embedded bucket `{EMBEDDED_NAME}` is at {} (AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={} AWS_REGION={})",
+                server.endpoint(),
+                keys.access_key_id,
+                keys.secret_access_key,
+                server.region(),
+            );
+            let bucket = runtime.block_on(S3Bucket::connect(EMBEDDED_NAME, &reach, Some(keys)));
+            Ok((bucket, Some(server)))
+        }
+    }
+}
+
+/// Prepares the bucket.
+#[cfg(not(feature = "embedded-bucket"))]
+pub fn connect(
+    runtime: &Runtime,
+    settings: &Settings,
+) -> Result<(S3Bucket, Embedded), DaemonError> {
+    match &settings.source {
+        Source::S3 { bucket, .. } => {
+            Ok((runtime.block_on(S3Bucket::connect(bucket, &settings.s3, None)), ()))
+        }
+        Source::Embedded { .. } => {
+            Err(DaemonError::Embedded("this program was built without it".to_owned()))
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Between fuser's words and ours: ids, attributes, flags, errors.
+
+use std::time::SystemTime;
+
+use fuser::{
+    Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo, ReplyEntry, ReplyXattr,
+    Request,
+};
+use tracing::{debug, warn};
+
+use crate::core::names::Creator;
+use crate::core::{Access, Entry, FileKind, Fs, Mode};
+use crate::local::namespace::Attr;
+use crate::values::errors::FsError;
+use crate::values::ids::{HandleId, NodeId};
+
+pub(super) fn reply_entry(fs: &Fs, result: Result<Entry, Errno>, reply: ReplyEntry) {
+    match result {
+        Ok(Entry { attr, ttl }) => {
+            reply.entry_with_ttls(&fs.attr_ttl(&attr), &ttl, &file_attr(&attr), SAME);
+        }
+        Err(e) => reply.error(e),
+    }
+}
+
+/// The errno of each meaning. What is nobody's expectation is logged here, once.
+pub(super) fn errno(operation: &'static str, error: &FsError) -> Errno {
+    match error {
+        FsError::Local(e) => {
+            warn!(operation, "{e}");
+            if e.is_no_space() { Errno::ENOSPC } else { Errno::EIO }
+        }
+        FsError::Bucket(_) | FsError::TimedOut => {
+            warn!(operation, "{error}");
+            Errno::EIO
+        }
+        FsError::NoSpace => {
+            debug!(operation, "{error}");
+            Errno::ENOSPC
+        }
+        FsError::NotFound => Errno::ENOENT,
+        FsError::Exists => Errno::EEXIST,
+        FsError::NotEmpty => Errno::ENOTEMPTY,
+        FsError::IsDirectory => Errno::EISDIR,
+        FsError::NotDirectory => Errno::ENOTDIR,
+        FsError::NameTooLong => Errno::ENAMETOOLONG,
+        FsError::NotPermitted => Errno::EPERM,
+        FsError::Invalid => Errno::EINVAL,
+        FsError::CrossDevice => Errno::EXDEV,
+        FsError::Stale => Errno::ESTALE,
+        FsError::NoAttribute => Errno::ENODATA,
+        FsError::AttributeTooLarge => Errno::E2BIG,
+        FsError::NotSupported => Errno::EOPNOTSUPP,
+        FsError::BadHandle => Errno::EBADF,
+        FsError::Stopping => Errno::ENOTCONN,
+    }
+}
+
+pub(super) fn node(ino: INodeNo) -> NodeId {
+    NodeId(ino.0)
+}
+
+pub(super) fn handle(fh: FileHandle) -> HandleId {
+    HandleId(fh.0)
+}
+
+pub(super) fn file_type(kind: FileKind) -> FileType {
+    match kind {
+        FileKind::File => FileType::RegularFile,
+        FileKind::Directory => FileType::Directory,
+        FileKind::Symlink => FileType::Symlink,
+    }
+}
+
+pub(super) fn file_attr(attr: &Attr) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(attr.id.0),
+        size: attr.size,
+        blocks: attr.blocks,
+        atime: attr.times.accessed.into(),
+        mtime: attr.times.modified.into(),
+        ctime: attr.times.changed.into(),
+        crtime: SystemTime::UNIX_EPOCH,
+        kind: file_type(attr.kind),
+        perm: (attr.mode & 0o7777) as u16,
+        nlink: attr.links,
+        uid: attr.uid,
+        gid: attr.gid,
+        rdev: 0,
+        blksize: BLOCK as u32,
+        flags: 0,
+    }
+}
+
+pub(super) fn access(flags: i32) -> Access {
+    Access {
+        write: flags & libc::O_ACCMODE != libc::O_RDONLY,
+        sync: flags & libc::O_DSYNC != 0,
+        exclusive: flags & libc::O_EXCL != 0,
+    }
+}
+
+pub(super) fn fopen(mode: Mode) -> FopenFlags {
+    match mode {
+        Mode::Direct => FopenFlags::FOPEN_DIRECT_IO,
+        Mode::Cached => FopenFlags::empty(),
+    }
+}
+
+pub(super) fn creator(req: &Request, mode: u32) -> Creator {
+    Creator { mode: mode & 0o7777, uid: req.uid(), gid: req.gid() }
+}
+
+/// Extended attributes are asked twice: for the size, then for the bytes.
+pub(super) fn reply_xattr(
+    operation: &'static str,
+    value: Result<Vec<u8>, FsError>,
+    size: u32,
+    reply: ReplyXattr,
+) {
+    match value {
+        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
+        Ok(value) if value.len() <= size as usize => reply.data(&value),
+        Ok(_) => reply.error(Errno::ERANGE),
+        Err(e) => reply.error(errno(operation, &e)),
+    }
+}
+
+/// Unit of statfs.
+pub(super) const BLOCK: u64 = 4096;
+
+/// Node ids are never used twice, so that all have the same generation for the kernel.
+pub(super) const SAME: Generation = Generation(0);

@@ -1,0 +1,81 @@
+//! The end of a mount: give writers a moment, seal and upload everything, and say what stays behind.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{error, info};
+
+use crate::core::Fs;
+use crate::local::life::Life;
+use crate::tasks::parts::Parts;
+
+/// Stopped, with data left in the spool.
+const EXIT_DATA_LEFT: u8 = 3;
+/// How long programs that have a log open for writing may go on after the daemon was told to stop:
+/// they are often being stopped too, and their last lines tell why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Waits until no log is open for writing, briefly; then writes are refused.
+pub async fn last_words(fs: &Fs) {
+    let closed = async {
+        while fs.parts().namespace.lives().iter().any(|life| life.state().writers > 0) {
+            tokio::time::sleep(LAST_WORDS / 40).await;
+        }
+    };
+    let _ = tokio::time::timeout(LAST_WORDS, closed).await;
+    fs.stop_writes();
+}
+
+/// Seals and uploads everything; ends when nothing is left and nothing more can come.
+pub async fn drain(fs: &Fs) {
+    let parts = fs.parts();
+    let mut progress = parts.progress.subscribe();
+    let mut writes_stopped = false;
+    loop {
+        progress.borrow_and_update();
+        let mut left = false;
+        for life in parts.namespace.lives() {
+            let len = life.len().unwrap_or_default();
+            let (tail, unsent) = {
+                let state = life.state();
+                (len > state.sealed_end(), !state.all_sent(len))
+            };
+            left |= unsent;
+            if tail {
+                parts.force(&life);
+            }
+        }
+        match (left, writes_stopped) {
+            (false, true) => return,
+            (false, false) => {
+                // Open files could be written until now; whatever came in since is looked for again.
+                fs.stop_writes();
+                writes_stopped = true;
+            }
+            (true, _) => {
+                // Growth shows without a signal: look again now and then.
+                let _ = tokio::time::timeout(Duration::from_millis(100), progress.changed()).await;
+            }
+        }
+    }
+}
+
+/// Says what stays behind; gives the exit code that goes with it.
+pub fn report(parts: &Parts, finished: bool) -> ExitCode {
+    let unsent = parts.unsent();
+    if unsent == 0 {
+        info!("stopped; S3 has everything");
+        return ExitCode::SUCCESS;
+    }
+    let lives = parts.namespace.lives();
+    let behind = |life: &&Arc<Life>| {
+        let len = life.len().unwrap_or_default();
+        !life.state().all_sent(len)
+    };
+    let files = lives.iter().filter(behind).count();
+    let why = if finished { "it was written last" } else { "the time was up" };
+    error!(unsent, files, spool = %parts.spool.dir().display(), why,
+        "stopped with data left in the spool; the next mount with this spool uploads it");
+    ExitCode::from(EXIT_DATA_LEFT)
+}

@@ -1,0 +1,95 @@
+//! What chmod, chown, utimens and setfattr keep: in the node's record, whatever the file is.
+
+use super::Namespace;
+use super::tree::{Attr, Body};
+use crate::local::record::Times;
+use crate::values::errors::FsError;
+use crate::values::escape::{escape_path, unescape};
+use crate::values::ids::NodeId;
+use crate::values::time::Utc;
+
+/// Most bytes of extended attributes that one node keeps.
+const ATTRIBUTES_MAX: usize = 64 * 1024;
+
+/// What chmod, chown and utimens ask for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SetAttr {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Last access.
+    pub accessed: Option<Utc>,
+    /// Last change of content.
+    pub modified: Option<Utc>,
+}
+
+impl Namespace {
+    /// Sets mode, owner and times.
+    pub fn set_attr(&self, id: NodeId, set: SetAttr, now: Utc) -> Result<Attr, FsError> {
+        let mut tree = self.tree.lock();
+        if matches!(tree.node(id)?.body, Body::Object(_)) {
+            return Err(FsError::NotPermitted);
+        }
+        let before = tree.attr(id)?;
+        self.adopt(&mut tree, id)?;
+        let node = tree.node_mut(id)?;
+        node.mode = set.mode.map_or(node.mode, |mode| mode & 0o7777);
+        node.uid = set.uid.unwrap_or(node.uid);
+        node.gid = set.gid.unwrap_or(node.gid);
+        node.times = Times {
+            accessed: set.accessed.unwrap_or(before.times.accessed),
+            modified: set.modified.unwrap_or(before.times.modified),
+            changed: now,
+        };
+        self.record(&mut tree, id)?;
+        tree.attr(id)
+    }
+
+    /// An application's extended attribute.
+    pub fn attribute(&self, id: NodeId, name: &str) -> Result<Vec<u8>, FsError> {
+        let tree = self.tree.lock();
+        let value = tree.node(id)?.attributes.get(name).ok_or(FsError::NoAttribute)?;
+        Ok(unescape(value))
+    }
+
+    /// Names of an application's extended attributes.
+    pub fn attributes(&self, id: NodeId) -> Result<Vec<String>, FsError> {
+        Ok(self.tree.lock().node(id)?.attributes.keys().cloned().collect())
+    }
+
+    /// Sets (`Some`) or removes (`None`) an application's extended attribute.
+    pub fn set_attribute(
+        &self,
+        id: NodeId,
+        name: &str,
+        value: Option<&[u8]>,
+        (create, replace): (bool, bool),
+    ) -> Result<(), FsError> {
+        let mut tree = self.tree.lock();
+        if matches!(tree.node(id)?.body, Body::Object(_)) {
+            return Err(FsError::NotPermitted);
+        }
+        self.adopt(&mut tree, id)?;
+        let node = tree.node_mut(id)?;
+        let there = node.attributes.contains_key(name);
+        match value {
+            Some(_) if create && there => return Err(FsError::Exists),
+            Some(_) if replace && !there => return Err(FsError::NoAttribute),
+            None if !there => return Err(FsError::NoAttribute),
+            Some(value) => {
+                let used: usize = node.attributes.iter().map(|(k, v)| k.len() + v.len()).sum();
+                if used + name.len() + value.len() > ATTRIBUTES_MAX {
+                    return Err(FsError::AttributeTooLarge);
+                }
+                node.attributes.insert(name.to_owned(), escape_path(value));
+            }
+            None => {
+                node.attributes.remove(name);
+            }
+        }
+        self.record(&mut tree, id)
+    }
+}

@@ -1,0 +1,165 @@
+//! Nodes and their records on disk: written, made durable, and removed when nobody needs the node.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::atomic::Ordering;
+
+use super::Namespace;
+use super::tree::{Body, Node, Tree};
+use crate::local::disk::{Durable, sync_folder};
+use crate::values::errors::{AtPath, FsError};
+use crate::values::ids::NodeId;
+use crate::values::time::Utc;
+
+impl Namespace {
+    /// Makes a node's name and folder durable, and those of the directories above it.
+    pub fn make_durable(&self, id: NodeId) -> Result<(), FsError> {
+        let mut chain = Vec::new();
+        {
+            let mut tree = self.tree.lock();
+            let mut at = id;
+            while let Ok(node) = tree.node_mut(at) {
+                if node.recorded && !node.durable {
+                    node.durable = true;
+                    chain.extend(node.record().map(|record| (at, record)));
+                }
+                match node.place() {
+                    Some((parent, _)) if at != NodeId::ROOT => at = parent,
+                    _ => break,
+                }
+            }
+            for (id, record) in &chain {
+                // Under the lock, so that an older record never replaces a newer one.
+                record.store(&self.spool.node(*id), Durable::Now)?;
+            }
+        }
+        match chain.is_empty() {
+            true => Ok(()),
+            false => Ok(sync_folder(&self.spool.nodes())?),
+        }
+    }
+
+    /// Makes a node's record durable as it is now.
+    pub fn make_record_durable(&self, id: NodeId) -> Result<(), FsError> {
+        let mut tree = self.tree.lock();
+        let node = tree.node_mut(id)?;
+        match node.record() {
+            Some(record) => Ok(record.store(&self.spool.node(id), Durable::Now)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a finished live file out of the view and gives its folder back, unless it came to life
+    /// again: it is open, or not all of it is confirmed.
+    pub fn retire(&self, id: NodeId, now: Utc) -> Result<bool, FsError> {
+        let mut tree = self.tree.lock();
+        let Body::Live(life) = &tree.node(id)?.body else { return Ok(false) };
+        let life = life.clone();
+        let len = life.len()?;
+        {
+            let state = life.state();
+            if state.handles > 0 || !state.all_sent(len) {
+                return Ok(false);
+            }
+        }
+        for claim in tree.node(id)?.claims.clone() {
+            self.unclaim(&mut tree, id, claim.parent, &claim.name, now)?;
+            tree.directory_mut(claim.parent)?.live.remove(&claim.name);
+        }
+        self.discard(&mut tree, id)?;
+        Ok(true)
+    }
+
+    /// Gives the bytes of a local-only file back when it has no name and is not open; gives how many.
+    pub fn drop_local(&self, id: NodeId) -> Result<u64, FsError> {
+        let mut tree = self.tree.lock();
+        let Some(Node { body: Body::Local(file), claims, recorded: true, .. }) =
+            tree.nodes.get(&id)
+        else {
+            return Ok(0);
+        };
+        if !claims.is_empty() || file.handles.load(Ordering::Acquire) > 0 {
+            return Ok(0);
+        }
+        let len = file.metadata()?.len();
+        self.discard(&mut tree, id)?;
+        Ok(len)
+    }
+
+    /// Gives a directory that was known from a listing only a record, since something live is to be in
+    /// it; and those above it.
+    pub(super) fn adopt(&self, tree: &mut Tree, id: NodeId) -> Result<(), FsError> {
+        let node = tree.node(id)?;
+        if node.recorded || id == NodeId::ROOT {
+            return Ok(());
+        }
+        let (parent, name) = node.place().ok_or(FsError::NotFound)?;
+        let name = name.to_vec();
+        self.adopt(tree, parent)?;
+        self.record(tree, id)?;
+        let dir = tree.directory_mut(parent)?;
+        dir.stored.remove(&name);
+        dir.live.insert(name, id);
+        Ok(())
+    }
+
+    /// Writes a node's record, making its folder when it had none.
+    pub(super) fn record(&self, tree: &mut Tree, id: NodeId) -> Result<(), FsError> {
+        let folder = self.spool.node(id);
+        DirBuilder::new().mode(0o700).recursive(true).create(&folder).at("create", &folder)?;
+        let node = tree.node_mut(id)?;
+        node.recorded = true;
+        self.store(node, id)
+    }
+
+    pub(super) fn store(&self, node: &mut Node, id: NodeId) -> Result<(), FsError> {
+        let Some(record) = node.record() else { return Ok(()) };
+        node.durable = false;
+        Ok(record.store(&self.spool.node(id), Durable::Later)?)
+    }
+
+    /// Takes one name from a node, and what is not needed without a name.
+    pub(super) fn unclaim(
+        &self,
+        tree: &mut Tree,
+        id: NodeId,
+        parent: NodeId,
+        name: &[u8],
+        now: Utc,
+    ) -> Result<(), FsError> {
+        let node = tree.node_mut(id)?;
+        node.claims.retain(|c| !(c.parent == parent && c.name == name));
+        node.times.changed = now;
+        if !node.claims.is_empty() {
+            return self.store(node, id);
+        }
+        set_linked(node, false);
+        match &node.body {
+            Body::Live(_) | Body::Local(_) => self.store(node, id),
+            Body::Directory(_) | Body::Symlink(_) | Body::Object(_) => self.discard(tree, id),
+        }
+    }
+
+    /// Gives a node's folder back, and the node when the kernel has forgotten it.
+    pub(super) fn discard(&self, tree: &mut Tree, id: NodeId) -> Result<(), FsError> {
+        let folder = self.spool.node(id);
+        // Renamed first, so that recovery never sees a folder half removed.
+        let doomed = folder.with_extension("gone");
+        match std::fs::rename(&folder, &doomed) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            other => {
+                other.at("rename", &folder)?;
+                std::fs::remove_dir_all(&doomed).at("remove", &doomed)?;
+            }
+        }
+        tree.node_mut(id)?.recorded = false;
+        tree.drop_if_gone(id);
+        Ok(())
+    }
+}
+
+pub(super) fn set_linked(node: &Node, linked: bool) {
+    if let Body::Live(life) = &node.body {
+        life.state().linked = linked;
+    }
+}
