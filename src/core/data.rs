@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use tracing::{info, warn};
 
 use super::handles::{Access, Ahead, Handle, Mode};
 use super::names::Creator;
@@ -53,7 +54,7 @@ impl Fs {
         let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
         let parent = self.parts.namespace.parent(id);
         let by = Creator { mode: attr.mode, uid: attr.uid, gid: attr.gid };
-        tracing::info!(key = %object.key, "a live file hides this object, which stays as it is");
+        info!(key = %object.key, "a live file hides this object, which stays as it is");
         self.parts.namespace.hide(parent, name)?;
         match self.make_file(parent, name, by) {
             Ok(made) => self.parts.namespace.forget(made.id, 1),
@@ -161,8 +162,15 @@ impl Fs {
     }
 
     /// Writes: at the end of a live file wherever the offset points, at the offset in a local-only
-    /// one. Gives the number of bytes written.
-    pub fn write(self: &Arc<Self>, handle: HandleId, offset: u64, data: &[u8]) -> Answer<usize> {
+    /// one. Gives the number of bytes written. What was written through a mapping (`mapped`) comes as
+    /// whole pages, which nobody could append: a live file refuses it.
+    pub fn write(
+        self: &Arc<Self>,
+        handle: HandleId,
+        offset: u64,
+        data: &[u8],
+        mapped: bool,
+    ) -> Answer<usize> {
         let handle = match self.handles.get(handle) {
             Ok(handle) => handle,
             Err(e) => return Answer::Now(Err(e)),
@@ -170,6 +178,10 @@ impl Fs {
         match &*handle {
             Handle::Live { access: Access { write: false, .. }, .. } => {
                 Answer::Now(Err(FsError::BadHandle))
+            }
+            Handle::Live { life, .. } if mapped => {
+                warn!(node = %life.id, "a program writes a log through a mapping: refused");
+                Answer::Now(Err(FsError::NotPermitted))
             }
             Handle::Live { life, file, access } => match self.append(life, file, offset, data) {
                 Ok(written) if access.sync => {

@@ -15,7 +15,7 @@ use super::compose::{connect, new_writer, policy, recover_parts, registrar, resu
 use super::fuse::{Adapter, MountOptions, mount};
 use super::launch;
 use super::mountpoint::{self, MountpointError};
-use super::stop::{drain, last_words, report};
+use super::stop::{drain, force_all, last_words, report};
 use crate::core::Fs;
 use crate::local::spool::{Spool, SpoolError};
 use crate::tasks::parts::Parts;
@@ -157,9 +157,21 @@ fn serve(
     }
 
     runtime.block_on(async {
-        tokio::select! {
-            name = signals.next() => info!(signal = name, "stopping"),
-            _ = session_ended.wait_for(|ended| *ended) => info!("unmounted: stopping"),
+        loop {
+            tokio::select! {
+                _ = session_ended.wait_for(|ended| *ended) => break info!("unmounted: stopping"),
+                wish = signals.next() => match wish {
+                    Wish::Stop(signal) => break info!(signal, "stopping"),
+                    Wish::Seal => {
+                        info!("SIGUSR1: everything is sealed and uploaded now");
+                        force_all(&parts);
+                    }
+                    Wish::Refresh => {
+                        info!("SIGHUP: listings are forgotten");
+                        parts.catalog.clear();
+                    }
+                }
+            }
         }
     });
     mountpoint::detach(point, &source);
@@ -168,8 +180,8 @@ fn serve(
         tokio::select! {
             () = async { last_words(&fs).await; drain(&fs).await } => true,
             () = tokio::time::sleep(settings.shutdown_timeout) => false,
-            name = signals.next() => {
-                warn!(signal = name, "a second signal: stopping at once");
+            signal = signals.stop() => {
+                warn!(signal, "a second signal: stopping at once");
                 false
             }
         }
@@ -219,10 +231,19 @@ fn raise_file_limit() {
     }
 }
 
-/// The signals that stop the daemon.
+/// What a signal asks for.
+enum Wish {
+    Stop(&'static str),
+    Seal,
+    Refresh,
+}
+
+/// The signals that the daemon listens to.
 struct Signals {
     term: Signal,
     int: Signal,
+    seal: Signal,
+    refresh: Signal,
 }
 
 impl Signals {
@@ -230,13 +251,25 @@ impl Signals {
         Ok(Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
+            seal: signal(SignalKind::user_defined1())?,
+            refresh: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> Wish {
         tokio::select! {
-            _ = self.term.recv() => "SIGTERM",
-            _ = self.int.recv() => "SIGINT",
+            _ = self.term.recv() => Wish::Stop("SIGTERM"),
+            _ = self.int.recv() => Wish::Stop("SIGINT"),
+            _ = self.seal.recv() => Wish::Seal,
+            _ = self.refresh.recv() => Wish::Refresh,
+        }
+    }
+
+    async fn stop(&mut self) -> &'static str {
+        loop {
+            if let Wish::Stop(signal) = self.next().await {
+                return signal;
+            }
         }
     }
 }

@@ -34,19 +34,7 @@ pub async fn drain(fs: &Fs) {
     let mut writes_stopped = false;
     loop {
         progress.borrow_and_update();
-        let mut left = false;
-        for life in parts.namespace.lives() {
-            let len = life.len().unwrap_or_default();
-            let (tail, unsent) = {
-                let state = life.state();
-                (len > state.sealed_end(), !state.all_sent(len))
-            };
-            left |= unsent;
-            if tail {
-                parts.force(&life);
-            }
-        }
-        match (left, writes_stopped) {
+        match (force_all(parts), writes_stopped) {
             (false, true) => return,
             (false, false) => {
                 // Open files could be written until now; whatever came in since is looked for again.
@@ -59,6 +47,23 @@ pub async fn drain(fs: &Fs) {
             }
         }
     }
+}
+
+/// Asks for everything to be sealed; gives whether there is anything that S3 does not have.
+pub fn force_all(parts: &Parts) -> bool {
+    let mut left = false;
+    for life in parts.namespace.lives() {
+        let len = life.len().unwrap_or_default();
+        let (tail, sent) = {
+            let state = life.state();
+            (len > state.sealed_end(), state.all_sent(len))
+        };
+        left |= !sent;
+        if tail {
+            parts.force(&life);
+        }
+    }
+    left
 }
 
 /// Says what stays behind; gives the exit code that goes with it.

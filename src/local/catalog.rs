@@ -85,6 +85,13 @@ impl Catalog {
         }
     }
 
+    /// Forgets all listings.
+    pub fn clear(&self) {
+        let mut inner = self.inner.lock();
+        inner.listings.clear();
+        inner.entries = 0;
+    }
+
     /// Adds an object that this daemon has just stored to the listings that are known, so that no
     /// LIST is needed to see it.
     pub fn add_own(&self, root: &str, object: StoredObject) {

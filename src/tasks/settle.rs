@@ -180,6 +180,9 @@ pub fn retire_finished(parts: &Parts) {
                 "a finished log left the live view");
         }
     }
+    if let Err(e) = parts.namespace.retire_directories(now.minus(parts.retire_after), now) {
+        error!("an empty directory could not be removed from the spool: {e}");
+    }
 }
 
 /// Gives back the room of confirmed bytes, those of the quietest logs first, until `need` bytes are

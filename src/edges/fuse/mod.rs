@@ -275,12 +275,14 @@ impl Filesystem for Adapter {
         fh: FileHandle,
         offset: u64,
         data: &[u8],
-        _write_flags: WriteFlags,
+        write_flags: WriteFlags,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.answer("write", self.fs.write(handle(fh), offset, data), |result| match result {
+        let mapped = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let answer = self.fs.write(handle(fh), offset, data, mapped);
+        self.answer("write", answer, |result| match result {
             Ok(written) => reply.written(u32::try_from(written).unwrap_or(u32::MAX)),
             Err(e) => reply.error(e),
         });

@@ -16,6 +16,7 @@ use crate::local::record::{Base, Times};
 use crate::local::stream::StreamState;
 use crate::values::errors::{AtPath, FsError};
 use crate::values::ids::{NodeId, SpoolOffset};
+use crate::values::naming::PRIVATE_FOLDER;
 use crate::values::time::Utc;
 
 /// Longest name of a directory entry, as everywhere on Linux.
@@ -142,7 +143,7 @@ impl Namespace {
     ) -> Result<Option<NodeId>, FsError> {
         let mut tree = self.tree.lock();
         let id = live_entry(&tree, parent, name)?;
-        check_name(new_name)?;
+        check_name(new_parent, new_name)?;
         let replaced = tree.directory(new_parent)?.live.get(new_name).copied();
         if replaced == Some(id) {
             // Two names of one file: rename(2) does nothing then.
@@ -251,7 +252,7 @@ impl Namespace {
     }
 
     /// Takes one name from a node and its directory.
-    fn unname(
+    pub(super) fn unname(
         &self,
         tree: &mut Tree,
         id: NodeId,
@@ -266,12 +267,19 @@ impl Namespace {
     }
 }
 
-fn check_name(name: &[u8]) -> Result<(), FsError> {
-    if name.len() > NAME_MAX { Err(FsError::NameTooLong) } else { Ok(()) }
+fn check_name(parent: NodeId, name: &[u8]) -> Result<(), FsError> {
+    match name {
+        // Our own records have that prefix in the bucket.
+        _ if parent == NodeId::ROOT && name == PRIVATE_FOLDER.as_bytes() => {
+            Err(FsError::NotPermitted)
+        }
+        _ if name.len() > NAME_MAX => Err(FsError::NameTooLong),
+        _ => Ok(()),
+    }
 }
 
 fn check_free(tree: &Tree, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
-    check_name(name)?;
+    check_name(parent, name)?;
     match tree.directory(parent)?.live.contains_key(name) {
         true => Err(FsError::Exists),
         false => Ok(()),

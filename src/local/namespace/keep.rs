@@ -70,6 +70,29 @@ impl Namespace {
         Ok(true)
     }
 
+    /// Removes directories of the live view that have been empty since `before` and that the kernel
+    /// has forgotten: nobody is in them.
+    pub fn retire_directories(&self, before: Utc, now: Utc) -> Result<(), FsError> {
+        let mut tree = self.tree.lock();
+        let empty = |(id, node): (&NodeId, &Node)| match &node.body {
+            Body::Directory(dir)
+                if node.recorded
+                    && node.lookups == 0
+                    && dir.live.is_empty()
+                    && dir.hidden.is_empty()
+                    && node.times.modified < before =>
+            {
+                node.claims.first().map(|claim| (*id, claim.parent, claim.name.clone()))
+            }
+            _ => None,
+        };
+        let found: Vec<_> = tree.nodes.iter().filter_map(empty).collect();
+        for (id, parent, name) in found {
+            self.unname(&mut tree, id, parent, &name, now)?;
+        }
+        Ok(())
+    }
+
     /// Gives the bytes of a local-only file back when it has no name and is not open; gives how many.
     pub fn drop_local(&self, id: NodeId) -> Result<u64, FsError> {
         let mut tree = self.tree.lock();
