@@ -348,8 +348,8 @@ impl Fs {
             progress.borrow_and_update();
             let (sealed, unsent) = {
                 let state = life.state();
-                let unsent = state.segments.values().any(|s| s.phase == Phase::Sealed);
-                (state.sealed_end(), unsent)
+                let mut before = state.segments.range(..target);
+                (state.sealed_end(), before.any(|(_, s)| s.phase == Phase::Sealed))
             };
             if sealed >= target && !unsent {
                 return Ok(());

@@ -72,8 +72,8 @@ pub struct State {
     pub handles: u32,
     /// Whether a name is left.
     pub linked: bool,
-    /// Whether all is to be sealed at once.
-    pub forced: bool,
+    /// Everything before this is to be sealed at once.
+    pub forced_to: SpoolOffset,
     /// When the first unsealed byte was written.
     pub first_byte: Option<Utc>,
     /// When growth was last seen, and the length then.
@@ -113,7 +113,7 @@ impl Life {
                 writers: 0,
                 handles: 0,
                 linked: true,
-                forced: false,
+                forced_to: SpoolOffset(0),
                 first_byte: None,
                 last_growth: (begin.since, begin.at),
                 last_key: None,

@@ -1,6 +1,6 @@
 //! The two hand-overs on the way of the data: lives that have grown (file system to sealer) and sealed
 //! segments (sealer to uploader). Both are bounded by what the spool holds: a life is on its list
-//! once, a segment in its queue once.
+//! once or twice, a segment in its queue once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub struct WatchList {
 }
 
 impl WatchList {
-    /// Adds a life; the caller has made sure that it is not there.
+    /// Adds a life. Being there twice does no harm; the caller's mark on the life avoids it.
     pub fn push(&self, life: Arc<Life>) {
         self.lives.lock().push(life);
         self.news.notify_one();

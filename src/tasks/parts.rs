@@ -64,8 +64,10 @@ impl Parts {
 
     /// Asks for everything that is written now to be sealed at once.
     pub fn force(&self, life: &Arc<Life>) {
-        life.state().forced = true;
-        self.touch(life);
+        let len = life.len().unwrap_or_default();
+        life.state().forced_to = len;
+        life.start_watch();
+        self.watch_list.push(life.clone());
     }
 
     /// Bytes that S3 has not confirmed, in all live files.

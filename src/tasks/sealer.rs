@@ -18,8 +18,11 @@ use crate::values::ids::{NodeId, SpoolRange};
 use crate::values::rotation::{Decision, Reason, Tail, decide, phase};
 use crate::values::time::Utc;
 
-/// How often growth is looked for in lives that have something unsealed.
+/// Least time between two looks at lives that have grown: a log that is written all the time is
+/// looked at five times a second, and its writer wakes nobody in between.
 const LOOK: Duration = Duration::from_millis(200);
+/// Longest time between two looks at a life that waits for its time: the wall clock may have jumped.
+const LOOK_AT_LEAST: Duration = Duration::from_secs(60);
 /// Seals under way at once: each waits for the disk twice.
 const PARALLEL: usize = 4;
 /// Wait before a seal is tried again that failed, or that found no line's end.
@@ -27,46 +30,69 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 struct Watched {
     life: Arc<Life>,
-    /// Not looked at before then (monotonic), unless it is forced.
+    /// Not looked at before then (monotonic), unless it grows.
     not_before: Duration,
     sealing: bool,
 }
 
-type Outcome = (NodeId, Result<bool, FsError>);
+type Outcome = (NodeId, Reason, Result<bool, FsError>);
 
 /// Runs until `stop` says so.
 pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
     let mut watched: HashMap<NodeId, Watched> = HashMap::new();
     let mut seals: JoinSet<Outcome> = JoinSet::new();
+    let mut rest = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
     loop {
-        let nothing_to_watch = watched.is_empty();
+        let due = next_due(&parts, &watched, &seals);
+        let news = async {
+            rest.as_mut().await;
+            tokio::select! {
+                () = parts.watch_list.changed() => {}
+                () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
+            }
+        };
         tokio::select! {
-            () = parts.watch_list.changed() => {}
-            () = tokio::time::sleep(LOOK), if !nothing_to_watch => {}
+            () = news => rest.as_mut().reset(tokio::time::Instant::now() + LOOK),
             Some(done) = seals.join_next(), if !seals.is_empty() => match done {
-                Ok((id, result)) => sealed(&parts, &mut watched, id, result),
+                Ok((id, reason, result)) => sealed(&parts, &mut watched, id, reason, result),
                 Err(e) => error!("a seal did not end: {e}"),
             },
             _ = stop.wait_for(|stop| *stop) => return,
         }
         for life in parts.watch_list.take() {
-            let not_before = Duration::ZERO;
-            watched.insert(life.id, Watched { life, not_before, sealing: false });
+            let entry = watched.entry(life.id);
+            let fresh = Watched { life, not_before: Duration::ZERO, sealing: false };
+            entry.or_insert(fresh).not_before = Duration::ZERO;
         }
         look(&parts, &mut watched, &mut seals);
     }
+}
+
+/// How long until somebody is to be looked at; `None` while that depends on events alone.
+fn next_due(
+    parts: &Parts,
+    watched: &HashMap<NodeId, Watched>,
+    seals: &JoinSet<Outcome>,
+) -> Option<Duration> {
+    if seals.len() >= PARALLEL {
+        return None;
+    }
+    let waiting = watched.values().filter(|entry| !entry.sealing);
+    let next = waiting.map(|entry| entry.not_before).min()?;
+    Some(next.saturating_sub(parts.clock.monotonic()))
 }
 
 fn sealed(
     parts: &Parts,
     watched: &mut HashMap<NodeId, Watched>,
     id: NodeId,
+    reason: Reason,
     result: Result<bool, FsError>,
 ) {
     let Some(entry) = watched.get_mut(&id) else { return };
     entry.sealing = false;
     match result {
-        Ok(true) => {}
+        Ok(true) => draw_token(&entry.life, reason),
         Ok(false) => entry.not_before = parts.clock.monotonic() + AGAIN,
         Err(e) => {
             error!(node = %id, "sealing failed, it is tried again: {e}");
@@ -81,10 +107,8 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
     // The older log first, so that generations of one stream are numbered as they were written.
     let mut oldest_first: Vec<(Option<Utc>, NodeId)> = watched
         .values()
-        .filter(|entry| !entry.sealing)
-        .map(|entry| (entry, entry.life.state()))
-        .filter(|(entry, state)| monotonic >= entry.not_before || state.forced)
-        .map(|(entry, state)| (state.first_byte, entry.life.id))
+        .filter(|entry| !entry.sealing && monotonic >= entry.not_before)
+        .map(|entry| (entry.life.state().first_byte, entry.life.id))
         .collect();
     oldest_first.sort_unstable();
     for (_, id) in oldest_first {
@@ -96,14 +120,22 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
             Ok(Next::Seal(order)) => {
                 entry.sealing = true;
                 let (life, parts) = (entry.life.clone(), parts.clone());
-                seals.spawn_blocking(move || (id, seal(&parts, &life, order)));
+                seals.spawn_blocking(move || (id, order.reason, seal(&parts, &life, order)));
             }
-            Ok(Next::Wait) => {}
+            Ok(Next::Wait(until)) => {
+                let wait = until.since(now).clamp(LOOK, LOOK_AT_LEAST);
+                entry.not_before = monotonic + if let_go(&entry.life) { wait } else { LOOK };
+            }
             Ok(Next::Nothing) => {
-                if unwatch(parts, &entry.life) {
+                if let_go(&entry.life) {
+                    settle::finish_if_ended(parts, &entry.life);
                     watched.remove(&id);
+                } else {
+                    entry.not_before = monotonic + LOOK;
                 }
             }
+            // It was finished and removed since it came onto the list.
+            Err(_) if parts.namespace.attr(id).is_err() => drop(watched.remove(&id)),
             Err(e) => {
                 error!(node = %id, "a live file cannot be looked at: {e}");
                 entry.not_before = monotonic + AGAIN;
@@ -112,23 +144,19 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
     }
 }
 
-/// Takes a life off the list; `false` when it has grown meanwhile and stays.
-fn unwatch(parts: &Arc<Parts>, life: &Arc<Life>) -> bool {
+/// Lets the next write put the life on the list again; `false` when it has grown meanwhile, and
+/// nobody else will say so.
+fn let_go(life: &Life) -> bool {
     life.end_watch();
-    let len = life.len().unwrap_or_default();
-    let left = len > life.state().sealed_end();
-    if left && life.start_watch() {
-        return false;
-    }
-    settle::finish_if_ended(parts, life);
-    true
+    let grown = life.len().unwrap_or_default() > life.state().last_growth.1;
+    !(grown && life.start_watch())
 }
 
 enum Next {
     /// Everything is sealed.
     Nothing,
     /// Something is not, and its time has not come.
-    Wait,
+    Wait(Utc),
     Seal(Order),
 }
 
@@ -142,7 +170,6 @@ fn next_order(parts: &Parts, life: &Life, now: Utc) -> Result<Next, LocalError> 
     }
     let (range, generation, ended) = state.tail(len);
     if range.is_empty() {
-        state.forced = false;
         state.first_byte = None;
         return Ok(Next::Nothing);
     }
@@ -153,16 +180,15 @@ fn next_order(parts: &Parts, life: &Life, now: Utc) -> Result<Next, LocalError> 
         last_growth: state.last_growth.0,
         open: state.writers > 0,
         ended,
-        forced: state.forced,
+        forced: range.start < state.forced_to,
         unlinked: !state.linked,
         backlog: life.stream.has_backlog(),
     };
     let token = life.stream.has_token(now, rules.interval);
     let offset = phase(&life.stream.path, rules.interval);
     match decide(rules, &tail, now, offset, token) {
-        Decision::Wait(_) => Ok(Next::Wait),
+        Decision::Wait(until) => Ok(Next::Wait(until)),
         Decision::Seal { reason, upto, split, exact } => {
-            draw_token(life, reason);
             let range = SpoolRange { start: range.start, end: range.start.plus(upto) };
             Ok(Next::Seal(Order { range, generation, reason, split, exact }))
         }

@@ -87,7 +87,10 @@ pub fn quarantine(
 
 fn settled(parts: &Parts, life: &Arc<Life>) {
     parts.bump();
-    finish_if_ended(parts, life);
+    if !finish_if_ended(parts, life) {
+        // Its next segment may have waited for this one.
+        parts.touch(life);
+    }
 }
 
 /// Drops the markers and bytes of generations that have ended and are settled, from the front only:
@@ -121,15 +124,13 @@ fn forget_ended(parts: &Parts, life: &Arc<Life>) -> Result<(), FsError> {
     Ok(())
 }
 
-/// Gives a life's folder back when it has no name, is not open and S3 has all of it.
-pub fn finish_if_ended(parts: &Parts, life: &Arc<Life>) {
+/// Gives a life's folder back when it has no name, is not open and S3 has all of it; says whether.
+pub fn finish_if_ended(parts: &Parts, life: &Arc<Life>) -> bool {
     let ended = {
         let state = life.state();
         !state.linked && state.handles == 0
     };
-    if ended {
-        remove(parts, life);
-    }
+    ended && remove(parts, life)
 }
 
 fn remove(parts: &Parts, life: &Arc<Life>) -> bool {
