@@ -32,7 +32,20 @@ struct Watched {
     life: Arc<Life>,
     /// Not looked at before then (monotonic), unless it grows.
     not_before: Duration,
+    /// A seal failed: not looked at before then, whatever happens.
+    failed_until: Duration,
     sealing: bool,
+}
+
+impl Watched {
+    fn new(life: Arc<Life>) -> Watched {
+        let (not_before, failed_until) = (Duration::ZERO, Duration::ZERO);
+        Watched { life, not_before, failed_until, sealing: false }
+    }
+
+    fn due(&self) -> Duration {
+        self.not_before.max(self.failed_until)
+    }
 }
 
 type Outcome = (NodeId, Reason, Result<bool, FsError>);
@@ -61,8 +74,7 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
         }
         for life in parts.watch_list.take() {
             let entry = watched.entry(life.id);
-            let fresh = Watched { life, not_before: Duration::ZERO, sealing: false };
-            entry.or_insert(fresh).not_before = Duration::ZERO;
+            entry.or_insert_with(|| Watched::new(life)).not_before = Duration::ZERO;
         }
         look(&parts, &mut watched, &mut seals);
     }
@@ -78,7 +90,7 @@ fn next_due(
         return None;
     }
     let waiting = watched.values().filter(|entry| !entry.sealing);
-    let next = waiting.map(|entry| entry.not_before).min()?;
+    let next = waiting.map(Watched::due).min()?;
     Some(next.saturating_sub(parts.clock.monotonic()))
 }
 
@@ -97,7 +109,7 @@ fn sealed(
         Err(e) => {
             error!(node = %id, "sealing failed, it is tried again: {e}");
             entry.life.state().last_error = Some(e.to_string());
-            entry.not_before = parts.clock.monotonic() + AGAIN;
+            entry.failed_until = parts.clock.monotonic() + AGAIN;
         }
     }
 }
@@ -107,7 +119,7 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
     // The older log first, so that generations of one stream are numbered as they were written.
     let mut oldest_first: Vec<(Option<Utc>, NodeId)> = watched
         .values()
-        .filter(|entry| !entry.sealing && monotonic >= entry.not_before)
+        .filter(|entry| !entry.sealing && monotonic >= entry.due())
         .map(|entry| (entry.life.state().first_byte, entry.life.id))
         .collect();
     oldest_first.sort_unstable();
