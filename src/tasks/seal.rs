@@ -48,14 +48,15 @@ pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsErr
     let (crc64, last_byte) = checksum(&file, range).map_err(reading)?;
 
     let (marker, name) = describe(parts, life, &order, range, crc64, last_byte);
-    marker.store(life.folder(), &name)?;
-
-    let mut state = life.state();
-    for generation in &mut state.generations {
+    for generation in &mut life.state().generations {
         if generation.base == order.generation.base {
+            // Also when the marker cannot be stored: the next try must not leave a number out.
             generation.number = Some(name.generation);
         }
     }
+    marker.store(life.folder(), &name)?;
+
+    let mut state = life.state();
     let segment = Segment { end, generation: name.generation, phase: Phase::Sealed };
     state.segments.insert(range.start, segment);
     // What is left was begun with its generation, or was there when growth was last seen.
