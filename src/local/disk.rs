@@ -44,7 +44,8 @@ pub fn store_json<T: Serialize>(
 /// Reads a small JSON file.
 pub fn load_json<T: DeserializeOwned>(path: &Path) -> Result<T, LocalError> {
     let text = fs::read(path).at("read", path)?;
-    serde_json::from_slice(&text).map_err(std::io::Error::other).at("decode", path)
+    let damaged = |e| std::io::Error::new(std::io::ErrorKind::InvalidData, e);
+    serde_json::from_slice(&text).map_err(damaged).at("decode", path)
 }
 
 /// Makes the names in a folder durable.

@@ -11,14 +11,15 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::life::{Life, Segment, State};
+use super::marker::Marker;
 use super::namespace::Found;
 use super::record::{DATA, Kind, RECORD, Record};
 use super::room::Room;
 use super::spool::Spool;
 use super::stream::Streams;
 use crate::values::errors::{AtPath, LocalError};
-use crate::values::ids::{NodeId, SpoolOffset};
-use crate::values::naming::{MarkerName, Phase};
+use crate::values::ids::{NodeId, SpoolOffset, SpoolRange};
+use crate::values::naming::{MarkerName, Phase, SegmentName};
 use crate::values::time::Utc;
 
 /// What recovery needs beside the spool.
@@ -41,17 +42,21 @@ pub fn recover(spool: &Spool, at: Circumstances<'_>) -> Result<Vec<Found>, Local
     for entry in fs::read_dir(&nodes).at("list", &nodes)? {
         let entry = entry.at("list", &nodes)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".gone") {
+        let is_node = |name: &str| {
+            let id = u64::from_str_radix(name, 16).map(NodeId).ok();
+            id.filter(|id| id.to_string() == name)
+        };
+        if name.strip_suffix(".gone").and_then(is_node).is_some() {
             // A removal that was under way: the folder had nothing left to keep.
             fs::remove_dir_all(entry.path()).at("remove", &entry.path())?;
             continue;
         }
-        let id = u64::from_str_radix(&name, 16).map(NodeId).ok();
-        match id.filter(|id| id.to_string() == name) {
+        match is_node(&name) {
             Some(id) => found.extend(recover_node(spool, id, at)?),
             None => set_aside(spool, &entry.path(), &name, "it is no node of a spool"),
         }
     }
+    spool.recovered()?;
     Ok(found)
 }
 
@@ -92,7 +97,7 @@ fn recover_node(
     let stream = at.streams.get(stream, at.now);
     let life = Arc::new(Life::new(id, folder.clone(), stream, labels.clone(), bases));
     let markers = read_markers(spool, &life)?;
-    let changed = restore(&life, &markers, spool.rebooted, at)?;
+    let changed = restore(spool, &life, &markers, at)?;
     let mut record = record;
     if changed && let Kind::Live { bases, .. } = &mut record.kind {
         *bases = life.state().bases();
@@ -119,7 +124,9 @@ fn read_markers(spool: &Spool, life: &Life) -> Result<Vec<MarkerName>, LocalErro
             Some(marker) => markers.push(marker),
             None if name == DATA || name == RECORD => {}
             // Half-written by a daemon that died: its range has no key yet.
-            None if name.ends_with(".new") => fs::remove_file(&path).at("remove", &path)?,
+            None if is_half_written(&name) && path.is_file() => {
+                fs::remove_file(&path).at("remove", &path)?;
+            }
             None => set_aside(spool, &path, &format!("{}-{name}", life.id), "it is no seal marker"),
         }
     }
@@ -138,12 +145,19 @@ fn read_markers(spool: &Spool, life: &Life) -> Result<Vec<MarkerName>, LocalErro
     Ok(sound)
 }
 
+/// Whether a name is that of a record or marker before it gets its own.
+fn is_half_written(name: &str) -> bool {
+    let Some(stem) = name.strip_suffix(".new") else { return false };
+    let marker = MarkerName::parse(&format!("{stem}.sealed"));
+    marker.is_some() || RECORD.strip_suffix(".json") == Some(stem)
+}
+
 /// Puts the segments into the life and makes its generations fit what is on disk. Gives whether the
 /// record has to follow.
 fn restore(
+    spool: &Spool,
     life: &Life,
     markers: &[MarkerName],
-    rebooted: bool,
     at: Circumstances<'_>,
 ) -> Result<bool, LocalError> {
     let file = life.file()?;
@@ -159,18 +173,19 @@ fn restore(
     }
     let before = state.bases();
     let len = fit(life, &mut state, SpoolOffset(metadata.len()), &file, at.now)?;
+    keep_holes(spool, life, &mut state, &file)?;
     number_generations(&mut state);
 
     let gone: u64 = reclaimed(&state);
     let first_kept = state.segments.first_key_value().map_or(state.sealed_end(), |(s, _)| *s);
     at.room.found(len.0.saturating_sub(gone + first_kept.0));
 
+    if spool.rebooted && ends_within_a_line(life, &state, &file, len) {
+        info!(node = %life.id, "the machine went down in the middle of a line: a new generation begins");
+        state.begin_generation(len, at.now);
+    }
     let written = Life::written_at(&metadata);
     if len > state.sealed_end() {
-        if rebooted && ends_within_a_line(&file, len) {
-            info!(node = %life.id, "the machine went down in the middle of a line: a new generation begins");
-            state.begin_generation(len, at.now);
-        }
         let since = state.generations.front().map_or(written, |g| g.base.since);
         state.first_byte = Some(written.minus(at.interval).max(since).min(written.max(since)));
     }
@@ -201,6 +216,40 @@ fn fit(
     Ok(end)
 }
 
+/// Sets ranges aside that lie before a sealed range and have no marker: whether S3 has them cannot be
+/// known, and what is neither sealed nor unsealed would go with the log one day, unseen.
+fn keep_holes(
+    spool: &Spool,
+    life: &Life,
+    state: &mut State,
+    file: &fs::File,
+) -> Result<(), LocalError> {
+    let base = state.generations.front().map(|g| g.base.at);
+    let first = state.segments.first_key_value().map(|(start, _)| *start);
+    let (Some(base), Some(first)) = (base, first) else { return Ok(()) };
+    let mut covered = base.min(first);
+    let mut holes = Vec::new();
+    for (start, segment) in &state.segments {
+        if *start > covered {
+            let range = SpoolRange { start: covered, end: *start };
+            // The number of what follows, so that a generation whose first range this is keeps it.
+            let (generation, phase) = (segment.generation, Phase::Quarantined);
+            holes.push(MarkerName { range, generation, phase });
+        }
+        covered = covered.max(segment.end);
+    }
+    for hole in holes {
+        let kept = spool.keep_copy(file, hole.range, &format!("{}-{hole}", life.id))?;
+        error!(node = %life.id, range = ?hole.range, kept = %kept.display(),
+            "a sealed range has lost its marker; a copy of its bytes is kept");
+        let path = life.folder().join(hole.to_string());
+        fs::write(&path, "{}").at("write", &path)?;
+        let MarkerName { range, generation, phase } = hole;
+        state.segments.insert(range.start, Segment { end: range.end, generation, phase });
+    }
+    Ok(())
+}
+
 /// Finds the numbers that the markers gave to the generations.
 fn number_generations(state: &mut State) {
     let starts: Vec<_> = state.generations.iter().map(|g| g.base.at).collect();
@@ -216,7 +265,14 @@ fn reclaimed(state: &State) -> u64 {
     gone.map(|(start, s)| s.end.since(*start)).sum()
 }
 
-fn ends_within_a_line(file: &fs::File, len: SpoolOffset) -> bool {
+fn ends_within_a_line(life: &Life, state: &State, file: &fs::File, len: SpoolOffset) -> bool {
+    let last = state.segments.keys().next_back().and_then(|start| state.marker(*start));
+    if let Some(name) = last.filter(|m| m.range.end == len && m.phase == Phase::Reclaimed) {
+        // The last byte is no longer here; the key says what it was.
+        let key = Marker::load(life.folder(), &name).map(|marker| marker.key);
+        let name = key.ok().and_then(|key| SegmentName::parse("", &key));
+        return name.is_some_and(|name| name.partial);
+    }
     let mut last = [0];
     let at = SpoolOffset(len.0.saturating_sub(1));
     matches!(Life::read_spool(file, at, &mut last), Ok(1)) && last != *b"\n"

@@ -12,7 +12,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -20,12 +20,14 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::disk::{Durable, load_json, store_json};
+use super::disk::{Durable, load_json, store_json, sync_folder};
 use crate::values::errors::{AtPath, LocalError};
-use crate::values::ids::{Epoch, NodeId, WriterId};
+use crate::values::ids::{Epoch, NodeId, SpoolRange, WriterId};
 
 /// The layout that this program reads and writes.
 const FORMAT: u32 = 1;
+/// Bytes copied at once.
+const COPY_CHUNK: usize = 256 * 1024;
 
 /// A spool cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -82,8 +84,8 @@ pub struct Identity {
     /// The inode of the spool's lock file: another one means that this is a copy.
     #[serde(default)]
     inode: u64,
-    /// The kernel's boot during which it was last used: another one means that power may have been
-    /// lost.
+    /// The kernel's boot during which it was last recovered: another one means that power may have
+    /// been lost.
     pub boot: String,
 }
 
@@ -92,8 +94,9 @@ pub struct Identity {
 pub struct Spool {
     dir: PathBuf,
     identity: Mutex<Identity>,
-    /// Whether the machine was booted since the spool was last used.
+    /// Whether the machine was booted since the spool was last recovered.
     pub rebooted: bool,
+    boot: String,
     _lock: File,
 }
 
@@ -148,9 +151,8 @@ impl Spool {
                 (new, Epoch(0))
             }
         };
-        let identity = Identity { writer, epoch, inode, boot, ..identity };
-        let spool =
-            Spool { dir: dir.to_owned(), identity: Mutex::new(identity), rebooted, _lock: lock };
+        let identity = Mutex::new(Identity { writer, epoch, inode, ..identity });
+        let spool = Spool { dir: dir.to_owned(), identity, rebooted, boot, _lock: lock };
         spool.next_epoch()?;
         Ok(spool)
     }
@@ -194,6 +196,19 @@ impl Spool {
         Ok(identity.epoch)
     }
 
+    /// Notes that what this boot means for the spool has been seen to. Not before: a start that fails
+    /// on its way must not keep the next one from knowing that power was lost.
+    pub fn recovered(&self) -> Result<(), LocalError> {
+        let mut identity = self.identity.lock();
+        if identity.boot == self.boot {
+            return Ok(());
+        }
+        let next = Identity { boot: self.boot.clone(), ..identity.clone() };
+        store_json(&self.dir.join("spool.json"), &next, Durable::Now)?;
+        *identity = next;
+        Ok(())
+    }
+
     /// Takes another writer id: the spool turned out to be a copy. What is sealed keeps its keys.
     pub fn become_writer(&self, writer: WriterId) -> Result<(), LocalError> {
         let mut identity = self.identity.lock();
@@ -205,15 +220,42 @@ impl Spool {
 
     /// Moves a file or folder that cannot be used out of the way, keeping it.
     pub fn set_aside(&self, path: &Path, name: &str) -> Result<PathBuf, LocalError> {
-        let target = (0..)
-            .map(|n| match n {
-                0 => self.quarantine().join(name),
-                n => self.quarantine().join(format!("{name}.{n}")),
-            })
-            .find(|candidate| !candidate.exists())
-            .unwrap_or_else(|| self.quarantine().join(name));
+        let target = self.free_name(name);
         fs::rename(path, &target).at("set aside", path)?;
         Ok(target)
+    }
+
+    /// Keeps a copy of a range of a spool file in the quarantine, durably.
+    pub fn keep_copy(
+        &self,
+        file: &File,
+        range: SpoolRange,
+        name: &str,
+    ) -> Result<PathBuf, LocalError> {
+        let target = self.free_name(name);
+        let copy = File::create_new(&target).at("create", &target)?;
+        let mut chunk = vec![0; COPY_CHUNK];
+        let mut at = range.start;
+        while at < range.end {
+            let len = usize::try_from(range.end.since(at)).unwrap_or(COPY_CHUNK).min(COPY_CHUNK);
+            file.read_exact_at(&mut chunk[..len], at.0).at("read for", &target)?;
+            copy.write_all_at(&chunk[..len], at.since(range.start)).at("write", &target)?;
+            at = at.plus(len as u64);
+        }
+        copy.sync_all().at("sync", &target)?;
+        sync_folder(&self.quarantine())?;
+        Ok(target)
+    }
+
+    /// A name in the quarantine that nothing has: node ids, and with them names, come again.
+    fn free_name(&self, name: &str) -> PathBuf {
+        let mut target = self.quarantine().join(name);
+        let mut n = 0;
+        while target.exists() {
+            n += 1;
+            target = self.quarantine().join(format!("{name}.{n}"));
+        }
+        target
     }
 }
 

@@ -54,6 +54,10 @@ pub async fn send(
     let marker = Marker::load(job.life.folder(), &name);
     let marker = match marker.and_then(|marker| of_writer(parts, &job, &name, marker)) {
         Ok(marker) => marker,
+        Err(e) if e.is_damage() => {
+            error!("the marker of a sealed range cannot be read: {e}");
+            return (attempt, set_aside(parts, &job, &name, None).await);
+        }
         Err(e) => return (attempt, Outcome::Failed(e.to_string())),
     };
     let body = match attempt.body.take() {
@@ -62,7 +66,7 @@ pub async fn send(
             Ok(Body::Sound(body)) => body,
             Ok(Body::Damaged) => {
                 error!(key = %marker.key, "the spool holds other bytes than what was sealed (written through a mapping, or a damaged disk)");
-                return (attempt, set_aside(parts, &job, &name, &marker).await);
+                return (attempt, set_aside(parts, &job, &name, Some(&marker)).await);
             }
             Err(why) => return (attempt, Outcome::Failed(why)),
         },
@@ -172,7 +176,7 @@ async fn resolve(
         }
     }
     error!(key = %marker.key, "CONFLICT: another object has the key of this segment; nothing is overwritten");
-    set_aside(parts, job, name, marker).await
+    set_aside(parts, job, name, Some(marker)).await
 }
 
 async fn confirm(
@@ -193,9 +197,14 @@ async fn confirm(
     .await
 }
 
-async fn set_aside(parts: &Arc<Parts>, job: &Job, name: &MarkerName, marker: &Marker) -> Outcome {
-    let (parts, life, name, marker) = (parts.clone(), job.life.clone(), *name, marker.clone());
-    settle(move || settle::quarantine(&parts, &life, &name, &marker)).await
+async fn set_aside(
+    parts: &Arc<Parts>,
+    job: &Job,
+    name: &MarkerName,
+    marker: Option<&Marker>,
+) -> Outcome {
+    let (parts, life, name, marker) = (parts.clone(), job.life.clone(), *name, marker.cloned());
+    settle(move || settle::quarantine(&parts, &life, &name, marker.as_ref())).await
 }
 
 async fn settle(step: impl FnOnce() -> Result<(), FsError> + Send + 'static) -> Outcome {

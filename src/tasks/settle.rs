@@ -13,8 +13,7 @@ use crate::local::life::Life;
 use crate::local::marker::{self, Marker};
 use crate::local::namespace::StoredObject;
 use crate::local::record::DATA;
-use crate::tasks::seal::for_each_chunk;
-use crate::values::errors::{AtPath, FsError, LocalError};
+use crate::values::errors::{FsError, LocalError};
 use crate::values::ids::{SpoolOffset, SpoolRange};
 use crate::values::naming::{MarkerName, Phase};
 
@@ -53,32 +52,27 @@ pub fn confirm(
 }
 
 /// Sets a segment aside that cannot be uploaded as what was sealed: a copy of its bytes and its marker
-/// go into the quarantine, and the rest of the log goes on.
+/// (where it can be read) go into the quarantine, and the rest of the log goes on.
 pub fn quarantine(
     parts: &Parts,
     life: &Arc<Life>,
     name: &MarkerName,
-    marker: &Marker,
+    marker: Option<&Marker>,
 ) -> Result<(), FsError> {
     let settling = life.settling();
-    let target = parts.spool.quarantine().join(format!("{}-{name}", life.id));
-    let copy = std::fs::File::create(&target).at("create", &target)?;
-    let mut at = 0;
-    for_each_chunk(&*life.file()?, name.range, |chunk| {
-        std::os::unix::fs::FileExt::write_all_at(&copy, chunk, at)?;
-        at += chunk.len() as u64;
-        Ok(())
-    })
-    .at("copy", &target)?;
-    copy.sync_all().at("sync", &target)?;
-    let note = target.with_extension("json");
-    store_json(&note, marker, crate::local::disk::Durable::Now)?;
+    let copy = format!("{}-{name}", life.id);
+    let target = parts.spool.keep_copy(&*life.file()?, name.range, &copy)?;
+    if let Some(marker) = marker {
+        let note = target.with_added_extension("json");
+        store_json(&note, marker, crate::local::disk::Durable::Now)?;
+    }
     marker::advance(life.folder(), name, Phase::Quarantined)?;
     if let Some(segment) = life.state().segments.get_mut(&name.range.start) {
         segment.phase = Phase::Quarantined;
     }
     life.stream.take_unsent();
-    error!(key = %marker.key, kept = %target.display(), "a segment was set aside");
+    let key = marker.map_or("unknown", |marker| marker.key.as_str());
+    error!(key, kept = %target.display(), "a segment was set aside");
     forget_ended(parts, life)?;
     drop(settling);
     settled(parts, life);

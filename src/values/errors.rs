@@ -79,6 +79,11 @@ pub struct LocalError {
 }
 
 impl LocalError {
+    /// Whether the file was read and is not what it should be: trying again will not help.
+    pub fn is_damage(&self) -> bool {
+        self.source.kind() == io::ErrorKind::InvalidData
+    }
+
     /// Whether the disk is full.
     pub fn is_no_space(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
