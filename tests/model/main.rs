@@ -16,6 +16,7 @@ mod conformance;
 mod copies;
 mod crash;
 mod daemon;
+mod damage;
 mod faulty;
 mod image;
 mod memory;
