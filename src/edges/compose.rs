@@ -20,10 +20,14 @@ use crate::tasks::parts::Parts;
 use crate::tasks::registrar::Registrar;
 use crate::values::ids::WriterId;
 use crate::values::naming::Phase;
-use crate::values::settings::{S3Settings, Settings, Source};
+#[cfg(feature = "embedded-bucket")]
+use crate::values::settings::S3Settings;
+use crate::values::settings::{Settings, Source};
 use crate::world::bucket::Bucket;
 use crate::world::clock::Clock;
-use crate::world::s3::{FixedCredentials, S3Bucket};
+#[cfg(feature = "embedded-bucket")]
+use crate::world::s3::FixedCredentials;
+use crate::world::s3::S3Bucket;
 
 /// Name of the embedded bucket behind `file:///DIR`.
 #[cfg(feature = "embedded-bucket")]

@@ -173,7 +173,8 @@ fn a_start_that_fails_before_recovery_does_not_forget_the_reboot() {
         let dir = tempfile::tempdir().unwrap();
         image.lay_out(dir.path());
         let source = world.settings.source.url();
-        let opened = logsinkfs::local::spool::Spool::open(dir.path(), &source, || unreachable!());
+        let opened =
+            logsinkfs::local::spool::Spool::open(dir.path(), &source, "host", |_| unreachable!());
         assert!(opened.unwrap().rebooted);
         let daemon = world.boot_from(&Image::take(dir.path()));
         let log = daemon.open("app.log");
@@ -326,8 +327,9 @@ fn a_spool_of_another_bucket_and_a_spool_in_use_are_refused() {
         let daemon = world.boot();
         let dir = daemon.parts.spool.dir().to_owned();
         let source = world.settings.source.url();
-        let open =
-            |source: &str| logsinkfs::local::spool::Spool::open(&dir, source, || unreachable!());
+        let open = |source: &str| {
+            logsinkfs::local::spool::Spool::open(&dir, source, "host", |_| unreachable!())
+        };
         let refused = open(&source).unwrap_err();
         assert!(matches!(refused, logsinkfs::local::spool::SpoolError::Locked(..)), "{refused}");
         let image = daemon.crash();
