@@ -19,8 +19,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::wait::{briefly, eventually};
 
-/// A process older than this hangs: no test takes a third of it.
-const LIFETIME: Duration = Duration::from_secs(150);
+/// A process older than this hangs: no test takes a tenth of it, and a thousand kills half of it.
+const LIFETIME: Duration = Duration::from_secs(300);
 
 type Lines = Arc<Mutex<Vec<String>>>;
 
