@@ -118,6 +118,21 @@ fn an_open_file_arrives_after_the_interval() {
 }
 
 #[test]
+fn a_signal_uploads_what_there_is_at_once() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    let mut file = fs::File::create(mount.path("app.log")).unwrap();
+    file.write_all(b"line\n").unwrap();
+    mount.daemon.signal(rustix::process::Signal::USR1);
+    let bucket = rig.bucket();
+    eventually("the segment", || (!bucket.segments("app.log").is_empty()).then_some(()));
+    file.write_all(b"more\n").unwrap();
+    drop(file);
+    mount.stop();
+    assert_eq!(bucket.content("app.log"), b"line\nmore\n");
+}
+
+#[test]
 fn opening_and_closing_for_each_line_does_not_make_an_object_for_each() {
     let rig = Rig::embedded();
     let mount = rig.mount(&["--rotate-idle", "1s"]);

@@ -168,6 +168,22 @@ fn a_reading_map_shows_the_content() {
 }
 
 #[test]
+fn writing_through_a_map_changes_nothing_that_is_uploaded() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    fs::write(mount.path("app.log"), "as written\n").unwrap();
+    let mut python = command(program("python3"));
+    // Refused at once, or lost with the map: never uploaded silently.
+    let map = "import mmap,sys\n\
+               f=open(sys.argv[1],'r+b')\n\
+               try: mmap.mmap(f.fileno(),0)[:2]=b'AS'\n\
+               except OSError: pass";
+    python.args(["-c", map]).arg(mount.path("app.log"));
+    Proc::start("python3", python).success();
+    assert_eq!(stored(&rig, mount, "app.log"), "as written\n");
+}
+
+#[test]
 fn a_renamed_file_goes_on_into_the_stream_it_was_created_for() {
     let rig = Rig::embedded();
     let mount = rig.mount(&[]);
