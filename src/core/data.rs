@@ -22,20 +22,23 @@ use crate::values::settings::{FsyncLevel, WhenFull};
 impl Fs {
     /// Opens a file.
     pub fn open(&self, id: NodeId, access: Access) -> Result<(HandleId, Mode), FsError> {
-        match self.parts.namespace.open(id)? {
-            Open::Live(life) => {
-                let file = life.file()?;
-                let mut state = life.state();
-                state.handles += 1;
-                state.writers += u32::from(access.write);
-                drop(state);
-                Ok((self.handles.add(Handle::Live { life, file, access }), Mode::Direct))
-            }
-            Open::Local(local) => {
-                let file = local.file()?;
-                local.handles.fetch_add(1, Ordering::AcqRel);
-                Ok((self.handles.add(Handle::Local { id, local, file }), Mode::Cached))
-            }
+        match self.parts.namespace.hold(id, access.write)? {
+            Open::Live(life) => match life.file() {
+                Ok(file) => {
+                    Ok((self.handles.add(Handle::Live { life, file, access }), Mode::Direct))
+                }
+                Err(e) => {
+                    life.let_go(access.write);
+                    Err(e.into())
+                }
+            },
+            Open::Local(local) => match local.file() {
+                Ok(file) => Ok((self.handles.add(Handle::Local { id, local, file }), Mode::Cached)),
+                Err(e) => {
+                    local.handles.fetch_sub(1, Ordering::AcqRel);
+                    Err(e.into())
+                }
+            },
             Open::Stored(object) if access.write => self.open_over(id, &object),
             Open::Stored(object) => {
                 let ahead = tokio::sync::Mutex::new(Ahead::default());
@@ -363,11 +366,7 @@ impl Fs {
         let Some(handle) = self.handles.remove(handle) else { return Err(FsError::BadHandle) };
         match &*handle {
             Handle::Live { life, access, .. } => {
-                {
-                    let mut state = life.state();
-                    state.handles = state.handles.saturating_sub(1);
-                    state.writers = state.writers.saturating_sub(u32::from(access.write));
-                }
+                life.let_go(access.write);
                 self.parts.touch(life);
                 Ok(())
             }

@@ -182,6 +182,13 @@ impl Life {
         Ok(filled)
     }
 
+    /// One handle less. Handles are counted by `Namespace::hold`.
+    pub fn let_go(&self, write: bool) {
+        let mut state = self.state.lock();
+        state.handles = state.handles.saturating_sub(1);
+        state.writers = state.writers.saturating_sub(u32::from(write));
+    }
+
     /// Puts the life on the sealer's list; `true` when it was not there.
     pub fn start_watch(&self) -> bool {
         !self.watched.swap(true, Ordering::AcqRel)

@@ -13,6 +13,7 @@ mod load;
 mod tree;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -118,14 +119,26 @@ impl Namespace {
 
     /// What a node is.
     pub fn open(&self, id: NodeId) -> Result<Open, FsError> {
+        Ok(self.tree.lock().node(id)?.body.open())
+    }
+
+    /// What a node is, counted as one more handle on it: from here on it cannot be removed behind its
+    /// user's back. Whoever holds it lets go with [`Life::let_go`] or by the local file's count.
+    pub fn hold(&self, id: NodeId, write: bool) -> Result<Open, FsError> {
         let tree = self.tree.lock();
-        Ok(match &tree.node(id)?.body {
-            Body::Directory(_) => Open::Directory,
-            Body::Live(life) => Open::Live(life.clone()),
-            Body::Local(file) => Open::Local(file.clone()),
-            Body::Symlink(target) => Open::Symlink(target.clone()),
-            Body::Object(object) => Open::Stored(object.clone()),
-        })
+        let open = tree.node(id)?.body.open();
+        match &open {
+            Open::Live(life) => {
+                let mut state = life.state();
+                state.handles += 1;
+                state.writers += u32::from(write);
+            }
+            Open::Local(local) => {
+                local.handles.fetch_add(1, Ordering::AcqRel);
+            }
+            Open::Stored(_) | Open::Directory | Open::Symlink(_) => {}
+        }
+        Ok(open)
     }
 
     /// Path of a node below the mount, without a leading `/`; by its first name when it has several.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use super::Name;
+use super::{Name, Open};
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
 use crate::local::record::{Claim, Kind, Record, Times};
@@ -77,6 +77,18 @@ pub(super) enum Body {
     Local(Arc<LocalFile>),
     Symlink(Vec<u8>),
     Object(StoredObject),
+}
+
+impl Body {
+    pub fn open(&self) -> Open {
+        match self {
+            Body::Directory(_) => Open::Directory,
+            Body::Live(life) => Open::Live(life.clone()),
+            Body::Local(file) => Open::Local(file.clone()),
+            Body::Symlink(target) => Open::Symlink(target.clone()),
+            Body::Object(object) => Open::Stored(object.clone()),
+        }
+    }
 }
 
 #[derive(Debug)]
