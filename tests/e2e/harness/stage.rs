@@ -17,10 +17,11 @@ pub enum Play {
     Killed,
 }
 
-/// The rig and the mount of one scenario.
+/// The rig and the mount of one scenario. The mount stands first, so that it is dropped before the
+/// folder that it is in.
 pub struct Stage {
-    pub rig: Rig,
     pub mount: Mount,
+    pub rig: Rig,
     pub play: Play,
 }
 
@@ -40,12 +41,12 @@ pub fn play(kind: Kind, play: Play, scenario: fn(&mut Stage) -> Ledger) {
     let rig = Rig::new(kind);
     // Small segments, so that uploads are under way while the scenario runs.
     let mount = rig.mount(&["--rotate-size", "32KiB"]);
-    let mut stage = Stage { rig, mount, play };
+    let mut stage = Stage { mount, rig, play };
     let ledger = scenario(&mut stage);
     if play == Play::Calm {
         assert_eq!(ledger.failed, 0, "a write failed though nothing was wrong");
     }
-    let Stage { rig, mount, .. } = stage;
+    let Stage { mount, rig, .. } = stage;
     mount.stop();
     assert!(ledger.count() > 100, "the scenario wrote only {} lines", ledger.count());
     let (bucket, starts) = (rig.bucket(), if play == Play::Killed { 2 } else { 1 });
