@@ -342,20 +342,24 @@ impl Fs {
         self.parts.namespace.make_durable(life.id)
     }
 
-    /// Seals what is written now and waits until S3 has it.
+    /// Seals what is written now and waits until S3 has it. Fails, once, when something had to be set
+    /// aside since the last time: S3 does not have it.
     async fn wait_uploaded(&self, life: &Arc<Life>) -> Result<(), FsError> {
         let target = life.len()?;
         let mut progress = self.parts.progress.subscribe();
         self.parts.force(life);
         loop {
             progress.borrow_and_update();
-            let (sealed, unsent) = {
-                let state = life.state();
+            {
+                let mut state = life.state();
                 let mut before = state.segments.range(..target);
-                (state.sealed_end(), before.any(|(_, s)| s.phase == Phase::Sealed))
-            };
-            if sealed >= target && !unsent {
-                return Ok(());
+                let unsent = before.any(|(_, s)| s.phase == Phase::Sealed);
+                if state.sealed_end() >= target && !unsent {
+                    return match std::mem::take(&mut state.set_aside) {
+                        true => Err(FsError::Bucket("a segment was set aside, not sent".into())),
+                        false => Ok(()),
+                    };
+                }
             }
             progress.changed().await.map_err(|_| FsError::Stopping)?;
         }

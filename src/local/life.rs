@@ -78,6 +78,8 @@ pub struct State {
     pub first_byte: Option<Utc>,
     /// When growth was last seen, and the length then.
     pub last_growth: (Utc, SpoolOffset),
+    /// Whether something was set aside that no fsync to S3 has reported yet.
+    pub set_aside: bool,
     /// Key of the segment confirmed last.
     pub last_key: Option<String>,
     /// What went wrong last.
@@ -116,6 +118,7 @@ impl Life {
                 forced_to: SpoolOffset(0),
                 first_byte: None,
                 last_growth: (begin.since, begin.at),
+                set_aside: false,
                 last_key: None,
                 last_error: None,
             }),

@@ -67,8 +67,12 @@ pub fn quarantine(
         store_json(&note, marker, crate::local::disk::Durable::Now)?;
     }
     marker::advance(life.folder(), name, Phase::Quarantined)?;
-    if let Some(segment) = life.state().segments.get_mut(&name.range.start) {
-        segment.phase = Phase::Quarantined;
+    {
+        let mut state = life.state();
+        state.set_aside = true;
+        if let Some(segment) = state.segments.get_mut(&name.range.start) {
+            segment.phase = Phase::Quarantined;
+        }
     }
     life.stream.take_unsent();
     let key = marker.map_or("unknown", |marker| marker.key.as_str());
