@@ -176,6 +176,9 @@ fn next_order(parts: &Parts, life: &Life, now: Utc) -> Result<Next, LocalError> 
     let rules = &parts.segmenting.rules;
     let len = life.len()?;
     let mut state = life.state();
+    // The clock may have been set back: what was written in its future would wait for it there.
+    state.last_growth.0 = state.last_growth.0.min(now);
+    state.first_byte = state.first_byte.map(|first| first.min(now));
     if len > state.last_growth.1 {
         state.last_growth = (now, len);
         state.first_byte.get_or_insert(now);

@@ -163,6 +163,8 @@ impl EarlySeals {
 
     /// Adds what time has earned; says whether a token is there.
     pub fn refill(&mut self, now: Utc, interval: Duration) -> bool {
+        // A clock that was set back must not keep the tokens until it has caught up.
+        self.refilled = self.refilled.min(now);
         while self.tokens < EARLY_SEALS && now.since(self.refilled) >= interval {
             self.tokens += 1;
             self.refilled = self.refilled.plus(interval.max(Duration::from_millis(1)));
