@@ -126,7 +126,11 @@ impl Namespace {
     /// user's back. Whoever holds it lets go with [`Life::let_go`] or by the local file's count.
     pub fn hold(&self, id: NodeId, write: bool) -> Result<Open, FsError> {
         let tree = self.tree.lock();
-        let open = tree.node(id)?.body.open();
+        let node = tree.node(id)?;
+        if node.is_removed() {
+            return Err(FsError::Stale);
+        }
+        let open = node.body.open();
         match &open {
             Open::Live(life) => {
                 let mut state = life.state();
@@ -162,10 +166,12 @@ impl Namespace {
         tree.node(id).ok().and_then(Node::place).map_or(NodeId::ROOT, |(parent, _)| parent)
     }
 
-    /// All live files, for whoever has to look after each.
+    /// All live files, for whoever has to look after each. Those whose folder is gone need nobody,
+    /// however long the kernel remembers them.
     pub fn lives(&self) -> Vec<Arc<Life>> {
         let tree = self.tree.lock();
-        let lives = tree.nodes.values().filter_map(|node| match &node.body {
+        let kept = tree.nodes.values().filter(|node| !node.is_removed());
+        let lives = kept.filter_map(|node| match &node.body {
             Body::Live(life) => Some(life.clone()),
             _ => None,
         });

@@ -117,6 +117,12 @@ impl Node {
         }
     }
 
+    /// Whether it is a file whose folder is gone from the spool. The kernel may still believe the
+    /// name for a moment: `ESTALE` makes it look again.
+    pub fn is_removed(&self) -> bool {
+        matches!(self.body, Body::Live(_) | Body::Local(_)) && !self.recorded
+    }
+
     /// The first name.
     pub fn place(&self) -> Option<(NodeId, &[u8])> {
         self.claims.first().map(|claim| (claim.parent, claim.name.as_slice()))
@@ -292,6 +298,9 @@ impl Tree {
 
     pub fn attr(&self, id: NodeId) -> Result<Attr, FsError> {
         let node = self.node(id)?;
+        if node.is_removed() {
+            return Err(FsError::Stale);
+        }
         let (mut size, mut blocks, mut times) = (0, 0, node.times);
         let mut written = |metadata: std::fs::Metadata| {
             let at = Life::written_at(&metadata);
