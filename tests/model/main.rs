@@ -19,5 +19,8 @@ mod daemon;
 mod damage;
 mod faulty;
 mod image;
+mod lives;
 mod memory;
+mod property;
+mod room;
 mod upload;

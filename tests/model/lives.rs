@@ -1,0 +1,297 @@
+//! The lives of a log: generations and their numbers, when a range is sealed early and when not, when
+//! a log leaves the view, and what never goes to S3 at all.
+
+use std::time::Duration;
+
+use logsinkfs::core::Access;
+use logsinkfs::values::errors::FsError;
+use logsinkfs::values::settings::FsyncLevel;
+use logsinkfs::world::bucket::Kind;
+
+use super::check::{assert_delivered, generations, segments};
+use super::daemon::{World, answer, run};
+use super::faulty::{Fault, Op};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const WRITE: Access = Access { write: true, sync: false, exclusive: false };
+
+#[test]
+fn truncated_generations_become_objects_of_their_own_in_order() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        for text in ["first\n", "second", "third\n"] {
+            daemon.append(log, text);
+            daemon.truncate(log);
+            daemon.truncate(log);
+        }
+        assert_eq!(daemon.read(log.id).await.unwrap(), b"");
+        daemon.append(log, "fourth\n");
+        daemon.flush().await;
+        assert_delivered(&world, "app.log", &["first\n", "second", "third\n", "fourth\n"]);
+        assert_eq!(daemon.read(log.id).await.unwrap(), b"fourth\n");
+    });
+}
+
+#[test]
+fn a_number_is_never_given_twice_even_after_the_folder_is_gone() {
+    run(async {
+        let world = World::new();
+        let mut image = Default::default();
+        for n in 1..=4 {
+            let daemon = world.boot_from(&image);
+            let log = daemon.open("app.log");
+            daemon.append(log, format!("{n}\n"));
+            daemon.unlink("app.log");
+            daemon.close(log);
+            daemon.emptied().await;
+            image = daemon.crash();
+        }
+        assert_delivered(&world, "app.log", &["1\n", "2\n", "3\n", "4\n"]);
+    });
+}
+
+#[test]
+fn an_unlinked_log_goes_on_until_it_is_closed_and_then_leaves_the_spool() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        daemon.append(log, "before\n");
+        daemon.unlink("app.log");
+        assert!(daemon.stat("app.log").is_none());
+        daemon.pass(Duration::from_secs(60)).await;
+        daemon.append(log, "after");
+        assert_eq!(daemon.read(log.id).await.unwrap(), b"before\nafter");
+        daemon.close(log);
+        daemon.emptied().await;
+        assert_delivered(&world, "app.log", &["before\nafter"]);
+        assert!(daemon.parts.namespace.lives().is_empty(), "nobody looks after it any more");
+    });
+}
+
+#[test]
+fn a_finished_log_leaves_the_view_after_its_time_and_the_objects_stay() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let (log, open) = (daemon.open("app.log"), daemon.open("open.log"));
+        daemon.append(log, "one\n");
+        daemon.append(open, "one\n");
+        daemon.close(log);
+        daemon.flush().await;
+        world.clock.jump_forward(DAY - Duration::from_secs(1));
+        daemon.retire();
+        assert!(daemon.stat("app.log").is_some());
+        daemon.pass(Duration::from_secs(2)).await;
+        daemon.retire();
+        assert!(daemon.stat("app.log").is_none());
+        assert!(daemon.stat("open.log").is_some(), "it is open");
+        assert_eq!(daemon.parts.namespace.lives().len(), 1);
+        assert_delivered(&world, "app.log", &["one\n"]);
+
+        let log = daemon.open("app.log");
+        daemon.append(log, "two\n");
+        daemon.flush().await;
+        assert_delivered(&world, "app.log", &["one\n", "two\n"]);
+    });
+}
+
+#[test]
+fn a_log_that_s3_has_not_is_never_retired() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        world.bucket.script(Op::Put, ".segments/", usize::MAX, Fault::Before(Kind::Server));
+        let log = daemon.open("app.log");
+        daemon.append(log, "one\n");
+        daemon.close(log);
+        world.clock.jump_forward(DAY * 7);
+        daemon.retire();
+        assert!(daemon.stat("app.log").is_some());
+        daemon.seal_all();
+        daemon.sealed().await;
+        daemon.retire();
+        assert!(daemon.stat("app.log").is_some());
+        world.bucket.heal();
+        daemon.flush().await;
+        assert_delivered(&world, "app.log", &["one\n"]);
+    });
+}
+
+#[test]
+fn opening_a_log_that_has_just_been_retired_has_the_name_looked_up_again() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        daemon.append(log, "one\n");
+        daemon.close(log);
+        daemon.flush().await;
+        world.clock.jump_forward(DAY);
+        daemon.retire();
+        // The kernel still believes the name for a second, and opens the node.
+        let opened = daemon.fs.open(log.id, WRITE);
+        assert!(matches!(opened, Err(FsError::Stale)), "{opened:?}");
+    });
+}
+
+#[test]
+fn a_log_is_sealed_within_one_interval_also_when_the_clock_is_set_back() {
+    for back in [Duration::ZERO, DAY] {
+        run(async {
+            let world = World::new();
+            let daemon = world.boot();
+            let log = daemon.open("app.log");
+            daemon.append(log, "one\n");
+            world.clock.jump_back(back);
+            daemon.pass(Duration::from_secs(301)).await;
+            daemon.until("it arrived", |parts| parts.unsent() == 0).await;
+            let waited = world.bucket.calls().len();
+            assert!(waited > 0);
+            assert_delivered(&world, "app.log", &["one\n"]);
+            let passed = logsinkfs::world::clock::Clock::monotonic(&*world.clock);
+            assert!(passed < Duration::from_secs(310), "{passed:?}");
+        });
+    }
+}
+
+#[test]
+fn a_closed_log_is_sealed_when_it_is_quiet_and_three_times_at_most_in_a_row() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let mut text = String::new();
+        for n in 0..20 {
+            let log = daemon.open("app.log");
+            let line = format!("{n}\n");
+            daemon.append(log, &line);
+            daemon.close(log);
+            text.push_str(&line);
+            daemon.pass(Duration::from_secs(6)).await;
+        }
+        daemon.until("it arrived", |parts| parts.unsent() == 0).await;
+        assert_delivered(&world, "app.log", &[&text]);
+        // Three early ones, and one by the interval, or two when its end lies within.
+        let objects = segments(&world).len();
+        assert!((4..=6).contains(&objects), "{objects} objects for 20 lines");
+    });
+}
+
+#[test]
+fn while_a_segment_is_unsent_the_next_one_grows_up_to_the_size() {
+    run(async {
+        let mut world = World::new();
+        world.settings.segmenting.rules.size = 4096;
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        world.bucket.script(Op::Put, ".segments/", usize::MAX, Fault::Before(Kind::Throttled));
+        let line = format!("{}\n", "x".repeat(99));
+        for _ in 0..100 {
+            daemon.append(log, &line);
+            daemon.pass(Duration::from_secs(300)).await;
+        }
+        world.bucket.heal();
+        daemon.flush().await;
+        let segments = segments(&world);
+        let lengths: Vec<_> = segments.values().map(|(name, _)| name.length).collect();
+        // The first by the interval, then full ones of whole lines, and the rest.
+        assert!(lengths[0] <= 200, "{lengths:?}");
+        assert_eq!(lengths[1..lengths.len() - 1], [4000, 4000], "{lengths:?}");
+        assert_delivered(&world, "app.log", &[&line.repeat(100)]);
+    });
+}
+
+#[test]
+fn asking_once_for_a_seal_makes_one_object_however_fast_the_log_grows() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        daemon.append(log, "0\n");
+        daemon.seal_all();
+        let mut progress = daemon.parts.progress.subscribe();
+        for n in 1..50 {
+            // Whenever something was sealed or confirmed, there is a line more.
+            let _ = tokio::time::timeout(Duration::from_secs(1), progress.changed()).await;
+            daemon.append(log, format!("{n}\n"));
+        }
+        let objects = segments(&world).len();
+        assert!(objects <= 2, "{objects} objects");
+        daemon.flush().await;
+        assert_eq!(generations(&world).len(), 1);
+    });
+}
+
+#[test]
+fn fsync_to_s3_returns_when_what_was_written_is_uploaded() {
+    run(async {
+        let mut world = World::new();
+        world.settings.fsync = FsyncLevel::S3;
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        daemon.append(log, "one\n");
+        answer(daemon.fs.fsync(log.handle)).await.unwrap();
+        assert_delivered(&world, "app.log", &["one\n"]);
+        world.bucket.script(Op::Put, ".segments/", usize::MAX, Fault::Before(Kind::Server));
+        daemon.append(log, "two\n");
+        let refused = answer(daemon.fs.fsync(log.handle)).await;
+        assert!(matches!(refused, Err(FsError::TimedOut)), "{refused:?}");
+    });
+}
+
+#[test]
+fn fsync_to_s3_fails_when_what_was_written_had_to_be_set_aside() {
+    run(async {
+        let mut world = World::new();
+        world.settings.fsync = FsyncLevel::S3;
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        world.bucket.script(Op::Put, ".segments/", 1, Fault::Before(Kind::Exists));
+        daemon.append(log, "one\n");
+        let refused = answer(daemon.fs.fsync(log.handle)).await;
+        assert!(matches!(refused, Err(FsError::Bucket(_))), "{refused:?}");
+        daemon.append(log, "two\n");
+        answer(daemon.fs.fsync(log.handle)).await.unwrap();
+    });
+}
+
+#[test]
+fn local_only_files_never_reach_the_bucket() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let local = daemon.open("app.log.gz");
+        let written = answer(daemon.fs.write(local.handle, 3, b"local", false)).await.unwrap();
+        assert_eq!(written, 5);
+        assert_eq!(daemon.read(local.id).await.unwrap(), b"\0\0\0local");
+        let image = daemon.shut_down().await;
+        let daemon = world.boot_from(&image);
+        let found = daemon.stat("app.log.gz").unwrap();
+        assert_eq!(daemon.read(found.id).await.unwrap(), b"\0\0\0local");
+        daemon.flush().await;
+        daemon.unlink("app.log.gz");
+        daemon.emptied().await;
+        assert!(segments(&world).is_empty());
+    });
+}
+
+#[test]
+fn a_log_renamed_to_an_excluded_name_still_goes_to_its_stream() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        daemon.append(log, "one\n");
+        daemon.rename("app.log", "app.log.gz").await;
+        let new = daemon.open("app.log");
+        daemon.append(new, "two\n");
+        daemon.flush().await;
+        let mut texts: Vec<_> =
+            generations(&world).into_iter().map(|g| (g.stream, g.bytes)).collect();
+        texts.sort();
+        let stream = || "app.log".to_owned();
+        assert_eq!(texts, [(stream(), b"one\n".to_vec()), (stream(), b"two\n".to_vec())]);
+    });
+}

@@ -1,0 +1,120 @@
+//! Little room: what S3 has makes place for what is appended, and reads come back from the bucket as
+//! they were written.
+
+use logsinkfs::values::errors::FsError;
+use logsinkfs::values::naming::Form;
+use logsinkfs::world::bucket::Kind;
+
+use super::check::{assert_delivered, plain, segments};
+use super::daemon::{World, run};
+use super::faulty::{Fault, Op};
+use super::memory::Object;
+
+/// A world whose spool takes 64 KiB, in segments of 4 KiB.
+fn small(form: Form) -> World {
+    let mut world = World::new();
+    world.settings.segmenting.form = form;
+    world.settings.segmenting.rules.size = 4096;
+    world.settings.limits.max = Some(64 << 10);
+    world
+}
+
+fn lines(from: usize, to: usize) -> String {
+    (from..to).map(|n| format!("{n:099}\n")).collect()
+}
+
+#[test]
+fn a_small_spool_takes_a_log_of_any_size_and_reads_come_back_from_the_bucket() {
+    for form in [Form::Plain, Form::Gzip, Form::Zstd] {
+        run(async {
+            let world = small(form);
+            let daemon = world.boot();
+            let log = daemon.open("app.log");
+            // Ten times what the spool takes.
+            for n in 0..160 {
+                daemon.append(log, lines(n * 40, n * 40 + 40));
+                daemon.flush().await;
+            }
+            let text = lines(0, 6400);
+            assert_delivered(&world, "app.log", &[&text]);
+            assert!(daemon.image().files(".reclaimed").len() > 140);
+            let gets = world.bucket.calls_of(Op::Get, "").len();
+            assert_eq!(daemon.read(log.id).await.unwrap(), text.as_bytes());
+            assert!(world.bucket.calls_of(Op::Get, "").len() > gets);
+            for (name, object) in segments(&world).into_values() {
+                assert_eq!(name.form, form);
+                assert_eq!(plain(&name, &object).len() as u64, name.length);
+            }
+
+            let daemon = world.boot_from(&daemon.crash());
+            let log = daemon.open("app.log");
+            daemon.append(log, lines(6400, 6440));
+            daemon.flush().await;
+            let text = lines(0, 6440);
+            assert_eq!(daemon.read(log.id).await.unwrap(), text.as_bytes());
+            assert_delivered(&world, "app.log", &[&text]);
+        });
+    }
+}
+
+#[test]
+fn a_full_spool_refuses_and_loses_nothing_that_it_has_accepted() {
+    run(async {
+        let world = small(Form::Gzip);
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        world.bucket.script(Op::Put, ".segments/", usize::MAX, Fault::Before(Kind::Unreachable));
+        let mut accepted = 0;
+        let refused = loop {
+            match daemon.try_append(log, lines(accepted, accepted + 40).as_bytes()) {
+                Ok(()) => accepted += 40,
+                Err(e) => break e,
+            }
+        };
+        assert!(matches!(refused, FsError::NoSpace), "{refused}");
+        assert_eq!(accepted, 480, "three quarters of 64 KiB, in pieces of 4,000 bytes");
+        world.bucket.heal();
+        daemon.flush().await;
+        daemon.append(log, lines(accepted, accepted + 40));
+        daemon.flush().await;
+        assert_delivered(&world, "app.log", &[&lines(0, accepted + 40)]);
+    });
+}
+
+#[test]
+fn truncated_and_removed_logs_give_their_room_back() {
+    run(async {
+        let world = small(Form::Plain);
+        let daemon = world.boot();
+        let free = daemon.fs.statfs().free;
+        let (first, second) = (daemon.open("a.log"), daemon.open("b.log"));
+        daemon.append(first, lines(0, 100));
+        daemon.append(second, lines(0, 100));
+        assert_eq!(daemon.fs.statfs().free, free - 20_000);
+        daemon.truncate(first);
+        daemon.unlink("b.log");
+        daemon.close(second);
+        daemon.flush().await;
+        daemon.until("the room is free again", |parts| parts.room.capacity().free == free).await;
+        let daemon = world.boot_from(&daemon.crash());
+        assert_eq!(daemon.fs.statfs().free, free, "the next start counts the same");
+    });
+}
+
+#[test]
+fn a_replaced_object_is_never_read_as_the_log() {
+    run(async {
+        let world = small(Form::Plain);
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        daemon.append(log, "ours\n");
+        daemon.flush().await;
+        daemon.reclaim_all();
+        let key = segments(&world).pop_first().unwrap().0;
+        for other in [&b"them\n"[..], b"longer than it was", b""] {
+            world.bucket.inner().plant(&key, Object::foreign(other));
+            let refused = daemon.read(log.id).await;
+            assert!(matches!(refused, Err(FsError::Bucket(_))), "{refused:?}");
+        }
+    });
+}
