@@ -133,10 +133,13 @@ pub fn finish_if_ended(parts: &Parts, life: &Arc<Life>) -> bool {
 
 fn remove(parts: &Parts, life: &Arc<Life>) -> bool {
     let done = || -> Result<bool, FsError> {
+        // Whoever reclaims must not meet the folder half gone, nor believe that it is there.
+        let _settling = life.settling();
         let held = held_bytes(life)?;
         life.stream.remember()?;
         let gone = parts.namespace.retire(life.id, parts.clock.now())?;
         if gone {
+            life.state().segments.clear();
             parts.room.give(held);
             parts.bump();
         }
