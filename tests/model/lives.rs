@@ -72,6 +72,24 @@ fn an_unlinked_log_goes_on_until_it_is_closed_and_then_leaves_the_spool() {
 }
 
 #[test]
+fn a_log_that_is_being_removed_has_nothing_left_to_reclaim() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        daemon.append(log, "one\n");
+        daemon.flush().await;
+        // Whoever reclaims may have come across the life before it went.
+        let life = daemon.life(log);
+        assert_eq!(life.state().segments.len(), 1);
+        daemon.unlink("app.log");
+        daemon.close(log);
+        daemon.emptied().await;
+        assert!(life.state().segments.is_empty());
+    });
+}
+
+#[test]
 fn a_finished_log_leaves_the_view_after_its_time_and_the_objects_stay() {
     run(async {
         let world = World::new();
