@@ -397,15 +397,20 @@ fn named(text: &str) -> BTreeSet<String> {
 #[test]
 fn documents_name_no_flag_that_is_not_there() {
     // Options of other programs that our texts name in backticks.
-    const OF_OTHERS: [&str; 9] = [
+    const OF_OTHERS: [&str; 14] = [
         "--all-targets",
+        "--bench",
         "--check",
         "--doc",
         "--fixed-strings",
+        "--lines",
         "--locked",
+        "--mib",
         "--no-default-features",
         "--no-deps",
         "--release",
+        "--rounds",
+        "--writers",
         "--",
     ];
     let flags = flags();

@@ -11,12 +11,15 @@ use serde::de::DeserializeOwned;
 
 use crate::values::errors::{AtPath, LocalError};
 
-/// Whether a small file must survive a power cut when the call returns, or only a crash.
+/// What of a small file must survive a power cut when the call returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durable {
-    /// On disk, with its name.
+    /// The new one, with its name.
     Now,
-    /// Whenever the kernel gets to it.
+    /// The old one or the new one, whichever; never an empty one. Without it a file system that
+    /// writes names before content (XFS) may leave a file of no length behind.
+    OldOrNew,
+    /// Nothing: only a crash of the daemon has to be survived.
     Later,
 }
 
@@ -31,7 +34,7 @@ pub fn store_json<T: Serialize>(
     let text = serde_json::to_vec(value).map_err(std::io::Error::other).at("encode", path)?;
     let mut file = File::create(&fresh).at("create", &fresh)?;
     file.write_all(&text).at("write", &fresh)?;
-    if durable == Durable::Now {
+    if durable != Durable::Later {
         file.sync_data().at("sync", &fresh)?;
     }
     fs::rename(&fresh, path).at("rename", &fresh)?;

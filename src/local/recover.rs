@@ -101,7 +101,7 @@ fn recover_node(
     let mut record = record;
     if changed && let Kind::Live { bases, .. } = &mut record.kind {
         *bases = life.state().bases();
-        record.store(&folder, super::disk::Durable::Later)?;
+        record.store(&folder, super::disk::Durable::OldOrNew)?;
     }
     Ok(Some(Found { id, record, life: Some(life) }))
 }

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use crate::local::life::{Generation, Life, Segment};
 use crate::local::marker::Marker;
@@ -12,7 +13,6 @@ use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::ids::{SpoolOffset, SpoolRange};
 use crate::values::naming::{MarkerName, Phase, SegmentName};
 use crate::values::rotation::{Reason, Split};
-use std::sync::Arc;
 
 /// Bytes read at once when a range is searched or summed.
 const CHUNK: u64 = 256 * 1024;

@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_reads_as_the_contract_writes_it() {
+    fn a_key_reads_as_it_is_documented() {
         let key = "logs/web/app.log.segments/dt=2026-11-23/hour=08/\
             20261123T081502.123456Z_web-1-abcdefgh_00000003_000000000001024_000000000512p.log.gz";
         let name = SegmentName::parse("logs/", key).expect("a segment");

@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_time_reads_as_the_contract_writes_it() {
+    fn a_start_stands_in_a_name_as_documented() {
         let start = Utc::from_name("20261123T081502.123456Z").expect("legal");
         assert_eq!(start.to_name(), "20261123T081502.123456Z");
         let hive = PartitionTemplate::parse("dt=%Y-%m-%d/hour=%H").expect("legal");

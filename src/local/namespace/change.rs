@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Namespace;
 use super::keep::set_linked;
-use super::tree::{Attr, Body, Directory, Node, Tree};
+use super::tree::{Attr, Body, Directory, Durability, Node, Tree};
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
 use crate::local::record::{Base, Times};
@@ -241,7 +241,7 @@ impl Namespace {
             attributes: BTreeMap::new(),
             lookups: 0,
             recorded: true,
-            durable: false,
+            durability: Durability::Never,
         };
         self.store(&mut node, id)?;
         tree.nodes.insert(id, node);

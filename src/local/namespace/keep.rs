@@ -5,38 +5,39 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::atomic::Ordering;
 
 use super::Namespace;
-use super::tree::{Body, Node, Tree};
+use super::tree::{Body, Durability, Node, Tree};
 use crate::local::disk::{Durable, sync_folder};
 use crate::values::errors::{AtPath, FsError};
 use crate::values::ids::NodeId;
 use crate::values::time::Utc;
 
 impl Namespace {
-    /// Makes a node's name and folder durable, and those of the directories above it.
+    /// Makes a node's name and folder durable, and those of the directories above it. Under the lock
+    /// throughout, so that an older record never replaces a newer one.
     pub fn make_durable(&self, id: NodeId) -> Result<(), FsError> {
-        let mut chain = Vec::new();
-        {
-            let mut tree = self.tree.lock();
-            let mut at = id;
-            while let Ok(node) = tree.node_mut(at) {
-                if node.recorded && !node.durable {
-                    node.durable = true;
-                    chain.extend(node.record().map(|record| (at, record)));
+        let mut tree = self.tree.lock();
+        let mut stored = Vec::new();
+        let mut at = id;
+        while let Ok(node) = tree.node(at) {
+            if node.recorded && node.durability != Durability::Current {
+                if let Some(record) = node.record() {
+                    record.store(&self.spool.node(at), Durable::Now)?;
                 }
-                match node.place() {
-                    Some((parent, _)) if at != NodeId::ROOT => at = parent,
-                    _ => break,
-                }
+                stored.push(at);
             }
-            for (id, record) in &chain {
-                // Under the lock, so that an older record never replaces a newer one.
-                record.store(&self.spool.node(*id), Durable::Now)?;
+            match node.place() {
+                Some((parent, _)) if at != NodeId::ROOT => at = parent,
+                _ => break,
             }
         }
-        match chain.is_empty() {
-            true => Ok(()),
-            false => Ok(sync_folder(&self.spool.nodes())?),
+        if stored.is_empty() {
+            return Ok(());
         }
+        sync_folder(&self.spool.nodes())?;
+        for id in stored {
+            tree.node_mut(id)?.durability = Durability::Current;
+        }
+        Ok(())
     }
 
     /// Makes a node's record durable as it is now.
@@ -137,8 +138,14 @@ impl Namespace {
 
     pub(super) fn store(&self, node: &mut Node, id: NodeId) -> Result<(), FsError> {
         let Some(record) = node.record() else { return Ok(()) };
-        node.durable = false;
-        Ok(record.store(&self.spool.node(id), Durable::Later)?)
+        let durable = match node.durability {
+            Durability::Never => Durable::Later,
+            Durability::Earlier | Durability::Current => Durable::OldOrNew,
+        };
+        if node.durability == Durability::Current {
+            node.durability = Durability::Earlier;
+        }
+        Ok(record.store(&self.spool.node(id), durable)?)
     }
 
     /// Takes one name from a node, and what is not needed without a name.

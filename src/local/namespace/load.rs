@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::tree::{Body, Directory, Node, Tree};
+use super::tree::{Body, Directory, Durability, Node, Tree};
 use super::{Name, Namespace};
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
@@ -127,7 +127,7 @@ fn node(spool: &Spool, found: Found) -> Node {
         attributes: record.attributes,
         lookups: 0,
         recorded: true,
-        durable: false,
+        durability: Durability::Earlier,
     }
 }
 
@@ -142,6 +142,6 @@ fn root(owner: &Ownership, now: Utc) -> Node {
         attributes: BTreeMap::new(),
         lookups: 1,
         recorded: false,
-        durable: true,
+        durability: Durability::Never,
     }
 }

@@ -91,6 +91,17 @@ impl Body {
     }
 }
 
+/// What of a node's record a power cut leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// Perhaps nothing: the node was made a moment ago, and nobody asked for more.
+    Never,
+    /// The record as it is, or an earlier one.
+    Earlier,
+    /// The record as it is.
+    Current,
+}
+
 #[derive(Debug)]
 pub(super) struct Node {
     pub body: Body,
@@ -104,8 +115,8 @@ pub(super) struct Node {
     pub lookups: u64,
     /// Whether it has a record in the spool.
     pub recorded: bool,
-    /// Whether that record would survive a power cut as it is.
-    pub durable: bool,
+    /// What of that record would survive a power cut.
+    pub durability: Durability,
 }
 
 impl Node {
@@ -239,7 +250,7 @@ impl Tree {
             attributes: BTreeMap::new(),
             lookups: 0,
             recorded: false,
-            durable: true,
+            durability: Durability::Never,
         };
         self.directory_mut(parent)?.stored.insert(name.to_vec(), id);
         self.nodes.insert(id, node);

@@ -12,7 +12,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use super::s3::Access;
 use super::segments::{Segment, generations};
 
-/// One stored object with all that the contract says about it.
+/// One stored object with all that its key says about it.
 #[derive(Debug)]
 pub struct Object {
     pub bytes: Vec<u8>,

@@ -60,7 +60,7 @@ fn segment(generation: u64, offset: u64, text: &str) -> (Segment, Vec<u8>) {
 }
 
 #[test]
-fn a_key_is_read_as_the_contract_says() {
+fn a_key_is_read_as_documented() {
     let (segment, _) = segment(3, 17, "no end");
     assert_eq!(segment.stream, "web/a b.log");
     assert_eq!(segment.partition, "dt=2026-11-23/hour=08");

@@ -1,7 +1,7 @@
 //! An independent reading of segment keys and of what they promise together.
 //!
 //! Owns: the parse of a key, and the check that the segments of one stream lie side by side
-//! without a gap or an overlap. Written from the contract, not from the program's own parser.
+//! without a gap or an overlap. Written from docs/FORMAT.md, not from the program's own parser.
 
 use std::collections::BTreeMap;
 
