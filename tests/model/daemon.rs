@@ -38,7 +38,7 @@ use super::image::Image;
 use super::memory::MemoryBucket;
 
 /// Longest wait, in virtual time, for something that must happen.
-const PATIENCE: Duration = Duration::from_secs(3600);
+pub const PATIENCE: Duration = Duration::from_secs(3600);
 /// How often a condition is looked at that nobody announces; virtual as well.
 const LOOK: Duration = Duration::from_millis(100);
 

@@ -10,6 +10,7 @@ use logsinkfs::world::bucket::{Bucket, BucketError, Kind, ListPage, NewObject, O
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::daemon::PATIENCE;
 use super::memory::MemoryBucket;
 
 /// The operations of a bucket.
@@ -49,7 +50,9 @@ impl Gate {
 
     /// Ends when so many requests have come to the gate.
     pub async fn reached(&self, requests: usize) {
-        self.waiting.subscribe().wait_for(|waiting| *waiting >= requests).await.unwrap();
+        let mut waiting = self.waiting.subscribe();
+        let reached = tokio::time::timeout(PATIENCE, waiting.wait_for(|n| *n >= requests)).await;
+        assert!(reached.is_ok(), "nobody came to the gate");
     }
 
     /// Lets all go, now and later.
