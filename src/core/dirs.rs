@@ -4,23 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::handles::Handle;
+use super::handles::{DirEntry, Handle};
 use super::{Answer, Fs};
 use crate::local::catalog::{Listing, Stored};
 use crate::local::namespace::{FileKind, Open};
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId};
-
-/// An entry of a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DirEntry {
-    /// Its name.
-    pub name: Vec<u8>,
-    /// Its node, where it has one already.
-    pub id: Option<NodeId>,
-    /// What it is.
-    pub kind: FileKind,
-}
 
 impl Fs {
     /// Opens a directory.

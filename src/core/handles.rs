@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use super::dirs::DirEntry;
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
-use crate::local::namespace::StoredObject;
+use crate::local::namespace::{FileKind, StoredObject};
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId};
 
@@ -33,6 +32,17 @@ pub enum Mode {
     Direct,
     /// Through the page cache, as any local file.
     Cached,
+}
+
+/// An entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its node, where it has one already.
+    pub id: Option<NodeId>,
+    /// What it is.
+    pub kind: FileKind,
 }
 
 /// Something open.

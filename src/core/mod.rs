@@ -29,8 +29,7 @@ use crate::values::errors::FsError;
 use crate::values::ids::NodeId;
 use crate::values::settings::{FsyncLevel, Routing, View, WhenFull};
 
-pub use self::dirs::DirEntry;
-pub use self::handles::{Access, Mode};
+pub use self::handles::{Access, DirEntry, Mode};
 pub use crate::local::namespace::{FileKind, SetAttr};
 
 /// Longest time that a request may wait: a process that waits for a FUSE reply cannot be killed.

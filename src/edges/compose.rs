@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tracing::info;
 
-use super::daemon::DaemonError;
+use super::error::DaemonError;
 use crate::core::Policy;
 use crate::local::catalog::Catalog;
 use crate::local::namespace::Namespace;

@@ -5,6 +5,7 @@ pub mod bucket;
 pub mod cli;
 pub mod compose;
 pub mod daemon;
+pub mod error;
 pub mod fuse;
 pub mod launch;
 pub mod mountpoint;
