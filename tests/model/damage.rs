@@ -108,6 +108,24 @@ fn a_reboot_in_the_middle_of_a_line_starts_a_new_generation() {
 }
 
 #[test]
+fn a_reboot_that_was_seen_to_does_not_count_at_the_next_start() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        daemon.append(log, "whole\n");
+        let daemon = world.boot_from(&daemon.crash().after_reboot());
+        let log = daemon.open("app.log");
+        daemon.append(log, "torn");
+        let daemon = world.boot_from(&daemon.crash());
+        let log = daemon.open("app.log");
+        daemon.append(log, " after\n");
+        daemon.flush().await;
+        assert_delivered(&world, "app.log", &["whole\ntorn after\n"]);
+    });
+}
+
+#[test]
 fn a_reboot_at_the_end_of_a_line_goes_on_with_the_generation() {
     run(async {
         let world = World::new();
