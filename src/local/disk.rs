@@ -86,8 +86,16 @@ pub fn memory_file(named_for: &Path) -> Result<File, LocalError> {
 /// holes keep the bytes, which costs room and nothing else.
 pub fn punch(file: &File, start: u64, len: u64, path: &Path) -> Result<(), LocalError> {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    let before = file.metadata().at("stat", path)?;
     match rustix::fs::fallocate(file, flags, start, len) {
-        Err(e) if e == rustix::io::Errno::OPNOTSUPP => Ok(()),
-        other => other.at("punch", path),
+        Err(e) if e == rustix::io::Errno::OPNOTSUPP => return Ok(()),
+        other => other.at("punch", path)?,
     }
+    // For the kernel this was a write. Applications see the spool file's time as their log's, and a
+    // start takes it for the last growth.
+    let unwritten = file.metadata().is_ok_and(|after| after.len() == before.len());
+    if let (Ok(written), true) = (before.modified(), unwritten) {
+        let _ = file.set_modified(written);
+    }
+    Ok(())
 }
