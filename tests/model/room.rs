@@ -58,6 +58,21 @@ fn a_small_spool_takes_a_log_of_any_size_and_reads_come_back_from_the_bucket() {
 }
 
 #[test]
+fn giving_room_back_is_no_write_for_those_who_look_at_the_time() {
+    run(async {
+        let world = small(Form::Gzip);
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        daemon.append(log, "one\n");
+        daemon.flush().await;
+        let before = daemon.fs.getattr(log.id).unwrap().times.modified;
+        assert_eq!(before.to_name(), "20261123T083000.000000Z");
+        assert_eq!(daemon.reclaim_all(), 4);
+        assert_eq!(daemon.fs.getattr(log.id).unwrap().times.modified, before);
+    });
+}
+
+#[test]
 fn a_full_spool_refuses_and_loses_nothing_that_it_has_accepted() {
     run(async {
         let world = small(Form::Gzip);
