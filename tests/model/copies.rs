@@ -56,6 +56,27 @@ fn a_copied_spool_gets_a_new_writer_id_for_what_is_not_sealed() {
 }
 
 #[test]
+fn a_copy_of_a_spool_in_use_is_known_before_it_seals_anything() {
+    run(async {
+        let world = World::new();
+        let original = world.boot();
+        append(&original, "common\n");
+        original.flush().await;
+        // The original goes on without a new start, so that no registration tells them apart.
+        let copied = world.boot_copy(&original.image());
+        append(&copied, "copy\n");
+        append(&original, "original\n");
+        copied.flush().await;
+        original.flush().await;
+        let mut found = by_writer(&world, "app.log");
+        found.sort_by_key(|(_, offset, _)| *offset);
+        let texts: Vec<_> = found.iter().map(|(_, at, text)| (*at, text.as_str())).collect();
+        assert_eq!(texts, [(0, "common\noriginal\n"), (7, "copy\n")]);
+        assert_ne!(found[0].0, found[1].0);
+    });
+}
+
+#[test]
 fn what_a_copied_spool_had_sealed_keeps_its_key_and_is_stored_once() {
     run(async {
         let world = World::new();

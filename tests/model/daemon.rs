@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -20,13 +19,7 @@ use logsinkfs::tasks::uploader::{self, Pace};
 use logsinkfs::tasks::{sealer, settle};
 use logsinkfs::values::errors::FsError;
 use logsinkfs::values::ids::{HandleId, NodeId, WriterId};
-use logsinkfs::values::naming::Form;
-use logsinkfs::values::rotation::Rules;
-use logsinkfs::values::settings::{
-    FsyncLevel, Ownership, Routing, S3Settings, Segmenting, Settings, Source, SpoolLimits, View,
-    WhenFull,
-};
-use logsinkfs::values::time::PartitionTemplate;
+use logsinkfs::values::settings::Settings;
 use logsinkfs::world::clock::Clock;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -74,7 +67,7 @@ impl World {
         World {
             clock: Arc::new(TestClock::start()),
             bucket: Arc::new(Faulty::new(MemoryBucket::new(1000))),
-            settings: settings(),
+            settings: super::settings::settings(),
         }
     }
 
@@ -94,10 +87,21 @@ impl World {
         Ok(self.start(daemon))
     }
 
+    /// Starts a daemon with a spool that a program has copied file by file.
+    pub fn boot_copy(&self, image: &Image) -> Daemon {
+        let dir = tempfile::tempdir().unwrap();
+        image.copy_to(dir.path());
+        self.start(self.recover_in(dir).unwrap())
+    }
+
     /// Recovers a spool and starts nothing.
     pub fn recover(&self, image: &Image) -> Result<Daemon, SpoolError> {
         let dir = tempfile::tempdir().unwrap();
         image.lay_out(dir.path());
+        self.recover_in(dir)
+    }
+
+    fn recover_in(&self, dir: TempDir) -> Result<Daemon, SpoolError> {
         let name = self.settings.writer_name.clone();
         let spool = Spool::open(dir.path(), &self.settings.source.url(), &name, new_writer)?;
         let (bucket, clock) = (self.bucket.clone(), self.clock.clone());
@@ -123,47 +127,6 @@ impl World {
         daemon.tasks.spawn(sealer::run(parts.clone(), daemon.stop.subscribe()));
         daemon.tasks.spawn(uploader::run(parts, registrar, daemon.pace.subscribe()));
         daemon
-    }
-}
-
-fn settings() -> Settings {
-    let exclude = globset::GlobSet::builder()
-        .add(globset::Glob::new("*.gz").unwrap())
-        .add(globset::Glob::new("*.pid").unwrap())
-        .build()
-        .unwrap();
-    Settings {
-        source: Source::S3 { bucket: "bucket".into(), prefix: PREFIX.into() },
-        mountpoint: PathBuf::new(),
-        spool_dir: PathBuf::new(),
-        writer_name: "web".into(),
-        view: View::Live,
-        segmenting: Segmenting {
-            rules: Rules {
-                size: 64 << 10,
-                interval: Duration::from_secs(300),
-                idle: Duration::from_secs(5),
-            },
-            record_start: None,
-            partition: PartitionTemplate::parse("dt=%Y-%m-%d/hour=%H").unwrap(),
-            form: Form::Gzip,
-        },
-        routing: Routing { stream_map: Vec::new(), exclude },
-        limits: SpoolLimits {
-            max: Some(64 << 20),
-            // How full the machine's disk is must not matter.
-            min_free_percent: 0,
-            when_full: WhenFull::Error,
-        },
-        strict_append: false,
-        fsync: FsyncLevel::Spool,
-        retire_after: Duration::from_secs(24 * 3600),
-        shutdown_timeout: Duration::from_secs(25),
-        metadata_ttl: Duration::from_secs(60),
-        require_bucket: false,
-        s3: S3Settings::default(),
-        ownership: Ownership { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755 },
-        allow_other: false,
     }
 }
 

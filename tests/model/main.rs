@@ -21,6 +21,8 @@ mod faulty;
 mod image;
 mod lives;
 mod memory;
+mod names;
 mod property;
 mod room;
+mod settings;
 mod upload;

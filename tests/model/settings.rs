@@ -1,0 +1,56 @@
+//! What the daemons of these tests are told, unless a test changes it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use logsinkfs::values::naming::Form;
+use logsinkfs::values::rotation::Rules;
+use logsinkfs::values::settings::{
+    FsyncLevel, Ownership, Routing, S3Settings, Segmenting, Settings, Source, SpoolLimits, View,
+    WhenFull,
+};
+use logsinkfs::values::time::PartitionTemplate;
+
+use super::daemon::PREFIX;
+
+/// Settings with which nothing is sealed early by chance: the program's defaults but for the size.
+pub fn settings() -> Settings {
+    let exclude = globset::GlobSet::builder()
+        .add(globset::Glob::new("*.gz").unwrap())
+        .add(globset::Glob::new("*.pid").unwrap())
+        .build()
+        .unwrap();
+    Settings {
+        source: Source::S3 { bucket: "bucket".into(), prefix: PREFIX.into() },
+        mountpoint: PathBuf::new(),
+        spool_dir: PathBuf::new(),
+        writer_name: "web".into(),
+        view: View::Live,
+        segmenting: Segmenting {
+            rules: Rules {
+                size: 64 << 10,
+                interval: Duration::from_secs(300),
+                idle: Duration::from_secs(5),
+            },
+            record_start: None,
+            partition: PartitionTemplate::parse("dt=%Y-%m-%d/hour=%H").unwrap(),
+            form: Form::Gzip,
+        },
+        routing: Routing { stream_map: Vec::new(), exclude },
+        limits: SpoolLimits {
+            max: Some(64 << 20),
+            // How full the machine's disk is must not matter.
+            min_free_percent: 0,
+            when_full: WhenFull::Error,
+        },
+        strict_append: false,
+        fsync: FsyncLevel::Spool,
+        retire_after: Duration::from_secs(24 * 3600),
+        shutdown_timeout: Duration::from_secs(25),
+        metadata_ttl: Duration::from_secs(60),
+        require_bucket: false,
+        s3: S3Settings::default(),
+        ownership: Ownership { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755 },
+        allow_other: false,
+    }
+}
