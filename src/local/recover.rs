@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::disk::punch;
 use super::life::{Life, Segment, State};
 use super::marker::Marker;
 use super::namespace::Found;
@@ -178,6 +179,7 @@ fn restore(
 
     let gone: u64 = reclaimed(&state);
     let first_kept = state.segments.first_key_value().map_or(state.sealed_end(), |(s, _)| *s);
+    punch_again(life, &state, &file, first_kept)?;
     at.room.found(len.0.saturating_sub(gone + first_kept.0));
 
     if spool.rebooted && ends_within_a_line(life, &state, &file, len) {
@@ -258,6 +260,26 @@ fn number_generations(state: &mut State) {
         let mut within = state.segments.range(starts[i].min(next)..next);
         generation.number = within.next().map(|(_, segment)| segment.generation);
     }
+}
+
+/// The daemon may have died between a marker's last step and the hole that follows it. What lies before
+/// the first base is settled, since the record forgets a base only then; bytes behind it whose
+/// marker is missing are not.
+fn punch_again(
+    life: &Life,
+    state: &State,
+    file: &fs::File,
+    first_kept: SpoolOffset,
+) -> Result<(), LocalError> {
+    let path = life.folder().join(DATA);
+    let settled = state.generations.front().map_or(SpoolOffset(0), |g| g.base.at).min(first_kept);
+    if settled > SpoolOffset(0) {
+        punch(file, 0, settled.0, &path)?;
+    }
+    for (start, segment) in state.segments.iter().filter(|(_, s)| s.phase == Phase::Reclaimed) {
+        punch(file, start.0, segment.end.since(*start), &path)?;
+    }
+    Ok(())
 }
 
 fn reclaimed(state: &State) -> u64 {

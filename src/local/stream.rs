@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tracing::error;
 
 use super::disk::{Durable, load_json, store_json};
 use crate::values::errors::LocalError;
@@ -129,7 +130,7 @@ impl Streams {
         }
         // Two streams that share a checksum share a file; the higher number serves both.
         let file = self.folder.join(format!("{:016x}.json", crc_fast::crc64_nvme(path)));
-        let highest = load_json::<Highest>(&file).map(|h| h.generation).unwrap_or_default();
+        let highest = highest(&file, now);
         let inner = Inner {
             highest,
             remembered: highest,
@@ -144,5 +145,40 @@ impl Streams {
         }
         known.streams.insert(path.to_vec(), Arc::downgrade(&stream));
         stream
+    }
+}
+
+/// The highest number that a stream's file remembers. One that cannot be read gives a number that
+/// no stream has counted up to, so that none is given a second time.
+fn highest(file: &Path, now: Utc) -> GenerationNo {
+    match load_json::<Highest>(file) {
+        Ok(highest) => highest.generation,
+        Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => GenerationNo::default(),
+        Err(e) => {
+            let seconds = u64::try_from(now.micros() / 1_000_000).unwrap_or(0);
+            error!("a stream's number is lost, it goes on from {seconds}: {e}");
+            GenerationNo(seconds)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_never_given_twice_even_when_its_file_is_damaged() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let now = Utc::from_micros(1_795_000_000_000_000);
+        let first = Streams::new(dir.path()).get(b"web/app.log", now);
+        assert_eq!(first.next_generation(), GenerationNo(1));
+        first.remember().expect("stored");
+        let again = Streams::new(dir.path()).get(b"web/app.log", now);
+        assert_eq!(again.next_generation(), GenerationNo(2));
+        for entry in std::fs::read_dir(dir.path()).expect("listed") {
+            std::fs::write(entry.expect("an entry").path(), b"").expect("damaged");
+        }
+        let damaged = Streams::new(dir.path()).get(b"web/app.log", now);
+        assert!(damaged.next_generation() > GenerationNo(1_000_000_000));
     }
 }
