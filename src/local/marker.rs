@@ -50,7 +50,12 @@ impl Marker {
 pub fn advance(folder: &Path, name: &MarkerName, to: Phase) -> Result<MarkerName, LocalError> {
     let next = MarkerName { phase: to, ..*name };
     let from = folder.join(name.to_string());
-    fs::rename(&from, folder.join(next.to_string())).at("rename", &from)?;
+    let target = folder.join(next.to_string());
+    match fs::rename(&from, &target) {
+        // An earlier try got this far, and its sync failed.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && target.exists() => {}
+        renamed => renamed.at("rename", &from)?,
+    }
     sync_folder(folder)?;
     Ok(next)
 }
@@ -59,4 +64,22 @@ pub fn advance(folder: &Path, name: &MarkerName, to: Phase) -> Result<MarkerName
 pub fn remove(folder: &Path, name: &MarkerName) -> Result<(), LocalError> {
     let path = folder.join(name.to_string());
     fs::remove_file(&path).at("remove", &path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::values::ids::{GenerationNo, SpoolRange};
+
+    #[test]
+    fn a_step_that_was_made_but_not_synced_is_made_again() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let range = SpoolRange { start: SpoolOffset(0), end: SpoolOffset(5) };
+        let name = MarkerName { range, generation: GenerationNo(1), phase: Phase::Sealed };
+        fs::write(dir.path().join(name.to_string()), b"{}").expect("written");
+        let first = advance(dir.path(), &name, Phase::Confirmed).expect("made");
+        let again = advance(dir.path(), &name, Phase::Confirmed).expect("made again");
+        assert_eq!(first, again);
+        assert!(advance(dir.path(), &name, Phase::Reclaimed).is_err(), "it was never there");
+    }
 }

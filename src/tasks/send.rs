@@ -172,7 +172,8 @@ async fn resolve(
                 return confirm(parts, job, name, marker, size).await;
             }
             Ok(_) => {}
-            Err(e) => return Outcome::Outage(e),
+            Err(e) if e.kind.is_outage() => return Outcome::Outage(e),
+            Err(e) => return Outcome::Failed(e.to_string()),
         }
     }
     error!(key = %marker.key, "CONFLICT: another object has the key of this segment; nothing is overwritten");
