@@ -30,31 +30,44 @@ const READ_BYTES: usize = 256 << 10;
 
 const XML: HeaderValue = HeaderValue::from_static("application/xml");
 
+/// What a GET or a HEAD asks for; their inputs are two types with the same fields.
+macro_rules! wanted {
+    ($input:expr) => {
+        Wanted {
+            key: &$input.key,
+            version: $input.version_id.as_deref(),
+            part: $input.part_number,
+            range: $input.range,
+            if_match: $input.if_match.as_ref(),
+            if_none_match: $input.if_none_match.as_ref(),
+            if_modified_since: $input.if_modified_since.as_ref(),
+            if_unmodified_since: $input.if_unmodified_since.as_ref(),
+        }
+    };
+}
+
+/// Shows the checksums of a whole object to who asks for them.
+macro_rules! show_sums {
+    ($output:expr, $input:expr, $object:expr) => {
+        if $input.range.is_none() && wants_sums($input.checksum_mode.as_ref()) {
+            let sum = to_dto($object.record.sum.as_ref());
+            $output.checksum_crc32 = sum.checksum_crc32;
+            $output.checksum_crc32c = sum.checksum_crc32c;
+            $output.checksum_crc64nvme = sum.checksum_crc64nvme;
+            $output.checksum_sha1 = sum.checksum_sha1;
+            $output.checksum_sha256 = sum.checksum_sha256;
+            $output.checksum_type = sum.checksum_type;
+        }
+    };
+}
+
 pub fn get(
     store: &Store,
     input: &dto::GetObjectInput,
 ) -> S3Result<S3Response<dto::GetObjectOutput>> {
-    let wanted = Wanted {
-        key: &input.key,
-        version: input.version_id.as_deref(),
-        part: input.part_number,
-        range: input.range,
-        if_match: input.if_match.as_ref(),
-        if_none_match: input.if_none_match.as_ref(),
-        if_modified_since: input.if_modified_since.as_ref(),
-        if_unmodified_since: input.if_unmodified_since.as_ref(),
-    };
-    let (object, range) = wanted.find(store)?;
+    let (object, range) = wanted!(input).find(store)?;
     let mut output = described!(GetObjectOutput, object);
-    if input.range.is_none() && wants_sums(input.checksum_mode.as_ref()) {
-        let sum = to_dto(object.record.sum.as_ref());
-        output.checksum_crc32 = sum.checksum_crc32;
-        output.checksum_crc32c = sum.checksum_crc32c;
-        output.checksum_crc64nvme = sum.checksum_crc64nvme;
-        output.checksum_sha1 = sum.checksum_sha1;
-        output.checksum_sha256 = sum.checksum_sha256;
-        output.checksum_type = sum.checksum_type;
-    }
+    show_sums!(output, input, object);
     output.tag_count = object.record.headers.get("tagging").and_then(|tags| tag_count(&tags));
     output.content_length = Some(length_of(&range));
     output.content_range = input.range.map(|_| content_range(&range, object.stamp.size));
@@ -66,27 +79,9 @@ pub fn head(
     store: &Store,
     input: &dto::HeadObjectInput,
 ) -> S3Result<S3Response<dto::HeadObjectOutput>> {
-    let wanted = Wanted {
-        key: &input.key,
-        version: input.version_id.as_deref(),
-        part: input.part_number,
-        range: input.range,
-        if_match: input.if_match.as_ref(),
-        if_none_match: input.if_none_match.as_ref(),
-        if_modified_since: input.if_modified_since.as_ref(),
-        if_unmodified_since: input.if_unmodified_since.as_ref(),
-    };
-    let (object, range) = wanted.find(store)?;
+    let (object, range) = wanted!(input).find(store)?;
     let mut output = described!(HeadObjectOutput, object);
-    if input.range.is_none() && wants_sums(input.checksum_mode.as_ref()) {
-        let sum = to_dto(object.record.sum.as_ref());
-        output.checksum_crc32 = sum.checksum_crc32;
-        output.checksum_crc32c = sum.checksum_crc32c;
-        output.checksum_crc64nvme = sum.checksum_crc64nvme;
-        output.checksum_sha1 = sum.checksum_sha1;
-        output.checksum_sha256 = sum.checksum_sha256;
-        output.checksum_type = sum.checksum_type;
-    }
+    show_sums!(output, input, object);
     output.content_length = Some(length_of(&range));
     output.content_range = input.range.map(|_| content_range(&range, object.stamp.size));
     let partial = input.range.map(|_| hyper::StatusCode::PARTIAL_CONTENT);

@@ -262,6 +262,18 @@ impl State {
         sealed + len.since(self.sealed_end())
     }
 
+    /// Where the bytes begin that are still needed: before lie generations that are settled.
+    pub fn first_kept(&self) -> SpoolOffset {
+        self.segments.first_key_value().map_or(self.sealed_end(), |(start, _)| *start)
+    }
+
+    /// Bytes that take room on the disk.
+    pub fn held(&self, len: SpoolOffset) -> u64 {
+        let gone = self.segments.iter().filter(|(_, s)| s.phase == Phase::Reclaimed);
+        let gone: u64 = gone.map(|(start, s)| s.end.since(*start)).sum();
+        len.since(self.first_kept()).saturating_sub(gone)
+    }
+
     /// Whether S3 has everything.
     pub fn all_sent(&self, len: SpoolOffset) -> bool {
         self.unsent(len) == 0

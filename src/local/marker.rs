@@ -60,10 +60,13 @@ pub fn advance(folder: &Path, name: &MarkerName, to: Phase) -> Result<MarkerName
     Ok(next)
 }
 
-/// Removes a marker that nothing needs any more.
+/// Removes a marker that nothing needs any more, unless an earlier try did.
 pub fn remove(folder: &Path, name: &MarkerName) -> Result<(), LocalError> {
     let path = folder.join(name.to_string());
-    fs::remove_file(&path).at("remove", &path)
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.at("remove", &path),
+    }
 }
 
 #[cfg(test)]
@@ -81,5 +84,7 @@ mod tests {
         let again = advance(dir.path(), &name, Phase::Confirmed).expect("made again");
         assert_eq!(first, again);
         assert!(advance(dir.path(), &name, Phase::Reclaimed).is_err(), "it was never there");
+        remove(dir.path(), &first).expect("removed");
+        remove(dir.path(), &first).expect("removed already");
     }
 }

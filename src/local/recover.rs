@@ -177,10 +177,8 @@ fn restore(
     keep_holes(spool, life, &mut state, &file)?;
     number_generations(&mut state);
 
-    let gone: u64 = reclaimed(&state);
-    let first_kept = state.segments.first_key_value().map_or(state.sealed_end(), |(s, _)| *s);
-    punch_again(life, &state, &file, first_kept)?;
-    at.room.found(len.0.saturating_sub(gone + first_kept.0));
+    punch_again(life, &state, &file)?;
+    at.room.found(state.held(len));
 
     if spool.rebooted && ends_within_a_line(life, &state, &file, len) {
         info!(node = %life.id, "the machine went down in the middle of a line: a new generation begins");
@@ -265,14 +263,10 @@ fn number_generations(state: &mut State) {
 /// The daemon may have died between a marker's last step and the hole that follows it. What lies before
 /// the first base is settled, since the record forgets a base only then; bytes behind it whose
 /// marker is missing are not.
-fn punch_again(
-    life: &Life,
-    state: &State,
-    file: &fs::File,
-    first_kept: SpoolOffset,
-) -> Result<(), LocalError> {
+fn punch_again(life: &Life, state: &State, file: &fs::File) -> Result<(), LocalError> {
     let path = life.folder().join(DATA);
-    let settled = state.generations.front().map_or(SpoolOffset(0), |g| g.base.at).min(first_kept);
+    let settled =
+        state.generations.front().map_or(SpoolOffset(0), |g| g.base.at).min(state.first_kept());
     if settled > SpoolOffset(0) {
         punch(file, 0, settled.0, &path)?;
     }
@@ -280,11 +274,6 @@ fn punch_again(
         punch(file, start.0, segment.end.since(*start), &path)?;
     }
     Ok(())
-}
-
-fn reclaimed(state: &State) -> u64 {
-    let gone = state.segments.iter().filter(|(_, s)| s.phase == Phase::Reclaimed);
-    gone.map(|(start, s)| s.end.since(*start)).sum()
 }
 
 fn ends_within_a_line(life: &Life, state: &State, file: &fs::File, len: SpoolOffset) -> bool {

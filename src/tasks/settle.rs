@@ -135,7 +135,8 @@ fn remove(parts: &Parts, life: &Arc<Life>) -> bool {
     let done = || -> Result<bool, FsError> {
         // Whoever reclaims must not meet the folder half gone, nor believe that it is there.
         let _settling = life.settling();
-        let held = held_bytes(life)?;
+        let len = life.len()?;
+        let held = life.state().held(len);
         life.stream.remember()?;
         let gone = parts.namespace.retire(life.id, parts.clock.now())?;
         if gone {
@@ -153,20 +154,6 @@ fn remove(parts: &Parts, life: &Arc<Life>) -> bool {
             false
         }
     }
-}
-
-/// Bytes of a life that count as used room.
-fn held_bytes(life: &Life) -> Result<u64, LocalError> {
-    let len = life.len()?;
-    let state = life.state();
-    let first = state.segments.first_key_value().map_or(state.sealed_end(), |(start, _)| *start);
-    let gone: u64 = state
-        .segments
-        .iter()
-        .filter(|(_, s)| s.phase == Phase::Reclaimed)
-        .map(|(start, s)| s.end.since(*start))
-        .sum();
-    Ok(len.since(first).saturating_sub(gone))
 }
 
 /// Takes logs out of the live view that have been finished for `--retire-after`.
