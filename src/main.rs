@@ -12,6 +12,7 @@ const EXIT_USAGE: u8 = 2;
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Mount(args) => mount(*args),
+        Command::Upgrade(_) => todo!("the keeper"),
         #[cfg(feature = "embedded-bucket")]
         Command::Bucket(args) => logsinkfs::edges::bucket::serve(&args),
     }

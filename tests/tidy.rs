@@ -20,7 +20,7 @@ const SINGLE_IMPORTERS: [(&str, &[&str]); 8] = [
     ("aws_config", &["src/world/s3.rs"]),
     ("aws_credential_types", &["src/world/s3.rs"]),
     ("fuser", &["src/edges/fuse/convert.rs", "src/edges/fuse/mod.rs", "src/edges/fuse/mount.rs"]),
-    ("clap", &["src/edges/cli.rs", "src/main.rs"]),
+    ("clap", &["src/edges/cli/", "src/main.rs"]),
     ("s3s", &["src/embedded/"]),
     ("hyper", &["src/embedded/"]),
     ("hyper_util", &["src/embedded/"]),

@@ -5,6 +5,7 @@
 //! Invariant: nothing that an application waits for when it appends ever waits for S3.
 
 mod attributes;
+pub mod backing;
 mod data;
 mod dirs;
 mod handles;

@@ -7,6 +7,7 @@ pub mod compose;
 pub mod daemon;
 pub mod error;
 pub mod fuse;
+pub mod keeper;
 pub mod launch;
 pub mod mountpoint;
 pub mod stop;

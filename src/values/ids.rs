@@ -28,6 +28,14 @@ impl fmt::Display for NodeId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HandleId(pub u64);
 
+/// A spool file that is registered with the kernel for passthrough, as the kernel numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackingId(pub u32);
+
+/// One mount from mount(2) to its end, however many workers serve it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionId(pub String);
+
 /// The number of a generation of one stream at one writer, from 1; given at the first seal.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,

@@ -177,6 +177,50 @@ pub struct SpoolLimits {
     pub when_full: WhenFull,
 }
 
+/// Who writes an appended byte into the spool file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WritePath {
+    /// The kernel where it can (FUSE passthrough), else the daemon.
+    Auto,
+    /// The kernel, or no mount.
+    Passthrough,
+    /// The daemon.
+    Daemon,
+}
+
+/// The user that the worker runs as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunAs {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// Which of a mount's two processes this one is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// The keeper, which starts the worker.
+    Both,
+    /// Neither: one process does all.
+    None,
+    /// The keeper alone.
+    Hold,
+    /// The worker alone.
+    Attach,
+}
+
+/// The processes of a mount.
+#[derive(Clone, Debug)]
+pub struct Processes {
+    /// Which this one is to be.
+    pub keeping: Keeping,
+    /// Where the keeper listens; `None` takes the default.
+    pub socket: Option<PathBuf>,
+    /// The worker's user; `None` takes the default.
+    pub run_as: Option<RunAs>,
+}
+
 /// Everything that a mount is told.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -214,6 +258,10 @@ pub struct Settings {
     pub ownership: Ownership,
     /// Let other users in.
     pub allow_other: bool,
+    /// Who writes appended bytes into the spool.
+    pub write_path: WritePath,
+    /// Keeper and worker.
+    pub processes: Processes,
 }
 
 /// A setting's value cannot be used.

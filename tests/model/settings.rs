@@ -6,8 +6,8 @@ use std::time::Duration;
 use logsinkfs::values::naming::Form;
 use logsinkfs::values::rotation::Rules;
 use logsinkfs::values::settings::{
-    FsyncLevel, Ownership, Routing, S3Settings, Segmenting, Settings, Source, SpoolLimits, View,
-    WhenFull,
+    FsyncLevel, Keeping, Ownership, Processes, Routing, S3Settings, Segmenting, Settings, Source,
+    SpoolLimits, View, WhenFull, WritePath,
 };
 use logsinkfs::values::time::PartitionTemplate;
 
@@ -52,5 +52,7 @@ pub fn settings() -> Settings {
         s3: S3Settings::default(),
         ownership: Ownership { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755 },
         allow_other: false,
+        write_path: WritePath::Daemon,
+        processes: Processes { keeping: Keeping::None, socket: None, run_as: None },
     }
 }

@@ -1,21 +1,23 @@
-//! The command line: flags and their environment twins, turned into `Settings`. Owns the words that users
-//! type; what they mean is decided in `values::settings`.
+//! The command line: flags and their environment twins, the words that users type. `cli::settings` turns
+//! them into `Settings`; what they mean is decided in `values::settings`.
+
+mod settings;
+mod words;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use clap::{Args, Parser, Subcommand};
 use regex::bytes::Regex;
 
-use super::telemetry::parse_level;
-use crate::values::naming::Form;
-use crate::values::rotation::Rules;
-use crate::values::settings::{
-    self, FsyncLevel, Ownership, Routing, S3Settings, Segmenting, Settings, Source, SpoolLimits,
-    View, WhenFull,
+pub use self::settings::UsageError;
+use self::words::{
+    CompressionArg, FsyncArg, ViewArg, WhenFullArg, WritePathArg, parse_regex, parse_url,
+    parse_user, parse_writer,
 };
+use super::telemetry::parse_level;
+use crate::values::settings::{self as values, RunAs, Source};
 use crate::values::stream_map::StreamRule;
 use crate::values::time::PartitionTemplate;
 
@@ -41,6 +43,8 @@ pub struct Cli {
 pub enum Command {
     /// Mount a bucket, or a prefix of one, as a log directory.
     Mount(Box<MountArgs>),
+    /// Replace the worker of a mount with the program now on disk; no write fails or is lost.
+    Upgrade(UpgradeArgs),
     /// Serve an embedded bucket on loopback, for trying things out and for tests.
     #[cfg(feature = "embedded-bucket")]
     Bucket(BucketArgs),
@@ -65,7 +69,8 @@ pub struct MountArgs {
     /// s3://BUCKET[/PREFIX], or file:///DIR for the embedded bucket.
     #[arg(value_name = "SOURCE", value_parser = Source::parse)]
     pub source: Source,
-    /// Directory to mount on.
+    /// Directory to mount on, or /dev/fd/N: a mount that somebody else made, by its descriptor of
+    /// /dev/fuse.
     #[arg(value_name = "MOUNTPOINT")]
     pub mountpoint: PathBuf,
 
@@ -75,7 +80,7 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_SPOOL_DIR", value_name = "DIR", help_heading = "Spool")]
     pub spool_dir: Option<PathBuf>,
     /// Most bytes in the spool. Default: 10GiB, or 80 % of its file system if that is less.
-    #[arg(long, env = "LOGSINKFS_SPOOL_MAX", value_name = "SIZE", value_parser = settings::parse_size, help_heading = "Spool")]
+    #[arg(long, env = "LOGSINKFS_SPOOL_MAX", value_name = "SIZE", value_parser = values::parse_size, help_heading = "Spool")]
     pub spool_max: Option<u64>,
     /// Percent of the spool's file system that stay free.
     #[arg(long, env = "LOGSINKFS_SPOOL_MIN_FREE", value_name = "PERCENT", default_value = "15", value_parser = clap::value_parser!(u8).range(0..=90), help_heading = "Spool")]
@@ -89,6 +94,16 @@ pub struct MountArgs {
         help_heading = "Spool"
     )]
     pub when_full: WhenFullArg,
+    /// Who writes an appended byte into the spool: the kernel itself, or the daemon. `auto` takes
+    /// the kernel where it can; `passthrough` refuses to start where it cannot.
+    #[arg(
+        long,
+        env = "LOGSINKFS_WRITE_PATH",
+        value_enum,
+        default_value = "auto",
+        help_heading = "Spool"
+    )]
+    pub write_path: WritePathArg,
     /// Readable part of the writer id in object names. Default: the pod's or the host's name.
     #[arg(long, env = "LOGSINKFS_WRITER_ID", value_name = "NAME", value_parser = parse_writer, help_heading = "Spool")]
     pub writer_id: Option<String>,
@@ -102,17 +117,17 @@ pub struct MountArgs {
     )]
     pub fsync: FsyncArg,
     /// How long a stopping daemon uploads before it leaves the rest in the spool.
-    #[arg(long, env = "LOGSINKFS_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "25s", value_parser = settings::parse_duration, help_heading = "Spool")]
+    #[arg(long, env = "LOGSINKFS_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "25s", value_parser = values::parse_duration, help_heading = "Spool")]
     pub shutdown_timeout: Duration,
 
     /// Seal a segment at this size.
-    #[arg(long, env = "LOGSINKFS_ROTATE_SIZE", value_name = "SIZE", default_value = "64MiB", value_parser = settings::parse_rotate_size, help_heading = "Segments")]
+    #[arg(long, env = "LOGSINKFS_ROTATE_SIZE", value_name = "SIZE", default_value = "64MiB", value_parser = values::parse_rotate_size, help_heading = "Segments")]
     pub rotate_size: u64,
     /// Seal a segment this long after its first byte, at the latest.
-    #[arg(long, env = "LOGSINKFS_ROTATE_INTERVAL", value_name = "TIME", default_value = "300s", value_parser = settings::parse_interval, help_heading = "Segments")]
+    #[arg(long, env = "LOGSINKFS_ROTATE_INTERVAL", value_name = "TIME", default_value = "300s", value_parser = values::parse_interval, help_heading = "Segments")]
     pub rotate_interval: Duration,
     /// Seal a segment when the file is closed and quiet for this long.
-    #[arg(long, env = "LOGSINKFS_ROTATE_IDLE", value_name = "TIME", default_value = "5s", value_parser = settings::parse_duration, help_heading = "Segments")]
+    #[arg(long, env = "LOGSINKFS_ROTATE_IDLE", value_name = "TIME", default_value = "5s", value_parser = values::parse_duration, help_heading = "Segments")]
     pub rotate_idle: Duration,
     /// How a record begins, so that records of several lines stay in one segment.
     #[arg(long, env = "LOGSINKFS_RECORD_START", value_name = "REGEX", value_parser = parse_regex, help_heading = "Segments")]
@@ -150,10 +165,10 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_STRICT_APPEND", help_heading = "View")]
     pub strict_append: bool,
     /// How long a log that was closed and uploaded stays in the live view.
-    #[arg(long, env = "LOGSINKFS_RETIRE_AFTER", value_name = "TIME", default_value = "24h", value_parser = settings::parse_duration, help_heading = "View")]
+    #[arg(long, env = "LOGSINKFS_RETIRE_AFTER", value_name = "TIME", default_value = "24h", value_parser = values::parse_duration, help_heading = "View")]
     pub retire_after: Duration,
     /// How long a listing of the bucket is believed: a time, `minimal` or `indefinite`.
-    #[arg(long, env = "LOGSINKFS_METADATA_TTL", value_name = "TTL", default_value = "60s", value_parser = settings::parse_ttl, help_heading = "View")]
+    #[arg(long, env = "LOGSINKFS_METADATA_TTL", value_name = "TTL", default_value = "60s", value_parser = values::parse_ttl, help_heading = "View")]
     pub metadata_ttl: Duration,
     /// Owner shown for what nobody made in the mount. Default: who mounts.
     #[arg(long, env = "LOGSINKFS_UID", value_name = "UID", help_heading = "View")]
@@ -162,10 +177,10 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_GID", value_name = "GID", help_heading = "View")]
     pub gid: Option<u32>,
     /// Mode of stored objects.
-    #[arg(long, env = "LOGSINKFS_FILE_MODE", value_name = "MODE", default_value = "0644", value_parser = settings::parse_mode, help_heading = "View")]
+    #[arg(long, env = "LOGSINKFS_FILE_MODE", value_name = "MODE", default_value = "0644", value_parser = values::parse_mode, help_heading = "View")]
     pub file_mode: u32,
     /// Mode of the mount's root and of stored prefixes.
-    #[arg(long, env = "LOGSINKFS_DIR_MODE", value_name = "MODE", default_value = "0755", value_parser = settings::parse_mode, help_heading = "View")]
+    #[arg(long, env = "LOGSINKFS_DIR_MODE", value_name = "MODE", default_value = "0755", value_parser = values::parse_mode, help_heading = "View")]
     pub dir_mode: u32,
     /// Let other users than the one who mounts in.
     #[arg(long, env = "LOGSINKFS_ALLOW_OTHER", help_heading = "View")]
@@ -214,6 +229,31 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_REQUIRE_BUCKET", help_heading = "S3")]
     pub require_bucket: bool,
 
+    /// User (and group) that the worker runs as when started as root: a name or a number,
+    /// USER[:GROUP]. Default: the owner of the spool, unless that is root; else a user of its own.
+    #[arg(long, env = "LOGSINKFS_RUN_AS", value_name = "USER", value_parser = parse_user, help_heading = "Processes")]
+    pub run_as: Option<RunAs>,
+    /// Serve from one process, for debugging: its end is the mount's end.
+    #[arg(long, env = "LOGSINKFS_NO_KEEPER", help_heading = "Processes")]
+    pub no_keeper: bool,
+    /// Socket on which the keeper is asked for upgrades and for the mount. Default: one for each
+    /// mount, below /run/logsinkfs.
+    #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH", help_heading = "Processes")]
+    pub keeper_socket: Option<PathBuf>,
+    /// Be the keeper alone: make the mount and hold it for a worker that somebody else starts with
+    /// --attach.
+    #[arg(long, env = "LOGSINKFS_HOLD", conflicts_with_all = ["no_keeper", "attach"], requires = "keeper_socket", help_heading = "Processes")]
+    pub hold: bool,
+    /// Be the worker alone: serve the mount that the keeper at --keeper-socket holds.
+    #[arg(
+        long,
+        env = "LOGSINKFS_ATTACH",
+        conflicts_with = "no_keeper",
+        requires = "keeper_socket",
+        help_heading = "Processes"
+    )]
+    pub attach: bool,
+
     /// Stay in the foreground.
     #[arg(short, long, env = "LOGSINKFS_FOREGROUND")]
     pub foreground: bool,
@@ -222,172 +262,13 @@ pub struct MountArgs {
     pub log_level: String,
 }
 
-/// `--view`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ViewArg {
-    /// Live files only; S3 is asked for nothing but PUTs.
-    Live,
-    /// Live files and what the bucket holds.
-    Bucket,
-}
-
-/// `--fsync`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum FsyncArg {
-    /// The spool's disk.
-    Spool,
-    /// S3's confirmation.
-    S3,
-}
-
-/// `--when-full`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum WhenFullArg {
-    /// The writer waits, up to 30 s.
-    Block,
-    /// ENOSPC at once.
-    Error,
-}
-
-/// `--compression`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum CompressionArg {
-    /// What every log tool reads.
-    Gzip,
-    /// Smaller and faster.
-    Zstd,
-    /// As appended.
-    None,
-}
-
-/// A value that clap could not check alone is wrong.
-#[derive(Debug, thiserror::Error)]
-pub enum UsageError {
-    /// A glob is wrong.
-    #[error("--exclude: {0}")]
-    Exclude(#[from] globset::Error),
-    /// There is no place for the spool.
-    #[error("no --spool-dir is given, and neither XDG_STATE_HOME nor HOME says where to put one")]
-    NoSpoolDir,
-}
-
-impl MountArgs {
-    /// The settings that the flags mean.
-    pub fn settings(self) -> Result<Settings, UsageError> {
-        let spool_dir = match self.spool_dir {
-            Some(dir) => dir,
-            None => default_spool_dir(&self.source, &self.mountpoint)?,
-        };
-        let uid = self.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
-        let gid = self.gid.unwrap_or_else(|| rustix::process::getegid().as_raw());
-        Ok(Settings {
-            source: self.source,
-            mountpoint: self.mountpoint,
-            spool_dir,
-            writer_name: self.writer_id.unwrap_or_else(readable_name),
-            view: match self.view {
-                ViewArg::Live => View::Live,
-                ViewArg::Bucket => View::Bucket,
-            },
-            segmenting: Segmenting {
-                rules: Rules {
-                    size: self.rotate_size,
-                    interval: self.rotate_interval,
-                    idle: self.rotate_idle,
-                },
-                record_start: self.record_start,
-                partition: self.partition,
-                form: match self.compression {
-                    CompressionArg::Gzip => Form::Gzip,
-                    CompressionArg::Zstd => Form::Zstd,
-                    CompressionArg::None => Form::Plain,
-                },
-            },
-            routing: Routing { stream_map: self.stream_map, exclude: globs(&self.exclude)? },
-            limits: SpoolLimits {
-                max: self.spool_max,
-                min_free_percent: self.spool_min_free,
-                when_full: match self.when_full {
-                    WhenFullArg::Block => WhenFull::Block,
-                    WhenFullArg::Error => WhenFull::Error,
-                },
-            },
-            strict_append: self.strict_append,
-            fsync: match self.fsync {
-                FsyncArg::Spool => FsyncLevel::Spool,
-                FsyncArg::S3 => FsyncLevel::S3,
-            },
-            retire_after: self.retire_after,
-            shutdown_timeout: self.shutdown_timeout,
-            metadata_ttl: self.metadata_ttl,
-            require_bucket: self.require_bucket,
-            s3: S3Settings {
-                region: self.region,
-                profile: self.profile,
-                endpoint_url: self.endpoint_url,
-                force_path_style: self.force_path_style,
-                role_arn: self.role_arn,
-                sse: self.sse,
-                sse_kms_key_id: self.sse_kms_key_id,
-                storage_class: self.storage_class,
-                expected_bucket_owner: self.expected_bucket_owner,
-            },
-            ownership: Ownership { uid, gid, file_mode: self.file_mode, dir_mode: self.dir_mode },
-            allow_other: self.allow_other,
-        })
-    }
-}
-
-/// One spool for each source and mount point, named so that a person finds it.
-fn default_spool_dir(source: &Source, mountpoint: &Path) -> Result<PathBuf, UsageError> {
-    let from = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let state = match rustix::process::geteuid().is_root() {
-        true => PathBuf::from("/var/lib"),
-        false => from("XDG_STATE_HOME")
-            .or_else(|| from("HOME").map(|home| home.join(".local/state")))
-            .ok_or(UsageError::NoSpoolDir)?,
-    };
-    let point = std::path::absolute(mountpoint).unwrap_or_else(|_| mountpoint.to_owned());
-    let both = format!("{}\n{}", source.url(), point.display());
-    let readable: String = match source {
-        Source::S3 { bucket, .. } => bucket.clone(),
-        Source::Embedded { .. } => "embedded".to_owned(),
-    };
-    let name = format!("{readable}-{:08x}", crc_fast::crc32_iso_hdlc(both.as_bytes()));
-    Ok(state.join("logsinkfs").join(name))
-}
-
-/// The pod's name where Kubernetes gives one, else the host's (which is the pod's in a pod).
-fn readable_name() -> String {
-    let pod = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
-    pod.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
-}
-
-fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns.iter().filter(|p| !p.is_empty()) {
-        set.add(GlobBuilder::new(pattern).literal_separator(true).build()?);
-    }
-    set.build()
-}
-
-fn parse_regex(text: &str) -> Result<Regex, String> {
-    Regex::new(text).map_err(|e| e.to_string())
-}
-
-fn parse_url(text: &str) -> Result<String, String> {
-    match text.starts_with("http://") || text.starts_with("https://") {
-        true => Ok(text.to_owned()),
-        false => Err("an endpoint begins with http:// or https://".to_owned()),
-    }
-}
-
-fn parse_writer(text: &str) -> Result<String, String> {
-    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    match (1..=39).contains(&text.len()) && text.chars().all(legal) {
-        true => Ok(text.to_owned()),
-        false => {
-            Err("a writer's name is 1 to 39 of a-z, 0-9 and `-`; a random suffix follows".into())
-        }
-    }
+/// `logsinkfs upgrade`.
+#[derive(Debug, Args)]
+pub struct UpgradeArgs {
+    /// The mount's directory.
+    #[arg(value_name = "MOUNTPOINT")]
+    pub mountpoint: PathBuf,
+    /// The keeper's socket, when the mount was given one.
+    #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH")]
+    pub keeper_socket: Option<PathBuf>,
 }

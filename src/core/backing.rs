@@ -1,0 +1,14 @@
+//! Backing files: spool files that the kernel writes to itself (FUSE passthrough). Says what the file
+//! system needs of whoever registers them; registering takes a privilege that it does not have.
+
+use crate::values::ids::{BackingId, NodeId};
+
+/// Registers spool files with the kernel.
+pub trait Backings: Send + Sync {
+    /// Registers the spool file of a node, or gives the number that it has. Waits a few seconds at
+    /// most. The error says why not; the daemon's own path is taken then.
+    fn register(&self, node: NodeId) -> Result<BackingId, String>;
+
+    /// The last handle of a node is closed.
+    fn unregister(&self, node: NodeId);
+}

@@ -1,0 +1,140 @@
+//! From what was typed to what is meant: flags to settings, and the defaults that depend on the machine.
+
+use std::path::{Path, PathBuf};
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::MountArgs;
+use super::words::{CompressionArg, FsyncArg, ViewArg, WhenFullArg, WritePathArg};
+use crate::values::naming::Form;
+use crate::values::rotation::Rules;
+use crate::values::settings::{
+    FsyncLevel, Keeping, Ownership, Processes, Routing, S3Settings, Segmenting, Settings, Source,
+    SpoolLimits, View, WhenFull, WritePath,
+};
+
+/// A value that clap could not check alone is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// A glob is wrong.
+    #[error("--exclude: {0}")]
+    Exclude(#[from] globset::Error),
+    /// There is no place for the spool.
+    #[error("no --spool-dir is given, and neither XDG_STATE_HOME nor HOME says where to put one")]
+    NoSpoolDir,
+}
+
+impl MountArgs {
+    /// The settings that the flags mean.
+    pub fn settings(self) -> Result<Settings, UsageError> {
+        let spool_dir = match self.spool_dir {
+            Some(dir) => dir,
+            None => default_spool_dir(&self.source, &self.mountpoint)?,
+        };
+        let uid = self.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+        let gid = self.gid.unwrap_or_else(|| rustix::process::getegid().as_raw());
+        Ok(Settings {
+            source: self.source,
+            mountpoint: self.mountpoint,
+            spool_dir,
+            writer_name: self.writer_id.unwrap_or_else(readable_name),
+            view: match self.view {
+                ViewArg::Live => View::Live,
+                ViewArg::Bucket => View::Bucket,
+            },
+            segmenting: Segmenting {
+                rules: Rules {
+                    size: self.rotate_size,
+                    interval: self.rotate_interval,
+                    idle: self.rotate_idle,
+                },
+                record_start: self.record_start,
+                partition: self.partition,
+                form: match self.compression {
+                    CompressionArg::Gzip => Form::Gzip,
+                    CompressionArg::Zstd => Form::Zstd,
+                    CompressionArg::None => Form::Plain,
+                },
+            },
+            routing: Routing { stream_map: self.stream_map, exclude: globs(&self.exclude)? },
+            limits: SpoolLimits {
+                max: self.spool_max,
+                min_free_percent: self.spool_min_free,
+                when_full: match self.when_full {
+                    WhenFullArg::Block => WhenFull::Block,
+                    WhenFullArg::Error => WhenFull::Error,
+                },
+            },
+            strict_append: self.strict_append,
+            fsync: match self.fsync {
+                FsyncArg::Spool => FsyncLevel::Spool,
+                FsyncArg::S3 => FsyncLevel::S3,
+            },
+            retire_after: self.retire_after,
+            shutdown_timeout: self.shutdown_timeout,
+            metadata_ttl: self.metadata_ttl,
+            require_bucket: self.require_bucket,
+            s3: S3Settings {
+                region: self.region,
+                profile: self.profile,
+                endpoint_url: self.endpoint_url,
+                force_path_style: self.force_path_style,
+                role_arn: self.role_arn,
+                sse: self.sse,
+                sse_kms_key_id: self.sse_kms_key_id,
+                storage_class: self.storage_class,
+                expected_bucket_owner: self.expected_bucket_owner,
+            },
+            ownership: Ownership { uid, gid, file_mode: self.file_mode, dir_mode: self.dir_mode },
+            allow_other: self.allow_other,
+            write_path: match self.write_path {
+                WritePathArg::Auto => WritePath::Auto,
+                WritePathArg::Passthrough => WritePath::Passthrough,
+                WritePathArg::Daemon => WritePath::Daemon,
+            },
+            processes: Processes {
+                keeping: match (self.no_keeper, self.hold, self.attach) {
+                    (true, ..) => Keeping::None,
+                    (_, true, _) => Keeping::Hold,
+                    (.., true) => Keeping::Attach,
+                    (false, false, false) => Keeping::Both,
+                },
+                socket: self.keeper_socket,
+                run_as: self.run_as,
+            },
+        })
+    }
+}
+
+/// One spool for each source and mount point, named so that a person finds it.
+fn default_spool_dir(source: &Source, mountpoint: &Path) -> Result<PathBuf, UsageError> {
+    let from = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let state = match rustix::process::geteuid().is_root() {
+        true => PathBuf::from("/var/lib"),
+        false => from("XDG_STATE_HOME")
+            .or_else(|| from("HOME").map(|home| home.join(".local/state")))
+            .ok_or(UsageError::NoSpoolDir)?,
+    };
+    let point = std::path::absolute(mountpoint).unwrap_or_else(|_| mountpoint.to_owned());
+    let both = format!("{}\n{}", source.url(), point.display());
+    let readable: String = match source {
+        Source::S3 { bucket, .. } => bucket.clone(),
+        Source::Embedded { .. } => "embedded".to_owned(),
+    };
+    let name = format!("{readable}-{:08x}", crc_fast::crc32_iso_hdlc(both.as_bytes()));
+    Ok(state.join("logsinkfs").join(name))
+}
+
+/// The pod's name where Kubernetes gives one, else the host's (which is the pod's in a pod).
+fn readable_name() -> String {
+    let pod = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
+    pod.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
+}
+
+fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns.iter().filter(|p| !p.is_empty()) {
+        set.add(GlobBuilder::new(pattern).literal_separator(true).build()?);
+    }
+    set.build()
+}

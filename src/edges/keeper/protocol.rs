@@ -1,0 +1,107 @@
+//! What keeper and worker say to each other: one JSON message a packet, over a SOCK_SEQPACKET socket.
+//! Owns the words and the socket; who says what when is in `edges::keeper` and `edges::worker`.
+//!
+//! A worker that the keeper started finds its socket at the descriptor named in [`SOCKET_ENV`]; one that
+//! somebody else started connects to the keeper's socket and says `Attach` first. From there on both
+//! are the same:
+//!
+//! ```text
+//! keeper                                   worker
+//! Hello (with /dev/fuse)  ---------------> computes its answer to FUSE_INIT
+//!                         <--------------- Answer
+//! Go, or Refused          ---------------> opens the spool, recovers
+//!                         <--------------- Serving
+//! Registered              <--------------> Register, Unregister, Probe, List
+//! Detached                <--------------> Detach, when it stops
+//! Leave                   ---------------> ends at once: another takes over
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::values::ids::{NodeId, SessionId};
+
+/// Names the descriptor of the socket to a worker that the keeper started.
+pub const SOCKET_ENV: &str = "LOGSINKFS_KEEPER_FD";
+
+/// What the keeper says to a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// What there is to serve; the descriptor of /dev/fuse comes with it.
+    Hello {
+        /// The session, which ends with the mount.
+        session: SessionId,
+        /// The kernel's FUSE_INIT, as it was read.
+        init: Vec<u8>,
+    },
+    /// The answer is the session's, no other worker is left: serve.
+    Go {
+        /// Whether a worker served before, so that requests it left must be sent again.
+        resumed: bool,
+    },
+    /// This worker is not wanted.
+    Refused {
+        /// Why.
+        why: String,
+    },
+    /// Answer to `Register` and `Probe`: the kernel's number for the backing file, or why not.
+    Registered {
+        /// The number; 0 for a probe.
+        backing: Result<u32, String>,
+    },
+    /// Answer to `List`: registered nodes in rising order; none when there are no more.
+    Nodes {
+        /// The nodes.
+        nodes: Vec<NodeId>,
+    },
+    /// The mount is detached, or was already.
+    Detached,
+    /// Another worker takes over: end at once.
+    Leave,
+}
+
+/// What is said to the keeper.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToKeeper {
+    /// First word of a worker that somebody else started.
+    Attach,
+    /// First and only word of `logsinkfs upgrade`.
+    Upgrade,
+    /// The worker's answer to FUSE_INIT.
+    Answer {
+        /// As it would be written to /dev/fuse.
+        answer: Vec<u8>,
+    },
+    /// The worker reads requests now.
+    Serving,
+    /// Could a spool file be registered?
+    Probe,
+    /// Register the spool file of a node, or give the number it has.
+    Register {
+        /// The node.
+        node: NodeId,
+    },
+    /// The last handle of a node is closed. Not answered.
+    Unregister {
+        /// The node.
+        node: NodeId,
+    },
+    /// Which nodes are registered?
+    List {
+        /// Those after this one.
+        after: NodeId,
+    },
+    /// Take the mount out of sight: open files go on.
+    Detach,
+}
+
+/// What the keeper says to `logsinkfs upgrade`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToClient {
+    /// The new worker serves.
+    Upgraded,
+    /// The old worker serves on.
+    Refused {
+        /// Why.
+        why: String,
+    },
+}
