@@ -6,7 +6,7 @@ use crate::local::namespace::{Attr, Open, SetAttr};
 use crate::local::room::Capacity;
 use crate::values::errors::FsError;
 use crate::values::escape::escape_path;
-use crate::values::ids::NodeId;
+use crate::values::ids::{NodeId, Origin};
 
 /// What we tell about a live file, read-only: `getfattr -d -m user.logsinkfs FILE`.
 const OWN: &str = "user.logsinkfs.";
@@ -20,9 +20,15 @@ impl Fs {
     }
 
     /// Sets size first, then mode, owner and times.
-    pub fn setattr(&self, id: NodeId, size: Option<u64>, set: SetAttr) -> Result<Attr, FsError> {
+    pub fn setattr(
+        &self,
+        id: NodeId,
+        size: Option<u64>,
+        set: SetAttr,
+        origin: Origin,
+    ) -> Result<Attr, FsError> {
         if let Some(size) = size {
-            self.set_size(id, size)?;
+            self.set_size(id, size, origin)?;
         }
         let SetAttr { mode, uid, gid, accessed, modified } = set;
         let nothing = mode.is_none() && uid.is_none() && gid.is_none();
@@ -59,6 +65,7 @@ impl Fs {
         name: &str,
         value: &[u8],
         (create, replace): (bool, bool),
+        origin: Origin,
     ) -> Result<(), FsError> {
         if !is_users(name) {
             return Err(FsError::NotSupported);
@@ -66,14 +73,20 @@ impl Fs {
         if name.starts_with(OWN) {
             return Err(FsError::NotPermitted);
         }
+        // One that comes again may have set it already.
+        let create = create && !origin.resent;
         self.parts.namespace.set_attribute(id, name, Some(value), (create, replace))
     }
 
     /// Removes an extended attribute.
-    pub fn removexattr(&self, id: NodeId, name: &str) -> Result<(), FsError> {
-        match name.starts_with(OWN) {
-            true => Err(FsError::NotPermitted),
-            false => self.parts.namespace.set_attribute(id, name, None, (false, false)),
+    pub fn removexattr(&self, id: NodeId, name: &str, origin: Origin) -> Result<(), FsError> {
+        if name.starts_with(OWN) {
+            return Err(FsError::NotPermitted);
+        }
+        match self.parts.namespace.set_attribute(id, name, None, (false, false)) {
+            // One that comes again may have removed it already.
+            Err(FsError::NoAttribute) if origin.resent => Ok(()),
+            removed => removed,
         }
     }
 

@@ -11,4 +11,7 @@ pub trait Backings: Send + Sync {
 
     /// The last handle of a node is closed.
     fn unregister(&self, node: NodeId);
+
+    /// The nodes that are registered: also by a worker that died.
+    fn registered(&self) -> Vec<NodeId>;
 }

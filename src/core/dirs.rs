@@ -4,19 +4,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::handles::{DirEntry, Handle};
+use super::handles::{DirEntry, Handle, Mode};
 use super::{Answer, Fs};
 use crate::local::catalog::{Listing, Stored};
 use crate::local::namespace::{FileKind, Open};
 use crate::values::errors::FsError;
-use crate::values::ids::{HandleId, NodeId};
+use crate::values::ids::{HandleId, NodeId, Origin};
 
 impl Fs {
     /// Opens a directory.
-    pub fn opendir(&self, id: NodeId) -> Result<HandleId, FsError> {
+    pub fn opendir(&self, id: NodeId, origin: Origin) -> Result<HandleId, FsError> {
+        if let Some((opened, _)) = self.handles.opened_by(origin) {
+            return Ok(opened);
+        }
         match self.parts.namespace.open(id)? {
             Open::Directory => {
-                Ok(self.handles.add(Handle::Dir { id, entries: Default::default() }))
+                let directory = Handle::Dir { id, entries: Default::default() };
+                let opened = (id, directory, Mode::Direct);
+                self.handles.add(self.parts.spool.session(), opened, origin)
             }
             _ => Err(FsError::NotDirectory),
         }
@@ -29,11 +34,12 @@ impl Fs {
             Ok(handle) => handle,
             Err(e) => return Answer::Now(Err(e)),
         };
-        let Handle::Dir { id, entries } = &*handle else {
+        let Handle::Dir { id, entries } = &handle.what else {
             return Answer::Now(Err(FsError::NotDirectory));
         };
-        if offset > 0 {
-            return Answer::Now(Ok(entries.lock().clone()));
+        // A worker that took the handle over has not read the directory yet.
+        if let Some(entries) = entries.lock().clone().filter(|_| offset > 0) {
+            return Answer::Now(Ok(entries));
         }
         let listing = match self.prefix_of(*id) {
             None => None,
@@ -43,12 +49,12 @@ impl Fs {
                     let (fs, handle, id) = (self.clone(), handle.clone(), *id);
                     return Answer::later(async move {
                         let listing = fs.lister.listing(&prefix).await;
-                        fs.keep_entries(&handle, id, listing)
+                        fs.keep_entries(&handle.what, id, listing)
                     });
                 }
             },
         };
-        Answer::Now(self.keep_entries(&handle, *id, listing))
+        Answer::Now(self.keep_entries(&handle.what, *id, listing))
     }
 
     fn keep_entries(
@@ -59,7 +65,7 @@ impl Fs {
     ) -> Result<Arc<Vec<DirEntry>>, FsError> {
         let fresh = Arc::new(self.entries(id, listing)?);
         if let Handle::Dir { entries, .. } = handle {
-            *entries.lock() = fresh.clone();
+            *entries.lock() = Some(fresh.clone());
         }
         Ok(fresh)
     }

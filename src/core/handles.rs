@@ -1,9 +1,8 @@
-//! What the kernel has open: a table of handles.
+//! What the kernel has open: a table of handles, and its copy in the session for the worker that follows.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -11,14 +10,17 @@ use parking_lot::{Mutex, RwLock};
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
 use crate::local::namespace::{FileKind, StoredObject};
+use crate::local::session::{Noted, Place, Session};
 use crate::values::errors::FsError;
-use crate::values::ids::{HandleId, NodeId};
+use crate::values::ids::{BackingId, HandleId, NodeId, Origin};
 
 /// What an open(2) asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Access {
     /// O_WRONLY or O_RDWR.
     pub write: bool,
+    /// O_WRONLY with O_APPEND: whoever writes, it ends up behind the last byte.
+    pub append: bool,
     /// O_SYNC or O_DSYNC: each write is durable when it returns.
     pub sync: bool,
     /// O_EXCL with O_CREAT.
@@ -32,6 +34,10 @@ pub enum Mode {
     Direct,
     /// Through the page cache, as any local file.
     Cached,
+    /// The kernel writes into the spool file itself.
+    Passthrough(BackingId),
+    /// Every read and write comes here, beside others for whom the kernel writes.
+    Beside(BackingId),
 }
 
 /// An entry of a directory.
@@ -50,7 +56,32 @@ pub(super) enum Handle {
     Live { life: Arc<Life>, file: Arc<File>, access: Access },
     Local { id: NodeId, local: Arc<LocalFile>, file: Arc<File> },
     Stored { object: StoredObject, ahead: tokio::sync::Mutex<Ahead> },
-    Dir { id: NodeId, entries: Mutex<Arc<Vec<DirEntry>>> },
+    Dir { id: NodeId, entries: Mutex<Option<Arc<Vec<DirEntry>>>> },
+}
+
+/// How a file is open, as it is noted in the session: access, and whether the kernel writes.
+pub(super) struct Flags(pub Access, pub bool);
+
+impl Flags {
+    fn of(what: &Handle, mode: Mode) -> Flags {
+        let access = match what {
+            Handle::Live { access, .. } => *access,
+            Handle::Local { .. } | Handle::Stored { .. } | Handle::Dir { .. } => Access::default(),
+        };
+        Flags(access, matches!(mode, Mode::Passthrough(_)))
+    }
+
+    fn bits(&self) -> u32 {
+        let Flags(Access { write, append, sync, .. }, unseen) = *self;
+        let bits = [write, append, sync, unseen];
+        bits.iter().rev().fold(0, |sum, bit| sum << 1 | u32::from(*bit))
+    }
+
+    /// As it was noted; O_EXCL means nothing once the file is open.
+    pub fn from_bits(bits: u32) -> Flags {
+        let bit = |n: u32| bits & (1 << n) != 0;
+        Flags(Access { write: bit(0), append: bit(1), sync: bit(2), exclusive: false }, bit(3))
+    }
 }
 
 /// Bytes of an object that were read ahead.
@@ -60,24 +91,60 @@ pub(super) struct Ahead {
     pub bytes: Bytes,
 }
 
+/// A handle, how the kernel treats it, and where it is noted.
+pub(super) struct Opened {
+    pub what: Handle,
+    pub mode: Mode,
+    pub place: Place,
+    by: u64,
+}
+
 #[derive(Default)]
 pub(super) struct Handles {
-    next: AtomicU64,
-    open: RwLock<HashMap<u64, Arc<Handle>>>,
+    open: RwLock<HashMap<HandleId, Arc<Opened>>>,
 }
 
 impl Handles {
-    pub fn add(&self, handle: Handle) -> HandleId {
-        let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        self.open.write().insert(id, Arc::new(handle));
-        HandleId(id)
+    /// Adds a handle, noted before the kernel learns of it.
+    pub fn add(
+        &self,
+        session: &Session,
+        (node, what, mode): (NodeId, Handle, Mode),
+        by: Origin,
+    ) -> Result<HandleId, FsError> {
+        let handle = session.new_handle()?;
+        let flags = Flags::of(&what, mode).bits();
+        let place = session.opened(Noted { handle, node, flags, opened_by: by.unique })?;
+        self.restore(handle, Opened { what, mode, place, by: by.unique });
+        Ok(handle)
     }
 
-    pub fn get(&self, id: HandleId) -> Result<Arc<Handle>, FsError> {
-        self.open.read().get(&id.0).cloned().ok_or(FsError::BadHandle)
+    /// Adds a handle that is noted already.
+    pub fn restore(&self, id: HandleId, opened: Opened) {
+        self.open.write().insert(id, Arc::new(opened));
     }
 
-    pub fn remove(&self, id: HandleId) -> Option<Arc<Handle>> {
-        self.open.write().remove(&id.0)
+    /// The handle that a request got which comes again.
+    pub fn opened_by(&self, origin: Origin) -> Option<(HandleId, Mode)> {
+        if !origin.resent {
+            return None;
+        }
+        let open = self.open.read();
+        open.iter().find(|(_, o)| o.by == origin.unique).map(|(id, opened)| (*id, opened.mode))
+    }
+
+    pub fn get(&self, id: HandleId) -> Result<Arc<Opened>, FsError> {
+        self.open.read().get(&id).cloned().ok_or(FsError::BadHandle)
+    }
+
+    pub fn remove(&self, id: HandleId) -> Option<Arc<Opened>> {
+        self.open.write().remove(&id)
+    }
+}
+
+impl Opened {
+    /// A handle that the worker before noted.
+    pub fn noted(what: Handle, mode: Mode, place: Place, noted: Noted) -> Opened {
+        Opened { what, mode, place, by: noted.opened_by }
     }
 }

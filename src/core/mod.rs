@@ -10,17 +10,21 @@ mod data;
 mod dirs;
 mod handles;
 pub mod names;
+mod open;
+mod read;
+mod resent;
 mod stored;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
 use tracing::info;
 
+use self::backing::Backings;
 use self::handles::Handles;
 use crate::local::namespace::Attr;
 use crate::tasks::lister::Lister;
@@ -98,23 +102,35 @@ pub struct Fs {
     lister: Lister,
     restorer: Restorer,
     handles: Handles,
+    backings: Option<Arc<dyn Backings>>,
     serving: RwLock<bool>,
+    warned_of_fallback: AtomicBool,
     /// Writes that were not at the end and were appended all the same.
     misplaced: AtomicU64,
 }
 
 impl Fs {
-    /// A file system over its parts. What waits for S3 runs on `runtime`.
-    pub fn new(parts: Arc<Parts>, policy: Policy, runtime: tokio::runtime::Handle) -> Fs {
-        Fs {
+    /// A file system over its parts, with everything open that the worker before had open. What waits
+    /// for S3 runs on `runtime`; with `backings` the kernel appends where it may.
+    pub fn new(
+        parts: Arc<Parts>,
+        policy: Policy,
+        runtime: tokio::runtime::Handle,
+        backings: Option<Arc<dyn Backings>>,
+    ) -> Fs {
+        let fs = Fs {
             lister: Lister::new(parts.clone(), runtime),
             restorer: Restorer::new(parts.clone()),
             parts,
             policy,
             handles: Handles::default(),
+            backings,
             serving: RwLock::new(true),
+            warned_of_fallback: AtomicBool::new(false),
             misplaced: AtomicU64::new(0),
-        }
+        };
+        fs.take_over();
+        fs
     }
 
     /// Refuses writes from now on. When this returns, no accepted byte is missing in the spool's files.

@@ -7,9 +7,9 @@ use tracing::warn;
 use super::handles::{Access, Mode};
 use super::{Answer, Entry, Fs};
 use crate::local::catalog::Stored;
-use crate::local::namespace::{Change, FileKind, NewFile, Open};
+use crate::local::namespace::{Attr, Change, FileKind, NewFile, Open};
 use crate::values::errors::FsError;
-use crate::values::ids::{HandleId, NodeId};
+use crate::values::ids::{HandleId, NodeId, Origin};
 use crate::values::naming::keys_fit;
 use crate::values::stream_map::stream_of;
 
@@ -46,20 +46,42 @@ impl Fs {
         name: &[u8],
         by: Creator,
         access: Access,
+        origin: Origin,
     ) -> Result<(Entry, HandleId, Mode), FsError> {
-        let attr = match self.make_file(parent, name, by) {
-            Err(FsError::Exists) if !access.exclusive => {
+        let attr = match self.make_file(parent, name, by, origin) {
+            Err(FsError::Exists) if !access.exclusive || self.made_before(origin, parent, name) => {
                 self.parts.namespace.lookup(parent, name)?
             }
             other => other?,
         };
-        let (handle, mode) = self.open(attr.id, access)?;
+        let (handle, mode) = self.open(attr.id, access, origin)?;
         Ok((self.live_entry(attr), handle, mode))
     }
 
     /// Makes a file without opening it (mknod).
-    pub fn make_node(&self, parent: NodeId, name: &[u8], by: Creator) -> Result<Entry, FsError> {
-        Ok(self.live_entry(self.make_file(parent, name, by)?))
+    pub fn make_node(
+        &self,
+        parent: NodeId,
+        name: &[u8],
+        by: Creator,
+        origin: Origin,
+    ) -> Result<Entry, FsError> {
+        self.once(origin, parent, name, || self.make_file(parent, name, by, origin))
+    }
+
+    /// Makes an entry, unless this very request made it before.
+    fn once(
+        &self,
+        origin: Origin,
+        parent: NodeId,
+        name: &[u8],
+        make: impl FnOnce() -> Result<Attr, FsError>,
+    ) -> Result<Entry, FsError> {
+        let attr = match self.made_before(origin, parent, name) {
+            true => self.parts.namespace.lookup(parent, name)?,
+            false => make()?,
+        };
+        Ok(self.live_entry(attr))
     }
 
     pub(super) fn make_file(
@@ -67,8 +89,9 @@ impl Fs {
         parent: NodeId,
         name: &[u8],
         by: Creator,
-    ) -> Result<crate::local::namespace::Attr, FsError> {
-        let by = self.change(by);
+        origin: Origin,
+    ) -> Result<Attr, FsError> {
+        let by = self.change(by, origin);
         let file = self.new_file(parent, name)?;
         if matches!(self.known_stored(parent, name), Some(Some(Stored::Object(_)))) {
             self.parts.namespace.hide(parent, name)?;
@@ -103,9 +126,15 @@ impl Fs {
     }
 
     /// Makes a directory.
-    pub fn mkdir(&self, parent: NodeId, name: &[u8], by: Creator) -> Result<Entry, FsError> {
-        let attr = self.parts.namespace.mkdir(parent, name, self.change(by))?;
-        Ok(self.live_entry(attr))
+    pub fn mkdir(
+        &self,
+        parent: NodeId,
+        name: &[u8],
+        by: Creator,
+        origin: Origin,
+    ) -> Result<Entry, FsError> {
+        let by = self.change(by, origin);
+        self.once(origin, parent, name, || self.parts.namespace.mkdir(parent, name, by))
     }
 
     /// Makes a symbolic link.
@@ -115,9 +144,10 @@ impl Fs {
         name: &[u8],
         target: &[u8],
         by: Creator,
+        origin: Origin,
     ) -> Result<Entry, FsError> {
-        let attr = self.parts.namespace.symlink(parent, name, target, self.change(by))?;
-        Ok(self.live_entry(attr))
+        let by = self.change(by, origin);
+        self.once(origin, parent, name, || self.parts.namespace.symlink(parent, name, target, by))
     }
 
     /// Where a symbolic link points.
@@ -129,24 +159,39 @@ impl Fs {
     }
 
     /// Gives a file another name.
-    pub fn link(&self, id: NodeId, parent: NodeId, name: &[u8]) -> Result<Entry, FsError> {
-        let attr = self.parts.namespace.link(id, parent, name, self.parts.clock.now())?;
-        Ok(self.live_entry(attr))
+    pub fn link(
+        &self,
+        id: NodeId,
+        parent: NodeId,
+        name: &[u8],
+        origin: Origin,
+    ) -> Result<Entry, FsError> {
+        let stamp = self.stamp(origin);
+        self.once(origin, parent, name, || self.parts.namespace.link(id, parent, name, stamp))
     }
 
     /// Takes a name away; nothing is deleted from S3.
-    pub fn unlink(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
+    pub fn unlink(&self, parent: NodeId, name: &[u8], origin: Origin) -> Result<(), FsError> {
+        if self.taken_before(origin, parent, name) {
+            return Ok(());
+        }
+        // First, so that an unlink that comes again never finds the stored object in its place.
+        if self.parts.namespace.has_live(parent, name) {
+            self.hide_if_stored(parent, name)?;
+        }
         let id = self
             .parts
             .namespace
             .unlink(parent, name, self.parts.clock.now())
             .map_err(|e| self.or_not_permitted(e, parent, name))?;
-        self.hide_if_stored(parent, name)?;
         self.after_unlink(id)
     }
 
     /// Removes a directory of the live view.
-    pub fn rmdir(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
+    pub fn rmdir(&self, parent: NodeId, name: &[u8], origin: Origin) -> Result<(), FsError> {
+        if self.taken_before(origin, parent, name) {
+            return Ok(());
+        }
         let now = self.parts.clock.now();
         let removed = self.parts.namespace.rmdir(parent, name, now);
         removed.map_err(|e| self.or_not_permitted(e, parent, name))
@@ -158,20 +203,24 @@ impl Fs {
         (parent, name): (NodeId, &[u8]),
         (new_parent, new_name): (NodeId, &[u8]),
         replace: bool,
+        origin: Origin,
     ) -> Answer<()> {
+        if self.made_before(origin, new_parent, new_name) {
+            return Answer::Now(self.hide_if_stored(parent, name));
+        }
         let (from, to) = ((parent, name.to_vec()), (new_parent, new_name.to_vec()));
         let entries = self.parts.namespace.live_entries(parent).unwrap_or_default();
         let moved = entries.iter().find(|e| e.name == name);
         let directory = moved.filter(|e| e.kind == FileKind::Directory).map(|e| e.id);
         match directory.and_then(|id| self.prefix_of(id)) {
-            None => Answer::Now(self.rename_live(&from, &to, replace)),
+            None => Answer::Now(self.rename_live(&from, &to, replace, origin)),
             Some(prefix) => {
                 let fs = self.clone();
                 Answer::later(async move {
                     let listing = fs.lister.listing(&prefix).await;
                     match listing.is_some_and(|listing| !listing.is_empty()) {
                         true => Err(FsError::CrossDevice),
-                        false => fs.rename_live(&from, &to, replace),
+                        false => fs.rename_live(&from, &to, replace, origin),
                     }
                 })
             }
@@ -183,6 +232,7 @@ impl Fs {
         (parent, name): &(NodeId, Vec<u8>),
         (new_parent, new_name): &(NodeId, Vec<u8>),
         replace: bool,
+        origin: Origin,
     ) -> Result<(), FsError> {
         let target = self.known_stored(*new_parent, new_name).flatten();
         let live = self.parts.namespace.live_entries(*new_parent)?;
@@ -190,11 +240,11 @@ impl Fs {
         if target.is_some() && !hidden && !live.iter().any(|e| e.name == *new_name) {
             return Err(FsError::NotPermitted);
         }
-        let now = self.parts.clock.now();
+        let stamp = self.stamp(origin);
         let replaced = self
             .parts
             .namespace
-            .rename((*parent, name), (*new_parent, new_name), replace, now)
+            .rename((*parent, name), (*new_parent, new_name), replace, stamp)
             .map_err(|e| self.or_not_permitted(e, *parent, name))?;
         self.hide_if_stored(*parent, name)?;
         match replaced {
@@ -227,7 +277,7 @@ impl Fs {
         }
     }
 
-    fn change(&self, by: Creator) -> Change {
-        Change { mode: by.mode, uid: by.uid, gid: by.gid, now: self.parts.clock.now() }
+    fn change(&self, by: Creator, origin: Origin) -> Change {
+        Change { mode: by.mode, uid: by.uid, gid: by.gid, stamp: self.stamp(origin) }
     }
 }

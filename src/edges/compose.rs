@@ -43,7 +43,9 @@ pub fn recover_parts(
     let spool = Arc::new(spool);
     let streams = Streams::new(&spool.streams());
     let room = Room::new(spool.dir(), &settings.limits, settings.segmenting.rules.size)?;
+    let open = spool.session().nodes_left();
     let at = Circumstances {
+        open: &open,
         streams: &streams,
         room: &room,
         now: clock.now(),

@@ -70,7 +70,7 @@ fn serve(
     registrar: Registrar,
     point: &Path,
 ) -> Result<ExitCode, DaemonError> {
-    let fs = Arc::new(Fs::new(parts.clone(), policy(settings), runtime.handle().clone()));
+    let fs = Arc::new(Fs::new(parts.clone(), policy(settings), runtime.handle().clone(), None));
     let source = settings.source.url();
     let options = MountOptions {
         source: source.clone(),

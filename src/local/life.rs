@@ -15,10 +15,11 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::disk::open_spool_file;
+use super::lease::has_writer;
 use super::record::{Base, DATA};
 use super::stream::StreamState;
 use crate::values::errors::{AtPath, LocalError};
-use crate::values::ids::{GenerationNo, NodeId, SpoolOffset, SpoolRange};
+use crate::values::ids::{BackingId, GenerationNo, NodeId, SpoolOffset, SpoolRange};
 use crate::values::naming::{MarkerName, Phase};
 use crate::values::time::Utc;
 
@@ -42,6 +43,19 @@ pub struct Segment {
     pub phase: Phase,
 }
 
+/// Who writes into the spool file what applications append. Decided when the first of them opens it,
+/// kept until the last has closed it, because the kernel takes one way at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Route {
+    /// Nobody has it open.
+    #[default]
+    Undecided,
+    /// The daemon.
+    Daemon,
+    /// The kernel, where the open allows it, and the daemon beside it.
+    Kernel(BackingId),
+}
+
 /// One life of a live file.
 #[derive(Debug)]
 pub struct Life {
@@ -53,6 +67,7 @@ pub struct Life {
     pub labels: BTreeMap<String, String>,
     folder: PathBuf,
     file: Mutex<Weak<File>>,
+    route: Mutex<Route>,
     /// Whether it is on the sealer's list already.
     watched: AtomicBool,
     settling: Mutex<()>,
@@ -68,6 +83,13 @@ pub struct State {
     pub segments: BTreeMap<SpoolOffset, Segment>,
     /// Open handles that may write.
     pub writers: u32,
+    /// Up to where its bytes are counted as taking room.
+    pub counted: SpoolOffset,
+    /// Those of them for which the kernel writes: nobody is told of what they append.
+    pub unseen_writers: u32,
+    /// Whether one handle, writer and unseen writer stands for programs that write through a mount
+    /// whose daemon is dead.
+    pub orphaned: bool,
     /// Open handles.
     pub handles: u32,
     /// Whether a name is left.
@@ -97,22 +119,23 @@ impl Life {
     ) -> Life {
         let generations: VecDeque<_> =
             bases.iter().map(|base| Generation { base: *base, number: None }).collect();
-        let begin = generations
-            .back()
-            .map(|g| g.base)
-            .unwrap_or(Base { at: SpoolOffset(0), since: Utc::default() });
+        let begin = generations.back().map(|g| g.base).unwrap_or(Base::default());
         Life {
             id,
             stream,
             labels,
             folder,
             file: Mutex::default(),
+            route: Mutex::default(),
             watched: AtomicBool::new(false),
             settling: Mutex::new(()),
             state: Mutex::new(State {
                 generations,
                 segments: BTreeMap::new(),
                 writers: 0,
+                counted: SpoolOffset(0),
+                orphaned: false,
+                unseen_writers: 0,
                 handles: 0,
                 linked: true,
                 forced_to: SpoolOffset(0),
@@ -138,6 +161,11 @@ impl Life {
     /// Held by whoever moves markers from phase to phase; may wait for the disk, never for S3.
     pub fn settling(&self) -> parking_lot::MutexGuard<'_, ()> {
         self.settling.lock()
+    }
+
+    /// Who writes, locked: held by whoever opens or closes.
+    pub fn route(&self) -> parking_lot::MutexGuard<'_, Route> {
+        self.route.lock()
     }
 
     /// The spool file: one descriptor for all who have it open, closed with the last of them, so
@@ -192,6 +220,21 @@ impl Life {
         state.writers = state.writers.saturating_sub(u32::from(write));
     }
 
+    /// Asks the kernel whether programs of a dead mount still write, and counts them as one that has
+    /// the file open. To be asked while this process has it open nowhere.
+    pub fn look_for_orphans(&self) {
+        let orphaned = has_writer(&self.folder.join(DATA));
+        let mut state = self.state.lock();
+        if state.orphaned == orphaned {
+            return;
+        }
+        state.orphaned = orphaned;
+        let counts = &mut *state;
+        for count in [&mut counts.handles, &mut counts.writers, &mut counts.unseen_writers] {
+            *count = if orphaned { *count + 1 } else { count.saturating_sub(1) };
+        }
+    }
+
     /// Puts the life on the sealer's list; `true` when it was not there.
     pub fn start_watch(&self) -> bool {
         !self.watched.swap(true, Ordering::AcqRel)
@@ -208,10 +251,10 @@ impl State {
     pub fn current(&self) -> Generation {
         // `Life::new` gives at least one and nothing takes the last away; an empty list would be
         // a life from the file's beginning.
-        self.generations.back().copied().unwrap_or(Generation {
-            base: Base { at: SpoolOffset(0), since: Utc::default() },
-            number: None,
-        })
+        self.generations
+            .back()
+            .copied()
+            .unwrap_or(Generation { base: Base::default(), number: None })
     }
 
     /// Where the bytes begin that no seal covers.
@@ -240,13 +283,13 @@ impl State {
         }
     }
 
-    /// Begins a new generation at the file's present length; `false` when the current one is empty
+    /// Begins a new generation, at the file's present length; `false` when the current one is empty
     /// and stays.
-    pub fn begin_generation(&mut self, len: SpoolOffset, now: Utc) -> bool {
-        if len <= self.current().base.at {
+    pub fn begin_generation(&mut self, base: Base) -> bool {
+        if base.at <= self.current().base.at {
             return false;
         }
-        self.generations.push_back(Generation { base: Base { at: len, since: now }, number: None });
+        self.generations.push_back(Generation { base, number: None });
         true
     }
 
@@ -298,7 +341,7 @@ mod tests {
     use super::*;
 
     fn base(at: u64) -> Base {
-        Base { at: SpoolOffset(at), since: Utc::default() }
+        Base { at: SpoolOffset(at), ..Base::default() }
     }
 
     fn state(bases: &[u64]) -> State {
@@ -318,7 +361,7 @@ mod tests {
     #[test]
     fn a_truncated_generation_is_sealed_to_its_end_before_the_next() {
         let mut state = state(&[0]);
-        assert!(state.begin_generation(SpoolOffset(100), Utc::default()));
+        assert!(state.begin_generation(base(100)));
         let (range, generation, ended) = state.tail(SpoolOffset(130));
         assert_eq!((range.start.0, range.end.0, ended), (0, 100, true));
         assert_eq!(generation.base, base(0));
@@ -332,9 +375,9 @@ mod tests {
     #[test]
     fn truncating_an_empty_generation_does_nothing() {
         let mut state = state(&[0]);
-        assert!(!state.begin_generation(SpoolOffset(0), Utc::default()));
-        assert!(state.begin_generation(SpoolOffset(5), Utc::default()));
-        assert!(!state.begin_generation(SpoolOffset(5), Utc::default()));
+        assert!(!state.begin_generation(base(0)));
+        assert!(state.begin_generation(base(5)));
+        assert!(!state.begin_generation(base(5)));
         assert_eq!(state.generations.len(), 2);
     }
 

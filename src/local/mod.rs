@@ -3,6 +3,7 @@
 
 pub mod catalog;
 pub mod disk;
+pub mod lease;
 pub mod life;
 pub mod local_file;
 pub mod marker;
@@ -10,5 +11,6 @@ pub mod namespace;
 pub mod record;
 pub mod recover;
 pub mod room;
+pub mod session;
 pub mod spool;
 pub mod stream;

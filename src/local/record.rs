@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::disk::{Durable, load_json, store_json};
 use crate::values::errors::LocalError;
 use crate::values::escape::as_text;
-use crate::values::ids::{NodeId, SpoolOffset};
+use crate::values::ids::{NodeId, RequestId, SpoolOffset};
 use crate::values::time::Utc;
 
 /// The record's file name in a node's folder.
@@ -31,15 +31,21 @@ pub struct Claim {
     pub name: Vec<u8>,
     /// Higher claims win.
     pub number: u64,
+    /// The request that made it, when that may come again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<RequestId>,
 }
 
 /// Where a generation begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Base {
     /// The spool file's length at that moment.
     pub at: SpoolOffset,
     /// The wall clock at that moment.
     pub since: Utc,
+    /// The truncation that it began with, when that may come again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<RequestId>,
 }
 
 /// What kind of node it is.

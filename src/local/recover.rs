@@ -2,6 +2,7 @@
 //! work goes on from here; nothing is uploaded, sealed or deleted. What cannot be used is set aside
 //! under `quarantine/`, named, and the rest goes on. Recovering twice gives the same as once.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -14,7 +15,7 @@ use super::disk::punch;
 use super::life::{Life, Segment, State};
 use super::marker::Marker;
 use super::namespace::Found;
-use super::record::{DATA, Kind, RECORD, Record};
+use super::record::{Base, DATA, Kind, RECORD, Record};
 use super::room::Room;
 use super::spool::Spool;
 use super::stream::Streams;
@@ -32,6 +33,8 @@ pub struct Circumstances<'a> {
     pub room: &'a Room,
     /// The wall clock.
     pub now: Utc,
+    /// Nodes that the worker before had open.
+    pub open: &'a HashSet<NodeId>,
     /// `--rotate-interval`: no unsealed byte is older than that before the last write.
     pub interval: Duration,
 }
@@ -85,7 +88,8 @@ fn recover_node(
             // Over the limit or not, the files are there.
             let _ = at.room.take_local(len);
         }
-        let unlinked = record.claims.is_empty() && id != NodeId::ROOT;
+        let kept = id == NodeId::ROOT || at.open.contains(&id);
+        let unlinked = record.claims.is_empty() && !kept;
         if unlinked {
             fs::remove_dir_all(&folder).at("remove", &folder)?;
         }
@@ -99,6 +103,9 @@ fn recover_node(
     let life = Arc::new(Life::new(id, folder.clone(), stream, labels.clone(), bases));
     let markers = read_markers(spool, &life)?;
     let changed = restore(spool, &life, &markers, at)?;
+    if !at.open.contains(&id) {
+        life.look_for_orphans();
+    }
     let mut record = record;
     if changed && let Kind::Live { bases, .. } = &mut record.kind {
         *bases = life.state().bases();
@@ -179,10 +186,11 @@ fn restore(
 
     punch_again(life, &state, &file)?;
     at.room.found(state.held(len));
+    state.counted = len;
 
     if spool.rebooted && ends_within_a_line(life, &state, &file, len) {
         info!(node = %life.id, "the machine went down in the middle of a line: a new generation begins");
-        state.begin_generation(len, at.now);
+        state.begin_generation(Base { at: len, since: at.now, made_by: None });
     }
     let written = Life::written_at(&metadata);
     if len > state.sealed_end() {
@@ -211,7 +219,7 @@ fn fit(
         error!(node = %life.id, sealed = sealed.0, found = len.0,
             "the spool file is shorter than what was sealed of it: a new generation begins");
         file.set_len(sealed.0).at("extend", &life.folder().join(DATA))?;
-        state.begin_generation(sealed, now);
+        state.begin_generation(Base { at: sealed, since: now, made_by: None });
     }
     Ok(end)
 }

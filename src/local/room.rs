@@ -88,9 +88,21 @@ impl Room {
         let _ = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// Counts bytes that recovery found.
+    /// Counts bytes that are there already: recovery found them, or the kernel wrote them.
     pub fn found(&self, bytes: u64) {
         self.live.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Free bytes of the disk, and bytes counted for live files.
+    pub fn usage(&self) -> Option<(u64, u64)> {
+        Some((self.disk_free()?, self.live.load(Ordering::Relaxed)))
+    }
+
+    /// Bytes that live files may still grow by.
+    pub fn left(&self) -> u64 {
+        let budget = self.live_max().saturating_sub(self.live.load(Ordering::Relaxed));
+        let disk = self.disk_free().map_or(budget, |free| free.saturating_sub(self.min_free));
+        budget.min(disk)
     }
 
     /// Counts growth of local-only files.
@@ -119,10 +131,8 @@ impl Room {
 
     /// What `df` shows: the spool's budget, or what its disk leaves of it.
     pub fn capacity(&self) -> Capacity {
-        let used = self.live.load(Ordering::Relaxed) + self.local.load(Ordering::Relaxed);
-        let budget = self.live_max().saturating_sub(used);
-        let disk = self.disk_free().map_or(budget, |free| free.saturating_sub(self.min_free));
-        Capacity { total: self.live_max(), free: budget.min(disk) }
+        let local = self.local.load(Ordering::Relaxed);
+        Capacity { total: self.live_max(), free: self.left().saturating_sub(local) }
     }
 
     fn disk_has_room(&self, bytes: u64) -> bool {

@@ -8,6 +8,7 @@
 //! nodes/<id>/*.sealed       seal markers (also .confirmed, .reclaimed)
 //! streams/<crc>.json        a stream's highest generation number
 //! quarantine/               what recovery could not use
+//! session/                  what a worker leaves to the next one of the same mount
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -21,8 +22,9 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::disk::{Durable, load_json, store_json, sync_folder};
+use super::session::Session;
 use crate::values::errors::{AtPath, LocalError};
-use crate::values::ids::{Epoch, NodeId, SpoolRange, WriterId};
+use crate::values::ids::{Epoch, NodeId, SessionId, SpoolRange, WriterId};
 
 /// The layout that this program reads and writes.
 const FORMAT: u32 = 1;
@@ -97,6 +99,7 @@ pub struct Spool {
     /// Whether the machine was booted since the spool was last recovered.
     pub rebooted: bool,
     boot: String,
+    session: Session,
     _lock: File,
 }
 
@@ -152,9 +155,21 @@ impl Spool {
             }
         };
         let identity = Mutex::new(Identity { writer, epoch, inode, ..identity });
-        let spool = Spool { dir: dir.to_owned(), identity, rebooted, boot, _lock: lock };
+        let session = Session::default();
+        let spool = Spool { dir: dir.to_owned(), identity, session, rebooted, boot, _lock: lock };
         spool.next_epoch()?;
         Ok(spool)
+    }
+
+    /// Begins the session of a mount, or goes on with it after another worker.
+    pub fn begin_session(&mut self, id: &SessionId, resumed: bool) -> Result<(), LocalError> {
+        self.session = Session::begin(&self.dir, id, resumed)?;
+        Ok(())
+    }
+
+    /// What the worker before left open; empty when there was none.
+    pub fn session(&self) -> &Session {
+        &self.session
     }
 
     /// The spool's directory.

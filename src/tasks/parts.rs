@@ -8,11 +8,12 @@ use tokio::sync::watch;
 
 use super::outbox::{Outbox, WatchList};
 use crate::local::catalog::Catalog;
-use crate::local::life::Life;
+use crate::local::life::{Life, State};
 use crate::local::namespace::Namespace;
 use crate::local::room::Room;
 use crate::local::spool::Spool;
 use crate::local::stream::Streams;
+use crate::values::ids::SpoolOffset;
 use crate::values::settings::Segmenting;
 use crate::world::bucket::Bucket;
 use crate::world::clock::Clock;
@@ -55,6 +56,14 @@ impl Parts {
             life.state().first_byte.get_or_insert(self.clock.now());
             self.watch_list.push(life.clone());
         }
+    }
+
+    /// Counts as taken what a life has grown by, whoever wrote it.
+    pub fn count(&self, state: &mut State, len: SpoolOffset) {
+        let counted = std::mem::replace(&mut state.counted, len);
+        // A write that the daemon is just making may be counted before it is there.
+        self.room.found(len.since(counted));
+        self.room.give(counted.since(len));
     }
 
     /// Says that something was sealed, confirmed or reclaimed.

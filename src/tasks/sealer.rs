@@ -1,5 +1,8 @@
 //! The sealer: watches the lives that have grown, asks `values::rotation` what to do with each, and has
 //! it done on a blocking thread, a few at a time. Single owner of who is being watched.
+//!
+//! Of what the daemon appends it is told. Of what the kernel appends (passthrough) nobody is told:
+//! files that are open so are looked at again and again, seldom while they are quiet.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,6 +24,15 @@ use crate::values::time::Utc;
 /// Least time between two looks at lives that have grown: a log that is written all the time is
 /// looked at five times a second, and its writer wakes nobody in between.
 const LOOK: Duration = Duration::from_millis(200);
+/// Longest time between two looks at a quiet file that the kernel may append to: ten thousand of them
+/// cost 2,500 stat(2) a second then, half a percent of a core.
+const POLL_MAX: Duration = Duration::from_secs(4);
+/// Shortest time between two looks, when room is short.
+const POLL_MIN: Duration = Duration::from_millis(20);
+/// The speed, in bytes a second, up to which the watcher keeps writers within the room that is left.
+const FOLLOWED: u64 = 1 << 30;
+/// When the disk lost this much more than is known of, every file is looked at.
+const UNKNOWN_GROWTH: u64 = 32 << 20;
 /// Longest time between two looks at a life that waits for its time: the wall clock may have jumped.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(60);
 /// Seals under way at once: each waits for the disk twice.
@@ -34,17 +46,26 @@ struct Watched {
     not_before: Duration,
     /// A seal failed: not looked at before then, whatever happens.
     failed_until: Duration,
+    /// Time between two looks while nobody says when it grows.
+    pause: Duration,
     sealing: bool,
 }
 
 impl Watched {
     fn new(life: Arc<Life>) -> Watched {
         let (not_before, failed_until) = (Duration::ZERO, Duration::ZERO);
-        Watched { life, not_before, failed_until, sealing: false }
+        Watched { life, not_before, failed_until, pause: LOOK, sealing: false }
     }
 
     fn due(&self) -> Duration {
         self.not_before.max(self.failed_until)
+    }
+
+    /// When to look again, at the latest in `wait`: soon at a file that somebody may be writing
+    /// unseen, sooner when it grew.
+    fn pause_for(&mut self, wait: Duration, grew: bool, longest: Duration) -> Duration {
+        self.pause = if grew { LOOK } else { self.pause * 2 }.min(longest);
+        self.pause.min(wait)
     }
 }
 
@@ -55,6 +76,7 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
     let mut watched: HashMap<NodeId, Watched> = HashMap::new();
     let mut seals: JoinSet<Outcome> = JoinSet::new();
     let mut rest = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+    let mut disk = Disk::default();
     loop {
         let due = next_due(&parts, &watched, &seals);
         let news = async {
@@ -65,7 +87,10 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
             }
         };
         tokio::select! {
-            () = news => rest.as_mut().reset(tokio::time::Instant::now() + LOOK),
+            () = news => {
+                let pause = LOOK.min(longest_pause(&parts));
+                rest.as_mut().reset(tokio::time::Instant::now() + pause);
+            }
             Some(done) = seals.join_next(), if !seals.is_empty() => match done {
                 Ok((id, reason, result)) => sealed(&parts, &mut watched, id, reason, result),
                 Err(e) => error!("a seal did not end: {e}"),
@@ -76,8 +101,51 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
             let entry = watched.entry(life.id);
             entry.or_insert_with(|| Watched::new(life)).not_before = Duration::ZERO;
         }
+        disk.look(&parts, &mut watched);
         look(&parts, &mut watched, &mut seals);
     }
+}
+
+/// What the disk tells of files that nobody looks at: that it lost more than is known of.
+#[derive(Default)]
+struct Disk {
+    /// Free bytes and counted bytes when all was known.
+    known: Option<(u64, u64)>,
+    making_room: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Disk {
+    fn look(&mut self, parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>) {
+        let unseen = |entry: &Watched| entry.life.state().unseen_writers > 0;
+        if !watched.values().any(unseen) {
+            self.known = None;
+            return;
+        }
+        let Some((free, counted)) = parts.room.usage() else { return };
+        let (free_then, counted_then) = *self.known.get_or_insert((free, counted));
+        let gone = free_then.saturating_sub(free);
+        if gone > counted.saturating_sub(counted_then) + UNKNOWN_GROWTH {
+            self.known = Some((free, counted));
+            watched.values_mut().for_each(|entry| entry.not_before = Duration::ZERO);
+        }
+        let busy = self.making_room.as_ref().is_some_and(|task| !task.is_finished());
+        let need = parts.room.to_reclaim();
+        if need > 0 && !busy {
+            let parts = parts.clone();
+            self.making_room = Some(tokio::task::spawn_blocking(move || {
+                if let Err(e) = settle::reclaim(&parts, need) {
+                    error!("room in the spool could not be made: {e}");
+                }
+            }));
+        }
+    }
+}
+
+/// How long the watcher may look away: a writer at the speed that it follows takes half of the room
+/// that is left.
+fn longest_pause(parts: &Parts) -> Duration {
+    let millis = parts.room.left() / 2 / (FOLLOWED / 1000);
+    Duration::from_millis(millis).clamp(POLL_MIN, POLL_MAX)
 }
 
 /// How long until somebody is to be looked at; `None` while that depends on events alone.
@@ -116,6 +184,7 @@ fn sealed(
 
 fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut JoinSet<Outcome>) {
     let (now, monotonic) = (parts.clock.now(), parts.clock.monotonic());
+    let longest = longest_pause(parts);
     // The older log first, so that generations of one stream are numbered as they were written.
     let mut oldest_first: Vec<(Option<Utc>, NodeId)> = watched
         .values()
@@ -128,7 +197,10 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
         if seals.len() >= PARALLEL {
             return;
         }
-        match next_order(parts, &entry.life, now) {
+        let before = entry.life.state().last_growth.1;
+        let next = next_order(parts, &entry.life, now);
+        let grew = entry.life.state().last_growth.1 > before;
+        match next {
             Ok(Next::Seal(order)) => {
                 entry.sealing = true;
                 let (life, parts) = (entry.life.clone(), parts.clone());
@@ -136,14 +208,16 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
             }
             Ok(Next::Wait(until)) => {
                 let wait = until.since(now).clamp(LOOK, LOOK_AT_LEAST);
-                entry.not_before = monotonic + if let_go(&entry.life) { wait } else { LOOK };
+                let told = let_go(&entry.life);
+                let wait = if told { wait } else { entry.pause_for(wait, grew, longest) };
+                entry.not_before = monotonic + wait;
             }
             Ok(Next::Nothing) => {
                 if let_go(&entry.life) {
                     settle::finish_if_ended(parts, &entry.life);
                     watched.remove(&id);
                 } else {
-                    entry.not_before = monotonic + LOOK;
+                    entry.not_before = monotonic + entry.pause_for(POLL_MAX, grew, longest);
                 }
             }
             // It was finished and removed since it came onto the list.
@@ -156,12 +230,19 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
     }
 }
 
-/// Lets the next write put the life on the list again; `false` when it has grown meanwhile, and
-/// nobody else will say so.
+/// Lets the next write put the life on the list again; `false` when nobody will: it has grown
+/// meanwhile, or somebody writes unseen.
 fn let_go(life: &Life) -> bool {
+    if life.state().orphaned {
+        life.look_for_orphans();
+    }
     life.end_watch();
-    let grown = life.len().unwrap_or_default() > life.state().last_growth.1;
-    !(grown && life.start_watch())
+    let len = life.len().unwrap_or_default();
+    let stays = {
+        let state = life.state();
+        len > state.last_growth.1 || state.unseen_writers > 0
+    };
+    !(stays && life.start_watch())
 }
 
 enum Next {
@@ -183,6 +264,7 @@ fn next_order(parts: &Parts, life: &Life, now: Utc) -> Result<Next, LocalError> 
         state.last_growth = (now, len);
         state.first_byte.get_or_insert(now);
     }
+    parts.count(&mut state, len);
     let (range, generation, ended) = state.tail(len);
     if range.is_empty() {
         state.first_byte = None;

@@ -136,7 +136,11 @@ fn remove(parts: &Parts, life: &Arc<Life>) -> bool {
         // Whoever reclaims must not meet the folder half gone, nor believe that it is there.
         let _settling = life.settling();
         let len = life.len()?;
-        let held = life.state().held(len);
+        let held = {
+            let mut state = life.state();
+            parts.count(&mut state, len);
+            state.held(len)
+        };
         life.stream.remember()?;
         let gone = parts.namespace.retire(life.id, parts.clock.now())?;
         if gone {
@@ -148,7 +152,7 @@ fn remove(parts: &Parts, life: &Arc<Life>) -> bool {
     };
     match done() {
         Ok(gone) => gone,
-        Err(FsError::NotFound) => false,
+        Err(FsError::Stale) => false,
         Err(e) => {
             error!(node = %life.id, "a finished log could not be removed from the spool: {e}");
             false

@@ -29,12 +29,39 @@ impl fmt::Display for NodeId {
 pub struct HandleId(pub u64);
 
 /// A spool file that is registered with the kernel for passthrough, as the kernel numbers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct BackingId(pub u32);
 
 /// One mount from mount(2) to its end, however many workers serve it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionId(pub String);
+
+impl SessionId {
+    /// The session as a number, short enough to stand beside each name that it made.
+    pub fn number(&self) -> u64 {
+        let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, self.0.as_bytes());
+        u64::from_str_radix(&self.0, 16).unwrap_or(checksum)
+    }
+}
+
+/// A request of the kernel. What it did is known by it when it comes again, because the worker died
+/// before it had answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RequestId {
+    /// The session, as a number.
+    pub session: u64,
+    /// The kernel's number, used once in a session.
+    pub unique: u64,
+}
+
+/// Which request asks for something, and whether it comes again: it may have been carried out then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// The kernel's number.
+    pub unique: u64,
+    /// Whether a worker that died had read it.
+    pub resent: bool,
+}
 
 /// The number of a generation of one stream at one writer, from 1; given at the first seal.
 #[derive(

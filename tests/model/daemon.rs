@@ -18,7 +18,7 @@ use logsinkfs::tasks::registrar::Registrar;
 use logsinkfs::tasks::uploader::{self, Pace};
 use logsinkfs::tasks::{sealer, settle};
 use logsinkfs::values::errors::FsError;
-use logsinkfs::values::ids::{HandleId, NodeId, WriterId};
+use logsinkfs::values::ids::{HandleId, NodeId, Origin, WriterId};
 use logsinkfs::values::settings::Settings;
 use logsinkfs::world::clock::Clock;
 use tempfile::TempDir;
@@ -107,7 +107,7 @@ impl World {
         let (bucket, clock) = (self.bucket.clone(), self.clock.clone());
         let parts = Arc::new(compose::recover_parts(&self.settings, spool, bucket, clock).unwrap());
         let runtime = tokio::runtime::Handle::current();
-        let fs = Arc::new(Fs::new(parts.clone(), compose::policy(&self.settings), runtime));
+        let fs = Arc::new(Fs::new(parts.clone(), compose::policy(&self.settings), runtime, None));
         let (stop, pace) = (watch::Sender::new(false), watch::Sender::new(Pace::Normal));
         let (clock, tasks) = (self.clock.clone(), JoinSet::new());
         Ok(Daemon { fs, parts, clock, pace, stop, tasks, dir })
@@ -148,8 +148,9 @@ pub struct Log {
     pub handle: HandleId,
 }
 
-const WRITE: Access = Access { write: true, sync: false, exclusive: false };
-const READ: Access = Access { write: false, sync: false, exclusive: false };
+const WRITE: Access = Access { write: true, append: true, sync: false, exclusive: false };
+const READ: Access = Access { write: false, append: false, sync: false, exclusive: false };
+pub const ONCE: Origin = Origin { unique: 0, resent: false };
 const BY: Creator = Creator { mode: 0o644, uid: 0, gid: 0 };
 
 /// A daemon and its spool.
@@ -167,7 +168,7 @@ impl Daemon {
     /// Opens a log to append to it, making it and the directories above it when they are not there.
     pub fn open(&self, path: &str) -> Log {
         let (parent, name) = self.place(path);
-        let (entry, handle, _) = self.fs.create(parent, name.as_bytes(), BY, WRITE).unwrap();
+        let (entry, handle, _) = self.fs.create(parent, name.as_bytes(), BY, WRITE, ONCE).unwrap();
         Log { id: entry.attr.id, handle }
     }
 
@@ -176,7 +177,7 @@ impl Daemon {
         let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
         let mut parent = NodeId::ROOT;
         for part in above.split('/').filter(|part| !part.is_empty()) {
-            let made = self.fs.mkdir(parent, part.as_bytes(), BY);
+            let made = self.fs.mkdir(parent, part.as_bytes(), BY, ONCE);
             parent = match made {
                 Ok(entry) => entry.attr.id,
                 Err(FsError::Exists) => self.child(parent, part).unwrap().id,
@@ -207,7 +208,7 @@ impl Daemon {
     /// Appends to a log what may be refused.
     pub fn try_append(&self, log: Log, bytes: &[u8]) -> Result<(), FsError> {
         let offset = self.fs.getattr(log.id)?.size;
-        match self.fs.write(log.handle, offset, bytes, false) {
+        match self.fs.write(log.handle, offset, bytes, false, ONCE) {
             Answer::Now(written) => assert_eq!(written?, bytes.len()),
             Answer::Later(_) => panic!("an append waits"),
         }
@@ -218,30 +219,30 @@ impl Daemon {
 
     /// Closes a log.
     pub fn close(&self, log: Log) {
-        self.fs.release(log.handle).unwrap();
+        self.fs.release(log.handle, ONCE).unwrap();
     }
 
     /// Truncates a log to nothing.
     pub fn truncate(&self, log: Log) {
-        self.fs.set_size(log.id, 0).unwrap();
+        self.fs.set_size(log.id, 0, ONCE).unwrap();
     }
 
     /// Takes a log's name away.
     pub fn unlink(&self, path: &str) {
         let (parent, name) = self.place(path);
-        self.fs.unlink(parent, name.as_bytes()).unwrap();
+        self.fs.unlink(parent, name.as_bytes(), ONCE).unwrap();
     }
 
     /// Renames a log, over another one if there is one.
     pub async fn rename(&self, from: &str, to: &str) {
         let (from, to) = (self.place(from), self.place(to));
         let names = ((from.0, from.1.as_bytes()), (to.0, to.1.as_bytes()));
-        answer(self.fs.rename(names.0, names.1, true)).await.unwrap();
+        answer(self.fs.rename(names.0, names.1, true, ONCE)).await.unwrap();
     }
 
     /// Reads a whole file of the view.
     pub async fn read(&self, id: NodeId) -> Result<Vec<u8>, FsError> {
-        let (handle, _) = self.fs.open(id, READ)?;
+        let (handle, _) = self.fs.open(id, READ, ONCE)?;
         let mut bytes = Vec::new();
         let result = loop {
             match answer(self.fs.read(handle, bytes.len() as u64, 64 << 10)).await {
@@ -250,7 +251,7 @@ impl Daemon {
                 Err(e) => break Err(e),
             }
         };
-        self.fs.release(handle)?;
+        self.fs.release(handle, ONCE)?;
         result.map(|()| bytes)
     }
 

@@ -9,11 +9,11 @@ use logsinkfs::values::settings::FsyncLevel;
 use logsinkfs::world::bucket::Kind;
 
 use super::check::{assert_delivered, generations, segments};
-use super::daemon::{World, answer, run};
+use super::daemon::{ONCE, World, answer, run};
 use super::faulty::{Fault, Op};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const WRITE: Access = Access { write: true, sync: false, exclusive: false };
+const WRITE: Access = Access { write: true, append: true, sync: false, exclusive: false };
 
 #[test]
 fn truncated_generations_become_objects_of_their_own_in_order() {
@@ -150,7 +150,7 @@ fn opening_a_log_that_has_just_been_retired_has_the_name_looked_up_again() {
         world.clock.jump_forward(DAY);
         daemon.retire();
         // The kernel still believes the name for a second, and opens the node.
-        let opened = daemon.fs.open(log.id, WRITE);
+        let opened = daemon.fs.open(log.id, WRITE, ONCE);
         assert!(matches!(opened, Err(FsError::Stale)), "{opened:?}");
     });
 }
@@ -281,7 +281,8 @@ fn local_only_files_never_reach_the_bucket() {
         let world = World::new();
         let daemon = world.boot();
         let local = daemon.open("app.log.gz");
-        let written = answer(daemon.fs.write(local.handle, 3, b"local", false)).await.unwrap();
+        let written =
+            answer(daemon.fs.write(local.handle, 3, b"local", false, ONCE)).await.unwrap();
         assert_eq!(written, 5);
         assert_eq!(daemon.read(local.id).await.unwrap(), b"\0\0\0local");
         let image = daemon.shut_down().await;

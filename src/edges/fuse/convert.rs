@@ -3,16 +3,15 @@
 use std::time::SystemTime;
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo, ReplyEntry, ReplyXattr,
-    Request,
+    Errno, FileAttr, FileHandle, FileType, Generation, INodeNo, ReplyEntry, ReplyXattr, Request,
 };
 use tracing::{debug, warn};
 
 use crate::core::names::Creator;
-use crate::core::{Access, Entry, FileKind, Fs, Mode};
+use crate::core::{Access, Entry, FileKind, Fs};
 use crate::local::namespace::Attr;
 use crate::values::errors::FsError;
-use crate::values::ids::{HandleId, NodeId};
+use crate::values::ids::{HandleId, NodeId, Origin};
 
 pub(super) fn reply_entry(fs: &Fs, result: Result<Entry, Errno>, reply: ReplyEntry) {
     match result {
@@ -60,6 +59,14 @@ pub(super) fn node(ino: INodeNo) -> NodeId {
     NodeId(ino.0)
 }
 
+/// Bit of a request's number that says that it comes again (the kernel's `FUSE_UNIQUE_RESEND`).
+const RESENT: u64 = 1 << 63;
+
+pub(super) fn origin(req: &Request) -> Origin {
+    let unique = u64::from(req.unique());
+    Origin { unique: unique & !RESENT, resent: unique & RESENT != 0 }
+}
+
 pub(super) fn handle(fh: FileHandle) -> HandleId {
     HandleId(fh.0)
 }
@@ -95,15 +102,10 @@ pub(super) fn file_attr(attr: &Attr) -> FileAttr {
 pub(super) fn access(flags: i32) -> Access {
     Access {
         write: flags & libc::O_ACCMODE != libc::O_RDONLY,
+        append: flags & libc::O_ACCMODE == libc::O_WRONLY
+            && flags & (libc::O_APPEND | libc::O_DIRECT) == libc::O_APPEND,
         sync: flags & libc::O_DSYNC != 0,
         exclusive: flags & libc::O_EXCL != 0,
-    }
-}
-
-pub(super) fn fopen(mode: Mode) -> FopenFlags {
-    match mode {
-        Mode::Direct => FopenFlags::FOPEN_DIRECT_IO,
-        Mode::Cached => FopenFlags::empty(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod convert;
 mod mount;
+mod passthrough;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -23,7 +24,7 @@ use crate::values::errors::FsError;
 use crate::values::time::Utc;
 
 use self::convert::{
-    BLOCK, SAME, access, creator, errno, file_attr, file_type, fopen, handle, node, reply_entry,
+    BLOCK, access, creator, errno, file_attr, file_type, handle, node, origin, reply_entry,
     reply_xattr,
 };
 pub use self::mount::{MountOptions, mount};
@@ -103,7 +104,7 @@ impl Filesystem for Adapter {
 
     fn setattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -126,7 +127,7 @@ impl Filesystem for Adapter {
         };
         let set =
             SetAttr { mode, uid, gid, accessed: atime.map(instant), modified: mtime.map(instant) };
-        match self.fs.setattr(node(ino), size, set) {
+        match self.fs.setattr(node(ino), size, set, origin(req)) {
             Ok(attr) => reply.attr(&self.fs.attr_ttl(&attr), &file_attr(&attr)),
             Err(e) => reply.error(errno("setattr", &e)),
         }
@@ -152,7 +153,8 @@ impl Filesystem for Adapter {
         if mode & libc::S_IFMT != libc::S_IFREG {
             return reply.error(errno("mknod", &FsError::NotPermitted));
         }
-        let made = self.fs.make_node(node(parent), name.as_bytes(), creator(req, mode));
+        let by = creator(req, mode);
+        let made = self.fs.make_node(node(parent), name.as_bytes(), by, origin(req));
         self.entry("mknod", made, reply);
     }
 
@@ -165,16 +167,17 @@ impl Filesystem for Adapter {
         _umask: u32,
         reply: ReplyEntry,
     ) {
-        let made = self.fs.mkdir(node(parent), name.as_bytes(), creator(req, mode));
+        let by = creator(req, mode);
+        let made = self.fs.mkdir(node(parent), name.as_bytes(), by, origin(req));
         self.entry("mkdir", made, reply);
     }
 
-    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.empty("unlink", self.fs.unlink(node(parent), name.as_bytes()), reply);
+    fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.empty("unlink", self.fs.unlink(node(parent), name.as_bytes(), origin(req)), reply);
     }
 
-    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.empty("rmdir", self.fs.rmdir(node(parent), name.as_bytes()), reply);
+    fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.empty("rmdir", self.fs.rmdir(node(parent), name.as_bytes(), origin(req)), reply);
     }
 
     fn symlink(
@@ -187,13 +190,13 @@ impl Filesystem for Adapter {
     ) {
         let target = target.as_os_str().as_bytes();
         let by = creator(req, 0o777);
-        let made = self.fs.symlink(node(parent), link_name.as_bytes(), target, by);
+        let made = self.fs.symlink(node(parent), link_name.as_bytes(), target, by, origin(req));
         self.entry("symlink", made, reply);
     }
 
     fn rename(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         newparent: INodeNo,
@@ -206,7 +209,8 @@ impl Filesystem for Adapter {
         }
         let replace = !flags.contains(RenameFlags::RENAME_NOREPLACE);
         let (from, to) = (name.as_bytes(), newname.as_bytes());
-        let answer = self.fs.rename((node(parent), from), (node(newparent), to), replace);
+        let (from, to) = ((node(parent), from), (node(newparent), to));
+        let answer = self.fs.rename(from, to, replace, origin(req));
         self.answer("rename", answer, |result| match result {
             Ok(()) => reply.ok(),
             Err(e) => reply.error(e),
@@ -215,19 +219,19 @@ impl Filesystem for Adapter {
 
     fn link(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         newparent: INodeNo,
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
-        let linked = self.fs.link(node(ino), node(newparent), newname.as_bytes());
+        let linked = self.fs.link(node(ino), node(newparent), newname.as_bytes(), origin(req));
         self.entry("link", linked, reply);
     }
 
-    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        match self.fs.open(node(ino), access(flags.0)) {
-            Ok((handle, mode)) => reply.opened(FileHandle(handle.0), fopen(mode)),
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        match self.fs.open(node(ino), access(flags.0), origin(req)) {
+            Ok((handle, mode)) => passthrough::opened(reply, handle, mode),
             Err(e) => reply.error(errno("open", &e)),
         }
     }
@@ -243,10 +247,8 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let by = creator(req, mode);
-        match self.fs.create(node(parent), name.as_bytes(), by, access(flags)) {
-            Ok((Entry { attr, ttl }, handle, mode)) => {
-                reply.created(&ttl, &file_attr(&attr), SAME, FileHandle(handle.0), fopen(mode));
-            }
+        match self.fs.create(node(parent), name.as_bytes(), by, access(flags), origin(req)) {
+            Ok((entry, handle, mode)) => passthrough::created(reply, &entry, handle, mode),
             Err(e) => reply.error(errno("create", &e)),
         }
     }
@@ -270,7 +272,7 @@ impl Filesystem for Adapter {
 
     fn write(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -281,7 +283,7 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let mapped = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
-        let answer = self.fs.write(handle(fh), offset, data, mapped);
+        let answer = self.fs.write(handle(fh), offset, data, mapped, origin(req));
         self.answer("write", answer, |result| match result {
             Ok(written) => reply.written(u32::try_from(written).unwrap_or(u32::MAX)),
             Err(e) => reply.error(e),
@@ -295,7 +297,7 @@ impl Filesystem for Adapter {
 
     fn release(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         _flags: OpenFlags,
@@ -303,7 +305,7 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.empty("release", self.fs.release(handle(fh)), reply);
+        self.empty("release", self.fs.release(handle(fh), origin(req)), reply);
     }
 
     fn fsync(
@@ -320,8 +322,8 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match self.fs.opendir(node(ino)) {
+    fn opendir(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        match self.fs.opendir(node(ino), origin(req)) {
             Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::empty()),
             Err(e) => reply.error(errno("opendir", &e)),
         }
@@ -354,13 +356,13 @@ impl Filesystem for Adapter {
 
     fn releasedir(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.empty("releasedir", self.fs.release(handle(fh)), reply);
+        self.empty("releasedir", self.fs.release(handle(fh), origin(req)), reply);
     }
 
     fn fsyncdir(
@@ -386,7 +388,7 @@ impl Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -396,7 +398,7 @@ impl Filesystem for Adapter {
     ) {
         let how = (flags & libc::XATTR_CREATE != 0, flags & libc::XATTR_REPLACE != 0);
         let set = match name.to_str() {
-            Some(name) => self.fs.setxattr(node(ino), name, value, how),
+            Some(name) => self.fs.setxattr(node(ino), name, value, how, origin(req)),
             None => Err(FsError::NotSupported),
         };
         self.empty("setxattr", set, reply);
@@ -418,9 +420,9 @@ impl Filesystem for Adapter {
         reply_xattr("listxattr", names, size, reply);
     }
 
-    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let removed = match name.to_str() {
-            Some(name) => self.fs.removexattr(node(ino), name),
+            Some(name) => self.fs.removexattr(node(ino), name, origin(req)),
             None => Err(FsError::NoAttribute),
         };
         self.empty("removexattr", removed, reply);

@@ -15,7 +15,7 @@ use crate::local::local_file::LocalFile;
 use crate::local::record::{Base, Times};
 use crate::local::stream::StreamState;
 use crate::values::errors::{AtPath, FsError};
-use crate::values::ids::{NodeId, SpoolOffset};
+use crate::values::ids::{NodeId, RequestId};
 use crate::values::naming::PRIVATE_FOLDER;
 use crate::values::time::Utc;
 
@@ -33,8 +33,17 @@ pub struct Change {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// When, and by which request.
+    pub stamp: Stamp,
+}
+
+/// When a change is made, and by which request when that may come again.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
     /// The wall clock.
     pub now: Utc,
+    /// The request.
+    pub request: Option<RequestId>,
 }
 
 /// What a new file is.
@@ -63,7 +72,7 @@ impl Namespace {
                     Body::Local(Arc::new(local))
                 }
                 NewFile::Live(stream, labels) => {
-                    let base = Base { at: SpoolOffset(0), since: by.now };
+                    let base = Base { since: by.stamp.now, ..Base::default() };
                     let life = Life::new(id, folder, stream, labels, &[base]);
                     life.file()?;
                     Body::Live(Arc::new(life))
@@ -90,7 +99,13 @@ impl Namespace {
     }
 
     /// Gives a file another name and counts the lookup.
-    pub fn link(&self, id: NodeId, parent: NodeId, name: &[u8], now: Utc) -> Result<Attr, FsError> {
+    pub fn link(
+        &self,
+        id: NodeId,
+        parent: NodeId,
+        name: &[u8],
+        stamp: Stamp,
+    ) -> Result<Attr, FsError> {
         let mut tree = self.tree.lock();
         check_free(&tree, parent, name)?;
         match tree.node(id)?.body {
@@ -98,10 +113,10 @@ impl Namespace {
             Body::Live(_) | Body::Local(_) | Body::Symlink(_) => {}
         }
         self.adopt(&mut tree, parent)?;
-        let claim = tree.new_claim(parent, name);
+        let claim = tree.new_claim(parent, name, stamp.request);
         let node = tree.node_mut(id)?;
         node.claims.push(claim);
-        node.times.changed = now;
+        node.times.changed = stamp.now;
         self.store(node, id)?;
         tree.directory_mut(parent)?.live.insert(name.to_vec(), id);
         set_linked(tree.node(id)?, true);
@@ -139,7 +154,7 @@ impl Namespace {
         (parent, name): (NodeId, &[u8]),
         (new_parent, new_name): (NodeId, &[u8]),
         replace: bool,
-        now: Utc,
+        Stamp { now, request }: Stamp,
     ) -> Result<Option<NodeId>, FsError> {
         let mut tree = self.tree.lock();
         let id = live_entry(&tree, parent, name)?;
@@ -166,7 +181,7 @@ impl Namespace {
             }
         }
         self.adopt(&mut tree, new_parent)?;
-        let claim = tree.new_claim(new_parent, new_name);
+        let claim = tree.new_claim(new_parent, new_name, request);
         let node = tree.node_mut(id)?;
         let before = node.claims.clone();
         node.claims.retain(|c| !(c.parent == parent && c.name == name));
@@ -201,13 +216,18 @@ impl Namespace {
 
     /// Truncates a live file to nothing: a new generation begins where the spool file ends now.
     /// Gives whether there was anything to end.
-    pub fn begin_generation(&self, id: NodeId, now: Utc) -> Result<bool, FsError> {
+    pub fn begin_generation(&self, id: NodeId, stamp: Stamp) -> Result<bool, FsError> {
+        let Stamp { now, request: made_by } = stamp;
         let mut tree = self.tree.lock();
         let node = tree.node_mut(id)?;
         let Body::Live(life) = &node.body else { return Err(FsError::NotPermitted) };
         let life = life.clone();
         let len = life.len()?;
-        let begun = life.state().begin_generation(len, now);
+        if made_by.is_some() && life.state().current().base.made_by == made_by {
+            // The worker before got this far, and was not heard.
+            return Ok(true);
+        }
+        let begun = life.state().begin_generation(Base { at: len, since: now, made_by });
         (node.times.modified, node.times.changed) = (now, now);
         if let Err(e) = self.store(node, id) {
             if begun {
@@ -228,16 +248,17 @@ impl Namespace {
         let mut tree = self.tree.lock();
         check_free(&tree, parent, name)?;
         self.adopt(&mut tree, parent)?;
-        let id = tree.new_id();
+        let id = tree.new_id(self.spool.session())?;
+        let now = by.stamp.now;
         let folder = self.spool.node(id);
         DirBuilder::new().mode(0o700).create(&folder).at("create", &folder)?;
         let mut node = Node {
             body: body(id, folder)?,
-            claims: vec![tree.new_claim(parent, name)],
+            claims: vec![tree.new_claim(parent, name, by.stamp.request)],
             mode: by.mode & 0o7777,
             uid: by.uid,
             gid: by.gid,
-            times: Times { accessed: by.now, modified: by.now, changed: by.now },
+            times: Times { accessed: now, modified: now, changed: now },
             attributes: BTreeMap::new(),
             lookups: 0,
             recorded: true,
@@ -247,7 +268,7 @@ impl Namespace {
         tree.nodes.insert(id, node);
         tree.directory_mut(parent)?.live.insert(name.to_vec(), id);
         tree.directory_mut(parent)?.stored.remove(name);
-        touch(&mut tree, parent, by.now);
+        touch(&mut tree, parent, now);
         tree.count_lookup(id)
     }
 

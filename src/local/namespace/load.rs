@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tracing::warn;
 
 use super::tree::{Body, Directory, Durability, Node, Tree};
 use super::{Name, Namespace};
@@ -12,7 +13,7 @@ use crate::local::local_file::LocalFile;
 use crate::local::record::{Claim, Kind, Record, Times};
 use crate::local::spool::Spool;
 use crate::values::escape::unescape;
-use crate::values::ids::NodeId;
+use crate::values::ids::{NodeId, RequestId};
 use crate::values::settings::Ownership;
 use crate::values::time::Utc;
 
@@ -31,30 +32,32 @@ impl Namespace {
     /// Builds the live view of a spool. Claims on a name are settled by their numbers; a node whose
     /// directory is gone is shown in the root, so that no log becomes unreachable.
     pub fn load(spool: Arc<Spool>, ownership: Ownership, found: Vec<Found>, now: Utc) -> Namespace {
-        let next_id = found.iter().map(|f| f.id.0).max().unwrap_or(0).max(NodeId::ROOT.0);
+        let last_id = found.iter().map(|f| f.id.0).max().unwrap_or(0).max(NodeId::ROOT.0);
         let claims = found.iter().flat_map(|f| &f.record.claims);
         let next_claim = claims.map(|c| c.number).max().unwrap_or(0);
         let mut nodes: HashMap<_, _> = found.into_iter().map(|f| (f.id, node(&spool, f))).collect();
         nodes.entry(NodeId::ROOT).or_insert_with(|| root(&ownership, now));
 
-        let mut winners: BTreeMap<(NodeId, Name), (u64, NodeId)> = BTreeMap::new();
+        let mut winners: BTreeMap<(NodeId, Name), Winner> = BTreeMap::new();
         for (id, node) in &nodes {
             for claim in &node.claims {
                 let best = winners.entry((claim.parent, claim.name.clone())).or_default();
-                *best = (*best).max((claim.number, *id));
+                if claim.number > best.number {
+                    *best = Winner { number: claim.number, id: *id, made_by: claim.made_by };
+                }
             }
         }
         let is_directory =
             |id: &NodeId| nodes.get(id).is_some_and(|n| matches!(n.body, Body::Directory(_)));
         let mut entries: HashMap<NodeId, BTreeMap<Name, NodeId>> = HashMap::new();
         let mut kept: HashMap<NodeId, Vec<Claim>> = HashMap::new();
-        for ((parent, name), (number, id)) in winners {
+        for ((parent, name), Winner { number, id, made_by }) in winners {
             let parent = if is_directory(&parent) { parent } else { NodeId::ROOT };
             if id == NodeId::ROOT || entries.get(&parent).is_some_and(|e| e.contains_key(&name)) {
                 continue;
             }
             entries.entry(parent).or_default().insert(name.clone(), id);
-            kept.entry(id).or_default().push(Claim { parent, name, number });
+            kept.entry(id).or_default().push(Claim { parent, name, number, made_by });
         }
         for (id, node) in &mut nodes {
             node.claims = kept.remove(id).unwrap_or_default();
@@ -64,10 +67,28 @@ impl Namespace {
                 _ => {}
             }
         }
-        let mut tree = Tree { nodes, next_id, next_claim };
+        let mut tree = Tree { nodes, last_id, next_claim };
         tree.reattach_cycles();
-        Namespace { spool, ownership, tree: Mutex::new(tree) }
+        for stored in spool.session().stored() {
+            // What has a record by now, or lost its directory, is not to be had from the journal.
+            if !tree.nodes.contains_key(&stored.id) {
+                let _ = tree.add_stored(stored, &ownership, now);
+            }
+        }
+        let namespace = Namespace { spool, ownership, tree: Mutex::new(tree) };
+        if let Err(e) = namespace.rewrite_stored(&namespace.tree.lock()) {
+            warn!("a worker that follows may not know the stored directories: {e}");
+        }
+        namespace
     }
+}
+
+/// The node that has a name, and the claim by which it does.
+#[derive(Clone, Copy, Default)]
+struct Winner {
+    number: u64,
+    id: NodeId,
+    made_by: Option<RequestId>,
 }
 
 impl Tree {
@@ -94,7 +115,7 @@ impl Tree {
             }
         }
         let name = format!("found-{id}").into_bytes();
-        let claim = self.new_claim(NodeId::ROOT, &name);
+        let claim = self.new_claim(NodeId::ROOT, &name, None);
         if let Ok(node) = self.node_mut(id) {
             node.claims = vec![claim];
         }
@@ -125,7 +146,8 @@ fn node(spool: &Spool, found: Found) -> Node {
         gid: record.gid,
         times: record.times,
         attributes: record.attributes,
-        lookups: 0,
+        // The kernel may know what the worker before had told it of; a process may be in a directory.
+        lookups: u64::from(spool.session().resumed),
         recorded: true,
         durability: Durability::Earlier,
     }

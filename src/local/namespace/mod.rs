@@ -20,14 +20,15 @@ use parking_lot::Mutex;
 use self::tree::{Body, Node, Tree};
 use super::life::Life;
 use super::local_file::LocalFile;
+use super::session::StoredNode;
 use super::spool::Spool;
 use crate::values::errors::FsError;
-use crate::values::ids::NodeId;
+use crate::values::ids::{NodeId, RequestId};
 use crate::values::settings::Ownership;
 use crate::values::time::Utc;
 
 pub use self::attributes::SetAttr;
-pub use self::change::{Change, NAME_MAX, NewFile};
+pub use self::change::{Change, NAME_MAX, NewFile, Stamp};
 pub use self::load::Found;
 pub use self::tree::{Attr, FileKind, StoredObject};
 
@@ -98,7 +99,16 @@ impl Namespace {
         let known = tree.directory(parent)?.stored.get(name).copied();
         let id = match known {
             Some(id) if tree.is_same_stored(id, object.as_ref()) => id,
-            _ => tree.add_stored(parent, name, object, &self.ownership, now)?,
+            _ => {
+                let id = tree.new_id(self.spool.session())?;
+                let stored = StoredNode { id, parent, name: name.to_vec(), object };
+                // A process may stay in a directory; an object is kept when it is opened.
+                if stored.object.is_none() {
+                    self.keep_stored(&tree, &stored)?;
+                }
+                tree.add_stored(stored, &self.ownership, now)?;
+                id
+            }
         };
         tree.count_lookup(id)
     }
@@ -140,9 +150,46 @@ impl Namespace {
             Open::Local(local) => {
                 local.handles.fetch_add(1, Ordering::AcqRel);
             }
-            Open::Stored(_) | Open::Directory | Open::Symlink(_) => {}
+            Open::Stored(_) => {
+                if let Some(stored) = tree.stored_node(id) {
+                    self.keep_stored(&tree, &stored)?;
+                }
+            }
+            Open::Directory | Open::Symlink(_) => {}
         }
         Ok(open)
+    }
+
+    /// Whether a live entry was made, or got its name, by that request.
+    pub fn was_made_by(&self, parent: NodeId, name: &[u8], request: RequestId) -> bool {
+        let tree = self.tree.lock();
+        let id = tree.directory(parent).ok().and_then(|dir| dir.live.get(name));
+        let node = id.and_then(|id| tree.node(*id).ok());
+        node.is_some_and(|node| {
+            let named = node.claims.iter().find(|c| c.parent == parent && c.name == name);
+            named.is_some_and(|claim| claim.made_by == Some(request))
+        })
+    }
+
+    /// Whether a live entry has that name.
+    pub fn has_live(&self, parent: NodeId, name: &[u8]) -> bool {
+        let tree = self.tree.lock();
+        tree.directory(parent).is_ok_and(|dir| dir.live.contains_key(name))
+    }
+
+    fn keep_stored(&self, tree: &Tree, stored: &StoredNode) -> Result<(), FsError> {
+        if self.spool.session().keep_stored(stored)? {
+            self.rewrite_stored(tree)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the stored nodes that are known now for the next worker, parents first: a node's
+    /// number is higher than that of the directory that it was found in.
+    fn rewrite_stored(&self, tree: &Tree) -> Result<(), FsError> {
+        let mut stored: Vec<_> = tree.nodes.keys().filter_map(|id| tree.stored_node(*id)).collect();
+        stored.sort_by_key(|node| node.id);
+        Ok(self.spool.session().rewrite_stored(&stored)?)
     }
 
     /// Path of a node below the mount, without a leading `/`; by its first name when it has several.

@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Name, Open};
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
 use crate::local::record::{Claim, Kind, Record, Times};
+use crate::local::session::{Session, StoredNode};
 use crate::values::errors::FsError;
-use crate::values::ids::NodeId;
+use crate::values::ids::{NodeId, RequestId};
 use crate::values::settings::Ownership;
 use crate::values::time::Utc;
 
@@ -51,7 +54,7 @@ pub enum FileKind {
 }
 
 /// A stored object as the listing has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredObject {
     /// The whole key.
     pub key: String,
@@ -172,17 +175,20 @@ impl Node {
 #[derive(Debug)]
 pub(super) struct Tree {
     pub nodes: HashMap<NodeId, Node>,
-    pub next_id: u64,
+    /// The highest number that a node has had.
+    pub last_id: u64,
     pub next_claim: u64,
 }
 
 impl Tree {
+    /// A node by its number. The kernel asks by numbers that it was given: one that is not known
+    /// any more is stale, and the kernel looks the name up again.
     pub fn node(&self, id: NodeId) -> Result<&Node, FsError> {
-        self.nodes.get(&id).ok_or(FsError::NotFound)
+        self.nodes.get(&id).ok_or(FsError::Stale)
     }
 
     pub fn node_mut(&mut self, id: NodeId) -> Result<&mut Node, FsError> {
-        self.nodes.get_mut(&id).ok_or(FsError::NotFound)
+        self.nodes.get_mut(&id).ok_or(FsError::Stale)
     }
 
     pub fn directory(&self, id: NodeId) -> Result<&Directory, FsError> {
@@ -199,14 +205,15 @@ impl Tree {
         }
     }
 
-    pub fn new_id(&mut self) -> NodeId {
-        self.next_id += 1;
-        NodeId(self.next_id)
+    pub fn new_id(&mut self, session: &Session) -> Result<NodeId, FsError> {
+        let id = session.new_node(self.last_id)?;
+        self.last_id = id.0;
+        Ok(id)
     }
 
-    pub fn new_claim(&mut self, parent: NodeId, name: &[u8]) -> Claim {
+    pub fn new_claim(&mut self, parent: NodeId, name: &[u8], made_by: Option<RequestId>) -> Claim {
         self.next_claim += 1;
-        Claim { parent, name: name.to_vec(), number: self.next_claim }
+        Claim { parent, name: name.to_vec(), number: self.next_claim, made_by }
     }
 
     pub fn count_lookup(&mut self, id: NodeId) -> Result<Attr, FsError> {
@@ -225,13 +232,11 @@ impl Tree {
 
     pub fn add_stored(
         &mut self,
-        parent: NodeId,
-        name: &[u8],
-        object: Option<StoredObject>,
+        stored: StoredNode,
         owner: &Ownership,
         now: Utc,
-    ) -> Result<NodeId, FsError> {
-        let id = self.new_id();
+    ) -> Result<(), FsError> {
+        let StoredNode { id, parent, name, object } = stored;
         let modified = object.as_ref().map_or(now, |o| o.modified);
         let mode = if object.is_some() { owner.file_mode } else { owner.dir_mode };
         let body = match object {
@@ -239,7 +244,7 @@ impl Tree {
             None => Body::Directory(Directory::default()),
         };
         let times = Times { accessed: modified, modified, changed: modified };
-        let claims = vec![self.new_claim(parent, name)];
+        let claims = vec![self.new_claim(parent, &name, None)];
         let node = Node {
             body,
             claims,
@@ -252,9 +257,21 @@ impl Tree {
             recorded: false,
             durability: Durability::Never,
         };
-        self.directory_mut(parent)?.stored.insert(name.to_vec(), id);
+        self.directory_mut(parent)?.stored.insert(name, id);
         self.nodes.insert(id, node);
-        Ok(id)
+        Ok(())
+    }
+
+    /// A stored node, as the next worker of the session needs it.
+    pub fn stored_node(&self, id: NodeId) -> Option<StoredNode> {
+        let node = self.nodes.get(&id).filter(|node| !node.recorded)?;
+        let (parent, name) = node.place()?;
+        let object = match &node.body {
+            Body::Directory(_) => None,
+            Body::Object(object) => Some(object.clone()),
+            Body::Live(_) | Body::Local(_) | Body::Symlink(_) => return None,
+        };
+        Some(StoredNode { id, parent, name: name.to_vec(), object })
     }
 
     /// Forgets a node that nobody can reach any more. A live file stays as long as its folder is

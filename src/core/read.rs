@@ -1,0 +1,112 @@
+//! Reading: from the spool what is there, from S3 what was reclaimed, from the bucket what is stored.
+
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::handles::Handle;
+use super::{Answer, Fs};
+use crate::local::life::Life;
+use crate::values::errors::{AtPath, FsError};
+use crate::values::ids::{HandleId, SpoolOffset};
+use crate::values::naming::Phase;
+
+impl Fs {
+    /// Reads; fewer bytes than asked only at the end.
+    pub fn read(self: &Arc<Self>, handle: HandleId, offset: u64, size: u32) -> Answer<Bytes> {
+        let handle = match self.handles.get(handle) {
+            Ok(handle) => handle,
+            Err(e) => return Answer::Now(Err(e)),
+        };
+        match &handle.what {
+            Handle::Live { life, file, .. } => match self.read_spool(life, file, offset, size) {
+                Ok(Some(bytes)) => Answer::Now(Ok(bytes)),
+                Ok(None) => {
+                    let (fs, life) = (self.clone(), life.clone());
+                    Answer::later(async move { fs.read_reclaimed(&life, offset, size).await })
+                }
+                Err(e) => Answer::Now(Err(e)),
+            },
+            Handle::Local { file, .. } => {
+                let mut bytes = vec![0; size as usize];
+                let read = Life::read_spool(file, SpoolOffset(offset), &mut bytes);
+                Answer::Now(read.at("read", self.parts.spool.dir()).map_err(Into::into).map(|n| {
+                    bytes.truncate(n);
+                    bytes.into()
+                }))
+            }
+            Handle::Stored { .. } => {
+                let (fs, handle) = (self.clone(), handle.clone());
+                Answer::later(async move {
+                    match &handle.what {
+                        Handle::Stored { object, ahead } => {
+                            fs.read_object(object, ahead, offset, size).await
+                        }
+                        _ => Err(FsError::BadHandle),
+                    }
+                })
+            }
+            Handle::Dir { .. } => Answer::Now(Err(FsError::IsDirectory)),
+        }
+    }
+
+    /// Reads from the spool file; `None` when some of the range was reclaimed.
+    fn read_spool(
+        &self,
+        life: &Life,
+        file: &std::fs::File,
+        offset: u64,
+        size: u32,
+    ) -> Result<Option<Bytes>, FsError> {
+        let at = life.state().current().base.at.plus(offset);
+        let mut bytes = vec![0; size as usize];
+        let read = Life::read_spool(file, at, &mut bytes).at("read", life.folder())?;
+        bytes.truncate(read);
+        // Looked at after the read: a range that is reclaimed meanwhile has read as zeros.
+        let state = life.state();
+        let end = at.plus(read as u64);
+        let before = state.segments.range(..=at).next_back();
+        let reclaimed = before
+            .into_iter()
+            .chain(state.segments.range(at..end))
+            .any(|(_, s)| s.phase == Phase::Reclaimed && s.end > at);
+        Ok((!reclaimed || read == 0).then(|| bytes.into()))
+    }
+
+    /// Reads piece by piece: from the spool what is there, from S3 what was reclaimed.
+    async fn read_reclaimed(
+        &self,
+        life: &Arc<Life>,
+        offset: u64,
+        size: u32,
+    ) -> Result<Bytes, FsError> {
+        let mut bytes = Vec::with_capacity(size as usize);
+        let at = life.state().current().base.at.plus(offset);
+        let end = life.len()?.min(at.plus(u64::from(size)));
+        let mut at = at;
+        while at < end {
+            let segment = life.state().segment_at(at);
+            let piece_end = segment.map_or(end, |s| s.range.end.min(end));
+            let mut piece = vec![0; usize::try_from(piece_end.since(at)).unwrap_or(0)];
+            match segment.filter(|s| s.phase == Phase::Reclaimed) {
+                Some(name) => {
+                    let restored = self.restorer.restore(life, &name).await?;
+                    let within = at.since(name.range.start);
+                    restored.read_exact_at(&mut piece, within).at("read", life.folder())?;
+                }
+                None => {
+                    let read = Life::read_spool(&*life.file()?, at, &mut piece);
+                    read.at("read", life.folder())?;
+                    let now = life.state().segment_at(at).map(|s| s.phase);
+                    if now == Some(Phase::Reclaimed) {
+                        continue;
+                    }
+                }
+            }
+            bytes.extend_from_slice(&piece);
+            at = piece_end;
+        }
+        Ok(bytes.into())
+    }
+}

@@ -1,0 +1,120 @@
+//! Requests that come again because the worker that had read them died before it answered. Some had been
+//! carried out. Each kind is known by what it leaves: a name by the request that made it, a write by
+//! what stands behind the end that was noted for it. The kernel still holds the locks of the
+//! directories and files that such a request is about, so that nobody changed them meanwhile but
+//! those for whom the kernel itself appends.
+
+use std::fs::File;
+use std::io;
+
+use super::Fs;
+use crate::local::life::Life;
+use crate::local::namespace::Stamp;
+use crate::values::ids::{NodeId, Origin, SpoolOffset};
+
+/// Bytes of a spool file that are searched at once.
+const CHUNK: usize = 256 * 1024;
+
+impl Fs {
+    /// When a change is made, and by which request.
+    pub(super) fn stamp(&self, origin: Origin) -> Stamp {
+        Stamp { now: self.parts.clock.now(), request: self.parts.spool.session().request(origin) }
+    }
+
+    /// Whether a name is there because of this very request, which comes again.
+    pub(super) fn made_before(&self, origin: Origin, parent: NodeId, name: &[u8]) -> bool {
+        let request = self.parts.spool.session().request(origin).filter(|_| origin.resent);
+        request.is_some_and(|request| self.parts.namespace.was_made_by(parent, name, request))
+    }
+
+    /// Whether a name that this request is to take away is gone: it was there when the kernel asked.
+    pub(super) fn taken_before(&self, origin: Origin, parent: NodeId, name: &[u8]) -> bool {
+        let shown = || {
+            let stored = self.known_stored(parent, name).flatten().is_some();
+            stored && !self.parts.namespace.is_hidden(parent, name)
+        };
+        origin.resent && !self.parts.namespace.has_live(parent, name) && !shown()
+    }
+}
+
+/// How much of a write that comes again the spool file has, when its end was at `from` before the write
+/// and is at `to` now. `None`: nothing, it is to be made.
+///
+/// Where the daemon alone appends, what lies between is this write or the part of it that there was room
+/// for. Where the kernel appends for others too, the write is somewhere between, whole, or was not
+/// made. Two writers that write the very same bytes at the moment of the crash cannot be told
+/// apart.
+pub(super) fn written_before(
+    file: &File,
+    from: SpoolOffset,
+    to: SpoolOffset,
+    data: &[u8],
+) -> io::Result<Option<usize>> {
+    let between = usize::try_from(to.since(from)).unwrap_or(usize::MAX);
+    if between == 0 || data.is_empty() {
+        return Ok(None);
+    }
+    if between <= data.len() {
+        let mut found = vec![0; between];
+        let read = Life::read_spool(file, from, &mut found)?;
+        if read == between && data.starts_with(&found) {
+            return Ok(Some(between));
+        }
+    }
+    let mut at = from;
+    let mut window = Vec::new();
+    while at < to {
+        let len = usize::try_from(to.since(at)).unwrap_or(CHUNK).min(CHUNK);
+        // The end of what was searched stays, for a write that lies across.
+        let kept = window.len().min(data.len() - 1);
+        window.drain(..window.len() - kept);
+        window.resize(kept + len, 0);
+        let read = Life::read_spool(file, at, &mut window[kept..])?;
+        window.truncate(kept + read);
+        if memchr::memmem::find(&window, data).is_some() {
+            return Ok(Some(data.len()));
+        }
+        if read == 0 {
+            break;
+        }
+        at = at.plus(read as u64);
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn found(before: &[u8], between: &[u8], data: &[u8]) -> Option<usize> {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(before).expect("written");
+        file.write_all(between).expect("written");
+        let from = SpoolOffset(before.len() as u64);
+        written_before(&file, from, from.plus(between.len() as u64), data).expect("read")
+    }
+
+    #[test]
+    fn a_write_is_found_whole_in_part_or_not_at_all() {
+        assert_eq!(found(b"old\n", b"", b"line\n"), None);
+        assert_eq!(found(b"line\n", b"", b"line\n"), None);
+        assert_eq!(found(b"old\n", b"line\n", b"line\n"), Some(5));
+        assert_eq!(found(b"old\n", b"li", b"line\n"), Some(2));
+        assert_eq!(found(b"old\n", b"other\n", b"line\n"), None);
+        assert_eq!(found(b"old\n", b"x\n", b"line\n"), None);
+    }
+
+    #[test]
+    fn a_write_is_found_among_those_of_others_however_many() {
+        let mut between = b"other\n".repeat(100_000);
+        assert_eq!(found(b"", &between, b"line 7\n"), None);
+        // Across the border of two chunks, and at the end.
+        let at = CHUNK - 3;
+        between.splice(at..at, b"line 7\n".iter().copied());
+        assert_eq!(found(b"", &between, b"line 7\n"), Some(7));
+        between.extend(b"line 8\n");
+        assert_eq!(found(b"", &between, b"line 8\n"), Some(7));
+    }
+}

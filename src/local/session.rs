@@ -1,0 +1,399 @@
+//! What a worker leaves to the next one that serves the same mount: which handles the kernel has open,
+//! which write was under way on each, the stored nodes that the kernel may ask for by their number.
+//! Lives in the spool's folder `session/`, is never synced (a power cut ends the mount), and means
+//! nothing once the mount is gone.
+//!
+//! Invariants: a handle is noted before the kernel learns of it and struck out before its close is
+//! answered; a write is noted before it is made; numbers of nodes and handles are not given twice in
+//! a session, whoever gives them.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tracing::error;
+
+use super::namespace::StoredObject;
+use crate::values::errors::{AtPath, LocalError};
+use crate::values::escape::as_text;
+use crate::values::ids::{HandleId, NodeId, Origin, RequestId, SessionId, SpoolOffset};
+
+/// Bytes of a place in the table of handles.
+const PLACE: u64 = 64;
+/// Where in its place the write under way begins, after what is known from the open.
+const INTENT: u64 = 32;
+/// What the table begins with; the first place holds this and the reserved numbers.
+const MAGIC: u64 = u64::from_le_bytes(*b"lsfhndl1");
+/// Numbers reserved at once.
+const BLOCK: u64 = 4096;
+/// The journal of stored nodes is written anew when it has grown to this, and to twice what was needed.
+const JOURNAL_MIN: u64 = 4 << 20;
+
+/// A session, or nothing where no worker can follow.
+#[derive(Debug, Default)]
+pub struct Session {
+    number: u64,
+    /// Whether another worker served before.
+    pub resumed: bool,
+    files: Option<Files>,
+    places: Mutex<Places>,
+    intents: HashMap<u64, SpoolOffset>,
+    left: Mutex<Vec<Left>>,
+    node: AtomicU64,
+    handle: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Files {
+    table: File,
+    table_path: PathBuf,
+    journal: Mutex<Journal>,
+    journal_path: PathBuf,
+}
+
+#[derive(Debug)]
+struct Journal {
+    file: File,
+    len: u64,
+    rewrite_at: u64,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    free: Vec<u64>,
+    /// The first place that was never used; place 0 is the table's head.
+    next: u64,
+    nodes_reserved: u64,
+    handles_reserved: u64,
+}
+
+/// Where a handle is noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Place(u64);
+
+/// An open handle, as the next worker needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// The handle.
+    pub handle: HandleId,
+    /// What it is open on.
+    pub node: NodeId,
+    /// How, in the words of whoever noted it.
+    pub flags: u32,
+    /// The request that opened it.
+    pub opened_by: u64,
+}
+
+/// A handle that a worker left open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Where it is noted.
+    pub place: Place,
+    /// What was noted.
+    pub noted: Noted,
+}
+
+/// A stored node that the kernel may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredNode {
+    /// Its number.
+    pub id: NodeId,
+    /// The directory that it is in.
+    pub parent: NodeId,
+    /// Its name there.
+    #[serde(with = "as_text")]
+    pub name: Vec<u8>,
+    /// The object; a prefix has none.
+    pub object: Option<StoredObject>,
+}
+
+impl Session {
+    /// Begins a session in a spool's folder, or goes on with what the worker before left of it.
+    pub fn begin(spool: &Path, id: &SessionId, resumed: bool) -> Result<Session, LocalError> {
+        let dir = spool.join("session");
+        fs::DirBuilder::new().mode(0o700).recursive(true).create(&dir).at("create", &dir)?;
+        remove_others(&dir, &id.0)?;
+        let table_path = dir.join(format!("{}.handles", id.0));
+        let journal_path = dir.join(format!("{}.stored", id.0));
+        let open = |path: &Path, append: bool| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(!append).append(append).create(true).mode(0o600);
+            options.truncate(!append && !resumed).open(path).at("open", path)
+        };
+        let table = open(&table_path, false)?;
+        if !resumed {
+            let _ = fs::remove_file(&journal_path);
+        }
+        let journal = open(&journal_path, true)?;
+        let len = journal.metadata().at("stat", &journal_path)?.len();
+        let journal = Mutex::new(Journal { file: journal, len, rewrite_at: JOURNAL_MIN.max(len) });
+        let text = fs::read(&table_path).at("read", &table_path)?;
+        let mut session = Session {
+            number: id.number(),
+            resumed,
+            files: Some(Files { table, table_path, journal, journal_path }),
+            ..Session::default()
+        };
+        session.read(&text);
+        Ok(session)
+    }
+
+    fn read(&mut self, text: &[u8]) {
+        let word = |place: &[u8], at: usize| {
+            let bytes = place.get(at..at + 8).and_then(|b| b.try_into().ok());
+            u64::from_le_bytes(bytes.unwrap_or_default())
+        };
+        let places = self.places.get_mut();
+        places.next = 1;
+        let mut all = text.chunks(PLACE as usize);
+        let head = all.next().unwrap_or_default();
+        if word(head, 0) != MAGIC {
+            if self.resumed {
+                error!("what the worker before had open is not known: its open files are lost");
+            }
+            return;
+        }
+        (places.nodes_reserved, places.handles_reserved) = (word(head, 8), word(head, 16));
+        (*self.node.get_mut(), *self.handle.get_mut()) =
+            (places.nodes_reserved, places.handles_reserved);
+        for place in all {
+            let at = places.next;
+            places.next += 1;
+            let (handle, intent) = (word(place, 0), word(place, INTENT as usize));
+            if handle == 0 {
+                places.free.push(at);
+                continue;
+            }
+            let noted = Noted {
+                handle: HandleId(handle),
+                node: NodeId(word(place, 8)),
+                flags: word(place, 16) as u32,
+                opened_by: word(place, 24),
+            };
+            self.left.get_mut().push(Left { place: Place(at), noted });
+            self.intents.insert(intent, SpoolOffset(word(place, INTENT as usize + 8)));
+        }
+    }
+
+    /// The handles that the worker before left open; given once.
+    pub fn take_left(&self) -> Vec<Left> {
+        std::mem::take(&mut self.left.lock())
+    }
+
+    /// The nodes that the worker before had open.
+    pub fn nodes_left(&self) -> std::collections::HashSet<NodeId> {
+        self.left.lock().iter().map(|left| left.noted.node).collect()
+    }
+
+    /// How a request is named in records that outlive the worker; `None` when none can follow.
+    pub fn request(&self, origin: Origin) -> Option<RequestId> {
+        let number = self.files.as_ref().map(|_| self.number)?;
+        Some(RequestId { session: number, unique: origin.unique })
+    }
+
+    /// A handle that this session has never had.
+    pub fn new_handle(&self) -> Result<HandleId, LocalError> {
+        let handle = self.handle.fetch_add(1, Ordering::Relaxed) + 1;
+        self.reserve(handle, |places| &mut places.handles_reserved)?;
+        Ok(HandleId(handle))
+    }
+
+    /// A number for a node that neither this session nor the spool (up to `known`) has had.
+    pub fn new_node(&self, known: u64) -> Result<NodeId, LocalError> {
+        self.node.fetch_max(known, Ordering::Relaxed);
+        let node = self.node.fetch_add(1, Ordering::Relaxed) + 1;
+        self.reserve(node, |places| &mut places.nodes_reserved)?;
+        Ok(NodeId(node))
+    }
+
+    fn reserve(
+        &self,
+        number: u64,
+        which: impl FnOnce(&mut Places) -> &mut u64,
+    ) -> Result<(), LocalError> {
+        let Some(files) = &self.files else { return Ok(()) };
+        let mut places = self.places.lock();
+        let reserved = which(&mut places);
+        if number < *reserved {
+            return Ok(());
+        }
+        *reserved = number + BLOCK;
+        let head = words(&[MAGIC, places.nodes_reserved, places.handles_reserved]);
+        files.table.write_all_at(&head, 0).at("write", &files.table_path)
+    }
+
+    /// Notes that a handle is open.
+    pub fn opened(&self, noted: Noted) -> Result<Place, LocalError> {
+        let Some(files) = &self.files else { return Ok(Place::default()) };
+        let place = {
+            let mut places = self.places.lock();
+            places.free.pop().unwrap_or_else(|| {
+                places.next += 1;
+                places.next - 1
+            })
+        };
+        let Noted { handle, node, flags, opened_by } = noted;
+        let text = words(&[handle.0, node.0, u64::from(flags), opened_by, 0, 0, 0, 0]);
+        files.table.write_all_at(&text, place * PLACE).at("write", &files.table_path)?;
+        Ok(Place(place))
+    }
+
+    /// Strikes a handle out.
+    pub fn closed(&self, place: Place) -> Result<(), LocalError> {
+        let Some(files) = &self.files else { return Ok(()) };
+        let at = place.0 * PLACE;
+        files.table.write_all_at(&words(&[0; 8]), at).at("write", &files.table_path)?;
+        self.places.lock().free.push(place.0);
+        Ok(())
+    }
+
+    /// Notes that a write is about to be made behind `end`. One at a time is under way on a file: the
+    /// kernel holds its lock until the answer.
+    pub fn intend(&self, place: Place, by: Origin, end: SpoolOffset) -> Result<(), LocalError> {
+        let Some(files) = &self.files else { return Ok(()) };
+        let text = words(&[by.unique, end.0]);
+        files.table.write_all_at(&text, place.0 * PLACE + INTENT).at("write", &files.table_path)
+    }
+
+    /// Where the file ended when the worker before was about to make a write that comes again now.
+    pub fn intended(&self, by: Origin) -> Option<SpoolOffset> {
+        self.intents.get(&by.unique).copied().filter(|_| by.resent)
+    }
+
+    /// Keeps a stored node for the next worker. Says whether the journal should be written anew.
+    pub fn keep_stored(&self, node: &StoredNode) -> Result<bool, LocalError> {
+        let Some(files) = &self.files else { return Ok(false) };
+        let line = line_of(node, &files.journal_path)?;
+        let mut journal = files.journal.lock();
+        journal.file.write_all(&line).at("write", &files.journal_path)?;
+        journal.len += line.len() as u64;
+        Ok(journal.len > journal.rewrite_at)
+    }
+
+    /// Writes the journal of stored nodes anew, parents before what is in them.
+    pub fn rewrite_stored(&self, nodes: &[StoredNode]) -> Result<(), LocalError> {
+        let Some(files) = &self.files else { return Ok(()) };
+        let (path, fresh) = (&files.journal_path, files.journal_path.with_extension("new"));
+        let mut text = Vec::new();
+        for node in nodes {
+            text.extend(line_of(node, path)?);
+        }
+        fs::write(&fresh, &text).at("write", &fresh)?;
+        fs::rename(&fresh, path).at("rename", &fresh)?;
+        let file = OpenOptions::new().append(true).open(path).at("open", path)?;
+        let len = text.len() as u64;
+        *files.journal.lock() = Journal { file, len, rewrite_at: JOURNAL_MIN.max(2 * len) };
+        Ok(())
+    }
+
+    /// The stored nodes that were kept. A line that was being written when the worker died is no loss:
+    /// the kernel had not been told.
+    pub fn stored(&self) -> Vec<StoredNode> {
+        let Some(files) = &self.files else { return Vec::new() };
+        let text = fs::read(&files.journal_path).unwrap_or_default();
+        let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+        lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
+    }
+}
+
+fn words(words: &[u64]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+fn line_of(node: &StoredNode, path: &Path) -> Result<Vec<u8>, LocalError> {
+    let mut line = serde_json::to_vec(node).map_err(std::io::Error::other).at("encode", path)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// What sessions that have ended left behind.
+fn remove_others(dir: &Path, own: &str) -> Result<(), LocalError> {
+    for entry in fs::read_dir(dir).at("list", dir)? {
+        let path = entry.at("list", dir)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.split('.').next() != Some(own) {
+            fs::remove_file(&path).at("remove", &path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(dir: &Path, id: &str, resumed: bool) -> Session {
+        Session::begin(dir, &SessionId(id.to_owned()), resumed).expect("a session")
+    }
+
+    fn noted(session: &Session, node: u64) -> Noted {
+        let handle = session.new_handle().expect("a handle");
+        Noted { handle, node: NodeId(node), flags: 5, opened_by: 40 + node }
+    }
+
+    #[test]
+    fn the_next_worker_finds_what_was_open_and_what_was_under_way() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let first = begin(dir.path(), "a1", false);
+        let (kept, closed) = (noted(&first, 7), noted(&first, 8));
+        let place = first.opened(kept).expect("noted");
+        first.closed(first.opened(closed).expect("noted")).expect("struck out");
+        let write = Origin { unique: 99, resent: false };
+        first.intend(place, write, SpoolOffset(500)).expect("noted");
+        drop(first);
+
+        let second = begin(dir.path(), "a1", true);
+        assert_eq!(second.nodes_left(), [NodeId(7)].into());
+        assert_eq!(second.take_left(), [Left { place, noted: kept }]);
+        let again = Origin { unique: 99, resent: true };
+        assert_eq!(second.intended(again), Some(SpoolOffset(500)));
+        assert_eq!(second.intended(write), None);
+        assert_eq!(second.intended(Origin { unique: 98, resent: true }), None);
+        assert!(second.new_handle().expect("a handle").0 > closed.handle.0);
+        let other = second.opened(noted(&second, 9)).expect("noted");
+        assert_ne!(other, place);
+    }
+
+    #[test]
+    fn numbers_are_not_given_twice_and_another_session_begins_empty() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let first = begin(dir.path(), "a1", false);
+        first.opened(noted(&first, 7)).expect("noted");
+        let node = first.new_node(10).expect("a number");
+        assert_eq!(node, NodeId(11));
+        drop(first);
+        assert!(begin(dir.path(), "a1", true).new_node(3).expect("a number") > node);
+        let other = begin(dir.path(), "b2", false);
+        assert!(other.take_left().is_empty());
+        assert_eq!(fs::read_dir(dir.path().join("session")).expect("a folder").count(), 2);
+    }
+
+    #[test]
+    fn stored_nodes_survive_a_line_cut_short() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let first = begin(dir.path(), "a1", false);
+        let node = |id: u64| StoredNode {
+            id: NodeId(id),
+            parent: NodeId::ROOT,
+            name: b"dt=2026 \xff".to_vec(),
+            object: None,
+        };
+        first.keep_stored(&node(5)).expect("kept");
+        let path = dir.path().join("session/a1.stored");
+        OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .expect("open")
+            .write_all(b"{\"id\":6")
+            .expect("");
+        assert_eq!(begin(dir.path(), "a1", true).stored(), [node(5)]);
+        first.rewrite_stored(&[node(8)]).expect("written");
+        first.keep_stored(&node(9)).expect("kept");
+        assert_eq!(begin(dir.path(), "a1", true).stored(), [node(8), node(9)]);
+    }
+}
