@@ -1,12 +1,14 @@
 //! A daemon without a mount: the parts, the file system and the tasks, put together as the program does
 //! it, over a bucket in memory and on a spool in a temporary folder.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use logsinkfs::core::backing::Backings;
 use logsinkfs::core::names::Creator;
 use logsinkfs::core::{Access, Answer, Fs};
 use logsinkfs::edges::{compose, stop};
@@ -18,7 +20,7 @@ use logsinkfs::tasks::registrar::Registrar;
 use logsinkfs::tasks::uploader::{self, Pace};
 use logsinkfs::tasks::{sealer, settle};
 use logsinkfs::values::errors::FsError;
-use logsinkfs::values::ids::{HandleId, NodeId, Origin, WriterId};
+use logsinkfs::values::ids::{BackingId, HandleId, NodeId, Origin, SessionId, WriterId};
 use logsinkfs::values::settings::Settings;
 use logsinkfs::world::clock::Clock;
 use tempfile::TempDir;
@@ -56,6 +58,38 @@ pub struct World {
     pub clock: Arc<TestClock>,
     pub bucket: Arc<Faulty<MemoryBucket>>,
     pub settings: Settings,
+    pub kernel: Arc<Registered>,
+}
+
+/// Spool files that are registered with a kernel that is not there.
+#[derive(Default)]
+pub struct Registered(Mutex<BTreeSet<NodeId>>);
+
+impl Registered {
+    /// As if the worker had died before it could say that the last handle was closed.
+    pub fn register_again(&self, node: NodeId) {
+        self.0.lock().unwrap().insert(node);
+    }
+
+    /// The nodes that are registered now.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.0.lock().unwrap().iter().copied().collect()
+    }
+}
+
+impl Backings for Registered {
+    fn register(&self, node: NodeId) -> Result<BackingId, String> {
+        self.0.lock().unwrap().insert(node);
+        Ok(BackingId(u32::try_from(node.0).unwrap()))
+    }
+
+    fn unregister(&self, node: NodeId) {
+        assert!(self.0.lock().unwrap().remove(&node), "{node} is not registered");
+    }
+
+    fn registered(&self) -> Vec<NodeId> {
+        self.nodes()
+    }
 }
 
 /// The prefix of all keys in these tests.
@@ -68,6 +102,7 @@ impl World {
             clock: Arc::new(TestClock::start()),
             bucket: Arc::new(Faulty::new(MemoryBucket::new(1000))),
             settings: super::settings::settings(),
+            kernel: Arc::default(),
         }
     }
 
@@ -102,12 +137,39 @@ impl World {
     }
 
     fn recover_in(&self, dir: TempDir) -> Result<Daemon, SpoolError> {
+        self.serve(dir, None)
+    }
+
+    /// The first worker of a session, with files that the kernel may append to.
+    pub fn boot_worker(&self) -> Daemon {
+        let daemon = self.serve(tempfile::tempdir().unwrap(), Some(false)).unwrap();
+        self.start(daemon)
+    }
+
+    /// The next worker of the session: the one before is killed, the mount and what it has open go on.
+    pub async fn next_worker(&self, before: Daemon) -> Daemon {
+        let daemon = self.serve(before.kill().await, Some(true)).unwrap();
+        self.start(daemon)
+    }
+
+    /// A daemon with the spool of one that was killed with its mount, in the same place.
+    pub async fn next_mount(&self, before: Daemon) -> Daemon {
+        let daemon = self.serve(before.kill().await, None).unwrap();
+        self.start(daemon)
+    }
+
+    fn serve(&self, dir: TempDir, resumed: Option<bool>) -> Result<Daemon, SpoolError> {
         let name = self.settings.writer_name.clone();
-        let spool = Spool::open(dir.path(), &self.settings.source.url(), &name, new_writer)?;
+        let mut spool = Spool::open(dir.path(), &self.settings.source.url(), &name, new_writer)?;
+        if let Some(resumed) = resumed {
+            spool.begin_session(&SessionId("5e55".to_owned()), resumed).unwrap();
+        }
+        let backings = resumed.map(|_| self.kernel.clone() as Arc<dyn Backings>);
         let (bucket, clock) = (self.bucket.clone(), self.clock.clone());
         let parts = Arc::new(compose::recover_parts(&self.settings, spool, bucket, clock).unwrap());
         let runtime = tokio::runtime::Handle::current();
-        let fs = Arc::new(Fs::new(parts.clone(), compose::policy(&self.settings), runtime, None));
+        let fs =
+            Arc::new(Fs::new(parts.clone(), compose::policy(&self.settings), runtime, backings));
         let (stop, pace) = (watch::Sender::new(false), watch::Sender::new(Pace::Normal));
         let (clock, tasks) = (self.clock.clone(), JoinSet::new());
         Ok(Daemon { fs, parts, clock, pace, stop, tasks, dir })
@@ -151,7 +213,7 @@ pub struct Log {
 const WRITE: Access = Access { write: true, append: true, sync: false, exclusive: false };
 const READ: Access = Access { write: false, append: false, sync: false, exclusive: false };
 pub const ONCE: Origin = Origin { unique: 0, resent: false };
-const BY: Creator = Creator { mode: 0o644, uid: 0, gid: 0 };
+pub const BY: Creator = Creator { mode: 0o644, uid: 0, gid: 0 };
 
 /// A daemon and its spool.
 pub struct Daemon {
@@ -334,6 +396,16 @@ impl Daemon {
         // The one blocking thread does nothing else meanwhile, and this thread waits.
         tokio::task::spawn_blocking(move || sender.send(Image::take(&dir)));
         image.recv().unwrap()
+    }
+
+    /// Kills the daemon, and leaves the spool where it is.
+    async fn kill(self) -> TempDir {
+        let Daemon { fs, parts, mut tasks, dir, .. } = self;
+        tasks.shutdown().await;
+        // Steps on the disk that were under way end.
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        drop((fs, parts));
+        dir
     }
 
     /// Kills the daemon. What it left on the disk is all that there is of it.

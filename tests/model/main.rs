@@ -23,6 +23,7 @@ mod lives;
 mod memory;
 mod names;
 mod property;
+mod resent;
 mod room;
 mod settings;
 mod upload;
