@@ -9,12 +9,14 @@ cd "$(dirname "$0")/.."
 # Versions are those of the Debian release.
 packages=(
     attr
+    e2fsprogs
     fuse3
     liblog4j2-java
     logrotate
     nginx-light
     openjdk-17-jdk-headless
     python3-venv
+    xfsprogs
 )
 
 missing=()

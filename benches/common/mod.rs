@@ -29,25 +29,50 @@ impl Process {
         self.child.id()
     }
 
-    /// CPU seconds that the process has used.
-    pub fn cpu(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
-        let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let ticks = |field: usize| after.split_whitespace().nth(field).and_then(|t| t.parse().ok());
-        let (user, system): (f64, f64) = (ticks(11).unwrap_or(0.0), ticks(12).unwrap_or(0.0));
-        (user + system) / 100.0
+    /// The process and those that it started: a mount is a keeper and a worker.
+    fn family(&self) -> Vec<u32> {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        std::iter::once(pid).chain(children).collect()
     }
 
-    /// A line of /proc/PID/status in KiB: `VmRSS`, `VmHWM`, `RssAnon`.
+    /// CPU seconds that the processes have used.
+    pub fn cpu(&self) -> f64 {
+        let of = |pid: u32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+            let ticks = |field: usize| -> f64 {
+                after.split_whitespace().nth(field).and_then(|t| t.parse().ok()).unwrap_or(0.0)
+            };
+            (ticks(11) + ticks(12)) / 100.0
+        };
+        self.family().into_iter().map(of).sum()
+    }
+
+    /// A line of /proc/PID/status in KiB, of all processes: `VmRSS`, `VmHWM`, `RssAnon`.
     pub fn memory(&self, field: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let line = status.lines().find(|l| l.starts_with(field)).unwrap_or("");
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+        let of = |pid: u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let line = status.lines().find(|l| l.starts_with(field)).unwrap_or("");
+            line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+        };
+        self.family().into_iter().map(of).sum()
     }
 
     /// Sets the peak of the resident memory back (proc(5), clear_refs).
     pub fn reset_peak(&self) {
-        fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").unwrap();
+        for pid in self.family() {
+            fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
+        }
+    }
+
+    /// Puts all threads of the processes on a core.
+    pub fn pin(&self, core: usize) {
+        for pid in self.family() {
+            pin(&pid.to_string(), core);
+        }
     }
 
     /// Ends it as a user would and waits.
@@ -138,16 +163,50 @@ impl Bucket {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let process = Process { child, mount: Some(point.to_owned()) };
-        for _ in 0..200 {
-            let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-            if mounts.contains(&format!(" {} fuse", point.display())) {
-                return Some(process);
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("s3fs did not mount");
+        Some(mounted(child, point))
     }
+
+    /// Mounts it with rclone, when that is installed, with its cache of whole files for writing.
+    pub fn mount_rclone(&self, point: &Path, cache: &Path) -> Option<Process> {
+        Command::new("rclone").arg("version").stdout(Stdio::null()).status().ok()?;
+        fs::create_dir_all(point).unwrap();
+        let child = Command::new("rclone")
+            .args(["mount", ":s3:logs", "--vfs-cache-mode", "writes", "--s3-provider", "Other"])
+            .args(["--s3-endpoint", &self.endpoint, "--s3-force-path-style", "--cache-dir"])
+            .arg(cache)
+            .arg(point)
+            .env("RCLONE_S3_ACCESS_KEY_ID", &self.id)
+            .env("RCLONE_S3_SECRET_ACCESS_KEY", &self.secret)
+            .env("RCLONE_S3_REGION", "us-east-1")
+            // rclone 1.60 does not start with it.
+            .env_remove("AWS_CA_BUNDLE")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Some(mounted(child, point))
+    }
+}
+
+/// Waits for a mount that another program makes.
+fn mounted(child: Child, point: &Path) -> Process {
+    let process = Process { child, mount: Some(point.to_owned()) };
+    for _ in 0..200 {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        if mounts.contains(&format!(" {} fuse", point.display())) {
+            return process;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("{} was not mounted", point.display());
+}
+
+/// Puts a process, or this thread (`self`), on a core, all its threads included.
+pub fn pin(pid: &str, core: usize) {
+    let own = std::process::id().to_string();
+    let pid = if pid == "self" { &own } else { pid };
+    let pinned = Command::new("taskset").args(["-a", "-p", "-c", &core.to_string(), pid]);
+    let _ = { pinned }.stdout(Stdio::null()).status();
 }
 
 /// Bytes of all files below a directory.

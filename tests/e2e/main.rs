@@ -24,3 +24,5 @@ mod semantics;
 mod shutdown;
 mod two_writers;
 mod view;
+mod worker_kills;
+mod write_paths;

@@ -1,6 +1,6 @@
 //! A small disk of its own, for what must be full or read-only.
 //!
-//! Owns: a tmpfs inside the test's folder, and its end.
+//! Owns: a file system inside the test's folder (in memory, in a file, or layered), and its end.
 
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::mount::{MountFlags, mount, mount_remount};
 
 use super::mount::clear;
+use super::process::{Proc, command, program};
 
 pub struct Disk {
     pub path: PathBuf,
@@ -19,6 +20,37 @@ impl Disk {
         std::fs::create_dir_all(path).unwrap();
         let size = CString::new(format!("size={mebibytes}m")).unwrap();
         mount("tmpfs", path, "tmpfs", MountFlags::empty(), Some(size.as_c_str())).unwrap();
+        Self { path: path.to_owned() }
+    }
+
+    /// A disk of so many MiB at `path`, with the file system of a `mkfs`, in a file beside it.
+    pub fn image(path: &Path, kind: &str, mebibytes: u64) -> Self {
+        std::fs::create_dir_all(path).unwrap();
+        let image = path.with_extension("img");
+        std::fs::File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
+        let mut mkfs = command(program(&format!("mkfs.{kind}")));
+        mkfs.arg("-q").arg(&image);
+        Proc::start("mkfs", mkfs).success();
+        let mut mount = command(program("mount"));
+        mount.args(["-o", "loop"]).arg(&image).arg(path);
+        Proc::start("mount", mount).success();
+        Self { path: path.to_owned() }
+    }
+
+    /// A layer over an empty folder, as the root of a container is.
+    pub fn overlay(path: &Path) -> Self {
+        let part = |name: &str| {
+            let part = path.with_extension(name);
+            std::fs::create_dir_all(&part).unwrap();
+            part
+        };
+        std::fs::create_dir_all(path).unwrap();
+        let (lower, upper, work) = (part("lower"), part("upper"), part("work"));
+        let layers = [("lowerdir", lower), ("upperdir", upper), ("workdir", work)];
+        let options: Vec<_> =
+            layers.iter().map(|(name, dir)| format!("{name}={}", dir.display())).collect();
+        let options = CString::new(options.join(",")).unwrap();
+        mount("overlay", path, "overlay", MountFlags::empty(), Some(options.as_c_str())).unwrap();
         Self { path: path.to_owned() }
     }
 

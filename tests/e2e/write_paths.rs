@@ -1,0 +1,247 @@
+//! Who writes into the spool: the kernel where it can, the daemon where it must, and both into one file;
+//! on the file systems that spools are on.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use crate::harness::disk::Disk;
+use crate::harness::{Ledger, Mount, Rig, Run, eventually, programs};
+
+const PASSTHROUGH: &str = "the kernel writes";
+
+fn append_to(path: &Path) -> File {
+    OpenOptions::new().create(true).append(true).open(path).unwrap()
+}
+
+/// Reads and writes that a process has made, as the kernel counts them (proc(5), io).
+fn system_calls(pid: i32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    let counts = text.lines().filter(|line| line.starts_with("sysc"));
+    counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+/// Whether the worker has a part in the writes of a program.
+fn worker_writes(mount: &mut Mount, file: &mut File) -> bool {
+    let worker = mount.worker().as_raw_nonzero().get();
+    let before = system_calls(worker);
+    for n in 0..2000 {
+        writeln!(file, "line {n}").unwrap();
+    }
+    system_calls(worker) - before >= 2000
+}
+
+#[test]
+fn the_kernel_writes_what_is_appended_and_the_daemon_what_is_not() {
+    let rig = Rig::embedded();
+    let mut mount = rig.mount(&[]);
+    assert!(mount.daemon.stderr().contains(PASSTHROUGH), "{}", mount.daemon.stderr());
+    let mut appender = append_to(&mount.path("app.log"));
+    assert!(!worker_writes(&mut mount, &mut appender));
+    let mut other = OpenOptions::new().write(true).open(mount.path("app.log")).unwrap();
+    assert!(worker_writes(&mut mount, &mut other));
+    assert!(!worker_writes(&mut mount, &mut appender));
+    assert_eq!(fs::read_to_string(mount.path("app.log")).unwrap().lines().count(), 6000);
+    drop((appender, other));
+    mount.stop();
+    assert_eq!(rig.bucket().lines("app.log").len(), 6000);
+}
+
+#[test]
+fn the_daemon_writes_when_it_is_told_to() {
+    let rig = Rig::embedded();
+    for flags in [&["--write-path", "daemon"][..], &["--when-full", "block"], &["--when-full", "error"]]
+    {
+        let mut mount = rig.mount(flags);
+        assert!(mount.daemon.stderr().contains("the daemon writes"), "{}", mount.daemon.stderr());
+        let mut appender = append_to(&mount.path("app.log"));
+        assert!(worker_writes(&mut mount, &mut appender));
+        drop(appender);
+        mount.stop();
+    }
+}
+
+#[test]
+fn writers_of_all_kinds_add_to_one_file_and_a_reader_sees_all() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&["--rotate-size", "16KiB"]);
+    let path = mount.path("app.log");
+    let mut reader = OpenOptions::new().read(true).write(true).create(true).open(&path).unwrap();
+    let ledger = std::thread::scope(|scope| {
+        let path = &path;
+        let write = |name: &'static str, mut options: OpenOptions, seek: bool| {
+            scope.spawn(move || {
+                let mut file = options.open(path).unwrap();
+                let lines = (0..3000).map(|n| {
+                    if seek {
+                        file.seek(SeekFrom::Start(n % 7)).unwrap();
+                    }
+                    let line = format!("{name} {n}");
+                    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+                    line
+                });
+                Ledger::written(lines.collect::<Vec<_>>())
+            })
+        };
+        let (append, write_only) = (File::options().append(true).clone(), File::options().write(true).clone());
+        let both = File::options().read(true).append(true).clone();
+        let writers =
+            [write("append", append, false), write("seek", write_only, true), write("both", both, false)];
+        let mut all = Ledger::default();
+        writers.into_iter().for_each(|writer| all.add(writer.join().unwrap()));
+        all
+    });
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    ledger.assert_in(&text.lines().map(str::to_owned).collect::<Vec<_>>());
+    drop(reader);
+    mount.stop();
+    ledger.assert_in(&rig.bucket().lines("app.log"));
+}
+
+#[test]
+fn a_truncation_under_writers_at_full_speed_loses_nothing() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&["--rotate-size", "1MiB"]);
+    let path = mount.path("app.log");
+    File::create(&path).unwrap();
+    let ledger = std::thread::scope(|scope| {
+        let path = &path;
+        let write = |name: &'static str| {
+            scope.spawn(move || {
+                let mut file = append_to(path);
+                let lines = (0..40_000).map(|n| {
+                    let line = format!("{name} {n}");
+                    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+                    line
+                });
+                Ledger::written(lines.collect::<Vec<_>>())
+            })
+        };
+        let writers = [write("one"), write("two")];
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            File::create(path).unwrap();
+        }
+        let mut all = Ledger::default();
+        writers.into_iter().for_each(|writer| all.add(writer.join().unwrap()));
+        all
+    });
+    mount.stop();
+    ledger.assert_in(&rig.bucket().lines("app.log"));
+}
+
+#[test]
+fn what_the_kernel_wrote_is_sealed_by_size_and_time_while_it_is_open() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&["--rotate-size", "8KiB", "--rotate-interval", "1s"]);
+    let mut file = append_to(&mount.path("app.log"));
+    let bucket = rig.bucket();
+    for n in 0..2000 {
+        writeln!(file, "line {n}").unwrap();
+    }
+    eventually("all of it in the bucket", || (bucket.lines("app.log").len() == 2000).then_some(()));
+    // Quiet, and then one line more: nobody tells the daemon.
+    writeln!(file, "line 2000").unwrap();
+    eventually("the last line", || (bucket.lines("app.log").len() == 2001).then_some(()));
+    mount.stop();
+}
+
+#[test]
+fn a_spool_on_a_layered_file_system_is_written_by_the_daemon() {
+    let rig = Rig::embedded();
+    let disk = Disk::overlay(&rig.local("layered"));
+    let mut plan = rig.plan("a");
+    plan.spool = disk.path.join("spool");
+    let (code, said) = plan.clone().with(&["--write-path", "passthrough"]).refused();
+    assert_eq!(code, 1);
+    assert!(said.contains("stack"), "{said}");
+    let mut mount = plan.start();
+    let said = mount.daemon.stderr();
+    assert!(said.contains("the daemon writes") && said.contains("stack"), "{said}");
+    let mut appender = append_to(&mount.path("app.log"));
+    assert!(worker_writes(&mut mount, &mut appender));
+    drop(appender);
+    mount.stop();
+    assert_eq!(rig.bucket().lines("app.log").len(), 2000);
+}
+
+/// A scenario in short on a spool's file system: both ways of writing, a worker's end, the end of all.
+fn spool_on(disk: impl FnOnce(&Path) -> Disk) {
+    let rig = Rig::embedded();
+    let disk = disk(&rig.local("disk"));
+    let mut plan = rig.plan("a").with(&["--rotate-size", "16KiB", "--write-path", "passthrough"]);
+    plan.spool = disk.path.join("spool");
+    let mut mount = plan.start();
+    let mut writer = programs::python("plain_writer.py");
+    writer.arg(mount.path("app.log"));
+    let mut run = Run::start(&rig, "writer", writer);
+    run.await_more(200);
+    mount.kill_worker();
+    run.await_more(200);
+    File::create(mount.path("app.log")).unwrap();
+    let mut other = OpenOptions::new().write(true).open(mount.path("app.log")).unwrap();
+    writeln!(other, "beside").unwrap();
+    run.await_more(200);
+    mount.crash();
+    let mut ledger = run.kill();
+    ledger.ok("beside");
+    mount.start_again();
+    mount.stop();
+    ledger.assert_in(&rig.bucket().all_lines());
+}
+
+#[test]
+fn a_spool_on_ext4() {
+    spool_on(|path| Disk::image(path, "ext4", 64));
+}
+
+#[test]
+fn a_spool_on_xfs() {
+    // mkfs.xfs makes nothing smaller than 300 MiB.
+    spool_on(|path| Disk::image(path, "xfs", 320));
+}
+
+#[test]
+fn a_spool_in_memory() {
+    spool_on(|path| Disk::new(path, 64));
+}
+
+#[test]
+fn what_a_program_writes_after_the_daemons_end_is_uploaded_by_the_next() {
+    let rig = Rig::embedded();
+    let mut mount = rig.mount(&[]);
+    let mut writer = programs::python("plain_writer.py");
+    writer.arg(mount.path("app.log"));
+    let mut run = Run::start(&rig, "writer", writer);
+    run.await_more(100);
+    mount.crash();
+    // The kernel goes on writing for it, while nobody serves and afterwards.
+    run.await_more(100);
+    mount.start_again();
+    run.await_more(100);
+    let path = mount.path("app.log");
+    let size = || fs::metadata(&path).unwrap().len();
+    let before = size();
+    eventually("the file to grow", || (size() > before).then_some(()));
+    let ledger = run.finish();
+    assert_eq!(ledger.failed, 0);
+    mount.stop();
+    let bucket = rig.bucket();
+    ledger.assert_in_order(&bucket.lines("app.log"));
+    assert_eq!(bucket.generations("app.log").len(), 1, "one generation, before and after");
+}
+
+#[test]
+fn an_unlinked_file_of_a_dead_mount_is_kept_until_its_program_ends() {
+    let rig = Rig::embedded();
+    let mut mount = rig.mount(&["--rotate-idle", "100ms"]);
+    let mut file = append_to(&mount.path("app.log"));
+    writeln!(file, "one").unwrap();
+    fs::remove_file(mount.path("app.log")).unwrap();
+    mount.crash();
+    mount.start_again();
+    writeln!(file, "two").unwrap();
+    drop(file);
+    mount.stop();
+    assert_eq!(rig.bucket().lines("app.log"), ["one", "two"]);
+}
