@@ -11,10 +11,9 @@ use super::resent::written_before;
 use super::{Answer, DEADLINE, Fs};
 use crate::local::life::Life;
 use crate::local::namespace::Open;
-use crate::tasks::settle;
+use crate::tasks::drop;
 use crate::values::errors::{AtPath, FsError};
 use crate::values::ids::{HandleId, NodeId, Origin, SpoolOffset};
-use crate::values::naming::Phase;
 use crate::values::settings::{FsyncLevel, WhenFull};
 
 impl Fs {
@@ -47,7 +46,7 @@ impl Fs {
                     let life = life.clone();
                     Answer::blocking(move || fs.sync_life(&life).map(|()| written))
                 }
-                Err(FsError::NoSpace) if self.policy.when_full == WhenFull::Block => {
+                Err(FsError::NoSpace) if self.parts.when_full != WhenFull::Error => {
                     let (fs, handle) = (self.clone(), handle.clone());
                     let data = Bytes::copy_from_slice(data);
                     Answer::later(async move {
@@ -94,7 +93,7 @@ impl Fs {
         }
         let bytes = data.len() as u64;
         if self.parts.room.take(bytes).is_err() {
-            settle::reclaim(&self.parts, self.parts.room.to_reclaim().max(bytes))?;
+            drop::make_room(&self.parts, bytes)?;
             self.parts.room.take(bytes).map_err(|_| FsError::NoSpace)?;
         }
         session.intend(handle.place, origin, len)?;
@@ -223,10 +222,10 @@ impl Fs {
             {
                 let mut state = life.state();
                 let mut before = state.segments.range(..target);
-                let unsent = before.any(|(_, s)| s.phase == Phase::Sealed);
+                let unsent = before.any(|(_, s)| s.phase.owes_object());
                 if state.sealed_end() >= target && !unsent {
                     return match std::mem::take(&mut state.set_aside) {
-                        true => Err(FsError::Bucket("a segment was set aside, not sent".into())),
+                        true => Err(FsError::Bucket("a segment was set aside or given up".into())),
                         false => Ok(()),
                     };
                 }

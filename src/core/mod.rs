@@ -32,7 +32,7 @@ use crate::tasks::parts::Parts;
 use crate::tasks::restorer::Restorer;
 use crate::values::errors::FsError;
 use crate::values::ids::NodeId;
-use crate::values::settings::{FsyncLevel, Routing, View, WhenFull};
+use crate::values::settings::{FsyncLevel, Routing, View};
 
 pub use self::handles::{Access, DirEntry, Mode};
 pub use crate::local::namespace::{FileKind, SetAttr};
@@ -89,8 +89,6 @@ pub struct Policy {
     pub strict_append: bool,
     /// What fsync waits for.
     pub fsync: FsyncLevel,
-    /// What a write gets when there is no room.
-    pub when_full: WhenFull,
     /// How long the kernel may believe what came from a listing.
     pub metadata_ttl: Duration,
 }

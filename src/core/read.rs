@@ -70,7 +70,7 @@ impl Fs {
         let reclaimed = before
             .into_iter()
             .chain(state.segments.range(at..end))
-            .any(|(_, s)| s.phase == Phase::Reclaimed && s.end > at);
+            .any(|(_, s)| !s.phase.is_here() && s.end > at);
         Ok((!reclaimed || read == 0).then(|| bytes.into()))
     }
 
@@ -88,6 +88,10 @@ impl Fs {
         while at < end {
             let segment = life.state().segment_at(at);
             let piece_end = segment.map_or(end, |s| s.range.end.min(end));
+            if segment.is_some_and(|s| s.phase.is_given_up()) {
+                // What is before the gap is read; a read that begins in it fails.
+                return if bytes.is_empty() { Err(FsError::GivenUp) } else { Ok(bytes.into()) };
+            }
             let mut piece = vec![0; usize::try_from(piece_end.since(at)).unwrap_or(0)];
             match segment.filter(|s| s.phase == Phase::Reclaimed) {
                 Some(name) => {
@@ -99,7 +103,7 @@ impl Fs {
                     let read = Life::read_spool(&*life.file()?, at, &mut piece);
                     read.at("read", life.folder())?;
                     let now = life.state().segment_at(at).map(|s| s.phase);
-                    if now == Some(Phase::Reclaimed) {
+                    if now.is_some_and(|phase| !phase.is_here()) {
                         continue;
                     }
                 }

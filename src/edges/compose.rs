@@ -19,7 +19,6 @@ use crate::tasks::outbox::Job;
 use crate::tasks::parts::Parts;
 use crate::tasks::registrar::Registrar;
 use crate::values::ids::WriterId;
-use crate::values::naming::Phase;
 #[cfg(feature = "embedded-bucket")]
 use crate::values::settings::S3Settings;
 use crate::values::settings::{Settings, Source};
@@ -56,6 +55,8 @@ pub fn recover_parts(
     Ok(Parts {
         spool,
         namespace: Arc::new(namespace),
+        when_full: settings.limits.when_full,
+        dropped: Default::default(),
         streams,
         room,
         catalog: Catalog::new(settings.metadata_ttl),
@@ -76,7 +77,7 @@ pub fn resume(parts: &Parts) {
     for life in parts.namespace.lives() {
         let sealed: Vec<_> = {
             let state = life.state();
-            let sealed = state.segments.iter().filter(|(_, s)| s.phase == Phase::Sealed);
+            let sealed = state.segments.iter().filter(|(_, s)| s.phase.owes_object());
             sealed.map(|(start, _)| *start).collect()
         };
         for start in sealed {
@@ -101,7 +102,6 @@ pub fn policy(settings: &Settings) -> Policy {
         routing: settings.routing.clone(),
         strict_append: settings.strict_append,
         fsync: settings.fsync,
-        when_full: settings.limits.when_full,
         metadata_ttl: settings.metadata_ttl,
     }
 }

@@ -300,7 +300,7 @@ impl State {
 
     /// Bytes that S3 has not confirmed.
     pub fn unsent(&self, len: SpoolOffset) -> u64 {
-        let sealed = self.segments.iter().filter(|(_, s)| s.phase == Phase::Sealed);
+        let sealed = self.segments.iter().filter(|(_, s)| s.phase.is_unsent());
         let sealed: u64 = sealed.map(|(start, s)| s.end.since(*start)).sum();
         sealed + len.since(self.sealed_end())
     }
@@ -312,14 +312,14 @@ impl State {
 
     /// Bytes that take room on the disk.
     pub fn held(&self, len: SpoolOffset) -> u64 {
-        let gone = self.segments.iter().filter(|(_, s)| s.phase == Phase::Reclaimed);
+        let gone = self.segments.iter().filter(|(_, s)| !s.phase.is_here());
         let gone: u64 = gone.map(|(start, s)| s.end.since(*start)).sum();
         len.since(self.first_kept()).saturating_sub(gone)
     }
 
-    /// Whether S3 has everything.
+    /// Whether S3 has everything, marks of what was given up included.
     pub fn all_sent(&self, len: SpoolOffset) -> bool {
-        self.unsent(len) == 0
+        self.unsent(len) == 0 && !self.segments.values().any(|s| s.phase.owes_object())
     }
 
     /// The marker of the segment at `start`.

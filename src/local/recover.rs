@@ -175,7 +175,7 @@ fn restore(
         let MarkerName { range, generation, phase } = *marker;
         state.segments.insert(range.start, Segment { end: range.end, generation, phase });
         life.stream.seen(generation);
-        if phase == Phase::Sealed {
+        if phase.owes_object() {
             life.stream.add_unsent();
         }
     }
@@ -278,7 +278,7 @@ fn punch_again(life: &Life, state: &State, file: &fs::File) -> Result<(), LocalE
     if settled > SpoolOffset(0) {
         punch(file, 0, settled.0, &path)?;
     }
-    for (start, segment) in state.segments.iter().filter(|(_, s)| s.phase == Phase::Reclaimed) {
+    for (start, segment) in state.segments.iter().filter(|(_, s)| !s.phase.is_here()) {
         punch(file, start.0, segment.end.since(*start), &path)?;
     }
     Ok(())
@@ -286,7 +286,7 @@ fn punch_again(life: &Life, state: &State, file: &fs::File) -> Result<(), LocalE
 
 fn ends_within_a_line(life: &Life, state: &State, file: &fs::File, len: SpoolOffset) -> bool {
     let last = state.segments.keys().next_back().and_then(|start| state.marker(*start));
-    if let Some(name) = last.filter(|m| m.range.end == len && m.phase == Phase::Reclaimed) {
+    if let Some(name) = last.filter(|m| m.range.end == len && !m.phase.is_here()) {
         // The last byte is no longer here; the key says what it was.
         let key = Marker::load(life.folder(), &name).map(|marker| marker.key);
         let name = key.ok().and_then(|key| SegmentName::parse("", &key));

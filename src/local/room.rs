@@ -93,6 +93,12 @@ impl Room {
         self.live.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Bytes above the limits.
+    pub fn over(&self) -> u64 {
+        let over = self.live.load(Ordering::Relaxed).saturating_sub(self.live_max());
+        over.max(self.disk_shortage())
+    }
+
     /// Free bytes of the disk, and bytes counted for live files.
     pub fn usage(&self) -> Option<(u64, u64)> {
         Some((self.disk_free()?, self.live.load(Ordering::Relaxed)))

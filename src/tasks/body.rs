@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use flate2::write::GzEncoder;
@@ -45,7 +46,8 @@ pub fn prepare(
     let file = life.file()?;
     let sink = match form {
         Form::Plain => return plain(&file, range, marker).at("read", life.folder()),
-        Form::Gzip | Form::Zstd | Form::Dropped => unnamed_file(parts.spool.dir())?,
+        Form::Dropped => return empty(parts.spool.dir()),
+        Form::Gzip | Form::Zstd => unnamed_file(parts.spool.dir())?,
     };
     match compress(&file, range, marker, form, sink) {
         // The disk has no room for the body: memory has.
@@ -56,6 +58,13 @@ pub fn prepare(
         other => other,
     }
     .at("compress", life.folder())
+}
+
+/// The body of a mark.
+fn empty(named_for: &Path) -> Result<Body, LocalError> {
+    let file = Arc::new(memory_file(named_for)?);
+    let crc32 = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, b"") as u32;
+    Ok(Body::Sound(Payload { file, range: 0..0, crc32 }))
 }
 
 fn plain(file: &Arc<File>, range: SpoolRange, marker: &Marker) -> io::Result<Body> {

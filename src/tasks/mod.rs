@@ -2,6 +2,7 @@
 //! happen, and applies it.
 
 pub mod body;
+pub mod drop;
 pub mod lister;
 pub mod outbox;
 pub mod parts;

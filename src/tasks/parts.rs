@@ -2,6 +2,7 @@
 //! signal that something was sealed, confirmed or reclaimed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -14,7 +15,7 @@ use crate::local::room::Room;
 use crate::local::spool::Spool;
 use crate::local::stream::Streams;
 use crate::values::ids::SpoolOffset;
-use crate::values::settings::Segmenting;
+use crate::values::settings::{Segmenting, WhenFull};
 use crate::world::bucket::Bucket;
 use crate::world::clock::Clock;
 
@@ -44,6 +45,10 @@ pub struct Parts {
     pub watch_list: WatchList,
     /// Segments that wait for S3.
     pub outbox: Outbox,
+    /// What happens when the spool is full.
+    pub when_full: WhenFull,
+    /// Bytes that were given up since the start.
+    pub dropped: AtomicU64,
     /// Bumped whenever something was sealed, confirmed or reclaimed.
     pub progress: watch::Sender<u64>,
 }
@@ -64,6 +69,11 @@ impl Parts {
         // A write that the daemon is just making may be counted before it is there.
         self.room.found(len.since(counted));
         self.room.give(counted.since(len));
+    }
+
+    /// Counts bytes that were given up; gives how many it were since the start.
+    pub fn count_dropped(&self, bytes: u64) -> u64 {
+        self.dropped.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 
     /// Says that something was sealed, confirmed or reclaimed.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
+use super::drop;
 use super::parts::Parts;
 use super::seal::{Order, seal};
 use super::settle;
@@ -129,11 +130,10 @@ impl Disk {
             watched.values_mut().for_each(|entry| entry.not_before = Duration::ZERO);
         }
         let busy = self.making_room.as_ref().is_some_and(|task| !task.is_finished());
-        let need = parts.room.to_reclaim();
-        if need > 0 && !busy {
+        if parts.room.to_reclaim() > 0 && !busy {
             let parts = parts.clone();
             self.making_room = Some(tokio::task::spawn_blocking(move || {
-                if let Err(e) = settle::reclaim(&parts, need) {
+                if let Err(e) = drop::make_room(&parts, 0) {
                     error!("room in the spool could not be made: {e}");
                 }
             }));

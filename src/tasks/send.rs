@@ -15,7 +15,7 @@ use super::settle;
 use crate::local::marker::Marker;
 use crate::values::errors::{FsError, LocalError};
 use crate::values::escape::escape_ascii;
-use crate::values::naming::{Form, MarkerName, Phase, SegmentName};
+use crate::values::naming::{Form, MarkerName, SegmentName};
 use crate::world::bucket::{BucketError, Kind, NewObject, Payload};
 
 /// A job with what earlier tries left behind.
@@ -48,7 +48,7 @@ pub async fn send(
     mut attempt: Attempt,
 ) -> (Attempt, Outcome) {
     let job = attempt.job.clone();
-    let Some(name) = job.life.state().marker(job.start).filter(|m| m.phase == Phase::Sealed) else {
+    let Some(name) = job.life.state().marker(job.start).filter(|m| m.phase.owes_object()) else {
         return (attempt, Outcome::Settled);
     };
     let marker = Marker::load(job.life.folder(), &name);
@@ -60,7 +60,15 @@ pub async fn send(
         }
         Err(e) => return (attempt, Outcome::Failed(e.to_string())),
     };
-    let body = match attempt.body.take() {
+    let name = match begin(&job, &name).await {
+        Ok(name) => name,
+        Err(why) => return (attempt, Outcome::Failed(why)),
+    };
+    let marker = match name.phase.is_given_up() {
+        true => Marker { key: mark_of(parts, &marker), ..marker },
+        false => marker,
+    };
+    let body = match attempt.body.take().filter(|_| !name.phase.is_given_up()) {
         Some(body) => body,
         None => match make_body(parts, &job, &name, &marker).await {
             Ok(Body::Sound(body)) => body,
@@ -94,6 +102,22 @@ pub async fn send(
     };
     attempt.body = Some(body);
     (attempt, outcome)
+}
+
+/// From here on the range is not given up, unless it was before.
+async fn begin(job: &Job, name: &MarkerName) -> Result<MarkerName, String> {
+    let (life, sealed) = (job.life.clone(), *name);
+    let begun = tokio::task::spawn_blocking(move || settle::begin_sending(&life, &sealed)).await;
+    let phase = begun.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+    Ok(MarkerName { phase, ..*name })
+}
+
+/// The key of the empty object that says that a range was given up.
+fn mark_of(parts: &Parts, marker: &Marker) -> String {
+    match SegmentName::parse(&parts.prefix, &marker.key) {
+        Some(name) => SegmentName { form: Form::Dropped, ..name }.key(&parts.prefix),
+        None => marker.key.clone(),
+    }
 }
 
 /// A range that was sealed before the registration, by a spool that turned out to be a copy, gets the

@@ -17,7 +17,22 @@ use crate::values::errors::{FsError, LocalError};
 use crate::values::ids::{SpoolOffset, SpoolRange};
 use crate::values::naming::{MarkerName, Phase};
 
-/// Notes that S3 has a segment.
+/// Notes that a PUT of a segment begins: from here on it is not given up. Gives the phase that it is in
+/// then.
+pub fn begin_sending(life: &Life, name: &MarkerName) -> Result<Phase, LocalError> {
+    let _settling = life.settling();
+    let phase = life.state().segments.get(&name.range.start).map_or(Phase::Marked, |s| s.phase);
+    if phase != Phase::Sealed {
+        return Ok(phase);
+    }
+    marker::advance(life.folder(), &MarkerName { phase, ..*name }, Phase::Sending)?;
+    if let Some(segment) = life.state().segments.get_mut(&name.range.start) {
+        segment.phase = Phase::Sending;
+    }
+    Ok(Phase::Sending)
+}
+
+/// Notes that S3 has a segment, or the mark of one that was given up.
 pub fn confirm(
     parts: &Parts,
     life: &Arc<Life>,
@@ -26,11 +41,12 @@ pub fn confirm(
     size: u64,
 ) -> Result<(), FsError> {
     let settling = life.settling();
-    marker::advance(life.folder(), name, Phase::Confirmed)?;
+    let phase = if name.phase.is_given_up() { Phase::Marked } else { Phase::Confirmed };
+    marker::advance(life.folder(), name, phase)?;
     {
         let mut state = life.state();
         if let Some(segment) = state.segments.get_mut(&name.range.start) {
-            segment.phase = Phase::Confirmed;
+            segment.phase = phase;
         }
         state.last_key = Some(marker.key.clone());
         state.last_error = None;
@@ -60,7 +76,8 @@ pub fn quarantine(
     marker: Option<&Marker>,
 ) -> Result<(), FsError> {
     let settling = life.settling();
-    let copy = format!("{}-{name}", life.id);
+    let sealed = MarkerName { phase: Phase::Sealed, ..*name };
+    let copy = format!("{}-{sealed}", life.id);
     let target = parts.spool.keep_copy(&*life.file()?, name.range, &copy)?;
     if let Some(marker) = marker {
         let note = target.with_added_extension("json");
@@ -103,7 +120,7 @@ fn forget_ended(parts: &Parts, life: &Arc<Life>) -> Result<(), FsError> {
         let front = state
             .segments
             .iter()
-            .take_while(|(_, segment)| segment.end <= begin && segment.phase != Phase::Sealed);
+            .take_while(|(_, segment)| segment.end <= begin && !segment.phase.owes_object());
         front.filter_map(|(start, _)| state.marker(*start)).collect()
     };
     let Some(last) = settled.last() else { return Ok(()) };
@@ -116,7 +133,7 @@ fn forget_ended(parts: &Parts, life: &Arc<Life>) -> Result<(), FsError> {
     }
     let end = last.range.end;
     life.state().segments.retain(|start, _| *start >= end);
-    let freed = settled.iter().filter(|m| m.phase != Phase::Reclaimed).map(|m| m.range.len()).sum();
+    let freed = settled.iter().filter(|m| m.phase.is_here()).map(|m| m.range.len()).sum();
     punch(&*life.file()?, 0, end.0, &life.folder().join(DATA))?;
     parts.room.give(freed);
     Ok(())

@@ -241,6 +241,9 @@ fn take_reserve(parts: &Parts, reserve: &Arc<Semaphore>, attempt: &mut Attempt) 
         return true;
     }
     let Some(name) = attempt.job.life.state().marker(attempt.job.start) else { return true };
+    if name.phase.is_given_up() {
+        return true;
+    }
     // A marker that cannot be read is named when it is to be sent.
     let form = Marker::load(attempt.job.life.folder(), &name).map(|marker| form_of(&marker));
     match form.unwrap_or(Form::Plain) {

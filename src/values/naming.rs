@@ -177,25 +177,62 @@ pub fn registration_key(prefix: &str, writer: &WriterId, epoch: Epoch) -> String
 /// How far a sealed range has come. The suffix of its marker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// End and key are fixed; S3 has not confirmed it.
+    /// End and key are fixed; nothing was sent.
     Sealed,
+    /// A PUT has begun: S3 may have it, and has not confirmed it.
+    Sending,
     /// S3 has it; the local bytes are still there.
     Confirmed,
     /// S3 has it and the local bytes may be gone.
     Reclaimed,
     /// It cannot be uploaded as what was sealed; a copy is in the quarantine.
     Quarantined,
+    /// Its bytes were given up; the bucket does not say so yet.
+    Dropped,
+    /// Its bytes were given up, and an empty object in the bucket says so.
+    Marked,
 }
 
 impl Phase {
-    const ALL: [Phase; 4] = [Phase::Sealed, Phase::Confirmed, Phase::Reclaimed, Phase::Quarantined];
+    const ALL: [Phase; 7] = [
+        Phase::Sealed,
+        Phase::Sending,
+        Phase::Confirmed,
+        Phase::Reclaimed,
+        Phase::Quarantined,
+        Phase::Dropped,
+        Phase::Marked,
+    ];
+
+    /// Whether S3 may lack its bytes, which are here.
+    pub fn is_unsent(self) -> bool {
+        matches!(self, Phase::Sealed | Phase::Sending)
+    }
+
+    /// Whether an object has to be put for it.
+    pub fn owes_object(self) -> bool {
+        self.is_unsent() || self == Phase::Dropped
+    }
+
+    /// Whether its bytes were given up.
+    pub fn is_given_up(self) -> bool {
+        matches!(self, Phase::Dropped | Phase::Marked)
+    }
+
+    /// Whether its bytes are on the disk.
+    pub fn is_here(self) -> bool {
+        !(self.is_given_up() || self == Phase::Reclaimed)
+    }
 
     fn suffix(self) -> &'static str {
         match self {
             Phase::Sealed => "sealed",
+            Phase::Sending => "sending",
             Phase::Confirmed => "confirmed",
             Phase::Reclaimed => "reclaimed",
             Phase::Quarantined => "quarantined",
+            Phase::Dropped => "dropped",
+            Phase::Marked => "marked",
         }
     }
 }

@@ -102,6 +102,8 @@ pub enum FsyncLevel {
 /// What happens to a write when the spool has no room left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
+    /// The stream with most unsent bytes gives up its oldest; the application never stops.
+    DropOldest,
     /// It waits for room, 30 s at most, then ENOSPC.
     Block,
     /// ENOSPC at once.

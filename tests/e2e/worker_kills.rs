@@ -25,12 +25,13 @@ struct Torture {
 
 impl Torture {
     /// Has a program make its steps until the end. None of them fails.
-    fn run(&self, name: &str, mut step: impl FnMut(&mut dyn FnMut(&mut File)) ) {
+    fn run(&self, name: &str, mut step: impl FnMut(&mut dyn FnMut(&mut File))) {
         let mut written = Vec::new();
         while !self.over.load(Ordering::Relaxed) {
             let begin = Instant::now();
             step(&mut |file| {
-                let line = format!("{name} {:06} {}", written.len(), "x".repeat(written.len() % 90));
+                let line =
+                    format!("{name} {:06} {}", written.len(), "x".repeat(written.len() % 90));
                 file.write_all(format!("{line}\n").as_bytes()).unwrap();
                 self.count.fetch_add(1, Ordering::Relaxed);
                 written.push(line);
@@ -89,7 +90,8 @@ fn renamer(torture: &Torture, mount: &Mount) {
     let mut n = 0;
     torture.run("renamer", |write| {
         n += 1;
-        let mut file = OpenOptions::new().create_new(true).append(true).open(path("a.log")).unwrap();
+        let mut file =
+            OpenOptions::new().create_new(true).append(true).open(path("a.log")).unwrap();
         for _ in 0..10 {
             write(&mut file);
         }
@@ -98,7 +100,10 @@ fn renamer(torture: &Torture, mount: &Mount) {
         write(&mut file);
         fs::create_dir(path("dir")).unwrap();
         std::os::unix::fs::symlink("a.log.old", path("dir/symlink")).unwrap();
-        assert_eq!(fs::metadata(path("dir/symlink")).unwrap_err().kind(), std::io::ErrorKind::NotFound);
+        assert_eq!(
+            fs::metadata(path("dir/symlink")).unwrap_err().kind(),
+            std::io::ErrorKind::NotFound
+        );
         fs::remove_file(path("dir/symlink")).unwrap();
         fs::remove_dir(path("dir")).unwrap();
         fs::remove_file(path("link")).unwrap();
@@ -131,9 +136,7 @@ fn torture(write_path: &str) {
         for kill in 0..kills {
             // Sooner or later after the last one, by lines and not by the clock.
             let goal = torture.count.load(Ordering::Relaxed) + kill * 37 % 400;
-            eventually("lines", || {
-                (torture.count.load(Ordering::Relaxed) >= goal).then_some(())
-            });
+            eventually("lines", || (torture.count.load(Ordering::Relaxed) >= goal).then_some(()));
             mount.kill_worker();
         }
         drop(end);

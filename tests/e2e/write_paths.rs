@@ -50,7 +50,8 @@ fn the_kernel_writes_what_is_appended_and_the_daemon_what_is_not() {
 #[test]
 fn the_daemon_writes_when_it_is_told_to() {
     let rig = Rig::embedded();
-    for flags in [&["--write-path", "daemon"][..], &["--when-full", "block"], &["--when-full", "error"]]
+    for flags in
+        [&["--write-path", "daemon"][..], &["--when-full", "block"], &["--when-full", "error"]]
     {
         let mut mount = rig.mount(flags);
         assert!(mount.daemon.stderr().contains("the daemon writes"), "{}", mount.daemon.stderr());
@@ -83,10 +84,14 @@ fn writers_of_all_kinds_add_to_one_file_and_a_reader_sees_all() {
                 Ledger::written(lines.collect::<Vec<_>>())
             })
         };
-        let (append, write_only) = (File::options().append(true).clone(), File::options().write(true).clone());
+        let (append, write_only) =
+            (File::options().append(true).clone(), File::options().write(true).clone());
         let both = File::options().read(true).append(true).clone();
-        let writers =
-            [write("append", append, false), write("seek", write_only, true), write("both", both, false)];
+        let writers = [
+            write("append", append, false),
+            write("seek", write_only, true),
+            write("both", both, false),
+        ];
         let mut all = Ledger::default();
         writers.into_iter().for_each(|writer| all.add(writer.join().unwrap()));
         all

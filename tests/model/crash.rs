@@ -199,7 +199,7 @@ fn killed_in_the_middle_of_the_removal_of_markers() {
         // number is remembered, the markers go one by one from the front, the bytes are punched.
         let mut image = before.clone();
         let mut images = vec![image.clone()];
-        let last = image.file(".sealed");
+        let last = image.file(".sending");
         image.rename(&last, last.with_extension("confirmed"));
         images.push(image.clone());
         *image.bytes(folder.join("node.json")) =

@@ -17,6 +17,7 @@ mod copies;
 mod crash;
 mod daemon;
 mod damage;
+mod dropped;
 mod faulty;
 mod image;
 mod lives;

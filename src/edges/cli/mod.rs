@@ -90,7 +90,7 @@ pub struct MountArgs {
         long,
         env = "LOGSINKFS_WHEN_FULL",
         value_enum,
-        default_value = "error",
+        default_value = "drop-oldest",
         help_heading = "Spool"
     )]
     pub when_full: WhenFullArg,

@@ -61,6 +61,7 @@ impl MountArgs {
                 max: self.spool_max,
                 min_free_percent: self.spool_min_free,
                 when_full: match self.when_full {
+                    WhenFullArg::DropOldest => WhenFull::DropOldest,
                     WhenFullArg::Block => WhenFull::Block,
                     WhenFullArg::Error => WhenFull::Error,
                 },

@@ -26,6 +26,8 @@ pub enum FsyncArg {
 /// `--when-full`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum WhenFullArg {
+    /// The stream with most unsent bytes gives up its oldest, marked in the bucket.
+    DropOldest,
     /// The writer waits, up to 30 s.
     Block,
     /// ENOSPC at once.

@@ -37,6 +37,10 @@ pub(super) fn errno(operation: &'static str, error: &FsError) -> Errno {
             debug!(operation, "{error}");
             Errno::ENOSPC
         }
+        FsError::GivenUp => {
+            debug!(operation, "{error}");
+            Errno::EIO
+        }
         FsError::NotFound => Errno::ENOENT,
         FsError::Exists => Errno::EEXIST,
         FsError::NotEmpty => Errno::ENOTEMPTY,

@@ -1,0 +1,158 @@
+//! What happens when the spool is full under `--when-full drop-oldest`: the stream with the most unsent
+//! bytes gives up its oldest, and an empty object in the bucket says which range that was. Blocking.
+//!
+//! Invariants: a range whose PUT has begun is never given up; the marker says, durably, that a range is
+//! given up before its bytes go; a smaller stream gives up nothing while a larger one can.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::parts::Parts;
+use super::settle;
+use crate::local::disk::punch;
+use crate::local::life::Life;
+use crate::local::marker;
+use crate::local::record::DATA;
+use crate::values::errors::LocalError;
+use crate::values::escape::escape_path;
+use crate::values::ids::SpoolOffset;
+use crate::values::naming::Phase;
+use crate::values::settings::WhenFull;
+
+/// Makes room for `bytes` more: takes back what S3 has and then, under `drop-oldest`, what is still
+/// missing from the stream that waits with most. It may not be enough: what is under way stays, and what
+/// is not sealed has to be sealed first, which is asked for.
+pub fn make_room(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
+    settle::reclaim(parts, parts.room.to_reclaim().max(bytes))?;
+    let need = parts.room.over() + bytes;
+    if parts.when_full != WhenFull::DropOldest || need == 0 || parts.room.left() >= bytes.max(1) {
+        return Ok(());
+    }
+    let mut freed = 0;
+    let mut lives = waiting(parts);
+    while freed < need {
+        let Some(at) = choose(&lives.iter().map(|(waits, _)| *waits).collect::<Vec<_>>()) else {
+            break;
+        };
+        let (waits, life) = &mut lives[at];
+        match waits.oldest {
+            Some(start) => {
+                freed += give_up(parts, life, start)?;
+                *waits = look(life, waits.stream)?;
+            }
+            None => {
+                parts.force(life);
+                break;
+            }
+        }
+    }
+    parts.bump();
+    Ok(())
+}
+
+/// What a log has that S3 does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waits {
+    /// Its stream, by number.
+    stream: usize,
+    /// Bytes.
+    unsent: u64,
+    /// Bytes of them that are not sealed.
+    unsealed: u64,
+    /// The oldest range that may be given up, by its start.
+    oldest: Option<SpoolOffset>,
+}
+
+/// The log that gives something up, or is to be sealed for it: of the stream with most unsent bytes among
+/// those that have any such, the first log (they are in the order of age) that can give up at once.
+fn choose(lives: &[Waits]) -> Option<usize> {
+    let mut unsent: HashMap<usize, u64> = HashMap::new();
+    for life in lives {
+        *unsent.entry(life.stream).or_default() += life.unsent;
+    }
+    let able = |life: &&Waits| life.oldest.is_some() || life.unsealed > 0;
+    let most = lives.iter().filter(able).map(|life| (unsent[&life.stream], life.stream)).max()?;
+    let of_most = |life: &Waits| life.stream == most.1;
+    let now = lives.iter().position(|life| of_most(life) && life.oldest.is_some());
+    now.or_else(|| lives.iter().position(|life| of_most(life) && life.unsealed > 0))
+}
+
+/// All logs that have unsent bytes, the oldest first.
+fn waiting(parts: &Parts) -> Vec<(Waits, Arc<Life>)> {
+    let mut numbers = HashMap::new();
+    let mut found = Vec::new();
+    for life in parts.namespace.lives() {
+        let next = numbers.len();
+        let stream = *numbers.entry(life.stream.path.clone()).or_insert(next);
+        // One that cannot be looked at gives nothing up.
+        match look(&life, stream) {
+            Ok(waits) if waits.unsent > 0 => found.push((waits, life)),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    found.sort_by_key(|(_, life)| life.state().generations.front().map(|g| g.base.since));
+    found
+}
+
+fn look(life: &Life, stream: usize) -> Result<Waits, LocalError> {
+    let len = life.len()?;
+    let state = life.state();
+    let mut sealed = state.segments.iter().filter(|(_, s)| s.phase == Phase::Sealed);
+    Ok(Waits {
+        stream,
+        unsent: state.unsent(len),
+        unsealed: len.since(state.sealed_end()),
+        oldest: sealed.next().map(|(start, _)| *start),
+    })
+}
+
+/// Gives up one sealed range, unless its PUT has begun meanwhile; gives the bytes.
+fn give_up(parts: &Parts, life: &Life, start: SpoolOffset) -> Result<u64, LocalError> {
+    let _settling = life.settling();
+    let Some(name) = life.state().marker(start).filter(|m| m.phase == Phase::Sealed) else {
+        return Ok(0);
+    };
+    marker::advance(life.folder(), &name, Phase::Dropped)?;
+    {
+        let mut state = life.state();
+        // An fsync that waits for S3 is told once.
+        state.set_aside = true;
+        if let Some(segment) = state.segments.get_mut(&start) {
+            segment.phase = Phase::Dropped;
+        }
+    }
+    punch(&*life.file()?, start.0, name.range.len(), &life.folder().join(DATA))?;
+    parts.room.give(name.range.len());
+    let total = parts.count_dropped(name.range.len());
+    warn!(stream = %escape_path(&life.stream.path), generation = name.generation.0,
+        bytes = name.range.len(), total, "the spool is full: the oldest unsent bytes of this log are given up");
+    Ok(name.range.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits(stream: usize, unsent: u64, unsealed: u64, oldest: Option<u64>) -> Waits {
+        Waits { stream, unsent, unsealed, oldest: oldest.map(SpoolOffset) }
+    }
+
+    #[test]
+    fn the_stream_with_most_gives_up_its_oldest_and_a_quiet_one_nothing() {
+        let audit = waits(0, 100, 0, Some(0));
+        let dump = [waits(1, 60, 0, Some(7)), waits(1, 70, 10, Some(9))];
+        assert_eq!(choose(&[audit, dump[0], dump[1]]), Some(1));
+        assert_eq!(choose(&[audit, dump[0]]), Some(0));
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_given_up_and_what_is_not_sealed_is_sealed_first() {
+        let under_way = waits(0, 900, 0, None);
+        let unsealed = waits(1, 500, 500, None);
+        assert_eq!(choose(&[under_way, unsealed, waits(2, 400, 0, Some(0))]), Some(1));
+        assert_eq!(choose(&[under_way, waits(2, 4, 0, Some(0))]), Some(1));
+        assert_eq!(choose(&[under_way]), None);
+    }
+}
