@@ -44,7 +44,7 @@ const ABSENT: [(&str, &[&str], &str); 2] = [
     ("src/local/", &["tokio", "async fn", ".await"], "the spool is synchronous"),
 ];
 /// Files that may hold `unsafe`.
-const UNSAFE: [&str; 0] = [];
+const UNSAFE: [&str; 2] = ["src/edges/fuse/place.rs", "src/edges/keeper/ioctl.rs"];
 /// Words that say that something is unfinished.
 const UNFINISHED: [&str; 6] = ["todo!", "unimplemented!", "dbg!", "TODO", "FIXME", "XXX"];
 /// Most lines of a file in src/.
@@ -265,7 +265,7 @@ fn files_stay_short() {
 }
 
 #[test]
-fn there_is_no_unsafe_code() {
+fn unsafe_code_stands_alone_where_the_kernel_leaves_no_choice() {
     let rule = |file: &Source| {
         let word = |line: &str| {
             line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == "unsafe")
