@@ -86,7 +86,9 @@ if [ -z "${LOGSINKFS-}" ]; then
 fi
 
 dir=$(realpath "$(mktemp -d)")
-mkdir "$dir/bucket" "$dir/mount" "$dir/spool"
+# Started by root, the daemon's worker is not root, and makes its directories itself.
+chmod 755 "$dir"
+mkdir "$dir/mount"
 log=$dir/mount/web/app.log
 
 # Mounts the embedded bucket, and waits until the mount serves.

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use logsinkfs::edges::cli::{Cli, Command, MountArgs};
-use logsinkfs::edges::{daemon, launch, telemetry};
+use logsinkfs::edges::error::DaemonError;
+use logsinkfs::edges::{Keeping, Settings, daemon, keeper, launch, telemetry, upgrade, worker};
 
 /// Wrong usage, as clap's own.
 const EXIT_USAGE: u8 = 2;
@@ -12,7 +13,7 @@ const EXIT_USAGE: u8 = 2;
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Mount(args) => mount(*args),
-        Command::Upgrade(_) => todo!("the keeper"),
+        Command::Upgrade(args) => upgrade::run(&args),
         #[cfg(feature = "embedded-bucket")]
         Command::Bucket(args) => logsinkfs::edges::bucket::serve(&args),
     }
@@ -27,14 +28,36 @@ fn mount(args: MountArgs) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+    if worker::is_child_of_keeper() {
+        return end(serve_as_worker(&settings, &level));
+    }
     if !foreground {
         return launch::into_background().unwrap_or_else(|e| {
             eprintln!("logsinkfs: error: the daemon could not be started: {e}");
             ExitCode::FAILURE
         });
     }
-    telemetry::start(&level);
-    daemon::run(settings).unwrap_or_else(|e| {
+    end(match settings.processes.keeping {
+        Keeping::Attach => serve_as_worker(&settings, &level),
+        Keeping::None => {
+            telemetry::start(&level);
+            daemon::run_alone(&settings)
+        }
+        Keeping::Both | Keeping::Hold => {
+            telemetry::start(&level);
+            keeper::run(&settings)
+        }
+    })
+}
+
+fn serve_as_worker(settings: &Settings, level: &str) -> Result<ExitCode, DaemonError> {
+    let hidden = worker::give_up_rights(settings)?;
+    telemetry::start(level);
+    worker::run(settings, &hidden)
+}
+
+fn end(ended: Result<ExitCode, DaemonError>) -> ExitCode {
+    ended.unwrap_or_else(|e| {
         eprintln!("logsinkfs: error: {e}\nlogsinkfs: hint: {}", e.hint());
         ExitCode::FAILURE
     })

@@ -19,7 +19,7 @@ const SINGLE_IMPORTERS: [(&str, &[&str]); 8] = [
     ("aws_sdk_s3", &["src/world/s3.rs"]),
     ("aws_config", &["src/world/s3.rs"]),
     ("aws_credential_types", &["src/world/s3.rs"]),
-    ("fuser", &["src/edges/fuse/convert.rs", "src/edges/fuse/mod.rs", "src/edges/fuse/mount.rs"]),
+    ("fuser", &["src/edges/fuse/"]),
     ("clap", &["src/edges/cli/", "src/main.rs"]),
     ("s3s", &["src/embedded/"]),
     ("hyper", &["src/embedded/"]),
@@ -44,7 +44,12 @@ const ABSENT: [(&str, &[&str], &str); 2] = [
     ("src/local/", &["tokio", "async fn", ".await"], "the spool is synchronous"),
 ];
 /// Files that may hold `unsafe`.
-const UNSAFE: [&str; 1] = ["src/local/lease.rs"];
+const UNSAFE: [&str; 4] = [
+    "src/edges/fuse/passthrough.rs",
+    "src/edges/fuse/place.rs",
+    "src/edges/keeper/ioctl.rs",
+    "src/local/lease.rs",
+];
 /// Words that say that something is unfinished.
 const UNFINISHED: [&str; 6] = ["todo!", "unimplemented!", "dbg!", "TODO", "FIXME", "XXX"];
 /// Most lines of a file in src/.
@@ -265,7 +270,7 @@ fn files_stay_short() {
 }
 
 #[test]
-fn there_is_no_unsafe_code() {
+fn unsafe_code_stands_alone_where_the_kernel_leaves_no_choice() {
     let rule = |file: &Source| {
         let word = |line: &str| {
             line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == "unsafe")

@@ -1,6 +1,7 @@
 //! How the parts of a mount are built from its settings and its spool. Nothing runs yet when these
 //! return; the order in which things start and stop is `edges::daemon`'s.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
@@ -8,6 +9,9 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::error::DaemonError;
+#[cfg(feature = "embedded-bucket")]
+use super::kept_port::KeptPort;
+use super::seat::Seat;
 use crate::core::Policy;
 use crate::local::catalog::Catalog;
 use crate::local::namespace::Namespace;
@@ -129,11 +133,14 @@ pub type Embedded = Option<crate::embedded::EmbeddedBucket>;
 #[cfg(not(feature = "embedded-bucket"))]
 pub type Embedded = ();
 
-/// Prepares the bucket; for `file:///DIR` starts the embedded one.
+/// Prepares the bucket; for `file:///DIR` starts the embedded one, at the port that the workers of the
+/// session before this one had: clients outside may have been told.
 #[cfg(feature = "embedded-bucket")]
 pub fn connect(
     runtime: &Runtime,
     settings: &Settings,
+    spool: &Path,
+    seat: &Seat,
 ) -> Result<(S3Bucket, Embedded), DaemonError> {
     use crate::embedded::EmbeddedBucket;
     match &settings.source {
@@ -141,9 +148,20 @@ pub fn connect(
             Ok((runtime.block_on(S3Bucket::connect(bucket, &settings.s3, None)), None))
         }
         Source::Embedded { dir } => {
-            let any = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
-            let server = EmbeddedBucket::start(dir, EMBEDDED_NAME, any)
+            let port = seat.session.as_ref().map(|(session, _)| KeptPort::new(spool, session));
+            let kept = port.as_ref().and_then(KeptPort::read);
+            let start = |port| {
+                let at = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
+                EmbeddedBucket::start(dir, EMBEDDED_NAME, at)
+            };
+            let again = kept.and_then(|port| start(port).ok());
+            let moved = again.is_none();
+            let server = again
+                .map_or_else(|| start(0), Ok)
                 .map_err(|e| DaemonError::Embedded(e.to_string()))?;
+            if let Some(port) = port.filter(|_| moved) {
+                port.write(server.endpoint())?;
+            }
             let reach = S3Settings {
                 endpoint_url: Some(server.endpoint().to_owned()),
                 region: Some(server.region().to_owned()),
@@ -155,13 +173,15 @@ pub fn connect(
                 access_key_id: server.access_key_id().to_owned(),
                 secret_access_key: server.secret_access_key().to_owned(),
             };
-            println!(
-                "logsinkfs: the embedded bucket `{EMBEDDED_NAME}` is at {} (AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={} AWS_REGION={})",
-                server.endpoint(),
-                keys.access_key_id,
-                keys.secret_access_key,
-                server.region(),
-            );
+            if moved {
+                println!(
+                    "logsinkfs: the embedded bucket `{EMBEDDED_NAME}` is at {} (AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={} AWS_REGION={})",
+                    server.endpoint(),
+                    keys.access_key_id,
+                    keys.secret_access_key,
+                    server.region(),
+                );
+            }
             let bucket = runtime.block_on(S3Bucket::connect(EMBEDDED_NAME, &reach, Some(keys)));
             Ok((bucket, Some(server)))
         }
@@ -173,6 +193,8 @@ pub fn connect(
 pub fn connect(
     runtime: &Runtime,
     settings: &Settings,
+    _spool: &Path,
+    _seat: &Seat,
 ) -> Result<(S3Bucket, Embedded), DaemonError> {
     match &settings.source {
         Source::S3 { bucket, .. } => {

@@ -1,60 +1,88 @@
-//! The composition root: builds the parts of a mount in order, starts the tasks, mounts, waits for the
+//! The composition root: builds the parts of a mount in order, starts the tasks, serves, waits for the
 //! end, and stops everything in the reverse order without losing a byte.
 
-use std::path::Path;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::compose::{connect, new_writer, policy, recover_parts, registrar, resume};
 use super::error::{DaemonError, REQUIRE_PATIENCE};
-use super::fuse::{Adapter, MountOptions, mount};
-use super::launch;
-use super::mountpoint::{self};
+use super::fuse::{Adapter, ask_again};
+use super::seat::Seat;
 use super::stop::{drain, force_all, last_words, report};
+use super::wishes::Wish;
+use super::write_path::{self, Choice};
+use super::{handover, launch, privileges};
 use crate::core::Fs;
-use crate::local::spool::Spool;
+use crate::core::backing::Backings;
+use crate::local::spool::{Spool, SpoolError};
 use crate::tasks::parts::Parts;
 use crate::tasks::registrar::Registrar;
 use crate::tasks::uploader::{self, Pace};
 use crate::tasks::{sealer, settle};
-use crate::values::settings::{Settings, Source};
+use crate::values::settings::{Settings, WritePath};
 use crate::world::clock::{Clock, SystemClock};
 
 /// How often finished logs are looked for.
 const RETIRE_EVERY: Duration = Duration::from_secs(30);
 
-/// Runs a mount until it is unmounted or stopped.
-pub fn run(settings: Settings) -> Result<ExitCode, DaemonError> {
+/// Longest wait for a spool whose daemon is just dying.
+const SPOOL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Makes a mount and serves it, in one process, until it is unmounted or stopped.
+pub fn run_alone(settings: &Settings) -> Result<ExitCode, DaemonError> {
     if launch::is_background() {
         launch::leave_session();
     }
+    let user = privileges::worker_user(settings)?;
+    let spool = handover::prepare(settings, user)?;
+    let seat = Seat::alone(settings, spool, user.uid)?;
+    let ended = run(settings, &seat);
+    if ended.is_err() {
+        seat.detach();
+    }
+    ended
+}
+
+/// Serves a mount until it is unmounted or stopped.
+pub fn run(settings: &Settings, seat: &Seat) -> Result<ExitCode, DaemonError> {
     raise_file_limit();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let mut apart: Vec<&Path> = vec![&settings.spool_dir];
-    if let Source::Embedded { dir } = &settings.source {
-        apart.push(dir);
-    }
-    let point = mountpoint::prepare(&settings.mountpoint, &apart)?;
-    let name = settings.writer_name.clone();
-    let spool = Spool::open(&settings.spool_dir, &settings.source.url(), &name, new_writer)?;
+    let mut spool = open_spool(settings, &*clock)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .thread_name("logsinkfs")
         .build()?;
-    let (bucket, _embedded) = connect(&runtime, &settings)?;
-    let parts = Arc::new(recover_parts(&settings, spool, Arc::new(bucket), clock)?);
+    if let Some((session, _)) = &seat.session {
+        spool.begin_session(session, seat.resumed)?;
+    }
+    let (bucket, _embedded) = connect(&runtime, settings, spool.dir(), seat)?;
+    let parts = Arc::new(recover_parts(settings, spool, Arc::new(bucket), clock)?);
     let registrar = registrar();
     if settings.require_bucket {
         require_bucket(&runtime, &registrar, &parts)?;
     }
-    serve(&settings, &runtime, parts, registrar, &point)
+    serve(settings, &runtime, parts, registrar, seat)
+}
+
+/// Opens the spool; the one who had it may be dying in this moment, killed or replaced.
+fn open_spool(settings: &Settings, clock: &dyn Clock) -> Result<Spool, DaemonError> {
+    let end = clock.monotonic() + SPOOL_PATIENCE;
+    loop {
+        let (dir, source) = (&settings.spool_dir, settings.source.url());
+        match Spool::open(dir, &source, &settings.writer_name, new_writer) {
+            Err(SpoolError::Locked(..)) if clock.monotonic() < end => {
+                std::thread::sleep(SPOOL_PATIENCE / 100);
+            }
+            opened => return Ok(opened?),
+        }
+    }
 }
 
 /// Threads that read FUSE requests. One is slower than two or three wherever writer and daemon are on
@@ -68,18 +96,14 @@ fn serve(
     runtime: &Runtime,
     parts: Arc<Parts>,
     registrar: Registrar,
-    point: &Path,
+    seat: &Seat,
 ) -> Result<ExitCode, DaemonError> {
-    let fs = Arc::new(Fs::new(parts.clone(), policy(settings), runtime.handle().clone(), None));
-    let source = settings.source.url();
-    let options = MountOptions {
-        source: source.clone(),
-        allow_other: settings.allow_other,
-        threads: READERS,
-    };
+    let backings = backings(settings, seat)?;
+    let runtime_handle = runtime.handle().clone();
+    let fs = Arc::new(Fs::new(parts.clone(), policy(settings), runtime_handle, backings));
     let adapter = Adapter::new(fs.clone(), runtime.handle().clone());
     let session =
-        mount(adapter, point, &options).map_err(|e| DaemonError::Mount(point.to_owned(), e))?;
+        seat.session(adapter, READERS).map_err(|e| DaemonError::Mount(seat.point.clone(), e))?;
     resume(&parts);
 
     let (stop_sealer, sealer_stops) = watch::channel(false);
@@ -87,8 +111,14 @@ fn serve(
     let sealer = runtime.spawn(sealer::run(parts.clone(), sealer_stops));
     let uploader = runtime.spawn(uploader::run(parts.clone(), registrar, uploader_pace));
     let retirer = runtime.spawn(retire(parts.clone()));
-    let mut signals = runtime.block_on(async { Signals::new() })?;
+    let mut wishes = runtime.block_on(async { seat.wishes() })?;
 
+    if seat.resumed
+        && let Err(e) = ask_again(seat.fuse.as_fd())
+    {
+        // A mount that ended meanwhile shows in the session.
+        warn!("the kernel does not send again what the worker before left: {e}");
+    }
     let (ended, mut session_ended) = watch::channel(false);
     std::thread::Builder::new().name("fuse".into()).spawn(move || {
         if let Err(e) = session.run() {
@@ -97,19 +127,24 @@ fn serve(
         let _ = ended.send(true);
     })?;
     let identity = parts.spool.identity();
-    info!(%source, mountpoint = %point.display(), writer = %identity.writer,
-        spool = %parts.spool.dir().display(), "serving");
-    launch::announce(point);
+    info!(source = %settings.source.url(), mountpoint = %seat.point.display(),
+        writer = %identity.writer, spool = %parts.spool.dir().display(), "serving");
+    seat.announce()?;
     if launch::is_background() {
-        launch::let_go(&parts.spool.dir().join("logsinkfs.log"))?;
+        launch::let_go(launch::open_log(std::fs::File::open(parts.spool.dir())?)?)?;
     }
 
     runtime.block_on(async {
         loop {
             tokio::select! {
                 _ = session_ended.wait_for(|ended| *ended) => break info!("unmounted: stopping"),
-                wish = signals.next() => match wish {
+                wish = wishes.next() => match wish {
                     Wish::Stop(signal) => break info!(signal, "stopping"),
+                    Wish::Leave => {
+                        info!("the mount stays for the next worker");
+                        // At once, so that nobody waits longer than needed: the spool keeps everything.
+                        std::process::exit(0);
+                    }
                     Wish::Seal => {
                         info!("SIGUSR1: everything is sealed and uploaded now");
                         force_all(&parts);
@@ -122,13 +157,13 @@ fn serve(
             }
         }
     });
-    mountpoint::detach(point, &source);
+    seat.detach();
     let _ = pace.send(Pace::Stopping);
     let finished = runtime.block_on(async {
         tokio::select! {
             () = async { last_words(&fs).await; drain(&fs).await } => true,
             () = tokio::time::sleep(settings.shutdown_timeout) => false,
-            signal = signals.stop() => {
+            signal = wishes.stop() => {
                 warn!(signal, "a second signal: stopping at once");
                 false
             }
@@ -143,7 +178,30 @@ fn serve(
         // What does not end is cut off by the process's end, as a crash would: nothing is lost.
         let _ = tokio::time::timeout(Duration::from_millis(500), both).await;
     });
-    Ok(report(&parts, finished))
+    let code = report(&parts, finished);
+    seat.stopped(code);
+    Ok(ExitCode::from(code))
+}
+
+/// Who registers spool files with the kernel, where that is to write into them itself.
+fn backings(settings: &Settings, seat: &Seat) -> Result<Option<Arc<dyn Backings>>, DaemonError> {
+    let able = match settings.write_path {
+        WritePath::Daemon => Ok(()),
+        WritePath::Auto | WritePath::Passthrough => seat.probe(),
+    };
+    match write_path::choose(settings.write_path, settings.limits.when_full, able) {
+        Choice::Passthrough => {
+            info!("write path: the kernel writes into the spool itself");
+            Ok(Some(seat.backings()))
+        }
+        Choice::Daemon(why) if settings.write_path == WritePath::Passthrough && !seat.resumed => {
+            Err(DaemonError::NoPassthrough(why))
+        }
+        Choice::Daemon(why) => {
+            info!(why, "write path: the daemon writes");
+            Ok(None)
+        }
+    }
 }
 
 async fn retire(parts: Arc<Parts>) {
@@ -176,48 +234,5 @@ fn raise_file_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(e) = setrlimit(Resource::Nofile, raised) {
         warn!("the limit on open files stays as it is: {e}");
-    }
-}
-
-/// What a signal asks for.
-enum Wish {
-    Stop(&'static str),
-    Seal,
-    Refresh,
-}
-
-/// The signals that the daemon listens to.
-struct Signals {
-    term: Signal,
-    int: Signal,
-    seal: Signal,
-    refresh: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-            seal: signal(SignalKind::user_defined1())?,
-            refresh: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Wish {
-        tokio::select! {
-            _ = self.term.recv() => Wish::Stop("SIGTERM"),
-            _ = self.int.recv() => Wish::Stop("SIGINT"),
-            _ = self.seal.recv() => Wish::Seal,
-            _ = self.refresh.recv() => Wish::Refresh,
-        }
-    }
-
-    async fn stop(&mut self) -> &'static str {
-        loop {
-            if let Wish::Stop(signal) = self.next().await {
-                return signal;
-            }
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Why a mount could not be made, and what a person can do about it.
+//! Why a mount could not be made or kept, and what a person can do about it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,11 +7,15 @@ use super::mountpoint::MountpointError;
 use crate::local::spool::SpoolError;
 use crate::tasks::registrar::RegistrationError;
 use crate::values::errors::LocalError;
+use crate::values::settings::RunAs;
 
 /// Longest wait for the bucket under `--require-bucket`.
 pub const REQUIRE_PATIENCE: Duration = Duration::from_secs(20);
 
-/// A mount could not be made.
+/// How long a mount may be without a worker that serves: who waits for it cannot be killed.
+pub const WORKER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A mount could not be made, or not be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// The mount point.
@@ -35,6 +39,58 @@ pub enum DaemonError {
     /// The kernel refuses the mount.
     #[error("mounting on {0} failed: {1}")]
     Mount(PathBuf, #[source] std::io::Error),
+    /// A descriptor was given that is no mount.
+    #[error("{0} cannot be served: {1}")]
+    Descriptor(PathBuf, #[source] std::io::Error),
+    /// `--run-as` and not root.
+    #[error("only root can run the worker as another user (uid {})", .0.uid)]
+    NotRoot(RunAs),
+    /// The worker cannot become its user.
+    #[error("the worker cannot become uid {}, gid {}: {source}", user.uid, user.gid)]
+    User {
+        /// Who it was to be.
+        user: RunAs,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A directory cannot be made ready for the worker.
+    #[error("the directory {0} cannot be made ready: {1}")]
+    Directory(PathBuf, #[source] std::io::Error),
+    /// The worker's user cannot get to a directory.
+    #[error("the worker (uid {uid}) cannot reach {path}: it may not search {barrier}")]
+    Unreachable {
+        /// Who it is.
+        uid: u32,
+        /// Where it has to go.
+        path: PathBuf,
+        /// What is in the way.
+        barrier: PathBuf,
+    },
+    /// The keeper's socket.
+    #[error("the keeper's socket {0} cannot be used: {1}")]
+    Socket(PathBuf, #[source] std::io::Error),
+    /// What keeper and worker say to each other.
+    #[error("keeper and worker do not understand each other: {0}")]
+    Talk(String),
+    /// The keeper has no use for this worker.
+    #[error("the keeper refuses this worker: {0}")]
+    Refused(String),
+    /// The first worker did not serve, and said nothing.
+    #[error("the worker did not come to serve: {0}")]
+    FirstWorker(String),
+    /// No worker serves.
+    #[error(
+        "no worker has served the mount for {WORKER_DEADLINE:?}: it is ended, and programs that wait for it get errors"
+    )]
+    NoWorker,
+    /// The worker died on a kernel that cannot send requests again.
+    #[error(
+        "the worker died ({0}), and this kernel cannot hand its requests to another: the mount is ended"
+    )]
+    NoResend(String),
+    /// `--write-path passthrough`, and the kernel cannot.
+    #[error("the kernel cannot write into the spool itself: {0}")]
+    NoPassthrough(String),
     /// The system refuses threads or signals.
     #[error("the daemon could not be started: {0}")]
     System(#[from] std::io::Error),
@@ -55,6 +111,32 @@ impl DaemonError {
             }
             DaemonError::Mount(..) => {
                 "FUSE is needed: /dev/fuse, and the package fuse3 for ordinary users; --allow-other needs user_allow_other in /etc/fuse.conf then"
+            }
+            DaemonError::Descriptor(..) => {
+                "/dev/fd/N stands for an open /dev/fuse that is mounted and that nobody serves yet"
+            }
+            DaemonError::NotRoot(_) => "leave --run-as away, or start the program as that user",
+            DaemonError::User { .. } => {
+                "--run-as chooses another user; --run-as root stays root, without capabilities"
+            }
+            DaemonError::Directory(..) => {
+                "choose a directory that the worker's user may own, or another user: --spool-dir, --run-as"
+            }
+            DaemonError::Unreachable { .. } => {
+                "let others search that directory (chmod o+x), put the spool elsewhere with --spool-dir, or choose another user with --run-as"
+            }
+            DaemonError::Socket(..) => "choose another place: --keeper-socket",
+            DaemonError::Talk(_) => "start it without the variable LOGSINKFS_KEEPER_FD",
+            DaemonError::Refused(_) => "the keeper's log says more",
+            DaemonError::FirstWorker(_) => "look at what it logged before",
+            DaemonError::NoWorker => {
+                "look at what the worker logged before; the spool keeps everything, and the next mount uploads it"
+            }
+            DaemonError::NoResend(_) => {
+                "mount again: the spool keeps everything; Linux 6.9 or later keeps the mount"
+            }
+            DaemonError::NoPassthrough(_) => {
+                "leave --write-path away: the daemon writes where the kernel cannot"
             }
             DaemonError::System(_) => "look at the limits of this process",
         }

@@ -1,16 +1,23 @@
 //! Going to the background: the program starts itself again in a session of its own, relays what that
 //! says until the mount serves, and leaves.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 /// Tells the child that it is one.
 const BACKGROUND: &str = "LOGSINKFS_IN_BACKGROUND";
 /// What the line begins with that says that the mount serves.
 const SERVING: &str = "logsinkfs: serving ";
+/// What the line begins with that says that the mount waits for somebody else's worker.
+const HOLDING: &str = "logsinkfs: holding ";
+/// The file in the spool that a daemon in the background logs to.
+const LOG: &str = "logsinkfs.log";
 
 /// Whether this process is the one that stays in the background.
 pub fn is_background() -> bool {
@@ -31,7 +38,7 @@ pub fn into_background() -> std::io::Result<ExitCode> {
         for line in BufReader::new(output).lines() {
             let line = line?;
             println!("{line}");
-            if line.starts_with(SERVING) {
+            if line.starts_with(SERVING) || line.starts_with(HOLDING) {
                 return Ok(ExitCode::SUCCESS);
             }
         }
@@ -48,16 +55,31 @@ pub fn leave_session() {
 
 /// Says that the mount serves, to whoever started the program.
 pub fn announce(mountpoint: &Path) {
+    say(SERVING, mountpoint);
+}
+
+/// Says that the mount waits for a worker, to whoever started the program.
+pub fn announce_holding(mountpoint: &Path) {
+    say(HOLDING, mountpoint);
+}
+
+fn say(what: &str, mountpoint: &Path) {
     let mut out = std::io::stdout();
     // Nobody may be listening any more.
-    let _ = writeln!(out, "{SERVING}{}", mountpoint.display());
+    let _ = writeln!(out, "{what}{}", mountpoint.display());
     let _ = out.flush();
 }
 
+/// Opens the log file in a spool's directory.
+pub fn open_log(spool: impl AsFd) -> std::io::Result<File> {
+    let flags =
+        OFlags::CREATE | OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(spool, LOG, flags, Mode::from_raw_mode(0o644))?.into())
+}
+
 /// Lets go of the terminal; what is logged from here on goes to a file.
-pub fn let_go(log: &Path) -> std::io::Result<()> {
-    let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
-    let log = std::fs::File::options().create(true).append(true).open(log)?;
+pub fn let_go(log: File) -> std::io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
     dup2_stderr(&log)?;

@@ -7,8 +7,21 @@ pub mod compose;
 pub mod daemon;
 pub mod error;
 pub mod fuse;
+pub mod handover;
 pub mod keeper;
+#[cfg(feature = "embedded-bucket")]
+mod kept_port;
 pub mod launch;
 pub mod mountpoint;
+pub mod privileges;
+pub mod remote;
+pub mod seat;
 pub mod stop;
 pub mod telemetry;
+pub mod upgrade;
+mod wishes;
+pub mod worker;
+pub mod write_path;
+
+// What the program itself has to name.
+pub use crate::values::settings::{Keeping, Settings};

@@ -10,7 +10,7 @@ use std::process::Command;
 use rustix::mount::UnmountFlags;
 use tracing::{info, warn};
 
-/// The file system type is `fuse.logsinkfs` where FUSE's own program mounts, `fuse` for root.
+/// The file system type is `fuse.logsinkfs`.
 pub const SUBTYPE: &str = "logsinkfs";
 
 /// A mount point cannot be used.
@@ -50,10 +50,14 @@ impl MountpointError {
 
 /// A line of /proc/self/mountinfo.
 #[derive(Debug, PartialEq, Eq)]
-struct Mount {
+pub struct Mount {
     point: PathBuf,
     kind: String,
     source: String,
+    /// The number of its device, as `0:52`.
+    pub device: String,
+    /// Who mounted, where it is a FUSE mount.
+    pub user: Option<u32>,
 }
 
 /// Makes sure that a directory can be mounted on; gives its absolute path. A dead mount of an earlier
@@ -69,7 +73,9 @@ pub fn prepare(path: &Path, apart_from: &[&Path]) -> Result<PathBuf, MountpointE
     {
         // statfs is never answered from a cache, as stat would be for as long as the root's
         // attributes are believed.
-        let dead = rustix::fs::statvfs(&point).is_err_and(|e| e == rustix::io::Errno::NOTCONN);
+        use rustix::io::Errno;
+        let gone = |e| matches!(e, Errno::NOTCONN | Errno::CONNABORTED);
+        let dead = rustix::fs::statvfs(&point).is_err_and(gone);
         if dead {
             warn!(path = %point.display(), "a mount whose daemon died is there; it is unmounted");
             unmount(&point).map_err(failed)?;
@@ -116,6 +122,11 @@ pub fn detach(point: &Path, source: &str) {
     }
 }
 
+/// The FUSE mount that is on top at a path, found without touching it.
+pub fn find(path: &Path) -> io::Result<Option<Mount>> {
+    Ok(topmost_at(&absolute(path)?)?.filter(|mount| mount.kind.starts_with("fuse")))
+}
+
 fn unmount(point: &Path) -> io::Result<()> {
     match rustix::mount::unmount(point, UnmountFlags::DETACH) {
         Ok(()) => Ok(()),
@@ -134,13 +145,12 @@ fn unmount(point: &Path) -> io::Result<()> {
     }
 }
 
-/// The absolute path without asking the last part, which may be a dead mount.
+/// The absolute path without asking the last part, which may be a dead mount: whether that is a
+/// symbolic link is known without asking whoever serves it.
 fn absolute(path: &Path) -> io::Result<PathBuf> {
     let full = std::path::absolute(path)?;
     match (full.parent(), full.file_name()) {
-        (Some(parent), Some(name))
-            if !fs::symlink_metadata(&full).is_ok_and(|m| m.is_symlink()) =>
-        {
+        (Some(parent), Some(name)) if fs::read_link(&full).is_err() => {
             Ok(parent.canonicalize()?.join(name))
         }
         _ => full.canonicalize(),
@@ -158,10 +168,15 @@ fn topmost_at(point: &Path) -> io::Result<Option<Mount>> {
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let line = String::from_utf8_lossy(line);
     let (before, after) = line.split_once(" - ")?;
-    let point = unescape(before.split(' ').nth(4)?);
+    let mut before = before.split(' ').skip(2);
+    let device = before.next()?.to_owned();
+    let point = unescape(before.nth(1)?);
+    let point = PathBuf::from(std::ffi::OsStr::from_bytes(&point));
     let mut after = after.split(' ');
     let (kind, source) = (after.next()?.to_owned(), after.next().unwrap_or_default().to_owned());
-    Some(Mount { point: PathBuf::from(std::ffi::OsStr::from_bytes(&point)), kind, source })
+    let mut options = after.next().unwrap_or_default().split(',');
+    let user = options.find_map(|option| option.strip_prefix("user_id=")?.parse().ok());
+    Some(Mount { point, kind, source, device, user })
 }
 
 /// Space, tab, newline and backslash stand as octal escapes in mountinfo.
@@ -190,6 +205,7 @@ mod tests {
         let mount = parse_line(line).expect("a mount");
         assert_eq!(mount.point, PathBuf::from("/mnt/my logs"));
         assert_eq!((mount.kind.as_str(), mount.source.as_str()), ("fuse.logsinkfs", "s3://b/"));
+        assert_eq!((mount.device.as_str(), mount.user), ("0:52", Some(0)));
         assert_eq!(parse_line(b""), None);
     }
 }

@@ -1,6 +1,5 @@
 //! The end of a mount: give writers a moment, seal and upload everything, and say what stays behind.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,11 +66,11 @@ pub fn force_all(parts: &Parts) -> bool {
 }
 
 /// Says what stays behind; gives the exit code that goes with it.
-pub fn report(parts: &Parts, finished: bool) -> ExitCode {
+pub fn report(parts: &Parts, finished: bool) -> u8 {
     let unsent = parts.unsent();
     if unsent == 0 {
         info!("stopped; S3 has everything");
-        return ExitCode::SUCCESS;
+        return 0;
     }
     let lives = parts.namespace.lives();
     let behind = |life: &&Arc<Life>| {
@@ -82,5 +81,5 @@ pub fn report(parts: &Parts, finished: bool) -> ExitCode {
     let why = if finished { "it was written last" } else { "the time was up" };
     error!(unsent, files, spool = %parts.spool.dir().display(), why,
         "stopped with data left in the spool; the next mount with this spool uploads it");
-    ExitCode::from(EXIT_DATA_LEFT)
+    EXIT_DATA_LEFT
 }

@@ -9,8 +9,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use crate::harness::process::{Proc, command};
 use crate::harness::{Ledger, Mount, Rig, eventually};
 
@@ -118,11 +116,11 @@ fn torture(write_path: &str) {
     let rig = Rig::embedded();
     let mut mount = rig.mount(&["--rotate-size", "64KiB", "--write-path", write_path]);
     File::create(mount.path("shared.log")).unwrap();
-    let mut tail = command("tail");
     let followed = rig.local("followed");
-    tail.args(["-f", "-s", "0.05", "-n", "+1"]).arg(mount.path("shared.log"));
-    tail.stdout(File::create(&followed).unwrap());
-    let tail = Proc::start_with_output("tail", tail);
+    let mut tail = command("sh");
+    tail.args(["-c", "exec tail -f -s 0.05 -n +1 \"$0\" > \"$1\""]);
+    tail.arg(mount.path("shared.log")).arg(&followed);
+    let tail = Proc::start("tail", tail);
     // Two hundred show a fault of the design; a thousand look for one that is rare.
     let kills: usize = std::env::var("KILLS").map_or(200, |kills| kills.parse().unwrap());
     let torture = Torture::default();
@@ -147,7 +145,7 @@ fn torture(write_path: &str) {
     });
     drop(tail);
     let shown = fs::read_to_string(&followed).unwrap();
-    mount.daemon.assert_alive();
+    assert!(mount.daemon.poll().is_none(), "the keeper ended");
     mount.stop();
     let lines = torture.lines.into_inner().unwrap();
     let (bucket, longest) = (rig.bucket(), torture.longest.into_inner().unwrap());

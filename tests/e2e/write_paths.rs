@@ -70,7 +70,7 @@ fn writers_of_all_kinds_add_to_one_file_and_a_reader_sees_all() {
     let mut reader = OpenOptions::new().read(true).write(true).create(true).open(&path).unwrap();
     let ledger = std::thread::scope(|scope| {
         let path = &path;
-        let write = |name: &'static str, mut options: OpenOptions, seek: bool| {
+        let write = |name: &'static str, options: OpenOptions, seek: bool| {
             scope.spawn(move || {
                 let mut file = options.open(path).unwrap();
                 let lines = (0..3000).map(|n| {

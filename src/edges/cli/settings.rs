@@ -6,6 +6,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::MountArgs;
 use super::words::{CompressionArg, FsyncArg, ViewArg, WhenFullArg, WritePathArg};
+use crate::edges::write_path::must_stop_writers;
 use crate::values::naming::Form;
 use crate::values::rotation::Rules;
 use crate::values::settings::{
@@ -22,6 +23,16 @@ pub enum UsageError {
     /// There is no place for the spool.
     #[error("no --spool-dir is given, and neither XDG_STATE_HOME nor HOME says where to put one")]
     NoSpoolDir,
+    /// A passthrough writer cannot be stopped.
+    #[error(
+        "--write-path passthrough excludes --when-full block and error: where the kernel writes into the spool itself, nothing can stop a writer"
+    )]
+    CannotStop,
+    /// A descriptor has no path that would tell its mounts apart.
+    #[error(
+        "a mount point that is a descriptor needs --spool-dir: it does not say which mount it is"
+    )]
+    NamelessSpool,
 }
 
 impl MountArgs {
@@ -29,8 +40,24 @@ impl MountArgs {
     pub fn settings(self) -> Result<Settings, UsageError> {
         let spool_dir = match self.spool_dir {
             Some(dir) => dir,
+            None if self.mountpoint.starts_with("/dev/fd") => {
+                return Err(UsageError::NamelessSpool);
+            }
             None => default_spool_dir(&self.source, &self.mountpoint)?,
         };
+        let when_full = match self.when_full {
+            WhenFullArg::DropOldest => WhenFull::DropOldest,
+            WhenFullArg::Block => WhenFull::Block,
+            WhenFullArg::Error => WhenFull::Error,
+        };
+        let write_path = match self.write_path {
+            WritePathArg::Auto => WritePath::Auto,
+            WritePathArg::Passthrough => WritePath::Passthrough,
+            WritePathArg::Daemon => WritePath::Daemon,
+        };
+        if write_path == WritePath::Passthrough && must_stop_writers(when_full) {
+            return Err(UsageError::CannotStop);
+        }
         let uid = self.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
         let gid = self.gid.unwrap_or_else(|| rustix::process::getegid().as_raw());
         Ok(Settings {
@@ -60,11 +87,7 @@ impl MountArgs {
             limits: SpoolLimits {
                 max: self.spool_max,
                 min_free_percent: self.spool_min_free,
-                when_full: match self.when_full {
-                    WhenFullArg::DropOldest => WhenFull::DropOldest,
-                    WhenFullArg::Block => WhenFull::Block,
-                    WhenFullArg::Error => WhenFull::Error,
-                },
+                when_full,
             },
             strict_append: self.strict_append,
             fsync: match self.fsync {
@@ -88,11 +111,7 @@ impl MountArgs {
             },
             ownership: Ownership { uid, gid, file_mode: self.file_mode, dir_mode: self.dir_mode },
             allow_other: self.allow_other,
-            write_path: match self.write_path {
-                WritePathArg::Auto => WritePath::Auto,
-                WritePathArg::Passthrough => WritePath::Passthrough,
-                WritePathArg::Daemon => WritePath::Daemon,
-            },
+            write_path,
             processes: Processes {
                 keeping: match (self.no_keeper, self.hold, self.attach) {
                     (true, ..) => Keeping::None,

@@ -4,6 +4,7 @@
 mod convert;
 mod mount;
 mod passthrough;
+mod place;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -12,12 +13,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use fuser::{
-    BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags, KernelConfig,
-    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, KernelConfig, LockOwner,
+    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
+    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use tracing::debug;
 
 use crate::core::{Answer, Entry, Fs, SetAttr};
 use crate::values::errors::FsError;
@@ -27,10 +26,13 @@ use self::convert::{
     BLOCK, access, creator, errno, file_attr, file_type, handle, node, origin, reply_entry,
     reply_xattr,
 };
-pub use self::mount::{MountOptions, mount};
+pub use self::mount::{ask_again, begin, negotiate, take_over};
 
 /// A node number that means "not known yet" in a directory entry (the kernel's `FUSE_UNKNOWN_INO`).
 const UNKNOWN_INO: INodeNo = INodeNo(0xffff_ffff);
+
+/// A session with the kernel that is about to be served.
+pub type Session = fuser::Session<Adapter>;
 
 /// A file system behind /dev/fuse.
 pub struct Adapter {
@@ -75,13 +77,7 @@ impl Adapter {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        // Read mappings of live files need this, since they are opened for direct I/O.
-        let wanted = InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP | InitFlags::FUSE_PARALLEL_DIROPS;
-        for flag in wanted.iter() {
-            if config.add_capabilities(flag).is_err() {
-                debug!("the kernel does not offer {flag:?}");
-            }
-        }
+        mount::ask(config);
         Ok(())
     }
 

@@ -1,41 +1,124 @@
-//! Making a mount: the options that every mount has, and those that the settings add.
+//! The session with the kernel: what is asked of it, and how one is begun or taken over. Owns the words
+//! of the beginning alone; the mount itself is the keeper's.
+//!
+//! Invariant: what is asked does not depend on settings. The kernel negotiates once in a mount's life, so
+//! that every worker that comes later has to ask for the same.
 
-use std::path::Path;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use fuser::{Filesystem, InitFlags, KernelConfig, Request, Session, SessionACL};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use tracing::debug;
 
 use super::Adapter;
-use crate::edges::mountpoint::SUBTYPE;
+use super::place::put_in_place;
 
-/// How a mount is made.
-#[derive(Clone, Debug)]
-pub struct MountOptions {
-    /// What `df` and `mount` show as the source.
-    pub source: String,
-    /// Let other users in.
-    pub allow_other: bool,
-    /// Threads that read requests.
-    pub threads: usize,
+/// Longest answer to FUSE_INIT that there is, several times over.
+const ANSWER_MAX: usize = 4096;
+/// `FUSE_NOTIFY_RESEND`: send the requests again that are not answered.
+const NOTIFY_RESEND: u32 = 7;
+
+/// Asks for what we need, as far as the kernel offers it.
+pub(super) fn ask(config: &mut KernelConfig) {
+    // Read mappings of live files need the first, since they are opened for direct I/O. The last lets
+    // the kernel write into spool files itself, whether or not it will be told to.
+    let wanted = InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP
+        | InitFlags::FUSE_PARALLEL_DIROPS
+        | InitFlags::FUSE_PASSTHROUGH;
+    for flag in wanted.iter() {
+        if config.add_capabilities(flag).is_err() {
+            debug!("the kernel does not offer {flag:?}");
+        }
+    }
+    // Spool files lie on a file system that is not stacked itself. The depth is within fuser's limit.
+    let _ = config.set_max_stack_depth(1);
 }
 
-/// Mounts; gives the session that has to be run.
-pub fn mount(
-    adapter: Adapter,
-    mountpoint: &Path,
-    options: &MountOptions,
-) -> std::io::Result<fuser::Session<Adapter>> {
-    use fuser::MountOption::{DefaultPermissions, FSName, NoAtime, NoDev, NoExec, NoSuid, Subtype};
-    let mut config = fuser::Config::default();
-    config.mount_options = vec![
-        FSName(options.source.clone()),
-        Subtype(SUBTYPE.to_owned()),
-        DefaultPermissions,
-        NoSuid,
-        NoDev,
-        NoExec,
-        NoAtime,
-    ];
-    if options.allow_other {
-        config.acl = fuser::SessionACL::All;
+/// Says what any of our workers would answer to the kernel's FUSE_INIT.
+pub fn negotiate(init: &[u8]) -> io::Result<Vec<u8>> {
+    struct Asker;
+    impl Filesystem for Asker {
+        fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+            ask(config);
+            Ok(())
+        }
     }
-    config.n_threads = Some(options.threads);
-    fuser::Session::new(adapter, mountpoint, &config)
+    let (_session, answer) = replay(Asker, init, fuser::Config::default())?;
+    Ok(answer)
+}
+
+/// Begins a session with a kernel that has not been answered yet.
+pub fn begin(adapter: Adapter, fuse: OwnedFd, threads: usize) -> io::Result<Session<Adapter>> {
+    Session::from_fd(adapter, fuse, SessionACL::All, config(threads))
+}
+
+/// Takes over a session that the kernel has negotiated already.
+pub fn take_over(
+    adapter: Adapter,
+    fuse: BorrowedFd<'_>,
+    init: &[u8],
+    threads: usize,
+) -> io::Result<Session<Adapter>> {
+    let (session, _known) = replay(adapter, init, config(threads))?;
+    put_in_place(fuse, session.as_fd())?;
+    Ok(session)
+}
+
+/// Asks the kernel to send again what nobody has answered.
+pub fn ask_again(fuse: BorrowedFd<'_>) -> io::Result<()> {
+    // `struct fuse_out_header`: length, the notification in the place of an error, no request.
+    let words = [16, NOTIFY_RESEND, 0, 0].map(u32::to_ne_bytes);
+    rustix::io::write(fuse, words.as_flattened())?;
+    Ok(())
+}
+
+fn config(threads: usize) -> fuser::Config {
+    let mut config = fuser::Config::default();
+    // The mount's own options say who is let in.
+    config.acl = SessionACL::All;
+    config.n_threads = Some(threads);
+    config
+}
+
+/// Begins a session over a socket that says what the kernel said, and gives its answer.
+fn replay<F: Filesystem>(
+    filesystem: F,
+    init: &[u8],
+    config: fuser::Config,
+) -> io::Result<(Session<F>, Vec<u8>)> {
+    // Packets, since a request is read whole.
+    let (kernel, ours) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    rustix::io::writev(&kernel, &[IoSlice::new(init)])?;
+    let session = Session::from_fd(filesystem, ours, SessionACL::All, config)?;
+    let mut answer = vec![0; ANSWER_MAX];
+    let len = rustix::io::read(&kernel, &mut answer)?;
+    answer.truncate(len);
+    Ok((session, answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A FUSE_INIT as Linux 6.18 sends it, with all its flags.
+    fn init() -> Vec<u8> {
+        let words = [104, 26, 2, 0, 0, 0, 0, 0, 0, 0, 7, 45, 131_072, 0x73ff_fffb, 0x7ff];
+        let mut bytes: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+        bytes.resize(104, 0);
+        bytes
+    }
+
+    #[test]
+    fn every_worker_answers_the_kernel_alike_and_asks_for_passthrough() {
+        let answer = negotiate(&init()).expect("an answer");
+        assert_eq!(answer, negotiate(&init()).expect("an answer"));
+        let word = |at: usize| u32::from_ne_bytes(answer[at..at + 4].try_into().expect("a word"));
+        assert_eq!((word(0) as usize, word(4)), (answer.len(), 0), "whole, and no error");
+        // `flags2` and `max_stack_depth` of `struct fuse_init_out`, behind the header of 16 bytes.
+        let passthrough = InitFlags::FUSE_PASSTHROUGH.bits() >> 32;
+        assert_ne!(u64::from(word(16 + 32)) & passthrough, 0);
+        assert_eq!(word(16 + 36), 1);
+    }
 }

@@ -1,3 +1,121 @@
-//! The keeper: holds a mount while workers come and go.
+//! The keeper: holds a mount while workers come and go. Small on purpose, and without network, S3 or an
+//! async runtime: it lives as long as the mount, with the rights that mounting takes, and what it does
+//! not do cannot go wrong in it.
+//!
+//! This file owns its beginning and its end: the order in which mount, spool and sockets are made and
+//! taken away.
 
+mod attend;
+mod backing;
+mod child;
+mod coming;
+mod control;
+mod device;
+mod going;
+mod ioctl;
+mod keep;
+pub mod link;
 pub mod protocol;
+mod restarts;
+
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use tracing::{debug, warn};
+
+pub use self::backing::Registry;
+pub use self::control::default_path;
+pub use self::device::Device;
+
+use self::attend::{EVENTS_MAX, Event, listen_to_signals};
+use self::child::Program;
+use self::control::{Control, make_folder};
+use self::keep::{Keeper, Kept};
+use super::error::DaemonError;
+use super::{handover, launch, privileges};
+use crate::values::ids::SessionId;
+use crate::values::settings::{Keeping, Settings};
+use crate::world::clock::SystemClock;
+
+/// Makes the mount and keeps it until its end.
+pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
+    if launch::is_background() {
+        launch::leave_session();
+    }
+    let oom_score = privileges::survive_want_of_memory();
+    let user = privileges::worker_user(settings)?;
+    let program = match settings.processes.keeping {
+        Keeping::Hold => None,
+        _ => Some(Program::of_this_process(user, oom_score)?),
+    };
+    let (events, heard) = sync_channel(EVENTS_MAX);
+    listen_to_signals(events.clone())?;
+    let spool = handover::prepare(settings, user)?;
+    let device = Device::new(settings)?;
+    let ready = device.first_request().and_then(|init| {
+        let registry = Registry::new(device.fuse.try_clone()?, spool.try_clone()?, user.uid);
+        Ok((init, Arc::new(registry), listen(settings, &device, user.uid, &events)?))
+    });
+    let (init, registry, _control) = match ready {
+        Ok(ready) => ready,
+        Err(e) => {
+            device.detach();
+            return Err(e);
+        }
+    };
+    if settings.processes.keeping == Keeping::Hold {
+        launch::announce_holding(&device.point);
+        leave_terminal(&spool, user);
+    }
+    let point = device.point.clone();
+    let announce = Box::new(move || {
+        launch::announce(&point);
+        leave_terminal(&spool, user);
+    });
+    let session = SessionId(format!("{:016x}", fastrand::u64(..)));
+    let kept = Kept { device, init, session, registry, program, user, announce };
+    let code = Keeper::new(kept, &SystemClock::new(), events).run(&heard)?;
+    debug!(code, "the mount has ended");
+    Ok(ExitCode::from(code))
+}
+
+/// Opens the keeper's socket. Without one the mount serves all the same, unless workers are to come
+/// from there.
+fn listen(
+    settings: &Settings,
+    device: &Device,
+    worker: u32,
+    events: &SyncSender<Event>,
+) -> Result<Option<Control>, DaemonError> {
+    let own = rustix::process::geteuid().as_raw();
+    let asked = settings.processes.socket.clone();
+    let Some(path) =
+        asked.clone().or_else(|| device.number().map(|number| default_path(&number, own)))
+    else {
+        debug!("there is no socket for upgrades: --keeper-socket says where to make one");
+        return Ok(None);
+    };
+    let folder = if asked.is_none() { make_folder(&path) } else { Ok(()) };
+    match folder.and_then(|()| Control::listen(&path, worker, events.clone())) {
+        Ok(control) => Ok(Some(control)),
+        Err(e) if settings.processes.keeping == Keeping::Hold => Err(DaemonError::Socket(path, e)),
+        Err(e) => {
+            warn!(path = %path.display(), "there is no socket for upgrades: {e}");
+            Ok(None)
+        }
+    }
+}
+
+/// In the background what is logged goes to a file from now on.
+fn leave_terminal(spool: &OwnedFd, user: crate::values::settings::RunAs) {
+    if !launch::is_background() {
+        return;
+    }
+    // The spool is the worker's: a link that lies there must not lead us where only root may write.
+    let log = privileges::acting_as(user, || launch::open_log(spool)).flatten();
+    if let Err(e) = log.and_then(launch::let_go) {
+        warn!("the log file in the spool cannot be used: {e}");
+    }
+}

@@ -1,9 +1,9 @@
 //! What keeper and worker say to each other: one JSON message a packet, over a SOCK_SEQPACKET socket.
-//! Owns the words and the socket; who says what when is in `edges::keeper` and `edges::worker`.
+//! Owns the words; the socket is `link.rs`, and who says what when is in `keep.rs` and `edges::worker`.
 //!
-//! A worker that the keeper started finds its socket at the descriptor named in [`SOCKET_ENV`]; one that
-//! somebody else started connects to the keeper's socket and says `Attach` first. From there on both
-//! are the same:
+//! A worker that the keeper started finds its socket at the descriptor named in [`SOCKET_ENV`], its
+//! standard input; one that somebody else started connects to the keeper's socket and says `Attach`
+//! first. From there on both are the same:
 //!
 //! ```text
 //! keeper                                   worker
@@ -11,8 +11,11 @@
 //!                         <--------------- Answer
 //! Go, or Refused          ---------------> opens the spool, recovers
 //!                         <--------------- Serving
-//! Registered              <--------------> Register, Unregister, Probe, List
+//! Registered, Probed,     <--------------> Register, Unregister, Probe, List
+//! Nodes
+//! Signal                  ---------------> as if it had come to the worker
 //! Detached                <--------------> Detach, when it stops
+//!                         <--------------- Stopped, with its exit code
 //! Leave                   ---------------> ends at once: another takes over
 //! ```
 
@@ -43,10 +46,17 @@ pub enum ToWorker {
         /// Why.
         why: String,
     },
-    /// Answer to `Register` and `Probe`: the kernel's number for the backing file, or why not.
+    /// Answer to `Register`.
     Registered {
-        /// The number; 0 for a probe.
+        /// The node that was asked for.
+        node: NodeId,
+        /// The kernel's number for the backing file, or why not.
         backing: Result<u32, String>,
+    },
+    /// Answer to `Probe`: why not, if not.
+    Probed {
+        /// Whether a spool file can be registered.
+        able: Result<(), String>,
     },
     /// Answer to `List`: registered nodes in rising order; none when there are no more.
     Nodes {
@@ -55,6 +65,11 @@ pub enum ToWorker {
     },
     /// The mount is detached, or was already.
     Detached,
+    /// A signal for the mount, which the keeper passes on.
+    Signal {
+        /// Its number: SIGTERM and SIGINT stop the mount, not only this worker.
+        signal: i32,
+    },
     /// Another worker takes over: end at once.
     Leave,
 }
@@ -92,6 +107,11 @@ pub enum ToKeeper {
     },
     /// Take the mount out of sight: open files go on.
     Detach,
+    /// The mount is stopped; the worker ends now.
+    Stopped {
+        /// The mount's exit code.
+        code: u8,
+    },
 }
 
 /// What the keeper says to `logsinkfs upgrade`.

@@ -9,9 +9,9 @@ use std::process::Command;
 
 use rustix::fs::{IFlags, Mode, OFlags};
 use rustix::mount::UnmountFlags;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
-use super::process::{Proc, command};
+use super::process::{Proc, command, kill_stranger};
 use super::s3::{Access, LOGSINKFS};
 
 /// Everything that a start of the daemon needs; the same plan may be started again.
@@ -105,9 +105,24 @@ impl Mount {
         self.daemon.await_stdout("that it serves", |said| (said == line).then_some(()));
     }
 
-    /// `kill -9` of the daemon; the dead mount stays behind.
+    /// `kill -9` of keeper and worker; the dead mount stays behind.
     pub fn crash(&mut self) {
+        let workers = self.daemon.children();
+        // The keeper first: it would start another worker.
         self.daemon.kill();
+        workers.into_iter().for_each(kill_stranger);
+    }
+
+    /// The worker that serves.
+    pub fn worker(&self) -> Pid {
+        let workers = self.daemon.children();
+        assert_eq!(workers.len(), 1, "one worker serves");
+        workers[0]
+    }
+
+    /// `kill -9` of the worker alone; the keeper starts another.
+    pub fn kill_worker(&self) {
+        kill_stranger(self.worker());
     }
 
     /// Starts the daemon again with the same command line.

@@ -15,7 +15,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, pidfd_send_signal,
+};
 
 use super::wait::{briefly, eventually};
 
@@ -114,6 +117,18 @@ impl Proc {
         self.stdout.lock().unwrap().iter().any(|line| line.starts_with(start))
     }
 
+    /// The processes that this one started.
+    pub fn children(&self) -> Vec<Pid> {
+        let pid = self.pid().as_raw_nonzero();
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let lists = tasks
+            .map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
+        let numbers: Vec<i32> = lists
+            .flat_map(|list| list.split(' ').filter_map(|n| n.parse().ok()).collect::<Vec<_>>())
+            .collect();
+        numbers.into_iter().filter_map(Pid::from_raw).collect()
+    }
+
     /// `kill -9`, and its certain end.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -149,6 +164,14 @@ impl Drop for Proc {
             eprintln!("---- {} said:\n{}", self.name, self.stderr());
         }
     }
+}
+
+/// `kill -9` of a process that is not our child, and its certain end.
+pub fn kill_stranger(pid: Pid) {
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    let _ = pidfd_send_signal(&process, Signal::KILL);
+    let mut ends = [PollFd::new(&process, PollFlags::IN)];
+    poll(&mut ends, None).unwrap();
 }
 
 fn pid_of(child: &Child) -> Pid {

@@ -90,7 +90,10 @@ impl Rig {
     }
 }
 
-/// A temporary folder that the test removes.
+/// A temporary folder that the test removes. Others may search it: the worker is no root.
 pub fn folder() -> TempDir {
-    tempfile::Builder::new().prefix("logsinkfs-e2e-").tempdir().unwrap()
+    use std::os::unix::fs::PermissionsExt;
+    let searchable = PermissionsExt::from_mode(0o755);
+    let prefix = "logsinkfs-e2e-";
+    tempfile::Builder::new().prefix(prefix).permissions(searchable).tempdir().unwrap()
 }

@@ -1,0 +1,122 @@
+//! The directories that the worker works in, made ready by a keeper that has more rights than the
+//! worker: made where they are missing, and given to the worker's user. Owns who owns them; what is in
+//! a spool is `local::spool`'s.
+//!
+//! Invariant: nothing outside the spool changes hands, whatever is in it: no link is followed, no other
+//! file system entered, and a file with a second name is left alone.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fstat, openat};
+use tracing::info;
+
+use super::error::DaemonError;
+use crate::values::settings::{RunAs, Settings, Source};
+
+/// What lies in a fresh ext4 file system.
+const LOST_AND_FOUND: &[u8] = b"lost+found";
+/// By these a spool is known.
+const MARKS: [&str; 2] = ["spool.json", "lock"];
+
+/// Makes spool and embedded bucket ready for the worker; gives the spool's directory.
+pub fn prepare(settings: &Settings, user: RunAs) -> Result<OwnedFd, DaemonError> {
+    if let Source::Embedded { dir } = &settings.source {
+        make(dir, user).map_err(|e| DaemonError::Directory(dir.clone(), e))?;
+    }
+    let dir = &settings.spool_dir;
+    let ready = || {
+        make(dir, user)?;
+        // The path that the user gave may lead over links; what is below may not.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let spool = rustix::fs::open(dir, flags, Mode::empty())?;
+        let owner = fstat(&spool)?;
+        if rustix::process::geteuid().is_root() && owner.st_uid != user.uid {
+            recognise(&spool)?;
+            info!(spool = %dir.display(), from = owner.st_uid, to = user.uid, "the spool is handed over to the worker's user");
+            hand_over(spool.as_fd(), &owner, user)?;
+        }
+        Ok(spool)
+    };
+    ready().map_err(|e| DaemonError::Directory(dir.clone(), e))
+}
+
+/// Makes a directory that is missing, the worker's alone, and what is missing on the way to it.
+fn make(dir: &Path, user: RunAs) -> io::Result<()> {
+    if fs::exists(dir)? {
+        return Ok(());
+    }
+    let missing: Vec<&Path> =
+        dir.ancestors().skip(1).take_while(|path| fs::exists(path).is_ok_and(|is| !is)).collect();
+    for parent in missing.into_iter().rev().filter(|path| !path.as_os_str().is_empty()) {
+        fs::create_dir(parent)?;
+        // The umask of root must not keep the worker from its spool.
+        fs::set_permissions(parent, Permissions::from_mode(0o755))?;
+    }
+    fs::create_dir(dir)?;
+    let made = open_dir(rustix::fs::CWD, dir.as_os_str())?;
+    rustix::fs::fchmod(&made, Mode::RWXU)?;
+    give(made.as_fd(), user)
+}
+
+/// A directory of somebody else changes hands only when it is a spool, or may become one.
+fn recognise(dir: &OwnedFd) -> io::Result<()> {
+    let is_spool =
+        MARKS.iter().any(|name| rustix::fs::statat(dir, *name, AtFlags::SYMLINK_NOFOLLOW).is_ok());
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let foreign = !is_usual(entry.file_name().to_bytes());
+        if foreign && !is_spool {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let why = format!("it is no spool, and not empty: `{name}` is in it");
+            return Err(io::Error::other(why));
+        }
+    }
+    Ok(())
+}
+
+fn is_usual(name: &[u8]) -> bool {
+    matches!(name, b"." | b"..") || name == LOST_AND_FOUND
+}
+
+/// Gives a directory and all below it to the user. The directory itself comes last: a step that ends
+/// midway is done again by the next start.
+fn hand_over(dir: BorrowedFd<'_>, top: &Stat, user: RunAs) -> io::Result<()> {
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if is_usual(name.to_bytes()) {
+            continue;
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = openat(dir, name, flags, Mode::empty())?;
+        let stat = fstat(&found)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            _ if stat.st_dev != top.st_dev => {}
+            FileType::Directory => {
+                use std::os::unix::ffi::OsStrExt;
+                let name = std::ffi::OsStr::from_bytes(name.to_bytes());
+                hand_over(open_dir(dir, name)?.as_fd(), top, user)?;
+            }
+            _ if stat.st_nlink > 1 => {}
+            _ => give(found.as_fd(), user)?,
+        }
+    }
+    give(dir, user)
+}
+
+fn give(file: BorrowedFd<'_>, user: RunAs) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Ok(chownat(file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
+}
+
+fn open_dir(at: impl AsFd, name: &std::ffi::OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(at, name, flags, Mode::empty())?)
+}

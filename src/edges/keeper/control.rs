@@ -1,0 +1,148 @@
+//! The keeper's own socket: where upgrades are asked for and somebody else's workers come in. Owns its
+//! place and who may speak; what is asked becomes an event.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::thread;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
+};
+use tracing::{debug, warn};
+
+use super::attend::Event;
+use super::link::Link;
+use super::protocol::{ToClient, ToKeeper};
+
+/// Where the sockets of root's mounts are.
+const RUN: &str = "/run/logsinkfs";
+/// How long somebody may take to say what they want: they say it at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Connections that wait: people ask for upgrades, one at a time.
+const BACKLOG: i32 = 8;
+
+/// Where the socket of a mount is by default: of a device, mounted by a user.
+pub fn default_path(device: &str, user: u32) -> PathBuf {
+    folder(user).join(format!("{device}.sock"))
+}
+
+fn folder(user: u32) -> PathBuf {
+    let run_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    let own = user == rustix::process::geteuid().as_raw();
+    match (user, run_dir) {
+        (0, _) => PathBuf::from(RUN),
+        (_, Some(dir)) if own => PathBuf::from(dir).join("logsinkfs"),
+        (_, _) => PathBuf::from(format!("/tmp/logsinkfs-{user}")),
+    }
+}
+
+/// A listening socket; its file is removed with it.
+#[derive(Debug)]
+pub struct Control {
+    path: PathBuf,
+}
+
+impl Control {
+    /// Listens at a path; `worker` is the user of the workers.
+    pub fn listen(path: &Path, worker: u32, events: SyncSender<Event>) -> io::Result<Control> {
+        let socket = bound(path)?;
+        let control = Control { path: path.to_owned() };
+        listen(&socket, BACKLOG)?;
+        // Anybody may knock; who may come in is decided by what the kernel says of them.
+        fs::set_permissions(path, Permissions::from_mode(0o666))?;
+        thread::Builder::new().name("control".into()).spawn(move || {
+            loop {
+                let met = match accept_with(&socket, SocketFlags::CLOEXEC) {
+                    Ok(met) => met,
+                    Err(Errno::CONNABORTED | Errno::INTR) => continue,
+                    Err(e) => return warn!("nobody is heard on the keeper's socket any more: {e}"),
+                };
+                match welcome(met, worker) {
+                    Ok(Some(event)) => {
+                        if events.send(event).is_err() {
+                            return;
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(e) => debug!("somebody was not heard: {e}"),
+                }
+            }
+        })?;
+        Ok(control)
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // Somebody may have removed it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A socket at a path where a dead keeper may have left one.
+fn bound(path: &Path) -> io::Result<OwnedFd> {
+    let kind = SocketType::SEQPACKET;
+    let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    let address = SocketAddrUnix::new(path)?;
+    if bind(&socket, &address) == Err(Errno::ADDRINUSE) {
+        match Link::connect(path) {
+            Ok(_) => return Err(io::Error::other("another keeper listens there")),
+            Err(_) => fs::remove_file(path)?,
+        }
+        bind(&socket, &address)?;
+    }
+    Ok(socket)
+}
+
+/// Makes the folder of a default path; somebody else's folder is not used.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    let own = rustix::process::geteuid();
+    let mode = if own.is_root() { 0o755 } else { 0o700 };
+    match DirBuilder::new().mode(mode).create(folder) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            let found = fs::symlink_metadata(folder)?;
+            match found.is_dir() && found.uid() == own.as_raw() && found.mode() & 0o022 == 0 {
+                true => Ok(()),
+                false => Err(io::Error::other(format!("{} is not ours alone", folder.display()))),
+            }
+        }
+        made => made,
+    }
+}
+
+/// Hears what somebody wants, where they may want it.
+fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
+    let link = Link::over(socket)?;
+    link.be_patient(Some(PATIENCE))?;
+    let peer = link.peer()?;
+    let (uid, own) = (peer.uid.as_raw(), rustix::process::geteuid().as_raw());
+    let trusted = uid == 0 || uid == own;
+    let link = Arc::new(link);
+    let refused = |what: &str| {
+        warn!(uid, pid = peer.pid.as_raw_nonzero(), "{what} is refused: not by this user");
+        let why = format!("{what} is not for user {uid}");
+        link.send(&ToClient::Refused { why })
+    };
+    if !trusted && uid != worker {
+        refused("a talk with the keeper")?;
+        return Ok(None);
+    }
+    match link.receive().map_err(io::Error::other)? {
+        Some(ToKeeper::Upgrade) if trusted => Ok(Some(Event::Upgrade(link))),
+        Some(ToKeeper::Upgrade) => refused("an upgrade").map(|()| None),
+        Some(ToKeeper::Attach) => {
+            link.be_patient(None)?;
+            Ok(Some(Event::Attach(link)))
+        }
+        Some(_) => refused("anything but Upgrade or Attach").map(|()| None),
+        None => Ok(None),
+    }
+}

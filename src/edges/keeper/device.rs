@@ -1,0 +1,260 @@
+//! A mount and its /dev/fuse: made by ourselves, by FUSE's own program for ordinary users, or by somebody
+//! else who hands the descriptor on. Owns the options of a mount and the kernel's first request; does
+//! not answer any request.
+
+use std::ffi::CString;
+use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::sys::socket::{ControlMessage, MsgFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, fstat};
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use tracing::debug;
+
+use crate::edges::error::DaemonError;
+use crate::edges::mountpoint;
+use crate::values::settings::{Settings, Source};
+
+/// The program of the package fuse3 that mounts for ordinary users.
+const FUSERMOUNT: &str = "fusermount3";
+/// Begins the mount point that is a descriptor of a mount made by somebody else.
+const DESCRIPTOR: &str = "/dev/fd/";
+/// The device number of /dev/fuse (linux/miscdevice.h).
+const DEV_FUSE: (u32, u32) = (10, 229);
+/// The kernel reads and writes whole requests; smaller buffers are refused (`FUSE_MIN_READ_BUFFER`).
+const REQUEST_MIN: usize = 8192;
+/// The kernel asks as soon as something is mounted. Whoever hands a descriptor on has mounted, or is
+/// about to.
+const INIT_PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+/// `FUSE_INIT` (linux/fuse.h).
+const OPCODE_INIT: u32 = 26;
+/// Where the two words of flags are in it, behind header, versions and read-ahead.
+const FLAGS_AT: (usize, usize) = (52, 56);
+/// `FUSE_INIT_EXT`: the second word of flags counts.
+const INIT_EXT: u32 = 1 << 30;
+/// `FUSE_HAS_RESEND`, which is bit 39, in the second word.
+const HAS_RESEND: u32 = 1 << 7;
+
+/// A mount, by its descriptor.
+#[derive(Debug)]
+pub struct Device {
+    /// /dev/fuse.
+    pub fuse: OwnedFd,
+    /// Where the mount is, as people are told.
+    pub point: PathBuf,
+    /// What is mounted, as it stands in lists of mounts.
+    source: String,
+    /// We made the mount, and take it away.
+    ours: bool,
+}
+
+impl Device {
+    /// Makes the mount, or takes the one whose descriptor the settings name.
+    pub fn new(settings: &Settings) -> Result<Device, DaemonError> {
+        let source = settings.source.url();
+        let given = settings.mountpoint.to_str().and_then(|path| path.strip_prefix(DESCRIPTOR));
+        if let Some(number) = given {
+            let point = settings.mountpoint.clone();
+            let fuse = handed_on(number).map_err(|e| DaemonError::Descriptor(point.clone(), e))?;
+            return Ok(Device { fuse, point, source, ours: false });
+        }
+        let mut apart: Vec<&Path> = vec![&settings.spool_dir];
+        if let Source::Embedded { dir } = &settings.source {
+            apart.push(dir);
+        }
+        let point = mountpoint::prepare(&settings.mountpoint, &apart)?;
+        let mounted = match mount_directly(&source, &point, settings.allow_other) {
+            Err(e) if Errno::from_io_error(&e) == Some(Errno::PERM) => {
+                debug!("mount(2) is not permitted: {FUSERMOUNT} is asked");
+                mount_by_helper(&source, &point, settings.allow_other)
+            }
+            mounted => mounted,
+        };
+        let fuse = mounted.map_err(|e| DaemonError::Mount(point.clone(), e))?;
+        Ok(Device { fuse, point, source, ours: true })
+    }
+
+    /// The kernel's first request, FUSE_INIT, as it was read.
+    pub fn first_request(&self) -> Result<Vec<u8>, DaemonError> {
+        let failed = |e| match self.ours {
+            true => DaemonError::Mount(self.point.clone(), e),
+            false => DaemonError::Descriptor(self.point.clone(), e),
+        };
+        let request = read_request(&self.fuse).map_err(failed)?;
+        let opcode = word(&request, 4);
+        match opcode == Some(OPCODE_INIT) {
+            true => Ok(request),
+            false => Err(failed(io::Error::other("somebody serves the mount already"))),
+        }
+    }
+
+    /// The number of the mount's device, as `0:52`; `None` where somebody else mounted, perhaps where
+    /// we cannot see it.
+    pub fn number(&self) -> Option<String> {
+        let found = mountpoint::find(&self.point).ok().flatten().filter(|_| self.ours);
+        found.map(|mount| mount.device)
+    }
+
+    /// Takes the mount out of sight: no new opens, while open files go on. Asked again, or of a mount
+    /// that is not ours, it does nothing.
+    pub fn detach(&self) {
+        if self.ours {
+            mountpoint::detach(&self.point, &self.source);
+        }
+    }
+}
+
+/// Whether a kernel that begins like this can send requests again that a worker left unanswered.
+pub fn offers_resend(init: &[u8]) -> bool {
+    let has = |at, flag| word(init, at).is_some_and(|word| word & flag != 0);
+    has(FLAGS_AT.0, INIT_EXT) && has(FLAGS_AT.1, HAS_RESEND)
+}
+
+/// Whether these bytes accept that request: anything else that a worker may say is no answer.
+pub fn is_answer(init: &[u8], answer: &[u8]) -> bool {
+    let whole = word(answer, 0).is_some_and(|len| usize::try_from(len) == Ok(answer.len()));
+    whole && word(answer, 4) == Some(0) && init.get(8..16) == answer.get(8..16)
+}
+
+/// A 32-bit word of a request, in the machine's own order.
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|word| u32::from_ne_bytes(*word))
+}
+
+fn mount_directly(source: &str, point: &Path, allow_other: bool) -> io::Result<OwnedFd> {
+    let fuse: OwnedFd = std::fs::File::options().read(true).write(true).open("/dev/fuse")?.into();
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    let allow_other = if allow_other { ",allow_other" } else { "" };
+    let data = CString::new(format!(
+        "fd={},rootmode=40000,user_id={},group_id={},default_permissions{allow_other}",
+        fuse.as_raw_fd(),
+        uid.as_raw(),
+        gid.as_raw(),
+    ))?;
+    let kind = format!("fuse.{}", mountpoint::SUBTYPE);
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME;
+    rustix::mount::mount(source, point, kind, flags, Some(data.as_c_str()))?;
+    Ok(fuse)
+}
+
+/// The setuid program mounts, and hands the descriptor back over its standard input.
+fn mount_by_helper(source: &str, point: &Path, allow_other: bool) -> io::Result<OwnedFd> {
+    let (here, there) = UnixStream::pair()?;
+    let allow_other = if allow_other { ",allow_other" } else { "" };
+    let options = format!(
+        "fsname={source},subtype={},default_permissions,nosuid,nodev,noexec,noatime{allow_other}",
+        mountpoint::SUBTYPE
+    );
+    let mut helper = Command::new(FUSERMOUNT)
+        .args(["-o", &options, "--"])
+        .arg(point)
+        .env("_FUSE_COMMFD", "0")
+        .stdin(OwnedFd::from(there))
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| io::Error::new(e.kind(), format!("{FUSERMOUNT} cannot be started: {e}")))?;
+    let received = receive_descriptor(&here);
+    let mut said = String::new();
+    if let Some(mut stderr) = helper.stderr.take() {
+        stderr.read_to_string(&mut said)?;
+    }
+    helper.wait()?;
+    received.map_err(|e| match said.trim() {
+        "" => e,
+        said => io::Error::other(said.to_owned()),
+    })
+}
+
+/// Takes the descriptor of a mount that somebody else made.
+fn handed_on(number: &str) -> io::Result<OwnedFd> {
+    let number: RawFd = number.parse().map_err(|_| io::Error::other("it is no number"))?;
+    let fuse = take_descriptor(number)?;
+    let stat = fstat(&fuse)?;
+    let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    match is_device && device == DEV_FUSE {
+        true => Ok(fuse),
+        false => Err(io::Error::other("it is not one of /dev/fuse")),
+    }
+}
+
+/// The descriptor behind a number, by sending it to ourselves: opening /dev/fd/N would open another
+/// /dev/fuse. The number is closed, so that no program that we start inherits it.
+fn take_descriptor(number: RawFd) -> io::Result<OwnedFd> {
+    let (here, there) = UnixStream::pair()?;
+    let rights = [number];
+    let beside = [ControlMessage::ScmRights(&rights)];
+    let bytes = [IoSlice::new(&[0])];
+    let to = here.as_raw_fd();
+    nix::sys::socket::sendmsg::<()>(to, &bytes, &beside, MsgFlags::empty(), None)?;
+    let taken = receive_descriptor(&there)?;
+    nix::unistd::close(number)?;
+    Ok(taken)
+}
+
+fn receive_descriptor(socket: impl AsFd) -> io::Result<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut beside = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let mut into = [IoSliceMut::new(&mut byte)];
+    recvmsg(&socket, &mut into, &mut beside, RecvFlags::CMSG_CLOEXEC)?;
+    let fds = beside.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    fds.flatten().last().ok_or_else(|| io::Error::other("no descriptor came"))
+}
+
+fn read_request(fuse: &OwnedFd) -> io::Result<Vec<u8>> {
+    let mut waiting = [PollFd::new(fuse, PollFlags::IN)];
+    if poll(&mut waiting, Some(&INIT_PATIENCE))? == 0 {
+        return Err(io::Error::other("the kernel asks nothing: nothing is mounted"));
+    }
+    let mut request = vec![0; REQUEST_MIN];
+    let len = rustix::io::read(fuse, &mut request).map_err(|e| match e {
+        Errno::PERM => io::Error::other("nothing is mounted with it"),
+        e => e.into(),
+    })?;
+    request.truncate(len);
+    Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(opcode: u32, flags: (u32, u32)) -> Vec<u8> {
+        let words = [104, opcode, 7, 0, 1, 0, 0, 0, 0, 0, 7, 45, 0, flags.0, flags.1];
+        let mut bytes: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+        bytes.resize(104, 0);
+        bytes
+    }
+
+    #[test]
+    fn a_kernel_that_can_send_again_says_so_in_the_extended_flags() {
+        assert!(offers_resend(&request(OPCODE_INIT, (INIT_EXT, HAS_RESEND))));
+        assert!(!offers_resend(&request(OPCODE_INIT, (0, HAS_RESEND))));
+        assert!(!offers_resend(&request(OPCODE_INIT, (INIT_EXT | HAS_RESEND, 0))));
+        assert!(!offers_resend(&[]));
+    }
+
+    #[test]
+    fn only_a_whole_acceptance_of_the_same_request_is_an_answer() {
+        let init = request(OPCODE_INIT, (0, 0));
+        let answer = |words: [u32; 4]| words.into_iter().flat_map(u32::to_ne_bytes).collect();
+        let good: Vec<u8> = answer([16, 0, 7, 0]);
+        assert!(is_answer(&init, &good));
+        for bad in [[17, 0, 7, 0], [16, 7, 7, 0], [16, 0, 8, 0]] {
+            let bad: Vec<u8> = answer(bad);
+            assert!(!is_answer(&init, &bad), "{bad:?}");
+        }
+        assert!(!is_answer(&init, &[]));
+    }
+}

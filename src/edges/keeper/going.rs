@@ -1,0 +1,136 @@
+//! How a worker goes, and what becomes of the mount then. One half of what [`Keeper`] does; the other is
+//! `coming.rs`.
+
+use std::sync::Arc;
+
+use tracing::{error, warn};
+
+use super::backing::PeerId;
+use super::child::{Ended, ended, kill};
+use super::coming::refuse;
+use super::device::offers_resend;
+use super::keep::{EXIT_DATA_LEFT, End, Keeper, Stage, Worker};
+use super::link::Link;
+use super::protocol::ToWorker;
+use crate::edges::error::DaemonError;
+
+impl Keeper<'_> {
+    pub(super) fn take_up_children(&mut self) -> Option<End> {
+        while let Some((pid, how)) = ended() {
+            let is =
+                |worker: &Option<Worker>| worker.as_ref().is_some_and(|w| w.child == Some(pid));
+            let end = match (is(&self.present), is(&self.next)) {
+                (true, _) => self.present_ended(how),
+                (_, true) => self.next_ended(how),
+                // An orphan that the first process of a container has to take up.
+                (false, false) => None,
+            };
+            if end.is_some() {
+                return end;
+            }
+        }
+        None
+    }
+
+    /// A worker's socket is at its end. A child is killed and taken up; nothing more is heard of
+    /// another.
+    pub(super) fn lose_link(&mut self, peer: PeerId, fault: Option<String>) -> Option<End> {
+        let is = |worker: &&mut Worker| worker.id == peer;
+        let (is_present, worker) = match self.present.as_mut().filter(is) {
+            Some(present) => (true, present),
+            None => (false, self.next.as_mut().filter(is)?),
+        };
+        worker.link.close();
+        if let Some(why) = &fault {
+            error!(why, "a worker breaks the protocol: it is ended");
+        }
+        match worker.child {
+            Some(pid) => {
+                kill(pid);
+                None
+            }
+            None if is_present => self.present_ended(Ended::Closed),
+            None => self.next_ended(fault.map_or(Ended::Closed, Ended::Failed)),
+        }
+    }
+
+    fn present_ended(&mut self, how: Ended) -> Option<End> {
+        let present = self.present.take()?;
+        self.kept.registry.entitle(None);
+        self.restarts.lost(self.clock.monotonic());
+        if present.stage == Stage::Leaving && self.next.is_some() {
+            self.promote();
+            return None;
+        }
+        let served = present.stage == Stage::Serving;
+        match (how, present.stopped) {
+            (_, Some(code)) => Some(Ok(code)),
+            (Ended::Exited(code @ (0 | EXIT_DATA_LEFT)), _) if served || self.stopping => {
+                Some(Ok(code))
+            }
+            (how, _) => {
+                if let Some(client) = present.client {
+                    refuse(&client, &format!("the new worker failed: {how}"));
+                }
+                self.lost(&how)
+            }
+        }
+    }
+
+    fn next_ended(&mut self, how: Ended) -> Option<End> {
+        let next = self.next.take()?;
+        self.stay_with_present();
+        self.next_failed(next.client, &how)
+    }
+
+    /// Tells the next worker, and who asked for it, that it is not wanted.
+    pub(super) fn dismiss_next(&mut self, why: &str) -> Option<End> {
+        let next = self.next.take()?;
+        next.tell(&ToWorker::Refused { why: why.to_owned() });
+        next.link.close();
+        if let Some(pid) = next.child {
+            kill(pid);
+        }
+        self.next_failed(next.client, &Ended::Failed(why.to_owned()))
+    }
+
+    pub(super) fn next_failed(&mut self, client: Option<Arc<Link>>, how: &Ended) -> Option<End> {
+        if let Some(client) = client {
+            refuse(&client, &how.to_string());
+        }
+        match &self.present {
+            Some(_) => {
+                warn!(why = %how, "a worker that was to take over is refused; the present one serves on");
+                None
+            }
+            None => self.lost(how),
+        }
+    }
+
+    /// There is no worker any more.
+    pub(super) fn lost(&mut self, how: &Ended) -> Option<End> {
+        if self.stopping {
+            error!(why = %how, "the worker did not come to its end; what it left in the spool is uploaded by the next mount");
+            return Some(Ok(EXIT_DATA_LEFT));
+        }
+        let starts_workers = self.kept.program.is_some();
+        if !self.served && starts_workers {
+            return Some(match how {
+                Ended::Exited(code) => Ok((*code).max(1)),
+                how => Err(DaemonError::FirstWorker(how.to_string())),
+            });
+        }
+        if self.begun && !offers_resend(&self.kept.init) {
+            return Some(Err(DaemonError::NoResend(how.to_string())));
+        }
+        match starts_workers {
+            true => {
+                let pause = self.restarts.pause();
+                warn!(why = %how, ?pause, "the mount has no worker; one is started");
+                self.start_at = Some(self.clock.monotonic() + pause);
+            }
+            false => warn!(why = %how, "the mount has no worker and waits for one"),
+        }
+        None
+    }
+}

@@ -1,0 +1,39 @@
+//! The two requests to /dev/fuse that register a backing file and let it go. The kernel takes them as
+//! ioctls, and no safe wrapper of them exists.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::values::ids::BackingId;
+
+/// `_IOW(229, 1, struct fuse_backing_map)` of linux/fuse.h.
+const BACKING_OPEN: libc::Ioctl = 0x4010_e501_u32 as libc::Ioctl;
+/// `_IOW(229, 2, uint32_t)`.
+const BACKING_CLOSE: libc::Ioctl = 0x4004_e502_u32 as libc::Ioctl;
+
+/// `struct fuse_backing_map`.
+#[repr(C)]
+struct BackingMap {
+    fd: i32,
+    flags: u32,
+    padding: u64,
+}
+
+/// Registers a file with the mount behind `fuse`, with the credentials of the calling thread.
+pub fn backing_open(fuse: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Result<BackingId> {
+    let map = BackingMap { fd: file.as_raw_fd(), flags: 0, padding: 0 };
+    // SAFETY: the request reads one `struct fuse_backing_map`, which `map` is, and keeps no pointer.
+    let id = unsafe { libc::ioctl(fuse.as_raw_fd(), BACKING_OPEN, &raw const map) };
+    u32::try_from(id).map(BackingId).map_err(|_| io::Error::last_os_error())
+}
+
+/// Lets a registered file go; open files of the mount that use it keep it.
+pub fn backing_close(fuse: BorrowedFd<'_>, id: BackingId) -> io::Result<()> {
+    // SAFETY: the request reads one 32-bit number, which `id` is, and keeps no pointer.
+    match unsafe { libc::ioctl(fuse.as_raw_fd(), BACKING_CLOSE, &raw const id.0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,253 @@
+//! Who serves the mount, and who is to serve it next. Owns the workers from their start to their end:
+//! hand-overs, restarts and the end of the mount are decided here, event by event, on one thread.
+//!
+//! Every worker goes the same way: it is `next` while it computes its answer to FUSE_INIT, waits until
+//! the present one is gone, and is `present` from `Go` on.
+//!
+//! Invariants: at most one worker has been told `Go` and is not known to be gone. Nothing here touches
+//! the mount, since without a worker that would wait for ourselves.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use rustix::process::Pid;
+use tracing::warn;
+
+use super::attend::Event;
+use super::backing::{PeerId, Registry};
+use super::child::{Ended, Program, kill};
+use super::device::{Device, offers_resend};
+use super::link::Link;
+use super::protocol::ToWorker;
+use super::restarts::Restarts;
+use crate::edges::error::DaemonError;
+use crate::values::ids::SessionId;
+use crate::values::settings::RunAs;
+use crate::world::clock::Clock;
+
+/// How long a worker may take to answer, and one that is replaced to go: each takes milliseconds.
+const HANDOVER_PATIENCE: Duration = Duration::from_secs(10);
+/// Stopped, with data that may be left in the spool.
+pub(super) const EXIT_DATA_LEFT: u8 = 3;
+
+/// How the mount ended: the keeper's exit code, or why it was given up.
+pub type End = Result<u8, DaemonError>;
+
+/// What does not change while the mount lives.
+pub struct Kept {
+    /// The mount.
+    pub device: Device,
+    /// The kernel's FUSE_INIT.
+    pub init: Vec<u8>,
+    /// The mount's name, for the workers.
+    pub session: SessionId,
+    /// Registers backing files.
+    pub registry: Arc<Registry>,
+    /// Where workers come from; none when somebody else starts them.
+    pub program: Option<Program>,
+    /// Who the workers are.
+    pub user: RunAs,
+    /// Called when the first worker serves.
+    pub announce: Box<dyn Fn()>,
+}
+
+/// How far a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It was told what there is to serve.
+    Asked,
+    /// Its answer is right; it waits for the present worker's end.
+    Accepted,
+    /// It was told to serve.
+    Going,
+    /// It serves.
+    Serving,
+    /// It was told to leave, or is being killed.
+    Leaving,
+}
+
+pub(super) struct Worker {
+    pub(super) id: PeerId,
+    pub(super) link: Arc<Link>,
+    /// The process, when it is a child of ours.
+    pub(super) child: Option<Pid>,
+    pub(super) stage: Stage,
+    /// Since when it is at this stage.
+    pub(super) since: Duration,
+    /// Who asked for it and is told of the outcome.
+    pub(super) client: Option<Arc<Link>>,
+    /// What it said that the mount's exit code is.
+    pub(super) stopped: Option<u8>,
+}
+
+impl Worker {
+    pub(super) fn tell(&self, message: &ToWorker) {
+        // One that does not read is found out by its thread.
+        if self.link.send(message).is_err() {
+            self.link.close();
+        }
+    }
+}
+
+/// The state of a mount.
+pub struct Keeper<'a> {
+    pub(super) kept: Kept,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) events: SyncSender<Event>,
+    /// The session's answer to FUSE_INIT, once the kernel has it.
+    pub(super) answer: Option<Vec<u8>>,
+    pub(super) present: Option<Worker>,
+    pub(super) next: Option<Worker>,
+    pub(super) restarts: Restarts,
+    /// When the next worker is started.
+    pub(super) start_at: Option<Duration>,
+    pub(super) peers: u64,
+    /// A worker was told to serve: requests may be unanswered.
+    pub(super) begun: bool,
+    /// A worker has served.
+    pub(super) served: bool,
+    /// The mount is being stopped.
+    pub(super) stopping: bool,
+}
+
+impl<'a> Keeper<'a> {
+    /// A mount without a worker. What its threads learn goes to `events`.
+    pub fn new(kept: Kept, clock: &'a dyn Clock, events: SyncSender<Event>) -> Keeper<'a> {
+        let start_at = kept.program.as_ref().map(|_| clock.monotonic());
+        if !offers_resend(&kept.init) {
+            warn!(
+                "this kernel cannot send requests again (Linux 6.9 or later can): when the worker dies, the mount ends"
+            );
+        }
+        Keeper {
+            kept,
+            clock,
+            events,
+            answer: None,
+            present: None,
+            next: None,
+            restarts: Restarts::default(),
+            start_at,
+            peers: 0,
+            begun: false,
+            served: false,
+            stopping: false,
+        }
+    }
+
+    /// Keeps the mount until its end.
+    pub fn run(mut self, events: &Receiver<Event>) -> End {
+        let end = loop {
+            if let Some(end) = self.look_at_the_clock() {
+                break end;
+            }
+            let wait = self.next_time().map(|at| at.saturating_sub(self.clock.monotonic()));
+            let event = match wait {
+                Some(wait) => events.recv_timeout(wait),
+                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            // The sender that this holds itself keeps the channel open.
+            let end = event.ok().and_then(|event| self.apply(event));
+            if let Some(end) = end {
+                break end;
+            }
+        };
+        for pid in [&self.present, &self.next].into_iter().flatten().filter_map(|w| w.child) {
+            kill(pid);
+        }
+        self.kept.device.detach();
+        end
+    }
+
+    fn apply(&mut self, event: Event) -> Option<End> {
+        match event {
+            Event::Signal(signal_hook::consts::SIGCHLD) => self.take_up_children(),
+            Event::Signal(signal) => self.pass_on(signal),
+            Event::Said(peer, message) => self.hear(peer, message),
+            Event::Gone(peer, fault) => self.lose_link(peer, fault),
+            Event::Upgrade(client) => {
+                self.upgrade(client);
+                None
+            }
+            Event::Attach(link) => {
+                self.attach(link);
+                None
+            }
+        }
+    }
+
+    fn next_time(&self) -> Option<Duration> {
+        let times = [self.start_at, self.deadline(), self.patience_with_next()];
+        times.into_iter().flatten().min()
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        self.restarts.deadline().filter(|_| !self.stopping)
+    }
+
+    /// Until when the next worker may take its time, where somebody serves or waits in its stead. For a
+    /// restart the deadline is enough.
+    fn patience_with_next(&self) -> Option<Duration> {
+        let next = self.next.as_ref()?;
+        let awaited = self.present.is_some() || next.child.is_none();
+        awaited.then_some(next.since + HANDOVER_PATIENCE)
+    }
+
+    fn look_at_the_clock(&mut self) -> Option<End> {
+        let now = self.clock.monotonic();
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            return Some(Err(DaemonError::NoWorker));
+        }
+        if self.start_at.is_some_and(|at| at <= now) {
+            self.start_at = None;
+            return self.start(None);
+        }
+        if self.patience_with_next().is_some_and(|end| end <= now) {
+            let why = match self.next.as_ref().map(|next| next.stage) {
+                Some(Stage::Accepted) => "the present worker does not leave",
+                _ => "it said nothing for 10 s",
+            };
+            self.stay_with_present();
+            return self.dismiss_next(why);
+        }
+        None
+    }
+
+    /// The present worker was told to leave and did not: it serves on. A child was killed.
+    pub(super) fn stay_with_present(&mut self) {
+        let told = |worker: &&mut Worker| worker.stage == Stage::Leaving && worker.child.is_none();
+        if let Some(present) = self.present.as_mut().filter(told) {
+            present.stage = Stage::Serving;
+            self.kept.registry.entitle(Some(present.id));
+        }
+    }
+
+    fn pass_on(&mut self, signal: i32) -> Option<End> {
+        let stop = matches!(signal, signal_hook::consts::SIGTERM | signal_hook::consts::SIGINT);
+        if stop && let Some(end) = self.stop() {
+            return Some(end);
+        }
+        match &self.present {
+            // It has taken nothing on that a stop would have to wait for.
+            Some(Worker { child: Some(pid), stage: Stage::Going, .. }) if stop => kill(*pid),
+            Some(present) => present.tell(&ToWorker::Signal { signal }),
+            None if stop => return self.lost(&Ended::Failed("there was none".to_owned())),
+            None => {}
+        }
+        None
+    }
+
+    /// From now on neither a restart nor a replacement goes on.
+    pub(super) fn stop(&mut self) -> Option<End> {
+        self.stopping = true;
+        self.stay_with_present();
+        self.dismiss_next("the mount is being stopped")
+    }
+
+    pub(super) fn tell_present(&self, message: &ToWorker) {
+        if let Some(present) = &self.present {
+            present.tell(message);
+        }
+    }
+}

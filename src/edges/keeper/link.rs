@@ -1,0 +1,178 @@
+//! One end of a SOCK_SEQPACKET socket between keeper and worker: a message a packet, as JSON, and a
+//! descriptor beside it where one is asked for. Owns the socket and the limits of a message; does not
+//! know what the messages mean.
+//!
+//! Invariant: nothing is sent or received without a bound: a peer that does not read or write ends the
+//! talk, it never holds this side up.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags,
+    SocketType, UCred, connect, recvmsg, sendmsg, shutdown, socket_with, socketpair,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Longest message: a page of node numbers is the longest there is, and half of this.
+const MESSAGE_MAX: usize = 64 * 1024;
+/// How long a message may wait for room in the socket: its buffer holds hundreds of messages, so that
+/// a peer that leaves none for this long does not read any more.
+const SEND_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Why nothing was received.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The socket fails, or its patience is at its end.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It is no message of the protocol.
+    #[error("a malformed message: {0}")]
+    Malformed(String),
+}
+
+/// One end of the socket.
+#[derive(Debug)]
+pub struct Link(OwnedFd);
+
+impl Link {
+    /// A connected pair; the second end is for another process.
+    pub fn pair() -> io::Result<(Link, OwnedFd)> {
+        let (own, other) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((Link::over(own)?, other))
+    }
+
+    /// The end that a socket is.
+    pub fn over(socket: OwnedFd) -> io::Result<Link> {
+        set_socket_timeout(&socket, Timeout::Send, Some(SEND_PATIENCE))?;
+        Ok(Link(socket))
+    }
+
+    /// Connects to a listening keeper.
+    pub fn connect(path: &Path) -> io::Result<Link> {
+        let kind = SocketType::SEQPACKET;
+        let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+        connect(&socket, &SocketAddrUnix::new(path)?)?;
+        Link::over(socket)
+    }
+
+    /// How long [`Link::receive`] waits at most; for ever unless this says otherwise.
+    pub fn be_patient(&self, patience: Option<Duration>) -> io::Result<()> {
+        Ok(set_socket_timeout(&self.0, Timeout::Recv, patience)?)
+    }
+
+    /// Who is at the other end, as the kernel says.
+    pub fn peer(&self) -> io::Result<UCred> {
+        Ok(socket_peercred(&self.0)?)
+    }
+
+    /// Sends a message.
+    pub fn send(&self, message: &impl Serialize) -> io::Result<()> {
+        self.send_beside(message, &mut SendAncillaryBuffer::default())
+    }
+
+    /// Sends a message and a descriptor.
+    pub fn send_with(&self, message: &impl Serialize, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut beside = SendAncillaryBuffer::new(&mut space);
+        let fds = [fd];
+        beside.push(SendAncillaryMessage::ScmRights(&fds));
+        self.send_beside(message, &mut beside)
+    }
+
+    fn send_beside(
+        &self,
+        message: &impl Serialize,
+        beside: &mut SendAncillaryBuffer<'_, '_, '_>,
+    ) -> io::Result<()> {
+        let bytes = serde_json::to_vec(message)?;
+        sendmsg(&self.0, &[IoSlice::new(&bytes)], beside, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Waits for a message; `None` when the other side has closed.
+    pub fn receive<T: DeserializeOwned>(&self) -> Result<Option<T>, LinkError> {
+        Ok(self.receive_with()?.map(|(message, _)| message))
+    }
+
+    /// Waits for a message, and takes the descriptor that came with it.
+    pub fn receive_with<T: DeserializeOwned>(
+        &self,
+    ) -> Result<Option<(T, Option<OwnedFd>)>, LinkError> {
+        let mut bytes = vec![0; MESSAGE_MAX];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut beside = RecvAncillaryBuffer::new(&mut space);
+        let received = rustix::io::retry_on_intr(|| {
+            let mut into = [IoSliceMut::new(&mut bytes)];
+            recvmsg(&self.0, &mut into, &mut beside, RecvFlags::CMSG_CLOEXEC)
+        })
+        .map_err(io::Error::from)?;
+        let fds = beside.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        });
+        let fd = fds.flatten().last();
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        if received.flags.contains(ReturnFlags::TRUNC) {
+            return Err(LinkError::Malformed(format!("longer than {MESSAGE_MAX} bytes")));
+        }
+        match serde_json::from_slice(&bytes[..received.bytes]) {
+            Ok(message) => Ok(Some((message, fd))),
+            Err(e) => Err(LinkError::Malformed(e.to_string())),
+        }
+    }
+
+    /// Ends the talk: whoever waits at either end sees its end.
+    pub fn close(&self) {
+        // Fails only where the other side has closed already.
+        let _ = shutdown(&self.0, Shutdown::Both);
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edges::keeper::protocol::ToKeeper;
+
+    #[test]
+    fn messages_arrive_whole_and_descriptors_with_them() {
+        let (here, there) = Link::pair().expect("a pair");
+        let there = Link::over(there).expect("a link");
+        here.send(&ToKeeper::Serving).expect("sent");
+        here.send_with(&ToKeeper::Probe, here.as_fd()).expect("sent");
+        let (first, none) = there.receive_with::<ToKeeper>().expect("received").expect("open");
+        let (second, fd) = there.receive_with::<ToKeeper>().expect("received").expect("open");
+        assert_eq!((first, none.is_none()), (ToKeeper::Serving, true));
+        assert_eq!((second, fd.is_some()), (ToKeeper::Probe, true));
+        drop((here, fd));
+        assert!(there.receive::<ToKeeper>().expect("the end").is_none());
+    }
+
+    #[test]
+    fn what_is_no_message_is_told_from_a_socket_that_fails() {
+        let (here, there) = Link::pair().expect("a pair");
+        let there = Link::over(there).expect("a link");
+        here.send(&"Serve!").expect("sent");
+        here.send(&"x".repeat(MESSAGE_MAX)).expect("sent");
+        for _ in 0..2 {
+            assert!(matches!(there.receive::<ToKeeper>(), Err(LinkError::Malformed(_))));
+        }
+        there.be_patient(Some(Duration::from_millis(1))).expect("set");
+        assert!(matches!(there.receive::<ToKeeper>(), Err(LinkError::Io(_))));
+    }
+}

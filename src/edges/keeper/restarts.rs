@@ -1,0 +1,96 @@
+//! When a worker that died is started again, and when that is given up. Owns the back-off and the
+//! deadline; starts nothing, and reads no clock: times are arguments, counted from any fixed point.
+
+use std::time::Duration;
+
+use crate::edges::error::WORKER_DEADLINE;
+
+/// A worker that dies sooner after it began to serve has not ended the outage. By then it has answered
+/// what the kernel had sent again: one that dies of such a request dies in milliseconds.
+const STEADY: Duration = Duration::from_millis(200);
+/// The first pause, behind a restart at once; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause: two seconds without a try are not noticed beside the deadline.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The outage of a mount: from the loss of its worker until another serves steadily.
+#[derive(Debug, Default)]
+pub struct Restarts {
+    /// When the outage began.
+    since: Option<Duration>,
+    /// When a worker began to serve again.
+    served: Option<Duration>,
+    /// Starts since the outage began.
+    starts: u32,
+}
+
+impl Restarts {
+    /// A worker serves.
+    pub fn served(&mut self, now: Duration) {
+        self.served = Some(now);
+    }
+
+    /// The mount has no worker any more.
+    pub fn lost(&mut self, now: Duration) {
+        let steady = self.served.take().is_some_and(|served| now.saturating_sub(served) >= STEADY);
+        if steady || self.since.is_none() {
+            *self = Restarts { since: Some(now), served: None, starts: 0 };
+        }
+    }
+
+    /// How long to wait before the next start, which is counted.
+    pub fn pause(&mut self) -> Duration {
+        let doublings = self.starts.checked_sub(1);
+        self.starts = self.starts.saturating_add(1);
+        doublings.map_or(Duration::ZERO, |n| {
+            FIRST_PAUSE.saturating_mul(1 << n.min(10)).min(LONGEST_PAUSE)
+        })
+    }
+
+    /// When the mount is given up; never while a worker serves.
+    pub fn deadline(&self) -> Option<Duration> {
+        let waiting = self.served.is_none();
+        self.since.filter(|_| waiting).map(|since| since + WORKER_DEADLINE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_worker_is_started_at_once_and_then_more_and_more_slowly() {
+        let mut restarts = Restarts::default();
+        restarts.lost(s(100));
+        let pauses: Vec<u128> = (0..9).map(|_| restarts.pause().as_millis()).collect();
+        assert_eq!(pauses, [0, 50, 100, 200, 400, 800, 1_600, 2_000, 2_000]);
+    }
+
+    #[test]
+    fn the_deadline_runs_from_the_loss_and_only_while_nobody_serves() {
+        let mut restarts = Restarts::default();
+        assert_eq!(restarts.deadline(), None);
+        restarts.lost(s(100));
+        restarts.lost(s(110));
+        assert_eq!(restarts.deadline(), Some(s(130)));
+        restarts.served(s(120));
+        assert_eq!(restarts.deadline(), None);
+    }
+
+    #[test]
+    fn a_worker_that_dies_again_soon_has_not_ended_the_outage() {
+        let mut restarts = Restarts::default();
+        restarts.lost(s(100));
+        restarts.pause();
+        restarts.served(s(101));
+        restarts.lost(s(101) + STEADY / 2);
+        assert_eq!((restarts.deadline(), restarts.pause()), (Some(s(130)), FIRST_PAUSE));
+        restarts.served(s(106));
+        restarts.lost(s(111));
+        assert_eq!((restarts.deadline(), restarts.pause()), (Some(s(141)), Duration::ZERO));
+    }
+}

@@ -1,0 +1,179 @@
+//! The keeper, as a worker sees it: asks for backing files, for the mount to be detached, and hears when
+//! another worker takes over. Owns the worker's end of the socket.
+//!
+//! Invariant: every question has a bound; a keeper that is gone ends the process at once, since the mount
+//! is gone with it and the spool keeps everything.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc::Sender;
+use tracing::{debug, error, info, warn};
+
+use super::keeper::link::Link;
+use super::keeper::protocol::{ToKeeper, ToWorker};
+use crate::core::backing::Backings;
+use crate::values::ids::{BackingId, NodeId};
+
+/// Longest wait for an answer: the keeper opens a file, or asks another program to unmount.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Answers that nobody waits for any more; more than one is not on its way.
+const ANSWERS_MAX: usize = 8;
+/// Signals that nobody has taken yet: two ask for all that there is.
+const SIGNALS_MAX: usize = 8;
+
+/// Numbers of signals.
+pub type Signals = tokio::sync::mpsc::Receiver<i32>;
+
+/// The keeper of the mount that this process serves.
+pub struct Remote {
+    link: Arc<Link>,
+    /// One question at a time.
+    answers: Mutex<Receiver<ToWorker>>,
+    /// Somebody else started this worker.
+    pub attached: bool,
+    /// The signals that the keeper passes on, until they are taken.
+    signals: Mutex<Option<Signals>>,
+}
+
+impl Remote {
+    /// Listens to the keeper from now on.
+    pub fn new(link: Link, attached: bool) -> io::Result<Remote> {
+        let link = Arc::new(link);
+        let (answered, answers) = sync_channel(ANSWERS_MAX);
+        let (signalled, signals) = tokio::sync::mpsc::channel(SIGNALS_MAX);
+        let from = link.clone();
+        let hear = move || hear(&from, &answered, &signalled);
+        thread::Builder::new().name("keeper".into()).spawn(hear)?;
+        let (answers, signals) = (Mutex::new(answers), Mutex::new(Some(signals)));
+        Ok(Remote { link, answers, attached, signals })
+    }
+
+    /// This worker serves.
+    pub fn serving(&self) -> io::Result<()> {
+        self.link.send(&ToKeeper::Serving)
+    }
+
+    /// The mount is stopped, with this exit code.
+    pub fn stopped(&self, code: u8) {
+        // A keeper that is gone needs not be told.
+        let _ = self.link.send(&ToKeeper::Stopped { code });
+    }
+
+    /// The signals that the keeper passes on. To be called once.
+    pub fn signals(&self) -> Option<Signals> {
+        self.signals.lock().take()
+    }
+
+    /// Takes the mount out of sight.
+    pub fn detach(&self) {
+        let detached = self.ask(&ToKeeper::Detach, |answer| match answer {
+            ToWorker::Detached => Some(()),
+            _ => None,
+        });
+        if let Err(why) = detached {
+            warn!(why, "the mount could not be detached");
+        }
+    }
+
+    /// Whether spool files can be registered.
+    pub fn probe(&self) -> Result<(), String> {
+        self.ask(&ToKeeper::Probe, |answer| match answer {
+            ToWorker::Probed { able } => Some(able),
+            _ => None,
+        })?
+    }
+
+    fn ask<T>(
+        &self,
+        question: &ToKeeper,
+        mut pick: impl FnMut(ToWorker) -> Option<T>,
+    ) -> Result<T, String> {
+        let answers = self.answers.lock();
+        // Answers that came too late for the question before.
+        while answers.try_recv().is_ok() {}
+        self.link.send(question).map_err(|e| format!("the keeper cannot be asked: {e}"))?;
+        loop {
+            match answers.recv_timeout(PATIENCE) {
+                Ok(answer) => {
+                    if let Some(picked) = pick(answer) {
+                        return Ok(picked);
+                    }
+                }
+                Err(_) => return Err(format!("the keeper did not answer within {PATIENCE:?}")),
+            }
+        }
+    }
+}
+
+impl Backings for Remote {
+    fn register(&self, node: NodeId) -> Result<BackingId, String> {
+        let of_node = |answer| match answer {
+            ToWorker::Registered { node: of, backing } if of == node => Some(backing),
+            _ => None,
+        };
+        let registered = self.ask(&ToKeeper::Register { node }, of_node);
+        if registered.is_err() {
+            // It may be registered after all, and nobody would know.
+            self.unregister(node);
+        }
+        registered?.map(BackingId)
+    }
+
+    fn unregister(&self, node: NodeId) {
+        if let Err(e) = self.link.send(&ToKeeper::Unregister { node }) {
+            warn!(%node, "the keeper could not be told that a file is closed: {e}");
+        }
+    }
+
+    fn registered(&self) -> Vec<NodeId> {
+        let mut all: Vec<NodeId> = Vec::new();
+        loop {
+            let after = all.last().copied().unwrap_or_default();
+            let page = self.ask(&ToKeeper::List { after }, |answer| match answer {
+                ToWorker::Nodes { nodes } => Some(nodes),
+                _ => None,
+            });
+            match page {
+                Ok(nodes) if !nodes.is_empty() => all.extend(nodes),
+                // What is not known to be registered stays so until the mount ends.
+                Ok(_) | Err(_) => return all,
+            }
+        }
+    }
+}
+
+/// The thread that listens. It outlives everything else in the process.
+fn hear(link: &Link, answers: &SyncSender<ToWorker>, signals: &Sender<i32>) {
+    loop {
+        match link.receive() {
+            Ok(Some(ToWorker::Leave)) => {
+                info!("another worker takes over");
+                // Whatever is under way ends as in a crash, which loses nothing.
+                std::process::exit(0);
+            }
+            Ok(Some(ToWorker::Signal { signal })) => {
+                if signals.try_send(signal).is_err() {
+                    debug!(signal, "a signal is passed over: many are waiting");
+                }
+            }
+            Ok(Some(answer)) => {
+                if answers.try_send(answer).is_err() {
+                    debug!("an answer of the keeper has nobody to take it");
+                }
+            }
+            Ok(None) => {
+                error!("the keeper is gone, and the mount with it; the spool keeps everything");
+                std::process::exit(1);
+            }
+            Err(e) => {
+                error!("the keeper cannot be understood: {e}");
+                std::process::exit(1);
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The mount, as the process that serves it has it: the descriptor, where the session stands, and who
+//! holds the mount. With a keeper that is the keeper; without one the process itself.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::DaemonError;
+use super::fuse;
+use super::keeper::{Device, Registry};
+use super::launch;
+use super::remote::Remote;
+use super::wishes::{Direct, Wishes};
+use crate::core::backing::Backings;
+use crate::values::ids::SessionId;
+use crate::values::settings::Settings;
+
+/// What a daemon serves.
+pub struct Seat {
+    /// /dev/fuse.
+    pub fuse: OwnedFd,
+    /// Where the mount is, as people are told.
+    pub point: PathBuf,
+    /// The session that the kernel has negotiated already, and its FUSE_INIT.
+    pub session: Option<(SessionId, Vec<u8>)>,
+    /// A worker served before.
+    pub resumed: bool,
+    /// Who holds the mount.
+    pub holder: Holder,
+}
+
+/// Who holds a mount.
+pub enum Holder {
+    /// This process.
+    Own(Device, Arc<Registry>),
+    /// The keeper.
+    Keeper(Arc<Remote>),
+}
+
+impl Seat {
+    /// A mount that this process makes and serves alone.
+    pub fn alone(settings: &Settings, spool: OwnedFd, owner: u32) -> Result<Seat, DaemonError> {
+        let device = Device::new(settings)?;
+        let registry = Registry::alone(device.fuse.try_clone()?, spool, owner);
+        Ok(Seat {
+            fuse: device.fuse.try_clone()?,
+            point: device.point.clone(),
+            session: None,
+            resumed: false,
+            holder: Holder::Own(device, Arc::new(registry)),
+        })
+    }
+
+    /// Begins the session, or takes it over.
+    pub fn session(&self, adapter: fuse::Adapter, threads: usize) -> io::Result<fuse::Session> {
+        match &self.session {
+            Some((_, init)) => fuse::take_over(adapter, self.fuse.as_fd(), init, threads),
+            None => fuse::begin(adapter, self.fuse.try_clone()?, threads),
+        }
+    }
+
+    /// Says that the mount serves, to whom it concerns.
+    pub fn announce(&self) -> io::Result<()> {
+        match &self.holder {
+            Holder::Own(..) => launch::announce(&self.point),
+            Holder::Keeper(keeper) => {
+                keeper.serving()?;
+                // The keeper tells who started it; an attached worker was started by somebody else.
+                if keeper.attached {
+                    launch::announce(&self.point);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Listens to the signals that count here. To be called once.
+    pub fn wishes(&self) -> io::Result<Wishes> {
+        match &self.holder {
+            Holder::Own(..) => Wishes::new(None, Direct::Stops),
+            Holder::Keeper(keeper) => {
+                let direct = match keeper.attached {
+                    true => Direct::Leaves,
+                    false => Direct::IsLeftToTheKeeper,
+                };
+                Wishes::new(keeper.signals(), direct)
+            }
+        }
+    }
+
+    /// Takes the mount out of sight.
+    pub fn detach(&self) {
+        match &self.holder {
+            Holder::Own(device, _) => device.detach(),
+            Holder::Keeper(keeper) => keeper.detach(),
+        }
+    }
+
+    /// The mount is stopped, with this exit code.
+    pub fn stopped(&self, code: u8) {
+        if let Holder::Keeper(keeper) = &self.holder {
+            keeper.stopped(code);
+        }
+    }
+
+    /// Whether the kernel can be told to write into spool files itself; why not, if not.
+    pub fn probe(&self) -> Result<(), String> {
+        match &self.holder {
+            Holder::Own(_, registry) => registry.probe(),
+            Holder::Keeper(keeper) => keeper.probe(),
+        }
+    }
+
+    /// Who registers spool files for that.
+    pub fn backings(&self) -> Arc<dyn Backings> {
+        match &self.holder {
+            Holder::Own(_, registry) => registry.clone(),
+            Holder::Keeper(keeper) => keeper.clone(),
+        }
+    }
+}

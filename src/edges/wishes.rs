@@ -1,0 +1,108 @@
+//! What signals ask of a daemon. Owns which of them count: where there is a keeper, the mount's end is the
+//! keeper's to decide, which passes its signals on over the socket. Whoever stops a service signals
+//! all of its processes, and a worker that heard the same twice would take it for impatience.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
+use tracing::debug;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Stop the mount; the signal's name.
+    Stop(&'static str),
+    /// End this process; the mount goes on.
+    Leave,
+    /// Seal and upload everything now.
+    Seal,
+    /// Forget listings.
+    Refresh,
+}
+
+/// What a signal to stop means that comes to this process itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direct {
+    /// The mount is to stop: there is nobody else.
+    Stops,
+    /// Nothing: the keeper got it as well.
+    IsLeftToTheKeeper,
+    /// This worker is to end, which somebody else started.
+    Leaves,
+}
+
+/// The signals that a daemon listens to.
+pub struct Wishes {
+    term: Signal,
+    int: Signal,
+    seal: Signal,
+    refresh: Signal,
+    keeper: Option<Receiver<i32>>,
+    direct: Direct,
+}
+
+impl Wishes {
+    /// Listens from now on; `keeper` gives the numbers of the signals that it passes on.
+    pub fn new(keeper: Option<Receiver<i32>>, direct: Direct) -> io::Result<Wishes> {
+        Ok(Wishes {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            seal: signal(SignalKind::user_defined1())?,
+            refresh: signal(SignalKind::hangup())?,
+            keeper,
+            direct,
+        })
+    }
+
+    /// Waits for the next wish.
+    pub async fn next(&mut self) -> Wish {
+        loop {
+            let wish = tokio::select! {
+                Some(signal) = passed_on(&mut self.keeper) => named(signal),
+                _ = self.term.recv() => self.asked_to_stop("SIGTERM"),
+                _ = self.int.recv() => self.asked_to_stop("SIGINT"),
+                _ = self.seal.recv() => Some(Wish::Seal),
+                _ = self.refresh.recv() => Some(Wish::Refresh),
+            };
+            match wish {
+                Some(wish) => return wish,
+                None => debug!("a signal is left to the keeper"),
+            }
+        }
+    }
+
+    /// Waits for a wish to stop, whatever else comes; gives the signal's name.
+    pub async fn stop(&mut self) -> &'static str {
+        loop {
+            if let Wish::Stop(signal) = self.next().await {
+                return signal;
+            }
+        }
+    }
+
+    fn asked_to_stop(&self, signal: &'static str) -> Option<Wish> {
+        match self.direct {
+            Direct::Stops => Some(Wish::Stop(signal)),
+            Direct::IsLeftToTheKeeper => None,
+            Direct::Leaves => Some(Wish::Leave),
+        }
+    }
+}
+
+async fn passed_on(keeper: &mut Option<Receiver<i32>>) -> Option<i32> {
+    match keeper {
+        Some(keeper) => keeper.recv().await,
+        None => None,
+    }
+}
+
+fn named(signal: i32) -> Option<Wish> {
+    match SignalKind::from_raw(signal) {
+        kind if kind == SignalKind::terminate() => Some(Wish::Stop("SIGTERM")),
+        kind if kind == SignalKind::interrupt() => Some(Wish::Stop("SIGINT")),
+        kind if kind == SignalKind::user_defined1() => Some(Wish::Seal),
+        kind if kind == SignalKind::hangup() => Some(Wish::Refresh),
+        _ => None,
+    }
+}

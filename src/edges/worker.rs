@@ -1,0 +1,122 @@
+//! The worker: the process that serves a mount which a keeper holds. Owns its beginning: it gives up the
+//! rights that it was started with, and agrees with the keeper on the session; `edges::daemon` does the
+//! rest.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::error::DaemonError;
+use super::keeper::link::{Link, LinkError};
+use super::keeper::protocol::{SOCKET_ENV, ToKeeper, ToWorker};
+use super::remote::Remote;
+use super::seat::{Holder, Seat};
+use super::{daemon, fuse, launch, privileges};
+use crate::values::ids::SessionId;
+use crate::values::settings::{Keeping, Settings};
+use crate::world::clock::{Clock, SystemClock};
+
+/// How long an attaching worker waits for the keeper's socket: both are often started together.
+const SOCKET_PATIENCE: Duration = Duration::from_secs(30);
+/// How often it looks.
+const SOCKET_PAUSE: Duration = Duration::from_millis(50);
+
+/// Whether this process was started by a keeper.
+pub fn is_child_of_keeper() -> bool {
+    std::env::var_os(SOCKET_ENV).is_some()
+}
+
+/// Files with credentials that the worker's user may not read, though whoever started it may.
+#[must_use]
+pub struct Hidden(Vec<PathBuf>);
+
+/// Becomes the worker's user for good. To be called first, while there is one thread.
+pub fn give_up_rights(settings: &Settings) -> Result<Hidden, DaemonError> {
+    let files = privileges::credential_files();
+    privileges::share_want_of_memory();
+    privileges::become_user(privileges::worker_user(settings)?)?;
+    Ok(Hidden(files.into_iter().filter(|file| privileges::is_hidden(file)).collect()))
+}
+
+/// Serves the keeper's mount until the keeper or a signal ends that.
+pub fn run(settings: &Settings, hidden: &Hidden) -> Result<ExitCode, DaemonError> {
+    let attached = settings.processes.keeping == Keeping::Attach && !is_child_of_keeper();
+    if attached && launch::is_background() {
+        launch::leave_session();
+    }
+    let link = match (attached, &settings.processes.socket) {
+        (true, Some(path)) => attach(path)?,
+        _ => inherited().map_err(|e| DaemonError::Talk(e.to_string()))?,
+    };
+    for file in &hidden.0 {
+        let uid = rustix::process::getuid().as_raw();
+        warn!(file = %file.display(), uid, "the worker may not read this file with credentials: let its user or group (chgrp, chmod g+r), or choose another user with --run-as");
+    }
+    let (fuse, session, init) = greeted(&link)?;
+    let answer = fuse::negotiate(&init)?;
+    link.send(&ToKeeper::Answer { answer })?;
+    let resumed = match link.receive::<ToWorker>() {
+        Ok(Some(ToWorker::Go { resumed })) => resumed,
+        other => return Err(unexpected(other)),
+    };
+    if let Some(barrier) = privileges::barrier(&settings.spool_dir) {
+        let (uid, path) = (rustix::process::getuid().as_raw(), settings.spool_dir.clone());
+        return Err(DaemonError::Unreachable { uid, path, barrier });
+    }
+    let keeper = Arc::new(Remote::new(link, attached)?);
+    let point = std::path::absolute(&settings.mountpoint)?;
+    let holder = Holder::Keeper(keeper);
+    daemon::run(settings, &Seat { fuse, point, session: Some((session, init)), resumed, holder })
+}
+
+/// The socket that a keeper hands to its child as standard input.
+fn inherited() -> io::Result<Link> {
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    let null = std::fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Link::over(socket)
+}
+
+/// Comes to a keeper that somebody else started, when it is there.
+fn attach(path: &Path) -> Result<Link, DaemonError> {
+    let failed = |e| DaemonError::Socket(path.to_owned(), e);
+    let clock = SystemClock::new();
+    let link = loop {
+        match Link::connect(path) {
+            Err(e) if is_early(&e) && clock.monotonic() < SOCKET_PATIENCE => {
+                debug!("the keeper is not there yet: {e}");
+                std::thread::sleep(SOCKET_PAUSE);
+            }
+            connected => break connected.map_err(failed)?,
+        }
+    };
+    link.send(&ToKeeper::Attach).map_err(failed)?;
+    Ok(link)
+}
+
+fn is_early(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+/// What there is to serve.
+fn greeted(link: &Link) -> Result<(OwnedFd, SessionId, Vec<u8>), DaemonError> {
+    match link.receive_with::<ToWorker>() {
+        Ok(Some((ToWorker::Hello { session, init }, Some(fuse)))) => Ok((fuse, session, init)),
+        other => Err(unexpected(other.map(|said| said.map(|(message, _)| message)))),
+    }
+}
+
+/// What it means that something else came than what this worker waited for.
+fn unexpected(received: Result<Option<ToWorker>, LinkError>) -> DaemonError {
+    match received {
+        Ok(Some(ToWorker::Refused { why })) => DaemonError::Refused(why),
+        Ok(Some(message)) => DaemonError::Talk(format!("the keeper says {message:?}")),
+        Ok(None) => DaemonError::Talk("the keeper is gone".to_owned()),
+        Err(e) => DaemonError::Talk(e.to_string()),
+    }
+}
