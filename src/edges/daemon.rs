@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -52,6 +53,7 @@ pub fn run_alone(settings: &Settings) -> Result<ExitCode, DaemonError> {
 /// Serves a mount until it is unmounted or stopped.
 pub fn run(settings: &Settings, seat: &Seat) -> Result<ExitCode, DaemonError> {
     raise_file_limit();
+    end_at_panics();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut spool = open_spool(settings, &*clock)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -62,6 +64,9 @@ pub fn run(settings: &Settings, seat: &Seat) -> Result<ExitCode, DaemonError> {
     if let Some((session, _)) = &seat.session {
         spool.begin_session(session, seat.resumed)?;
     }
+    // Who opens a file in the moment in which we ask whether anybody writes to it has the kernel send
+    // this signal, which nobody has to hear but which must not end the process.
+    let _lease_breaks = runtime.block_on(async { signal(SignalKind::io()) })?;
     let (bucket, _embedded) = connect(&runtime, settings, spool.dir(), seat)?;
     let parts = Arc::new(recover_parts(settings, spool, Arc::new(bucket), clock)?);
     let registrar = registrar();
@@ -225,6 +230,16 @@ fn require_bucket(
     // The uploader registers again, as another start.
     parts.spool.next_epoch()?;
     Ok(())
+}
+
+/// A thread that panics leaves a request unanswered, and its program waits for ever. So the process
+/// ends: the next worker is sent the request again.
+fn end_at_panics() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 /// Thousands of open logs need as many descriptors; the default soft limit is 1,024.

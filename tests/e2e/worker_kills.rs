@@ -132,10 +132,9 @@ fn torture(write_path: &str) {
             scope.spawn(move || program(torture, mount));
         }
         for kill in 0..kills {
-            // Sooner or later after the last one, by lines and not by the clock.
-            let goal = torture.count.load(Ordering::Relaxed) + kill * 37 % 400;
-            eventually("lines", || (torture.count.load(Ordering::Relaxed) >= goal).then_some(()));
-            mount.kill_worker();
+            // At random moments, some of them before it serves again.
+            std::thread::sleep(Duration::from_millis(rand(kill) % 300));
+            eventually("a worker", || mount.try_kill_worker());
         }
         drop(end);
     });
@@ -154,6 +153,14 @@ fn torture(write_path: &str) {
     lines.report(&bucket, &found, kills);
     lines.assert_in(&found);
     assert_eq!(shown, String::from_utf8(bucket.content("shared.log")).unwrap());
+}
+
+/// Moments that are the same in each run, spread without a pattern (splitmix64).
+fn rand(n: usize) -> u64 {
+    let mut z = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// Ends the writers, also when the test fails.

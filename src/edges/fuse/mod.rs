@@ -286,11 +286,6 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        // Every write is in the spool file when it returns; a close has nothing to add.
-        reply.ok();
-    }
-
     fn release(
         &self,
         req: &Request,

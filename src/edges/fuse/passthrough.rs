@@ -9,14 +9,17 @@ use super::convert::{SAME, file_attr};
 use crate::core::{Entry, Mode};
 use crate::values::ids::{self, HandleId};
 
-/// How the kernel is to treat a file, and the backing file that goes with it.
+/// How the kernel is to treat a file, and the backing file that goes with it. A close is not told of
+/// (FLUSH): every write is in the spool file when it returns, and a program whose daemon is gone, for
+/// which the kernel went on writing, closes its log without an error.
 fn fopen(mode: Mode) -> (FopenFlags, Option<ids::BackingId>) {
-    match mode {
+    let (flags, backing) = match mode {
         Mode::Direct => (FopenFlags::FOPEN_DIRECT_IO, None),
         Mode::Cached => (FopenFlags::empty(), None),
         Mode::Passthrough(backing) => (FopenFlags::empty(), Some(backing)),
         Mode::Beside(backing) => (FopenFlags::FOPEN_DIRECT_IO, Some(backing)),
-    }
+    };
+    (flags | FopenFlags::FOPEN_NOFLUSH, backing)
 }
 
 /// Replies to an open.

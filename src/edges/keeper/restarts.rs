@@ -7,7 +7,7 @@ use crate::edges::error::WORKER_DEADLINE;
 
 /// A worker that dies sooner after it began to serve has not ended the outage. By then it has answered
 /// what the kernel had sent again: one that dies of such a request dies in milliseconds.
-const STEADY: Duration = Duration::from_millis(200);
+const STEADY: Duration = Duration::from_millis(100);
 /// The first pause, behind a restart at once; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause: two seconds without a try are not noticed beside the deadline.

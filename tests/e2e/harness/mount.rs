@@ -125,6 +125,11 @@ impl Mount {
         kill_stranger(self.worker());
     }
 
+    /// `kill -9` of the worker, if there is one at this moment, serving or about to.
+    pub fn try_kill_worker(&self) -> Option<()> {
+        self.daemon.children().first().map(|worker| kill_stranger(*worker))
+    }
+
     /// Starts the daemon again with the same command line.
     pub fn start_again(&mut self) {
         self.daemon = Proc::start("logsinkfs", self.plan.command());
