@@ -12,11 +12,12 @@ use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal};
 
 use super::process::{Proc, command, kill_stranger};
-use super::s3::{Access, LOGSINKFS};
+use super::s3::Access;
 
 /// Everything that a start of the daemon needs; the same plan may be started again.
 #[derive(Clone)]
 pub struct Plan {
+    pub program: PathBuf,
     pub access: Access,
     pub source: String,
     pub point: PathBuf,
@@ -40,6 +41,13 @@ impl Plan {
         self
     }
 
+    /// Runs a copy of the program, which the test may then replace on disk.
+    pub fn with_copy_of_program(mut self, path: &Path) -> Self {
+        std::fs::copy(&self.program, path).unwrap();
+        self.program = path.to_owned();
+        self
+    }
+
     /// Reaches the same bucket through another address.
     pub fn through(mut self, endpoint: &str) -> Self {
         self.access = self.access.at(endpoint);
@@ -48,7 +56,7 @@ impl Plan {
 
     /// The command line, with nothing of the tester's own environment in it.
     pub fn command(&self) -> Command {
-        let mut command = command(LOGSINKFS);
+        let mut command = command(&self.program);
         command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
