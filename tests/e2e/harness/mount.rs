@@ -80,6 +80,27 @@ impl Plan {
         mount
     }
 
+    /// Starts a keeper that waits for somebody else's worker, with the socket for that.
+    pub fn hold(self, socket: &Path) -> Mount {
+        let socket = socket.to_str().unwrap();
+        let plan = self.with(&["--hold", "--keeper-socket", socket]);
+        guard_bare(&plan.point, true);
+        let mut mount = Mount { daemon: Proc::start("keeper", plan.command()), plan };
+        let line = format!("logsinkfs: holding {}", mount.plan.point.display());
+        mount.daemon.await_stdout("that it holds", |said| (said == line).then_some(()));
+        mount
+    }
+
+    /// Starts a worker for the keeper that listens at this socket; waits until it serves.
+    pub fn attach(self, socket: &Path) -> Proc {
+        let plan = self.with(&["--attach", "--keeper-socket", socket.to_str().unwrap()]);
+        let mut worker = Proc::start("worker", plan.command());
+        worker.await_stdout("that it serves", |said| {
+            said.starts_with("logsinkfs: serving").then_some(())
+        });
+        worker
+    }
+
     /// Starts a daemon that must refuse, and gives its exit code and what it said. Touches the
     /// mount point only where it serves by mistake: a mount of another daemon may be there.
     pub fn refused(self) -> (i32, String) {
