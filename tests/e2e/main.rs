@@ -15,6 +15,8 @@
 mod bad_input;
 mod command_line;
 mod harness;
+mod hold;
+mod keeper;
 mod nginx;
 mod real_programs;
 mod recovery;

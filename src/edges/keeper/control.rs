@@ -25,6 +25,8 @@ use super::protocol::{ToClient, ToKeeper};
 const RUN: &str = "/run/logsinkfs";
 /// How long somebody may take to say what they want: they say it at once.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for those who may say nothing: they keep others waiting.
+const PATIENCE_WITH_STRANGERS: Duration = Duration::from_millis(100);
 /// Connections that wait: people ask for upgrades, one at a time.
 const BACKLOG: i32 = 8;
 
@@ -120,22 +122,22 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
 
 /// Hears what somebody wants, where they may want it.
 fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
-    let link = Link::over(socket)?;
-    link.be_patient(Some(PATIENCE))?;
+    let link = Arc::new(Link::over(socket)?);
     let peer = link.peer()?;
     let (uid, own) = (peer.uid.as_raw(), rustix::process::geteuid().as_raw());
     let trusted = uid == 0 || uid == own;
-    let link = Arc::new(link);
+    let known = trusted || uid == worker;
+    link.be_patient(Some(if known { PATIENCE } else { PATIENCE_WITH_STRANGERS }))?;
+    // A stranger is heard out as well: a socket that is closed with something unread in it takes what
+    // was said to the other side along.
+    let wish = link.receive().map_err(io::Error::other)?;
     let refused = |what: &str| {
         warn!(uid, pid = peer.pid.as_raw_nonzero(), "{what} is refused: not by this user");
         let why = format!("{what} is not for user {uid}");
         link.send(&ToClient::Refused { why })
     };
-    if !trusted && uid != worker {
-        refused("a talk with the keeper")?;
-        return Ok(None);
-    }
-    match link.receive().map_err(io::Error::other)? {
+    match wish {
+        _ if !known => refused("a talk with the keeper").map(|()| None),
         Some(ToKeeper::Upgrade) if trusted => Ok(Some(Event::Upgrade(link))),
         Some(ToKeeper::Upgrade) => refused("an upgrade").map(|()| None),
         Some(ToKeeper::Attach) => {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::edges::error::WORKER_DEADLINE;
 
-/// A worker that dies sooner after it began to serve has not ended the outage. By then it has answered
-/// what the kernel had sent again: one that dies of such a request dies in milliseconds.
+/// A worker that dies sooner after it began to serve has not ended the outage, in which the times
+/// without one add up. Later it has answered what the kernel had sent again: one that dies of such a
+/// request dies in milliseconds.
 const STEADY: Duration = Duration::from_millis(100);
 /// The first pause, behind a restart at once; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -16,9 +17,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The outage of a mount: from the loss of its worker until another serves steadily.
 #[derive(Debug, Default)]
 pub struct Restarts {
-    /// When the outage began.
+    /// Since when nobody serves.
     since: Option<Duration>,
-    /// When a worker began to serve again.
+    /// How long nobody served before that, in this outage.
+    before: Duration,
+    /// When a worker began to serve.
     served: Option<Duration>,
     /// Starts since the outage began.
     starts: u32,
@@ -27,15 +30,18 @@ pub struct Restarts {
 impl Restarts {
     /// A worker serves.
     pub fn served(&mut self, now: Duration) {
+        if let Some(since) = self.since.take() {
+            self.before += now.saturating_sub(since);
+        }
         self.served = Some(now);
     }
 
     /// The mount has no worker any more.
     pub fn lost(&mut self, now: Duration) {
-        let steady = self.served.take().is_some_and(|served| now.saturating_sub(served) >= STEADY);
-        if steady || self.since.is_none() {
-            *self = Restarts { since: Some(now), served: None, starts: 0 };
+        if self.served.take().is_some_and(|served| now.saturating_sub(served) >= STEADY) {
+            *self = Restarts::default();
         }
+        self.since.get_or_insert(now);
     }
 
     /// How long to wait before the next start, which is counted.
@@ -49,8 +55,7 @@ impl Restarts {
 
     /// When the mount is given up; never while a worker serves.
     pub fn deadline(&self) -> Option<Duration> {
-        let waiting = self.served.is_none();
-        self.since.filter(|_| waiting).map(|since| since + WORKER_DEADLINE)
+        Some(self.since? + WORKER_DEADLINE.saturating_sub(self.before))
     }
 }
 
@@ -86,11 +91,12 @@ mod tests {
         let mut restarts = Restarts::default();
         restarts.lost(s(100));
         restarts.pause();
-        restarts.served(s(101));
-        restarts.lost(s(101) + STEADY / 2);
-        assert_eq!((restarts.deadline(), restarts.pause()), (Some(s(130)), FIRST_PAUSE));
-        restarts.served(s(106));
-        restarts.lost(s(111));
-        assert_eq!((restarts.deadline(), restarts.pause()), (Some(s(141)), Duration::ZERO));
+        restarts.served(s(110));
+        restarts.lost(s(110) + STEADY / 2);
+        let deadline = s(130) + STEADY / 2;
+        assert_eq!((restarts.deadline(), restarts.pause()), (Some(deadline), FIRST_PAUSE));
+        restarts.served(s(116));
+        restarts.lost(s(121));
+        assert_eq!((restarts.deadline(), restarts.pause()), (Some(s(151)), Duration::ZERO));
     }
 }

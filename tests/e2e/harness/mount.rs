@@ -12,11 +12,12 @@ use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal};
 
 use super::process::{Proc, command, kill_stranger};
-use super::s3::{Access, LOGSINKFS};
+use super::s3::Access;
 
 /// Everything that a start of the daemon needs; the same plan may be started again.
 #[derive(Clone)]
 pub struct Plan {
+    pub program: PathBuf,
     pub access: Access,
     pub source: String,
     pub point: PathBuf,
@@ -40,6 +41,13 @@ impl Plan {
         self
     }
 
+    /// Runs a copy of the program, which the test may then replace on disk.
+    pub fn with_copy_of_program(mut self, path: &Path) -> Self {
+        std::fs::copy(&self.program, path).unwrap();
+        self.program = path.to_owned();
+        self
+    }
+
     /// Reaches the same bucket through another address.
     pub fn through(mut self, endpoint: &str) -> Self {
         self.access = self.access.at(endpoint);
@@ -48,7 +56,7 @@ impl Plan {
 
     /// The command line, with nothing of the tester's own environment in it.
     pub fn command(&self) -> Command {
-        let mut command = command(LOGSINKFS);
+        let mut command = command(&self.program);
         command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -70,6 +78,27 @@ impl Plan {
         let mut mount = Mount { daemon: Proc::start("logsinkfs", self.command()), plan: self };
         mount.await_serving();
         mount
+    }
+
+    /// Starts a keeper that waits for somebody else's worker, with the socket for that.
+    pub fn hold(self, socket: &Path) -> Mount {
+        let socket = socket.to_str().unwrap();
+        let plan = self.with(&["--hold", "--keeper-socket", socket]);
+        guard_bare(&plan.point, true);
+        let mut mount = Mount { daemon: Proc::start("keeper", plan.command()), plan };
+        let line = format!("logsinkfs: holding {}", mount.plan.point.display());
+        mount.daemon.await_stdout("that it holds", |said| (said == line).then_some(()));
+        mount
+    }
+
+    /// Starts a worker for the keeper that listens at this socket; waits until it serves.
+    pub fn attach(self, socket: &Path) -> Proc {
+        let plan = self.with(&["--attach", "--keeper-socket", socket.to_str().unwrap()]);
+        let mut worker = Proc::start("worker", plan.command());
+        worker.await_stdout("that it serves", |said| {
+            said.starts_with("logsinkfs: serving").then_some(())
+        });
+        worker
     }
 
     /// Starts a daemon that must refuse, and gives its exit code and what it said. Touches the

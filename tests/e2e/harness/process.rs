@@ -112,6 +112,12 @@ impl Proc {
         self.child.try_wait().unwrap()
     }
 
+    /// All lines of standard output of a process that has ended.
+    pub fn said(&self) -> Vec<String> {
+        briefly(|| Arc::strong_count(&self.stdout) == 1);
+        self.stdout.lock().unwrap().clone()
+    }
+
     /// Whether a line of standard output begins like this.
     pub fn has_said(&self, start: &str) -> bool {
         self.stdout.lock().unwrap().iter().any(|line| line.starts_with(start))

@@ -1,0 +1,229 @@
+//! The keeper's socket: workers that somebody else starts, honest ones and hostile ones.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{chown, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+
+use crate::harness::mount::Plan;
+use crate::harness::process::{Proc, command, program};
+use crate::harness::s3::script;
+use crate::harness::{Mount, Rig};
+
+/// The worker's user where there is no other.
+const WORKER: u32 = 65532;
+
+fn append(mount: &Mount, text: &str) {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.append(true).create(true).open(mount.path("app.log")).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+/// Attaches the fake worker as some user; gives what the keeper said to it, line by line.
+fn pretend(rig: &Rig, socket: &Path, uid: u32, say: &[&str]) -> Vec<String> {
+    // Where that user can read it.
+    let (program_copy, lines) = (rig.local("fake_worker.py"), rig.local("lines"));
+    fs::copy(script("fake_worker.py"), &program_copy).unwrap();
+    fs::write(&lines, say.join("\n")).unwrap();
+    let mut worker = command(program("setpriv"));
+    let uid = uid.to_string();
+    worker.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--"]);
+    worker.arg(program("python3")).arg("-B").arg(&program_copy).arg(socket);
+    worker.stdin(fs::File::open(&lines).unwrap());
+    let mut worker = Proc::start("fake worker", worker);
+    worker.wait();
+    worker.said()
+}
+
+/// A keeper that holds a mount, the plan for workers, and its socket. Until a worker serves, nobody
+/// may look at the mount.
+fn hold(rig: &Rig) -> (Mount, Plan, PathBuf) {
+    let (plan, socket) = (rig.plan("a"), rig.local("keeper.sock"));
+    (plan.clone().hold(&socket), plan, socket)
+}
+
+#[test]
+fn keeper_and_worker_may_be_started_apart() {
+    let rig = Rig::embedded();
+    let (mount, plan, socket) = hold(&rig);
+    let mut worker = plan.clone().attach(&socket);
+    append(&mount, "first\n");
+    assert_eq!(mount.daemon.children(), [], "the keeper starts none");
+    // Killed, and replaced by somebody.
+    worker.kill();
+    let _worker = plan.clone().attach(&socket);
+    append(&mount, "second\n");
+    // SIGTERM to the keeper stops the mount, and what is written is uploaded.
+    mount.stop();
+    assert_eq!(rig.bucket().content("app.log"), b"first\nsecond\n");
+    assert!(!socket.exists(), "the keeper's socket goes with it");
+}
+
+#[test]
+fn an_attaching_worker_takes_over_from_one_that_serves() {
+    let rig = Rig::embedded();
+    let (mount, plan, socket) = hold(&rig);
+    let mut first = plan.clone().attach(&socket);
+    append(&mount, "first\n");
+    let _second = plan.clone().attach(&socket);
+    assert_eq!(first.wait().code(), Some(0), "{}", first.stderr());
+    append(&mount, "second\n");
+    mount.stop();
+    assert_eq!(rig.bucket().content("app.log"), b"first\nsecond\n");
+}
+
+#[test]
+fn an_attached_worker_that_is_stopped_leaves_the_mount() {
+    let rig = Rig::embedded();
+    let (mount, plan, socket) = hold(&rig);
+    let mut worker = plan.clone().attach(&socket);
+    append(&mount, "first\n");
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.wait().code(), Some(0), "{}", worker.stderr());
+    let _worker = plan.clone().attach(&socket);
+    append(&mount, "second\n");
+    mount.stop();
+    assert_eq!(rig.bucket().content("app.log"), b"first\nsecond\n");
+}
+
+#[test]
+fn a_worker_may_attach_to_a_keeper_that_starts_its_own() {
+    let rig = Rig::embedded();
+    let socket = rig.local("keeper.sock");
+    let plan = rig.plan("a");
+    let mount = plan.clone().with(&["--keeper-socket", socket.to_str().unwrap()]).start();
+    append(&mount, "first\n");
+    let mut worker = plan.clone().attach(&socket);
+    append(&mount, "second\n");
+    assert_eq!(mount.daemon.children(), []);
+    // When that is gone, the keeper has one of its own again.
+    worker.kill();
+    append(&mount, "third\n");
+    assert_eq!(mount.daemon.children().len(), 1);
+    mount.stop();
+    assert_eq!(rig.bucket().content("app.log"), b"first\nsecond\nthird\n");
+}
+
+#[test]
+fn a_stranger_may_neither_attach_nor_ask_for_an_upgrade() {
+    let rig = Rig::embedded();
+    let (mut mount, _, socket) = hold(&rig);
+    let said = pretend(&rig, &socket, 12_345, &[]);
+    assert!(said[0].contains("Refused"), "{said:?}");
+    mount.daemon.await_stderr("not by this user uid=12345");
+    // The worker's own user may attach, and no more.
+    let mut upgrade = command(program("setpriv"));
+    upgrade.args(["--reuid", "65532", "--regid", "65532", "--clear-groups", "--"]);
+    let copy = rig.local("logsinkfs");
+    fs::copy(&mount.plan.program, &copy).unwrap();
+    upgrade.arg(copy).arg("upgrade").arg(&mount.plan.point).arg("--keeper-socket").arg(&socket);
+    let mut upgrade = Proc::start("upgrade", upgrade);
+    assert_eq!(upgrade.wait().code(), Some(1));
+    assert!(upgrade.last_words().contains("not for user 65532"), "{}", upgrade.stderr());
+    assert_eq!(mount.terminate().0, 3);
+}
+
+/// Spool files of every kind, each under a node's number.
+fn make_nodes(spool: &Path) {
+    let own = |path: &Path| chown(path, Some(WORKER), Some(WORKER)).unwrap();
+    for node in 1..=8 {
+        fs::create_dir_all(spool.join(format!("nodes/{node:016x}"))).unwrap();
+    }
+    let data = |node: u64| spool.join(format!("nodes/{node:016x}/data"));
+    for node in [1, 3, 4] {
+        fs::write(data(node), "bytes").unwrap();
+        own(&data(node));
+    }
+    symlink("/etc/shadow", data(2)).unwrap();
+    fs::hard_link(data(3), spool.join("nodes/another-name")).unwrap();
+    chown(data(4), Some(0), Some(0)).unwrap();
+    fs::create_dir(data(5)).unwrap();
+    own(&data(5));
+    // Node 6 has no file. Node 7 is a link to where one would be good.
+    fs::remove_dir(spool.join("nodes/0000000000000007")).unwrap();
+    symlink("0000000000000001", spool.join("nodes/0000000000000007")).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        data(8),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    own(&data(8));
+    fs::write(spool.join("lock"), "").unwrap();
+    own(&spool.join("lock"));
+    let mut folders = vec![spool.join("nodes")];
+    folders.extend((1..=8).map(|node| spool.join(format!("nodes/{node:016x}"))));
+    folders.iter().filter(|path| !path.is_symlink()).for_each(|path| own(path));
+}
+
+#[test]
+fn a_hostile_worker_gets_nothing_registered_but_its_own_spool_files() {
+    let rig = Rig::embedded();
+    let (mut mount, _, socket) = hold(&rig);
+    make_nodes(&mount.plan.spool);
+    let register = |node: u64| format!("{{\"Register\":{{\"node\":{node}}}}}");
+    let mut say = vec!["quiet \"Serving\"".to_owned(), "\"Probe\"".to_owned()];
+    say.extend((1..=8).map(register));
+    // Again, and then what is registered; closed, and then what is registered.
+    say.push(register(1));
+    say.push("{\"List\":{\"after\":0}}".to_owned());
+    say.push("quiet {\"Unregister\":{\"node\":1}}".to_owned());
+    say.push("{\"List\":{\"after\":0}}".to_owned());
+    let say: Vec<&str> = say.iter().map(String::as_str).collect();
+    let said = pretend(&rig, &socket, WORKER, &say);
+    let [go, probed, answers @ .., first_list, second_list] = said.as_slice() else {
+        panic!("{said:?}");
+    };
+    assert_eq!(go, "{\"Go\":{\"resumed\":false}}");
+    assert_eq!(probed, "{\"Probed\":{\"able\":{\"Ok\":null}}}");
+    assert_eq!(answers.len(), 9, "{said:?}");
+    assert!(answers[0].contains("\"Ok\":"), "its own file: {said:?}");
+    assert_eq!(answers[8], answers[0], "the same number again");
+    let why = [
+        (2, "symbolic link"),
+        (3, "has 2 names"),
+        (4, "belongs to uid 0"),
+        (5, "not a regular file"),
+        (6, "cannot be opened"),
+        (7, "symbolic link"),
+        (8, "not a regular file"),
+    ];
+    for (node, why) in why {
+        assert!(answers[node - 1].contains(why), "{node}: {}", answers[node - 1]);
+        let refused = |line: &&str| line.contains("is refused") && line.contains(why);
+        let log = mount.daemon.stderr();
+        let line =
+            log.lines().filter(refused).find(|line| line.contains(&format!("node={node:016x}")));
+        assert!(line.is_some(), "the refusal of {node} is logged: {log}");
+    }
+    assert_eq!(first_list, "{\"Nodes\":{\"nodes\":[1]}}");
+    assert_eq!(second_list, "{\"Nodes\":{\"nodes\":[]}}");
+    mount.daemon.await_stderr("waits for one");
+    assert_eq!(mount.terminate().0, 3);
+}
+
+#[test]
+fn a_worker_that_talks_nonsense_is_ended_and_another_may_come() {
+    let rig = Rig::embedded();
+    let (mut mount, _, socket) = hold(&rig);
+    let nonsense = [
+        ("Serve!", "malformed"),
+        ("{\"Register\":{\"node\":\"../../etc/shadow\"}}", "malformed"),
+        ("\"Upgrade\"", "out of turn"),
+        ("{\"Answer\":{\"answer\":[]}}", "out of turn"),
+    ];
+    for (message, logged) in nonsense {
+        let said = pretend(&rig, &socket, WORKER, &["quiet \"Serving\"", message]);
+        assert_eq!(said.last().unwrap(), "closed", "{message}: {said:?}");
+        let ended = |line: &str| line.contains("breaks the protocol") && line.contains(logged);
+        assert!(mount.daemon.stderr().lines().any(ended), "{message}: {}", mount.daemon.stderr());
+    }
+    let said = pretend(&rig, &socket, WORKER, &["quiet \"Serving\"", "\"Probe\""]);
+    assert!(said.last().unwrap().contains("Probed"), "{said:?}");
+    mount.daemon.await_stderr("waits for one");
+    assert_eq!(mount.terminate().0, 3);
+}
