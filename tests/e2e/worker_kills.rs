@@ -12,32 +12,32 @@ use std::time::{Duration, Instant};
 use crate::harness::process::{Proc, command};
 use crate::harness::{Ledger, Mount, Rig, eventually};
 
-/// What all writers share: whether to go on, what was written, the longest that a call took.
+/// What all writers share: whether to go on, what was written, the longest that a write took.
 #[derive(Default)]
 struct Torture {
     over: AtomicBool,
     lines: Mutex<Ledger>,
-    count: AtomicUsize,
-    longest: Mutex<Duration>,
+    /// Steps that needed the worker.
+    served: AtomicUsize,
+    longest: Mutex<Vec<(String, Duration)>>,
 }
 
 impl Torture {
     /// Has a program make its steps until the end. None of them fails.
     fn run(&self, name: &str, mut step: impl FnMut(&mut dyn FnMut(&mut File))) {
-        let mut written = Vec::new();
+        let (mut written, mut longest) = (Vec::new(), Duration::ZERO);
         while !self.over.load(Ordering::Relaxed) {
-            let begin = Instant::now();
             step(&mut |file| {
                 let line =
                     format!("{name} {:06} {}", written.len(), "x".repeat(written.len() % 90));
+                let begin = Instant::now();
                 file.write_all(format!("{line}\n").as_bytes()).unwrap();
-                self.count.fetch_add(1, Ordering::Relaxed);
+                longest = longest.max(begin.elapsed());
                 written.push(line);
             });
-            let mut longest = self.longest.lock().unwrap();
-            *longest = longest.max(begin.elapsed());
         }
         self.lines.lock().unwrap().add(Ledger::written(written));
+        self.longest.lock().unwrap().push((name.to_owned(), longest));
     }
 }
 
@@ -77,6 +77,7 @@ fn truncater(torture: &Torture, mount: &Mount) {
             write(&mut file);
         }
         file.set_len(0).unwrap();
+        torture.served.fetch_add(1, Ordering::Relaxed);
         assert_eq!(fs::metadata(&path).unwrap().size(), 0);
     });
 }
@@ -132,9 +133,16 @@ fn torture(write_path: &str) {
             scope.spawn(move || program(torture, mount));
         }
         for kill in 0..kills {
-            // At random moments, some of them before it serves again.
-            std::thread::sleep(Duration::from_millis(rand(kill) % 300));
-            eventually("a worker", || mount.try_kill_worker());
+            // Three of four serve again before they are killed, some only just; the others are killed
+            // whatever they do. All at moments without a pattern.
+            let seen = torture.served.load(Ordering::Relaxed);
+            if kill % 4 != 0 {
+                eventually("the mount to go on", || {
+                    (torture.served.load(Ordering::Relaxed) > seen).then_some(())
+                });
+            }
+            std::thread::sleep(Duration::from_millis(rand(kill) % 200));
+            let _ = mount.try_kill_worker();
         }
         drop(end);
     });
@@ -149,7 +157,7 @@ fn torture(write_path: &str) {
     let lines = torture.lines.into_inner().unwrap();
     let (bucket, longest) = (rig.bucket(), torture.longest.into_inner().unwrap());
     let found = bucket.all_lines();
-    println!("{kills} kills, {} lines, longest pause {longest:?}", lines.count());
+    println!("{kills} kills, {} lines, longest write {longest:?}", lines.count());
     lines.report(&bucket, &found, kills);
     lines.assert_in(&found);
     assert_eq!(shown, String::from_utf8(bucket.content("shared.log")).unwrap());
