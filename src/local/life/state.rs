@@ -1,25 +1,10 @@
-//! One life of a live file: its spool file, where its generations begin and what of them is sealed.
-//! Owns the arithmetic between the three coordinates (spool file, generation, segment). Does not
-//! decide when to seal (`values::rotation`), and does not know names (`local::namespace`).
-//!
-//! Invariants: the spool file only grows; segments cover it from the first base without gap or
-//! overlap up to the sealed end; the last generation is the one that applications see.
+//! What changes in a life, and the arithmetic on it: where generations begin, which ranges are sealed, how
+//! far each has come. No I/O and no lock; lengths are arguments.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
-
-use super::disk::open_spool_file;
-use super::lease::has_writer;
-use super::record::{Base, DATA};
-use super::stream::StreamState;
-use crate::values::errors::{AtPath, LocalError};
-use crate::values::ids::{BackingId, GenerationNo, NodeId, SpoolOffset, SpoolRange};
+use crate::local::record::Base;
+use crate::values::ids::{GenerationNo, SpoolOffset, SpoolRange};
 use crate::values::naming::{MarkerName, Phase};
 use crate::values::time::Utc;
 
@@ -41,37 +26,6 @@ pub struct Segment {
     pub generation: GenerationNo,
     /// How far it has come.
     pub phase: Phase,
-}
-
-/// Who writes into the spool file what applications append. Decided when the first of them opens it,
-/// kept until the last has closed it, because the kernel takes one way at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Route {
-    /// Nobody has it open.
-    #[default]
-    Undecided,
-    /// The daemon.
-    Daemon,
-    /// The kernel, where the open allows it, and the daemon beside it.
-    Kernel(BackingId),
-}
-
-/// One life of a live file.
-#[derive(Debug)]
-pub struct Life {
-    /// The node that it belongs to.
-    pub id: NodeId,
-    /// The stream that it adds to.
-    pub stream: Arc<StreamState>,
-    /// Labels of the stream's rule.
-    pub labels: BTreeMap<String, String>,
-    folder: PathBuf,
-    file: Mutex<Weak<File>>,
-    route: Mutex<Route>,
-    /// Whether it is on the sealer's list already.
-    watched: AtomicBool,
-    settling: Mutex<()>,
-    state: Mutex<State>,
 }
 
 /// What changes in a life.
@@ -108,145 +62,30 @@ pub struct State {
     pub last_error: Option<String>,
 }
 
-impl Life {
-    /// A life whose folder exists; `bases` as the record has them (at least one).
-    pub fn new(
-        id: NodeId,
-        folder: PathBuf,
-        stream: Arc<StreamState>,
-        labels: BTreeMap<String, String>,
-        bases: &[Base],
-    ) -> Life {
+impl State {
+    /// The state of a life that nobody has open; `bases` as the record has them.
+    pub fn new(bases: &[Base]) -> State {
         let generations: VecDeque<_> =
             bases.iter().map(|base| Generation { base: *base, number: None }).collect();
-        let begin = generations.back().map(|g| g.base).unwrap_or(Base::default());
-        Life {
-            id,
-            stream,
-            labels,
-            folder,
-            file: Mutex::default(),
-            route: Mutex::default(),
-            watched: AtomicBool::new(false),
-            settling: Mutex::new(()),
-            state: Mutex::new(State {
-                generations,
-                segments: BTreeMap::new(),
-                writers: 0,
-                counted: SpoolOffset(0),
-                orphaned: false,
-                unseen_writers: 0,
-                handles: 0,
-                linked: true,
-                forced_to: SpoolOffset(0),
-                first_byte: None,
-                last_growth: (begin.since, begin.at),
-                set_aside: false,
-                last_key: None,
-                last_error: None,
-            }),
+        let begin = generations.back().map(|g| g.base).unwrap_or_default();
+        State {
+            generations,
+            segments: BTreeMap::new(),
+            writers: 0,
+            counted: SpoolOffset(0),
+            orphaned: false,
+            unseen_writers: 0,
+            handles: 0,
+            linked: true,
+            forced_to: SpoolOffset(0),
+            first_byte: None,
+            last_growth: (begin.since, begin.at),
+            set_aside: false,
+            last_key: None,
+            last_error: None,
         }
     }
 
-    /// The node's folder in the spool.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// The state, locked. Never held over a wait for the disk's durability or for S3.
-    pub fn state(&self) -> parking_lot::MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
-    /// Held by whoever moves markers from phase to phase; may wait for the disk, never for S3.
-    pub fn settling(&self) -> parking_lot::MutexGuard<'_, ()> {
-        self.settling.lock()
-    }
-
-    /// Who writes, locked: held by whoever opens or closes.
-    pub fn route(&self) -> parking_lot::MutexGuard<'_, Route> {
-        self.route.lock()
-    }
-
-    /// The spool file: one descriptor for all who have it open, closed with the last of them, so
-    /// that thousands of quiet logs hold none.
-    pub fn file(&self) -> Result<Arc<File>, LocalError> {
-        let mut slot = self.file.lock();
-        if let Some(file) = slot.upgrade() {
-            return Ok(file);
-        }
-        let file = Arc::new(open_spool_file(&self.folder.join(DATA))?);
-        *slot = Arc::downgrade(&file);
-        Ok(file)
-    }
-
-    /// The spool file's length: the only truth about how much was written.
-    pub fn len(&self) -> Result<SpoolOffset, LocalError> {
-        Ok(SpoolOffset(self.metadata()?.len()))
-    }
-
-    /// Length and times of the spool file.
-    pub fn metadata(&self) -> Result<std::fs::Metadata, LocalError> {
-        let path = self.folder.join(DATA);
-        match self.file.lock().upgrade() {
-            Some(file) => file.metadata().at("stat", &path),
-            None => std::fs::metadata(&path).at("stat", &path),
-        }
-    }
-
-    /// When the spool file was last written.
-    pub fn written_at(metadata: &std::fs::Metadata) -> Utc {
-        Utc::from_micros(metadata.mtime() * 1_000_000 + metadata.mtime_nsec() / 1000)
-    }
-
-    /// Reads at a spool offset; fewer bytes at the end.
-    pub fn read_spool(file: &File, at: SpoolOffset, into: &mut [u8]) -> std::io::Result<usize> {
-        let mut filled = 0;
-        while filled < into.len() {
-            match file.read_at(&mut into[filled..], at.0 + filled as u64) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(filled)
-    }
-
-    /// One handle less. Handles are counted by `Namespace::hold`.
-    pub fn let_go(&self, write: bool) {
-        let mut state = self.state.lock();
-        state.handles = state.handles.saturating_sub(1);
-        state.writers = state.writers.saturating_sub(u32::from(write));
-    }
-
-    /// Asks the kernel whether programs of a dead mount still write, and counts them as one that has
-    /// the file open. To be asked while this process has it open nowhere.
-    pub fn look_for_orphans(&self) {
-        let orphaned = has_writer(&self.folder.join(DATA));
-        let mut state = self.state.lock();
-        if state.orphaned == orphaned {
-            return;
-        }
-        state.orphaned = orphaned;
-        let counts = &mut *state;
-        for count in [&mut counts.handles, &mut counts.writers, &mut counts.unseen_writers] {
-            *count = if orphaned { *count + 1 } else { count.saturating_sub(1) };
-        }
-    }
-
-    /// Puts the life on the sealer's list; `true` when it was not there.
-    pub fn start_watch(&self) -> bool {
-        !self.watched.swap(true, Ordering::AcqRel)
-    }
-
-    /// Takes the life off the sealer's list. Growth after this puts it there again.
-    pub fn end_watch(&self) {
-        self.watched.store(false, Ordering::Release);
-    }
-}
-
-impl State {
     /// The generation that applications see.
     pub fn current(&self) -> Generation {
         // `Life::new` gives at least one and nothing takes the last away; an empty list would be
@@ -345,11 +184,7 @@ mod tests {
     }
 
     fn state(bases: &[u64]) -> State {
-        let dir = tempfile::tempdir().expect("a folder");
-        let streams = crate::local::stream::Streams::new(dir.path());
-        let stream = streams.get(b"s", Utc::default());
-        let bases: Vec<_> = bases.iter().map(|b| base(*b)).collect();
-        Life::new(NodeId(2), dir.path().into(), stream, BTreeMap::new(), &bases).state.into_inner()
+        State::new(&bases.iter().map(|at| base(*at)).collect::<Vec<_>>())
     }
 
     fn seal(state: &mut State, start: u64, end: u64) {
