@@ -8,6 +8,7 @@ use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::harness::memory::MemoryGroup;
 use crate::harness::mount::{Mount, Plan, clear, is_mounted};
 use crate::harness::process::{Proc, command, kill_stranger, program};
 use crate::harness::s3::script;
@@ -293,4 +294,41 @@ fn the_first_process_of_a_container_takes_up_orphans_and_stops_in_order() {
     kill_process(keeper, Signal::TERM).unwrap();
     assert_eq!(unshare.wait().code(), Some(0), "{}", unshare.stderr());
     assert_eq!(rig.bucket().content("app.log"), b"line\n");
+}
+
+#[test]
+fn a_worker_that_is_killed_for_want_of_memory_is_replaced() {
+    let rig = Rig::embedded();
+    let plan = rig.plan("a");
+    let Some(group) = MemoryGroup::new(128) else {
+        return eprintln!("skipped: this machine has no memory cgroups that this user may make");
+    };
+    let mut daemon = Proc::start("logsinkfs", behind(&plan, group.command()));
+    daemon.await_stdout("that it serves", |said| {
+        said.starts_with("logsinkfs: serving").then_some(())
+    });
+    let mount = Mount { plan, daemon };
+    append(&mount.path("app.log"), "before\n");
+    let score = |pid: Pid| PathBuf::from(format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero()));
+    let own = fs::read_to_string(score(mount.daemon.pid())).unwrap();
+    let worker = mount.worker();
+    assert_ne!(fs::read_to_string(score(worker)).unwrap().trim(), "-1000");
+    if own.trim() != "-1000" {
+        eprintln!("not tried: whether the kernel spares the keeper, which may not ask for it here");
+        if group.whole {
+            return eprintln!("skipped: without that the whole group is killed");
+        }
+    }
+    // The one that the kernel takes first; then whoever asks for the memory.
+    fs::write(score(worker), "1000").unwrap();
+    let mut hog = group.command();
+    hog.arg(program("python3")).args(["-c", "bytearray(256 << 20)"]);
+    Proc::start("hog", hog).wait();
+    eventually("the kernel to kill the worker", || {
+        (!Path::new(&format!("/proc/{}", worker.as_raw_nonzero())).exists()).then_some(())
+    });
+    append(&mount.path("app.log"), "after\n");
+    assert!(mount.daemon.stderr().contains("killed by signal 9"), "{}", mount.daemon.stderr());
+    mount.stop();
+    assert_eq!(rig.bucket().content("app.log"), b"before\nafter\n");
 }
