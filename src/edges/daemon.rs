@@ -40,7 +40,7 @@ pub fn run_alone(settings: &Settings) -> Result<ExitCode, DaemonError> {
     if launch::is_background() {
         launch::leave_session();
     }
-    let user = privileges::worker_user(settings)?;
+    let user = privileges::own_user();
     let spool = handover::prepare(settings, user)?;
     let seat = Seat::alone(settings, spool, user.uid)?;
     let ended = run(settings, &seat);

@@ -28,7 +28,7 @@ pub enum DaemonError {
     #[error("the spool cannot be used: {0}")]
     Local(#[from] LocalError),
     /// The embedded bucket.
-    #[error("the embedded bucket cannot be started: {0}")]
+    #[error("the embedded bucket cannot be started (as uid {uid}): {0}", uid = rustix::process::getuid().as_raw())]
     Embedded(String),
     /// `--require-bucket` and no bucket.
     #[error("the bucket cannot be used: {0}")]
@@ -103,7 +103,9 @@ impl DaemonError {
             DaemonError::Mountpoint(e) => e.hint(),
             DaemonError::Spool(e) => e.hint(),
             DaemonError::Local(_) => "the spool needs a local disk with room: --spool-dir",
-            DaemonError::Embedded(_) => "choose a directory that this user can write",
+            DaemonError::Embedded(_) => {
+                "choose a directory that this user can write, give it to this user (chown -R), or choose another user with --run-as"
+            }
             DaemonError::Bucket(RegistrationError::Bucket(e)) => e.kind.hint(),
             DaemonError::Bucket(RegistrationError::Local(_)) => "look at the local file system",
             DaemonError::NoAnswer => {

@@ -30,14 +30,16 @@ const OOM_NEVER: &str = "-1000";
 /// Tells a worker what the score was before the keeper changed it.
 pub const OOM_SCORE_ENV: &str = "LOGSINKFS_OOM_SCORE_ADJ";
 
+/// Who this process is.
+pub fn own_user() -> RunAs {
+    RunAs { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+}
+
 /// Who the worker is to be: for root `--run-as`, else the owner of the spool, else a user of its own;
 /// for others themselves.
 pub fn worker_user(settings: &Settings) -> Result<RunAs, DaemonError> {
     use std::os::unix::fs::MetadataExt;
-    let own = RunAs {
-        uid: rustix::process::geteuid().as_raw(),
-        gid: rustix::process::getegid().as_raw(),
-    };
+    let own = own_user();
     let asked = settings.processes.run_as;
     if own.uid != 0 {
         return match asked.filter(|user| user.uid != own.uid) {

@@ -5,7 +5,6 @@
 //! is gone with it and the spool keeps everything.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -31,7 +30,7 @@ pub type Signals = tokio::sync::mpsc::Receiver<i32>;
 
 /// The keeper of the mount that this process serves.
 pub struct Remote {
-    link: Arc<Link>,
+    link: &'static Link,
     /// One question at a time.
     answers: Mutex<Receiver<ToWorker>>,
     /// Somebody else started this worker.
@@ -42,12 +41,10 @@ pub struct Remote {
 
 impl Remote {
     /// Listens to the keeper from now on.
-    pub fn new(link: Link, attached: bool) -> io::Result<Remote> {
-        let link = Arc::new(link);
+    pub fn new(link: &'static Link, attached: bool) -> io::Result<Remote> {
         let (answered, answers) = sync_channel(ANSWERS_MAX);
         let (signalled, signals) = tokio::sync::mpsc::channel(SIGNALS_MAX);
-        let from = link.clone();
-        let hear = move || hear(&from, &answered, &signalled);
+        let hear = move || hear(link, &answered, &signalled);
         thread::Builder::new().name("keeper".into()).spawn(hear)?;
         let (answers, signals) = (Mutex::new(answers), Mutex::new(Some(signals)));
         Ok(Remote { link, answers, attached, signals })

@@ -53,11 +53,13 @@ pub fn run(settings: &Settings, hidden: &Hidden) -> Result<ExitCode, DaemonError
         (true, Some(path)) => attach(path)?,
         _ => inherited().map_err(|e| DaemonError::Talk(e.to_string()))?,
     };
+    // Open until the process ends, which is what the keeper takes its end for.
+    let link: &'static Link = Box::leak(Box::new(link));
     for file in &hidden.0 {
         let uid = rustix::process::getuid().as_raw();
         warn!(file = %file.display(), uid, "the worker may not read this file with credentials: let its user or group (chgrp, chmod g+r), or choose another user with --run-as");
     }
-    let (fuse, session, init) = greeted(&link)?;
+    let (fuse, session, init) = greeted(link)?;
     let answer = fuse::negotiate(&init)?;
     link.send(&ToKeeper::Answer { answer })?;
     let resumed = match link.receive::<ToWorker>() {

@@ -18,6 +18,7 @@ mod harness;
 mod hold;
 mod keeper;
 mod nginx;
+mod processes;
 mod real_programs;
 mod recovery;
 mod restarts;

@@ -9,6 +9,7 @@ pub mod bucket;
 pub mod disk;
 pub mod gate;
 pub mod journal;
+pub mod memory;
 pub mod mount;
 pub mod process;
 pub mod programs;
