@@ -46,10 +46,7 @@ fn main() {
     let (rounds, lines) = (argument("rounds", 5), argument("lines", 50_000));
     let (writers, size) = (argument("writers", 1), argument("size", 200));
     let (cores, quick) = (argument("cores", 0), argument("quick", 0) > 0);
-    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    // The worker is another user.
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(scratch.path(), open).unwrap();
+    let scratch = common::scratch();
     let dir = |name: &str| scratch.path().canonicalize().unwrap().join(name);
     let bucket = Bucket::start(&dir("bucket"));
     let mount = |name: &str, path: &str| {

@@ -92,6 +92,13 @@ impl Drop for Process {
     }
 }
 
+/// A folder on the build's disk; the worker of a mount is another user and has to get through.
+pub fn scratch() -> tempfile::TempDir {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    dir
+}
+
 /// An embedded bucket in a process of its own.
 pub struct Bucket {
     pub process: Process,
@@ -205,8 +212,9 @@ fn mounted(child: Child, point: &Path) -> Process {
 pub fn pin(pid: &str, core: usize) {
     let own = std::process::id().to_string();
     let pid = if pid == "self" { &own } else { pid };
-    let pinned = Command::new("taskset").args(["-a", "-p", "-c", &core.to_string(), pid]);
-    let _ = { pinned }.stdout(Stdio::null()).status();
+    let mut taskset = Command::new("taskset");
+    taskset.args(["-a", "-p", "-c", &core.to_string(), pid]);
+    taskset.stdout(Stdio::null()).status().unwrap();
 }
 
 /// Bytes of all files below a directory.
