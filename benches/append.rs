@@ -38,7 +38,7 @@ struct Round {
 fn main() {
     let (rounds, lines) = (argument("rounds", 5), argument("lines", 50_000));
     let (writers, size) = (argument("writers", 1), argument("size", 200));
-    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let scratch = common::scratch();
     let dir = |name: &str| scratch.path().canonicalize().unwrap().join(name);
     let bucket = Bucket::start(&dir("bucket"));
     let daemon = bucket.mount(&dir("mnt"), &dir("spool"), &[]);

@@ -26,7 +26,7 @@ fn main() {
     );
     println!("|---|---|---|---|---|---|---|");
     for compression in ["none", "gzip", "zstd"] {
-        let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let scratch = common::scratch();
         let dir = |name: &str| scratch.path().canonicalize().unwrap().join(name);
         let bucket = Bucket::start(&dir("bucket"));
         let flags = ["--compression", compression, "--spool-max", "20GiB"];

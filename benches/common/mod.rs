@@ -29,25 +29,44 @@ impl Process {
         self.child.id()
     }
 
-    /// CPU seconds that the process has used.
+    /// The process and its children: a mount is served by a child of the one that is started.
+    fn all(&self) -> Vec<u32> {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+        std::iter::once(pid).chain(children).collect()
+    }
+
+    /// CPU seconds that the processes have used.
     pub fn cpu(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        self.all().into_iter().map(Process::cpu_of).sum()
+    }
+
+    fn cpu_of(pid: u32) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let ticks = |field: usize| after.split_whitespace().nth(field).and_then(|t| t.parse().ok());
         let (user, system): (f64, f64) = (ticks(11).unwrap_or(0.0), ticks(12).unwrap_or(0.0));
         (user + system) / 100.0
     }
 
-    /// A line of /proc/PID/status in KiB: `VmRSS`, `VmHWM`, `RssAnon`.
+    /// A line of /proc/PID/status in KiB, of all processes together: `VmRSS`, `VmHWM`, `RssAnon`.
     pub fn memory(&self, field: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        self.all().into_iter().map(|pid| Process::memory_of(pid, field)).sum()
+    }
+
+    fn memory_of(pid: u32, field: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let line = status.lines().find(|l| l.starts_with(field)).unwrap_or("");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0)
     }
 
     /// Sets the peak of the resident memory back (proc(5), clear_refs).
     pub fn reset_peak(&self) {
-        fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").unwrap();
+        for pid in self.all() {
+            fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
+        }
     }
 
     /// Ends it as a user would and waits.
@@ -148,6 +167,15 @@ impl Bucket {
         }
         panic!("s3fs did not mount");
     }
+}
+
+/// A directory that goes with the benchmark; a worker that is not root gets in.
+pub fn scratch() -> tempfile::TempDir {
+    let searchable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    tempfile::Builder::new()
+        .permissions(searchable)
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap()
 }
 
 /// Bytes of all files below a directory.

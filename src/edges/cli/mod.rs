@@ -230,7 +230,7 @@ pub struct MountArgs {
     pub require_bucket: bool,
 
     /// User (and group) that the worker runs as when started as root: a name or a number,
-    /// USER[:GROUP]. Default: the owner of the spool, unless that is root; else a user of its own.
+    /// `USER[:GROUP]`. Default: the owner of the spool, unless that is root; else a user of its own.
     #[arg(long, env = "LOGSINKFS_RUN_AS", value_name = "USER", value_parser = parse_user, help_heading = "Processes")]
     pub run_as: Option<RunAs>,
     /// Serve from one process, for debugging: its end is the mount's end.
