@@ -95,6 +95,7 @@ fn serve(
     registrar: Registrar,
     seat: &Seat,
 ) -> Result<ExitCode, DaemonError> {
+    // Decided and said; the file system itself takes the daemon's path for every file so far.
     let _backings = backings(settings, seat)?;
     let fs = Arc::new(Fs::new(parts.clone(), policy(settings), runtime.handle().clone()));
     let adapter = Adapter::new(fs.clone(), runtime.handle().clone());

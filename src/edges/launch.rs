@@ -70,11 +70,12 @@ fn say(what: &str, mountpoint: &Path) {
     let _ = out.flush();
 }
 
-/// Opens the log file in a spool's directory.
+/// Opens the log file in a spool's directory, which may be another user's: no link is followed, and
+/// nothing is waited for.
 pub fn open_log(spool: impl AsFd) -> std::io::Result<File> {
-    let flags =
-        OFlags::CREATE | OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(spool, LOG, flags, Mode::from_raw_mode(0o644))?.into())
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
+    let careful = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    Ok(openat(spool, LOG, flags | careful, Mode::from_raw_mode(0o644))?.into())
 }
 
 /// Lets go of the terminal; what is logged from here on goes to a file.
