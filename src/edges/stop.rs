@@ -67,17 +67,17 @@ pub fn force_all(parts: &Parts) -> bool {
 
 /// Says what stays behind; gives the exit code that goes with it.
 pub fn report(parts: &Parts, finished: bool) -> u8 {
-    let unsent = parts.unsent();
-    if unsent == 0 {
-        info!("stopped; S3 has everything");
-        return 0;
-    }
     let lives = parts.namespace.lives();
     let behind = |life: &&Arc<Life>| {
         let len = life.len().unwrap_or_default();
         !life.state().all_sent(len)
     };
     let files = lives.iter().filter(behind).count();
+    if files == 0 {
+        info!("stopped; S3 has everything");
+        return 0;
+    }
+    let unsent = parts.unsent();
     let why = if finished { "it was written last" } else { "the time was up" };
     error!(unsent, files, spool = %parts.spool.dir().display(), why,
         "stopped with data left in the spool; the next mount with this spool uploads it");

@@ -30,7 +30,7 @@ pub fn make_room(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
     if parts.when_full != WhenFull::DropOldest || need == 0 || parts.room.left() >= bytes.max(1) {
         return Ok(());
     }
-    let mut freed = 0;
+    let (mut freed, mut lost) = (0, HashMap::new());
     let mut lives = waiting(parts);
     while freed < need {
         let Some(at) = choose(&lives.iter().map(|(waits, _)| *waits).collect::<Vec<_>>()) else {
@@ -39,7 +39,9 @@ pub fn make_room(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
         let (waits, life) = &mut lives[at];
         match waits.oldest {
             Some(start) => {
-                freed += give_up(parts, life, start)?;
+                let bytes = give_up(parts, life, start)?;
+                *lost.entry(life.stream.path.clone()).or_insert(0) += bytes;
+                freed += bytes;
                 *waits = look(life, waits.stream)?;
             }
             None => {
@@ -47,6 +49,10 @@ pub fn make_room(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
                 break;
             }
         }
+    }
+    for (stream, bytes) in lost {
+        let total = parts.count_dropped(bytes);
+        warn!(stream = %escape_path(&stream), bytes, total, "the spool is full: the oldest unsent bytes of this log were given up");
     }
     parts.bump();
     Ok(())
@@ -125,9 +131,6 @@ fn give_up(parts: &Parts, life: &Life, start: SpoolOffset) -> Result<u64, LocalE
     }
     punch(&*life.file()?, start.0, name.range.len(), &life.folder().join(DATA))?;
     parts.room.give(name.range.len());
-    let total = parts.count_dropped(name.range.len());
-    warn!(stream = %escape_path(&life.stream.path), generation = name.generation.0,
-        bytes = name.range.len(), total, "the spool is full: the oldest unsent bytes of this log are given up");
     Ok(name.range.len())
 }
 

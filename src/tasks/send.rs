@@ -15,7 +15,7 @@ use super::settle;
 use crate::local::marker::Marker;
 use crate::values::errors::{FsError, LocalError};
 use crate::values::escape::escape_ascii;
-use crate::values::naming::{Form, MarkerName, SegmentName};
+use crate::values::naming::{Form, MarkerName, Phase, SegmentName};
 use crate::world::bucket::{BucketError, Kind, NewObject, Payload};
 
 /// A job with what earlier tries left behind.
@@ -60,6 +60,7 @@ pub async fn send(
         }
         Err(e) => return (attempt, Outcome::Failed(e.to_string())),
     };
+    let first = name.phase == Phase::Sealed;
     let name = match begin(&job, &name).await {
         Ok(name) => name,
         Err(why) => return (attempt, Outcome::Failed(why)),
@@ -94,10 +95,15 @@ pub async fn send(
         Err(e) if e.kind == Kind::Exists => {
             resolve(parts, &job, &name, &marker, object.payload.len()).await
         }
-        Err(e) if e.kind.is_outage() => Outcome::Outage(e),
         Err(e) => {
+            if first && !e.kind.may_have_arrived() {
+                take_back(&job, &name).await;
+            }
             attempt.job.may_have_arrived |= e.kind.may_have_arrived();
-            Outcome::Failed(format!("{e} ({})", e.kind.hint()))
+            match e.kind.is_outage() {
+                true => Outcome::Outage(e),
+                false => Outcome::Failed(format!("{e} ({})", e.kind.hint())),
+            }
         }
     };
     attempt.body = Some(body);
@@ -110,6 +116,16 @@ async fn begin(job: &Job, name: &MarkerName) -> Result<MarkerName, String> {
     let begun = tokio::task::spawn_blocking(move || settle::begin_sending(&life, &sealed)).await;
     let phase = begun.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
     Ok(MarkerName { phase, ..*name })
+}
+
+/// The first PUT of the range was refused: it may be given up again.
+async fn take_back(job: &Job, name: &MarkerName) {
+    let (life, sending) = (job.life.clone(), *name);
+    let taken = tokio::task::spawn_blocking(move || settle::sent_nothing(&life, &sending)).await;
+    if let Ok(Err(e)) = taken {
+        // It stays as it is, which costs no more than that it is not given up.
+        debug!("a marker could not be set back: {e}");
+    }
 }
 
 /// The key of the empty object that says that a range was given up.

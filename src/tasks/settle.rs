@@ -32,6 +32,16 @@ pub fn begin_sending(life: &Life, name: &MarkerName) -> Result<Phase, LocalError
     Ok(Phase::Sending)
 }
 
+/// Takes that back: the PUT that was begun cannot have arrived. What an earlier one left open stays so.
+pub fn sent_nothing(life: &Life, name: &MarkerName) -> Result<(), LocalError> {
+    let _settling = life.settling();
+    marker::advance(life.folder(), name, Phase::Sealed)?;
+    if let Some(segment) = life.state().segments.get_mut(&name.range.start) {
+        segment.phase = Phase::Sealed;
+    }
+    Ok(())
+}
+
 /// Notes that S3 has a segment, or the mark of one that was given up.
 pub fn confirm(
     parts: &Parts,

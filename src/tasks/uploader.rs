@@ -16,7 +16,7 @@ use super::send::{Attempt, Outcome, form_of, send};
 use crate::local::marker::Marker;
 use crate::values::escape::escape_path;
 use crate::values::naming::Form;
-use crate::world::bucket::BucketError;
+use crate::world::bucket::{BucketError, Kind};
 
 /// PUTs at once in normal work: enough for a gigabit at 50 ms.
 const PARALLEL: usize = 8;
@@ -26,6 +26,11 @@ const PARALLEL_STOPPING: usize = 16;
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 /// Longest wait: how long an S3 that has come back can stay unnoticed.
 const BACKOFF_MAX: Duration = Duration::from_secs(20);
+/// While one stream may be what fails, every other try is something new.
+const NEW_EVERY: u32 = 2;
+/// While S3 as a whole fails, nothing new would fare better, and what a PUT was begun for cannot be given
+/// up any more should the spool be full.
+const NEW_EVERY_OUTAGE: u32 = 16;
 /// The reserve is handed out in these units.
 const PERMIT_BYTES: u64 = 64 * 1024;
 
@@ -33,6 +38,8 @@ const PERMIT_BYTES: u64 = 64 * 1024;
 struct Gate {
     closed_until: Option<Duration>,
     failures: u32,
+    /// Of so many tries one is something new.
+    new_every: u32,
     since: Option<Duration>,
 }
 
@@ -68,7 +75,7 @@ pub async fn run(parts: Arc<Parts>, registrar: Registrar, mut pace: watch::Recei
         registrar,
         reserve: Arc::new(Semaphore::new(permits)),
         conditional: None,
-        gate: Gate { closed_until: None, failures: 0, since: None },
+        gate: Gate { closed_until: None, failures: 0, new_every: NEW_EVERY, since: None },
         retries: VecDeque::new(),
         delayed: Vec::new(),
         running: JoinSet::new(),
@@ -156,8 +163,8 @@ impl Uploader {
     }
 
     /// What is to be tried next: what was tried before goes first. But while S3's return is still to
-    /// be seen, every other try is something new, since what has failed may have failed for a
-    /// reason of its own (one stream that may not be written), and must not keep the rest.
+    /// be seen, some tries are something new, since what has failed may have failed for a reason of
+    /// its own (one stream that may not be written), and must not keep the rest.
     fn next(&mut self) -> Option<Attempt> {
         let (parts, reserve) = (&self.parts, &self.reserve);
         let ready = self.retries.iter_mut().position(|a| take_reserve(parts, reserve, a));
@@ -165,7 +172,7 @@ impl Uploader {
             // The reserve is used up by what is under way.
             return None;
         }
-        if ready.is_none() || self.gate.failures % 2 == 1 {
+        if ready.is_none() || self.gate.failures % self.gate.new_every == 1 {
             let fresh = |job| Attempt { job, body: None, reserve: None, failures: 0 };
             if let Some(mut attempt) = parts.outbox.pop().map(fresh) {
                 if take_reserve(parts, reserve, &mut attempt) {
@@ -204,6 +211,8 @@ impl Uploader {
     }
 
     fn close(&mut self, e: &BucketError) {
+        let everything = matches!(e.kind, Kind::Unreachable | Kind::Throttled | Kind::Server);
+        self.gate.new_every = if everything { NEW_EVERY_OUTAGE } else { NEW_EVERY };
         let now = self.parts.clock.monotonic();
         if self.gate.since.is_none() {
             self.gate.since = Some(now);

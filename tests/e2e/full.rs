@@ -1,0 +1,81 @@
+//! A spool that is full while S3 is away, as it is unless somebody asks for something else: programs go
+//! on, the log that floods loses its oldest lines, and the bucket says which.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+
+use crate::harness::mount::set_aside;
+use crate::harness::{Mount, Rig};
+
+fn append(mount: &Mount, name: &str, text: &str) {
+    let mut options = OpenOptions::new();
+    let mut file = options.append(true).create(true).open(mount.path(name)).unwrap();
+    for line in text.split_inclusive('\n') {
+        file.write_all(line.as_bytes()).unwrap();
+    }
+}
+
+fn numbered(from: usize, to: usize) -> String {
+    (from..to).map(|n| format!("line {n:06} {}\n", "f".repeat(1_000))).collect()
+}
+
+/// Compares the one generation of a stream with what was written: each byte is in an object, or in the
+/// range of a mark, and in one of them only. Gives how many bytes were given up.
+fn assert_accounted(rig: &Rig, stream: &str, written: &str) -> u64 {
+    let bucket = rig.bucket();
+    let mut segments = bucket.segments(stream);
+    segments.sort_by_key(|segment| (segment.generation, segment.offset));
+    let (mut end, mut given_up) = (0, 0);
+    for segment in segments {
+        assert_eq!((segment.generation, segment.offset), (1, end), "{}", segment.key);
+        let range = end as usize..(end + segment.length) as usize;
+        if segment.suffix == "dropped" {
+            let mark = bucket.get(&segment.key);
+            assert!(mark.bytes.is_empty(), "{} has bytes", segment.key);
+            assert_eq!(mark.metadata["length"], segment.length.to_string());
+            assert_eq!(mark.metadata["stream"], stream);
+            given_up += segment.length;
+        } else {
+            let bytes = bucket.bytes(&segment);
+            assert!(bytes == written.as_bytes()[range], "{} holds other bytes", segment.key);
+        }
+        end += segment.length;
+    }
+    assert_eq!(end, written.len() as u64, "the end of {stream}");
+    given_up
+}
+
+fn flood(midway: impl FnOnce(&mut Mount)) {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    gate.refuse(503, "SlowDown");
+    let plan = rig.plan("a").through(&gate.endpoint).with(&["--spool-max", "8MiB"]);
+    let mut mount = plan.with(&["--rotate-size", "256KiB"]).start();
+    append(&mount, "audit.log", "quiet\n");
+    append(&mount, "dump.log", &numbered(0, 15_000));
+    midway(&mut mount);
+    append(&mount, "dump.log", &numbered(15_000, 25_000));
+    append(&mount, "audit.log", "and complete\n");
+    gate.open();
+    let spool = mount.plan.spool.clone();
+    let (code, said) = mount.terminate();
+    assert_eq!(code, 0, "the daemon left data behind:\n{said}");
+    assert!(said.contains("were given up") && said.contains("dump.log"), "{said}");
+    assert_eq!(set_aside(&spool), Vec::<String>::new(), "{said}");
+    assert_eq!(rig.bucket().content("audit.log"), b"quiet\nand complete\n");
+    let given_up = assert_accounted(&rig, "dump.log", &numbered(0, 25_000));
+    assert!(given_up > 16 << 20, "25 MB do not fit into 8 MiB: {given_up}");
+}
+
+#[test]
+fn a_program_that_floods_goes_on_and_a_quiet_log_stays_whole() {
+    flood(|_| {});
+}
+
+#[test]
+fn what_was_given_up_is_marked_also_by_the_daemon_after_a_kill() {
+    flood(|mount| {
+        mount.crash();
+        mount.start_again();
+    });
+}
