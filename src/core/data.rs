@@ -76,7 +76,7 @@ impl Fs {
         if !*serving {
             return Err(FsError::Stopping);
         }
-        let len = SpoolOffset(file.metadata().at("stat", life.folder())?.len());
+        let len = self.end_of(life, file)?;
         let session = self.parts.spool.session();
         if let Some(from) = session.intended(origin)
             && let Some(written) =
@@ -104,10 +104,24 @@ impl Fs {
         self.parts.room.give(bytes - written as u64);
         let mut state = life.state();
         state.counted = state.counted.plus(written as u64);
+        state.end = Some(len.plus(written as u64));
         drop(state);
         drop(serving);
         self.parts.touch(life);
         Ok(written)
+    }
+
+    /// Where the spool file ends, which is known while nobody but this process appends: the kernel
+    /// makes one write after the other.
+    fn end_of(&self, life: &Life, file: &std::fs::File) -> Result<SpoolOffset, FsError> {
+        let known = {
+            let state = life.state();
+            state.end.filter(|_| state.unseen_writers == 0)
+        };
+        match known {
+            Some(end) => Ok(end),
+            None => Ok(SpoolOffset(file.metadata().at("stat", life.folder())?.len())),
+        }
     }
 
     async fn append_when_room(

@@ -92,7 +92,10 @@ impl Fs {
         match *route {
             // What O_SYNC promises also holds for the file's name, which the kernel does not sync.
             Route::Kernel(backing) if access.append && !access.sync => {
-                life.state().unseen_writers += 1;
+                let mut state = life.state();
+                state.unseen_writers += 1;
+                state.end = None;
+                drop(state);
                 self.parts.touch(life);
                 Mode::Passthrough(backing)
             }
@@ -191,7 +194,9 @@ impl Fs {
         let mode = match &what {
             // The kernel goes on writing for it, whether or not we would let it today.
             Handle::Live { life, .. } if unseen && !matches!(mode, Mode::Passthrough(_)) => {
-                life.state().unseen_writers += 1;
+                let mut state = life.state();
+                state.unseen_writers += 1;
+                state.end = None;
                 Mode::Passthrough(BackingId::default())
             }
             _ => mode,

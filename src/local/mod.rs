@@ -6,6 +6,7 @@ pub mod disk;
 pub mod lease;
 pub mod life;
 pub mod local_file;
+pub mod mapped;
 pub mod marker;
 pub mod namespace;
 pub mod record;

@@ -10,7 +10,6 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::mount::{Plan, is_mounted};
 use crate::harness::process::{Proc, command};
-use crate::harness::programs::back;
 use crate::harness::s3::script;
 use crate::harness::{Ledger, Mount, Rig, Run, eventually, programs};
 
@@ -67,7 +66,6 @@ fn a_mount_goes_on_when_its_worker_is_killed() {
 fn nothing_is_lost_or_doubled_by_a_row_of_killed_workers() {
     let rig = Rig::embedded();
     let mount = rig.mount(&["--rotate-size", "8KiB"]);
-    fs::write(back(&rig), "").unwrap();
     let mut writer = programs::python("plain_writer.py");
     writer.arg(mount.path("app.log"));
     let mut run = Run::start(&rig, "writer", writer);
@@ -77,6 +75,7 @@ fn nothing_is_lost_or_doubled_by_a_row_of_killed_workers() {
     }
     run.await_more(150);
     let ledger = run.finish();
+    assert_eq!(ledger.failed, 0, "a write failed");
     mount.stop();
     let bucket = rig.bucket();
     let found = bucket.lines("app.log");
@@ -161,7 +160,6 @@ fn an_upgrade_under_a_writer_loses_and_doubles_nothing() {
     let program = rig.local("logsinkfs");
     let plan = rig.plan("a").with_copy_of_program(&program).with(&["--rotate-size", "8KiB"]);
     let mount = plan.clone().start();
-    fs::write(back(&rig), "").unwrap();
     let mut writer = programs::python("plain_writer.py");
     writer.arg(mount.path("app.log"));
     let mut run = Run::start(&rig, "writer", writer);
@@ -177,6 +175,7 @@ fn an_upgrade_under_a_writer_loses_and_doubles_nothing() {
     }
     run.await_more(100);
     let ledger = run.finish();
+    assert_eq!(ledger.failed, 0, "a write failed");
     mount.stop();
     let bucket = rig.bucket();
     let found = bucket.lines("app.log");

@@ -2,7 +2,7 @@
 //! them sees an error, and no line is lost, doubled or torn. `KILLS=1000` makes a long row of it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Mutex;
@@ -190,4 +190,72 @@ fn nobody_notices_while_the_kernel_writes() {
 #[test]
 fn nobody_notices_while_the_daemon_writes() {
     torture("daemon");
+}
+
+#[test]
+fn what_is_open_stays_open() {
+    let rig = Rig::embedded();
+    let stored = "x".repeat(300_000);
+    rig.bucket().put("team/old/dir/object.txt", stored.as_bytes());
+    let mount = rig.mount_bucket_view(&[]);
+    let open = |name: &str| {
+        OpenOptions::new().read(true).append(true).create(true).open(mount.path(name)).unwrap()
+    };
+    let (mut log, mut local, mut gone) = (open("app.log"), open("app.pid"), open("gone.log"));
+    gone.write_all(b"one\n").unwrap();
+    fs::remove_file(mount.path("gone.log")).unwrap();
+    for n in 0..500 {
+        File::create(mount.path(&format!("{n:03}.log"))).unwrap();
+    }
+    let mut listing = fs::read_dir(&mount.plan.point).unwrap();
+    let mut names: Vec<_> = listing.by_ref().take(100).map(|e| e.unwrap().file_name()).collect();
+    let mut object = File::open(mount.path("old/dir/object.txt")).unwrap();
+    let mut text = vec![0; 1000];
+    object.read_exact(&mut text).unwrap();
+    let inside = File::open(mount.path("old/dir")).unwrap();
+    let mut shell = command("sh");
+    shell.args([
+        "-c",
+        "cd \"$0\" && while [ ! -e \"$1\" ]; do sleep 0.05; done; ls; cat object.txt | wc -c",
+    ]);
+    shell.arg(mount.path("old/dir")).arg(rig.local("go"));
+    let mut shell = Proc::start("shell", shell);
+    let lock =
+        OpenOptions::new().create_new(true).write(true).open(mount.path("app.lock")).unwrap();
+    eventually("the shell to be there", || {
+        let cwd = fs::read_link(format!("/proc/{}/cwd", shell.pid().as_raw_nonzero())).ok()?;
+        (cwd == mount.path("old/dir")).then_some(())
+    });
+
+    mount.kill_worker();
+
+    log.write_all(b"after\n").unwrap();
+    local.write_all(b"17").unwrap();
+    gone.write_all(b"two\n").unwrap();
+    gone.sync_all().unwrap();
+    assert_eq!((log.metadata().unwrap().size(), local.metadata().unwrap().size()), (6, 2));
+    assert_eq!((gone.metadata().unwrap().size(), gone.metadata().unwrap().nlink()), (8, 0));
+    object.read_to_end(&mut text).unwrap();
+    assert_eq!(text.len(), stored.len());
+    let within = rustix::fs::openat(
+        &inside,
+        "object.txt",
+        rustix::fs::OFlags::RDONLY,
+        rustix::fs::Mode::empty(),
+    );
+    assert_eq!(File::from(within.unwrap()).metadata().unwrap().size(), 300_000);
+    names.extend(listing.map(|entry| entry.unwrap().file_name()));
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), 504, "500, app.log, app.pid, app.lock and old");
+    let again = OpenOptions::new().create_new(true).write(true).open(mount.path("app.lock"));
+    assert_eq!(again.unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+    drop(lock);
+    fs::write(rig.local("go"), "").unwrap();
+    shell.await_stdout("the object", |line| (line == "object.txt").then_some(()));
+    shell.await_stdout("its size", |line| (line.trim() == "300000").then_some(()));
+    shell.success();
+    drop((log, local, gone, object, inside));
+    mount.stop();
+    assert_eq!(rig.bucket().lines("gone.log"), ["one", "two"]);
 }

@@ -37,6 +37,8 @@ pub struct State {
     pub segments: BTreeMap<SpoolOffset, Segment>,
     /// Open handles that may write.
     pub writers: u32,
+    /// Where the spool file ends, when the daemon made its last write and no other writes.
+    pub end: Option<SpoolOffset>,
     /// Up to where its bytes are counted as taking room.
     pub counted: SpoolOffset,
     /// Those of them for which the kernel writes: nobody is told of what they append.
@@ -72,6 +74,7 @@ impl State {
             generations,
             segments: BTreeMap::new(),
             writers: 0,
+            end: None,
             counted: SpoolOffset(0),
             orphaned: false,
             unseen_writers: 0,
