@@ -99,11 +99,6 @@ impl Room {
         over.max(self.disk_shortage())
     }
 
-    /// Free bytes of the disk, and bytes counted for live files.
-    pub fn usage(&self) -> Option<(u64, u64)> {
-        Some((self.disk_free()?, self.live.load(Ordering::Relaxed)))
-    }
-
     /// Bytes that live files may still grow by.
     pub fn left(&self) -> u64 {
         let budget = self.live_max().saturating_sub(self.live.load(Ordering::Relaxed));

@@ -23,12 +23,16 @@ pub struct StreamState {
     /// The stream's path, raw bytes.
     pub path: Vec<u8>,
     inner: Mutex<Inner>,
+    numbering: Mutex<()>,
     file: PathBuf,
 }
 
 #[derive(Debug)]
 struct Inner {
+    /// Given or found.
     highest: GenerationNo,
+    /// In a marker, so that it is not given again after a crash.
+    stored: GenerationNo,
     remembered: GenerationNo,
     early: EarlySeals,
     unsent: usize,
@@ -45,6 +49,12 @@ struct Highest {
 }
 
 impl StreamState {
+    /// Held from the moment in which a number is given until it is in a marker: a crash before that
+    /// must not leave a number out, and the next one is not to be stored before it.
+    pub fn numbering(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.numbering.lock()
+    }
+
     /// Gives the next generation's number.
     pub fn next_generation(&self) -> GenerationNo {
         let mut inner = self.inner.lock();
@@ -52,19 +62,20 @@ impl StreamState {
         inner.highest
     }
 
-    /// Notes a number found in a marker, so that it is not given again.
+    /// Notes a number that is in a marker, so that it is not given again.
     pub fn seen(&self, generation: GenerationNo) {
         let mut inner = self.inner.lock();
         inner.highest = inner.highest.max(generation);
+        inner.stored = inner.stored.max(generation);
     }
 
-    /// Makes the highest number outlive the markers that showed it. To be called before one is removed.
+    /// Makes the highest stored number outlive the markers that showed it. To be called before one is removed.
     pub fn remember(&self) -> Result<(), LocalError> {
         let mut inner = self.inner.lock();
-        if inner.remembered < inner.highest {
-            let record = Highest { stream: self.path.clone(), generation: inner.highest };
+        if inner.remembered < inner.stored {
+            let record = Highest { stream: self.path.clone(), generation: inner.stored };
             store_json(&self.file, &record, Durable::Now)?;
-            inner.remembered = inner.highest;
+            inner.remembered = inner.stored;
         }
         Ok(())
     }
@@ -133,12 +144,18 @@ impl Streams {
         let highest = highest(&file, now);
         let inner = Inner {
             highest,
+            stored: highest,
             remembered: highest,
             early: EarlySeals::new(now),
             unsent: 0,
             overdrawn: 0,
         };
-        let stream = Arc::new(StreamState { path: path.to_vec(), inner: Mutex::new(inner), file });
+        let stream = Arc::new(StreamState {
+            path: path.to_vec(),
+            inner: Mutex::new(inner),
+            numbering: Mutex::default(),
+            file,
+        });
         if known.streams.len() >= known.sweep_at {
             known.streams.retain(|_, stream| stream.strong_count() > 0);
             known.sweep_at = 2 * known.streams.len() + 64;
@@ -172,6 +189,10 @@ mod tests {
         let now = Utc::from_micros(1_795_000_000_000_000);
         let first = Streams::new(dir.path()).get(b"web/app.log", now);
         assert_eq!(first.next_generation(), GenerationNo(1));
+        first.seen(GenerationNo(1));
+        first.remember().expect("stored");
+        // Given, and in no marker when the daemon died.
+        assert_eq!(first.next_generation(), GenerationNo(2));
         first.remember().expect("stored");
         let again = Streams::new(dir.path()).get(b"web/app.log", now);
         assert_eq!(again.next_generation(), GenerationNo(2));

@@ -47,6 +47,7 @@ pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsErr
     parts.namespace.make_durable(life.id)?;
     let (crc64, last_byte) = checksum(&file, range).map_err(reading)?;
 
+    let numbering = order.generation.number.is_none().then(|| life.stream.numbering());
     let (marker, name) = describe(parts, life, &order, range, crc64, last_byte);
     for generation in &mut life.state().generations {
         if generation.base == order.generation.base {
@@ -55,6 +56,8 @@ pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsErr
         }
     }
     marker.store(life.folder(), &name)?;
+    life.stream.seen(name.generation);
+    drop(numbering);
 
     let mut state = life.state();
     let segment = Segment { end, generation: name.generation, phase: Phase::Sealed };

@@ -32,8 +32,6 @@ const POLL_MAX: Duration = Duration::from_secs(4);
 const POLL_MIN: Duration = Duration::from_millis(20);
 /// The speed, in bytes a second, up to which the watcher keeps writers within the room that is left.
 const FOLLOWED: u64 = 1 << 30;
-/// When the disk lost this much more than is known of, every file is looked at.
-const UNKNOWN_GROWTH: u64 = 32 << 20;
 /// Longest time between two looks at a life that waits for its time: the wall clock may have jumped.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(60);
 /// Seals under way at once: each waits for the disk twice.
@@ -77,7 +75,7 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
     let mut watched: HashMap<NodeId, Watched> = HashMap::new();
     let mut seals: JoinSet<Outcome> = JoinSet::new();
     let mut rest = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
-    let mut disk = Disk::default();
+    let mut making_room = None;
     loop {
         let due = next_due(&parts, &watched, &seals);
         let news = async {
@@ -102,43 +100,23 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
             let entry = watched.entry(life.id);
             entry.or_insert_with(|| Watched::new(life)).not_before = Duration::ZERO;
         }
-        disk.look(&parts, &mut watched);
+        watch_room(&parts, &mut making_room);
         look(&parts, &mut watched, &mut seals);
     }
 }
 
-/// What the disk tells of files that nobody looks at: that it lost more than is known of.
-#[derive(Default)]
-struct Disk {
-    /// Free bytes and counted bytes when all was known.
-    known: Option<(u64, u64)>,
-    making_room: Option<tokio::task::JoinHandle<()>>,
-}
-
-impl Disk {
-    fn look(&mut self, parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>) {
-        let unseen = |entry: &Watched| entry.life.state().unseen_writers > 0;
-        if !watched.values().any(unseen) {
-            self.known = None;
-            return;
-        }
-        let Some((free, counted)) = parts.room.usage() else { return };
-        let (free_then, counted_then) = *self.known.get_or_insert((free, counted));
-        let gone = free_then.saturating_sub(free);
-        if gone > counted.saturating_sub(counted_then) + UNKNOWN_GROWTH {
-            self.known = Some((free, counted));
-            watched.values_mut().for_each(|entry| entry.not_before = Duration::ZERO);
-        }
-        let busy = self.making_room.as_ref().is_some_and(|task| !task.is_finished());
-        if parts.room.to_reclaim() > 0 && !busy {
-            let parts = parts.clone();
-            self.making_room = Some(tokio::task::spawn_blocking(move || {
-                if let Err(e) = drop::make_room(&parts, 0) {
-                    error!("room in the spool could not be made: {e}");
-                }
-            }));
-        }
+/// Has room made when it is short: where the kernel writes, no write comes by that would.
+fn watch_room(parts: &Arc<Parts>, task: &mut Option<tokio::task::JoinHandle<()>>) {
+    let busy = task.as_ref().is_some_and(|task| !task.is_finished());
+    if busy || parts.room.to_reclaim() == 0 {
+        return;
     }
+    let parts = parts.clone();
+    *task = Some(tokio::task::spawn_blocking(move || {
+        if let Err(e) = drop::make_room(&parts, 0) {
+            error!("room in the spool could not be made: {e}");
+        }
+    }));
 }
 
 /// How long the watcher may look away: a writer at the speed that it follows takes half of the room

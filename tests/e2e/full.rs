@@ -1,11 +1,13 @@
 //! A spool that is full while S3 is away, as it is unless somebody asks for something else: programs go
 //! on, the log that floods loses its oldest lines, and the bucket says which.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use crate::harness::mount::set_aside;
-use crate::harness::{Mount, Rig};
+use crate::harness::{Mount, Rig, eventually};
 
 fn append(mount: &Mount, name: &str, text: &str) {
     let mut options = OpenOptions::new();
@@ -45,6 +47,19 @@ fn assert_accounted(rig: &Rig, stream: &str, written: &str) -> u64 {
     given_up
 }
 
+/// Bytes that a directory takes.
+fn size_on_disk(dir: &Path) -> u64 {
+    let sizes = fs::read_dir(dir).unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        // What is there may go while it is looked at.
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => size_on_disk(&entry.path()),
+            metadata => metadata.map_or(0, |m| m.blocks() * 512),
+        }
+    });
+    sizes.sum()
+}
+
 fn flood(midway: impl FnOnce(&mut Mount)) {
     let rig = Rig::embedded();
     let gate = rig.gate();
@@ -56,6 +71,10 @@ fn flood(midway: impl FnOnce(&mut Mount)) {
     midway(&mut mount);
     append(&mount, "dump.log", &numbered(15_000, 25_000));
     append(&mount, "audit.log", "and complete\n");
+    // The kernel took it all at once; the daemon follows.
+    eventually("the spool to be within its limit", || {
+        (size_on_disk(&mount.plan.spool) < 9 << 20).then_some(())
+    });
     gate.open();
     let spool = mount.plan.spool.clone();
     let (code, said) = mount.terminate();

@@ -121,7 +121,7 @@ fn nothing_is_lost_or_doubled_by_a_row_of_kills() {
 #[test]
 fn nothing_is_lost_by_kills_among_files_that_come_and_go() {
     let rig = Rig::embedded();
-    let mut mount = rig.mount(&["--rotate-size", "8KiB"]);
+    let mut mount = rig.mount(&["--rotate-size", "64KiB"]);
     let mut ledger = Ledger::default();
     for round in 0..5 {
         let start = |name: &str| {

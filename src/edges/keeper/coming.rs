@@ -98,7 +98,8 @@ impl Keeper<'_> {
             ToKeeper::Answer { answer } if is(&self.next, Stage::Asked) => self.weigh(answer),
             ToKeeper::Serving if is(&self.present, Stage::Going) => {
                 self.serves();
-                None
+                let stop = self.stop_then;
+                stop.and_then(|signal| self.pass_on(signal))
             }
             ToKeeper::Detach if is(&self.present, Stage::Serving) => {
                 let end = self.stop();

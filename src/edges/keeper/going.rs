@@ -109,7 +109,7 @@ impl Keeper<'_> {
 
     /// There is no worker any more.
     pub(super) fn lost(&mut self, how: &Ended) -> Option<End> {
-        if self.stopping {
+        if self.stopping || self.stop_then.is_some() {
             error!(why = %how, "the worker did not come to its end; what it left in the spool is uploaded by the next mount");
             return Some(Ok(EXIT_DATA_LEFT));
         }

@@ -109,6 +109,8 @@ pub struct Keeper<'a> {
     pub(super) served: bool,
     /// The mount is being stopped.
     pub(super) stopping: bool,
+    /// The signal by which the mount is to be stopped once the worker that is coming serves.
+    pub(super) stop_then: Option<i32>,
 }
 
 impl<'a> Keeper<'a> {
@@ -133,6 +135,7 @@ impl<'a> Keeper<'a> {
             begun: false,
             served: false,
             stopping: false,
+            stop_then: None,
         }
     }
 
@@ -223,8 +226,24 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    fn pass_on(&mut self, signal: i32) -> Option<End> {
+    /// Whether the mount has served and will again, as it seems.
+    fn is_worker_coming(&self) -> bool {
+        let present = self.present.as_ref().map(|present| present.stage);
+        self.served
+            && match present {
+                Some(stage) => stage == Stage::Going,
+                None => self.next.is_some() || self.start_at.is_some(),
+            }
+    }
+
+    pub(super) fn pass_on(&mut self, signal: i32) -> Option<End> {
         let stop = matches!(signal, signal_hook::consts::SIGTERM | signal_hook::consts::SIGINT);
+        if stop && self.stop_then.is_none() && self.is_worker_coming() {
+            // What the spool holds is uploaded by it; a second signal does not wait for that.
+            self.stop_then = Some(signal);
+            self.start_at = self.start_at.map(|_| self.clock.monotonic());
+            return None;
+        }
         if stop && let Some(end) = self.stop() {
             return Some(end);
         }

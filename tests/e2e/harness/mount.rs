@@ -144,9 +144,10 @@ impl Mount {
 
     /// The worker that serves.
     pub fn worker(&self) -> Pid {
-        let workers = self.daemon.children();
-        assert_eq!(workers.len(), 1, "one worker serves");
-        workers[0]
+        super::eventually("one worker", || {
+            let workers = self.daemon.children();
+            (workers.len() == 1).then(|| workers[0])
+        })
     }
 
     /// `kill -9` of the worker alone; the keeper starts another.

@@ -7,21 +7,21 @@
 //! answered; a write is noted before it is made; numbers of nodes and handles are not given twice in
 //! a session, whoever gives them.
 
+mod journal;
+
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tracing::error;
 
+use self::journal::Journal;
+pub use self::journal::StoredNode;
 use super::mapped::Words;
-use super::namespace::StoredObject;
 use crate::values::errors::{AtPath, LocalError};
-use crate::values::escape::as_text;
 use crate::values::ids::{HandleId, NodeId, Origin, RequestId, SessionId, SpoolOffset};
 
 /// Bytes of a place in the table of handles.
@@ -34,8 +34,6 @@ const MAGIC: u64 = u64::from_le_bytes(*b"lsfhndl1");
 const MAPPED: usize = 4096;
 /// Numbers reserved at once.
 const BLOCK: u64 = 4096;
-/// The journal of stored nodes is written anew when it has grown to this, and to twice what was needed.
-const JOURNAL_MIN: u64 = 4 << 20;
 
 /// A session, or nothing where no worker can follow.
 #[derive(Debug, Default)]
@@ -57,15 +55,7 @@ struct Files {
     table_path: PathBuf,
     /// The first places, where the disk has room for them.
     words: Option<Words>,
-    journal: Mutex<Journal>,
-    journal_path: PathBuf,
-}
-
-#[derive(Debug)]
-struct Journal {
-    file: File,
-    len: u64,
-    rewrite_at: u64,
+    stored: Journal,
 }
 
 #[derive(Debug, Default)]
@@ -103,20 +93,6 @@ pub struct Left {
     pub noted: Noted,
 }
 
-/// A stored node that the kernel may ask for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredNode {
-    /// Its number.
-    pub id: NodeId,
-    /// The directory that it is in.
-    pub parent: NodeId,
-    /// Its name there.
-    #[serde(with = "as_text")]
-    pub name: Vec<u8>,
-    /// The object; a prefix has none.
-    pub object: Option<StoredObject>,
-}
-
 impl Session {
     /// Begins a session in a spool's folder, or goes on with what the worker before left of it.
     pub fn begin(spool: &Path, id: &SessionId, resumed: bool) -> Result<Session, LocalError> {
@@ -124,25 +100,16 @@ impl Session {
         fs::DirBuilder::new().mode(0o700).recursive(true).create(&dir).at("create", &dir)?;
         remove_others(&dir, &id.0)?;
         let table_path = dir.join(format!("{}.handles", id.0));
-        let journal_path = dir.join(format!("{}.stored", id.0));
-        let open = |path: &Path, append: bool| {
-            let mut options = OpenOptions::new();
-            options.read(true).write(!append).append(append).create(true).mode(0o600);
-            options.truncate(!append && !resumed).open(path).at("open", path)
-        };
-        let table = open(&table_path, false)?;
-        if !resumed {
-            let _ = fs::remove_file(&journal_path);
-        }
-        let journal = open(&journal_path, true)?;
-        let len = journal.metadata().at("stat", &journal_path)?.len();
-        let journal = Mutex::new(Journal { file: journal, len, rewrite_at: JOURNAL_MIN.max(len) });
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(!resumed).mode(0o600);
+        let table = options.open(&table_path).at("open", &table_path)?;
+        let stored = Journal::open(dir.join(format!("{}.stored", id.0)), resumed)?;
         let words = Words::map(&table, MAPPED * PLACE as usize / 8).ok();
         let text = fs::read(&table_path).at("read", &table_path)?;
         let mut session = Session {
             number: id.number(),
             resumed,
-            files: Some(Files { table, table_path, words, journal, journal_path }),
+            files: Some(Files { table, table_path, words, stored }),
             ..Session::default()
         };
         session.read(&text);
@@ -281,48 +248,22 @@ impl Session {
 
     /// Keeps a stored node for the next worker. Says whether the journal should be written anew.
     pub fn keep_stored(&self, node: &StoredNode) -> Result<bool, LocalError> {
-        let Some(files) = &self.files else { return Ok(false) };
-        let line = line_of(node, &files.journal_path)?;
-        let mut journal = files.journal.lock();
-        journal.file.write_all(&line).at("write", &files.journal_path)?;
-        journal.len += line.len() as u64;
-        Ok(journal.len > journal.rewrite_at)
+        self.files.as_ref().map_or(Ok(false), |files| files.stored.keep(node))
     }
 
     /// Writes the journal of stored nodes anew, parents before what is in them.
     pub fn rewrite_stored(&self, nodes: &[StoredNode]) -> Result<(), LocalError> {
-        let Some(files) = &self.files else { return Ok(()) };
-        let (path, fresh) = (&files.journal_path, files.journal_path.with_extension("new"));
-        let mut text = Vec::new();
-        for node in nodes {
-            text.extend(line_of(node, path)?);
-        }
-        fs::write(&fresh, &text).at("write", &fresh)?;
-        fs::rename(&fresh, path).at("rename", &fresh)?;
-        let file = OpenOptions::new().append(true).open(path).at("open", path)?;
-        let len = text.len() as u64;
-        *files.journal.lock() = Journal { file, len, rewrite_at: JOURNAL_MIN.max(2 * len) };
-        Ok(())
+        self.files.as_ref().map_or(Ok(()), |files| files.stored.rewrite(nodes))
     }
 
-    /// The stored nodes that were kept. A line that was being written when the worker died is no loss:
-    /// the kernel had not been told.
+    /// The stored nodes that were kept.
     pub fn stored(&self) -> Vec<StoredNode> {
-        let Some(files) = &self.files else { return Vec::new() };
-        let text = fs::read(&files.journal_path).unwrap_or_default();
-        let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
-        lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
+        self.files.as_ref().map(|files| files.stored.read()).unwrap_or_default()
     }
 }
 
 fn words(words: &[u64]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
-}
-
-fn line_of(node: &StoredNode, path: &Path) -> Result<Vec<u8>, LocalError> {
-    let mut line = serde_json::to_vec(node).map_err(std::io::Error::other).at("encode", path)?;
-    line.push(b'\n');
-    Ok(line)
 }
 
 /// What sessions that have ended left behind.
@@ -385,29 +326,5 @@ mod tests {
         let other = begin(dir.path(), "b2", false);
         assert!(other.take_left().is_empty());
         assert_eq!(fs::read_dir(dir.path().join("session")).expect("a folder").count(), 2);
-    }
-
-    #[test]
-    fn stored_nodes_survive_a_line_cut_short() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let first = begin(dir.path(), "a1", false);
-        let node = |id: u64| StoredNode {
-            id: NodeId(id),
-            parent: NodeId::ROOT,
-            name: b"dt=2026 \xff".to_vec(),
-            object: None,
-        };
-        first.keep_stored(&node(5)).expect("kept");
-        let path = dir.path().join("session/a1.stored");
-        OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .expect("open")
-            .write_all(b"{\"id\":6")
-            .expect("");
-        assert_eq!(begin(dir.path(), "a1", true).stored(), [node(5)]);
-        first.rewrite_stored(&[node(8)]).expect("written");
-        first.keep_stored(&node(9)).expect("kept");
-        assert_eq!(begin(dir.path(), "a1", true).stored(), [node(8), node(9)]);
     }
 }
