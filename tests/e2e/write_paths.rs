@@ -67,7 +67,7 @@ fn writers_of_all_kinds_add_to_one_file_and_a_reader_sees_all() {
     let rig = Rig::embedded();
     let mount = rig.mount(&["--rotate-size", "16KiB"]);
     let path = mount.path("app.log");
-    let mut reader = OpenOptions::new().read(true).write(true).create(true).open(&path).unwrap();
+    let mut reader = File::options().read(true).append(true).create(true).open(&path).unwrap();
     let ledger = std::thread::scope(|scope| {
         let path = &path;
         let write = |name: &'static str, options: OpenOptions, seek: bool| {
