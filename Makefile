@@ -2,12 +2,13 @@
 #
 #   make demo    build, mount the embedded bucket, log into it through restarts and kills, count
 #   make test    all tests, real mounts included
+#   make soak    1,000 kill -9 of the worker and of the whole daemon, under programs (a quarter of an hour)
 #   make check   what needs no test run: format, lints, dependencies, documentation
 #   make setup   install what this machine lacks (Debian); the other targets do that themselves
 
 CARGO ?= cargo
 
-.PHONY: help setup demo test check
+.PHONY: help setup demo test soak check
 # One target after the other: their output is read by people.
 .NOTPARALLEL:
 
@@ -26,6 +27,10 @@ test:
 	@tools/setup.sh test
 	$(CARGO) test --locked --doc --quiet
 	$(CARGO) nextest run --locked
+
+soak:
+	@tools/setup.sh test
+	KILLS=1000 $(CARGO) nextest run --locked --profile soak --no-capture nobody_notices by_a_row_of_kills
 
 check:
 	@tools/setup.sh

@@ -76,7 +76,11 @@ fn main() {
         targets.iter().filter_map(|t| t.daemon).for_each(|daemon| daemon.pin(cores - 1));
     }
     for round in 0..=rounds {
-        for target in &mut targets {
+        // Each round begins with another target: what one leaves to be compressed and sent is under way
+        // while the next is measured.
+        for at in 0..targets.len() {
+            let at = (at + round) % targets.len();
+            let target = &mut targets[at];
             let measured = measure(target, round, writers, size);
             // The first round warms up.
             if round > 0 {

@@ -26,8 +26,8 @@ use crate::values::time::Utc;
 /// looked at five times a second, and its writer wakes nobody in between.
 const LOOK: Duration = Duration::from_millis(200);
 /// Longest time between two looks at a quiet file that the kernel may append to: ten thousand of them
-/// cost 2,500 stat(2) a second then, half a percent of a core.
-const POLL_MAX: Duration = Duration::from_secs(4);
+/// cost 2,000 stat(2) a second then, less than a percent of a core (docs/BENCHMARKS.md).
+const POLL_MAX: Duration = Duration::from_secs(5);
 /// Shortest time between two looks, when room is short.
 const POLL_MIN: Duration = Duration::from_millis(20);
 /// The speed, in bytes a second, up to which the watcher keeps writers within the room that is left.

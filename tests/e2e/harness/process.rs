@@ -22,8 +22,10 @@ use rustix::process::{
 
 use super::wait::{briefly, eventually};
 
-/// A process older than this hangs: no test takes a tenth of it, and a thousand kills half of it.
+/// A process older than this hangs: no test takes a third of it.
 const LIFETIME: Duration = Duration::from_secs(300);
+/// A long row of kills (`KILLS`) takes as much longer for each.
+const LIFETIME_A_KILL: Duration = Duration::from_secs(1);
 
 type Lines = Arc<Mutex<Vec<String>>>;
 
@@ -200,8 +202,10 @@ fn collect(pipe: impl Read + Send + 'static) -> Lines {
 fn watch(name: String, pid: Pid) -> Sender<()> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
-        if receiver.recv_timeout(LIFETIME) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{name} hangs: killed after {LIFETIME:?}");
+        let kills = std::env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(0);
+        let lifetime = LIFETIME + LIFETIME_A_KILL * kills;
+        if receiver.recv_timeout(lifetime) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("{name} hangs: killed after {lifetime:?}");
             let _ = kill_process(pid, Signal::KILL);
         }
     });
