@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::harness::process::{command, program};
+use crate::harness::stage::{DAEMON, KERNEL};
 use crate::harness::{Kind, Ledger, Mount, Rig, Run, programs};
 
 /// A shell that redirects as start scripts do and becomes the program.
@@ -16,10 +17,17 @@ fn redirected(mount: &Mount, redirection: &str) -> Command {
     shell
 }
 
-/// Ten starts, each killed in the middle of its writing. The daemon may be killed as well.
+/// Ten starts, once for each write path.
 fn ten_starts(kind: Kind, redirection: &str, crash: bool) {
+    for write_path in [KERNEL, DAEMON] {
+        ten_starts_by(write_path, kind, redirection, crash);
+    }
+}
+
+/// Ten starts, each killed in the middle of its writing. The daemon may be killed as well.
+fn ten_starts_by(write_path: &str, kind: Kind, redirection: &str, crash: bool) {
     let rig = Rig::new(kind);
-    let mut mount = rig.mount(&["--rotate-size", "32KiB"]);
+    let mut mount = rig.mount(&["--rotate-size", "32KiB", "--write-path", write_path]);
     let mut ledger = Ledger::default();
     for start in 0..10 {
         let mut run = Run::start(&rig, &format!("run{start}"), redirected(&mount, redirection));

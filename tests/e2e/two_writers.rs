@@ -4,14 +4,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command as Plain;
 
+use crate::harness::stage::{DAEMON, KERNEL};
 use crate::harness::{Kind, Ledger, Rig, Run, programs};
 
-/// Both mounts write `app.log` at the same time; one of the daemons may be killed midway.
+/// Both mounts write `app.log` at the same time, the kernel for one and the daemon of the other; one of the
+/// daemons may be killed midway.
 fn both_write(kind: Kind, crash: bool) {
     let rig = Rig::new(kind);
     // The same readable name on purpose, as two pods of one host would have it.
     let flags = ["--writer-id", "same-host", "--rotate-size", "32KiB"];
-    let mut mounts = [rig.plan("a").with(&flags).start(), rig.plan("b").with(&flags).start()];
+    let plan = |name, path| rig.plan(name).with(&flags).with(&["--write-path", path]).start();
+    let mut mounts = [plan("a", KERNEL), plan("b", DAEMON)];
     let mut runs: Vec<Run> = mounts
         .iter()
         .zip(["first", "second"])
