@@ -403,11 +403,13 @@ fn named(text: &str) -> BTreeSet<String> {
 #[test]
 fn documents_name_no_flag_that_is_not_there() {
     // Options of other programs that our texts name in backticks.
-    const OF_OTHERS: [&str; 14] = [
+    const OF_OTHERS: [&str; 18] = [
         "--all-targets",
         "--bench",
         "--check",
+        "--cores",
         "--doc",
+        "--fast",
         "--fixed-strings",
         "--lines",
         "--locked",
@@ -416,6 +418,8 @@ fn documents_name_no_flag_that_is_not_there() {
         "--no-deps",
         "--release",
         "--rounds",
+        "--size",
+        "--vfs-cache-mode",
         "--writers",
         "--",
     ];
