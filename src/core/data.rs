@@ -104,7 +104,8 @@ impl Fs {
         self.parts.room.give(bytes - written as u64);
         let mut state = life.state();
         state.counted = state.counted.plus(written as u64);
-        state.end = Some(len.plus(written as u64));
+        // What others append unseen would make it untrue, also once they have closed the file.
+        state.end = (state.unseen_writers == 0).then_some(len.plus(written as u64));
         drop(state);
         drop(serving);
         self.parts.touch(life);
