@@ -9,6 +9,7 @@ use rustix::fs::{FallocateFlags, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::crash_point::crash_point;
 use crate::values::errors::{AtPath, LocalError};
 
 /// What of a small file must survive a power cut when the call returns.
@@ -37,7 +38,11 @@ pub fn store_json<T: Serialize>(
     if durable != Durable::Later {
         file.sync_data().at("sync", &fresh)?;
     }
+    // The old one counts; the next start removes or overwrites the new one.
+    crash_point("store: written, not yet under its name");
     fs::rename(&fresh, path).at("rename", &fresh)?;
+    // The new one counts, and nobody was told so.
+    crash_point("store: under its name");
     match (durable, path.parent()) {
         (Durable::Now, Some(folder)) => sync_folder(folder),
         _ => Ok(()),

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::crash_point::crash_point;
 use super::disk::{Durable, load_json, store_json, sync_folder};
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::SpoolOffset;
@@ -56,6 +57,8 @@ pub fn advance(folder: &Path, name: &MarkerName, to: Phase) -> Result<MarkerName
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && target.exists() => {}
         renamed => renamed.at("rename", &from)?,
     }
+    // On the disk the range has come further than in memory.
+    crash_point("marker: in its next phase");
     sync_folder(folder)?;
     Ok(next)
 }
@@ -65,7 +68,12 @@ pub fn remove(folder: &Path, name: &MarkerName) -> Result<(), LocalError> {
     let path = folder.join(name.to_string());
     match fs::remove_file(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed.at("remove", &path),
+        removed => {
+            removed.at("remove", &path)?;
+            // Markers go from the front, so that what is left has no hole in it.
+            crash_point("marker: removed");
+            Ok(())
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! the catalog of listings. Synchronous throughout.
 
 pub mod catalog;
+pub mod crash_point;
 pub mod disk;
 pub mod lease;
 pub mod life;

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::disk::punch;
+use super::crash_point::crash_point;
+use super::disk::{Durable, punch};
 use super::life::{Life, Segment, State};
 use super::marker::Marker;
 use super::namespace::Found;
@@ -102,16 +103,25 @@ fn recover_node(
     let stream = at.streams.get(stream, at.now);
     let life = Arc::new(Life::new(id, folder.clone(), stream, labels.clone(), bases));
     let markers = read_markers(spool, &life)?;
-    let changed = restore(spool, &life, &markers, at)?;
+    let mut record = record;
+    restore(spool, &life, &mut record, &markers, at)?;
     if !at.open.contains(&id) {
         life.look_for_orphans();
     }
-    let mut record = record;
-    if changed && let Kind::Live { bases, .. } = &mut record.kind {
-        *bases = life.state().bases();
-        record.store(&folder, super::disk::Durable::OldOrNew)?;
-    }
     Ok(Some(Found { id, record, life: Some(life) }))
+}
+
+/// Makes the record say where the generations begin.
+fn follow(life: &Life, state: &State, record: &mut Record) -> Result<(), LocalError> {
+    let Kind::Live { bases, .. } = &mut record.kind else { return Ok(()) };
+    let found = state.bases();
+    if *bases != found {
+        *bases = found;
+        record.store(life.folder(), Durable::OldOrNew)?;
+        // A generation that began here begins no second time.
+        crash_point("recover: the record follows");
+    }
+    Ok(())
 }
 
 /// Whether a folder has no record because it was just being made.
@@ -160,14 +170,14 @@ fn is_half_written(name: &str) -> bool {
     marker.is_some() || RECORD.strip_suffix(".json") == Some(stem)
 }
 
-/// Puts the segments into the life and makes its generations fit what is on disk. Gives whether the
-/// record has to follow.
+/// Puts the segments into the life and makes its generations, and their record, fit what is on disk.
 fn restore(
     spool: &Spool,
     life: &Life,
+    record: &mut Record,
     markers: &[MarkerName],
     at: Circumstances<'_>,
-) -> Result<bool, LocalError> {
+) -> Result<(), LocalError> {
     let file = life.file()?;
     let metadata = life.metadata()?;
     let mut state = life.state();
@@ -179,8 +189,12 @@ fn restore(
             life.stream.add_unsent();
         }
     }
-    let before = state.bases();
-    let len = fit(life, &mut state, SpoolOffset(metadata.len()), &file, at.now)?;
+    let len = fit(life, &mut state, record, SpoolOffset(metadata.len()), at.now)?;
+    if len.0 > metadata.len() {
+        file.set_len(len.0).at("extend", &life.folder().join(DATA))?;
+        // That bytes are missing shows in the record, and by their checksum.
+        crash_point("recover: the spool file is extended");
+    }
     keep_holes(spool, life, &mut state, &file)?;
     number_generations(&mut state);
 
@@ -198,15 +212,15 @@ fn restore(
         state.first_byte = Some(written.minus(at.interval).max(since).min(written.max(since)));
     }
     state.last_growth = (written, len);
-    Ok(before != state.bases())
+    follow(life, &state, record)
 }
 
-/// Makes length, sealed end and bases agree. Gives the file's length.
+/// Makes length, sealed end and bases agree. Gives the length that the file is to have.
 fn fit(
     life: &Life,
     state: &mut State,
+    record: &mut Record,
     len: SpoolOffset,
-    file: &fs::File,
     now: Utc,
 ) -> Result<SpoolOffset, LocalError> {
     let sealed = state.segments.last_key_value().map_or(SpoolOffset(0), |(_, s)| s.end);
@@ -218,8 +232,9 @@ fn fit(
     if len < sealed {
         error!(node = %life.id, sealed = sealed.0, found = len.0,
             "the spool file is shorter than what was sealed of it: a new generation begins");
-        file.set_len(sealed.0).at("extend", &life.folder().join(DATA))?;
         state.begin_generation(Base { at: sealed, since: now, made_by: None });
+        // Before the file is extended: the next start finds no sign then.
+        follow(life, state, record)?;
     }
     Ok(end)
 }
@@ -250,6 +265,8 @@ fn keep_holes(
         let kept = spool.keep_copy(file, hole.range, &format!("{}-{hole}", life.id))?;
         error!(node = %life.id, range = ?hole.range, kept = %kept.display(),
             "a sealed range has lost its marker; a copy of its bytes is kept");
+        // Kept twice is better than not at all.
+        crash_point("recover: a range without marker is kept");
         let path = life.folder().join(hole.to_string());
         fs::write(&path, "{}").at("write", &path)?;
         let MarkerName { range, generation, phase } = hole;

@@ -21,6 +21,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use super::crash_point::crash_point;
 use super::disk::{Durable, load_json, store_json, sync_folder};
 use super::session::Session;
 use crate::values::errors::{AtPath, LocalError};
@@ -237,6 +238,8 @@ impl Spool {
     pub fn set_aside(&self, path: &Path, name: &str) -> Result<PathBuf, LocalError> {
         let target = self.free_name(name);
         fs::rename(path, &target).at("set aside", path)?;
+        // Whatever was to follow finds it gone, and goes on without.
+        crash_point("spool: set aside");
         Ok(target)
     }
 

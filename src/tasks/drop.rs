@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::parts::Parts;
 use super::settle;
+use crate::local::crash_point::crash_point;
 use crate::local::disk::punch;
 use crate::local::life::Life;
 use crate::local::marker;
@@ -121,6 +122,8 @@ fn give_up(parts: &Parts, life: &Life, start: SpoolOffset) -> Result<u64, LocalE
         return Ok(0);
     };
     marker::advance(life.folder(), &name, Phase::Dropped)?;
+    // The mark is owed, whether the bytes are gone or not.
+    crash_point("drop: the marker says so");
     {
         let mut state = life.state();
         // An fsync that waits for S3 is told once.

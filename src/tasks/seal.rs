@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use crate::local::crash_point::crash_point;
 use crate::local::life::{Generation, Life, Segment};
 use crate::local::marker::Marker;
 use crate::tasks::outbox::Job;
@@ -44,7 +45,10 @@ pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsErr
     let range = SpoolRange { start: order.range.start, end };
 
     file.sync_data().at("sync", life.folder())?;
+    // No marker, no seal: the bytes are the tail of their log.
+    crash_point("seal: the data is durable");
     parts.namespace.make_durable(life.id)?;
+    crash_point("seal: the name is durable");
     let (crc64, last_byte) = checksum(&file, range).map_err(reading)?;
 
     let numbering = order.generation.number.is_none().then(|| life.stream.numbering());
@@ -55,7 +59,11 @@ pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsErr
             generation.number = Some(name.generation);
         }
     }
+    // The number that was just given is given again.
+    crash_point("seal: the key is formed");
     marker.store(life.folder(), &name)?;
+    // The range has its key for ever, and nothing was sent.
+    crash_point("seal: the marker is durable");
     life.stream.seen(name.generation);
     drop(numbering);
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tracing::{error, info};
 
 use super::parts::Parts;
+use crate::local::crash_point::crash_point;
 use crate::local::disk::{punch, store_json};
 use crate::local::life::Life;
 use crate::local::marker::{self, Marker};
@@ -53,6 +54,8 @@ pub fn confirm(
     let settling = life.settling();
     let phase = if name.phase.is_given_up() { Phase::Marked } else { Phase::Confirmed };
     marker::advance(life.folder(), name, phase)?;
+    // Nothing is sent again; what was to be forgotten is forgotten later.
+    crash_point("confirm: the marker says so");
     {
         let mut state = life.state();
         if let Some(segment) = state.segments.get_mut(&name.range.start) {
@@ -89,6 +92,8 @@ pub fn quarantine(
     let sealed = MarkerName { phase: Phase::Sealed, ..*name };
     let copy = format!("{}-{sealed}", life.id);
     let target = parts.spool.keep_copy(&*life.file()?, name.range, &copy)?;
+    // It is set aside once more, under another name.
+    crash_point("quarantine: the bytes are kept");
     if let Some(marker) = marker {
         let note = target.with_added_extension("json");
         store_json(&note, marker, crate::local::disk::Durable::Now)?;
@@ -137,10 +142,15 @@ fn forget_ended(parts: &Parts, life: &Arc<Life>) -> Result<(), FsError> {
     // Without its old bases the record says that what lies before is done; and the number of a
     // generation must outlive its markers.
     parts.namespace.make_record_durable(life.id)?;
+    // What lies before the record's first base needs no marker.
+    crash_point("forget: the record has no old base");
     life.stream.remember()?;
+    crash_point("forget: the number is remembered");
     for name in &settled {
         marker::remove(life.folder(), name)?;
     }
+    // The hole is punched again at the next start.
+    crash_point("forget: the markers are gone");
     let end = last.range.end;
     life.state().segments.retain(|start, _| *start >= end);
     let freed = settled.iter().filter(|m| m.phase.is_here()).map(|m| m.range.len()).sum();
@@ -169,6 +179,8 @@ fn remove(parts: &Parts, life: &Arc<Life>) -> bool {
             state.held(len)
         };
         life.stream.remember()?;
+        // All is sent and nothing removed: it is removed at the next start.
+        crash_point("remove: the number is remembered");
         let gone = parts.namespace.retire(life.id, parts.clock.now())?;
         if gone {
             life.state().segments.clear();
@@ -242,6 +254,8 @@ fn reclaim_one(parts: &Parts, life: &Life, name: &MarkerName) -> Result<u64, Loc
         }
     }
     marker::advance(life.folder(), name, Phase::Reclaimed)?;
+    // From here on the bytes come from S3, whether the hole is there or not.
+    crash_point("reclaim: the marker says so");
     let path: &Path = &life.folder().join(DATA);
     let SpoolRange { start, .. } = name.range;
     punch(&*life.file()?, start.0, name.range.len(), path)?;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -136,7 +137,8 @@ impl World {
         self.recover_in(dir)
     }
 
-    fn recover_in(&self, dir: TempDir) -> Result<Daemon, SpoolError> {
+    /// Recovers the spool in a directory and starts nothing.
+    pub fn recover_in(&self, dir: TempDir) -> Result<Daemon, SpoolError> {
         self.serve(dir, None)
     }
 
@@ -229,9 +231,14 @@ pub struct Daemon {
 impl Daemon {
     /// Opens a log to append to it, making it and the directories above it when they are not there.
     pub fn open(&self, path: &str) -> Log {
+        self.try_open(path).unwrap()
+    }
+
+    /// Opens a log, which may be refused.
+    pub fn try_open(&self, path: &str) -> Result<Log, FsError> {
         let (parent, name) = self.place(path);
-        let (entry, handle, _) = self.fs.create(parent, name.as_bytes(), BY, WRITE, ONCE).unwrap();
-        Log { id: entry.attr.id, handle }
+        let (entry, handle, _) = self.fs.create(parent, name.as_bytes(), BY, WRITE, ONCE)?;
+        Ok(Log { id: entry.attr.id, handle })
     }
 
     /// The directory of a path, made when it is not there, and the name in it.
@@ -398,10 +405,25 @@ impl Daemon {
         image.recv().unwrap()
     }
 
+    /// The spool as it is, for whoever knows that nobody works on it at the moment.
+    pub fn image_in_place(&self) -> Image {
+        Image::take(self.dir.path())
+    }
+
+    /// Ends the tasks wherever they wait.
+    pub async fn stop_tasks(&mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    /// The spool's directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Kills the daemon, and leaves the spool where it is.
-    async fn kill(self) -> TempDir {
-        let Daemon { fs, parts, mut tasks, dir, .. } = self;
-        tasks.shutdown().await;
+    async fn kill(mut self) -> TempDir {
+        self.stop_tasks().await;
+        let Daemon { fs, parts, dir, .. } = self;
         // Steps on the disk that were under way end.
         tokio::task::spawn_blocking(|| ()).await.unwrap();
         drop((fs, parts));
@@ -413,14 +435,19 @@ impl Daemon {
         self.image()
     }
 
-    /// Stops the daemon as a signal does.
+    /// Stops the daemon as a signal does. What it leaves on the disk is all that there is of it.
     pub async fn shut_down(mut self) -> Image {
+        self.stop().await;
+        self.image()
+    }
+
+    /// Has everything uploaded and ends the tasks.
+    pub async fn stop(&mut self) {
         self.pace.send_replace(Pace::Stopping);
         stop::drain(&self.fs).await;
         self.stop.send_replace(true);
         self.pace.send_replace(Pace::Stopped);
         while self.tasks.join_next().await.is_some() {}
-        self.image()
     }
 
     /// Changes bytes of a log's spool file behind the daemon's back.

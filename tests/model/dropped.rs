@@ -11,7 +11,7 @@ use super::daemon::{Daemon, Log, World, answer, run};
 use super::faulty::{Fault, Op};
 
 /// A world whose spool takes 64 KiB, in segments of 4 KiB, and gives up what is too much.
-fn small() -> World {
+pub fn small() -> World {
     let mut world = World::new();
     world.settings.segmenting.form = Form::Plain;
     world.settings.segmenting.rules.size = 4096;
@@ -20,7 +20,7 @@ fn small() -> World {
     world
 }
 
-fn lines(from: usize, to: usize) -> String {
+pub fn lines(from: usize, to: usize) -> String {
     (from..to).map(|n| format!("{n:099}\n")).collect()
 }
 
@@ -32,7 +32,7 @@ async fn append(daemon: &Daemon, log: Log, text: &str) {
 }
 
 /// The segments of a stream by offset; asserts that none is missing between two.
-fn gapless(world: &World, stream: &str, length: usize) -> Vec<(SegmentName, Vec<u8>)> {
+pub fn gapless(world: &World, stream: &str, length: usize) -> Vec<(SegmentName, Vec<u8>)> {
     let mut found: Vec<_> = segments(world)
         .into_values()
         .filter(|(name, _)| name.stream == stream.as_bytes())
@@ -50,7 +50,7 @@ fn gapless(world: &World, stream: &str, length: usize) -> Vec<(SegmentName, Vec<
 }
 
 /// A dump of 200 KB and a quiet log, while S3 is away.
-async fn dump(world: &World, daemon: &Daemon) -> Log {
+pub async fn dump(world: &World, daemon: &Daemon) -> Log {
     world.bucket.script(Op::Put, ".segments/", usize::MAX, Fault::Before(Kind::Unreachable));
     let (quiet, big) = (daemon.open("quiet.log"), daemon.open("dump.log"));
     append(daemon, big, &lines(0, 40)).await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use logsinkfs::local::crash_point::crash_point;
 use logsinkfs::world::bucket::{Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -174,14 +175,23 @@ impl<B> Faulty<B> {
     }
 }
 
+/// Passes a crash point between two steps on the disk, where nothing else is under way.
+async fn pass_crash_point(name: &'static str) {
+    tokio::task::spawn_blocking(move || crash_point(name)).await.unwrap();
+}
+
 #[async_trait]
 impl Bucket for Faulty<MemoryBucket> {
     async fn put_new(&self, object: &NewObject) -> Result<(), BucketError> {
         let carry_out = async {
-            if *self.ignores_conditions.lock() {
-                return self.inner.put_over(object);
-            }
-            self.inner.put_new(object).await
+            pass_crash_point("PUT: on its way").await;
+            let ignored = *self.ignores_conditions.lock();
+            let result = match ignored {
+                true => self.inner.put_over(object),
+                false => self.inner.put_new(object).await,
+            };
+            pass_crash_point("PUT: carried out").await;
+            result
         };
         self.faulty(Op::Put, &object.key, carry_out).await
     }

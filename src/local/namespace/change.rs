@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::Namespace;
 use super::keep::set_linked;
 use super::tree::{Attr, Body, Directory, Durability, Node, Tree};
+use crate::local::crash_point::crash_point;
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
 use crate::local::record::{Base, Times};
@@ -192,6 +193,7 @@ impl Namespace {
             return Err(e);
         }
         // From here on the rename has happened: the new claim beats the replaced node's.
+        crash_point("rename: the new claim is stored");
         tree.directory_mut(parent)?.live.remove(name);
         tree.directory_mut(new_parent)?.live.insert(new_name.to_vec(), id);
         if let Some(other) = replaced {
@@ -252,8 +254,12 @@ impl Namespace {
         let now = by.stamp.now;
         let folder = self.spool.node(id);
         DirBuilder::new().mode(0o700).create(&folder).at("create", &folder)?;
+        // A folder without a record is nobody's: the node was not born.
+        crash_point("create: the folder is made");
+        let body = body(id, folder)?;
+        crash_point("create: the spool file is made");
         let mut node = Node {
-            body: body(id, folder)?,
+            body,
             claims: vec![tree.new_claim(parent, name, by.stamp.request)],
             mode: by.mode & 0o7777,
             uid: by.uid,

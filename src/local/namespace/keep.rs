@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::Namespace;
 use super::tree::{Body, Durability, Node, Tree};
+use crate::local::crash_point::crash_point;
 use crate::local::disk::{Durable, sync_folder};
 use crate::values::errors::{AtPath, FsError};
 use crate::values::ids::NodeId;
@@ -22,6 +23,8 @@ impl Namespace {
             if node.recorded && node.durability != Durability::Current {
                 if let Some(record) = node.record() {
                     record.store(&self.spool.node(at), Durable::Now)?;
+                    // The name is durable; the folder and the directories above may not be.
+                    crash_point("durable: a record");
                 }
                 stored.push(at);
             }
@@ -179,6 +182,8 @@ impl Namespace {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             other => {
                 other.at("rename", &folder)?;
+                // Whatever is left of it goes at the next start.
+                crash_point("discard: under its last name");
                 std::fs::remove_dir_all(&doomed).at("remove", &doomed)?;
             }
         }
