@@ -11,7 +11,6 @@ use tracing::info;
 use super::error::DaemonError;
 #[cfg(feature = "embedded-bucket")]
 use super::kept_port::KeptPort;
-use super::seat::Seat;
 use crate::core::Policy;
 use crate::local::catalog::Catalog;
 use crate::local::namespace::Namespace;
@@ -22,7 +21,7 @@ use crate::local::stream::Streams;
 use crate::tasks::outbox::Job;
 use crate::tasks::parts::Parts;
 use crate::tasks::registrar::Registrar;
-use crate::values::ids::WriterId;
+use crate::values::ids::{SessionId, WriterId};
 #[cfg(feature = "embedded-bucket")]
 use crate::values::settings::S3Settings;
 use crate::values::settings::{Settings, Source};
@@ -140,7 +139,7 @@ pub fn connect(
     runtime: &Runtime,
     settings: &Settings,
     spool: &Path,
-    seat: &Seat,
+    session: Option<&SessionId>,
 ) -> Result<(S3Bucket, Embedded), DaemonError> {
     use crate::embedded::EmbeddedBucket;
     match &settings.source {
@@ -148,7 +147,7 @@ pub fn connect(
             Ok((runtime.block_on(S3Bucket::connect(bucket, &settings.s3, None)), None))
         }
         Source::Embedded { dir } => {
-            let port = seat.session.as_ref().map(|(session, _)| KeptPort::new(spool, session));
+            let port = session.map(|session| KeptPort::new(spool, session));
             let kept = port.as_ref().and_then(KeptPort::read);
             let start = |port| {
                 let at = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
@@ -194,7 +193,7 @@ pub fn connect(
     runtime: &Runtime,
     settings: &Settings,
     _spool: &Path,
-    _seat: &Seat,
+    _session: Option<&SessionId>,
 ) -> Result<(S3Bucket, Embedded), DaemonError> {
     match &settings.source {
         Source::S3 { bucket, .. } => {

@@ -61,13 +61,14 @@ pub fn run(settings: &Settings, seat: &Seat) -> Result<ExitCode, DaemonError> {
         .enable_all()
         .thread_name("logsinkfs")
         .build()?;
-    if let Some((session, _)) = &seat.session {
+    let session = seat.session.as_ref().map(|(session, _)| session);
+    if let Some(session) = session {
         spool.begin_session(session, seat.resumed)?;
     }
     // Who opens a file in the moment in which we ask whether anybody writes to it has the kernel send
     // this signal, which nobody has to hear but which must not end the process.
     let _lease_breaks = runtime.block_on(async { signal(SignalKind::io()) })?;
-    let (bucket, _embedded) = connect(&runtime, settings, spool.dir(), seat)?;
+    let (bucket, _embedded) = connect(&runtime, settings, spool.dir(), session)?;
     let parts = Arc::new(recover_parts(settings, spool, Arc::new(bucket), clock)?);
     let registrar = registrar();
     if settings.require_bucket {
@@ -243,7 +244,7 @@ fn end_at_panics() {
 }
 
 /// Thousands of open logs need as many descriptors; the default soft limit is 1,024.
-fn raise_file_limit() {
+pub(super) fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

@@ -27,6 +27,9 @@ pub enum DaemonError {
     /// The spool's disk.
     #[error("the spool cannot be used: {0}")]
     Local(#[from] LocalError),
+    /// There is nothing to recover.
+    #[error("{0} is no spool: {1}")]
+    NoSpool(PathBuf, String),
     /// The embedded bucket.
     #[error("the embedded bucket cannot be started (as uid {uid}): {0}", uid = rustix::process::getuid().as_raw())]
     Embedded(String),
@@ -103,6 +106,9 @@ impl DaemonError {
             DaemonError::Mountpoint(e) => e.hint(),
             DaemonError::Spool(e) => e.hint(),
             DaemonError::Local(_) => "the spool needs a local disk with room: --spool-dir",
+            DaemonError::NoSpool(..) => {
+                "name the directory that a mount was given with --spool-dir, or one above it"
+            }
             DaemonError::Embedded(_) => {
                 "choose a directory that this user can write, give it to this user (chown -R), or choose another user with --run-as"
             }

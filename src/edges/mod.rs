@@ -14,6 +14,7 @@ mod kept_port;
 pub mod launch;
 pub mod mountpoint;
 pub mod privileges;
+pub mod recover;
 pub mod remote;
 pub mod seat;
 pub mod stop;

@@ -35,6 +35,16 @@ pub fn is_child_of_keeper() -> bool {
 #[must_use]
 pub struct Hidden(Vec<PathBuf>);
 
+impl Hidden {
+    /// Says which they are.
+    pub fn warn(&self) {
+        for file in &self.0 {
+            let uid = rustix::process::getuid().as_raw();
+            warn!(file = %file.display(), uid, "the worker may not read this file with credentials: let its user or group (chgrp, chmod g+r), or choose another user with --run-as");
+        }
+    }
+}
+
 /// Becomes the worker's user for good. To be called first, while there is one thread.
 pub fn give_up_rights(settings: &Settings) -> Result<Hidden, DaemonError> {
     let files = privileges::credential_files();
@@ -55,10 +65,7 @@ pub fn run(settings: &Settings, hidden: &Hidden) -> Result<ExitCode, DaemonError
     };
     // Open until the process ends, which is what the keeper takes its end for.
     let link: &'static Link = Box::leak(Box::new(link));
-    for file in &hidden.0 {
-        let uid = rustix::process::getuid().as_raw();
-        warn!(file = %file.display(), uid, "the worker may not read this file with credentials: let its user or group (chgrp, chmod g+r), or choose another user with --run-as");
-    }
+    hidden.warn();
     let (fuse, session, init) = greeted(link)?;
     let answer = fuse::negotiate(&init)?;
     link.send(&ToKeeper::Answer { answer })?;

@@ -29,6 +29,14 @@ use crate::values::ids::{Epoch, NodeId, SessionId, SpoolRange, WriterId};
 
 /// The layout that this program reads and writes.
 const FORMAT: u32 = 1;
+/// Stands in a lock file behind the process of one who gives the spool back when he is asked.
+const LENT: &str = " recover";
+/// The file by which he is asked.
+const WANTED: &str = "wanted";
+/// The file that says who a spool is.
+const IDENTITY: &str = "spool.json";
+/// The file that its daemon has locked.
+const LOCK: &str = "lock";
 /// Bytes copied at once.
 const COPY_CHUNK: usize = 256 * 1024;
 
@@ -120,7 +128,7 @@ impl Spool {
         }
         let lock = lock(dir)?;
         let inode = lock.metadata().at("stat", dir)?.ino();
-        let path = dir.join("spool.json");
+        let path = dir.join(IDENTITY);
         let boot = boot_id();
         let identity = match load_json::<Identity>(&path) {
             Ok(found) => found,
@@ -173,6 +181,30 @@ impl Spool {
         &self.session
     }
 
+    /// Bucket and prefix that the spool in a directory belongs to, as a mount is told of them.
+    pub fn source_of(dir: &Path) -> Result<String, LocalError> {
+        load_json::<Identity>(&dir.join(IDENTITY)).map(|identity| identity.source)
+    }
+
+    /// Whether no daemon has the spool in a directory.
+    pub fn is_free(dir: &Path) -> bool {
+        let lock = File::open(dir.join(LOCK));
+        lock.is_ok_and(|lock| {
+            rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok()
+        })
+    }
+
+    /// Has it given back to a daemon that comes for it: see [`Spool::is_wanted`].
+    pub fn lend(&self) -> Result<(), LocalError> {
+        let path = self.dir.join(LOCK);
+        fs::write(&path, format!("{}{LENT}", std::process::id())).at("write", &path)
+    }
+
+    /// Whether a daemon came for a spool that was lent.
+    pub fn is_wanted(&self) -> bool {
+        self.dir.join(WANTED).exists()
+    }
+
     /// The spool's directory.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -207,7 +239,7 @@ impl Spool {
     pub fn next_epoch(&self) -> Result<Epoch, LocalError> {
         let mut identity = self.identity.lock();
         let next = Identity { epoch: Epoch(identity.epoch.0 + 1), ..identity.clone() };
-        store_json(&self.dir.join("spool.json"), &next, Durable::Now)?;
+        store_json(&self.dir.join(IDENTITY), &next, Durable::Now)?;
         *identity = next;
         Ok(identity.epoch)
     }
@@ -220,7 +252,7 @@ impl Spool {
             return Ok(());
         }
         let next = Identity { boot: self.boot.clone(), ..identity.clone() };
-        store_json(&self.dir.join("spool.json"), &next, Durable::Now)?;
+        store_json(&self.dir.join(IDENTITY), &next, Durable::Now)?;
         *identity = next;
         Ok(())
     }
@@ -229,7 +261,7 @@ impl Spool {
     pub fn become_writer(&self, writer: WriterId) -> Result<(), LocalError> {
         let mut identity = self.identity.lock();
         let next = Identity { writer, epoch: Epoch(1), ..identity.clone() };
-        store_json(&self.dir.join("spool.json"), &next, Durable::Now)?;
+        store_json(&self.dir.join(IDENTITY), &next, Durable::Now)?;
         *identity = next;
         Ok(())
     }
@@ -279,7 +311,7 @@ impl Spool {
 
 /// Takes the lock that tells two daemons apart; the holder's process id is in the file.
 fn lock(dir: &Path) -> Result<File, SpoolError> {
-    let path = dir.join("lock");
+    let path = dir.join(LOCK);
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -289,12 +321,23 @@ fn lock(dir: &Path) -> Result<File, SpoolError> {
         .at("open", &path)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
+            let locked = file.metadata().at("stat", &path)?.ino();
+            if fs::metadata(&path).map_or(true, |found| found.ino() != locked) {
+                // It was removed in this moment; the next try makes another.
+                return Err(SpoolError::Locked(dir.to_owned(), String::new()));
+            }
             let pid = std::process::id().to_string();
             fs::write(&path, pid).at("write", &path)?;
+            // Whoever asked for it comes again.
+            let _ = fs::remove_file(dir.join(WANTED));
             Ok(file)
         }
         Err(e) if e == rustix::io::Errno::WOULDBLOCK => {
             let holder = fs::read_to_string(&path).unwrap_or_default();
+            if holder.ends_with(LENT) {
+                let wanted = dir.join(WANTED);
+                File::create(&wanted).at("create", &wanted)?;
+            }
             let holder = if holder.is_empty() { holder } else { format!(" (process {holder})") };
             Err(SpoolError::Locked(dir.to_owned(), holder))
         }
@@ -323,7 +366,7 @@ mod tests {
         let (first, second) = (open(dir.path()), open(dir.path()));
         assert_eq!(first.writer, second.writer);
         assert_eq!((first.epoch, second.epoch), (Epoch(1), Epoch(2)));
-        for name in ["spool.json", "lock"] {
+        for name in [IDENTITY, LOCK] {
             fs::copy(dir.path().join(name), copy.path().join(name)).expect("copied");
         }
         let copied = open(copy.path());

@@ -21,6 +21,7 @@ mod keeper;
 mod nginx;
 mod processes;
 mod real_programs;
+mod recover;
 mod recovery;
 mod restarts;
 mod segments;

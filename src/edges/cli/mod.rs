@@ -1,7 +1,9 @@
 //! The command line: flags and their environment twins, the words that users type. `cli::settings` turns
 //! them into `Settings`; what they mean is decided in `values::settings`.
 
+mod recover;
 mod s3;
+mod segments;
 mod settings;
 mod words;
 
@@ -10,19 +12,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use regex::bytes::Regex;
 
+pub use self::recover::RecoverArgs;
 use self::s3::LAST;
-pub use self::s3::S3Args;
+pub use self::s3::{S3Args, StorageArgs};
+pub use self::segments::SegmentArgs;
 pub use self::settings::UsageError;
-use self::words::{
-    CompressionArg, FsyncArg, ViewArg, WhenFullArg, WritePathArg, parse_regex, parse_user,
-    parse_writer,
-};
+use self::words::{FsyncArg, ViewArg, WhenFullArg, WritePathArg, parse_user, parse_writer};
 use super::telemetry::parse_level;
 use crate::values::settings::{self as values, RunAs, Source};
 use crate::values::stream_map::StreamRule;
-use crate::values::time::PartitionTemplate;
 
 /// Names that stay local unless `--exclude` says otherwise; the last two are the copies that
 /// copytruncate makes.
@@ -48,6 +47,8 @@ pub enum Command {
     Mount(Box<MountArgs>),
     /// Replace the worker of a mount with the program now on disk; no write fails or is lost.
     Upgrade(UpgradeArgs),
+    /// Upload what spools hold that no mount uses any more.
+    Recover(Box<RecoverArgs>),
     /// Serve an embedded bucket on loopback, for trying things out and for tests.
     #[cfg(feature = "embedded-bucket")]
     Bucket(BucketArgs),
@@ -123,35 +124,13 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "25s", value_parser = values::parse_duration, help_heading = "Spool")]
     pub shutdown_timeout: Duration,
 
-    /// Seal a segment at this size.
-    #[arg(long, env = "LOGSINKFS_ROTATE_SIZE", value_name = "SIZE", default_value = "64MiB", value_parser = values::parse_rotate_size, help_heading = "Segments")]
-    pub rotate_size: u64,
-    /// Seal a segment this long after its first byte, at the latest.
-    #[arg(long, env = "LOGSINKFS_ROTATE_INTERVAL", value_name = "TIME", default_value = "300s", value_parser = values::parse_interval, help_heading = "Segments")]
-    pub rotate_interval: Duration,
-    /// Seal a segment when the file is closed and quiet for this long.
-    #[arg(long, env = "LOGSINKFS_ROTATE_IDLE", value_name = "TIME", default_value = "5s", value_parser = values::parse_duration, help_heading = "Segments")]
-    pub rotate_idle: Duration,
-    /// How a record begins, so that records of several lines stay in one segment.
-    #[arg(long, env = "LOGSINKFS_RECORD_START", value_name = "REGEX", value_parser = parse_regex, help_heading = "Segments")]
-    pub record_start: Option<Regex>,
-    /// strftime template (UTC) of the folder between stream and segment; may be empty.
-    #[arg(long, env = "LOGSINKFS_PARTITION", value_name = "STRFTIME", default_value = "dt=%Y-%m-%d/hour=%H", value_parser = PartitionTemplate::parse, help_heading = "Segments")]
-    pub partition: PartitionTemplate,
+    /// How appends become segments.
+    #[command(flatten)]
+    pub segments: SegmentArgs,
     /// Which stream a path adds to; the first rule that matches the whole path decides, named
     /// groups become labels. May be given several times (in the environment: one a line).
     #[arg(long, env = "LOGSINKFS_STREAM_MAP", value_name = "REGEX=REPLACEMENT", value_parser = StreamRule::parse, value_delimiter = '\n', help_heading = "Segments")]
     pub stream_map: Vec<StreamRule>,
-    /// How objects are compressed.
-    #[arg(
-        long,
-        env = "LOGSINKFS_COMPRESSION",
-        value_enum,
-        default_value = "gzip",
-        help_heading = "Segments"
-    )]
-    pub compression: CompressionArg,
-
     /// What directories show: live files only, or also what the bucket holds.
     #[arg(
         long,
@@ -189,24 +168,9 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_ALLOW_OTHER", help_heading = "View")]
     pub allow_other: bool,
 
-    /// How S3 is reached.
+    /// How S3 is reached, and how it stores.
     #[command(flatten)]
-    pub s3: S3Args,
-    /// Server-side encryption: AES256, aws:kms or aws:kms:dsse.
-    #[arg(long, env = "LOGSINKFS_SSE", value_name = "TYPE", value_parser = ["AES256", "aws:kms", "aws:kms:dsse"], help_heading = "S3")]
-    pub sse: Option<String>,
-    /// Key for aws:kms.
-    #[arg(
-        long,
-        env = "LOGSINKFS_SSE_KMS_KEY_ID",
-        value_name = "KEY",
-        requires = "sse",
-        help_heading = "S3"
-    )]
-    pub sse_kms_key_id: Option<String>,
-    /// Storage class of new objects.
-    #[arg(long, env = "LOGSINKFS_STORAGE_CLASS", value_name = "CLASS", help_heading = "S3")]
-    pub storage_class: Option<String>,
+    pub storage: StorageArgs,
     /// Refuse to start when the bucket cannot be written to. Else the mount serves, spools and
     /// uploads when it can.
     #[arg(long, env = "LOGSINKFS_REQUIRE_BUCKET", display_order = LAST, help_heading = "S3")]

@@ -9,7 +9,7 @@ use crate::values::settings::S3Settings;
 pub(super) const LAST: usize = 900;
 
 /// How S3 is reached.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct S3Args {
     /// Region of the bucket. Default: the SDK's chain.
     #[arg(long, env = "LOGSINKFS_REGION", help_heading = "S3")]
@@ -48,6 +48,41 @@ impl S3Args {
             role_arn: self.role_arn,
             expected_bucket_owner: self.expected_bucket_owner,
             ..S3Settings::default()
+        }
+    }
+}
+
+/// How S3 is reached, and how it stores new objects.
+#[derive(Clone, Debug, Args)]
+pub struct StorageArgs {
+    /// How S3 is reached.
+    #[command(flatten)]
+    pub s3: S3Args,
+    /// Server-side encryption: AES256, aws:kms or aws:kms:dsse.
+    #[arg(long, env = "LOGSINKFS_SSE", value_name = "TYPE", value_parser = ["AES256", "aws:kms", "aws:kms:dsse"], help_heading = "S3")]
+    pub sse: Option<String>,
+    /// Key for aws:kms.
+    #[arg(
+        long,
+        env = "LOGSINKFS_SSE_KMS_KEY_ID",
+        value_name = "KEY",
+        requires = "sse",
+        help_heading = "S3"
+    )]
+    pub sse_kms_key_id: Option<String>,
+    /// Storage class of new objects.
+    #[arg(long, env = "LOGSINKFS_STORAGE_CLASS", value_name = "CLASS", help_heading = "S3")]
+    pub storage_class: Option<String>,
+}
+
+impl StorageArgs {
+    /// The settings that the flags mean.
+    pub fn settings(self) -> S3Settings {
+        S3Settings {
+            sse: self.sse,
+            sse_kms_key_id: self.sse_kms_key_id,
+            storage_class: self.storage_class,
+            ..self.s3.settings()
         }
     }
 }

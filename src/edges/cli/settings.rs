@@ -5,13 +5,11 @@ use std::path::{Path, PathBuf};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::MountArgs;
-use super::words::{CompressionArg, FsyncArg, ViewArg, WhenFullArg, WritePathArg};
+use super::words::{FsyncArg, ViewArg, WhenFullArg, WritePathArg};
 use crate::edges::write_path::must_stop_writers;
-use crate::values::naming::Form;
-use crate::values::rotation::Rules;
 use crate::values::settings::{
-    FsyncLevel, Keeping, Ownership, Processes, Routing, S3Settings, Segmenting, Settings, Source,
-    SpoolLimits, View, WhenFull, WritePath,
+    FsyncLevel, Keeping, Ownership, Processes, Routing, Settings, Source, SpoolLimits, View,
+    WhenFull, WritePath,
 };
 
 /// A value that clap could not check alone is wrong.
@@ -69,20 +67,7 @@ impl MountArgs {
                 ViewArg::Live => View::Live,
                 ViewArg::Bucket => View::Bucket,
             },
-            segmenting: Segmenting {
-                rules: Rules {
-                    size: self.rotate_size,
-                    interval: self.rotate_interval,
-                    idle: self.rotate_idle,
-                },
-                record_start: self.record_start,
-                partition: self.partition,
-                form: match self.compression {
-                    CompressionArg::Gzip => Form::Gzip,
-                    CompressionArg::Zstd => Form::Zstd,
-                    CompressionArg::None => Form::Plain,
-                },
-            },
+            segmenting: self.segments.settings(),
             routing: Routing { stream_map: self.stream_map, exclude: globs(&self.exclude)? },
             limits: SpoolLimits {
                 max: self.spool_max,
@@ -98,12 +83,7 @@ impl MountArgs {
             shutdown_timeout: self.shutdown_timeout,
             metadata_ttl: self.metadata_ttl,
             require_bucket: self.require_bucket,
-            s3: S3Settings {
-                sse: self.sse,
-                sse_kms_key_id: self.sse_kms_key_id,
-                storage_class: self.storage_class,
-                ..self.s3.settings()
-            },
+            s3: self.storage.settings(),
             ownership: Ownership { uid, gid, file_mode: self.file_mode, dir_mode: self.dir_mode },
             allow_other: self.allow_other,
             write_path,
@@ -141,7 +121,7 @@ fn default_spool_dir(source: &Source, mountpoint: &Path) -> Result<PathBuf, Usag
 }
 
 /// The pod's name where Kubernetes gives one, else the host's (which is the pod's in a pod).
-fn readable_name() -> String {
+pub(super) fn readable_name() -> String {
     let pod = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
     pod.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
 }

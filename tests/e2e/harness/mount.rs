@@ -54,8 +54,8 @@ impl Plan {
         self
     }
 
-    /// The command line, with nothing of the tester's own environment in it.
-    pub fn command(&self) -> Command {
+    /// The program with the way to the bucket, and nothing of the tester's own environment in it.
+    fn program(&self, name: &str) -> Command {
         let mut command = command(&self.program);
         command
             .env_clear()
@@ -64,12 +64,26 @@ impl Plan {
             .env("RUST_BACKTRACE", "1");
         self.access.env(&mut command);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.args(["mount", "--foreground", "--spool-dir"]).arg(&self.spool);
+        command.arg(name);
         if self.source.starts_with("s3:") {
             command.args(["--endpoint-url", &self.access.endpoint, "--force-path-style"]);
         }
+        command
+    }
+
+    /// The command line.
+    pub fn command(&self) -> Command {
+        let mut command = self.program("mount");
+        command.args(["--foreground", "--spool-dir"]).arg(&self.spool);
         command.args(&self.flags).arg(&self.source).arg(&self.point);
         command
+    }
+
+    /// Starts `logsinkfs recover` for these spools.
+    pub fn recover(&self, flags: &[&str], spools: &[&Path]) -> Proc {
+        let mut command = self.program("recover");
+        command.args(flags).args(spools);
+        Proc::start("recover", command)
     }
 
     /// Starts the daemon and waits until the mount serves.

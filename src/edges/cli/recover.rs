@@ -1,0 +1,73 @@
+//! The flags of `logsinkfs recover`, and what they mean for one spool.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use globset::GlobSet;
+
+use super::settings::readable_name;
+use super::{SegmentArgs, StorageArgs};
+use crate::edges::telemetry::parse_level;
+use crate::values::settings::{
+    FsyncLevel, Keeping, Ownership, Processes, Routing, Settings, Source, SpoolLimits, View,
+    WhenFull, WritePath,
+};
+
+/// `logsinkfs recover`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "A spool knows its bucket and prefix. One that a daemon uses is left to it. Exit codes: 0 S3 has \
+                  everything; 1 a spool could not be read; 2 usage; 3 something is left in a spool."
+)]
+pub struct RecoverArgs {
+    /// A spool, or a directory with spools in it.
+    #[arg(value_name = "SPOOL", required = true)]
+    pub spools: Vec<PathBuf>,
+    /// Go on looking for spools that nobody uses, until a signal ends it.
+    #[arg(long, env = "LOGSINKFS_WATCH")]
+    pub watch: bool,
+    /// Remove a spool when S3 has all of it and nothing is in its quarantine. Excluded files in it,
+    /// which are never uploaded, go with it.
+    #[arg(long, env = "LOGSINKFS_REMOVE")]
+    pub remove: bool,
+
+    /// How the bytes become segments that were not sealed yet.
+    #[command(flatten)]
+    pub segments: SegmentArgs,
+    /// How S3 is reached, and how it stores.
+    #[command(flatten)]
+    pub storage: StorageArgs,
+
+    /// error, warn, info, debug, trace, or a filter such as logsinkfs::tasks=debug.
+    #[arg(long, env = "LOGSINKFS_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
+    pub log_level: String,
+}
+
+impl RecoverArgs {
+    /// The settings of a mount that has this spool and no mount point, and to which nothing is written.
+    pub fn settings(&self, spool: &Path, source: Source) -> Settings {
+        Settings {
+            source,
+            mountpoint: PathBuf::new(),
+            spool_dir: spool.to_owned(),
+            writer_name: readable_name(),
+            view: View::Live,
+            segmenting: self.segments.clone().settings(),
+            routing: Routing { stream_map: Vec::new(), exclude: GlobSet::empty() },
+            // Nothing comes in: what is there has room, and none of it is given up.
+            limits: SpoolLimits { max: None, min_free_percent: 0, when_full: WhenFull::Error },
+            strict_append: false,
+            fsync: FsyncLevel::Spool,
+            retire_after: Duration::MAX,
+            shutdown_timeout: Duration::ZERO,
+            metadata_ttl: Duration::ZERO,
+            require_bucket: false,
+            s3: self.storage.clone().settings(),
+            ownership: Ownership { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755 },
+            allow_other: false,
+            write_path: WritePath::Daemon,
+            processes: Processes { keeping: Keeping::None, socket: None, run_as: None },
+        }
+    }
+}

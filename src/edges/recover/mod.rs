@@ -1,0 +1,295 @@
+//! `logsinkfs recover`: uploads what spools hold that no mount uses any more. Owns which spools there are,
+//! whose turn it is and what becomes of an empty one. Each has a process of its own (`recover::one`),
+//! since each belongs to a user of its own.
+//!
+//! Invariant: no file of a spool is removed unless its process said that S3 has everything, and nobody
+//! used the spool since.
+
+mod one;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use super::cli::RecoverArgs;
+use super::error::DaemonError;
+use super::wishes::{Direct, Wishes};
+use super::{handover, privileges, telemetry};
+use crate::local::spool::Spool;
+use crate::values::settings::Source;
+
+/// Tells a process which spool is its own.
+const SPOOL_ENV: &str = "LOGSINKFS_RECOVER_SPOOL";
+/// Spools under way at once: each takes the memory of a small daemon.
+const PARALLEL: usize = 4;
+/// How deep below a directory spools are looked for: namespace, pod, volume.
+const DEPTH: usize = 4;
+/// How often `--watch` looks for spools. One is taken up that was free two times in a row, so that a
+/// daemon that is just being restarted is not kept waiting.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long `--watch` leaves a spool alone that could not be emptied.
+const AGAIN: Duration = Duration::from_secs(30);
+/// How long stopped processes may take.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How the work on a spool ended; the exit code of its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// S3 has everything.
+    Done = 0,
+    /// It could not be read.
+    Failed = 1,
+    /// Something is left.
+    Left = 3,
+    /// A daemon uses it.
+    InUse = 4,
+    /// S3 has everything but what is in the quarantine.
+    Kept = 5,
+}
+
+impl From<Ended> for ExitCode {
+    fn from(ended: Ended) -> ExitCode {
+        ExitCode::from(ended as u8)
+    }
+}
+
+impl Ended {
+    fn of(code: Option<i32>) -> Ended {
+        let all = [Ended::Done, Ended::Left, Ended::InUse, Ended::Kept];
+        all.into_iter().find(|ended| code == Some(*ended as i32)).unwrap_or(Ended::Failed)
+    }
+}
+
+/// Recovers spools; this process may be the one of a single spool.
+pub fn run(args: &RecoverArgs) -> ExitCode {
+    let done = match std::env::var_os(SPOOL_ENV) {
+        Some(dir) => recover_one(args, Path::new(&dir)),
+        None => recover_all(args),
+    };
+    done.unwrap_or_else(|e| {
+        eprintln!("logsinkfs: error: {e}\nlogsinkfs: hint: {}", e.hint());
+        ExitCode::FAILURE
+    })
+}
+
+fn recover_one(args: &RecoverArgs, dir: &Path) -> Result<ExitCode, DaemonError> {
+    one::run(args, &args.settings(dir, source_of(dir)?))
+}
+
+fn source_of(dir: &Path) -> Result<Source, DaemonError> {
+    let url = Spool::source_of(dir)?;
+    Source::parse(&url).map_err(|e| DaemonError::NoSpool(dir.to_owned(), e.to_string()))
+}
+
+fn recover_all(args: &RecoverArgs) -> Result<ExitCode, DaemonError> {
+    telemetry::start(&args.log_level);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut wishes = Wishes::new(None, Direct::Stops)?;
+        let mut recovery = Recovery { args, spools: HashMap::new(), running: JoinSet::new() };
+        recovery.look()?;
+        loop {
+            recovery.start_what_may();
+            if recovery.running.is_empty() && !args.watch {
+                return Ok(recovery.code());
+            }
+            tokio::select! {
+                Some(ended) = recovery.running.join_next() => recovery.apply(ended),
+                () = tokio::time::sleep(LOOK), if args.watch => recovery.look()?,
+                signal = wishes.stop() => {
+                    info!(signal, "stopping");
+                    recovery.stop().await;
+                    return Ok(recovery.code());
+                }
+            }
+        }
+    })
+}
+
+/// What is known of a spool.
+#[derive(Default)]
+struct Known {
+    /// How often in a row it was free.
+    free: u32,
+    running: Option<u32>,
+    ended: Option<Ended>,
+    /// When the work on it ended, and who it was then.
+    since: Option<(tokio::time::Instant, Vec<u8>)>,
+}
+
+struct Recovery<'a> {
+    args: &'a RecoverArgs,
+    spools: HashMap<PathBuf, Known>,
+    running: JoinSet<(PathBuf, Ended)>,
+}
+
+impl Recovery<'_> {
+    fn look(&mut self) -> Result<(), DaemonError> {
+        let mut found = Vec::new();
+        for root in &self.args.spools {
+            let before = found.len();
+            find(root, DEPTH, &mut found);
+            if found.len() == before && !self.args.watch {
+                let why = "there is no spool in it".to_owned();
+                return Err(DaemonError::NoSpool(root.clone(), why));
+            }
+        }
+        self.spools.retain(|dir, known| known.running.is_some() || found.contains(dir));
+        for dir in found {
+            let known = self.spools.entry(dir.clone()).or_default();
+            if known.running.is_none() {
+                known.free = if Spool::is_free(&dir) { known.free + 1 } else { 0 };
+            }
+        }
+        Ok(())
+    }
+
+    fn start_what_may(&mut self) {
+        let watch = self.args.watch;
+        let waits = |dir: &Path, known: &Known| match &known.since {
+            // A spool is the same as long as nobody has started with it.
+            Some((_, who)) if matches!(known.ended, Some(Ended::Done | Ended::Kept)) => {
+                watch && identity(dir) != *who
+            }
+            Some((at, _)) => watch && at.elapsed() >= AGAIN,
+            None => true,
+        };
+        let ready = self.spools.iter().filter(|(dir, known)| {
+            known.running.is_none() && (!watch || known.free >= 2) && waits(dir, known)
+        });
+        let mut ready: Vec<_> =
+            ready.map(|(dir, known)| (known.since.as_ref().map(|s| s.0), dir.clone())).collect();
+        ready.sort();
+        for (_, dir) in ready {
+            if self.running.len() >= PARALLEL {
+                return;
+            }
+            let known = self.spools.entry(dir.clone()).or_default();
+            match start(self.args, &dir) {
+                Ok(mut child) => {
+                    known.running = child.id();
+                    self.running.spawn(async move {
+                        let code = child.wait().await.ok().and_then(|status| status.code());
+                        (dir, Ended::of(code))
+                    });
+                }
+                Err(e) => {
+                    error!(hint = e.hint(), "{}: {e}", dir.display());
+                    known.ended = Some(Ended::Failed);
+                    known.since = Some((tokio::time::Instant::now(), identity(&dir)));
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, ended: Result<(PathBuf, Ended), tokio::task::JoinError>) {
+        let (dir, ended) = match ended {
+            Ok(ended) => ended,
+            Err(e) => return error!("a process was not waited for: {e}"),
+        };
+        let Some(known) = self.spools.get_mut(&dir) else { return };
+        let who = identity(&dir);
+        *known = Known { ended: Some(ended), ..Known::default() };
+        match ended {
+            Ended::Done if self.args.remove => match remove(&dir, &who) {
+                Ok(true) => info!(spool = %dir.display(), "removed"),
+                Ok(false) => info!(spool = %dir.display(), "in use again"),
+                Err(e) => error!(spool = %dir.display(), "it could not be removed: {e}"),
+            },
+            Ended::Kept => {
+                let quarantine = dir.join("quarantine");
+                warn!(kept = %quarantine.display(), "S3 has everything but what was set aside");
+            }
+            Ended::Failed => error!(spool = %dir.display(), "it could not be emptied"),
+            Ended::Done | Ended::Left | Ended::InUse => {}
+        }
+        known.since = Some((tokio::time::Instant::now(), who));
+    }
+
+    /// Has all processes end. What they have not sent stays.
+    async fn stop(&mut self) {
+        use rustix::process::{Pid, Signal, kill_process};
+        for pid in self.spools.values().filter_map(|known| known.running) {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                // It may have ended in this moment.
+                let _ = kill_process(pid, Signal::TERM);
+            }
+        }
+        let all = async {
+            while let Some(ended) = self.running.join_next().await {
+                self.apply(ended);
+            }
+        };
+        let _ = tokio::time::timeout(STOP_PATIENCE, all).await;
+    }
+
+    fn code(&self) -> ExitCode {
+        let ended = |what| self.spools.values().any(|known| known.ended == Some(what));
+        // A spool that was found beside others may be in use; one that was named may not.
+        let in_use =
+            self.args.spools.iter().any(|dir| {
+                self.spools.get(dir).is_some_and(|known| known.ended == Some(Ended::InUse))
+            });
+        let running = self.spools.values().any(|known| known.running.is_some());
+        match ended(Ended::Failed) {
+            true => Ended::Failed.into(),
+            false if ended(Ended::Left) || ended(Ended::Kept) || in_use || running => {
+                Ended::Left.into()
+            }
+            false => Ended::Done.into(),
+        }
+    }
+}
+
+/// Adds the spools at and below a directory; nothing is followed, nothing in a spool looked at.
+fn find(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    if fs::symlink_metadata(dir.join("spool.json")).is_ok() {
+        found.push(dir.to_owned());
+        return;
+    }
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten().filter(|_| depth > 0) {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            find(&entry.path(), depth - 1, found);
+        }
+    }
+}
+
+/// Starts the process of a spool.
+fn start(args: &RecoverArgs, dir: &Path) -> Result<Child, DaemonError> {
+    let settings = args.settings(dir, source_of(dir)?);
+    // A spool of root is handed over, as a mount does.
+    drop(handover::prepare(&settings, privileges::worker_user(&settings)?)?);
+    let mut process = Command::new(std::env::current_exe()?);
+    process.args(std::env::args_os().skip(1)).env(SPOOL_ENV, dir);
+    // What a terminal sends comes from here.
+    process.process_group(0).kill_on_drop(true);
+    Ok(process.spawn()?)
+}
+
+/// Who a spool is, and how often it was started.
+fn identity(dir: &Path) -> Vec<u8> {
+    fs::read(dir.join("spool.json")).unwrap_or_default()
+}
+
+/// Removes a spool unless somebody has started with it since; gives whether it is gone.
+fn remove(dir: &Path, who: &[u8]) -> std::io::Result<bool> {
+    if !Spool::is_free(dir) || identity(dir) != who {
+        return Ok(false);
+    }
+    // Whoever comes now makes a new one.
+    let gone = dir.with_added_extension("gone");
+    fs::rename(dir, &gone)?;
+    if !Spool::is_free(&gone) || identity(&gone) != who {
+        fs::rename(&gone, dir)?;
+        return Ok(false);
+    }
+    fs::remove_dir_all(&gone)?;
+    Ok(true)
+}

@@ -1,0 +1,200 @@
+//! `logsinkfs recover`: spools whose mount is gone for good.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+
+use crate::harness::gate::Gate;
+use crate::harness::mount::Plan;
+use crate::harness::{Ledger, Proc, Rig, Run, eventually, programs};
+
+/// A rig whose bucket can be away.
+fn rig() -> (Rig, Gate) {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    (rig, gate)
+}
+
+/// Logs into a mount whose bucket is away, until all of it is killed; gives what was written.
+fn orphan(rig: &Rig, gate: &Gate, name: &str) -> (Plan, Ledger) {
+    let plan = rig.plan(name).through(&gate.endpoint).with(&["--rotate-size", "8KiB"]);
+    gate.refuse(503, "SlowDown");
+    let mut mount = plan.clone().start();
+    let mut ledger = Ledger::default();
+    for start in 0..3 {
+        let mut writer = programs::python("plain_writer.py");
+        writer.arg(mount.path("app.log"));
+        let mut run = Run::start(rig, &format!("{name}{start}"), writer);
+        run.await_more(100);
+        ledger.add(run.kill());
+    }
+    mount.crash();
+    drop(mount);
+    (plan, ledger)
+}
+
+fn ended(mut recovery: Proc) -> (Option<i32>, String) {
+    let code = recovery.wait().code();
+    (code, recovery.last_words())
+}
+
+/// Who owns what is in a spool.
+fn owners(dir: &Path) -> Vec<u32> {
+    let mut owners = vec![fs::metadata(dir).unwrap().uid()];
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        match entry.file_type().unwrap().is_dir() {
+            true => owners.extend(self::owners(&entry.path())),
+            false => owners.push(entry.metadata().unwrap().uid()),
+        }
+    }
+    owners.sort_unstable();
+    owners.dedup();
+    owners
+}
+
+#[test]
+fn what_a_mount_left_is_uploaded_once_without_a_mount() {
+    let (rig, gate) = rig();
+    let (plan, mut ledger) = orphan(&rig, &gate, "a");
+    gate.open();
+    for _ in 0..2 {
+        let (code, said) = ended(plan.recover(&[], &[&plan.spool]));
+        assert_eq!(code, Some(0), "{said}");
+    }
+    ledger.assert_in(&rig.bucket().lines("app.log"));
+    assert_eq!(owners(&plan.spool), [65532], "the spool stays its user's");
+    // The next mount with it goes on where it was.
+    let mount = plan.start();
+    let mut writer = programs::python("plain_writer.py");
+    writer.arg(mount.path("app.log"));
+    let mut run = Run::start(&rig, "after", writer);
+    run.await_more(100);
+    ledger.add(run.kill());
+    mount.stop();
+    ledger.assert_in(&rig.bucket().lines("app.log"));
+}
+
+#[test]
+fn an_empty_spool_is_removed_when_asked_and_one_with_a_quarantine_stays() {
+    let (rig, gate) = rig();
+    let (plan, ledger) = orphan(&rig, &gate, "a");
+    let (kept, more) = orphan(&rig, &gate, "b");
+    let foreign = kept.spool.join("nodes/foreign");
+    fs::write(&foreign, "what is this").unwrap();
+    gate.open();
+    let (code, said) = ended(plan.recover(&["--remove"], &[&plan.spool, &kept.spool]));
+    assert_eq!(code, Some(3), "{said}");
+    assert!(!plan.spool.exists());
+    assert_eq!(fs::read(kept.spool.join("quarantine/foreign")).unwrap(), b"what is this");
+    let mut all = ledger;
+    all.add(more);
+    all.assert_in(&rig.bucket().lines("app.log"));
+}
+
+#[test]
+fn a_spool_in_use_is_left_alone() {
+    let (rig, gate) = rig();
+    let (orphan, mut ledger) = orphan(&rig, &gate, "a");
+    gate.open();
+    let mount = rig.plan("b").start();
+    fs::write(mount.path("other.log"), "served\n").unwrap();
+    let (code, said) = ended(orphan.recover(&[], &[&mount.plan.spool]));
+    assert_eq!(code, Some(3), "{said}");
+    // Beside others it is no failure.
+    let (code, said) = ended(orphan.recover(&[], &[rig.dir.path()]));
+    assert_eq!(code, Some(0), "{said}");
+    mount.stop();
+    ledger.add(Ledger::written(["served".to_owned()]));
+    ledger.assert_in(&rig.bucket().all_lines());
+}
+
+#[test]
+fn a_daemon_that_comes_for_its_spool_gets_it_at_once() {
+    let (rig, gate) = rig();
+    let (plan, ledger) = orphan(&rig, &gate, "a");
+    let mut recovery = plan.recover(&[], &[&plan.spool]);
+    recovery.await_stderr("S3 cannot be used");
+    let mount = plan.start();
+    let (code, said) = ended(recovery);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("a daemon came for this spool"), "{said}");
+    gate.open();
+    mount.stop();
+    ledger.assert_in(&rig.bucket().lines("app.log"));
+}
+
+#[test]
+fn a_watching_recovery_takes_up_what_is_left_and_ends_with_a_signal() {
+    let (rig, gate) = rig();
+    let spools = rig.dir.path().join("spools");
+    let place = |plan: Plan| -> PathBuf {
+        // As on a node: one folder for each pod.
+        let pod = spools.join("namespace").join(plan.spool.file_name().unwrap());
+        fs::create_dir_all(pod.parent().unwrap()).unwrap();
+        fs::rename(&plan.spool, &pod).unwrap();
+        pod
+    };
+    let (plan, mut ledger) = orphan(&rig, &gate, "a");
+    let recovery = plan.recover(&["--watch", "--remove"], &[&spools]);
+    let first = place(plan);
+    gate.open();
+    eventually("the first spool to be emptied", || (!first.exists()).then_some(()));
+    let (plan, more) = orphan(&rig, &gate, "b");
+    let second = place(plan);
+    ledger.add(more);
+    gate.open();
+    eventually("the second spool to be emptied", || (!second.exists()).then_some(()));
+    recovery.signal(Signal::TERM);
+    let (code, said) = ended(recovery);
+    assert_eq!(code, Some(0), "{said}");
+    ledger.assert_in(&rig.bucket().lines("app.log"));
+}
+
+#[test]
+fn what_a_program_of_a_dead_mount_still_writes_is_uploaded_too() {
+    let (rig, _) = rig();
+    let mut mount = rig.plan("a").with(&["--write-path", "passthrough"]).start();
+    let mut writer = programs::python("plain_writer.py");
+    writer.arg(mount.path("app.log"));
+    let mut run = Run::start(&rig, "run", writer);
+    run.await_more(100);
+    mount.crash();
+    run.await_more(100);
+    let plan = mount.plan.clone();
+    let (code, said) = ended(plan.recover(&["--remove"], &[&plan.spool]));
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("still write into this spool"), "{said}");
+    assert!(plan.spool.exists());
+    run.await_more(100);
+    let ledger = run.kill();
+    let (code, said) = ended(plan.recover(&["--remove"], &[&plan.spool]));
+    assert_eq!(code, Some(0), "{said}");
+    ledger.assert_in(&rig.bucket().lines("app.log"));
+}
+
+#[test]
+fn a_recovery_that_is_stopped_leaves_the_rest() {
+    let (rig, gate) = rig();
+    let (plan, ledger) = orphan(&rig, &gate, "a");
+    let mut recovery = plan.recover(&[], &[&plan.spool]);
+    recovery.await_stderr("S3 cannot be used");
+    recovery.signal(Signal::INT);
+    let (code, said) = ended(recovery);
+    assert_eq!(code, Some(3), "{said}");
+    gate.open();
+    let (code, said) = ended(plan.recover(&[], &[&plan.spool]));
+    assert_eq!(code, Some(0), "{said}");
+    ledger.assert_in(&rig.bucket().lines("app.log"));
+}
+
+#[test]
+fn what_is_no_spool_is_named() {
+    let (rig, _) = rig();
+    let plan = rig.plan("a");
+    let nothing = rig.local("nothing");
+    let (code, said) = ended(plan.recover(&[], &[&nothing]));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("nothing is no spool"), "{said}");
+}
