@@ -17,7 +17,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use common::{Bucket, argument};
+use common::{Bucket, argument, unsent};
 
 fn main() {
     let mib = argument("mib", 1024);
@@ -85,12 +85,7 @@ fn append(path: &Path, bytes: usize, watch: impl Fn() -> u64) -> u64 {
 /// Waits until the files say that nothing of them is unsent.
 fn settle(a: &Path, b: &Path) {
     for path in [a, b] {
-        loop {
-            let mut value = [0; 32];
-            let len = rustix::fs::getxattr(path, "user.logsinkfs.unsent", &mut value).unwrap();
-            if &value[..len] == b"0" {
-                break;
-            }
+        while unsent(path) > 0 {
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
     }

@@ -103,16 +103,28 @@ pub fn scratch() -> tempfile::TempDir {
 pub struct Bucket {
     pub process: Process,
     pub dir: PathBuf,
-    endpoint: String,
-    id: String,
-    secret: String,
+    pub endpoint: String,
+    pub id: String,
+    pub secret: String,
 }
 
 impl Bucket {
     pub fn start(dir: &Path) -> Bucket {
+        Bucket::listen(dir, "127.0.0.1:0")
+    }
+
+    /// Ends it; gives the address, at which it can come back.
+    pub fn end(self) -> String {
+        let address = self.endpoint.trim_start_matches("http://").to_owned();
+        self.process.terminate();
+        address
+    }
+
+    pub fn listen(dir: &Path, address: &str) -> Bucket {
         fs::create_dir_all(dir).unwrap();
-        let mut child =
-            Command::new(PROGRAM).arg("bucket").arg(dir).stdout(Stdio::piped()).spawn().unwrap();
+        let mut server = Command::new(PROGRAM);
+        server.arg("bucket").arg(dir).args(["--listen", address]);
+        let mut child = server.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -217,6 +229,13 @@ pub fn pin(pid: &str, core: usize) {
     taskset.stdout(Stdio::null()).status().unwrap();
 }
 
+/// Bytes of a log that S3 does not have.
+pub fn unsent(path: &Path) -> u64 {
+    let mut value = [0; 32];
+    let len = rustix::fs::getxattr(path, "user.logsinkfs.unsent", &mut value).unwrap();
+    std::str::from_utf8(&value[..len]).unwrap().parse().unwrap()
+}
+
 /// Bytes of all files below a directory.
 pub fn size_of(dir: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(dir) else { return 0 };
@@ -226,6 +245,47 @@ pub fn size_of(dir: &Path) -> u64 {
         Err(_) => 0,
     });
     sizes.sum()
+}
+
+/// The figures of many latencies: a histogram with 64 steps an octave, so that none is off by more than 1 %.
+#[derive(Clone)]
+pub struct Latencies {
+    counts: Vec<u64>,
+    max: Duration,
+}
+
+impl Default for Latencies {
+    fn default() -> Latencies {
+        Latencies { counts: vec![0; 64 * 40], max: Duration::ZERO }
+    }
+}
+
+impl Latencies {
+    pub fn add(&mut self, took: Duration) {
+        let step = (took.as_nanos().max(1) as f64).log2() * 64.0;
+        self.counts[(step as usize).min(64 * 40 - 1)] += 1;
+        self.max = self.max.max(took);
+    }
+
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Microseconds below which this part of them is.
+    pub fn part(&self, part: f64) -> f64 {
+        let mut left = (self.count() as f64 * part) as u64;
+        let at = self.counts.iter().position(|count| {
+            let here = left < *count;
+            left -= (*count).min(left);
+            here
+        });
+        2f64.powf((at.unwrap_or(0) as f64 + 0.5) / 64.0) / 1000.0
+    }
+
+    /// Microseconds of the longest.
+    pub fn max(&self) -> f64 {
+        self.max.as_secs_f64() * 1e6
+    }
 }
 
 /// A number given as `--NAME N` on the command line.
