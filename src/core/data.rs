@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tracing::warn;
@@ -12,9 +13,12 @@ use super::{Answer, DEADLINE, Fs};
 use crate::local::life::Life;
 use crate::local::namespace::Open;
 use crate::tasks::drop;
-use crate::values::errors::{AtPath, FsError};
+use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::ids::{HandleId, NodeId, Origin, SpoolOffset};
 use crate::values::settings::{FsyncLevel, WhenFull};
+
+/// How long a write waits, under `drop-oldest`, for something that can be given up.
+const DROP_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Fs {
     /// Writes: at the end of a live file wherever the offset points, at the offset in a local-only
@@ -97,7 +101,14 @@ impl Fs {
             self.parts.room.take(bytes).map_err(|_| FsError::NoSpace)?;
         }
         session.intend(handle.place, origin, len)?;
-        let written = (&**file).write(data).at("append to", life.folder()).map_err(|e| {
+        let mut written = (&**file).write(data).at("append to", life.folder());
+        if written.as_ref().is_err_and(LocalError::is_no_space) {
+            // Others have taken what the spool counted on.
+            self.parts.room.disk_is_full();
+            drop::make_room(&self.parts, bytes)?;
+            written = (&**file).write(data).at("append to", life.folder());
+        }
+        let written = written.map_err(|e| {
             self.parts.room.give(bytes);
             if e.is_no_space() { FsError::NoSpace } else { e.into() }
         })?;
@@ -145,8 +156,12 @@ impl Fs {
                 }
             }
         };
-        // A little less than the deadline, so that the writer learns why.
-        let patience = DEADLINE - std::time::Duration::from_secs(1);
+        let patience = match self.parts.when_full {
+            // Something to give up is being sealed, or there is nothing: the writer is not held up.
+            WhenFull::DropOldest => DROP_PATIENCE,
+            // A little less than the deadline, so that the writer learns why.
+            WhenFull::Block | WhenFull::Error => DEADLINE - Duration::from_secs(1),
+        };
         tokio::time::timeout(patience, room).await.unwrap_or(Err(FsError::NoSpace))
     }
 

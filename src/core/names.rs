@@ -122,7 +122,7 @@ impl Fs {
             warn!(%stream, "a path was refused: its keys would be longer than S3's 1,024 bytes");
             return Err(FsError::NameTooLong);
         }
-        Ok(NewFile::Live(self.parts.streams.get(&stream.path, now), stream.labels))
+        Ok(NewFile::Live(self.parts.streams.get(&stream.path, now)?, stream.labels))
     }
 
     /// Makes a directory.

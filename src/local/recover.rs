@@ -100,7 +100,7 @@ fn recover_node(
         set_aside(spool, &folder, &id.to_string(), "its record has no generation");
         return Ok(None);
     }
-    let stream = at.streams.get(stream, at.now);
+    let stream = at.streams.get(stream, at.now)?;
     let life = Arc::new(Life::new(id, folder.clone(), stream, labels.clone(), bases));
     let markers = read_markers(spool, &life)?;
     let mut record = record;

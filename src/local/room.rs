@@ -15,6 +15,9 @@ const RESERVE_PART: u64 = 4;
 const LOCAL_PART: u64 = 4;
 /// Appended bytes after which the file system is asked again how much is free.
 const ASK_EVERY: u64 = 16 << 20;
+/// What of the disk is left to seal markers and records, whatever is asked for: without them nothing could
+/// be sealed any more, and so nothing sent or given up.
+const FOR_RECORDS: u64 = 1 << 20;
 /// Reclaiming begins at this many parts of ten of the room for live files, ...
 const HIGH_TENTHS: u64 = 8;
 /// ... and ends at this many.
@@ -55,7 +58,7 @@ impl Room {
         Ok(Room {
             dir: dir.to_owned(),
             max,
-            min_free: size / 100 * u64::from(limits.min_free_percent),
+            min_free: (size / 100 * u64::from(limits.min_free_percent)).max(FOR_RECORDS),
             reserve: (4 * segment).min(max / RESERVE_PART),
             live: AtomicU64::new(0),
             local: AtomicU64::new(0),
@@ -91,6 +94,11 @@ impl Room {
     /// Counts bytes that are there already: recovery found them, or the kernel wrote them.
     pub fn found(&self, bytes: u64) {
         self.live.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Has the file system asked again before anything more is appended: others have filled it.
+    pub fn disk_is_full(&self) {
+        self.unasked.store(0, Ordering::Relaxed);
     }
 
     /// Bytes above the limits.

@@ -134,14 +134,14 @@ impl Streams {
     }
 
     /// The stream of that path.
-    pub fn get(&self, path: &[u8], now: Utc) -> Arc<StreamState> {
+    pub fn get(&self, path: &[u8], now: Utc) -> Result<Arc<StreamState>, LocalError> {
         let mut known = self.known.lock();
         if let Some(stream) = known.streams.get(path).and_then(Weak::upgrade) {
-            return stream;
+            return Ok(stream);
         }
         // Two streams that share a checksum share a file; the higher number serves both.
         let file = self.folder.join(format!("{:016x}.json", crc_fast::crc64_nvme(path)));
-        let highest = highest(&file, now);
+        let highest = highest(&file, now)?;
         let inner = Inner {
             highest,
             stored: highest,
@@ -161,21 +161,23 @@ impl Streams {
             known.sweep_at = 2 * known.streams.len() + 64;
         }
         known.streams.insert(path.to_vec(), Arc::downgrade(&stream));
-        stream
+        Ok(stream)
     }
 }
 
-/// The highest number that a stream's file remembers. One that cannot be read gives a number that
-/// no stream has counted up to, so that none is given a second time.
-fn highest(file: &Path, now: Utc) -> GenerationNo {
+/// The highest number that a stream's file remembers. One that is damaged gives a number that no stream
+/// has counted up to, so that none is given a second time.
+fn highest(file: &Path, now: Utc) -> Result<GenerationNo, LocalError> {
     match load_json::<Highest>(file) {
-        Ok(highest) => highest.generation,
-        Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => GenerationNo::default(),
-        Err(e) => {
+        Ok(highest) => Ok(highest.generation),
+        Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => Ok(GenerationNo::default()),
+        Err(e) if e.is_damage() => {
             let seconds = u64::try_from(now.micros() / 1_000_000).unwrap_or(0);
             error!("a stream's number is lost, it goes on from {seconds}: {e}");
-            GenerationNo(seconds)
+            Ok(GenerationNo(seconds))
         }
+        // No descriptor is left, say: the number is there, and another time it can be read.
+        Err(e) => Err(e),
     }
 }
 
@@ -187,19 +189,28 @@ mod tests {
     fn a_number_is_never_given_twice_even_when_its_file_is_damaged() {
         let dir = tempfile::tempdir().expect("a folder");
         let now = Utc::from_micros(1_795_000_000_000_000);
-        let first = Streams::new(dir.path()).get(b"web/app.log", now);
+        let first = Streams::new(dir.path()).get(b"web/app.log", now).expect("known");
         assert_eq!(first.next_generation(), GenerationNo(1));
         first.seen(GenerationNo(1));
         first.remember().expect("stored");
         // Given, and in no marker when the daemon died.
         assert_eq!(first.next_generation(), GenerationNo(2));
         first.remember().expect("stored");
-        let again = Streams::new(dir.path()).get(b"web/app.log", now);
+        let again = Streams::new(dir.path()).get(b"web/app.log", now).expect("known");
         assert_eq!(again.next_generation(), GenerationNo(2));
         for entry in std::fs::read_dir(dir.path()).expect("listed") {
             std::fs::write(entry.expect("an entry").path(), b"").expect("damaged");
         }
-        let damaged = Streams::new(dir.path()).get(b"web/app.log", now);
+        let damaged = Streams::new(dir.path()).get(b"web/app.log", now).expect("known");
         assert!(damaged.next_generation() > GenerationNo(1_000_000_000));
+    }
+
+    #[test]
+    fn a_number_that_cannot_be_read_at_the_moment_is_not_given_up() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let now = Utc::from_micros(1_795_000_000_000_000);
+        let file = dir.path().join(format!("{:016x}.json", crc_fast::crc64_nvme(b"app.log")));
+        std::fs::create_dir(file).expect("something that cannot be read");
+        Streams::new(dir.path()).get(b"app.log", now).expect_err("no number");
     }
 }

@@ -87,6 +87,12 @@ impl LocalError {
         self.source.kind() == io::ErrorKind::InvalidData
     }
 
+    /// Whether no descriptor was left.
+    pub fn is_no_descriptor(&self) -> bool {
+        // EMFILE, of the process, and ENFILE, of the system: std has no kind for them.
+        matches!(self.source.raw_os_error(), Some(23 | 24))
+    }
+
     /// Whether the disk is full.
     pub fn is_no_space(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::harness::disk::Disk;
 use crate::harness::mount::set_aside;
 use crate::harness::{Mount, Rig, eventually};
 
@@ -23,7 +24,7 @@ fn numbered(from: usize, to: usize) -> String {
 
 /// Compares the one generation of a stream with what was written: each byte is in an object, or in the
 /// range of a mark, and in one of them only. Gives how many bytes were given up.
-fn assert_accounted(rig: &Rig, stream: &str, written: &str) -> u64 {
+pub fn assert_accounted(rig: &Rig, stream: &str, written: &[u8]) -> u64 {
     let bucket = rig.bucket();
     let mut segments = bucket.segments(stream);
     segments.sort_by_key(|segment| (segment.generation, segment.offset));
@@ -39,7 +40,7 @@ fn assert_accounted(rig: &Rig, stream: &str, written: &str) -> u64 {
             given_up += segment.length;
         } else {
             let bytes = bucket.bytes(&segment);
-            assert!(bytes == written.as_bytes()[range], "{} holds other bytes", segment.key);
+            assert!(bytes == written[range], "{} holds other bytes", segment.key);
         }
         end += segment.length;
     }
@@ -82,7 +83,7 @@ fn flood(midway: impl FnOnce(&mut Mount)) {
     assert!(said.contains("were given up") && said.contains("dump.log"), "{said}");
     assert_eq!(set_aside(&spool), Vec::<String>::new(), "{said}");
     assert_eq!(rig.bucket().content("audit.log"), b"quiet\nand complete\n");
-    let given_up = assert_accounted(&rig, "dump.log", &numbered(0, 25_000));
+    let given_up = assert_accounted(&rig, "dump.log", numbered(0, 25_000).as_bytes());
     assert!(given_up > 16 << 20, "25 MB do not fit into 8 MiB: {given_up}");
 }
 
@@ -97,4 +98,26 @@ fn what_was_given_up_is_marked_also_by_the_daemon_after_a_kill() {
         mount.crash();
         mount.start_again();
     });
+}
+
+#[test]
+fn a_disk_that_a_stranger_fills_stops_nobody() {
+    let rig = Rig::embedded();
+    let disk = Disk::image(&rig.local("disk"), "ext4", 64);
+    let gate = rig.gate();
+    gate.refuse(503, "SlowDown");
+    let flags = ["--write-path", "daemon", "--rotate-size", "256KiB", "--spool-min-free", "0"];
+    let mut plan = rig.plan("a").through(&gate.endpoint).with(&flags);
+    plan.spool = disk.path.join("spool");
+    let mount = plan.start();
+    append(&mount, "audit.log", "quiet\n");
+    append(&mount, "dump.log", &numbered(0, 10_000));
+    disk.fill();
+    append(&mount, "dump.log", &numbered(10_000, 25_000));
+    append(&mount, "audit.log", "and complete\n");
+    gate.open();
+    mount.stop();
+    assert_eq!(rig.bucket().content("audit.log"), b"quiet\nand complete\n");
+    let given_up = assert_accounted(&rig, "dump.log", numbered(0, 25_000).as_bytes());
+    assert!(given_up > 12 << 20, "15 MB more came than the disk had left: {given_up}");
 }

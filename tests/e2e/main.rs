@@ -18,6 +18,7 @@ mod full;
 mod harness;
 mod hold;
 mod keeper;
+mod limits;
 mod nginx;
 mod processes;
 mod real_programs;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::harness::mount::set_aside;
 use crate::harness::{Answer, Ledger, Mount, Rig, Run, eventually, programs};
+use crate::worker_kills::weather;
 
 fn append(mount: &Mount, text: &str) {
     let mut options = OpenOptions::new();
@@ -98,7 +99,9 @@ fn a_renamed_an_unlinked_and_a_truncated_file_survive_a_kill() {
 #[test]
 fn nothing_is_lost_or_doubled_by_a_row_of_kills() {
     let rig = Rig::embedded();
-    let mut mount = rig.mount(&["--rotate-size", "8KiB"]);
+    let gate = rig.gate();
+    let plan = rig.plan("a").through(&gate.endpoint);
+    let mut mount = plan.with(&["--rotate-size", "8KiB"]).start();
     let mut ledger = Ledger::default();
     // Twelve kills show a fault of the design; `KILLS=1000` looks for one that is rare.
     let kills = std::env::var("KILLS").map_or(12, |kills| kills.parse().unwrap());
@@ -106,11 +109,13 @@ fn nothing_is_lost_or_doubled_by_a_row_of_kills() {
         let mut writer = programs::python("plain_writer.py");
         writer.arg(mount.path("app.log"));
         let mut run = Run::start(&rig, &format!("round{round}"), writer);
+        weather(&gate, round);
         run.await_more(150);
         mount.crash();
         ledger.add(run.kill());
         mount.start_again();
     }
+    gate.open();
     mount.stop();
     let bucket = rig.bucket();
     let found = bucket.lines("app.log");

@@ -1,5 +1,5 @@
-//! The worker killed -9 again and again under programs that append, truncate, rename and read: none of
-//! them sees an error, and no line is lost, doubled or torn. `KILLS=1000` makes a long row of it.
+//! The worker killed -9 again and again under programs that append, truncate, rename and read, while S3 comes and
+//! goes: none of them sees an error, and no line is lost, doubled or torn. `KILLS=1000` makes a long row of it.
 
 #![allow(
     clippy::disallowed_methods,
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::process::{Proc, command};
-use crate::harness::{Ledger, Mount, Rig, eventually};
+use crate::harness::{Answer, Gate, Ledger, Mount, Rig, eventually};
 
 /// What all writers share: whether to go on, what was written, the longest that a write took.
 #[derive(Default)]
@@ -118,9 +118,23 @@ fn renamer(torture: &Torture, mount: &Mount) {
     });
 }
 
+/// Lets S3 be away, lose answers and be there, in turns.
+pub fn weather(gate: &Gate, day: usize) {
+    match day % 4 {
+        1 => gate.refuse(503, "SlowDown"),
+        2 => gate.rule(|seen| match seen.stores_a_segment() {
+            true => Answer::LoseReply,
+            false => Answer::Pass,
+        }),
+        _ => gate.open(),
+    }
+}
+
 fn torture(write_path: &str) {
     let rig = Rig::embedded();
-    let mut mount = rig.mount(&["--rotate-size", "64KiB", "--write-path", write_path]);
+    let gate = rig.gate();
+    let plan = rig.plan("a").through(&gate.endpoint);
+    let mut mount = plan.with(&["--rotate-size", "64KiB", "--write-path", write_path]).start();
     File::create(mount.path("shared.log")).unwrap();
     let followed = rig.local("followed");
     let mut tail = command("sh");
@@ -147,8 +161,12 @@ fn torture(write_path: &str) {
                 });
             }
             std::thread::sleep(Duration::from_millis(rand(kill) % 200));
+            if kill % 10 == 0 {
+                weather(&gate, kill / 10);
+            }
             let _ = mount.try_kill_worker();
         }
+        gate.open();
         drop(end);
     });
     let size = fs::metadata(mount.path("shared.log")).unwrap().size();

@@ -27,7 +27,11 @@ pub(super) fn errno(operation: &'static str, error: &FsError) -> Errno {
     match error {
         FsError::Local(e) => {
             warn!(operation, "{e}");
-            if e.is_no_space() { Errno::ENOSPC } else { Errno::EIO }
+            match e {
+                e if e.is_no_space() => Errno::ENOSPC,
+                e if e.is_no_descriptor() => Errno::ENFILE,
+                _ => Errno::EIO,
+            }
         }
         FsError::Bucket(_) | FsError::TimedOut => {
             warn!(operation, "{error}");

@@ -54,6 +54,23 @@ impl Disk {
         Self { path: path.to_owned() }
     }
 
+    /// A stranger fills it, as far as users without rights may; gives the stranger's file.
+    pub fn fill(&self) -> std::fs::File {
+        use std::io::Write;
+        let mut stranger = std::fs::File::create(self.path.join("stranger")).unwrap();
+        loop {
+            let disk = rustix::fs::statvfs(&self.path).unwrap();
+            match disk.f_bavail {
+                0 => return stranger,
+                left => {
+                    let some = left.div_ceil(2) * disk.f_frsize;
+                    stranger.write_all(&vec![0; usize::try_from(some).unwrap()]).unwrap();
+                    stranger.sync_data().unwrap();
+                }
+            }
+        }
+    }
+
     /// From now on nothing can be written to it.
     pub fn make_read_only(&self) {
         mount_remount(&self.path, MountFlags::RDONLY, "").unwrap();

@@ -88,8 +88,14 @@ impl Plan {
 
     /// Starts the daemon and waits until the mount serves.
     pub fn start(self) -> Mount {
+        let command = self.command();
+        self.start_as(command)
+    }
+
+    /// Starts the daemon by another command line that leads to it.
+    pub fn start_as(self, command: Command) -> Mount {
         guard_bare(&self.point, true);
-        let mut mount = Mount { daemon: Proc::start("logsinkfs", self.command()), plan: self };
+        let mut mount = Mount { daemon: Proc::start("logsinkfs", command), plan: self };
         mount.await_serving();
         mount
     }
