@@ -335,6 +335,32 @@ fn a_stored_object_is_never_shown_with_other_bytes() {
     mount.stop();
 }
 
+/// Whether what is there is ours is for S3 to say: a page without metadata makes no conflict of it.
+#[test]
+fn a_login_page_instead_of_a_look_is_no_conflict() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    let (mut lost, mut pages) = (false, 0);
+    gate.rule(move |seen| match seen.method.as_str() {
+        "PUT" if seen.stores_a_segment() && !lost => {
+            lost = true;
+            Answer::LoseReply
+        }
+        "HEAD" if pages < 2 => {
+            pages += 1;
+            Answer::Page(200, HTML)
+        }
+        _ => Answer::Pass,
+    });
+    let mount = rig.plan("a").through(&gate.endpoint).with(&SMALL).start();
+    let mut program = program(&rig, &mount, "app");
+    eventually("looks", || {
+        (gate.seen().iter().filter(|s| s.method == "HEAD").count() > 2).then_some(())
+    });
+    assert_serves(&mount, &mut program);
+    assert_arrived(&rig, &gate, mount, program);
+}
+
 /// The least that a role can have: it may not see whether an object is its own, or that there is none.
 #[test]
 fn a_role_that_may_only_put_is_enough_for_a_whole_life() {
