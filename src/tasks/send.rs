@@ -260,6 +260,8 @@ async fn settle(step: impl FnOnce() -> Result<(), FsError> + Send + 'static) -> 
 const CHECKSUM: &str = "checksum-crc64nvme";
 /// S3's limit on user metadata is 2 KB of names and values together.
 const METADATA_MAX: usize = 2048;
+/// What stands before each name in a request. Amazon does not count it, others do.
+const METADATA_PREFIX: &str = "x-amz-meta-";
 
 /// User metadata of an object: printable ASCII within S3's limit. What must be there comes first;
 /// labels that do not fit are left out, and a stream's name that does not fit is in the key.
@@ -282,18 +284,38 @@ fn metadata(
     let labels = marker.labels.iter().map(|(label, value)| {
         (format!("label-{}", escape_ascii(label.as_bytes())), escape_ascii(value.as_bytes()))
     });
+    let needed = needed.into_iter().map(|(name, value)| (name.to_owned(), value));
+    fitting(needed.chain(writer).chain([stream]).chain(labels)).collect()
+}
+
+/// Leaves out what does not fit beside what comes before it.
+fn fitting(
+    entries: impl Iterator<Item = (String, String)>,
+) -> impl Iterator<Item = (String, String)> {
     let mut left = METADATA_MAX;
-    needed
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .chain(writer)
-        .chain([stream])
-        .chain(labels)
-        .filter(|(name, value)| {
-            let size = name.len() + value.len();
-            let fits = size <= left;
-            left -= if fits { size } else { 0 };
-            fits
-        })
-        .collect()
+    entries.filter(move |(name, value)| {
+        let size = METADATA_PREFIX.len() + name.len() + value.len();
+        let fits = size <= left;
+        left -= if fits { size } else { 0 };
+        fits
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_cut_at_the_limit_as_the_strictest_service_counts_it() {
+        let entry = |name: &str, size| (name.to_owned(), "v".repeat(size - name.len()));
+        let full = METADATA_MAX - 3 * METADATA_PREFIX.len();
+        let names = |sizes: [(&str, usize); 4]| -> Vec<String> {
+            let entries = sizes.map(|(name, size)| entry(name, size));
+            fitting(entries.into_iter()).map(|(name, _)| name).collect()
+        };
+        let sizes = |more| [("sum", 100), ("stream", full - 150 + more), ("a", 50), ("b", 1)];
+        assert_eq!(names(sizes(0)), ["sum", "stream", "a"], "all three to the byte");
+        assert_eq!(names(sizes(1)), ["sum", "stream", "b"], "what is smaller may still fit");
+        assert_eq!(names(sizes(3000)), ["sum", "a", "b"], "the stream is in the key");
+    }
 }

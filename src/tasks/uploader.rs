@@ -41,6 +41,8 @@ struct Gate {
     /// Of so many tries one is something new.
     new_every: u32,
     since: Option<Duration>,
+    /// What was said of this outage: each kind once, since another one may need somebody else.
+    said: Vec<Kind>,
 }
 
 /// How the daemon is.
@@ -75,7 +77,13 @@ pub async fn run(parts: Arc<Parts>, registrar: Registrar, mut pace: watch::Recei
         registrar,
         reserve: Arc::new(Semaphore::new(permits)),
         conditional: None,
-        gate: Gate { closed_until: None, failures: 0, new_every: NEW_EVERY, since: None },
+        gate: Gate {
+            closed_until: None,
+            failures: 0,
+            new_every: NEW_EVERY,
+            since: None,
+            said: Vec::new(),
+        },
         retries: VecDeque::new(),
         delayed: Vec::new(),
         running: JoinSet::new(),
@@ -98,7 +106,7 @@ pub async fn run(parts: Arc<Parts>, registrar: Registrar, mut pace: watch::Recei
         tokio::select! {
             () = parts.outbox.changed() => {}
             () = sleep_until(&parts, wake), if wake.is_some() => {}
-            _ = pace.changed() => uploader.gate.closed_until = None,
+            _ = pace.changed() => uploader.hurry(),
             Some(done) = uploader.running.join_next(), if !uploader.running.is_empty() => match done {
                 Ok((attempt, outcome)) => uploader.apply(attempt, outcome),
                 // The segment is still marked as sealed; the next start finds it.
@@ -126,6 +134,12 @@ impl Uploader {
             (true, Some(_), 0) if pace == Pace::Normal => PARALLEL,
             (true, Some(_), 0) => PARALLEL_STOPPING,
         }
+    }
+
+    /// What waits for its next try is tried at once.
+    fn hurry(&mut self) {
+        self.gate.closed_until = None;
+        self.retries.extend(self.delayed.drain(..).map(|(_, attempt)| attempt));
     }
 
     fn next_wake(&self) -> Option<Duration> {
@@ -202,8 +216,13 @@ impl Uploader {
                 // Its part of the reserve is for those that can be sent.
                 (attempt.body, attempt.reserve) = (None, None);
                 let wait = backoff(attempt.failures);
-                warn!(stream = %escape_path(&attempt.job.life.stream.path), ?wait,
-                    "a segment could not be sent, it is tried again: {why}");
+                let stream = escape_path(&attempt.job.life.stream.path);
+                match attempt.failures {
+                    1 => {
+                        warn!(%stream, "a segment could not be sent, it is tried until it can: {why}")
+                    }
+                    _ => debug!(%stream, ?wait, "the segment could not be sent: {why}"),
+                }
                 attempt.job.life.state().last_error = Some(why);
                 self.delayed.push((self.parts.clock.monotonic() + wait, attempt));
             }
@@ -214,8 +233,9 @@ impl Uploader {
         let everything = matches!(e.kind, Kind::Unreachable | Kind::Throttled | Kind::Server);
         self.gate.new_every = if everything { NEW_EVERY_OUTAGE } else { NEW_EVERY };
         let now = self.parts.clock.monotonic();
-        if self.gate.since.is_none() {
-            self.gate.since = Some(now);
+        self.gate.since.get_or_insert(now);
+        if !self.gate.said.contains(&e.kind) {
+            self.gate.said.push(e.kind.clone());
             warn!(hint = e.kind.hint(), "S3 cannot be used; writes go on into the spool: {e}");
         } else {
             debug!("S3 still cannot be used: {e}");
@@ -229,6 +249,7 @@ impl Uploader {
 
     fn opened(&mut self) {
         if let Some(since) = self.gate.since.take() {
+            self.gate.said.clear();
             let outage = self.parts.clock.monotonic().saturating_sub(since);
             info!(?outage, "S3 can be used again");
         }

@@ -125,6 +125,8 @@ pub enum Kind {
     NoCredentials,
     /// The credentials have expired.
     Expired,
+    /// Our clock and the service's are too far apart for a signature (403).
+    Skewed,
     /// The bucket is in another region; its name, where the service told it.
     WrongRegion(Option<String>),
     /// Slow down (503, 429).
@@ -133,6 +135,8 @@ pub enum Kind {
     Unreachable,
     /// The service failed (5xx).
     Server,
+    /// The service does not know something that the request asks for (501).
+    Unsupported,
     /// The service will never accept this request (400).
     Refused,
     /// A local file could not be read.
@@ -148,10 +152,12 @@ impl Kind {
             | Kind::Denied
             | Kind::NoCredentials
             | Kind::Expired
+            | Kind::Skewed
             | Kind::WrongRegion(_)
             | Kind::Throttled
             | Kind::Unreachable
-            | Kind::Server => true,
+            | Kind::Server
+            | Kind::Unsupported => true,
             Kind::NotFound
             | Kind::Exists
             | Kind::Changed
@@ -172,7 +178,9 @@ impl Kind {
             | Kind::Denied
             | Kind::NoCredentials
             | Kind::Expired
+            | Kind::Skewed
             | Kind::WrongRegion(_)
+            | Kind::Unsupported
             | Kind::Refused
             | Kind::Local => false,
         }
@@ -189,12 +197,16 @@ impl Kind {
                 "give credentials by environment, --profile, a web identity or the instance's role; `aws sts get-caller-identity` shows what the chain finds"
             }
             Kind::Expired => "renew the credentials (for SSO: `aws sso login`)",
+            Kind::Skewed => "set this machine's clock (NTP); it is retried by the service's clock",
             Kind::WrongRegion(_) => "set --region to the bucket's region",
             Kind::Throttled => "the service asked to slow down; it is retried more slowly",
             Kind::Unreachable => {
                 "check --endpoint-url, DNS, the proxy and the network; it is retried until it works"
             }
             Kind::Server => "the service failed; it is retried until it works",
+            Kind::Unsupported => {
+                "every PUT carries If-None-Match, so that nothing is ever overwritten; use a service that knows it"
+            }
             Kind::Refused => "the service does not accept this request; see its message",
             Kind::Busy => "another conditional write was under way; it is retried",
             Kind::NotFound => "there is no such object (any more)",

@@ -34,7 +34,7 @@ fn fails(plan: Plan, words: &[&str]) {
 fn misfortune(answer: Answer, words: &[&str]) {
     let rig = Rig::embedded();
     let gate = rig.gate();
-    gate.rule(move |_| answer.clone());
+    gate.always(answer);
     spools_until_mended(&rig, &gate, rig.plan("a").through(&gate.endpoint), words);
 }
 

@@ -14,6 +14,7 @@
 
 mod bad_input;
 mod command_line;
+mod faults;
 mod full;
 mod harness;
 mod hold;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use logsinkfs::values::naming::Form;
 use logsinkfs::world::bucket::Kind;
+use logsinkfs::world::clock::Clock;
 
 use super::check::{assert_delivered, generations, segments};
 use super::daemon::{World, run};
@@ -348,5 +349,23 @@ fn bytes_changed_behind_our_back_after_the_seal_are_never_uploaded_silently() {
         let mut image = daemon.image();
         let kept = image.file(".sealed");
         assert_eq!(image.bytes(kept), b"line ONE\n");
+    });
+}
+
+#[test]
+fn what_waits_for_its_next_try_is_tried_at_once_when_the_daemon_stops() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        daemon.flush().await;
+        let log = daemon.open("app.log");
+        world.bucket.script(Op::Put, ".segments/", 8, Fault::Before(Kind::Refused));
+        daemon.append(log, "one\n");
+        daemon.seal_all();
+        daemon.until("it waits long", |_| puts(&world).len() == 8).await;
+        let before = world.clock.monotonic();
+        daemon.shut_down().await;
+        assert!(world.clock.monotonic() - before < Duration::from_secs(5));
+        assert_delivered(&world, "app.log", &["one\n"]);
     });
 }

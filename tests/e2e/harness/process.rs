@@ -24,7 +24,7 @@ use super::wait::{briefly, eventually};
 
 /// A process older than this hangs: no test takes a third of it.
 const LIFETIME: Duration = Duration::from_secs(300);
-/// A long row of kills (`KILLS`) takes as much longer for each.
+/// A long row of kills (`KILLS`) or faults (`FAULTS`) takes as much longer for each.
 const LIFETIME_A_KILL: Duration = Duration::from_secs(1);
 
 type Lines = Arc<Mutex<Vec<String>>>;
@@ -202,8 +202,8 @@ fn collect(pipe: impl Read + Send + 'static) -> Lines {
 fn watch(name: String, pid: Pid) -> Sender<()> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
-        let kills = std::env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(0);
-        let lifetime = LIFETIME + LIFETIME_A_KILL * kills;
+        let number = |name| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+        let lifetime = LIFETIME + LIFETIME_A_KILL * (number("KILLS") + number("FAULTS"));
         if receiver.recv_timeout(lifetime) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             eprintln!("{name} hangs: killed after {lifetime:?}");
             let _ = kill_process(pid, Signal::KILL);

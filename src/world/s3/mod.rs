@@ -1,29 +1,28 @@
 //! The S3 adapter: the only importer of the AWS SDK. Owns the translation of requests and of
 //! errors; decides nothing about retries of writes, which are single tries here.
 
-use std::error::Error;
+mod body;
+mod meaning;
+mod skew;
+
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Credentials, StalledStreamProtectionConfig};
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime, SdkBody};
 use aws_sdk_s3::types::{EncodingType, ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
-use super::bucket::{
-    Bucket, BucketError, Kind, ListPage, ListedObject, NewObject, ObjectHead, Payload,
-};
+use self::body::FileBody;
+use self::meaning::causes;
+use self::skew::SkewReport;
+use super::bucket::{Bucket, BucketError, Kind, ListPage, ListedObject, NewObject, ObjectHead};
 use crate::values::settings::S3Settings;
 use crate::values::time::Utc;
 
@@ -37,8 +36,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes a second below which an upload is given up and tried again.
 const SLOWEST_UPLOAD: u64 = 64 * 1024;
-/// Bytes read from a file at once while sending.
-const SEND_CHUNK: u64 = 128 * 1024;
 
 /// Credentials fixed by the caller, for the embedded bucket.
 #[derive(Clone, Debug)]
@@ -91,8 +88,9 @@ impl S3Bucket {
             loader = loader.credentials_provider(Credentials::new(id, secret, None, None, "fixed"));
         }
         let base = loader.load().await;
-        let mut config =
-            aws_sdk_s3::config::Builder::from(&base).force_path_style(settings.force_path_style);
+        let mut config = aws_sdk_s3::config::Builder::from(&base)
+            .force_path_style(settings.force_path_style)
+            .interceptor(SkewReport::default());
         config.set_endpoint_url(
             settings.endpoint_url.clone().or_else(|| base.endpoint_url().map(str::to_owned)),
         );
@@ -118,63 +116,6 @@ impl S3Bucket {
             sse_kms_key_id: settings.sse_kms_key_id.clone(),
             storage_class: settings.storage_class.as_deref().map(StorageClass::from),
         }
-    }
-
-    /// Finds the meaning of an SDK error. `precondition` is what a 412 means for the operation.
-    fn meaning<E>(
-        &self,
-        operation: &'static str,
-        key: &str,
-        precondition: Kind,
-        error: SdkError<E>,
-    ) -> BucketError
-    where
-        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
-    {
-        let code = error.code().unwrap_or_default();
-        let response = error.raw_response();
-        let status = response.map(|r| r.status().as_u16());
-        let region =
-            response.and_then(|r| r.headers().get("x-amz-bucket-region")).map(str::to_owned);
-        let kind = match (code, status) {
-            ("NoSuchBucket", _) => Kind::NoBucket,
-            ("NoSuchKey" | "NotFound", _) => Kind::NotFound,
-            ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken", _) => {
-                Kind::NoCredentials
-            }
-            ("ExpiredToken" | "TokenRefreshRequired" | "RequestExpired", _) => Kind::Expired,
-            (
-                "PermanentRedirect"
-                | "AuthorizationHeaderMalformed"
-                | "IllegalLocationConstraintException",
-                _,
-            )
-            | (_, Some(301 | 307)) => Kind::WrongRegion(region.clone()),
-            ("SlowDown" | "Throttling" | "RequestLimitExceeded", _) => Kind::Throttled,
-            ("RequestTimeout" | "BadDigest" | "IncompleteBody", _) => Kind::Server,
-            (_, Some(401 | 403)) => Kind::Denied,
-            (_, Some(404)) => Kind::NotFound,
-            (_, Some(409)) => Kind::Busy,
-            (_, Some(412)) => precondition,
-            (_, Some(429 | 503)) => Kind::Throttled,
-            (_, Some(500..=599)) => Kind::Server,
-            (_, Some(400..=499)) => Kind::Refused,
-            (_, Some(_)) => Kind::Server,
-            (_, None) if caused_by::<CredentialsError>(&error) => Kind::NoCredentials,
-            (_, None) if caused_by::<FileBodyError>(&error) => Kind::Local,
-            (_, None) => Kind::Unreachable,
-        };
-        let message = match (error.message(), status) {
-            _ if matches!(&kind, Kind::WrongRegion(Some(_))) => {
-                let region = region.unwrap_or_default();
-                format!("the bucket is in the region {region} ({code})")
-            }
-            (Some(message), _) if !message.is_empty() => format!("{code}: {message}"),
-            (_, Some(status)) => format!("the service answered {status} {code}"),
-            _ if kind == Kind::NoCredentials => "no usable credentials were found".to_owned(),
-            _ => causes(&error),
-        };
-        BucketError::new(kind, operation, key, message).at(&self.place).because(error)
     }
 }
 
@@ -210,7 +151,8 @@ impl Bucket for S3Bucket {
             .customize()
             .config_override(single_try);
         match put.send().await {
-            Ok(_) => Ok(()),
+            Ok(put) if put.e_tag().is_some() => Ok(()),
+            Ok(_) => Err(self.unlike_s3("PutObject", &object.key, "an ETag")),
             Err(e) => Err(self.meaning("PutObject", &object.key, Kind::Exists, e)),
         }
     }
@@ -235,6 +177,10 @@ impl Bucket for S3Bucket {
             .send()
             .await
             .map_err(|e| self.meaning("GetObject", key, Kind::Changed, e))?;
+        let told = got.content_range().unwrap_or_default();
+        if !told.starts_with(&format!("bytes {}-", range.start)) {
+            return Err(self.unlike_s3("GetObject", key, "the range that was asked for"));
+        }
         let body = tokio::time::timeout(READ_TIMEOUT, got.body.collect()).await;
         let broken = |why: String| {
             BucketError::new(Kind::Unreachable, "GetObject", key, why).at(&self.place)
@@ -256,6 +202,9 @@ impl Bucket for S3Bucket {
             .send()
             .await
             .map_err(|e| self.meaning("HeadObject", key, Kind::Changed, e))?;
+        if head.e_tag().is_none() {
+            return Err(self.unlike_s3("HeadObject", key, "an ETag"));
+        }
         Ok(ObjectHead {
             size: u64::try_from(head.content_length().unwrap_or(0)).unwrap_or(0),
             metadata: head.metadata.unwrap_or_default().into_iter().collect(),
@@ -313,69 +262,4 @@ fn utc(time: &DateTime) -> Utc {
 
 fn base64(crc: u32) -> String {
     aws_smithy_types::base64::encode(crc.to_be_bytes())
-}
-
-/// The messages of an error and its causes, on one line.
-fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut messages = Vec::new();
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        messages.push(cause.to_string().replace('\n', "; "));
-        next = cause.source();
-    }
-    messages.dedup();
-    messages.join(": ")
-}
-
-fn caused_by<C: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    error.is::<C>() || error.source().is_some_and(caused_by::<C>)
-}
-
-/// A request body that reads a file as it is sent. The file was written or read a moment ago, so
-/// that its pages are in memory and a read does not hold the runtime up.
-struct FileBody {
-    payload: Payload,
-    at: u64,
-}
-
-/// A payload's file could not be read.
-#[derive(Debug, thiserror::Error)]
-#[error("reading what is to be sent: {0}")]
-struct FileBodyError(#[source] std::io::Error);
-
-impl FileBody {
-    fn new(payload: &Payload) -> FileBody {
-        FileBody { at: payload.range.start, payload: payload.clone() }
-    }
-}
-
-impl http_body::Body for FileBody {
-    type Data = Bytes;
-    type Error = FileBodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, FileBodyError>>> {
-        let left = self.payload.range.end - self.at;
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        let mut chunk = vec![0; usize::try_from(left.min(SEND_CHUNK)).unwrap_or(0)];
-        match self.payload.file.read_exact_at(&mut chunk, self.at) {
-            Ok(()) => {
-                self.at += chunk.len() as u64;
-                Poll::Ready(Some(Ok(http_body::Frame::data(Bytes::from(chunk)))))
-            }
-            Err(e) => Poll::Ready(Some(Err(FileBodyError(e)))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.at == self.payload.range.end
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        http_body::SizeHint::with_exact(self.payload.range.end - self.at)
-    }
 }
