@@ -1,6 +1,7 @@
 //! The command line: flags and their environment twins, the words that users type. `cli::settings` turns
 //! them into `Settings`; what they mean is decided in `values::settings`.
 
+mod s3;
 mod settings;
 mod words;
 
@@ -11,10 +12,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use regex::bytes::Regex;
 
+use self::s3::LAST;
+pub use self::s3::S3Args;
 pub use self::settings::UsageError;
 use self::words::{
-    CompressionArg, FsyncArg, ViewArg, WhenFullArg, WritePathArg, parse_regex, parse_url,
-    parse_user, parse_writer,
+    CompressionArg, FsyncArg, ViewArg, WhenFullArg, WritePathArg, parse_regex, parse_user,
+    parse_writer,
 };
 use super::telemetry::parse_level;
 use crate::values::settings::{self as values, RunAs, Source};
@@ -186,21 +189,9 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_ALLOW_OTHER", help_heading = "View")]
     pub allow_other: bool,
 
-    /// Region of the bucket. Default: the SDK's chain.
-    #[arg(long, env = "LOGSINKFS_REGION", help_heading = "S3")]
-    pub region: Option<String>,
-    /// Profile of the shared AWS configuration.
-    #[arg(long, env = "LOGSINKFS_PROFILE", help_heading = "S3")]
-    pub profile: Option<String>,
-    /// Endpoint of another S3 service than Amazon's.
-    #[arg(long, env = "LOGSINKFS_ENDPOINT_URL", value_name = "URL", value_parser = parse_url, help_heading = "S3")]
-    pub endpoint_url: Option<String>,
-    /// Address the bucket in the path instead of the host name.
-    #[arg(long, env = "LOGSINKFS_FORCE_PATH_STYLE", help_heading = "S3")]
-    pub force_path_style: bool,
-    /// Role to assume with the chain's credentials.
-    #[arg(long, env = "LOGSINKFS_ROLE_ARN", value_name = "ARN", help_heading = "S3")]
-    pub role_arn: Option<String>,
+    /// How S3 is reached.
+    #[command(flatten)]
+    pub s3: S3Args,
     /// Server-side encryption: AES256, aws:kms or aws:kms:dsse.
     #[arg(long, env = "LOGSINKFS_SSE", value_name = "TYPE", value_parser = ["AES256", "aws:kms", "aws:kms:dsse"], help_heading = "S3")]
     pub sse: Option<String>,
@@ -216,17 +207,9 @@ pub struct MountArgs {
     /// Storage class of new objects.
     #[arg(long, env = "LOGSINKFS_STORAGE_CLASS", value_name = "CLASS", help_heading = "S3")]
     pub storage_class: Option<String>,
-    /// Account that must own the bucket.
-    #[arg(
-        long,
-        env = "LOGSINKFS_EXPECTED_BUCKET_OWNER",
-        value_name = "ACCOUNT",
-        help_heading = "S3"
-    )]
-    pub expected_bucket_owner: Option<String>,
     /// Refuse to start when the bucket cannot be written to. Else the mount serves, spools and
     /// uploads when it can.
-    #[arg(long, env = "LOGSINKFS_REQUIRE_BUCKET", help_heading = "S3")]
+    #[arg(long, env = "LOGSINKFS_REQUIRE_BUCKET", display_order = LAST, help_heading = "S3")]
     pub require_bucket: bool,
 
     /// User (and group) that the worker runs as when started as root: a name or a number,

@@ -99,15 +99,10 @@ impl MountArgs {
             metadata_ttl: self.metadata_ttl,
             require_bucket: self.require_bucket,
             s3: S3Settings {
-                region: self.region,
-                profile: self.profile,
-                endpoint_url: self.endpoint_url,
-                force_path_style: self.force_path_style,
-                role_arn: self.role_arn,
                 sse: self.sse,
                 sse_kms_key_id: self.sse_kms_key_id,
                 storage_class: self.storage_class,
-                expected_bucket_owner: self.expected_bucket_owner,
+                ..self.s3.settings()
             },
             ownership: Ownership { uid, gid, file_mode: self.file_mode, dir_mode: self.dir_mode },
             allow_other: self.allow_other,
