@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use logsinkfs::edges::cli::{Cli, Command, MountArgs};
 use logsinkfs::edges::error::DaemonError;
-use logsinkfs::edges::{Keeping, Settings, daemon, keeper, launch, telemetry, upgrade, worker};
+use logsinkfs::edges::{
+    Keeping, Settings, daemon, keeper, launch, telemetry, upgrade, verify, worker,
+};
 
 /// Wrong usage, as clap's own.
 const EXIT_USAGE: u8 = 2;
@@ -14,6 +16,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Mount(args) => mount(*args),
         Command::Upgrade(args) => upgrade::run(&args),
+        Command::Verify(args) => verify::run(*args),
         #[cfg(feature = "embedded-bucket")]
         Command::Bucket(args) => logsinkfs::edges::bucket::serve(&args),
     }
