@@ -6,7 +6,7 @@ use clap::Parser;
 use logsinkfs::edges::cli::{Cli, Command, MountArgs};
 use logsinkfs::edges::error::DaemonError;
 use logsinkfs::edges::{
-    Keeping, Settings, daemon, keeper, launch, recover, telemetry, upgrade, worker,
+    Keeping, Settings, daemon, keeper, launch, recover, telemetry, upgrade, verify, worker,
 };
 
 /// Wrong usage, as clap's own.
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Mount(args) => mount(*args),
         Command::Recover(args) => recover::run(&args),
         Command::Upgrade(args) => upgrade::run(&args),
+        Command::Verify(args) => verify::run(*args),
         #[cfg(feature = "embedded-bucket")]
         Command::Bucket(args) => logsinkfs::edges::bucket::serve(&args),
     }

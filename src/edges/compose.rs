@@ -11,6 +11,9 @@ use tracing::info;
 use super::error::DaemonError;
 #[cfg(feature = "embedded-bucket")]
 use super::kept_port::KeptPort;
+use super::reach::Embedded;
+#[cfg(feature = "embedded-bucket")]
+use super::reach::{EMBEDDED_NAME, served_by};
 use crate::core::Policy;
 use crate::local::catalog::Catalog;
 use crate::local::namespace::Namespace;
@@ -22,18 +25,10 @@ use crate::tasks::outbox::Job;
 use crate::tasks::parts::Parts;
 use crate::tasks::registrar::Registrar;
 use crate::values::ids::{SessionId, WriterId};
-#[cfg(feature = "embedded-bucket")]
-use crate::values::settings::S3Settings;
 use crate::values::settings::{Settings, Source};
 use crate::world::bucket::Bucket;
 use crate::world::clock::Clock;
-#[cfg(feature = "embedded-bucket")]
-use crate::world::s3::FixedCredentials;
 use crate::world::s3::S3Bucket;
-
-/// Name of the embedded bucket behind `file:///DIR`.
-#[cfg(feature = "embedded-bucket")]
-const EMBEDDED_NAME: &str = "logs";
 
 /// Builds the parts of a mount from what its spool holds. Nothing runs yet.
 pub fn recover_parts(
@@ -125,13 +120,6 @@ pub fn new_writer(readable: &str) -> WriterId {
     WriterId::compose(readable, |bound| fastrand::usize(..bound))
 }
 
-/// A running embedded bucket, when the source asks for one.
-#[cfg(feature = "embedded-bucket")]
-pub type Embedded = Option<crate::embedded::EmbeddedBucket>;
-/// There is none in this build.
-#[cfg(not(feature = "embedded-bucket"))]
-pub type Embedded = ();
-
 /// Prepares the bucket; for `file:///DIR` starts the embedded one, at the port that the workers of the
 /// session before this one had: clients outside may have been told.
 #[cfg(feature = "embedded-bucket")]
@@ -161,27 +149,16 @@ pub fn connect(
             if let Some(port) = port.filter(|_| moved) {
                 port.write(server.endpoint())?;
             }
-            let reach = S3Settings {
-                endpoint_url: Some(server.endpoint().to_owned()),
-                region: Some(server.region().to_owned()),
-                force_path_style: true,
-                profile: None,
-                ..settings.s3.clone()
-            };
-            let keys = FixedCredentials {
-                access_key_id: server.access_key_id().to_owned(),
-                secret_access_key: server.secret_access_key().to_owned(),
-            };
             if moved {
                 println!(
                     "logsinkfs: the embedded bucket `{EMBEDDED_NAME}` is at {} (AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={} AWS_REGION={})",
                     server.endpoint(),
-                    keys.access_key_id,
-                    keys.secret_access_key,
+                    server.access_key_id(),
+                    server.secret_access_key(),
                     server.region(),
                 );
             }
-            let bucket = runtime.block_on(S3Bucket::connect(EMBEDDED_NAME, &reach, Some(keys)));
+            let bucket = runtime.block_on(served_by(&server, &settings.s3));
             Ok((bucket, Some(server)))
         }
     }

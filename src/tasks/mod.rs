@@ -3,6 +3,7 @@
 
 pub mod body;
 pub mod drop;
+pub mod examine;
 pub mod lister;
 pub mod outbox;
 pub mod parts;

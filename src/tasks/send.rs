@@ -257,7 +257,7 @@ async fn settle(step: impl FnOnce() -> Result<(), FsError> + Send + 'static) -> 
 }
 
 /// The metadata name of the checksum: CRC-64/NVME of the uncompressed bytes, 16 hex digits.
-const CHECKSUM: &str = "checksum-crc64nvme";
+pub const CHECKSUM: &str = "checksum-crc64nvme";
 /// S3's limit on user metadata is 2 KB of names and values together.
 const METADATA_MAX: usize = 2048;
 /// What stands before each name in a request. Amazon does not count it, others do.

@@ -1,6 +1,7 @@
 //! Floor 0: values. No input or output, no clock, no locks, no tokio: everything here is decided
 //! from its arguments alone and can be tested without a machine around it.
 
+pub mod coverage;
 pub mod errors;
 pub mod escape;
 pub mod ids;

@@ -89,7 +89,7 @@ impl SegmentName {
     /// The object key below `prefix` (empty, or ending in `/`).
     pub fn key(&self, prefix: &str) -> String {
         let slash = if self.partition.is_empty() { "" } else { "/" };
-        format!("{prefix}{}{SEGMENTS}{}{slash}{self}", escape_path(&self.stream), self.partition)
+        format!("{}{}{slash}{self}", segments_folder(prefix, &self.stream), self.partition)
     }
 
     /// Reads a key below `prefix` back; `None` for what is not a segment's key.
@@ -151,6 +151,16 @@ impl fmt::Display for SegmentName {
 fn number(text: &str, digits: usize) -> Option<u64> {
     let canonical = text.len() == digits || text.len() > digits && !text.starts_with('0');
     (canonical && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+/// What all keys of a stream begin with.
+pub fn segments_folder(prefix: &str, stream: &[u8]) -> String {
+    format!("{prefix}{}{SEGMENTS}", escape_path(stream))
+}
+
+/// What all keys of a key's stream begin with; `None` for a key that is in no stream's folder.
+pub fn folder_of(key: &str) -> Option<&str> {
+    key.rfind(SEGMENTS).map(|at| &key[..at + SEGMENTS.len()])
 }
 
 /// Whether every key of a stream will fit into S3's limit, whatever its numbers will be.
@@ -345,6 +355,7 @@ mod tests {
         let name = "a.segments/b.segments/20261123T081502.123456Z_w_00000001_000000000000000_000000000001.log";
         let parsed = SegmentName::parse("", name).expect("a segment");
         assert_eq!(parsed.stream, b"a.segments/b");
+        assert_eq!(folder_of(name), Some(&*segments_folder("", &parsed.stream)));
     }
 
     #[test]

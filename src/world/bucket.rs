@@ -72,12 +72,12 @@ pub struct ListedObject {
     pub etag: String,
 }
 
-/// One page of a listing with `/` as the delimiter.
+/// One page of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListPage {
     /// Objects, in byte order of their keys.
     pub objects: Vec<ListedObject>,
-    /// Common prefixes, each ending in `/`.
+    /// Common prefixes up to the next `/`, each ending in it.
     pub prefixes: Vec<String>,
     /// Token of the next page, when there is one.
     pub next: Option<String>,
@@ -104,6 +104,10 @@ pub trait Bucket: Send + Sync {
 
     /// One page (at most 1,000 entries) of what is directly below `prefix`.
     async fn list_page(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError>;
+
+    /// One page (at most 1,000 objects) of all that is below `prefix`, however deep; it has no
+    /// common prefixes.
+    async fn list_below(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError>;
 }
 
 /// What went wrong, by meaning. The kind alone decides what is done about it.

@@ -30,6 +30,7 @@ mod segments;
 mod semantics;
 mod shutdown;
 mod two_writers;
+mod verify;
 mod view;
 mod worker_kills;
 mod write_paths;

@@ -93,6 +93,19 @@ async fn listings_are_whole_page_by_page(bucket: &dyn Bucket, page: usize) {
     }
     assert_eq!(objects, ["list/a", "list/b-", "list/c", "list/d e+f%"]);
     assert_eq!(prefixes, ["list/b/", "list/日志/"]);
+    let (mut below, mut token) = (Vec::new(), None);
+    loop {
+        let listed = bucket.list_below("list/", token.as_deref()).await.unwrap();
+        assert!(listed.objects.len() <= page && listed.prefixes.is_empty());
+        below.extend(listed.objects.into_iter().map(|o| o.key));
+        token = listed.next;
+        if token.is_none() {
+            break;
+        }
+    }
+    let mut in_byte_order = keys;
+    in_byte_order.sort_unstable();
+    assert_eq!(below, in_byte_order);
 }
 
 #[tokio::test]

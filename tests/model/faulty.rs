@@ -212,4 +212,8 @@ impl Bucket for Faulty<MemoryBucket> {
     async fn list_page(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
         self.faulty(Op::List, prefix, self.inner.list_page(prefix, token)).await
     }
+
+    async fn list_below(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
+        self.faulty(Op::List, prefix, self.inner.list_below(prefix, token)).await
+    }
 }

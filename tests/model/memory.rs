@@ -66,6 +66,39 @@ impl MemoryBucket {
         self.objects.lock().clone_from(to);
     }
 
+    fn list(&self, prefix: &str, deep: bool, token: Option<&str>) -> ListPage {
+        let objects = self.objects.lock();
+        let mut page = ListPage::default();
+        let mut last: Option<String> = None;
+        for (key, object) in objects.range(prefix.to_owned()..) {
+            let Some(rest) = key.strip_prefix(prefix) else { break };
+            // An entry is an object, or all objects that share what comes before the next `/`.
+            let entry = match rest.find('/').filter(|_| !deep) {
+                Some(slash) => &key[..prefix.len() + slash + 1],
+                None => key.as_str(),
+            };
+            if token.is_some_and(|token| entry <= token) || last.as_deref() == Some(entry) {
+                continue;
+            }
+            if page.objects.len() + page.prefixes.len() == self.page {
+                page.next = last;
+                break;
+            }
+            last = Some(entry.to_owned());
+            if !deep && rest.contains('/') {
+                page.prefixes.push(entry.to_owned());
+                continue;
+            }
+            page.objects.push(ListedObject {
+                key: key.clone(),
+                size: object.bytes.len() as u64,
+                modified: Utc::default(),
+                etag: object.etag(),
+            });
+        }
+        page
+    }
+
     /// Stores an object whether there is one or not, as a service does that ignores conditions.
     pub fn put_over(&self, object: &NewObject) -> Result<(), BucketError> {
         let stored = read(object)?;
@@ -146,35 +179,10 @@ impl Bucket for MemoryBucket {
     }
 
     async fn list_page(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
-        let objects = self.objects.lock();
-        let mut page = ListPage::default();
-        let mut last: Option<String> = None;
-        for (key, object) in objects.range(prefix.to_owned()..) {
-            let Some(rest) = key.strip_prefix(prefix) else { break };
-            // An entry is an object, or all objects that share what comes before the next `/`.
-            let entry = match rest.find('/') {
-                Some(slash) => &key[..prefix.len() + slash + 1],
-                None => key.as_str(),
-            };
-            if token.is_some_and(|token| entry <= token) || last.as_deref() == Some(entry) {
-                continue;
-            }
-            if page.objects.len() + page.prefixes.len() == self.page {
-                page.next = last;
-                break;
-            }
-            last = Some(entry.to_owned());
-            if rest.contains('/') {
-                page.prefixes.push(entry.to_owned());
-                continue;
-            }
-            page.objects.push(ListedObject {
-                key: key.clone(),
-                size: object.bytes.len() as u64,
-                modified: Utc::default(),
-                etag: object.etag(),
-            });
-        }
-        Ok(page)
+        Ok(self.list(prefix, false, token))
+    }
+
+    async fn list_below(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
+        Ok(self.list(prefix, true, token))
     }
 }

@@ -7,6 +7,7 @@ mod segments;
 mod settings;
 mod words;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,6 +50,13 @@ pub enum Command {
     Upgrade(UpgradeArgs),
     /// Upload what spools hold that no mount uses any more.
     Recover(Box<RecoverArgs>),
+    /// Check that the segments of the streams in a bucket are all there, and what they should be.
+    ///
+    /// Names what is missing between two segments of a writer, missing at its front (expired), given
+    /// up and marked (dropped), stored twice, or not a segment. Exit code 0: whole, as far as a bucket
+    /// can tell; 1: something is lost, overlapping or damaged, or it could not be found out. What the
+    /// end of a generation lacks no bucket can tell: it may be in a spool still.
+    Verify(Box<VerifyArgs>),
     /// Serve an embedded bucket on loopback, for trying things out and for tests.
     #[cfg(feature = "embedded-bucket")]
     Bucket(BucketArgs),
@@ -218,4 +226,24 @@ pub struct UpgradeArgs {
     /// The keeper's socket, when the mount was given one.
     #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH")]
     pub keeper_socket: Option<PathBuf>,
+}
+
+/// `logsinkfs verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// s3://BUCKET[/PREFIX] as it was mounted, or file:///DIR of an embedded bucket.
+    #[arg(value_name = "SOURCE", value_parser = Source::parse)]
+    pub source: Source,
+    /// The one stream to look at, by its path below the mount. Default: all.
+    #[arg(value_name = "STREAM")]
+    pub stream: Option<OsString>,
+    /// Read every object too: decompress it, and compare length, checksum and metadata.
+    #[arg(long)]
+    pub deep: bool,
+    /// Report in JSON: a line for each stream, each finding, and the total.
+    #[arg(long)]
+    pub json: bool,
+    /// How S3 is reached.
+    #[command(flatten)]
+    pub s3: S3Args,
 }

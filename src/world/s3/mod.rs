@@ -117,6 +117,48 @@ impl S3Bucket {
             storage_class: settings.storage_class.as_deref().map(StorageClass::from),
         }
     }
+
+    /// One page of a listing.
+    async fn list(
+        &self,
+        prefix: &str,
+        delimiter: Option<&str>,
+        token: Option<&str>,
+    ) -> Result<ListPage, BucketError> {
+        let page = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(prefix)
+            .set_delimiter(delimiter.map(str::to_owned))
+            // Keys may hold characters that XML 1.0 cannot carry.
+            .encoding_type(EncodingType::Url)
+            .set_continuation_token(token.map(str::to_owned))
+            .set_expected_bucket_owner(self.owner.clone())
+            .send()
+            .await
+            .map_err(|e| self.meaning("ListObjectsV2", prefix, Kind::Changed, e))?;
+        let url = page.encoding_type() == Some(&EncodingType::Url);
+        let objects = page
+            .contents()
+            .iter()
+            .filter_map(|object| {
+                Some(ListedObject {
+                    key: decoded(object.key()?, url)?,
+                    size: u64::try_from(object.size().unwrap_or(0)).unwrap_or(0),
+                    modified: object.last_modified().map(utc).unwrap_or_default(),
+                    etag: object.e_tag().unwrap_or_default().to_owned(),
+                })
+            })
+            .collect();
+        let prefixes = page
+            .common_prefixes()
+            .iter()
+            .filter_map(|common| decoded(common.prefix()?, url))
+            .collect();
+        let next = page.next_continuation_token().filter(|_| page.is_truncated() == Some(true));
+        Ok(ListPage { objects, prefixes, next: next.map(str::to_owned) })
+    }
 }
 
 #[async_trait]
@@ -212,39 +254,11 @@ impl Bucket for S3Bucket {
     }
 
     async fn list_page(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
-        let page = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.bucket)
-            .prefix(prefix)
-            .delimiter("/")
-            // Keys may hold characters that XML 1.0 cannot carry.
-            .encoding_type(EncodingType::Url)
-            .set_continuation_token(token.map(str::to_owned))
-            .set_expected_bucket_owner(self.owner.clone())
-            .send()
-            .await
-            .map_err(|e| self.meaning("ListObjectsV2", prefix, Kind::Changed, e))?;
-        let url = page.encoding_type() == Some(&EncodingType::Url);
-        let objects = page
-            .contents()
-            .iter()
-            .filter_map(|object| {
-                Some(ListedObject {
-                    key: decoded(object.key()?, url)?,
-                    size: u64::try_from(object.size().unwrap_or(0)).unwrap_or(0),
-                    modified: object.last_modified().map(utc).unwrap_or_default(),
-                    etag: object.e_tag().unwrap_or_default().to_owned(),
-                })
-            })
-            .collect();
-        let prefixes = page
-            .common_prefixes()
-            .iter()
-            .filter_map(|common| decoded(common.prefix()?, url))
-            .collect();
-        let next = page.next_continuation_token().filter(|_| page.is_truncated() == Some(true));
-        Ok(ListPage { objects, prefixes, next: next.map(str::to_owned) })
+        self.list(prefix, Some("/"), token).await
+    }
+
+    async fn list_below(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
+        self.list(prefix, None, token).await
     }
 }
 

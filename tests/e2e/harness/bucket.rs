@@ -70,6 +70,19 @@ impl Bucket {
         self.runtime.block_on(put.send()).unwrap_or_else(|e| panic!("PUT {key}: {e:?}"));
     }
 
+    /// Puts an object over the one that is there, as nothing but another program can.
+    pub fn put_over(&self, key: &str, object: Object) {
+        let put = self.client.put_object().bucket(&self.name).key(key);
+        let put = put.set_metadata(Some(object.metadata)).body(ByteStream::from(object.bytes));
+        self.runtime.block_on(put.send()).unwrap_or_else(|e| panic!("PUT {key}: {e:?}"));
+    }
+
+    /// Deletes an object, as nothing but another program can.
+    pub fn delete(&self, key: &str) {
+        let delete = self.client.delete_object().bucket(&self.name).key(key);
+        self.runtime.block_on(delete.send()).unwrap_or_else(|e| panic!("DELETE {key}: {e:?}"));
+    }
+
     /// Fetches an object whole.
     pub fn get(&self, key: &str) -> Object {
         self.runtime.block_on(async {

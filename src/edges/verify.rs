@@ -1,0 +1,324 @@
+//! `logsinkfs verify`: whether a bucket holds what its streams' names say. Lists, has objects examined
+//! where that is asked, and reports, one stream after the other.
+//!
+//! Invariant: of what was listed only the names of one stream are in memory, and of the streams whose
+//! folders it is in: keys below one folder follow each other in a listing.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, StdoutLock, Write};
+use std::process::ExitCode;
+
+use futures_util::{StreamExt, stream};
+use serde_json::json;
+
+use super::cli::VerifyArgs;
+use super::reach;
+use crate::tasks::examine::{Fault, examine};
+use crate::values::coverage::{Coverage, Extent, Finding};
+use crate::values::naming::{PRIVATE_FOLDER, SegmentName, folder_of, segments_folder};
+use crate::world::bucket::{Bucket, BucketError, Kind, ListedObject};
+
+/// Objects examined at once: one is read while others are decompressed.
+const AT_ONCE: usize = 4;
+
+/// Why a bucket could not be verified.
+#[derive(Debug, thiserror::Error)]
+enum VerifyError {
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    #[error("the embedded bucket cannot be started: {0}")]
+    Embedded(String),
+    #[error("there is no object of the stream {0}")]
+    NoStream(String),
+    #[error("the report cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl VerifyError {
+    fn hint(&self) -> &'static str {
+        match self {
+            VerifyError::Bucket(e) => match e.kind {
+                Kind::Denied => {
+                    "the credentials need s3:ListBucket on the bucket, for --deep also s3:GetObject on the prefix"
+                }
+                Kind::Unreachable => "check --endpoint-url, DNS, the proxy and the network",
+                Kind::Throttled | Kind::Server => "the service failed; try again",
+                _ => e.kind.hint(),
+            },
+            VerifyError::Embedded(_) => {
+                "give a directory of an embedded bucket that this user can write"
+            }
+            VerifyError::NoStream(_) => "give its path as it is below the mount",
+            VerifyError::Output(_) => "look at where standard output goes",
+        }
+    }
+}
+
+/// Verifies, and reports on standard output.
+pub fn run(args: VerifyArgs) -> ExitCode {
+    match verify(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("logsinkfs: error: {e}\nlogsinkfs: hint: {}", e.hint());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn verify(args: VerifyArgs) -> Result<bool, VerifyError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (bucket, _served) = reach::to_read(&args.source, &args.s3.settings())
+            .await
+            .map_err(VerifyError::Embedded)?;
+        let stream = args.stream.as_ref().map(|path| path.as_encoded_bytes());
+        let reader = Reader { bucket: &bucket, prefix: args.source.prefix(), deep: args.deep };
+        let mut report = Report::new(args.json);
+        reader.read(stream, &mut report).await?;
+        Ok(report.end()?)
+    })
+}
+
+/// What there is to be said of one stream.
+struct Gathered {
+    /// What all of its keys begin with.
+    folder: String,
+    coverage: Coverage,
+    /// Bytes of the objects as they are stored.
+    stored: u64,
+    /// Keys in the folder that are no segments.
+    foreign: Vec<String>,
+    damaged: Vec<(String, Fault)>,
+}
+
+/// An object of a listing, what its name says, and what is wrong with it.
+type Examined = (ListedObject, Option<SegmentName>, Vec<Fault>);
+
+struct Reader<'a> {
+    bucket: &'a dyn Bucket,
+    prefix: &'a str,
+    deep: bool,
+}
+
+impl Reader<'_> {
+    /// Reports all streams, or the one named.
+    async fn read(&self, only: Option<&[u8]>, report: &mut Report) -> Result<(), VerifyError> {
+        let only = only.map(|stream| segments_folder(self.prefix, stream));
+        let below = only.as_deref().unwrap_or(self.prefix);
+        // A stream's folder may lie in another stream's: `a.segments/b.segments/`.
+        let mut open: Vec<Gathered> = Vec::new();
+        let mut token = None;
+        loop {
+            let page = self.bucket.list_below(below, token.as_deref()).await?;
+            let examined = page.objects.into_iter().map(|object| self.examine(object));
+            let mut examined = stream::iter(examined).buffered(AT_ONCE);
+            while let Some(examined) = examined.next().await {
+                let (object, name, faults) = examined?;
+                while let Some(done) = open.pop_if(|s| !object.key.starts_with(&s.folder)) {
+                    report.stream(self.prefix, done)?;
+                }
+                let Some(folder) = self.folder(&object.key) else { continue };
+                if only.as_deref().is_some_and(|only| only != folder) {
+                    continue;
+                }
+                if open.last().is_none_or(|stream| stream.folder != folder) {
+                    open.push(Gathered::new(folder));
+                }
+                if let Some(stream) = open.last_mut() {
+                    stream.add(object, name, faults);
+                }
+            }
+            token = page.next;
+            if token.is_none() {
+                break;
+            }
+        }
+        while let Some(done) = open.pop() {
+            report.stream(self.prefix, done)?;
+        }
+        match only.filter(|_| report.streams == 0) {
+            Some(folder) => Err(VerifyError::NoStream(stream_of(self.prefix, &folder).to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// The folder of the stream that a key belongs to; `None` for what is no concern of ours.
+    fn folder<'k>(&self, key: &'k str) -> Option<&'k str> {
+        let rest = key.strip_prefix(self.prefix)?;
+        let private = rest.split('/').next() == Some(PRIVATE_FOLDER);
+        let folder = folder_of(rest).filter(|_| !private)?;
+        key.get(..self.prefix.len() + folder.len())
+    }
+
+    async fn examine(&self, object: ListedObject) -> Result<Examined, BucketError> {
+        let name = SegmentName::parse(self.prefix, &object.key);
+        let faults = match name.as_ref().filter(|_| self.deep) {
+            Some(name) => examine(self.bucket, &object, name).await?,
+            None => Vec::new(),
+        };
+        Ok((object, name, faults))
+    }
+}
+
+impl Gathered {
+    fn new(folder: &str) -> Gathered {
+        let (coverage, foreign, damaged) = Default::default();
+        Gathered { folder: folder.to_owned(), coverage, stored: 0, foreign, damaged }
+    }
+
+    fn add(&mut self, object: ListedObject, name: Option<SegmentName>, faults: Vec<Fault>) {
+        let Some(name) = name else { return self.foreign.push(object.key) };
+        self.coverage.add(&name);
+        self.stored = self.stored.saturating_add(object.size);
+        self.damaged.extend(faults.into_iter().map(|fault| (object.key.clone(), fault)));
+    }
+}
+
+/// The report: for people, or a line of JSON for each stream, each finding, and the whole.
+struct Report {
+    out: BufWriter<StdoutLock<'static>>,
+    json: bool,
+    whole: bool,
+    streams: u64,
+    segments: u64,
+    bytes: u64,
+    stored: u64,
+    /// How often each kind of finding was made.
+    counts: BTreeMap<&'static str, u64>,
+}
+
+impl Report {
+    fn new(json: bool) -> Report {
+        let (streams, segments, bytes, stored, counts) = Default::default();
+        let out = BufWriter::new(io::stdout().lock());
+        Report { out, json, whole: true, streams, segments, bytes, stored, counts }
+    }
+
+    fn stream(&mut self, prefix: &str, found: Gathered) -> io::Result<()> {
+        let Gathered { folder, coverage, stored, foreign, damaged } = found;
+        let (totals, findings) = coverage.judge();
+        // As it stands in keys: safe to print, whatever its bytes are.
+        let stream = stream_of(prefix, &folder);
+        self.streams += 1;
+        self.segments += totals.segments;
+        self.bytes = self.bytes.saturating_add(totals.bytes);
+        self.stored = self.stored.saturating_add(stored);
+        let times = totals.times.map(|(first, last)| (first.to_name(), last.to_name()));
+        let line = format!(
+            "{}: {}, {}, {}, {} bytes ({stored} stored){}",
+            shown(stream),
+            count(totals.writers, "writer"),
+            count(totals.generations, "generation"),
+            count(totals.segments, "segment"),
+            totals.bytes,
+            times.as_ref().map_or_else(String::new, |(first, last)| format!(", {first} to {last}")),
+        );
+        let (first, last) = times.unzip();
+        let object = json!({
+            "type": "stream", "stream": stream, "writers": totals.writers,
+            "generations": totals.generations, "segments": totals.segments,
+            "bytes": totals.bytes, "stored": stored, "first": first, "last": last,
+        });
+        self.line(&line, &object)?;
+        for finding in &findings {
+            self.finding(stream, finding)?;
+        }
+        for (key, fault) in &damaged {
+            let why = fault.to_string();
+            let object = json!({ "type": "damaged", "stream": stream, "key": key, "why": why });
+            self.found("damaged", true, &format!("{}: {why}", shown(key)), &object)?;
+        }
+        for key in &foreign {
+            let object = json!({ "type": "foreign", "stream": stream, "key": key });
+            self.found("foreign", false, &shown(key), &object)?;
+        }
+        Ok(())
+    }
+
+    fn finding(&mut self, stream: &str, finding: &Finding) -> io::Result<()> {
+        let (writer, what) = (finding.writer.as_str(), finding.what.word());
+        let (line, object) = match &finding.extent {
+            Extent::Bytes(generation, range) => (
+                format!(
+                    "{writer} {} {}..{} ({})",
+                    generation.0,
+                    range.start,
+                    range.end,
+                    count(range.end - range.start, "byte")
+                ),
+                json!({
+                    "type": what, "stream": stream, "writer": writer, "generation": generation.0,
+                    "offset": range.start, "end": range.end,
+                }),
+            ),
+            Extent::Generations(first, last) => (
+                format!("{writer} generations {} to {}", first.0, last.0),
+                json!({
+                    "type": what, "stream": stream, "writer": writer,
+                    "first_generation": first.0, "last_generation": last.0,
+                }),
+            ),
+        };
+        self.found(what, finding.what.is_wrong(), &line, &object)
+    }
+
+    fn found(
+        &mut self,
+        what: &'static str,
+        wrong: bool,
+        line: &str,
+        object: &serde_json::Value,
+    ) -> io::Result<()> {
+        self.whole &= !wrong;
+        *self.counts.entry(what).or_default() += 1;
+        self.line(&format!("  {what} {line}"), object)
+    }
+
+    /// The last line; gives whether all is whole.
+    fn end(mut self) -> io::Result<bool> {
+        let counts: String = self.counts.iter().map(|(what, n)| format!(", {n} {what}")).collect();
+        let line = format!(
+            "total: {}, {}, {} bytes ({} stored){counts}: {}",
+            count(self.streams, "stream"),
+            count(self.segments, "segment"),
+            self.bytes,
+            self.stored,
+            match (self.streams, self.whole) {
+                (0, _) => "nothing there",
+                (_, true) => "whole",
+                (_, false) => "NOT WHOLE",
+            },
+        );
+        let object = json!({
+            "type": "total", "whole": self.whole, "streams": self.streams,
+            "segments": self.segments, "bytes": self.bytes, "stored": self.stored,
+            "findings": self.counts,
+        });
+        self.line(&line, &object)?;
+        self.out.flush()?;
+        Ok(self.whole)
+    }
+
+    fn line(&mut self, text: &str, object: &serde_json::Value) -> io::Result<()> {
+        match self.json {
+            true => writeln!(self.out, "{object}"),
+            false => writeln!(self.out, "{text}"),
+        }
+    }
+}
+
+/// A stream's name as it stands in its folder's.
+fn stream_of<'a>(prefix: &str, folder: &'a str) -> &'a str {
+    let rest = folder.strip_prefix(prefix).unwrap_or(folder);
+    rest.rsplit_once(".segments/").map_or(rest, |(stream, _)| stream)
+}
+
+fn count(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// A key as it may be printed: foreign ones may hold what a terminal obeys.
+fn shown(key: &str) -> String {
+    key.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

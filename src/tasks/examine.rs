@@ -1,0 +1,207 @@
+//! Whether an object is what its name and its metadata say: read piece by piece, decompressed and
+//! summed, with a piece in memory at a time. Owns what can be wrong with an object; which objects are
+//! examined, and what follows, is for who asks.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use flate2::write::GzDecoder;
+
+use super::send::CHECKSUM;
+use crate::values::escape::escape_ascii;
+use crate::values::naming::{Form, SegmentName};
+use crate::world::bucket::{Bucket, BucketError, ListedObject};
+
+/// Bytes asked of S3 at once.
+const PIECE: u64 = 4 << 20;
+
+/// What is wrong with an object.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// It is not there any more, or no longer the one of the listing.
+    #[error("it could not be read as it was listed: {0}")]
+    Gone(String),
+    /// Its bytes are not of the form that its suffix names.
+    #[error("it cannot be decompressed: {0}")]
+    Broken(io::Error),
+    /// It holds more or fewer bytes.
+    #[error("it holds {0} bytes, by its name {1}")]
+    Length(u64, u64),
+    /// It holds other bytes.
+    #[error("its bytes have the checksum {0}, by its metadata {1}")]
+    Checksum(String, String),
+    /// Its last byte and the `p` in its name contradict each other.
+    #[error("its last byte is {}a newline, by its name it is{}", if *.0 { "" } else { "not " }, if *.0 { " not" } else { "" })]
+    End(bool),
+    /// Its metadata say something else than its name.
+    #[error("its metadata say {field} {found}, its name {named}")]
+    Metadata {
+        /// Which of them.
+        field: &'static str,
+        /// What is there.
+        found: String,
+        /// What should be.
+        named: String,
+    },
+}
+
+/// Examines an object of a listing. Fails when the bucket cannot be asked.
+pub async fn examine(
+    bucket: &dyn Bucket,
+    object: &ListedObject,
+    name: &SegmentName,
+) -> Result<Vec<Fault>, BucketError> {
+    match faults(bucket, object, name).await {
+        Err(e) if !e.kind.is_outage() => Ok(vec![Fault::Gone(e.message)]),
+        other => other,
+    }
+}
+
+async fn faults(
+    bucket: &dyn Bucket,
+    object: &ListedObject,
+    name: &SegmentName,
+) -> Result<Vec<Fault>, BucketError> {
+    let metadata = bucket.head(&object.key).await?.metadata;
+    let mut faults = contradictions(name, &metadata);
+    let sums = match content(bucket, object, name).await? {
+        Ok(sums) => sums,
+        Err(e) => {
+            faults.push(Fault::Broken(e));
+            return Ok(faults);
+        }
+    };
+    // A mark holds nothing; its metadata are those of the bytes that were given up.
+    let mark = name.form == Form::Dropped;
+    let length = if mark { 0 } else { name.length };
+    if sums.length != length {
+        faults.push(Fault::Length(sums.length, length));
+    }
+    if mark {
+        return Ok(faults);
+    }
+    let newline = sums.last == Some(b'\n');
+    if newline == name.partial {
+        faults.push(Fault::End(newline));
+    }
+    let (found, said) = (format!("{:016x}", sums.crc64.finalize()), metadata.get(CHECKSUM));
+    if said != Some(&found) {
+        faults.push(Fault::Checksum(found, said.map_or("none", String::as_str).to_owned()));
+    }
+    Ok(faults)
+}
+
+/// Where metadata and name differ. A stream that is too long for the metadata is left out there.
+fn contradictions(name: &SegmentName, metadata: &BTreeMap<String, String>) -> Vec<Fault> {
+    let expected = [
+        ("writer", name.writer.to_string()),
+        ("generation", name.generation.0.to_string()),
+        ("offset", name.offset.to_string()),
+        ("length", name.length.to_string()),
+        ("first", name.start.to_name()),
+        ("stream", escape_ascii(&name.stream)),
+    ];
+    let differs = |(field, named): (&'static str, String)| match metadata.get(field) {
+        Some(found) if *found == named => None,
+        None if field == "stream" => None,
+        found => {
+            let found = found.map_or("none", String::as_str).to_owned();
+            Some(Fault::Metadata { field, found, named })
+        }
+    };
+    expected.into_iter().filter_map(differs).collect()
+}
+
+/// Sums an object's uncompressed bytes. The inner error is that of the decompressor.
+async fn content(
+    bucket: &dyn Bucket,
+    object: &ListedObject,
+    name: &SegmentName,
+) -> Result<io::Result<Sums>, BucketError> {
+    let mut decoder = match Decoder::new(name) {
+        Ok(decoder) => decoder,
+        Err(e) => return Ok(Err(e)),
+    };
+    let mut at = 0;
+    while at < object.size {
+        let range = at..object.size.min(at + PIECE);
+        let piece = bucket.get_range(&object.key, range, Some(&object.etag)).await?;
+        if piece.is_empty() {
+            break;
+        }
+        at += piece.len() as u64;
+        // Decompressing 4 MiB takes long enough to hold other requests up.
+        let decoded = tokio::task::spawn_blocking(move || {
+            decoder.feed(&piece)?;
+            Ok(decoder)
+        });
+        decoder = match decoded.await.unwrap_or_else(|e| Err(io::Error::other(e))) {
+            Ok(decoder) => decoder,
+            Err(e) => return Ok(Err(e)),
+        };
+    }
+    Ok(decoder.finish())
+}
+
+/// Takes an object's bytes and sums what they decompress to.
+enum Decoder {
+    Plain(Box<Sums>),
+    Gzip(Box<GzDecoder<Sums>>),
+    Zstd(Box<zstd::stream::write::Decoder<'static, Sums>>),
+}
+
+impl Decoder {
+    fn new(name: &SegmentName) -> io::Result<Decoder> {
+        let crc64 = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+        let sums = Sums { crc64, length: 0, last: None, most: name.length };
+        Ok(match name.form {
+            Form::Plain | Form::Dropped => Decoder::Plain(Box::new(sums)),
+            Form::Gzip => Decoder::Gzip(Box::new(GzDecoder::new(sums))),
+            Form::Zstd => Decoder::Zstd(Box::new(zstd::stream::write::Decoder::new(sums)?)),
+        })
+    }
+
+    fn feed(&mut self, piece: &[u8]) -> io::Result<()> {
+        match self {
+            Decoder::Plain(sums) => sums.write_all(piece),
+            Decoder::Gzip(decoder) => decoder.write_all(piece),
+            Decoder::Zstd(decoder) => decoder.write_all(piece),
+        }
+    }
+
+    fn finish(self) -> io::Result<Sums> {
+        match self {
+            Decoder::Plain(sums) => Ok(*sums),
+            Decoder::Gzip(decoder) => decoder.finish(),
+            Decoder::Zstd(mut decoder) => {
+                decoder.flush()?;
+                Ok(decoder.into_inner())
+            }
+        }
+    }
+}
+
+/// What is kept of the uncompressed bytes.
+struct Sums {
+    crc64: crc_fast::Digest,
+    length: u64,
+    last: Option<u8>,
+    /// More is not looked at: a small object may decompress to any length.
+    most: u64,
+}
+
+impl Write for Sums {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.crc64.update(bytes);
+        self.length += bytes.len() as u64;
+        self.last = bytes.last().copied().or(self.last);
+        match self.length > self.most {
+            true => Err(io::Error::other(format!("it goes on behind {} bytes", self.most))),
+            false => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
