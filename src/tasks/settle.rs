@@ -246,16 +246,16 @@ pub fn reclaim(parts: &Parts, need: u64) -> Result<u64, LocalError> {
 
 fn reclaim_one(parts: &Parts, life: &Life, name: &MarkerName) -> Result<u64, LocalError> {
     let _settling = life.settling();
-    {
-        let mut state = life.state();
-        match state.segments.get_mut(&name.range.start) {
-            Some(segment) if segment.phase == Phase::Confirmed => segment.phase = Phase::Reclaimed,
-            _ => return Ok(0),
-        }
+    let phase = life.state().segments.get(&name.range.start).map(|segment| segment.phase);
+    if phase != Some(Phase::Confirmed) {
+        return Ok(0);
     }
     marker::advance(life.folder(), name, Phase::Reclaimed)?;
     // From here on the bytes come from S3, whether the hole is there or not.
     crash_point("reclaim: the marker says so");
+    if let Some(segment) = life.state().segments.get_mut(&name.range.start) {
+        segment.phase = Phase::Reclaimed;
+    }
     let path: &Path = &life.folder().join(DATA);
     let SpoolRange { start, .. } = name.range;
     punch(&*life.file()?, start.0, name.range.len(), path)?;
