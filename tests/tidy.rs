@@ -442,6 +442,31 @@ fn documents_name_no_flag_that_is_not_there() {
     hold(rule, &broken, &documents);
 }
 
+/// Tests that a document names, as `module::test`, and that are not there; `module::*` stands for all.
+fn untested(document: &str, tests: &[Source]) -> Vec<String> {
+    let is_name =
+        |word: &str| word.bytes().all(|b| b.is_ascii_lowercase() || b"_0123456789".contains(&b));
+    let spans = document.split('`').skip(1).step_by(2);
+    let named = spans.filter_map(|span| span.split_once("::"));
+    let named = named.filter(|(module, test)| is_name(module) && (is_name(test) || *test == "*"));
+    let is_there = |(module, test): &(&str, &str)| {
+        let file = format!("/{module}.rs");
+        let has = |text: &str| *test == "*" || text.contains(&format!("fn {test}("));
+        tests.iter().any(|source| source.path.ends_with(&file) && has(&source.text))
+    };
+    named.filter(|name| !is_there(name)).map(|(module, test)| format!("{module}::{test}")).collect()
+}
+
+#[test]
+fn every_proof_that_is_named_is_a_test() {
+    let tests = files("tests", "rs");
+    for missing in ["`full::no_such_test`", "`no_such_module::*`"] {
+        assert!(!untested(missing, &tests).is_empty(), "{missing}");
+    }
+    let missing = untested(&text("docs/RELIABILITY.md"), &tests);
+    assert!(missing.is_empty(), "docs/RELIABILITY.md names tests that are not there: {missing:?}");
+}
+
 #[test]
 fn the_map_shows_every_module_and_stays_short() {
     let unmapped = |map: &str, file: &str| !map.contains(&format!("`{file}`"));
