@@ -114,6 +114,9 @@ fn a_gate_lets_through_refuses_and_loses_answers() {
     assert_eq!(through.get("team/one").bytes, b"1");
     assert_eq!(through.keys(), ["team/one"]);
     assert_eq!(gate.lists(), 1);
+    assert_eq!(gate.overwritten(), Vec::<String>::new());
+    through.put("team/one", b"1");
+    assert_eq!(gate.overwritten(), ["/logs/team/one"]);
     gate.refuse(403, "AccessDenied");
     let refused = std::panic::AssertUnwindSafe(|| through.put("team/two", b"2"));
     assert!(complaint(refused).contains("AccessDenied"));
