@@ -18,6 +18,7 @@ mod crash;
 mod daemon;
 mod damage;
 mod dropped;
+mod examine;
 mod faulty;
 mod image;
 mod lives;
