@@ -238,6 +238,8 @@ fn a_stream_in_another_ones_folder_is_a_stream_of_its_own() {
     let writers: Vec<_> =
         streams.iter().map(|s| (s["stream"].as_str(), s["writers"].as_u64())).collect();
     assert_eq!(writers, [(Some("a.segments/b"), Some(1)), (Some("a"), Some(2))]);
+    let named = verify(&rig, &["--json", &source(&rig), "a"]).assert_code(0).findings("stream");
+    assert_eq!((named.len(), &named[0]["writers"]), (1, &2.into()));
 }
 
 #[test]
