@@ -21,8 +21,8 @@ pub enum Fault {
     /// It is not there any more, or no longer the one of the listing.
     #[error("it could not be read as it was listed: {0}")]
     Gone(String),
-    /// Its bytes are not of the form that its suffix names.
-    #[error("it cannot be decompressed: {0}")]
+    /// Its bytes are not of the form that its suffix names, or do not end where they should.
+    #[error("its content cannot be read: {0}")]
     Broken(io::Error),
     /// It holds more or fewer bytes.
     #[error("it holds {0} bytes, by its name {1}")]

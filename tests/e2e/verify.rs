@@ -161,7 +161,7 @@ fn damage_inside_an_object_is_named_when_looked_at_deeply() {
         let rig = logged(Kind::Embedded, compression, "app.log");
         let bucket = rig.bucket();
         let segments = by_range(&bucket, "app.log");
-        let [flipped, cut, told, swapped] = &segments[..4] else { panic!("four segments") };
+        let [flipped, cut, told, swapped, longer] = &segments[..5] else { panic!("five segments") };
         let mut object = bucket.get(&flipped.key);
         let middle = object.bytes.len() / 2;
         object.bytes[middle] ^= 1;
@@ -173,22 +173,36 @@ fn damage_inside_an_object_is_named_when_looked_at_deeply() {
         object.metadata.insert("offset".into(), "12345".into());
         bucket.put_over(&told.key, object);
         // Sound in itself, and not what was sent.
-        let (mut object, other) = (bucket.get(&swapped.key), bucket.get(&segments[5].key));
+        let (mut object, other) = (bucket.get(&swapped.key), bucket.get(&segments[6].key));
         object.bytes = other.bytes;
         bucket.put_over(&swapped.key, object);
+        let mut object = bucket.get(&longer.key);
+        object.bytes.extend_from_slice(b"more\n");
+        bucket.put_over(&longer.key, object);
         verify(&rig, &[&source(&rig)]).assert_code(0);
         let damaged =
             verify(&rig, &["--deep", "--json", &source(&rig)]).assert_code(1).findings("damaged");
-        for segment in [flipped, cut, told, swapped] {
+        for segment in [flipped, cut, told, swapped, longer] {
             assert!(
                 damaged.iter().any(|d| d["key"] == segment.key),
                 "{} in {damaged:#?}",
                 segment.key
             );
         }
-        let why = |key: &str| damaged.iter().find(|d| d["key"] == key).unwrap()["why"].to_string();
-        assert!(why(&told.key).contains("offset 12345"), "{damaged:#?}");
-        let sound = |d: &&Value| segments[4..].iter().any(|s| d["key"] == s.key);
+        let why = |segment: &Segment| -> String {
+            let of_it = damaged.iter().filter(|d| d["key"] == segment.key);
+            of_it.map(|d| d["why"].as_str().unwrap()).collect::<Vec<_>>().join("; ")
+        };
+        assert!(why(told).contains("offset 12345"), "{damaged:#?}");
+        assert!(why(longer).contains("cannot be read"), "{damaged:#?}");
+        if compression == "none" {
+            assert!(why(flipped).contains("checksum"), "{damaged:#?}");
+            assert!(
+                why(cut).contains("holds") && why(cut).contains("not a newline"),
+                "{damaged:#?}"
+            );
+        }
+        let sound = |d: &&Value| segments[5..].iter().any(|s| d["key"] == s.key);
         assert_eq!(damaged.iter().find(sound), None, "the others are sound");
     }
 }
@@ -224,6 +238,8 @@ fn a_stream_in_another_ones_folder_is_a_stream_of_its_own() {
     let writers: Vec<_> =
         streams.iter().map(|s| (s["stream"].as_str(), s["writers"].as_u64())).collect();
     assert_eq!(writers, [(Some("a.segments/b"), Some(1)), (Some("a"), Some(2))]);
+    let named = verify(&rig, &["--json", &source(&rig), "a"]).assert_code(0).findings("stream");
+    assert_eq!((named.len(), &named[0]["writers"]), (1, &2.into()));
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod daemon;
 mod damage;
 mod driver;
 mod dropped;
+mod examine;
 mod faulty;
 mod image;
 mod lives;
