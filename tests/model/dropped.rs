@@ -9,6 +9,7 @@ use logsinkfs::world::bucket::Kind;
 use super::check::{plain, segments};
 use super::daemon::{Daemon, Log, World, answer, run};
 use super::faulty::{Fault, Op};
+use super::memory::Object;
 
 /// A world whose spool takes 64 KiB, in segments of 4 KiB, and gives up what is too much.
 pub fn small() -> World {
@@ -156,5 +157,26 @@ fn a_mark_whose_answer_was_lost_is_known_as_our_own() {
         world.bucket.script(Op::Put, ".dropped", 3, Fault::After(Kind::Unreachable));
         assert_marked(&world, &daemon).await;
         assert!(daemon.image().files(".quarantined").is_empty());
+    });
+}
+
+#[test]
+fn a_mark_that_somebody_else_has_made_is_a_mark() {
+    run(async {
+        let world = small();
+        let daemon = world.boot();
+        dump(&world, &daemon).await;
+        let image = daemon.crash();
+        let marker = image.files(".dropped").remove(0);
+        let text = image.clone().bytes(&marker).clone();
+        let marker: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let key = marker["key"].as_str().unwrap().strip_suffix(".log").unwrap();
+        world.bucket.inner().plant(&format!("{key}.dropped"), Object::foreign(b"not ours"));
+        let daemon = world.boot_from(&image);
+        world.bucket.heal();
+        daemon.flush().await;
+        daemon.until("no mark is owed", |_| daemon.image().files(".dropped").is_empty()).await;
+        let image = daemon.image();
+        assert!(image.names("quarantine").is_empty() && image.files(".quarantined").is_empty());
     });
 }
