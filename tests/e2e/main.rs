@@ -19,6 +19,7 @@ mod harness;
 mod hold;
 mod keeper;
 mod nginx;
+mod power_cut;
 mod processes;
 mod real_programs;
 mod recovery;

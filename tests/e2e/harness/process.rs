@@ -24,8 +24,8 @@ use super::wait::{briefly, eventually};
 
 /// A process older than this hangs: no test takes a third of it.
 const LIFETIME: Duration = Duration::from_secs(300);
-/// A long row of kills (`KILLS`) takes as much longer for each.
-const LIFETIME_A_KILL: Duration = Duration::from_secs(1);
+/// A long row of kills or power cuts (`KILLS`, `CUTS`) takes as much longer for each.
+const LIFETIME_A_KILL: Duration = Duration::from_secs(2);
 
 type Lines = Arc<Mutex<Vec<String>>>;
 
@@ -202,7 +202,8 @@ fn collect(pipe: impl Read + Send + 'static) -> Lines {
 fn watch(name: String, pid: Pid) -> Sender<()> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
-        let kills = std::env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(0);
+        let asked = |name| std::env::var(name).ok().and_then(|kills| kills.parse().ok());
+        let kills: u32 = asked("KILLS").or_else(|| asked("CUTS")).unwrap_or(0);
         let lifetime = LIFETIME + LIFETIME_A_KILL * kills;
         if receiver.recv_timeout(lifetime) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             eprintln!("{name} hangs: killed after {lifetime:?}");
