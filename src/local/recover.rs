@@ -72,8 +72,9 @@ fn recover_node(
     let folder = spool.node(id);
     let record = match Record::load(&folder) {
         Ok(record) => record,
-        Err(e) if is_unborn(&folder, &e) => {
-            // The daemon died between making the folder and the record: nobody was told of the node.
+        Err(_) if is_unborn(&folder) => {
+            // The daemon died between making the folder and the record, so that nobody was told of the
+            // node; or the power went before anybody synced it.
             fs::remove_dir_all(&folder).at("remove", &folder)?;
             return Ok(None);
         }
@@ -114,10 +115,17 @@ fn recover_node(
     Ok(Some(Found { id, record, life: Some(life) }))
 }
 
-/// Whether a folder has no record because it was just being made.
-fn is_unborn(folder: &Path, error: &LocalError) -> bool {
-    let empty = |path: &str| fs::metadata(folder.join(path)).map_or(true, |m| m.len() == 0);
-    error.source.kind() == io::ErrorKind::NotFound && empty(DATA)
+/// Whether a folder has no record, or an empty one, because it was just being made: it holds nothing
+/// else then, and no byte.
+fn is_unborn(folder: &Path) -> bool {
+    let empty = |name: &str| fs::metadata(folder.join(name)).map_or(true, |m| m.len() == 0);
+    let of_the_birth = |name: &str| name == DATA || name == RECORD || is_half_written(name);
+    let expected = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| of_the_birth(&entry.file_name().to_string_lossy()))
+    };
+    empty(RECORD)
+        && empty(DATA)
+        && fs::read_dir(folder).is_ok_and(|mut entries| entries.all(expected))
 }
 
 /// The markers of a folder in the order of their ranges; what is no marker and what overlaps goes

@@ -232,6 +232,36 @@ fn foreign_files_go_to_quarantine_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_log_that_nobody_synced_may_be_gone_after_a_power_cut_and_leaves_nothing_to_keep() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        daemon.open("dir/app.log");
+        let mut image = daemon.crash().after_reboot();
+        // The names reached the disk, the records did not.
+        for record in image.files("/node.json") {
+            image.bytes(record).clear();
+        }
+        let daemon = world.recover(&image).unwrap();
+        assert_eq!(daemon.image().names("quarantine"), Vec::<String>::new());
+        assert_eq!(daemon.image().names("nodes"), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_folder_without_a_record_is_kept_when_it_has_anything_else() {
+    run(async {
+        let world = World::new();
+        let mut image = spool_with_three_ranges(&world).await;
+        let data = image.files("/data").remove(0);
+        image.bytes(&data).clear();
+        image.remove(data.with_file_name("node.json"));
+        let daemon = world.recover(&image).unwrap();
+        assert_eq!(daemon.image().files(".sealed").len(), 3, "the keys of what was lost");
+    });
+}
+
+#[test]
 fn a_damaged_record_goes_to_quarantine_with_its_bytes() {
     run(async {
         for damage in [&b""[..], b"{\"kind\":\"live\"", b"{}", b"\xff"] {
