@@ -19,6 +19,7 @@ mod daemon;
 mod damage;
 mod dropped;
 mod faulty;
+mod identity;
 mod image;
 mod lives;
 mod memory;
