@@ -22,6 +22,7 @@ mod faulty;
 mod fuzz;
 mod identity;
 mod image;
+mod listings;
 mod lives;
 mod memory;
 mod misplaced;
