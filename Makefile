@@ -2,7 +2,7 @@
 #
 #   make demo    build, mount the embedded bucket, log into it through restarts and kills, count
 #   make test    all tests, real mounts included
-#   make soak    1,000 kill -9 of the worker and of the whole daemon, under programs (a quarter of an hour)
+#   make soak    1,000 kill -9 of the worker and of the whole daemon, 100 power cuts, under programs (twenty minutes)
 #   make check   what needs no test run: format, lints, dependencies, documentation
 #   make setup   install what this machine lacks (Debian); the other targets do that themselves
 
@@ -31,6 +31,7 @@ test:
 soak:
 	@tools/setup.sh test
 	KILLS=1000 $(CARGO) nextest run --locked --profile soak --no-capture nobody_notices by_a_row_of_kills
+	CUTS=100 $(CARGO) nextest run --locked --profile soak --no-capture survives_power_cuts
 
 check:
 	@tools/setup.sh

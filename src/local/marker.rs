@@ -14,7 +14,7 @@ use super::crash_point::crash_point;
 use super::disk::{Durable, load_json, store_json, sync_folder};
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::SpoolOffset;
-use crate::values::naming::{MarkerName, Phase};
+use crate::values::naming::{MarkerName, Phase, SegmentName};
 use crate::values::time::Utc;
 
 /// What a marker holds beside its name.
@@ -44,6 +44,17 @@ impl Marker {
     /// Reads a marker.
     pub fn load(folder: &Path, name: &MarkerName) -> Result<Marker, LocalError> {
         load_json(&folder.join(name.to_string()))
+    }
+
+    /// Whether its key is that of the range that it stands for. What is sent under another key would
+    /// be missing from the log, and nobody would see it.
+    pub fn fits(&self, name: &MarkerName, stream: &[u8], prefix: &str) -> bool {
+        SegmentName::parse(prefix, &self.key).is_some_and(|key| {
+            (key.generation, key.length) == (name.generation, name.range.len())
+                && self.base.plus(key.offset) == name.range.start
+                && key.stream == stream
+                && key.key(prefix) == self.key
+        })
     }
 }
 

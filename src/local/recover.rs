@@ -47,22 +47,43 @@ pub fn recover(spool: &Spool, at: Circumstances<'_>) -> Result<Vec<Found>, Local
     for entry in fs::read_dir(&nodes).at("list", &nodes)? {
         let entry = entry.at("list", &nodes)?;
         let name = entry.file_name().to_string_lossy().into_owned();
+        // Not what a link leads to: nothing outside of the spool is touched.
+        let is_folder = entry.file_type().at("stat", &entry.path())?.is_dir();
         let is_node = |name: &str| {
             let id = u64::from_str_radix(name, 16).map(NodeId).ok();
             id.filter(|id| id.to_string() == name)
         };
-        if name.strip_suffix(".gone").and_then(is_node).is_some() {
+        if is_folder && name.strip_suffix(".gone").and_then(is_node).is_some() {
             // A removal that was under way: the folder had nothing left to keep.
             fs::remove_dir_all(entry.path()).at("remove", &entry.path())?;
             continue;
         }
-        match is_node(&name) {
+        match is_node(&name).filter(|_| is_folder) {
             Some(id) => found.extend(recover_node(spool, id, at)?),
             None => set_aside(spool, &entry.path(), &name, "it is no node of a spool"),
         }
     }
+    clear_streams(spool)?;
     spool.recovered()?;
     Ok(found)
+}
+
+/// Sets aside what stands where a stream's number is to be stored, and is no file.
+fn clear_streams(spool: &Spool) -> Result<(), LocalError> {
+    let streams = spool.streams();
+    for entry in fs::read_dir(&streams).at("list", &streams)? {
+        let path = entry.at("list", &streams)?.path();
+        if !is_file(&path) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            set_aside(spool, &path, &name, "it is no stream's number");
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is a file, and no link to one.
+fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
 }
 
 fn recover_node(
@@ -73,8 +94,9 @@ fn recover_node(
     let folder = spool.node(id);
     let record = match Record::load(&folder) {
         Ok(record) => record,
-        Err(e) if is_unborn(&folder, &e) => {
-            // The daemon died between making the folder and the record: nobody was told of the node.
+        Err(_) if is_unborn(&folder) => {
+            // The daemon died between making the folder and the record, so that nobody was told of the
+            // node; or the power went before anybody synced it.
             fs::remove_dir_all(&folder).at("remove", &folder)?;
             return Ok(None);
         }
@@ -83,9 +105,14 @@ fn recover_node(
             return Ok(None);
         }
     };
+    let data = folder.join(DATA);
+    if fs::symlink_metadata(&data).is_ok() && !is_file(&data) {
+        set_aside(spool, &folder, &id.to_string(), "its bytes are in no file");
+        return Ok(None);
+    }
     let Kind::Live { stream, labels, bases } = &record.kind else {
         if record.kind == Kind::Local {
-            let len = fs::metadata(folder.join(DATA)).map_or(0, |m| m.len());
+            let len = fs::metadata(data).map_or(0, |m| m.len());
             // Over the limit or not, the files are there.
             let _ = at.room.take_local(len);
         }
@@ -124,10 +151,17 @@ fn follow(life: &Life, state: &State, record: &mut Record) -> Result<(), LocalEr
     Ok(())
 }
 
-/// Whether a folder has no record because it was just being made.
-fn is_unborn(folder: &Path, error: &LocalError) -> bool {
-    let empty = |path: &str| fs::metadata(folder.join(path)).map_or(true, |m| m.len() == 0);
-    error.source.kind() == io::ErrorKind::NotFound && empty(DATA)
+/// Whether a folder has no record, or an empty one, because it was just being made: it holds nothing
+/// else then, and no byte.
+fn is_unborn(folder: &Path) -> bool {
+    let empty = |name: &str| fs::metadata(folder.join(name)).map_or(true, |m| m.len() == 0);
+    let of_the_birth = |name: &str| name == DATA || name == RECORD || is_half_written(name);
+    let expected = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| of_the_birth(&entry.file_name().to_string_lossy()))
+    };
+    empty(RECORD)
+        && empty(DATA)
+        && fs::read_dir(folder).is_ok_and(|mut entries| entries.all(expected))
 }
 
 /// The markers of a folder in the order of their ranges; what is no marker and what overlaps goes
@@ -139,13 +173,13 @@ fn read_markers(spool: &Spool, life: &Life) -> Result<Vec<MarkerName>, LocalErro
         let path = entry.at("list", folder)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match MarkerName::parse(&name) {
-            Some(marker) => markers.push(marker),
-            None if name == DATA || name == RECORD => {}
+            Some(marker) if is_file(&path) => markers.push(marker),
+            _ if name == DATA || name == RECORD => {}
             // Half-written by a daemon that died: its range has no key yet.
-            None if is_half_written(&name) && path.is_file() => {
+            _ if is_half_written(&name) && is_file(&path) => {
                 fs::remove_file(&path).at("remove", &path)?;
             }
-            None => set_aside(spool, &path, &format!("{}-{name}", life.id), "it is no seal marker"),
+            _ => set_aside(spool, &path, &format!("{}-{name}", life.id), "it is no seal marker"),
         }
     }
     markers.sort_by_key(|m| (m.range.start, std::cmp::Reverse(m.range.end)));

@@ -19,13 +19,16 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::crash_point::crash_point;
 use super::disk::{Durable, load_json, store_json, sync_folder};
+use super::marker::Marker;
 use super::session::Session;
 use crate::values::errors::{AtPath, LocalError};
+use crate::values::escape::unescape;
 use crate::values::ids::{Epoch, NodeId, SessionId, SpoolRange, WriterId};
+use crate::values::naming::MarkerName;
 
 /// The layout that this program reads and writes.
 const FORMAT: u32 = 1;
@@ -132,15 +135,18 @@ impl Spool {
         let boot = boot_id();
         let identity = match load_json::<Identity>(&path) {
             Ok(found) => found,
-            Err(e) if e.source.kind() == io::ErrorKind::NotFound => Identity {
-                format: FORMAT,
-                writer: new_writer(readable),
-                source: source.to_owned(),
-                epoch: Epoch(0),
-                inode,
-                boot: boot.clone(),
-            },
-            Err(e) => return Err(e.into()),
+            Err(e) => {
+                lose_identity(dir, source, e)?;
+                Identity {
+                    format: FORMAT,
+                    writer: new_writer(readable),
+                    source: source.to_owned(),
+                    epoch: Epoch(0),
+                    inode,
+                    // What a log ends with is looked at, as after a power cut.
+                    boot: String::new(),
+                }
+            }
         };
         if identity.format != FORMAT {
             return Err(SpoolError::TooNew(dir.to_owned(), identity.format));
@@ -268,11 +274,7 @@ impl Spool {
 
     /// Moves a file or folder that cannot be used out of the way, keeping it.
     pub fn set_aside(&self, path: &Path, name: &str) -> Result<PathBuf, LocalError> {
-        let target = self.free_name(name);
-        fs::rename(path, &target).at("set aside", path)?;
-        // Whatever was to follow finds it gone, and goes on without.
-        crash_point("spool: set aside");
-        Ok(target)
+        set_aside(&self.quarantine(), path, name)
     }
 
     /// Keeps a copy of a range of a spool file in the quarantine, durably.
@@ -282,7 +284,7 @@ impl Spool {
         range: SpoolRange,
         name: &str,
     ) -> Result<PathBuf, LocalError> {
-        let target = self.free_name(name);
+        let target = free_name(&self.quarantine(), name);
         let copy = File::create_new(&target).at("create", &target)?;
         let mut chunk = vec![0; COPY_CHUNK];
         let mut at = range.start;
@@ -296,17 +298,72 @@ impl Spool {
         sync_folder(&self.quarantine())?;
         Ok(target)
     }
+}
 
-    /// A name in the quarantine that nothing has: node ids, and with them names, come again.
-    fn free_name(&self, name: &str) -> PathBuf {
-        let mut target = self.quarantine().join(name);
-        let mut n = 0;
-        while target.exists() {
-            n += 1;
-            target = self.quarantine().join(format!("{name}.{n}"));
-        }
-        target
+fn set_aside(quarantine: &Path, path: &Path, name: &str) -> Result<PathBuf, LocalError> {
+    let target = free_name(quarantine, name);
+    fs::rename(path, &target).at("set aside", path)?;
+    // Whatever was to follow finds it gone, and goes on without.
+    crash_point("spool: set aside");
+    Ok(target)
+}
+
+/// A name in the quarantine that nothing has: node ids, and with them names, come again.
+fn free_name(quarantine: &Path, name: &str) -> PathBuf {
+    let mut target = quarantine.join(name);
+    let mut n = 0;
+    while fs::symlink_metadata(&target).is_ok() {
+        n += 1;
+        target = quarantine.join(format!("{name}.{n}"));
     }
+    target
+}
+
+/// Goes on without the identity that could not be read: a damaged one is set aside, and what waits for
+/// upload must lie below the prefix of this mount, since nothing else says whose it is any more.
+fn lose_identity(dir: &Path, source: &str, error: LocalError) -> Result<(), SpoolError> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let path = dir.join(IDENTITY);
+    let kind = error.source.kind();
+    if let Ok(Format { format }) = load_json(&path)
+        && format != FORMAT
+    {
+        return Err(SpoolError::TooNew(dir.to_owned(), format));
+    }
+    if !matches!(
+        kind,
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::IsADirectory
+    ) {
+        return Err(error.into());
+    }
+    let prefix = source.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
+    let prefix = unescape(prefix.map_or("", |(_, prefix)| prefix));
+    let elsewhere = |key: &String| !key.as_bytes().starts_with(&prefix);
+    if let Some(key) = keys_to_send(&dir.join("nodes")).find(elsewhere) {
+        let (dir, asked) = (dir.to_owned(), source.to_owned());
+        return Err(SpoolError::OtherSource { dir, owner: format!("the bucket of {key}"), asked });
+    }
+    if kind != io::ErrorKind::NotFound {
+        let kept = set_aside(&dir.join("quarantine"), &path, "spool.json")?;
+        error!(kept = %kept.display(), "the spool's identity is damaged and set aside: what is sealed keeps its keys, what is not gets a writer id of its own ({error})");
+    }
+    Ok(())
+}
+
+/// The keys in the markers of what is not sent yet.
+fn keys_to_send(nodes: &Path) -> impl Iterator<Item = String> {
+    let list = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
+    list(nodes.to_owned()).flat_map(move |node| {
+        let folder = node.path();
+        list(node.path()).filter_map(move |entry| {
+            let name = MarkerName::parse(&entry.file_name().to_string_lossy());
+            let name = name.filter(|name| name.phase.is_unsent())?;
+            Marker::load(&folder, &name).ok().map(|marker| marker.key)
+        })
+    })
 }
 
 /// Takes the lock that tells two daemons apart; the holder's process id is in the file.

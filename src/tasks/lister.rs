@@ -1,7 +1,7 @@
 //! Listings for those who look: from the catalog when fresh, else from S3, one request for all who ask
 //! at once, waited for briefly. While S3 is known to be down nobody waits.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +11,15 @@ use tracing::{debug, warn};
 
 use super::parts::Parts;
 use crate::local::catalog::{Listing, Stored, add_page};
-use crate::world::bucket::BucketError;
+use crate::world::bucket::{BucketError, Kind};
 
 /// Longest wait of a look-up or a readdir for one answer of S3.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// After a failure nobody asks again for this long.
 const DOWN_FOR: Duration = Duration::from_secs(5);
+
+/// Most pages of one listing, of 1,000 names each: twice what the catalog keeps.
+const PAGES_MAX: usize = 1000;
 
 /// How far a listing has come.
 #[derive(Clone, Debug, Default)]
@@ -111,12 +114,17 @@ async fn fetch(
 ) -> Result<Listing, BucketError> {
     let mut listing: BTreeMap<Vec<u8>, Stored> = BTreeMap::new();
     let (mut token, mut skipped) = (None, 0);
+    let mut tokens = HashSet::new();
     loop {
         while let Err(wait) = parts.catalog.take_list(parts.clock.monotonic()) {
             tokio::time::sleep(wait).await;
         }
         let page = parts.bucket.list_page(prefix, token.as_deref()).await?;
         token = page.next.clone();
+        if tokens.len() == PAGES_MAX || token.clone().is_some_and(|token| !tokens.insert(token)) {
+            let why = "the listing does not come to an end";
+            return Err(BucketError::new(Kind::Server, "ListObjectsV2", prefix, why));
+        }
         skipped += add_page(&parts.prefix, prefix, &mut listing, page);
         progress.send_modify(|p| p.pages += 1);
         if token.is_none() {

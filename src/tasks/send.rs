@@ -13,7 +13,7 @@ use super::parts::Parts;
 use super::registrar::Conditional;
 use super::settle;
 use crate::local::marker::Marker;
-use crate::values::errors::{FsError, LocalError};
+use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::escape::escape_ascii;
 use crate::values::naming::{Form, MarkerName, Phase, SegmentName};
 use crate::world::bucket::{BucketError, Kind, NewObject, Payload};
@@ -51,7 +51,7 @@ pub async fn send(
     let Some(name) = job.life.state().marker(job.start).filter(|m| m.phase.owes_object()) else {
         return (attempt, Outcome::Settled);
     };
-    let marker = Marker::load(job.life.folder(), &name);
+    let marker = load_marker(parts, &job, &name);
     let marker = match marker.and_then(|marker| of_writer(parts, &job, &name, marker)) {
         Ok(marker) => marker,
         Err(e) if e.is_damage() => {
@@ -134,6 +134,17 @@ fn mark_of(parts: &Parts, marker: &Marker) -> String {
         Some(name) => SegmentName { form: Form::Dropped, ..name }.key(&parts.prefix),
         None => marker.key.clone(),
     }
+}
+
+fn load_marker(parts: &Parts, job: &Job, name: &MarkerName) -> Result<Marker, LocalError> {
+    let folder = job.life.folder();
+    let marker = Marker::load(folder, name)?;
+    if marker.fits(name, &job.life.stream.path, &parts.prefix) {
+        return Ok(marker);
+    }
+    let why = format!("its key is not that of its range: {}", marker.key);
+    let damaged = std::io::Error::new(std::io::ErrorKind::InvalidData, why);
+    Err(damaged).at("use", &folder.join(name.to_string()))
 }
 
 /// A range that was sealed before the registration, by a spool that turned out to be a copy, gets the

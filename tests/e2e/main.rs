@@ -21,6 +21,7 @@ mod hold;
 mod keeper;
 mod limits;
 mod nginx;
+mod power_cut;
 mod processes;
 mod real_programs;
 mod recover;

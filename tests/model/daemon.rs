@@ -4,14 +4,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+pub use logsinkfs::core::Answer;
 use logsinkfs::core::backing::Backings;
 use logsinkfs::core::names::Creator;
-use logsinkfs::core::{Access, Answer, Fs};
+use logsinkfs::core::{Access, Fs};
 use logsinkfs::edges::{compose, stop};
 use logsinkfs::local::life::Life;
 use logsinkfs::local::namespace::{Attr, Open};
@@ -142,6 +143,13 @@ impl World {
         self.serve(dir, None)
     }
 
+    /// Starts a daemon with the spool that lies in a folder of that name.
+    pub fn try_boot_in(&self, dir: TempDir, name: &str) -> Result<Daemon, SpoolError> {
+        let path = dir.path().join(name);
+        let daemon = self.serve_at(dir, path, None)?;
+        Ok(self.start(daemon))
+    }
+
     /// The first worker of a session, with files that the kernel may append to.
     pub fn boot_worker(&self) -> Daemon {
         let daemon = self.serve(tempfile::tempdir().unwrap(), Some(false)).unwrap();
@@ -161,8 +169,18 @@ impl World {
     }
 
     fn serve(&self, dir: TempDir, resumed: Option<bool>) -> Result<Daemon, SpoolError> {
+        let path = dir.path().to_owned();
+        self.serve_at(dir, path, resumed)
+    }
+
+    fn serve_at(
+        &self,
+        dir: TempDir,
+        path: PathBuf,
+        resumed: Option<bool>,
+    ) -> Result<Daemon, SpoolError> {
         let name = self.settings.writer_name.clone();
-        let mut spool = Spool::open(dir.path(), &self.settings.source.url(), &name, new_writer)?;
+        let mut spool = Spool::open(&path, &self.settings.source.url(), &name, new_writer)?;
         if let Some(resumed) = resumed {
             spool.begin_session(&SessionId("5e55".to_owned()), resumed).unwrap();
         }
@@ -399,7 +417,7 @@ impl Daemon {
     /// The spool as a kill at this moment would leave it: between two steps on the disk.
     pub fn image(&self) -> Image {
         let (sender, image) = std::sync::mpsc::channel();
-        let dir = self.dir.path().to_owned();
+        let dir = self.parts.spool.dir().to_owned();
         // The one blocking thread does nothing else meanwhile, and this thread waits.
         tokio::task::spawn_blocking(move || sender.send(Image::take(&dir)));
         image.recv().unwrap()

@@ -12,7 +12,7 @@ use super::image::Image;
 
 /// A spool with a log of three sealed ranges that S3 has not and a tail: `one`, `two`, `three` and
 /// `tail`, with another, sound log beside it.
-async fn spool_with_three_ranges(world: &World) -> Image {
+pub async fn spool_with_three_ranges(world: &World) -> Image {
     world.bucket.script(Op::Put, "", usize::MAX, Fault::Before(Kind::Unreachable));
     let daemon = world.boot();
     let log = daemon.open("app.log");
@@ -30,12 +30,12 @@ async fn spool_with_three_ranges(world: &World) -> Image {
 }
 
 /// The markers of the log, in the order of their ranges.
-fn markers(image: &Image) -> Vec<PathBuf> {
+pub fn markers(image: &Image) -> Vec<PathBuf> {
     image.files(".sealed")
 }
 
 /// Starts from a damaged spool and has everything uploaded that can be.
-async fn go_on(world: &World, image: &Image) -> Daemon {
+pub async fn go_on(world: &World, image: &Image) -> Daemon {
     let daemon = world.boot_from(image);
     daemon.flush().await;
     assert_eq!(arrived(world, "sound.log"), [part(0, "sound\n")], "the other log goes on");
@@ -43,7 +43,7 @@ async fn go_on(world: &World, image: &Image) -> Daemon {
 }
 
 /// The segments of a log that arrived, as offset and text.
-fn arrived(world: &World, stream: &str) -> Vec<(u64, String)> {
+pub fn arrived(world: &World, stream: &str) -> Vec<(u64, String)> {
     let objects = super::check::segments(world).into_values();
     let of_log = objects.filter(|(name, _)| name.stream == stream.as_bytes());
     let mut parts: Vec<_> = of_log
@@ -55,12 +55,12 @@ fn arrived(world: &World, stream: &str) -> Vec<(u64, String)> {
     parts
 }
 
-fn part(offset: u64, text: &str) -> (u64, String) {
+pub fn part(offset: u64, text: &str) -> (u64, String) {
     (offset, text.to_owned())
 }
 
 /// Whether something in the quarantine has these bytes.
-fn is_kept(image: &Image, bytes: &[u8]) -> bool {
+pub fn is_kept(image: &Image, bytes: &[u8]) -> bool {
     let kept = image.0.iter().filter(|(path, _)| path.starts_with("quarantine"));
     kept.filter_map(|(_, file)| file.as_ref()).any(|file| file.bytes == bytes)
 }
@@ -228,6 +228,36 @@ fn foreign_files_go_to_quarantine_and_the_rest_goes_on() {
         ] {
             assert!(is_kept(&after, bytes), "{:?}", String::from_utf8_lossy(bytes));
         }
+    });
+}
+
+#[test]
+fn a_log_that_nobody_synced_may_be_gone_after_a_power_cut_and_leaves_nothing_to_keep() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        daemon.open("dir/app.log");
+        let mut image = daemon.crash().after_reboot();
+        // The names reached the disk, the records did not.
+        for record in image.files("/node.json") {
+            image.bytes(record).clear();
+        }
+        let daemon = world.recover(&image).unwrap();
+        assert_eq!(daemon.image().names("quarantine"), Vec::<String>::new());
+        assert_eq!(daemon.image().names("nodes"), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_folder_without_a_record_is_kept_when_it_has_anything_else() {
+    run(async {
+        let world = World::new();
+        let mut image = spool_with_three_ranges(&world).await;
+        let data = image.files("/data").remove(0);
+        image.bytes(&data).clear();
+        image.remove(data.with_file_name("node.json"));
+        let daemon = world.recover(&image).unwrap();
+        assert_eq!(daemon.image().files(".sealed").len(), 3, "the keys of what was lost");
     });
 }
 

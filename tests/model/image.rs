@@ -35,7 +35,10 @@ impl Image {
                 self.0.insert(path.clone(), None);
                 self.add(dir, &path);
             } else {
-                let bytes = fs::read(dir.join(&path)).unwrap();
+                let bytes = match metadata.is_symlink() {
+                    true => b"a symbolic link".to_vec(),
+                    false => fs::read(dir.join(&path)).unwrap(),
+                };
                 let modified = metadata.modified().unwrap();
                 self.0.insert(path, Some(FileImage { bytes, modified }));
             }
@@ -66,6 +69,14 @@ impl Image {
                 }
             }
         }
+    }
+
+    /// All files and folders but those that say who the spool is and how often it was started.
+    pub fn without_identity(mut self) -> Vec<(PathBuf, Option<Vec<u8>>)> {
+        for path in ["spool.json", "lock"] {
+            self.remove(path);
+        }
+        self.0.into_iter().map(|(path, file)| (path, file.map(|f| f.bytes))).collect()
     }
 
     /// Paths of files whose path ends so.

@@ -76,6 +76,11 @@ impl Ledger {
         self.failed += other.failed;
     }
 
+    /// All lines, in the order in which they were tried.
+    pub fn order(&self) -> impl Iterator<Item = &String> {
+        self.order.iter()
+    }
+
     /// How many lines were acknowledged.
     pub fn count(&self) -> usize {
         self.fate.values().filter(|fate| **fate == Fate::Written).count()
@@ -93,7 +98,7 @@ impl Ledger {
             format!("{} (such as {first:?})", lines.len())
         };
         let written = |line: &&str| self.fate[*line] == Fate::Written;
-        let tried = || self.order.iter().map(String::as_str);
+        let tried = || self.order().map(String::as_str);
         let lost: Vec<&str> = tried().filter(written).filter(|line| seen(line) == 0).collect();
         let doubled: Vec<&str> = tried().filter(|line| seen(line) > 1).collect();
         let strange = |line: &&str| !self.fate.contains_key(*line);

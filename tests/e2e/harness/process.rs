@@ -24,8 +24,8 @@ use super::wait::{briefly, eventually};
 
 /// A process older than this hangs: no test takes a third of it.
 const LIFETIME: Duration = Duration::from_secs(300);
-/// A long row of kills (`KILLS`) or faults (`FAULTS`) takes as much longer for each.
-const LIFETIME_A_KILL: Duration = Duration::from_secs(1);
+/// A long row of kills, faults or power cuts (`KILLS`, `FAULTS`, `CUTS`) takes as much longer for each.
+const LIFETIME_A_KILL: Duration = Duration::from_secs(2);
 
 type Lines = Arc<Mutex<Vec<String>>>;
 
@@ -203,7 +203,8 @@ fn watch(name: String, pid: Pid) -> Sender<()> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let number = |name| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-        let lifetime = LIFETIME + LIFETIME_A_KILL * (number("KILLS") + number("FAULTS"));
+        let asked: u32 = ["KILLS", "FAULTS", "CUTS"].into_iter().map(number).sum();
+        let lifetime = LIFETIME + LIFETIME_A_KILL * asked;
         if receiver.recv_timeout(lifetime) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             eprintln!("{name} hangs: killed after {lifetime:?}");
             let _ = kill_process(pid, Signal::KILL);
