@@ -27,12 +27,11 @@ const CONNECTIONS: usize = 8;
 
 fn main() {
     let (rounds, objects) = (argument("rounds", 5), argument("objects", 24));
-    let bytes = argument("kib", 65_536) * 1024;
+    // Whole lines: the beginning of one would wait for its end.
+    let bytes = argument("kib", 65_536) * 1024 / 200 * 200;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
-    let text: Vec<u8> =
-        (0..bytes.div_ceil(200)).flat_map(|n| format!("{n:0199}\n").into_bytes()).collect();
-    let text = &text[..bytes];
+    let text: Vec<u8> = (0..bytes / 200).flat_map(|n| format!("{n:0199}\n").into_bytes()).collect();
     let mut rates: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
     let mut cpu: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
     let all = (objects * bytes) as f64 / 1e6;
@@ -42,8 +41,8 @@ fn main() {
             let scratch = common::scratch();
             let dir = scratch.path().canonicalize().unwrap();
             let (took, used) = match which {
-                0 => by_sdk(&runtime, &dir, text, objects),
-                _ => by_daemon(&dir, text, objects),
+                0 => by_sdk(&runtime, &dir, &text, objects),
+                _ => by_daemon(&dir, &text, objects),
             };
             rates[which].push(all / took.as_secs_f64());
             cpu[which].push(used);
