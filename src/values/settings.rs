@@ -7,7 +7,7 @@ use std::time::Duration;
 use globset::GlobSet;
 use regex::bytes::Regex;
 
-use super::escape::escape_ascii;
+use super::escape::{escape_ascii, unescape};
 use super::naming::Form;
 use super::rotation::Rules;
 use super::stream_map::StreamRule;
@@ -52,6 +52,11 @@ impl Source {
         }
     }
 
+    /// Reads back what [`Source::url`] gives.
+    pub fn from_url(url: &str) -> Result<Source, BadSetting> {
+        Source::parse(&String::from_utf8_lossy(&unescape(url)))
+    }
+
     /// Reads `s3://BUCKET[/PREFIX]` or `file:///DIR`.
     pub fn parse(text: &str) -> Result<Source, BadSetting> {
         let bad = |why| BadSetting { what: "source", given: text.into(), why };
@@ -65,8 +70,11 @@ impl Source {
             .strip_prefix("s3://")
             .ok_or(bad("a source is s3://BUCKET, s3://BUCKET/PREFIX or file:///DIR"))?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        if bucket.is_empty() || bucket.len() > 255 {
-            return Err(bad("the bucket's name is missing: s3://BUCKET/PREFIX"));
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-:".contains(&b);
+        if !(1..=255).contains(&bucket.len()) || !bucket.bytes().all(legal) {
+            return Err(bad(
+                "a bucket's name has letters, digits, `.` and `-`: s3://BUCKET/PREFIX",
+            ));
         }
         let prefix = prefix.trim_end_matches('/');
         if prefix

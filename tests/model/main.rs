@@ -22,6 +22,7 @@ mod driver;
 mod dropped;
 mod examine;
 mod faulty;
+mod flags;
 mod fuzz;
 mod identity;
 mod image;

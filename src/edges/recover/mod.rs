@@ -84,7 +84,7 @@ fn recover_one(args: &RecoverArgs, dir: &Path) -> Result<ExitCode, DaemonError> 
 
 fn source_of(dir: &Path) -> Result<Source, DaemonError> {
     let url = Spool::source_of(dir)?;
-    Source::parse(&url).map_err(|e| DaemonError::NoSpool(dir.to_owned(), e.to_string()))
+    Source::from_url(&url).map_err(|e| DaemonError::NoSpool(dir.to_owned(), e.to_string()))
 }
 
 fn recover_all(args: &RecoverArgs) -> Result<ExitCode, DaemonError> {
