@@ -215,7 +215,11 @@ async fn retire(parts: Arc<Parts>) {
     loop {
         tokio::time::sleep(every).await;
         let parts = parts.clone();
-        let _ = tokio::task::spawn_blocking(move || settle::retire_finished(&parts)).await;
+        let housekeeping = move || {
+            settle::retire_finished(&parts);
+            parts.spool.refill_ballast();
+        };
+        let _ = tokio::task::spawn_blocking(housekeeping).await;
     }
 }
 

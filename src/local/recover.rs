@@ -42,6 +42,7 @@ pub struct Circumstances<'a> {
 
 /// Reads all nodes of a spool.
 pub fn recover(spool: &Spool, at: Circumstances<'_>) -> Result<Vec<Found>, LocalError> {
+    clear_streams(spool)?;
     let nodes = spool.nodes();
     let mut found = Vec::new();
     for entry in fs::read_dir(&nodes).at("list", &nodes)? {
@@ -63,7 +64,6 @@ pub fn recover(spool: &Spool, at: Circumstances<'_>) -> Result<Vec<Found>, Local
             None => set_aside(spool, &entry.path(), &name, "it is no node of a spool"),
         }
     }
-    clear_streams(spool)?;
     spool.recovered()?;
     Ok(found)
 }

@@ -154,6 +154,9 @@ fn sealed(
         Ok(false) => entry.not_before = parts.clock.monotonic() + AGAIN,
         Err(e) => {
             error!(node = %id, "sealing failed, it is tried again: {e}");
+            if matches!(&e, FsError::Local(e) if e.is_no_space()) {
+                parts.spool.drop_ballast();
+            }
             entry.life.state().last_error = Some(e.to_string());
             entry.failed_until = parts.clock.monotonic() + AGAIN;
         }

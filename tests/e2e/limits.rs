@@ -238,12 +238,12 @@ fn a_stranger_fills_the_disk(flags: &[&str]) -> u64 {
             }
         }
     }
-    // A full disk outlives the daemon.
+    // A full disk outlives the worker, and another one serves on it.
     mount.kill_worker();
+    let log = mount.path("app.log");
+    eventually("a worker to serve on the full disk", || File::open(&log).ok());
     stranger.unwrap().set_len(0).unwrap();
     gate.open();
-    // A worker starts when there is room for it.
-    eventually("a worker to serve", || File::create(mount.path("other.log")).ok());
     eventually("the file to take lines again", || file.write_all(b"again\n").ok());
     accepted.extend_from_slice(b"again\n");
     drop(file);

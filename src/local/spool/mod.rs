@@ -9,37 +9,32 @@
 //! streams/<crc>.json        a stream's highest generation number
 //! quarantine/               what recovery could not use
 //! session/                  what a worker leaves to the next one of the same mount
+//! ballast                   room for markers when others have filled the disk
 //! ```
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+mod ballast;
+mod identity;
+mod lock;
+
+use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
-use rustix::fs::FlockOperation;
-use serde::{Deserialize, Serialize};
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::crash_point::crash_point;
-use super::disk::{Durable, load_json, store_json, sync_folder};
-use super::marker::Marker;
+use super::disk::{Durable, store_json, sync_folder};
 use super::session::Session;
 use crate::values::errors::{AtPath, LocalError};
-use crate::values::escape::unescape;
 use crate::values::ids::{Epoch, NodeId, SessionId, SpoolRange, WriterId};
-use crate::values::naming::MarkerName;
 
-/// The layout that this program reads and writes.
-const FORMAT: u32 = 1;
-/// Stands in a lock file behind the process of one who gives the spool back when he is asked.
-const LENT: &str = " recover";
-/// The file by which he is asked.
-const WANTED: &str = "wanted";
 /// The file that says who a spool is.
 const IDENTITY: &str = "spool.json";
 /// The file that its daemon has locked.
 const LOCK: &str = "lock";
+/// The layout that this program reads and writes.
+const FORMAT: u32 = 1;
 /// Bytes copied at once.
 const COPY_CHUNK: usize = 256 * 1024;
 
@@ -85,23 +80,7 @@ impl SpoolError {
     }
 }
 
-/// Who a spool is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    format: u32,
-    /// The writer that its segments name.
-    pub writer: WriterId,
-    /// Bucket and prefix that it belongs to.
-    pub source: String,
-    /// How often it was started.
-    pub epoch: Epoch,
-    /// The inode of the spool's lock file: another one means that this is a copy.
-    #[serde(default)]
-    inode: u64,
-    /// The kernel's boot during which it was last recovered: another one means that power may have
-    /// been lost.
-    pub boot: String,
-}
+pub use self::identity::Identity;
 
 /// An open spool; locked as long as this value lives.
 #[derive(Debug)]
@@ -129,23 +108,14 @@ impl Spool {
             let path = dir.join(folder);
             DirBuilder::new().recursive(true).mode(0o700).create(&path).at("create", &path)?;
         }
-        let lock = lock(dir)?;
+        let lock = lock::take(dir)?;
         let inode = lock.metadata().at("stat", dir)?.ino();
-        let path = dir.join(IDENTITY);
-        let boot = boot_id();
-        let identity = match load_json::<Identity>(&path) {
+        let boot = identity::boot_id();
+        let identity = match Identity::load(dir) {
             Ok(found) => found,
             Err(e) => {
-                lose_identity(dir, source, e)?;
-                Identity {
-                    format: FORMAT,
-                    writer: new_writer(readable),
-                    source: source.to_owned(),
-                    epoch: Epoch(0),
-                    inode,
-                    // What a log ends with is looked at, as after a power cut.
-                    boot: String::new(),
-                }
+                identity::lose(dir, source, e)?;
+                Identity::new(new_writer(readable), source, inode)
             }
         };
         if identity.format != FORMAT {
@@ -172,8 +142,26 @@ impl Spool {
         let identity = Mutex::new(Identity { writer, epoch, inode, ..identity });
         let session = Session::default();
         let spool = Spool { dir: dir.to_owned(), identity, session, rebooted, boot, _lock: lock };
-        spool.next_epoch()?;
+        let counted = spool.next_epoch();
+        if counted.as_ref().is_err_and(LocalError::is_no_space) {
+            // A full disk must not keep a daemon from starting which would send, and make room.
+            spool.drop_ballast();
+            spool.next_epoch()?;
+        } else {
+            counted?;
+        }
+        ballast::refill(dir);
         Ok(spool)
+    }
+
+    /// Gives a little room on a full disk to markers and records.
+    pub fn drop_ballast(&self) {
+        ballast::drop(&self.dir);
+    }
+
+    /// Sets that room apart again, when there is some.
+    pub fn refill_ballast(&self) {
+        ballast::refill(&self.dir);
     }
 
     /// Begins the session of a mount, or goes on with it after another worker.
@@ -189,26 +177,22 @@ impl Spool {
 
     /// Bucket and prefix that the spool in a directory belongs to, as a mount is told of them.
     pub fn source_of(dir: &Path) -> Result<String, LocalError> {
-        load_json::<Identity>(&dir.join(IDENTITY)).map(|identity| identity.source)
+        Identity::load(dir).map(|identity| identity.source)
     }
 
     /// Whether no daemon has the spool in a directory.
     pub fn is_free(dir: &Path) -> bool {
-        let lock = File::open(dir.join(LOCK));
-        lock.is_ok_and(|lock| {
-            rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok()
-        })
+        lock::is_free(dir)
     }
 
     /// Has it given back to a daemon that comes for it: see [`Spool::is_wanted`].
     pub fn lend(&self) -> Result<(), LocalError> {
-        let path = self.dir.join(LOCK);
-        fs::write(&path, format!("{}{LENT}", std::process::id())).at("write", &path)
+        lock::lend(&self.dir)
     }
 
     /// Whether a daemon came for a spool that was lent.
     pub fn is_wanted(&self) -> bool {
-        self.dir.join(WANTED).exists()
+        lock::is_wanted(&self.dir)
     }
 
     /// The spool's directory.
@@ -317,94 +301,6 @@ fn free_name(quarantine: &Path, name: &str) -> PathBuf {
         target = quarantine.join(format!("{name}.{n}"));
     }
     target
-}
-
-/// Goes on without the identity that could not be read: a damaged one is set aside, and what waits for
-/// upload must lie below the prefix of this mount, since nothing else says whose it is any more.
-fn lose_identity(dir: &Path, source: &str, error: LocalError) -> Result<(), SpoolError> {
-    #[derive(Deserialize)]
-    struct Format {
-        format: u32,
-    }
-    let path = dir.join(IDENTITY);
-    let kind = error.source.kind();
-    if let Ok(Format { format }) = load_json(&path)
-        && format != FORMAT
-    {
-        return Err(SpoolError::TooNew(dir.to_owned(), format));
-    }
-    if !matches!(
-        kind,
-        io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::IsADirectory
-    ) {
-        return Err(error.into());
-    }
-    let prefix = source.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
-    let prefix = unescape(prefix.map_or("", |(_, prefix)| prefix));
-    let elsewhere = |key: &String| !key.as_bytes().starts_with(&prefix);
-    if let Some(key) = keys_to_send(&dir.join("nodes")).find(elsewhere) {
-        let (dir, asked) = (dir.to_owned(), source.to_owned());
-        return Err(SpoolError::OtherSource { dir, owner: format!("the bucket of {key}"), asked });
-    }
-    if kind != io::ErrorKind::NotFound {
-        let kept = set_aside(&dir.join("quarantine"), &path, "spool.json")?;
-        error!(kept = %kept.display(), "the spool's identity is damaged and set aside: what is sealed keeps its keys, what is not gets a writer id of its own ({error})");
-    }
-    Ok(())
-}
-
-/// The keys in the markers of what is not sent yet.
-fn keys_to_send(nodes: &Path) -> impl Iterator<Item = String> {
-    let list = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
-    list(nodes.to_owned()).flat_map(move |node| {
-        let folder = node.path();
-        list(node.path()).filter_map(move |entry| {
-            let name = MarkerName::parse(&entry.file_name().to_string_lossy());
-            let name = name.filter(|name| name.phase.is_unsent())?;
-            Marker::load(&folder, &name).ok().map(|marker| marker.key)
-        })
-    })
-}
-
-/// Takes the lock that tells two daemons apart; the holder's process id is in the file.
-fn lock(dir: &Path) -> Result<File, SpoolError> {
-    let path = dir.join(LOCK);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(&path)
-        .at("open", &path)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {
-            let locked = file.metadata().at("stat", &path)?.ino();
-            if fs::metadata(&path).map_or(true, |found| found.ino() != locked) {
-                // It was removed in this moment; the next try makes another.
-                return Err(SpoolError::Locked(dir.to_owned(), String::new()));
-            }
-            let pid = std::process::id().to_string();
-            fs::write(&path, pid).at("write", &path)?;
-            // Whoever asked for it comes again.
-            let _ = fs::remove_file(dir.join(WANTED));
-            Ok(file)
-        }
-        Err(e) if e == rustix::io::Errno::WOULDBLOCK => {
-            let holder = fs::read_to_string(&path).unwrap_or_default();
-            if holder.ends_with(LENT) {
-                let wanted = dir.join(WANTED);
-                File::create(&wanted).at("create", &wanted)?;
-            }
-            let holder = if holder.is_empty() { holder } else { format!(" (process {holder})") };
-            Err(SpoolError::Locked(dir.to_owned(), holder))
-        }
-        Err(e) => Err(SpoolError::Local(LocalError { action: "lock", path, source: e.into() })),
-    }
-}
-
-/// Names the kernel's boot; empty where it cannot be read, which then never differs.
-fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(test)]

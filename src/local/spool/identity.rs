@@ -1,0 +1,100 @@
+//! Who a spool is, and what is done when it does not say so any more.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tracing::error;
+
+use super::{FORMAT, IDENTITY, SpoolError, set_aside};
+use crate::local::disk::load_json;
+use crate::local::marker::Marker;
+use crate::values::errors::LocalError;
+use crate::values::escape::unescape;
+use crate::values::ids::{Epoch, WriterId};
+use crate::values::naming::MarkerName;
+
+/// Who a spool is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub(super) format: u32,
+    /// The writer that its segments name.
+    pub writer: WriterId,
+    /// Bucket and prefix that it belongs to.
+    pub source: String,
+    /// How often it was started.
+    pub epoch: Epoch,
+    /// The inode of the spool's lock file: another one means that this is a copy.
+    #[serde(default)]
+    pub(super) inode: u64,
+    /// The kernel's boot during which it was last recovered: another one means that power may have
+    /// been lost.
+    pub boot: String,
+}
+
+impl Identity {
+    /// That of a new spool, or of one that has lost its own.
+    pub(super) fn new(writer: WriterId, source: &str, inode: u64) -> Identity {
+        // Of no boot: what a log ends with is looked at, as after a power cut.
+        let (source, boot) = (source.to_owned(), String::new());
+        Identity { format: FORMAT, writer, source, epoch: Epoch(0), inode, boot }
+    }
+
+    /// Reads the identity of the spool in a directory.
+    pub(super) fn load(dir: &Path) -> Result<Identity, LocalError> {
+        load_json(&dir.join(IDENTITY))
+    }
+}
+
+/// Goes on without the identity that could not be read: a damaged one is set aside, and what waits for
+/// upload must lie below the prefix of this mount, since nothing else says whose it is any more.
+pub(super) fn lose(dir: &Path, source: &str, error: LocalError) -> Result<(), SpoolError> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let path = dir.join(IDENTITY);
+    let kind = error.source.kind();
+    if let Ok(Format { format }) = load_json(&path)
+        && format != FORMAT
+    {
+        return Err(SpoolError::TooNew(dir.to_owned(), format));
+    }
+    if !matches!(
+        kind,
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::IsADirectory
+    ) {
+        return Err(error.into());
+    }
+    let prefix = source.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
+    let prefix = unescape(prefix.map_or("", |(_, prefix)| prefix));
+    let elsewhere = |key: &String| !key.as_bytes().starts_with(&prefix);
+    if let Some(key) = keys_to_send(&dir.join("nodes")).find(elsewhere) {
+        let (dir, asked) = (dir.to_owned(), source.to_owned());
+        return Err(SpoolError::OtherSource { dir, owner: format!("the bucket of {key}"), asked });
+    }
+    if kind != io::ErrorKind::NotFound {
+        let kept = set_aside(&dir.join("quarantine"), &path, "spool.json")?;
+        error!(kept = %kept.display(), "the spool's identity is damaged and set aside: what is sealed keeps its keys, what is not gets a writer id of its own ({error})");
+    }
+    Ok(())
+}
+
+/// The keys in the markers of what is not sent yet.
+fn keys_to_send(nodes: &Path) -> impl Iterator<Item = String> {
+    let list = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
+    list(nodes.to_owned()).flat_map(move |node| {
+        let folder = node.path();
+        list(node.path()).filter_map(move |entry| {
+            let name = MarkerName::parse(&entry.file_name().to_string_lossy());
+            let name = name.filter(|name| name.phase.is_unsent())?;
+            Marker::load(&folder, &name).ok().map(|marker| marker.key)
+        })
+    })
+}
+
+/// Names the kernel's boot; empty where it cannot be read, which then never differs.
+pub(super) fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}

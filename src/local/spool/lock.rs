@@ -1,0 +1,68 @@
+//! The lock that tells two daemons apart, and how one who only empties a spool is asked for it.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::FlockOperation;
+
+use super::{LOCK, SpoolError};
+use crate::values::errors::{AtPath, LocalError};
+
+/// Stands in a lock file behind the process of one who gives the spool back when he is asked.
+const LENT: &str = " recover";
+/// The file by which he is asked.
+const WANTED: &str = "wanted";
+
+/// Takes the lock that tells two daemons apart; the holder's process id is in the file.
+pub(super) fn take(dir: &Path) -> Result<File, SpoolError> {
+    let path = dir.join(LOCK);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .at("open", &path)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            let locked = file.metadata().at("stat", &path)?.ino();
+            if fs::metadata(&path).map_or(true, |found| found.ino() != locked) {
+                // It was removed in this moment; the next try makes another.
+                return Err(SpoolError::Locked(dir.to_owned(), String::new()));
+            }
+            let pid = std::process::id().to_string();
+            fs::write(&path, pid).at("write", &path)?;
+            // Whoever asked for it comes again.
+            let _ = fs::remove_file(dir.join(WANTED));
+            Ok(file)
+        }
+        Err(e) if e == rustix::io::Errno::WOULDBLOCK => {
+            let holder = fs::read_to_string(&path).unwrap_or_default();
+            if holder.ends_with(LENT) {
+                let wanted = dir.join(WANTED);
+                File::create(&wanted).at("create", &wanted)?;
+            }
+            let holder = if holder.is_empty() { holder } else { format!(" (process {holder})") };
+            Err(SpoolError::Locked(dir.to_owned(), holder))
+        }
+        Err(e) => Err(SpoolError::Local(LocalError { action: "lock", path, source: e.into() })),
+    }
+}
+
+/// Whether nobody has the lock.
+pub(super) fn is_free(dir: &Path) -> bool {
+    let lock = File::open(dir.join(LOCK));
+    lock.is_ok_and(|lock| rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok())
+}
+
+/// Says in the lock that it is given back to whoever comes.
+pub(super) fn lend(dir: &Path) -> Result<(), LocalError> {
+    let path = dir.join(LOCK);
+    fs::write(&path, format!("{}{LENT}", std::process::id())).at("write", &path)
+}
+
+/// Whether somebody has come for a lock that was lent.
+pub(super) fn is_wanted(dir: &Path) -> bool {
+    dir.join(WANTED).exists()
+}
