@@ -1,6 +1,7 @@
 //! How a worker comes to serve: started or attached, greeted, its answer weighed, told to go. One half
 //! of what [`Keeper`] does; the other is `going.rs`.
 
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -86,6 +87,8 @@ impl Keeper<'_> {
         self.next = Some(Worker { id, link, child, stage, since, client, stopped: None });
         match listening {
             Ok(()) => None,
+            // It ended before it was spoken to: how it ended says more, and is told in a moment.
+            Err(e) if child.is_some() && e.kind() == ErrorKind::BrokenPipe => None,
             Err(e) => self.dismiss_next(&format!("it could not be spoken to: {e}")),
         }
     }
