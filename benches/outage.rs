@@ -90,7 +90,11 @@ fn main() {
     let scratch = common::scratch();
     let dir = |name: &str| scratch.path().canonicalize().unwrap().join(name);
     let bucket = Bucket::start(&dir("bucket"));
-    let daemon = bucket.mount(&dir("mnt"), &dir("spool"), &["--spool-max", "20GiB"]);
+    let daemon = bucket.mount(
+        &dir("mnt"),
+        &dir("spool"),
+        &["--spool-max", "20GiB", "--rotate-interval", "30s"],
+    );
     let open = |n: usize| {
         let path = dir("mnt").join(format!("{n:04}.log"));
         let file = OpenOptions::new().create(true).append(true).open(&path).unwrap();
@@ -99,23 +103,24 @@ fn main() {
     let logs = (0..argument("logs", 1000)).map(open).collect();
     let a_tick = lines * TICK.as_millis() as usize / 1000;
     let mut load = Load { logs, a_tick, line: 0, failed: 0 };
-    let (before, took) = load.run(outage / 10, |_| false);
-    row("before", &before, took, &daemon, load.unsent());
+    // Two intervals, so that as much is unsent as there always is.
+    let quiet = Duration::from_secs(60).max(outage / 10);
+    let (before, took) = load.run(quiet, |_| false);
+    let usual = load.unsent();
+    row("before", &before, took, &daemon, usual);
     let address = bucket.end();
     let (during, took) = load.run(outage, |_| false);
     let backlog = load.unsent();
     row("without S3", &during, took, &daemon, backlog);
     let bucket = Bucket::listen(&dir("bucket"), &address);
-    // What programs write meanwhile is sealed in its time: the backlog is what was there.
-    let quiet = backlog / 100;
-    let mut sealed = 0;
+    // Caught up: no more is unsent than before.
+    let mut left = backlog;
     let (after, took) = load.run(outage, |load| {
-        sealed = load.unsent();
-        sealed <= quiet + (load.a_tick * 100 * 200 * 300) as u64
-            && bucket.stored("") > backlog / 100
+        left = load.unsent();
+        left <= usual + usual / 5
     });
-    row("catching up", &after, took, &daemon, sealed);
-    let (later, took) = load.run(outage / 10, |_| false);
+    row("catching up", &after, took, &daemon, left);
+    let (later, took) = load.run(quiet, |_| false);
     row("after", &later, took, &daemon, load.unsent());
     println!("\n{} of {} writes failed", load.failed, load.line);
     println!("p50 without S3 to before: {:.3}", during.part(0.5) / before.part(0.5));
