@@ -403,7 +403,7 @@ fn named(text: &str) -> BTreeSet<String> {
 #[test]
 fn documents_name_no_flag_that_is_not_there() {
     // Options of other programs that our texts name in backticks.
-    const OF_OTHERS: [&str; 18] = [
+    const OF_OTHERS: [&str; 22] = [
         "--all-targets",
         "--bench",
         "--check",
@@ -411,11 +411,15 @@ fn documents_name_no_flag_that_is_not_there() {
         "--doc",
         "--fast",
         "--fixed-strings",
+        "--kib",
         "--lines",
         "--locked",
+        "--logs",
         "--mib",
+        "--minutes",
         "--no-default-features",
         "--no-deps",
+        "--objects",
         "--release",
         "--rounds",
         "--size",
