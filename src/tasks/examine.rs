@@ -5,8 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use flate2::write::GzDecoder;
-
+use super::decode::Decoder;
 use super::send::CHECKSUM;
 use crate::values::escape::escape_ascii;
 use crate::values::naming::{Form, SegmentName};
@@ -118,7 +117,9 @@ async fn content(
     object: &ListedObject,
     name: &SegmentName,
 ) -> Result<io::Result<Sums>, BucketError> {
-    let mut decoder = match Decoder::new(name) {
+    let crc64 = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+    let sums = Sums { crc64, length: 0, last: None, most: name.length };
+    let mut decoder = match Decoder::new(name.form, sums) {
         Ok(decoder) => decoder,
         Err(e) => return Ok(Err(e)),
     };
@@ -141,44 +142,6 @@ async fn content(
         };
     }
     Ok(decoder.finish())
-}
-
-/// Takes an object's bytes and sums what they decompress to.
-enum Decoder {
-    Plain(Box<Sums>),
-    Gzip(Box<GzDecoder<Sums>>),
-    Zstd(Box<zstd::stream::write::Decoder<'static, Sums>>),
-}
-
-impl Decoder {
-    fn new(name: &SegmentName) -> io::Result<Decoder> {
-        let crc64 = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
-        let sums = Sums { crc64, length: 0, last: None, most: name.length };
-        Ok(match name.form {
-            Form::Plain | Form::Dropped => Decoder::Plain(Box::new(sums)),
-            Form::Gzip => Decoder::Gzip(Box::new(GzDecoder::new(sums))),
-            Form::Zstd => Decoder::Zstd(Box::new(zstd::stream::write::Decoder::new(sums)?)),
-        })
-    }
-
-    fn feed(&mut self, piece: &[u8]) -> io::Result<()> {
-        match self {
-            Decoder::Plain(sums) => sums.write_all(piece),
-            Decoder::Gzip(decoder) => decoder.write_all(piece),
-            Decoder::Zstd(decoder) => decoder.write_all(piece),
-        }
-    }
-
-    fn finish(self) -> io::Result<Sums> {
-        match self {
-            Decoder::Plain(sums) => Ok(*sums),
-            Decoder::Gzip(decoder) => decoder.finish(),
-            Decoder::Zstd(mut decoder) => {
-                decoder.flush()?;
-                Ok(decoder.into_inner())
-            }
-        }
-    }
 }
 
 /// What is kept of the uncompressed bytes.

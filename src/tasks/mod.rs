@@ -2,8 +2,10 @@
 //! happen, and applies it.
 
 pub mod body;
+pub mod decode;
 pub mod drop;
 pub mod examine;
+pub mod gather;
 pub mod lister;
 pub mod outbox;
 pub mod parts;
@@ -13,4 +15,6 @@ pub mod seal;
 pub mod sealer;
 pub mod send;
 pub mod settle;
+pub mod streamed;
+pub mod unpack;
 pub mod uploader;

@@ -2,16 +2,15 @@
 //! A few such files are kept; each is made once, whoever asks meanwhile.
 
 use std::fs::File;
-use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use flate2::write::GzDecoder;
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
+use super::decode::Decoder;
 use super::parts::Parts;
 use crate::local::disk::unnamed_file;
 use crate::local::life::Life;
@@ -84,12 +83,13 @@ fn decompress(
     let form = SegmentName::parse("", &marker.key).map_or(Form::Plain, |name| name.form);
     let plain = match form {
         Form::Plain | Form::Dropped => Ok(body),
-        Form::Gzip => {
-            let mut decoder = GzDecoder::new(unnamed_file(parts.spool.dir())?);
-            for_each_chunk(&body, whole(size), |chunk| decoder.write_all(chunk))
-                .and_then(|()| decoder.finish())
+        Form::Gzip | Form::Zstd => {
+            let sink = unnamed_file(parts.spool.dir())?;
+            Decoder::new(form, sink).and_then(|mut decoder| {
+                for_each_chunk(&body, whole(size), |chunk| decoder.feed(chunk))?;
+                decoder.finish()
+            })
         }
-        Form::Zstd => unzstd(&body, whole(size), unnamed_file(parts.spool.dir())?),
     };
     let plain = plain.at("decompress", parts.spool.dir())?;
     match checksum(&plain, whole(length)) {
@@ -97,11 +97,4 @@ fn decompress(
         Ok(_) => Err(FsError::Bucket(format!("{} holds other bytes than were stored", marker.key))),
         Err(e) => Err(FsError::Bucket(format!("{}: {e}", marker.key))),
     }
-}
-
-fn unzstd(body: &File, range: SpoolRange, sink: File) -> io::Result<File> {
-    let mut decoder = zstd::stream::write::Decoder::new(sink)?;
-    for_each_chunk(body, range, |chunk| decoder.write_all(chunk))?;
-    decoder.flush()?;
-    Ok(decoder.into_inner())
 }

@@ -88,8 +88,13 @@ pub struct SegmentName {
 impl SegmentName {
     /// The object key below `prefix` (empty, or ending in `/`).
     pub fn key(&self, prefix: &str) -> String {
+        self.key_in(&segments_folder(prefix, &self.stream))
+    }
+
+    /// The object key in its stream's folder, which ends in `/`.
+    pub fn key_in(&self, folder: &str) -> String {
         let slash = if self.partition.is_empty() { "" } else { "/" };
-        format!("{}{}{slash}{self}", segments_folder(prefix, &self.stream), self.partition)
+        format!("{folder}{}{slash}{self}", self.partition)
     }
 
     /// Reads a key below `prefix` back; `None` for what is not a segment's key.
@@ -181,7 +186,12 @@ pub fn keys_fit(prefix: &str, stream: &[u8], partition_len: usize, writer: &Writ
 
 /// The key under which a start of a writer is registered.
 pub fn registration_key(prefix: &str, writer: &WriterId, epoch: Epoch) -> String {
-    format!("{prefix}{PRIVATE_FOLDER}/writers/{writer}/{:08}.json", epoch.0)
+    format!("{}{:08}.json", registrations_of(prefix, writer), epoch.0)
+}
+
+/// What the keys of all registrations of a writer begin with.
+pub fn registrations_of(prefix: &str, writer: &WriterId) -> String {
+    format!("{prefix}{PRIVATE_FOLDER}/writers/{writer}/")
 }
 
 /// How far a sealed range has come. The suffix of its marker.

@@ -9,9 +9,9 @@ use regex::bytes::Regex;
 
 use super::escape::{escape_ascii, unescape};
 use super::naming::Form;
+use super::partition::PartitionTemplate;
 use super::rotation::Rules;
 use super::stream_map::StreamRule;
-use super::time::PartitionTemplate;
 
 /// Where the objects are.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,9 @@
-//! Time as a value: microseconds since 1970 UTC, how it stands in names, and how partitions
-//! are made from it. Where "now" comes from is not decided here (see `world::clock`).
+//! Time as a value: microseconds since 1970 UTC, and how it stands in names. Where "now" comes
+//! from is not decided here (see `world::clock`).
 
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use jiff::fmt::strtime;
 use serde::{Deserialize, Serialize};
 
 /// A UTC instant with microseconds, the precision of names.
@@ -22,11 +21,12 @@ pub const NAME_TIME_LEN: usize = 23;
 impl Utc {
     /// From microseconds since 1970.
     pub fn from_micros(micros: i64) -> Utc {
-        // Names carry four digits of the year, so that they sort; a clock beyond is bent back.
-        const FIRST: i64 = 0;
-        const LAST: i64 = 253_402_300_799_999_999;
-        Utc(micros.clamp(FIRST, LAST))
+        Utc(micros.clamp(0, Utc::LAST.0))
     }
+
+    /// The last instant of the year 9999. Names carry four digits of the year, so that they sort; a clock
+    /// beyond is bent back.
+    pub const LAST: Utc = Utc(253_402_300_799_999_999);
 
     /// Microseconds since 1970.
     pub fn micros(self) -> i64 {
@@ -84,7 +84,7 @@ impl Utc {
         Some(Utc::from_micros(zoned.timestamp().as_microsecond()))
     }
 
-    fn timestamp(self) -> Timestamp {
+    pub(super) fn timestamp(self) -> Timestamp {
         Timestamp::from_microsecond(self.0).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
@@ -105,64 +105,6 @@ impl From<Utc> for SystemTime {
     }
 }
 
-/// A partition template: strftime, in UTC, giving the folder between stream and segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionTemplate(String);
-
-/// A partition template cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadPartition {
-    /// strftime does not know a directive.
-    #[error("`{template}` is not a strftime template ({cause}); try `dt=%Y-%m-%d/hour=%H`")]
-    Directive {
-        /// What was given.
-        template: String,
-        /// What strftime said.
-        cause: String,
-    },
-    /// What it gives could not be told apart in a key.
-    #[error(
-        "`{template}` gives `{example}`; a partition has no `.segments`, no empty, `.` or `..` part, no `%` and only characters that are plain in a key"
-    )]
-    Shape {
-        /// What was given.
-        template: String,
-        /// What it gives for an example instant.
-        example: String,
-    },
-}
-
-impl PartitionTemplate {
-    /// Checks a template by formatting instants that differ in every field.
-    pub fn parse(template: &str) -> Result<PartitionTemplate, BadPartition> {
-        for micros in [0, 1_795_421_702_123_456, 951_827_696_000_000] {
-            let stamp = Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH);
-            let zoned = stamp.to_zoned(jiff::tz::TimeZone::UTC);
-            let example = strtime::format(template, &zoned).map_err(|e| {
-                BadPartition::Directive { template: template.into(), cause: e.to_string() }
-            })?;
-            let plain = super::escape::escape_path(example.as_bytes()) == example;
-            let parts = example.split('/').all(|p| !matches!(p, "" | "." | ".."));
-            if !example.is_empty() && (!plain || !parts || example.contains(".segments")) {
-                return Err(BadPartition::Shape { template: template.into(), example });
-            }
-        }
-        Ok(PartitionTemplate(template.to_owned()))
-    }
-
-    /// The template as given.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The partition of a segment that starts at `start`; may be empty.
-    pub fn of(&self, start: Utc) -> String {
-        let zoned = start.timestamp().to_zoned(jiff::tz::TimeZone::UTC);
-        // The template was tried at parse, so that formatting cannot fail here.
-        strtime::format(&self.0, &zoned).unwrap_or_default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -173,20 +115,8 @@ mod tests {
     fn a_start_stands_in_a_name_as_documented() {
         let start = Utc::from_name("20261123T081502.123456Z").expect("legal");
         assert_eq!(start.to_name(), "20261123T081502.123456Z");
-        let hive = PartitionTemplate::parse("dt=%Y-%m-%d/hour=%H").expect("legal");
-        assert_eq!(hive.of(start), "dt=2026-11-23/hour=08");
         for bad in ["20261323T081502.123456Z", "20260230T081502.123456Z", "x", ""] {
             assert_eq!(Utc::from_name(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn templates_that_would_break_a_key_are_refused() {
-        for bad in ["x.segments", "a//b", "/a", "a/", "../%Y", "%J", "%Y %m", "%"] {
-            assert!(PartitionTemplate::parse(bad).is_err(), "{bad}");
-        }
-        for good in ["", "%Y/%m/%d", "dt=%F"] {
-            assert!(PartitionTemplate::parse(good).is_ok(), "{good}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use logsinkfs::values::naming::Form;
-use logsinkfs::values::time::PartitionTemplate;
+use logsinkfs::values::partition::PartitionTemplate;
 use logsinkfs::world::bucket::Kind;
 
 use super::check::{assert_delivered, generations, segments};

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use logsinkfs::values::naming::Form;
+use logsinkfs::values::partition::PartitionTemplate;
 use logsinkfs::values::rotation::Rules;
 use logsinkfs::values::settings::{
     FsyncLevel, Keeping, Ownership, Processes, Routing, S3Settings, Segmenting, Settings, Source,
     SpoolLimits, View, WhenFull, WritePath,
 };
-use logsinkfs::values::time::PartitionTemplate;
 
 use super::daemon::PREFIX;
 

@@ -8,9 +8,9 @@ use regex::bytes::Regex;
 
 use super::words::{CompressionArg, parse_regex};
 use crate::values::naming::Form;
+use crate::values::partition::PartitionTemplate;
 use crate::values::rotation::Rules;
 use crate::values::settings::{self as values, Segmenting};
-use crate::values::time::PartitionTemplate;
 
 /// How appends become segments.
 #[derive(Clone, Debug, Args)]

@@ -1,0 +1,260 @@
+//! A stream as one file that can be read: its timeline, kept up to date from the bucket, and the bytes behind
+//! it. Owns when the bucket is asked again, and what stands where a segment cannot be read.
+//!
+//! Invariant: what was read keeps its offset as long as the file is in use; it only grows.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::RwLock;
+use tokio::sync::Mutex;
+use tracing::warn;
+
+use super::gather::{Gather, Wanted};
+use super::unpack::{Unpacker, Unreadable};
+use crate::values::errors::FsError;
+use crate::values::time::Utc;
+use crate::values::timeline::{Content, Place, Segment, Timeline};
+use crate::world::bucket::{Bucket, BucketError};
+use crate::world::clock::Clock;
+
+/// So long what lies behind a gap waits for what fills it. A writer sends eight segments at once and tries each
+/// again for ever; what is not there after this is in an outage, or lost.
+const SETTLING: Duration = Duration::from_secs(60);
+/// Of so many looks one is for all partitions, also those in which nothing should happen any more: a writer that
+/// was away sends late.
+const LOOK_AT_ALL_EVERY: u32 = 10;
+/// Bytes unpacked ahead when a reader begins to read on; doubled with each segment that it goes through.
+const AHEAD_FIRST: u64 = 1 << 20;
+/// Segments unpacked ahead at most: more than there are connections only wait.
+const AHEAD_SEGMENTS: usize = 16;
+
+/// What readers of streams share.
+#[derive(Clone)]
+pub struct Source {
+    /// The bucket.
+    pub bucket: Arc<dyn Bucket>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Who unpacks.
+    pub unpacker: Arc<Unpacker>,
+    /// Whether a gap is an error where it is read.
+    pub strict: bool,
+}
+
+/// When the bucket was asked.
+struct Looks {
+    gather: Gather,
+    count: u32,
+}
+
+/// A stream as one file.
+pub struct StreamFile {
+    source: Source,
+    folder: String,
+    timeline: RwLock<Timeline>,
+    looks: Mutex<Looks>,
+    /// When the bucket was asked last, in monotonic microseconds.
+    looked: AtomicU64,
+}
+
+/// Where a reader is, for reading ahead of it.
+#[derive(Debug, Default)]
+pub struct Reader {
+    next: u64,
+    ahead: u64,
+}
+
+/// A gap that is read under `--strict`, or bytes that cannot be had.
+type Read = Result<Bytes, FsError>;
+
+impl StreamFile {
+    /// Looks for all segments of the span.
+    pub async fn open(source: Source, wanted: Wanted) -> Result<StreamFile, BucketError> {
+        let folder = wanted.folder.clone();
+        let mut gather = Gather::new(source.bucket.clone(), wanted);
+        let began = source.clock.monotonic();
+        let found = gather.find().await?;
+        let mut timeline = Timeline::default();
+        timeline.add(found, source.clock.now().minus(SETTLING));
+        let looks = Mutex::new(Looks { gather, count: 0 });
+        let looked = AtomicU64::new(micros(began));
+        Ok(StreamFile { source, folder, timeline: RwLock::new(timeline), looks, looked })
+    }
+
+    /// Its length in bytes, as far as it is known.
+    pub fn len(&self) -> u64 {
+        self.timeline.read().len()
+    }
+
+    /// Whether nothing is known of it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// When its latest segment began.
+    pub fn latest(&self) -> Option<Utc> {
+        self.timeline.read().latest()
+    }
+
+    /// Its places from that one on, for who goes through it.
+    pub fn places_from(&self, number: usize) -> Vec<Place> {
+        self.timeline.read().places()[number..].to_vec()
+    }
+
+    /// Whether the bucket was asked within the last `age`.
+    pub fn is_fresh(&self, age: Duration) -> bool {
+        let looked = Duration::from_micros(self.looked.load(Ordering::Acquire));
+        self.source.clock.monotonic().saturating_sub(looked) < age
+    }
+
+    /// Looks for what is new, unless somebody did within the last `age`.
+    pub async fn refresh(&self, age: Duration) -> Result<(), BucketError> {
+        if self.is_fresh(age) {
+            return Ok(());
+        }
+        let mut looks = self.looks.lock().await;
+        if self.is_fresh(age) {
+            return Ok(());
+        }
+        let (began, now) = (self.source.clock.monotonic(), self.source.clock.now());
+        looks.count += 1;
+        let found = match looks.count % LOOK_AT_ALL_EVERY {
+            0 => looks.gather.find().await?,
+            _ => looks.gather.find_new(now).await?,
+        };
+        self.timeline.write().add(found, now.minus(SETTLING));
+        self.looked.store(micros(began), Ordering::Release);
+        Ok(())
+    }
+
+    /// Bytes at an offset; fewer than asked only at the end.
+    pub async fn read(&self, reader: &Mutex<Reader>, offset: u64, size: u32) -> Read {
+        let places = self.places(offset, u64::from(size));
+        self.read_ahead(reader, &places, offset, size).await;
+        let end = offset.saturating_add(u64::from(size));
+        let mut bytes = BytesMut::new();
+        for place in &places {
+            let from = offset.max(place.at) - place.at;
+            let to = (end - place.at).min(place.content.len());
+            match self.read_place(&place.content, from..to).await {
+                Ok(piece) => bytes.extend_from_slice(&piece),
+                // What is before the gap is read; a read that begins in it fails.
+                Err(e) if bytes.is_empty() => return Err(e),
+                Err(_) => break,
+            }
+        }
+        Ok(bytes.freeze())
+    }
+
+    /// The places that hold a range.
+    fn places(&self, offset: u64, size: u64) -> Vec<Place> {
+        let timeline = self.timeline.read();
+        let from = timeline.find(offset);
+        let end = offset.saturating_add(size);
+        let within = timeline.places()[from..].iter().take_while(|place| place.at < end);
+        within.cloned().collect()
+    }
+
+    async fn read_place(&self, content: &Content, range: Range<u64>) -> Read {
+        let within = || {
+            let at = |position| usize::try_from(position).unwrap_or(usize::MAX);
+            at(range.start)..at(range.end)
+        };
+        match content {
+            Content::Break => Ok(Bytes::from_static(b"\n")),
+            Content::Note(_) if self.source.strict => Err(FsError::GivenUp),
+            Content::Note(text) => Ok(Bytes::copy_from_slice(&text.as_bytes()[within()])),
+            Content::Bytes { segment, skip } => {
+                self.read_segment(segment, range.start + skip..range.end + skip).await
+            }
+        }
+    }
+
+    /// Bytes of a segment. From where it cannot be read on, a line says so, and the rest is filled: the length
+    /// was told when the segment was listed.
+    async fn read_segment(&self, segment: &Segment, range: Range<u64>) -> Read {
+        let unpacked = self.source.unpacker.get(&self.folder, segment)?;
+        let mut bytes = BytesMut::new();
+        let mut at = range.start;
+        while at < range.end {
+            let size = usize::try_from(range.end - at).unwrap_or(usize::MAX);
+            match unpacked.read(at, size).await {
+                Ok(piece) => {
+                    at += piece.len() as u64;
+                    bytes.extend_from_slice(&piece);
+                }
+                Err(Unreadable::Damaged(damage)) if !self.source.strict => {
+                    let readable = unpacked.readable();
+                    let key = segment.name(b"").key_in(&self.folder);
+                    warn!(%key, "a segment cannot be read from its byte {readable} on: {damage}");
+                    let filled = filling(segment, readable, &damage.to_string());
+                    let within = |position: u64| usize::try_from(position - readable).unwrap_or(0);
+                    bytes.extend(filled.skip(within(at)).take(within(range.end) - within(at)));
+                    break;
+                }
+                Err(why) => return Err(why.into()),
+            }
+        }
+        Ok(bytes.freeze())
+    }
+
+    /// Has segments unpacked that a sequential reader will come to.
+    async fn read_ahead(&self, reader: &Mutex<Reader>, read: &[Place], offset: u64, size: u32) {
+        let mut reader = reader.lock().await;
+        let Some(last) = read.last() else { return };
+        let end = offset + u64::from(size);
+        let sequential = reader.next == offset && offset > 0;
+        reader.next = end.min(last.at + last.content.len());
+        if !sequential {
+            reader.ahead = AHEAD_FIRST;
+            return;
+        }
+        if read.len() > 1 {
+            reader.ahead = (reader.ahead * 2).min(self.source.unpacker.ahead_max());
+        }
+        let horizon = end.saturating_add(reader.ahead);
+        let ahead: Vec<Place> = {
+            let timeline = self.timeline.read();
+            let from = timeline.find(end);
+            let within = timeline.places()[from..].iter().take_while(|place| place.at < horizon);
+            within.take(AHEAD_SEGMENTS).cloned().collect()
+        };
+        for place in ahead {
+            if let Content::Bytes { segment, .. } = place.content {
+                // What cannot be had is told to who reads it.
+                let _ = self.source.unpacker.get(&self.folder, &segment);
+            }
+        }
+    }
+}
+
+/// What stands in the place of the bytes of a segment from `readable` on: a line that says so, then lines of
+/// spaces, which viewers and `grep` take better than zeros.
+fn filling(segment: &Segment, readable: u64, why: &str) -> impl Iterator<Item = u8> + use<> {
+    const WIDTH: u64 = 1024;
+    let text = format!(
+        "\nlogsinkfs: bytes cannot be read here: {}..{} of generation {} of {}: {why}\n",
+        segment.offset + readable,
+        segment.offset + segment.length,
+        segment.generation.0,
+        segment.writer,
+    );
+    let text: Vec<u8> = text.into_bytes();
+    let (said, all) = (text.len() as u64, segment.length - readable);
+    (0..all).map(move |at| match at {
+        _ if at + 1 == all => b'\n',
+        _ if at < said => {
+            text.get(usize::try_from(at).unwrap_or(usize::MAX)).copied().unwrap_or(b' ')
+        }
+        _ if (at - said) % WIDTH == WIDTH - 1 => b'\n',
+        _ => b' ',
+    })
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,275 @@
+//! Segments as they were before they were stored: fetched and decompressed once, whoever reads, into files
+//! without names, readable from their first bytes on while the rest is on its way. Owns the few that are
+//! kept. What is damaged is told with how far it can be read.
+//!
+//! Invariants: what is kept is bounded in bytes and number; a segment that nobody waits for is not fetched
+//! on. A failure of S3 as a whole is no damage, and is not kept.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use lru::LruCache;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::AbortHandle;
+
+use super::decode::Decoder;
+use crate::local::disk::unnamed_file;
+use crate::values::errors::{AtPath, FsError, LocalError};
+use crate::values::timeline::Segment;
+use crate::world::bucket::{Bucket, BucketError, Kind};
+
+/// Bytes asked of S3 at once: half a second of one connection at 8 MB/s, so that the first line is soon there.
+const PIECE: u64 = 4 << 20;
+/// Pieces of one segment under way: one comes while the one before is decompressed.
+const PIECES_AHEAD: usize = 2;
+/// GETs at once, of all segments together.
+const GETS_AT_ONCE: usize = 8;
+/// Segments kept at most: each is an open file.
+const KEPT_MAX: usize = 256;
+
+/// What is wrong with a segment that cannot be read to its end.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Damage(String);
+
+/// Why bytes could not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// They cannot be had, today or tomorrow.
+    #[error("damaged: {0}")]
+    Damaged(Damage),
+    /// S3 cannot be asked, or does not let us.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// The disk that they are unpacked to fails.
+    #[error("{0}")]
+    Local(Arc<LocalError>),
+}
+
+impl From<Unreadable> for FsError {
+    fn from(why: Unreadable) -> FsError {
+        match why {
+            Unreadable::Damaged(damage) => FsError::Bucket(damage.to_string()),
+            Unreadable::Bucket(e) => FsError::Bucket(format!("{e} ({})", e.kind.hint())),
+            Unreadable::Local(e) => FsError::Bucket(e.to_string()),
+        }
+    }
+}
+
+/// How far a segment is unpacked.
+#[derive(Clone, Debug, Default)]
+struct Progress {
+    ready: u64,
+    end: Option<Result<(), Unreadable>>,
+}
+
+/// A segment that is unpacked, or on its way.
+pub struct Unpacked {
+    file: Arc<File>,
+    progress: watch::Receiver<Progress>,
+    task: AbortHandle,
+}
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Unpacked {
+    /// Bytes from the first on that are there.
+    pub fn readable(&self) -> u64 {
+        self.progress.borrow().ready
+    }
+
+    /// Bytes of the segment from `offset` on, at most `size`; waits until some are there, and gives none
+    /// behind the last that can be read. With them, what is wrong with those that follow.
+    pub async fn read(&self, offset: u64, size: usize) -> Result<Bytes, Unreadable> {
+        let mut progress = self.progress.clone();
+        let asked = offset.saturating_add(size as u64);
+        let ready = {
+            let enough = |p: &Progress| p.ready >= asked || p.end.is_some();
+            let state = progress.wait_for(enough).await;
+            let Ok(state) = state else {
+                let why = BucketError::new(Kind::Unreachable, "GetObject", "", "it was given up");
+                return Err(why.into());
+            };
+            match &state.end {
+                Some(Err(why)) if state.ready <= offset => return Err(why.clone()),
+                _ => state.ready,
+            }
+        };
+        let len = usize::try_from(ready.min(asked).saturating_sub(offset)).unwrap_or(0);
+        let mut bytes = vec![0; len];
+        let read = self.file.read_exact_at(&mut bytes, offset);
+        read.at("read", "an unpacked segment".as_ref()).map_err(|e| Unreadable::Local(e.into()))?;
+        Ok(bytes.into())
+    }
+}
+
+struct Kept {
+    /// With their lengths.
+    segments: LruCache<String, (Arc<Unpacked>, u64)>,
+    bytes: u64,
+}
+
+/// Unpacks segments.
+pub struct Unpacker {
+    bucket: Arc<dyn Bucket>,
+    /// Where the files without names are.
+    dir: PathBuf,
+    budget: u64,
+    gets: Arc<Semaphore>,
+    runtime: tokio::runtime::Handle,
+    kept: Mutex<Kept>,
+}
+
+impl Unpacker {
+    /// Nothing is unpacked yet. Files go to the file system of `dir`, at most `budget` bytes of them beside
+    /// those that are being read.
+    pub fn new(
+        bucket: Arc<dyn Bucket>,
+        dir: PathBuf,
+        budget: u64,
+        runtime: tokio::runtime::Handle,
+    ) -> Unpacker {
+        let kept = Mutex::new(Kept { segments: LruCache::unbounded(), bytes: 0 });
+        Unpacker {
+            bucket,
+            dir,
+            budget,
+            gets: Arc::new(Semaphore::new(GETS_AT_ONCE)),
+            runtime,
+            kept,
+        }
+    }
+
+    /// Bytes that may be unpacked ahead of a reader without pushing out what others read.
+    pub fn ahead_max(&self) -> u64 {
+        self.budget / 4
+    }
+
+    /// A segment, whose bytes may still be on their way. Asking for it begins that.
+    pub fn get(&self, folder: &str, segment: &Segment) -> Result<Arc<Unpacked>, Unreadable> {
+        let key = segment.name(b"").key_in(folder);
+        let mut kept = self.kept.lock();
+        if let Some((known, _)) = kept.segments.get(&key) {
+            let failed = matches!(
+                known.progress.borrow().end,
+                Some(Err(Unreadable::Bucket(_) | Unreadable::Local(_)))
+            );
+            if !failed {
+                return Ok(known.clone());
+            }
+            let length = kept.segments.pop(&key).map_or(0, |(_, length)| length);
+            kept.bytes -= length;
+        }
+        let file = unnamed_file(&self.dir).map_err(|e| Unreadable::Local(e.into()))?;
+        let unpacked = Arc::new(self.begin(key.clone(), segment, Arc::new(file)));
+        kept.segments.put(key, (unpacked.clone(), segment.length));
+        kept.bytes += segment.length;
+        while kept.segments.len() > KEPT_MAX || kept.bytes > self.budget && kept.segments.len() > 1
+        {
+            let Some((_, (_, length))) = kept.segments.pop_lru() else { break };
+            kept.bytes -= length;
+        }
+        Ok(unpacked)
+    }
+
+    fn begin(&self, key: String, segment: &Segment, file: Arc<File>) -> Unpacked {
+        let (sender, progress) = watch::channel(Progress::default());
+        let sender = Arc::new(sender);
+        let sink =
+            Sink { file: file.clone(), at: 0, most: segment.length, progress: sender.clone() };
+        let fetch = fetch(self.bucket.clone(), self.gets.clone(), key, segment.clone(), sink);
+        let task = self.runtime.spawn(async move {
+            let end = fetch.await;
+            sender.send_modify(|progress| progress.end = Some(end));
+        });
+        Unpacked { file, progress, task: task.abort_handle() }
+    }
+}
+
+/// Fetches an object piece by piece and unpacks it.
+async fn fetch(
+    bucket: Arc<dyn Bucket>,
+    gets: Arc<Semaphore>,
+    key: String,
+    segment: Segment,
+    sink: Sink,
+) -> Result<(), Unreadable> {
+    let size = segment.stored;
+    let begins = (0..size).step_by(usize::try_from(PIECE).unwrap_or(usize::MAX));
+    let pieces = stream::iter(begins).map(|begin| {
+        let (bucket, gets, key) = (&bucket, &gets, &key);
+        async move {
+            let _permit = gets.acquire().await;
+            bucket.get_range(key, begin..size.min(begin + PIECE), None).await
+        }
+    });
+    let mut pieces = std::pin::pin!(pieces.buffered(PIECES_AHEAD));
+    let mut decoder = Decoder::new(segment.form, sink).map_err(damaged)?;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|e| match e.kind {
+            Kind::NotFound | Kind::Changed | Kind::Refused => {
+                Unreadable::Damaged(Damage("its object is gone".to_owned()))
+            }
+            _ => Unreadable::Bucket(e),
+        })?;
+        // Decompressing 4 MiB takes long enough to hold other requests up.
+        let fed = tokio::task::spawn_blocking(move || decoder.feed(&piece).map(|()| decoder));
+        decoder = fed.await.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(damaged)?;
+    }
+    let sink = decoder.finish().map_err(damaged)?;
+    match sink.at == segment.length {
+        true => Ok(()),
+        false => {
+            let why = format!("it holds {} of its {} bytes", sink.at, segment.length);
+            Err(Unreadable::Damaged(Damage(why)))
+        }
+    }
+}
+
+fn damaged(e: io::Error) -> Unreadable {
+    match e.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Unreadable::Local(Arc::new(LocalError {
+                action: "unpack into",
+                path: "the cache (--cache-dir)".into(),
+                source: e,
+            }))
+        }
+        _ => Unreadable::Damaged(Damage(format!("its object cannot be unpacked: {e}"))),
+    }
+}
+
+/// The file that a segment is unpacked into.
+struct Sink {
+    file: Arc<File>,
+    at: u64,
+    /// A small object may decompress to any length.
+    most: u64,
+    progress: Arc<watch::Sender<Progress>>,
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.at + bytes.len() as u64 > self.most {
+            return Err(io::Error::other(format!("it goes on behind {} bytes", self.most)));
+        }
+        self.file.write_all_at(bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        self.progress.send_modify(|progress| progress.ready = self.at);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
