@@ -117,7 +117,7 @@ impl Fs {
         backings: Option<Arc<dyn Backings>>,
     ) -> Fs {
         let fs = Fs {
-            lister: Lister::new(parts.clone(), runtime),
+            lister: Lister::new((&*parts).into(), runtime),
             restorer: Restorer::new(parts.clone()),
             parts,
             policy,
