@@ -12,6 +12,7 @@ mod handles;
 pub mod names;
 mod open;
 mod read;
+pub mod reader;
 mod resent;
 mod stored;
 
@@ -58,6 +59,18 @@ impl<T: Send + 'static> Answer<T> {
         Answer::Later(Box::pin(async move {
             tokio::time::timeout(DEADLINE, wait).await.unwrap_or(Err(FsError::TimedOut))
         }))
+    }
+
+    /// Replies now, or on `runtime` when it is known.
+    pub fn reply(
+        self,
+        runtime: &tokio::runtime::Handle,
+        reply: impl FnOnce(Result<T, FsError>) + Send + 'static,
+    ) {
+        match self {
+            Answer::Now(result) => reply(result),
+            Answer::Later(wait) => drop(runtime.spawn(async move { reply(wait.await) })),
+        }
     }
 
     /// An answer that a blocking step on the local disk gives.
