@@ -15,6 +15,7 @@ pub mod launch;
 pub mod mountpoint;
 pub mod privileges;
 pub mod reach;
+pub mod read;
 pub mod recover;
 pub mod remote;
 pub mod seat;

@@ -1,6 +1,7 @@
 //! The command line: flags and their environment twins, the words that users type. `cli::settings` turns
 //! them into `Settings`; what they mean is decided in `values::settings`.
 
+mod read;
 mod recover;
 mod s3;
 mod segments;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::read::{CatArgs, LocationArgs, LsArgs, SpanArgs, TailArgs};
 pub use self::recover::RecoverArgs;
 use self::s3::LAST;
 pub use self::s3::{S3Args, StorageArgs};
@@ -57,6 +59,12 @@ pub enum Command {
     /// can tell; 1: something is lost, overlapping or damaged, or it could not be found out. What the
     /// end of a generation lacks no bucket can tell: it may be in a spool still.
     Verify(Box<VerifyArgs>),
+    /// Print a stream: the lines of all its writers and restarts, joined in the order of time.
+    Cat(Box<CatArgs>),
+    /// Print the last lines of a stream, and with -f those that come.
+    Tail(Box<TailArgs>),
+    /// List streams, directories and other objects below a path.
+    Ls(Box<LsArgs>),
     /// Serve an embedded bucket on loopback, for trying things out and for tests.
     #[cfg(feature = "embedded-bucket")]
     Bucket(BucketArgs),
