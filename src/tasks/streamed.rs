@@ -87,10 +87,10 @@ impl StreamFile {
     pub async fn open(source: Source, wanted: Wanted) -> Result<StreamFile, BucketError> {
         let folder = wanted.folder.clone();
         let mut gather = Gather::new(source.bucket.clone(), wanted);
-        let began = source.clock.monotonic();
-        let found = gather.find().await?;
+        let (began, now) = (source.clock.monotonic(), source.clock.now());
+        let found = gather.find(now).await?;
         let mut timeline = Timeline::default();
-        timeline.add(found, source.clock.now().minus(SETTLING));
+        timeline.add(found, now.minus(SETTLING));
         let looks = Mutex::new(Looks { gather, count: 0 });
         let looked = AtomicU64::new(micros(began));
         Ok(StreamFile { source, folder, timeline: RwLock::new(timeline), looks, looked })
@@ -172,7 +172,7 @@ impl StreamFile {
         let (began, now) = (self.source.clock.monotonic(), self.source.clock.now());
         looks.count += 1;
         let found = match looks.count % LOOK_AT_ALL_EVERY {
-            0 => looks.gather.find().await?,
+            0 => looks.gather.find(now).await?,
             _ => looks.gather.find_new(now).await?,
         };
         self.timeline.write().add(found, now.minus(SETTLING));
