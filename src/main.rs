@@ -6,7 +6,8 @@ use clap::Parser;
 use logsinkfs::edges::cli::{Cli, Command, MountArgs};
 use logsinkfs::edges::error::DaemonError;
 use logsinkfs::edges::{
-    Keeping, Settings, daemon, keeper, launch, reading, recover, telemetry, upgrade, verify, worker,
+    Keeping, Settings, daemon, keeper, launch, read, reader, recover, telemetry, upgrade, verify,
+    worker,
 };
 
 /// Wrong usage, as clap's own.
@@ -18,6 +19,9 @@ fn main() -> ExitCode {
         Command::Recover(args) => recover::run(&args),
         Command::Upgrade(args) => upgrade::run(&args),
         Command::Verify(args) => verify::run(*args),
+        Command::Cat(args) => read::cat(*args),
+        Command::Tail(args) => read::tail(*args),
+        Command::Ls(args) => read::ls(*args),
         #[cfg(feature = "embedded-bucket")]
         Command::Bucket(args) => logsinkfs::edges::bucket::serve(&args),
     }
@@ -30,7 +34,7 @@ fn mount(args: MountArgs) -> ExitCode {
             return into_background();
         }
         telemetry::start(&level);
-        return end(reading::run(&settings));
+        return end(reader::run(&settings));
     }
     let settings = match args.settings() {
         Ok(settings) => settings,

@@ -13,70 +13,25 @@ use serde_json::json;
 
 use super::cli::VerifyArgs;
 use super::reach;
+use super::read::{ReadError, shown, to_end};
 use crate::tasks::examine::{Fault, examine};
 use crate::values::coverage::{Coverage, Extent, Finding};
 use crate::values::naming::{PRIVATE_FOLDER, SegmentName, folder_of, segments_folder};
-use crate::world::bucket::{Bucket, BucketError, Kind, ListedObject};
+use crate::world::bucket::{Bucket, BucketError, ListedObject};
 
 /// Objects examined at once: one is read while others are decompressed.
 const AT_ONCE: usize = 4;
 
-/// Why a bucket could not be verified.
-#[derive(Debug, thiserror::Error)]
-enum VerifyError {
-    #[error(transparent)]
-    Bucket(#[from] BucketError),
-    #[error("the embedded bucket cannot be started: {0}")]
-    Embedded(String),
-    #[error("there is no object of the stream {0}")]
-    NoStream(String),
-    #[error("the report cannot be written: {0}")]
-    Output(#[from] io::Error),
-}
-
-impl VerifyError {
-    fn hint(&self) -> &'static str {
-        match self {
-            VerifyError::Bucket(e) => match e.kind {
-                Kind::Denied => {
-                    "the credentials need s3:ListBucket on the bucket, for --deep also s3:GetObject on the prefix"
-                }
-                Kind::Unreachable => "check --endpoint-url, DNS, the proxy and the network",
-                Kind::Throttled | Kind::Server => "the service failed; try again",
-                _ => e.kind.hint(),
-            },
-            VerifyError::Embedded(_) => {
-                "give a directory of an embedded bucket that this user can write"
-            }
-            VerifyError::NoStream(_) => "give its path as it is below the mount",
-            VerifyError::Output(_) => "look at where standard output goes",
-        }
-    }
-}
-
 /// Verifies, and reports on standard output.
 pub fn run(args: VerifyArgs) -> ExitCode {
-    match verify(args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(e) => {
-            eprintln!("logsinkfs: error: {e}\nlogsinkfs: hint: {}", e.hint());
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn verify(args: VerifyArgs) -> Result<bool, VerifyError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let (bucket, _served) = reach::to_read(&args.source, &args.s3.settings())
-            .await
-            .map_err(VerifyError::Embedded)?;
+    to_end(async {
+        let (bucket, _served) =
+            reach::to_read(&args.source, &args.s3.settings()).await.map_err(ReadError::Embedded)?;
         let stream = args.stream.as_ref().map(|path| path.as_encoded_bytes());
         let reader = Reader { bucket: &bucket, prefix: args.source.prefix(), deep: args.deep };
         let mut report = Report::new(args.json);
         reader.read(stream, &mut report).await?;
-        Ok(report.end()?)
+        Ok(if report.end()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }
 
@@ -103,7 +58,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// Reports all streams, or the one named.
-    async fn read(&self, only: Option<&[u8]>, report: &mut Report) -> Result<(), VerifyError> {
+    async fn read(&self, only: Option<&[u8]>, report: &mut Report) -> Result<(), ReadError> {
         let only = only.map(|stream| segments_folder(self.prefix, stream));
         let below = only.as_deref().unwrap_or(self.prefix);
         // A stream's folder may lie in another stream's: `a.segments/b.segments/`.
@@ -138,7 +93,7 @@ impl Reader<'_> {
             report.stream(self.prefix, done)?;
         }
         match only.filter(|_| report.streams == 0) {
-            Some(folder) => Err(VerifyError::NoStream(stream_of(self.prefix, &folder).to_owned())),
+            Some(folder) => Err(ReadError::NoStream(stream_of(self.prefix, &folder).to_owned())),
             None => Ok(()),
         }
     }
@@ -316,9 +271,4 @@ fn stream_of<'a>(prefix: &str, folder: &'a str) -> &'a str {
 
 fn count(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-/// A key as it may be printed: foreign ones may hold what a terminal obeys.
-fn shown(key: &str) -> String {
-    key.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

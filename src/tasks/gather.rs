@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
@@ -23,6 +24,8 @@ const LISTS_AT_ONCE: usize = 16;
 /// So many partitions of a folder are listed each for itself; of more the folder is listed as a whole first, since
 /// most folders have one page.
 const FEW: usize = 4;
+/// How far the clock of a writer may be ahead of ours for its segments to be found at once; later they are all the same.
+const CLOCKS_AHEAD: Duration = Duration::from_secs(3600);
 /// Longest registration that is read: ours have some hundred bytes.
 const REGISTRATION_MAX: u64 = 64 * 1024;
 /// The template that writers have unless somebody chose another one.
@@ -80,7 +83,7 @@ impl Gather {
     }
 
     /// All segments of the span that are there.
-    pub async fn find(&mut self) -> Result<Vec<Segment>, BucketError> {
+    pub async fn find(&mut self, now: Utc) -> Result<Vec<Segment>, BucketError> {
         let mut found = Vec::new();
         let mut work = Vec::new();
         let folder = self.wanted.folder.clone();
@@ -90,7 +93,7 @@ impl Gather {
             found.extend(page.objects.iter().filter_map(|object| self.segment(object)));
             for prefix in page.prefixes {
                 if let Some(name) = prefix.strip_prefix(&folder).and_then(|n| n.strip_suffix('/')) {
-                    work.extend(self.plan(name).await?);
+                    work.extend(self.plan(name, now).await?);
                 }
             }
             token = page.next;
@@ -122,12 +125,12 @@ impl Gather {
     }
 
     /// What is to be listed of a folder directly below the stream.
-    async fn plan(&mut self, name: &str) -> Result<Option<Work>, BucketError> {
-        let all = || Work::All(self.below(name));
+    async fn plan(&mut self, name: &str, now: Utc) -> Result<Option<Work>, BucketError> {
         let Range { start, end } = self.wanted.span;
-        if start == Utc::default() && end == Utc::LAST {
-            return Ok(Some(all()));
+        if start == Utc::default() {
+            return Ok(Some(Work::All(self.below(name))));
         }
+        let end = end.min(now.plus(CLOCKS_AHEAD));
         let fits = |t: &PartitionTemplate| t.may_begin_with(name);
         if !self.templates.iter().any(fits) && !self.odd.iter().any(|odd| odd == name) {
             match self.learn(name).await? {

@@ -19,3 +19,4 @@ pub mod settle;
 pub mod streamed;
 pub mod unpack;
 pub mod uploader;
+pub mod walk;

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tracing::warn;
 
 use super::gather::{Gather, Wanted};
-use super::unpack::{Unpacker, Unreadable};
+use super::unpack::{Unpacked, Unpacker, Unreadable};
 use crate::values::errors::FsError;
 use crate::values::time::Utc;
 use crate::values::timeline::{Content, Place, Segment, Timeline};
@@ -29,6 +29,8 @@ const SETTLING: Duration = Duration::from_secs(60);
 const LOOK_AT_ALL_EVERY: u32 = 10;
 /// Bytes unpacked ahead when a reader begins to read on; doubled with each segment that it goes through.
 const AHEAD_FIRST: u64 = 1 << 20;
+/// Bytes read at once by who looks for lines from the end.
+const BACKWARDS: u64 = 64 * 1024;
 /// Segments unpacked ahead at most: more than there are connections only wait.
 const AHEAD_SEGMENTS: usize = 16;
 
@@ -68,7 +70,16 @@ pub struct Reader {
     ahead: u64,
 }
 
-/// A gap that is read under `--strict`, or bytes that cannot be had.
+/// Where the last lines of a stream begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastLines {
+    /// The first byte of the first of them.
+    pub begin: u64,
+    /// Whether there are as many as were asked for.
+    pub all: bool,
+}
+
+/// Bytes; or a gap that is read under `--strict`, or bytes that cannot be had.
 type Read = Result<Bytes, FsError>;
 
 impl StreamFile {
@@ -76,10 +87,10 @@ impl StreamFile {
     pub async fn open(source: Source, wanted: Wanted) -> Result<StreamFile, BucketError> {
         let folder = wanted.folder.clone();
         let mut gather = Gather::new(source.bucket.clone(), wanted);
-        let began = source.clock.monotonic();
-        let found = gather.find().await?;
+        let (began, now) = (source.clock.monotonic(), source.clock.now());
+        let found = gather.find(now).await?;
         let mut timeline = Timeline::default();
-        timeline.add(found, source.clock.now().minus(SETTLING));
+        timeline.add(found, now.minus(SETTLING));
         let looks = Mutex::new(Looks { gather, count: 0 });
         let looked = AtomicU64::new(micros(began));
         Ok(StreamFile { source, folder, timeline: RwLock::new(timeline), looks, looked })
@@ -100,9 +111,47 @@ impl StreamFile {
         self.timeline.read().latest()
     }
 
-    /// Its places from that one on, for who goes through it.
-    pub fn places_from(&self, number: usize) -> Vec<Place> {
-        self.timeline.read().places()[number..].to_vec()
+    /// Some of its places from that one on, for who goes through it.
+    pub fn places_from(&self, number: usize, most: usize) -> Vec<Place> {
+        let timeline = self.timeline.read();
+        timeline.places().iter().skip(number).take(most).cloned().collect()
+    }
+
+    /// The number of the place that holds a byte; the number of places behind the end.
+    pub fn place_of(&self, offset: u64) -> usize {
+        self.timeline.read().find(offset)
+    }
+
+    /// Bytes that may be unpacked ahead of one reader.
+    pub fn ahead_max(&self) -> u64 {
+        self.source.unpacker.ahead_max()
+    }
+
+    /// Has a segment of it unpacked.
+    pub fn unpack(&self, segment: &Segment) -> Result<Arc<Unpacked>, Unreadable> {
+        self.source.unpacker.get(&self.folder, segment)
+    }
+
+    /// Where its last `lines` lines begin. Reads from the end, only as far as it has to.
+    pub async fn last_lines(&self, lines: u64) -> Result<LastLines, FsError> {
+        let len = self.len();
+        let (mut begin, mut left) = (len, lines);
+        let reader = Mutex::default();
+        while left > 0 && begin > 0 {
+            let from = begin.saturating_sub(BACKWARDS);
+            let size = u32::try_from(begin - from).unwrap_or(u32::MAX);
+            let bytes = self.read(&reader, from, size).await?;
+            for at in memchr::memrchr_iter(b'\n', &bytes) {
+                let behind = from + at as u64 + 1;
+                // The newline at the end belongs to the last line.
+                left -= u64::from(behind < len);
+                if left == 0 {
+                    return Ok(LastLines { begin: behind, all: true });
+                }
+            }
+            begin = from;
+        }
+        Ok(LastLines { begin, all: left == 0 })
     }
 
     /// Whether the bucket was asked within the last `age`.
@@ -128,7 +177,7 @@ impl StreamFile {
         let (began, now) = (self.source.clock.monotonic(), self.source.clock.now());
         looks.count += 1;
         let found = match looks.count % LOOK_AT_ALL_EVERY {
-            0 => looks.gather.find().await?,
+            0 => looks.gather.find(now).await?,
             _ => looks.gather.find_new(now).await?,
         };
         self.timeline.write().add(found, now.minus(SETTLING));

@@ -1,6 +1,7 @@
 //! The command line: flags and their environment twins, the words that users type. `cli::settings` turns
 //! them into `Settings`; what they mean is decided in `values::settings`.
 
+mod read;
 mod reader;
 mod recover;
 mod s3;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::read::{CatArgs, LocationArgs, LsArgs, SpanArgs, TailArgs};
 pub use self::reader::ReaderArgs;
 pub use self::recover::RecoverArgs;
 use self::s3::LAST;
@@ -60,6 +62,12 @@ pub enum Command {
     /// can tell; 1: something is lost, overlapping or damaged, or it could not be found out. What the
     /// end of a generation lacks no bucket can tell: it may be in a spool still.
     Verify(Box<VerifyArgs>),
+    /// Print a stream: the lines of all its writers and restarts, joined in the order of time.
+    Cat(Box<CatArgs>),
+    /// Print the last lines of a stream, and with -f those that come.
+    Tail(Box<TailArgs>),
+    /// List streams, directories and other objects below a path.
+    Ls(Box<LsArgs>),
     /// Serve an embedded bucket on loopback, for trying things out and for tests.
     #[cfg(feature = "embedded-bucket")]
     Bucket(BucketArgs),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::MountArgs;
-use crate::values::reading::ReaderSettings;
+use crate::values::reader::ReaderSettings;
 use crate::values::settings::{self as values};
 use crate::values::span::Moment;
 

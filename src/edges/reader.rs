@@ -23,7 +23,7 @@ use crate::core::reader::{Library, ReaderFs};
 use crate::local::catalog::Catalog;
 use crate::tasks::streamed::Source;
 use crate::tasks::unpack::Unpacker;
-use crate::values::reading::ReaderSettings;
+use crate::values::reader::ReaderSettings;
 use crate::world::bucket::Bucket;
 use crate::world::clock::{Clock, SystemClock};
 

@@ -1,0 +1,83 @@
+//! The flags of the commands that read streams without a mount: `cat`, `tail`, `ls`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::s3::S3Args;
+use crate::values::ids::WriterId;
+use crate::values::settings::{self as values, Source};
+use crate::values::span::Moment;
+
+/// Where to look.
+#[derive(Clone, Debug, Args)]
+pub struct LocationArgs {
+    /// s3://BUCKET/PREFIX/PATH, or file:///DIR/PATH in the directory of an embedded bucket.
+    #[arg(value_name = "LOCATION", value_parser = Source::parse)]
+    pub location: Source,
+    /// How S3 is reached.
+    #[command(flatten)]
+    pub s3: S3Args,
+}
+
+/// Which part of a stream.
+#[derive(Clone, Debug, Args)]
+pub struct SpanArgs {
+    /// From when on: a time before now (`90m`, `7d`), a time in UTC (`2026-11-23T08`), or `all`.
+    #[arg(long, value_name = "MOMENT", value_parser = Moment::parse)]
+    pub since: Option<Moment>,
+    /// Until when, in the same words; a time in UTC is included.
+    #[arg(long, value_name = "MOMENT", value_parser = Moment::parse)]
+    pub until: Option<Moment>,
+    /// Of this writer alone, by the id that stands in the keys.
+    #[arg(long, value_name = "WRITER")]
+    pub writer: Option<WriterId>,
+    /// Stop with an error at bytes that are missing, given up or damaged, instead of a line that says so.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// `logsinkfs cat`.
+#[derive(Debug, Args)]
+pub struct CatArgs {
+    /// The stream.
+    #[command(flatten)]
+    pub location: LocationArgs,
+    /// Which part of it.
+    #[command(flatten)]
+    pub span: SpanArgs,
+}
+
+/// `logsinkfs tail`.
+#[derive(Debug, Args)]
+pub struct TailArgs {
+    /// The stream.
+    #[command(flatten)]
+    pub location: LocationArgs,
+    /// Which part of it.
+    #[command(flatten)]
+    pub span: SpanArgs,
+    /// How many lines.
+    #[arg(short = 'n', long, value_name = "N", default_value = "10")]
+    pub lines: u64,
+    /// Go on with the lines that come, until interrupted.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// With -f, how often the bucket is asked: two LIST requests each time.
+    #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = values::parse_interval)]
+    pub sleep_interval: Duration,
+}
+
+/// `logsinkfs ls`.
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// A directory, or a stream.
+    #[command(flatten)]
+    pub location: LocationArgs,
+    /// Which part of the streams -l measures.
+    #[command(flatten)]
+    pub span: SpanArgs,
+    /// With the size of each, as it is uncompressed, and the time of the latest segment.
+    #[arg(short, long)]
+    pub long: bool,
+}

@@ -1,0 +1,69 @@
+//! Why a command that reads a bucket did not come to its end, and what to do about it.
+
+use std::io;
+
+use crate::tasks::unpack::Unreadable;
+use crate::values::errors::FsError;
+use crate::world::bucket::{BucketError, Kind};
+
+/// A command that reads a bucket did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// S3 cannot be asked, or does not let us.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// The embedded bucket does not start.
+    #[error("the embedded bucket cannot be started: {0}")]
+    Embedded(String),
+    /// Nothing is stored under that name.
+    #[error("there is no object of the stream {0}")]
+    NoStream(String),
+    /// A stream cannot be read on.
+    #[error(transparent)]
+    Unreadable(Unreadable),
+    /// A stream cannot be read on.
+    #[error(transparent)]
+    File(#[from] FsError),
+    /// Under `--strict` a gap ends it.
+    #[error("{0}")]
+    Gap(String),
+    /// What was found cannot be printed.
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl From<Unreadable> for ReadError {
+    fn from(why: Unreadable) -> ReadError {
+        match why {
+            Unreadable::Bucket(e) => ReadError::Bucket(e),
+            other => ReadError::Unreadable(other),
+        }
+    }
+}
+
+impl ReadError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            ReadError::Bucket(e) => match e.kind {
+                Kind::Denied => {
+                    "the credentials need s3:ListBucket on the bucket, and s3:GetObject on the prefix to read objects"
+                }
+                Kind::Unreachable => "check --endpoint-url, DNS, the proxy and the network",
+                Kind::Throttled | Kind::Server => "the service failed; try again",
+                _ => e.kind.hint(),
+            },
+            ReadError::Embedded(_) => {
+                "give a directory of an embedded bucket that this user can write"
+            }
+            ReadError::NoStream(_) => {
+                "give its path as it is below the mount; `logsinkfs ls` shows what is there, and --since all leaves no time out"
+            }
+            ReadError::Unreadable(_) | ReadError::File(_) => {
+                "`logsinkfs verify --deep` names each object that is not what it should be"
+            }
+            ReadError::Gap(_) => "without --strict the rest is read too",
+            ReadError::Output(_) => "look at where standard output goes",
+        }
+    }
+}

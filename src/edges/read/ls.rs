@@ -1,0 +1,121 @@
+//! `logsinkfs ls`: what is below a path, as a reader mount shows it: streams, directories, and other objects.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::open::Location;
+use super::{ReadError, shown, to_end};
+use crate::edges::cli::LsArgs;
+use crate::values::escape::unescape;
+use crate::values::naming::{PRIVATE_FOLDER, folder_of};
+use crate::values::span::Moment;
+use crate::values::time::Utc;
+
+/// Streams measured at once.
+const AT_ONCE: usize = 8;
+
+/// What is below a path.
+enum Found {
+    Directory,
+    /// By the folder of its segments.
+    Stream(String),
+    Object(u64, Utc),
+}
+
+/// A line of the output.
+struct Row {
+    size: Option<u64>,
+    time: Option<Utc>,
+    name: String,
+}
+
+/// Prints what is there; with `-l` with size and time.
+pub fn run(args: LsArgs) -> ExitCode {
+    to_end(async {
+        let location = Location::open(args.location.clone()).await?;
+        let found = list(&location).await?;
+        if found.is_empty() {
+            // A stream itself, or nothing.
+            let wanted = location.wanted(&args.span, Moment::All).await?;
+            let name = location.path.rsplit('/').next().unwrap_or_default().to_owned();
+            let row = measure(&location, &args, name, Found::Stream(wanted.folder)).await?;
+            return Ok(print(&args, vec![row])?);
+        }
+        let rows = stream::iter(found).map(|(name, found)| measure(&location, &args, name, found));
+        let rows: Vec<Row> = rows.buffered(AT_ONCE).try_collect().await?;
+        Ok(print(&args, rows)?)
+    })
+}
+
+/// All names directly below the path.
+async fn list(location: &Location) -> Result<BTreeMap<String, Found>, ReadError> {
+    let slash = if location.path.is_empty() { "" } else { "/" };
+    let prefix = format!("{}{slash}", location.path);
+    let mut found = BTreeMap::new();
+    let mut token = None;
+    loop {
+        let page = location.bucket.list_page(&prefix, token.as_deref()).await?;
+        for object in page.objects {
+            let name = object.key[prefix.len()..].to_owned();
+            if !name.is_empty() {
+                found.entry(name).or_insert(Found::Object(object.size, object.modified));
+            }
+        }
+        for below in page.prefixes {
+            let name = below[prefix.len()..].trim_end_matches('/');
+            match name.strip_suffix(".segments").filter(|name| !name.is_empty()) {
+                _ if name == PRIVATE_FOLDER => {}
+                Some(stream) if folder_of(&below) == Some(&*below) => {
+                    let name = String::from_utf8_lossy(&unescape(stream)).into_owned();
+                    found.insert(name, Found::Stream(below));
+                }
+                _ => {
+                    let name = format!("{name}/");
+                    found.entry(name).or_insert(Found::Directory);
+                }
+            }
+        }
+        token = page.next;
+        if token.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+async fn measure(
+    location: &Location,
+    args: &LsArgs,
+    name: String,
+    found: Found,
+) -> Result<Row, ReadError> {
+    let (size, time) = match found {
+        Found::Directory => (None, None),
+        Found::Object(size, modified) => (Some(size), Some(modified)),
+        Found::Stream(_) if !args.long => (None, None),
+        Found::Stream(folder) => {
+            let wanted = location.span(folder, &args.span, Moment::All);
+            let file = location.stream(wanted).await?;
+            (Some(file.len()), file.latest())
+        }
+    };
+    Ok(Row { size, time, name })
+}
+
+fn print(args: &LsArgs, rows: Vec<Row>) -> io::Result<ExitCode> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for Row { size, time, name } in rows {
+        let name = shown(&name);
+        if args.long {
+            let size = size.map_or("-".to_owned(), |size| size.to_string());
+            let time = time.map_or("-".to_owned(), Utc::to_name);
+            writeln!(out, "{size:>15} {time:>23} {name}")?;
+        } else {
+            writeln!(out, "{name}")?;
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
