@@ -23,6 +23,8 @@ mod limits;
 mod nginx;
 mod power_cut;
 mod processes;
+mod reader;
+mod reader_costs;
 mod real_programs;
 mod recover;
 mod recovery;

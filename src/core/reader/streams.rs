@@ -231,14 +231,12 @@ impl Streams {
     /// Asks the bucket: for what is new, or, where nobody has the file open and all would be asked for anyway,
     /// for a file formed anew, in which late segments have their place in time.
     async fn find(&self, slot: &Slot) -> Result<Arc<StreamFile>, BucketError> {
+        let distrusted = slot.distrusted.load(Ordering::Acquire);
         if let Some(file) = slot.file()
-            && (slot.is_open() || !file.looks_at_all_next().await)
+            && (slot.is_open() || !distrusted && !file.looks_at_all_next().await)
         {
-            let age = match slot.distrusted.load(Ordering::Acquire) {
-                true => Duration::ZERO,
-                false => self.believed(&slot.key),
-            };
-            file.refresh(age).await?;
+            file.refresh(if distrusted { Duration::ZERO } else { self.believed(&slot.key) })
+                .await?;
             return Ok(file);
         }
         let span = match slot.key.slice {

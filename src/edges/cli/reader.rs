@@ -1,6 +1,7 @@
 //! The flags of a reader mount, and what they mean.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -9,6 +10,10 @@ use crate::values::reader::ReaderSettings;
 use crate::values::settings::{self as values};
 use crate::values::span::Moment;
 
+/// What people look for in a log is mostly of today.
+const SINCE: Duration = Duration::from_secs(24 * 3600);
+/// Sixteen segments of the usual size.
+const CACHE_MAX: u64 = 1 << 30;
 /// What writers alone are told, and has no default that could be meant: beside `--read-only` it is a mistake.
 const OF_WRITERS: [&str; 15] = [
     "spool_dir",
@@ -36,26 +41,33 @@ pub struct ReaderArgs {
     #[arg(long, env = "LOGSINKFS_READ_ONLY", conflicts_with_all = OF_WRITERS, help_heading = "Reader mount")]
     pub read_only: bool,
     /// From when on logs are shown: a time like `24h`, `all`, or UTC like `2026-11-23T08:15`. What is
-    /// older is found under `LOG@2026-11-23`.
-    #[arg(long, env = "LOGSINKFS_SINCE", value_name = "MOMENT", default_value = "24h", value_parser = Moment::parse, requires = "read_only", help_heading = "Reader mount")]
-    pub since: Moment,
+    /// older is found under `LOG@2026-11-23`. Default: 24h.
+    #[arg(long, env = "LOGSINKFS_SINCE", value_name = "MOMENT", value_parser = Moment::parse, help_heading = "Reader mount")]
+    pub since: Option<Moment>,
     /// Fail reads (EIO) where bytes of a log are missing or damaged, instead of showing a line that
     /// says so.
-    #[arg(long, env = "LOGSINKFS_STRICT", requires = "read_only", help_heading = "Reader mount")]
+    #[arg(long, env = "LOGSINKFS_STRICT", help_heading = "Reader mount")]
     pub strict: bool,
     /// Where segments are unpacked, as files without names. Default: the system's temporary
     /// directory.
-    #[arg(
-        long,
-        env = "LOGSINKFS_CACHE_DIR",
-        value_name = "DIR",
-        requires = "read_only",
-        help_heading = "Reader mount"
-    )]
+    #[arg(long, env = "LOGSINKFS_CACHE_DIR", value_name = "DIR", help_heading = "Reader mount")]
     pub cache_dir: Option<PathBuf>,
-    /// Most bytes of unpacked segments, beside those that are just being read.
-    #[arg(long, env = "LOGSINKFS_CACHE_MAX", value_name = "SIZE", default_value = "1GiB", value_parser = values::parse_size, requires = "read_only", help_heading = "Reader mount")]
-    pub cache_max: u64,
+    /// Most bytes of unpacked segments, beside those that are just being read. Default: 1GiB.
+    #[arg(long, env = "LOGSINKFS_CACHE_MAX", value_name = "SIZE", value_parser = values::parse_size, help_heading = "Reader mount")]
+    pub cache_max: Option<u64>,
+}
+
+impl ReaderArgs {
+    /// The first option that was given, of those that a writer has no use for.
+    pub(super) fn of_readers(&self) -> Option<&'static str> {
+        let given = [
+            (self.since.is_some(), "--since"),
+            (self.strict, "--strict"),
+            (self.cache_dir.is_some(), "--cache-dir"),
+            (self.cache_max.is_some(), "--cache-max"),
+        ];
+        given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
+    }
 }
 
 impl MountArgs {
@@ -65,10 +77,10 @@ impl MountArgs {
         read_only.then(|| ReaderSettings {
             source: self.source.clone(),
             mountpoint: self.mountpoint.clone(),
-            since,
+            since: since.unwrap_or(Moment::Ago(SINCE)),
             strict,
             cache_dir: cache_dir.unwrap_or_else(std::env::temp_dir),
-            cache_max,
+            cache_max: cache_max.unwrap_or(CACHE_MAX),
             metadata_ttl: self.metadata_ttl,
             s3: self.storage.s3.clone().settings(),
             ownership: self.ownership(),

@@ -26,6 +26,9 @@ pub enum UsageError {
         "--write-path passthrough excludes --when-full block and error: where the kernel writes into the spool itself, nothing can stop a writer"
     )]
     CannotStop,
+    /// An option of a reader mount.
+    #[error("{0} means something only with --read-only")]
+    OnlyReads(&'static str),
     /// A descriptor has no path that would tell its mounts apart.
     #[error(
         "a mount point that is a descriptor needs --spool-dir: it does not say which mount it is"
@@ -36,6 +39,9 @@ pub enum UsageError {
 impl MountArgs {
     /// The settings that the flags mean.
     pub fn settings(self) -> Result<Settings, UsageError> {
+        if let Some(flag) = self.reader.of_readers() {
+            return Err(UsageError::OnlyReads(flag));
+        }
         let ownership = self.ownership();
         let spool_dir = match self.spool_dir {
             Some(dir) => dir,
