@@ -19,7 +19,7 @@ use super::error::DaemonError;
 use super::keeper::{Device, Plan};
 use super::wishes::{Direct, Wish, Wishes};
 use super::{cli, fuse, launch, reach};
-use crate::core::reader::{Library, ReaderFs};
+use crate::core::reader::{Library, REMEMBERED_MAX, ReaderFs};
 use crate::local::catalog::Catalog;
 use crate::tasks::streamed::Source;
 use crate::tasks::unpack::Unpacker;
@@ -88,6 +88,7 @@ fn library(settings: &ReaderSettings, bucket: Arc<dyn Bucket>, runtime: &Runtime
         prefix: settings.source.prefix().to_owned(),
         since: settings.since,
         ttl: settings.metadata_ttl,
+        remembered: REMEMBERED_MAX,
         ownership: settings.ownership,
     }
 }

@@ -25,7 +25,7 @@ use super::daemon::{Daemon, ONCE, PREFIX, World, answer, run};
 use super::memory::Object;
 
 /// Keys of pieces that people and programs stumble over.
-fn any_key() -> impl Strategy<Value = String> {
+pub fn any_key() -> impl Strategy<Value = String> {
     let pieces = prop_oneof![
         Just("logs/"),
         Just("/"),

@@ -35,6 +35,7 @@ mod misplaced;
 mod names;
 mod objects;
 mod property;
+mod reader;
 mod reading;
 mod resent;
 mod room;

@@ -19,6 +19,10 @@ const BATCH: usize = 256;
 /// some two seconds at 50 ms a LIST.
 const AT_ONCE: usize = 16;
 
+/// Longest wait for all sizes of one answer; what has not come by then is asked for by name, so that a
+/// directory is listed also while S3 is slow.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A name in a directory.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -71,6 +75,7 @@ impl ReaderFs {
         let fs = self.clone();
         Answer::later(async move {
             let (parent, entries) = fs.entries(&handle, offset).await?;
+            let end = tokio::time::Instant::now() + PATIENCE;
             let from = usize::try_from(offset).unwrap_or(usize::MAX);
             let batch: Vec<(Entry, u64)> =
                 entries.iter().cloned().zip(1..).skip(from).take(BATCH).collect();
@@ -79,10 +84,10 @@ impl ReaderFs {
                 async move {
                     let facts = match &entry.thing {
                         // Why it cannot be had is told to who asks for it by name.
-                        Some(thing) => fs.facts(thing).await.ok(),
+                        Some(thing) => tokio::time::timeout_at(end, fs.facts(thing)).await.ok(),
                         None => None,
                     };
-                    Sized { entry, next, parent, facts }
+                    Sized { entry, next, parent, facts: facts.and_then(Result::ok) }
                 }
             });
             Ok(stream::iter(sized).buffered(AT_ONCE).collect().await)

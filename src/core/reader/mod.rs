@@ -36,6 +36,7 @@ use crate::values::span::Moment;
 use crate::values::time::Utc;
 
 pub use self::dirs::{Entry, Sized};
+pub use self::streams::REMEMBERED_MAX;
 
 /// Longest wait for one page of a listing: below the deadline, so that whoever waits is told why.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -57,6 +58,8 @@ pub struct Library {
     pub since: Moment,
     /// How long what was found in the bucket is believed.
     pub ttl: Duration,
+    /// Places of segments that are remembered of streams that nobody has open.
+    pub remembered: usize,
     /// Owner and modes.
     pub ownership: Ownership,
 }
@@ -97,7 +100,7 @@ struct Facts {
 impl ReaderFs {
     /// A file system over a bucket; what waits for S3 runs on `runtime`.
     pub fn new(library: Library, runtime: tokio::runtime::Handle) -> ReaderFs {
-        let Library { source, catalog, prefix, since, ttl, ownership } = library;
+        let Library { source, catalog, prefix, since, ttl, remembered, ownership } = library;
         let root = Thing::Directory(vec![prefix.clone()]);
         let means = Means {
             bucket: source.bucket.clone(),
@@ -114,7 +117,7 @@ impl ReaderFs {
             ttl,
             ownership,
             started: source.clock.now(),
-            streams: Arc::new(Streams::new(source, since, ttl, runtime)),
+            streams: Arc::new(Streams::new(source, since, ttl, remembered, runtime)),
             nodes: Mutex::new(Nodes::new(root)),
             handles: Default::default(),
             last_handle: AtomicU64::new(0),

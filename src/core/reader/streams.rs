@@ -21,9 +21,11 @@ use crate::values::span::Moment;
 use crate::values::time::Utc;
 use crate::world::bucket::BucketError;
 
-/// Streams that are kept while nobody has them open. One of a day has some 300 segments of 200 bytes each in
-/// memory, so that all take 120 MB when a scanner walks through a large bucket.
-const KEPT_MAX: usize = 2_000;
+/// Places of segments that are remembered, of all streams that nobody has open: of 200 bytes each, so that
+/// a scanner that walks through a large bucket has us hold 100 MB. A stream of a day has some 300 of them.
+pub const REMEMBERED_MAX: usize = 500_000;
+/// So many more a stream counts, however few it has: what else is remembered of it takes as much.
+const WEIGHT_MIN: usize = 10;
 /// Longest wait for news of a stream that is known already.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// After a failure nobody asks again for the same stream for this long.
@@ -38,8 +40,16 @@ pub struct Streams {
     source: Source,
     since: Moment,
     ttl: Duration,
+    remembered: usize,
     runtime: tokio::runtime::Handle,
-    table: Mutex<LruCache<StreamKey, Arc<Slot>>>,
+    table: Mutex<Table>,
+}
+
+/// The streams that are remembered.
+struct Table {
+    slots: LruCache<StreamKey, Arc<Slot>>,
+    /// The sum of their weights.
+    weight: usize,
 }
 
 /// What is known of one stream.
@@ -55,6 +65,8 @@ struct Slot {
 struct Known {
     file: Option<Arc<StreamFile>>,
     opens: usize,
+    /// What it counts in the table.
+    weight: usize,
     /// Until when nobody asks again, and why.
     failed: Option<(Duration, BucketError)>,
 }
@@ -88,9 +100,11 @@ impl Streams {
         source: Source,
         since: Moment,
         ttl: Duration,
+        remembered: usize,
         runtime: tokio::runtime::Handle,
     ) -> Streams {
-        Streams { source, since, ttl, runtime, table: Mutex::new(LruCache::unbounded()) }
+        let table = Table { slots: LruCache::unbounded(), weight: 0 };
+        Streams { source, since, ttl, remembered, runtime, table: Mutex::new(table) }
     }
 
     /// Whether the stream may get segments in the usual way.
@@ -109,7 +123,7 @@ impl Streams {
 
     /// The file of a stream without asking anybody.
     pub fn known(&self, key: &StreamKey) -> Option<Arc<StreamFile>> {
-        let slot = self.table.lock().get(key).cloned()?;
+        let slot = self.table.lock().slots.get(key).cloned()?;
         self.fresh(&slot)
     }
 
@@ -144,35 +158,44 @@ impl Streams {
 
     /// Believes nothing of what is known any more.
     pub fn distrust(&self) {
-        let mut table = self.table.lock();
-        let closed: Vec<StreamKey> =
-            table.iter().filter(|(_, slot)| !slot.is_open()).map(|(key, _)| key.clone()).collect();
-        for key in closed {
-            table.pop(&key);
-        }
-        table.iter().for_each(|(_, slot)| slot.distrusted.store(true, Ordering::Release));
+        let table = self.table.lock();
+        table.slots.iter().for_each(|(_, slot)| slot.distrusted.store(true, Ordering::Release));
     }
 
     /// What is known of a stream, which is the one used last from now on.
     fn slot(&self, key: &StreamKey) -> Arc<Slot> {
         let mut table = self.table.lock();
-        if let Some(slot) = table.get(key) {
+        if let Some(slot) = table.slots.get(key) {
             return slot.clone();
         }
         let slot = Arc::new(Slot {
             key: key.clone(),
             asking: Default::default(),
             distrusted: AtomicBool::new(false),
-            known: Default::default(),
+            known: Mutex::new(Known { weight: WEIGHT_MIN, ..Known::default() }),
         });
-        table.put(key.clone(), slot.clone());
-        if table.len() > KEPT_MAX {
-            let longest_unused = table.iter().rev().find(|(_, slot)| !slot.is_open());
-            if let Some(key) = longest_unused.map(|(key, _)| key.clone()) {
-                table.pop(&key);
-            }
-        }
+        table.slots.put(key.clone(), slot.clone());
+        table.weight += WEIGHT_MIN;
         slot
+    }
+
+    /// Weighs a stream again, and forgets those that nobody has looked at for longest when all together
+    /// weigh too much.
+    fn weigh(&self, slot: &Arc<Slot>, file: &StreamFile) {
+        let weight = WEIGHT_MIN + file.place_of(file.len());
+        let mut table = self.table.lock();
+        if !table.slots.peek(&slot.key).is_some_and(|known| Arc::ptr_eq(known, slot)) {
+            return;
+        }
+        table.weight += weight;
+        table.weight -= std::mem::replace(&mut slot.known.lock().weight, weight);
+        while table.weight > self.remembered {
+            let closed = |(_, slot): &(&StreamKey, &Arc<Slot>)| !slot.is_open();
+            let Some((key, _)) = table.slots.iter().rev().find(closed) else { break };
+            let key = key.clone();
+            let forgotten = table.slots.pop(&key);
+            table.weight -= forgotten.map_or(0, |slot| slot.known.lock().weight);
+        }
     }
 
     /// Brings a stream up to date. Who waits no longer leaves the look to go on, so that the next finds
@@ -182,7 +205,11 @@ impl Streams {
             return Ok(file);
         }
         let (streams, asked) = (self.clone(), slot.clone());
-        let look = self.runtime.spawn(async move { streams.ask(&asked).await });
+        let look = self.runtime.spawn(async move {
+            let file = streams.ask(&asked).await?;
+            streams.weigh(&asked, &file);
+            Ok::<_, BucketError>(file)
+        });
         let Some(last) = slot.file() else {
             let looked = look.await.map_err(|e| FsError::Bucket(e.to_string()))?;
             return looked.map_err(|e| FsError::Bucket(format!("{e} ({})", e.kind.hint())));
