@@ -23,6 +23,7 @@ mod limits;
 mod nginx;
 mod power_cut;
 mod processes;
+mod read;
 mod real_programs;
 mod recover;
 mod recovery;
