@@ -21,7 +21,7 @@ use super::wishes::{Direct, Wish, Wishes};
 use super::{cli, fuse, launch, reach};
 use crate::core::reader::{Library, REMEMBERED_MAX, ReaderFs};
 use crate::local::catalog::Catalog;
-use crate::tasks::streamed::Source;
+use crate::tasks::streamed::{SETTLING, Source};
 use crate::tasks::unpack::Unpacker;
 use crate::values::reader::ReaderSettings;
 use crate::world::bucket::Bucket;
@@ -82,8 +82,9 @@ fn library(settings: &ReaderSettings, bucket: Arc<dyn Bucket>, runtime: &Runtime
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let (dir, handle) = (settings.cache_dir.clone(), runtime.handle().clone());
     let unpacker = Unpacker::new(bucket.clone(), dir, settings.cache_max, handle);
+    let (unpacker, strict) = (Arc::new(unpacker), settings.strict);
     Library {
-        source: Source { bucket, clock, unpacker: Arc::new(unpacker), strict: settings.strict },
+        source: Source { bucket, clock, unpacker, strict, settling: SETTLING },
         catalog: Arc::new(Catalog::new(settings.metadata_ttl)),
         prefix: settings.source.prefix().to_owned(),
         since: settings.since,

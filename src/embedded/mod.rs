@@ -4,8 +4,9 @@
 //! Does NOT own: any client of it; the daemon talks to it over HTTP as to every other S3.
 //!
 //! Map: `server` takes connections and hands requests to s3s, which checks signatures and calls
-//! `service`; `reads`, `objects`, `lists` and `multipart` do the operations, `intake` takes bodies;
-//! `store` keeps objects as files, named by `names`, described by `record`, walked by `listing`.
+//! `service`; `reads`, `objects`, `lists` and `multipart` (`uploads`, `upload_lists`) do the operations, `intake` takes
+//! bodies (`checksum`, `staged`); `store` keeps objects as files, named by `names`, described by `record`, walked by
+//! `listing`; `headers` and `credentials` are the HTTP around it.
 //!
 //! Invariants: nothing here reaches into the rest of the program, and any number of processes may
 //! serve the same directory at a time.

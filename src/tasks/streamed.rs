@@ -21,9 +21,9 @@ use crate::values::timeline::{Content, Place, Segment, Timeline};
 use crate::world::bucket::{Bucket, BucketError};
 use crate::world::clock::Clock;
 
-/// So long what lies behind a gap waits for what fills it. A writer sends eight segments at once and tries each
-/// again for ever; what is not there after this is in an outage, or lost.
-const SETTLING: Duration = Duration::from_secs(60);
+/// So long what lies behind a gap waits for what fills it, for who reads on. A writer sends eight segments at once
+/// and tries each again for ever; what is not there after this is in an outage, or lost.
+pub const SETTLING: Duration = Duration::from_secs(60);
 /// Of so many looks one is for all partitions, also those in which nothing should happen any more: a writer that
 /// was away sends late.
 const LOOK_AT_ALL_EVERY: u32 = 10;
@@ -45,6 +45,8 @@ pub struct Source {
     pub unpacker: Arc<Unpacker>,
     /// Whether a gap is an error where it is read.
     pub strict: bool,
+    /// How long what lies behind a gap waits for what fills it: [`SETTLING`], or nothing for who looks once.
+    pub settling: Duration,
 }
 
 /// When the bucket was asked.
@@ -90,7 +92,7 @@ impl StreamFile {
         let (began, now) = (source.clock.monotonic(), source.clock.now());
         let found = gather.find(now).await?;
         let mut timeline = Timeline::default();
-        timeline.add(found, now.minus(SETTLING));
+        timeline.add(found, now.minus(source.settling));
         let looks = Mutex::new(Looks { gather, count: 0 });
         let looked = AtomicU64::new(micros(began));
         Ok(StreamFile { source, folder, timeline: RwLock::new(timeline), looks, looked })
@@ -180,7 +182,7 @@ impl StreamFile {
             0 => looks.gather.find(now).await?,
             _ => looks.gather.find_new(now).await?,
         };
-        self.timeline.write().add(found, now.minus(SETTLING));
+        self.timeline.write().add(found, now.minus(self.source.settling));
         self.looked.store(micros(began), Ordering::Release);
         Ok(())
     }

@@ -19,7 +19,6 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use super::decode::Decoder;
-use crate::local::disk::unnamed_file;
 use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::timeline::Segment;
 use crate::world::bucket::{Bucket, BucketError, Kind};
@@ -170,7 +169,8 @@ impl Unpacker {
             let length = kept.segments.pop(&key).map_or(0, |(_, length)| length);
             kept.bytes -= length;
         }
-        let file = unnamed_file(&self.dir).map_err(|e| Unreadable::Local(e.into()))?;
+        let file = tempfile::tempfile_in(&self.dir).at("create a file in", &self.dir);
+        let file = file.map_err(|e| Unreadable::Local(e.into()))?;
         let unpacked = Arc::new(self.begin(key.clone(), segment, Arc::new(file)));
         kept.segments.put(key, (unpacked.clone(), segment.length));
         kept.bytes += segment.length;

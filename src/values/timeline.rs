@@ -269,7 +269,7 @@ impl Writer {
     fn take(&mut self, id: &WriterId, settled: Utc) -> VecDeque<Part> {
         let mut parts = VecDeque::new();
         let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.sort_by(|a, b| a.order().cmp(&b.order()));
+        waiting.sort_by_key(|segment| segment.order());
         for generation in waiting.chunk_by(|a, b| a.generation == b.generation) {
             self.take_generation(id, generation, settled, &mut parts);
         }

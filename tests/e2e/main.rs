@@ -23,6 +23,7 @@ mod limits;
 mod nginx;
 mod power_cut;
 mod processes;
+mod read;
 mod reader;
 mod reader_costs;
 mod real_programs;

@@ -9,7 +9,7 @@ use logsinkfs::core::reader::{Entry, Library, REMEMBERED_MAX, ReaderFs};
 use logsinkfs::core::{DEADLINE, FileKind};
 use logsinkfs::local::catalog::Catalog;
 use logsinkfs::local::namespace::Attr;
-use logsinkfs::tasks::streamed::Source;
+use logsinkfs::tasks::streamed::{SETTLING, Source};
 use logsinkfs::tasks::unpack::Unpacker;
 use logsinkfs::values::errors::FsError;
 use logsinkfs::values::ids::{GenerationNo, NodeId};
@@ -53,6 +53,7 @@ impl Desk {
                 clock: clock.clone(),
                 unpacker: Arc::new(unpacker),
                 strict: false,
+                settling: SETTLING,
             },
             catalog: Arc::new(Catalog::new(TTL)),
             prefix: PREFIX.to_owned(),
@@ -190,9 +191,7 @@ fn nobody_waits_longer_than_the_deadline_and_what_is_known_is_told_much_sooner()
         let log = desk.find("app.log").await.unwrap().id;
         tokio::time::sleep(TTL).await;
         let silent = Gate::closed();
-        for _ in 0..20 {
-            desk.bucket.will(Op::List, "", Fault::HeldBefore(silent.clone()));
-        }
+        desk.bucket.script(Op::List, "", 20, Fault::HeldBefore(silent.clone()));
         let began = desk.clock.monotonic();
         assert_eq!(desk.size(log).await.unwrap(), 5);
         let waited = desk.clock.monotonic() - began;
@@ -214,7 +213,7 @@ fn a_directory_is_listed_whole_also_while_the_sizes_of_some_logs_cannot_be_had()
             desk.plant(name, 0, 10, "line\n");
         }
         let denied = "logs/b.log.segments/";
-        desk.bucket.will(Op::List, denied, Fault::Before(Kind::Denied));
+        desk.bucket.script(Op::List, denied, 1, Fault::Before(Kind::Denied));
         let handle = desk.fs.opendir(NodeId::ROOT).unwrap();
         let sized = answer(desk.fs.readdirplus(handle, 0)).await.unwrap();
         let names: Vec<_> = sized.iter().map(|s| String::from_utf8_lossy(&s.entry.name)).collect();

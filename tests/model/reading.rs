@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logsinkfs::tasks::gather::Wanted;
-use logsinkfs::tasks::streamed::{Source, StreamFile};
+use logsinkfs::tasks::streamed::{SETTLING, Source, StreamFile};
 use logsinkfs::tasks::unpack::Unpacker;
 use logsinkfs::tasks::walk::{Piece, Walk};
 use logsinkfs::values::errors::FsError;
@@ -52,7 +52,7 @@ fn today() -> Range<Utc> {
 fn source(bucket: Arc<dyn Bucket>, clock: Arc<dyn Clock>, strict: bool) -> Source {
     let runtime = tokio::runtime::Handle::current();
     let unpacker = Unpacker::new(bucket.clone(), std::env::temp_dir(), 64 << 20, runtime);
-    Source { bucket, clock, unpacker: Arc::new(unpacker), strict }
+    Source { bucket, clock, unpacker: Arc::new(unpacker), strict, settling: SETTLING }
 }
 
 impl Desk {

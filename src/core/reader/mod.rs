@@ -4,6 +4,9 @@
 //!
 //! Invariants: nothing is ever written to the bucket. No answer waits longer than [`super::DEADLINE`], and none
 //! that waits holds a thread.
+//!
+//! Map: `names` says what a name stands for, `nodes` what the kernel knows by a number; `streams` are those that were
+//! looked at, shared and kept; `dirs` and `files` are directories and files as they are read.
 
 mod dirs;
 mod files;

@@ -49,8 +49,7 @@ pub fn all(folders: &[Folder]) -> BTreeMap<Vec<u8>, Thing> {
             (name, Stored::Object(_)) => [Some(name.clone()), None],
             (name, Stored::Prefix) => {
                 let part = String::from_utf8_lossy(name);
-                let stream = part.strip_suffix(SEGMENTS).filter(|stream| !stream.is_empty());
-                [Some(shown(&part)), stream.map(shown)]
+                [Some(shown(&part)), part.strip_suffix(SEGMENTS).map(shown)]
             }
         };
         for name in parts.into_iter().flatten() {
@@ -84,14 +83,15 @@ fn listed(folders: &[Folder], name: &[u8]) -> Option<Thing> {
 }
 
 fn slice(folders: &[Folder], name: &[u8]) -> Option<Thing> {
-    let at = name.iter().rposition(|byte| *byte == AT).filter(|at| *at > 0)?;
+    let at = name.iter().rposition(|byte| *byte == AT)?;
     let slice = TimePrefix::parse(str::from_utf8(&name[at + 1..]).ok()?)?;
     let folder = prefixes(folders, &name[..at], SEGMENTS).next()?;
     Some(Thing::Stream(StreamKey { folder, slice: Some(slice) }))
 }
 
-/// The prefixes that show under a name, ours first.
+/// The prefixes that show under a name, ours first. A folder `..segments/` makes no log of the name `.`.
 fn prefixes(folders: &[Folder], name: &[u8], end: &str) -> impl Iterator<Item = String> {
+    let folders = if matches!(name, b"" | b"." | b"..") { &[] } else { folders };
     let ours = escape_path(name);
     let foreign = str::from_utf8(name).ok().filter(|raw| *raw != ours && shown(raw) == name);
     let spellings = [Some(ours.clone()), foreign.map(str::to_owned)];
@@ -170,18 +170,22 @@ mod tests {
 
     #[test]
     fn slices_are_found_and_not_listed_and_a_real_name_wins() {
-        let folders =
-            [folder("p/", &["a.log.segments", "b@2026-11-23.segments"], &["a.log@2026-11-22"])];
+        let folders = [folder(
+            "p/",
+            &["a.log.segments", "b@2026-11-23.segments", "..segments", ".segments"],
+            &["a.log@2026-11-22"],
+        )];
         let day = stream("p/a.log.segments/", Some("2026-11-23"));
         assert_eq!(find(&folders, b"a.log@2026-11-23"), day);
         let minute = stream("p/a.log.segments/", Some("2026-11-23T08:15"));
         assert_eq!(find(&folders, b"a.log@2026-11-23T08:15"), minute);
         assert!(matches!(find(&folders, b"a.log@2026-11-22"), Some(Thing::Object(_))));
         assert_eq!(find(&folders, b"b@2026-11-23"), stream("p/b@2026-11-23.segments/", None));
-        for nothing in ["a.log@", "a.log@noon", "@2026", "z@2026", "a.log@2026-13-01"] {
+        for nothing in [".@2026", "a.log@", "a.log@noon", "@2026", "z@2026", "a.log@2026-13-01"] {
             assert_eq!(find(&folders, nothing.as_bytes()), None, "{nothing}");
         }
-        assert_eq!(all(&folders).len(), 5);
+        let names: Vec<_> = all(&folders).into_keys().collect();
+        assert_eq!(names.len(), 7, "{names:?}");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! The command line: flags and their environment twins, the words that users type. `cli::settings` turns
 //! them into `Settings`; what they mean is decided in `values::settings`.
+//!
+//! Map: flags that commands share are in `s3`, `segments` and `read`, those of one command in `recover`, `reader` and
+//! here; `words` reads what clap cannot, `settings` makes settings of them.
 
 mod read;
 mod reader;

@@ -4,6 +4,11 @@
 //!
 //! This file owns its beginning and its end: the order in which mount, spool and sockets are made and
 //! taken away.
+//!
+//! Map: `keep` is the state, `coming` and `going` what happens to it when workers come and go, `restarts` the back-off
+//! and the deadline; `device` the mount and the kernel's first request; `backing` and `ioctl` register spool files
+//! that the kernel writes to itself; `child`, `attend` and `control` make events of workers, signals and other
+//! people's wishes; `protocol` is what is said, `link` the socket.
 
 mod attend;
 mod backing;

@@ -1,5 +1,7 @@
-//! The commands that read what a bucket holds, without a mount: where a location is, how it is opened, and what
-//! can go wrong. `cat`, `tail` and `ls` each say in their file what they print.
+//! The commands that read what a bucket holds, without a mount.
+//!
+//! Map: `open` finds what a location means, `error` says what can go wrong and what to do; `cat`, `tail` and `ls` are
+//! the commands of these names.
 
 mod cat;
 mod error;

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::edges::cli::{LocationArgs, SpanArgs};
 use crate::edges::reach::{self, Embedded};
 use crate::edges::read::ReadError;
 use crate::tasks::gather::Wanted;
-use crate::tasks::streamed::{Source as Shared, StreamFile};
+use crate::tasks::streamed::{SETTLING, Source as Shared, StreamFile};
 use crate::tasks::unpack::Unpacker;
 use crate::values::naming::segments_folder;
 use crate::values::settings::Source;
@@ -40,12 +41,12 @@ impl Location {
     }
 
     /// What readers of its streams share.
-    pub fn shared(&self) -> Shared {
+    fn shared(&self, settling: Duration) -> Shared {
         let runtime = tokio::runtime::Handle::current();
         let unpacker =
             Unpacker::new(self.bucket.clone(), std::env::temp_dir(), UNPACKED_MAX, runtime);
         let (bucket, clock) = (self.bucket.clone(), self.clock.clone());
-        Shared { bucket, clock, unpacker: Arc::new(unpacker), strict: false }
+        Shared { bucket, clock, unpacker: Arc::new(unpacker), strict: false, settling }
     }
 
     /// The stream that the path names, or a slice of one (`STREAM@2026-11-23T08`), and of what time.
@@ -87,9 +88,14 @@ impl Location {
         Ok(None)
     }
 
-    /// The stream as one file.
+    /// The stream as one file, for who looks once: all that is there.
     pub async fn stream(&self, wanted: Wanted) -> Result<StreamFile, ReadError> {
-        Ok(StreamFile::open(self.shared(), wanted).await?)
+        Ok(StreamFile::open(self.shared(Duration::ZERO), wanted).await?)
+    }
+
+    /// The stream as one file, for who reads on.
+    pub async fn growing(&self, wanted: Wanted) -> Result<StreamFile, ReadError> {
+        Ok(StreamFile::open(self.shared(SETTLING), wanted).await?)
     }
 }
 

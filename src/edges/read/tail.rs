@@ -30,7 +30,10 @@ pub fn run(args: TailArgs) -> ExitCode {
         let mut last = None;
         for span in spans {
             let wanted = location.wanted(&args.span, span).await?;
-            let file = location.stream(wanted).await?;
+            let file = match args.follow {
+                true => location.growing(wanted).await?,
+                false => location.stream(wanted).await?,
+            };
             let lines = file.last_lines(args.lines).await?;
             last = Some((file, lines.begin));
             if lines.all {

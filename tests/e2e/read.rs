@@ -1,0 +1,278 @@
+//! `logsinkfs cat`, `tail` and `ls`: streams read back without a mount, as programs wrote them.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+
+use crate::harness::process::{Proc, command};
+use crate::harness::rig::PREFIX;
+use crate::harness::s3::{Access, LOGSINKFS};
+use crate::harness::{Answer, Kind, Rig, eventually};
+
+/// A command that reads, not started yet.
+fn reading(
+    rig: &Rig,
+    access: &Access,
+    name: &str,
+    path: &str,
+    args: &[&str],
+) -> std::process::Command {
+    let mut command = command(LOGSINKFS);
+    command.env_clear().env("HOME", rig.dir.path().join("home"));
+    access.env(&mut command);
+    command.args([name, "--endpoint-url", &access.endpoint, "--force-path-style"]);
+    command.args(args).arg(format!("s3://{}/{PREFIX}{path}", access.bucket));
+    command
+}
+
+/// Runs it to its end: exit code, standard output, standard error.
+fn read_by(
+    rig: &Rig,
+    access: &Access,
+    name: &str,
+    path: &str,
+    args: &[&str],
+) -> (i32, String, String) {
+    let output = reading(rig, access, name, path, args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// Runs it to its good end.
+#[track_caller]
+fn read(rig: &Rig, name: &str, path: &str, args: &[&str]) -> String {
+    let (code, out, said) = read_by(rig, &rig.access, name, path, args);
+    assert_eq!(code, 0, "{said}");
+    out
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+/// A log of three runs, each begun with `>`, in many segments; gives all lines in their order.
+fn three_runs(rig: &Rig, name: &str, compression: &str) -> String {
+    let mount = rig.mount(&["--rotate-size", "4KiB", "--compression", compression]);
+    if let Some(folder) = mount.path(name).parent() {
+        fs::create_dir_all(folder).unwrap();
+    }
+    let mut all = String::new();
+    for run in 0..3 {
+        let text: String =
+            (0..300).map(|n| format!("run {run} line {n:04} of a program\n")).collect();
+        fs::write(mount.path(name), "").unwrap();
+        append(&mount.path(name), &text);
+        all += &text;
+    }
+    mount.stop();
+    all
+}
+
+fn a_stream_is_read_back_as_it_was_written(kind: Kind, compression: &str, name: &str) {
+    let rig = Rig::new(kind);
+    let all = three_runs(&rig, name, compression);
+    assert_eq!(read(&rig, "cat", name, &[]), all);
+    let tail: Vec<&str> = all.lines().rev().take(3).collect();
+    let shown = read(&rig, "tail", name, &["-n", "3"]);
+    assert_eq!(shown.lines().rev().collect::<Vec<_>>(), tail);
+    assert_eq!(read(&rig, "tail", name, &["-n", "100000"]), all);
+    assert_eq!(read(&rig, "tail", name, &["-n", "0"]), "");
+    let long = read(&rig, "ls", name, &["-l"]);
+    assert!(long.trim_start().starts_with(&format!("{} 20", all.len())), "{long}");
+}
+
+#[test]
+fn a_stream_in_gzip_is_read_back_as_it_was_written() {
+    a_stream_is_read_back_as_it_was_written(Kind::Embedded, "gzip", "app.log");
+}
+
+#[test]
+fn a_stream_in_zstd_is_read_back_from_another_service() {
+    a_stream_is_read_back_as_it_was_written(Kind::Moto, "zstd", "web/app.log");
+}
+
+#[test]
+fn a_stream_with_an_odd_name_is_read_back_by_that_name() {
+    a_stream_is_read_back_as_it_was_written(Kind::Embedded, "none", "odd name/50% of 日.log");
+}
+
+#[test]
+fn two_writers_are_one_stream_and_each_can_be_read_alone() {
+    let rig = Rig::embedded();
+    let one = rig.plan("a").with(&["--writer-id", "one"]).start();
+    append(&one.path("app.log"), "first of one\n");
+    one.stop();
+    let two = rig.plan("b").with(&["--writer-id", "two"]).start();
+    append(&two.path("app.log"), "first of two, without an end");
+    two.stop();
+    let one = rig.plan("a").with(&["--writer-id", "one"]).start();
+    append(&one.path("app.log"), "second of one\n");
+    one.stop();
+    let all = "first of one\nfirst of two, without an end\nsecond of one\n";
+    assert_eq!(read(&rig, "cat", "app.log", &[]), all);
+    let segments = rig.bucket().segments("app.log");
+    let two = segments.iter().find(|segment| segment.writer.starts_with("two")).unwrap();
+    let alone = read(&rig, "cat", "app.log", &["--writer", &two.writer]);
+    assert_eq!(alone, "first of two, without an end");
+}
+
+#[test]
+fn a_time_is_a_part_of_the_stream() {
+    let rig = Rig::embedded();
+    let bucket = rig.bucket();
+    let mut offset = 0;
+    for hour in 5..9 {
+        let text = format!("in hour {hour}\n");
+        let name = format!(
+            "20261120T{hour:02}3000.000000Z_w-aaaaaaaa_00000001_{offset:015}_{:012}.log",
+            text.len()
+        );
+        let key = format!("{PREFIX}app.log.segments/dt=2026-11-20/hour={hour:02}/{name}");
+        bucket.put(&key, text.as_bytes());
+        offset += text.len();
+    }
+    let hours =
+        |hours: &[u8]| -> String { hours.iter().map(|h| format!("in hour {h}\n")).collect() };
+    // What was under way when the time began is a part of it.
+    assert_eq!(read(&rig, "cat", "app.log@2026-11-20T07", &[]), hours(&[6, 7]));
+    let span = ["--since", "2026-11-20T06", "--until", "2026-11-20T07"];
+    assert_eq!(read(&rig, "cat", "app.log", &span), hours(&[5, 6, 7]));
+    assert_eq!(read(&rig, "cat", "app.log@2026-11-20", &[]), hours(&[5, 6, 7, 8]));
+    assert_eq!(read(&rig, "tail", "app.log", &["-n", "1"]), hours(&[8]));
+    // A real name wins.
+    bucket.put(&format!("{PREFIX}app.log@2026-11-20.segments/20261120T083000.000000Z_w-aaaaaaaa_00000001_000000000000000_000000000005.log"), b"real\n");
+    assert_eq!(read(&rig, "cat", "app.log@2026-11-20", &[]), "real\n");
+    let (code, _, said) = read_by(&rig, &rig.access, "cat", "app.log", &["--since", "yesterday"]);
+    assert!(code == 2 && said.contains("24h"), "{said}");
+}
+
+#[test]
+fn what_comes_is_followed_as_it_comes() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&["--rotate-interval", "200ms"]);
+    append(&mount.path("app.log"), "before\n");
+    eventually("the first segment", || {
+        (!rig.bucket().segments("app.log").is_empty()).then_some(())
+    });
+    let follow = reading(&rig, &rig.access, "tail", "app.log", &["-f", "-s", "50ms"]);
+    let mut follow = Proc::start("tail", follow);
+    follow.await_stdout("what was there", |line| (line == "before").then_some(()));
+    for n in 0..3 {
+        append(&mount.path("app.log"), &format!("line {n}\n"));
+        follow.await_stdout("the next line", |line| (line == format!("line {n}")).then_some(()));
+    }
+    follow.signal(Signal::INT);
+    follow.wait();
+    assert_eq!(follow.said(), ["before", "line 0", "line 1", "line 2"]);
+    mount.stop();
+}
+
+#[test]
+fn an_outage_does_not_end_who_follows() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    let mount = rig.mount(&["--rotate-interval", "200ms"]);
+    append(&mount.path("app.log"), "before\n");
+    eventually("the first segment", || {
+        (!rig.bucket().segments("app.log").is_empty()).then_some(())
+    });
+    let access = rig.access.clone().at(&gate.endpoint);
+    let follow = reading(&rig, &access, "tail", "app.log", &["-f", "-s", "50ms"]);
+    let mut follow = Proc::start("tail", follow);
+    follow.await_stdout("what was there", |line| (line == "before").then_some(()));
+    gate.refuse(403, "AccessDenied");
+    follow.await_stderr("going on");
+    append(&mount.path("app.log"), "after\n");
+    gate.open();
+    follow.await_stdout("the next line", |line| (line == "after").then_some(()));
+    mount.stop();
+}
+
+#[test]
+fn what_is_missing_or_damaged_is_said_and_the_rest_is_printed() {
+    let rig = Rig::embedded();
+    let all = three_runs(&rig, "app.log", "gzip");
+    let bucket = rig.bucket();
+    let mut segments = bucket.segments("app.log");
+    segments.sort_by_key(|segment| (segment.generation, segment.offset));
+    // Both stand between two others of their generation.
+    let (gone, damaged) = (&segments[1], &segments[segments.len() - 2]);
+    assert_eq!((gone.generation, damaged.generation), (segments[2].generation, 3), "{segments:?}");
+    bucket.delete(&gone.key);
+    bucket.put(&damaged.key, b"this is no gzip");
+    let (code, out, said) = read_by(&rig, &rig.access, "cat", "app.log", &[]);
+    assert_eq!(code, 1, "{said}");
+    let range = format!("{}..{}", gone.offset, gone.offset + gone.length);
+    assert!(
+        out.contains(&format!("logsinkfs: {} bytes are missing here: {range}", gone.length)),
+        "{out}"
+    );
+    assert!(said.contains("cannot be read") && said.contains(&damaged.writer), "{said}");
+    let theirs = (gone.length + damaged.length) as usize;
+    let ours: usize =
+        out.lines().filter(|l| l.starts_with("logsinkfs:")).map(|l| l.len() + 1).sum();
+    // Before the line about the damage is a line break.
+    assert_eq!(out.len() - ours - 1, all.len() - theirs);
+    let (code, out, said) = read_by(&rig, &rig.access, "cat", "app.log", &["--strict"]);
+    assert!(code == 1 && said.contains("missing"), "{said}");
+    assert!(all.starts_with(&out), "what is before the gap");
+}
+
+#[test]
+fn a_directory_is_listed_as_a_reader_sees_it() {
+    let rig = Rig::embedded();
+    let all = three_runs(&rig, "web/app.log", "gzip");
+    rig.bucket().put(&format!("{PREFIX}notes.txt"), b"by somebody else\n");
+    assert_eq!(read(&rig, "ls", "", &[]), "notes.txt\nweb/\n");
+    assert_eq!(read(&rig, "ls", "web", &[]), "app.log\n");
+    let long = read(&rig, "ls", "web", &["-l"]);
+    let words: Vec<&str> = long.split_whitespace().collect();
+    assert_eq!((words[0], words[2]), (all.len().to_string().as_str(), "app.log"));
+    let (code, _, said) = read_by(&rig, &rig.access, "ls", "nothing", &[]);
+    assert!(code == 1 && said.contains("nothing") && said.contains("hint"), "{said}");
+}
+
+#[test]
+fn an_embedded_bucket_is_read_by_its_directory() {
+    let rig = Rig::embedded();
+    let all = three_runs(&rig, "web/app.log", "gzip");
+    let mut command = command(LOGSINKFS);
+    let dir = rig.dir.path().join("bucket");
+    command.arg("cat").arg(format!("file://{}/{PREFIX}web/app.log", dir.display()));
+    let output = command.output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), all);
+}
+
+#[test]
+fn who_has_seen_enough_may_close_the_pipe() {
+    let rig = Rig::embedded();
+    three_runs(&rig, "app.log", "gzip");
+    let mut cat = reading(&rig, &rig.access, "cat", "app.log", &[]);
+    let mut cat = cat.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(cat.stdout.take());
+    let output = cat.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+#[test]
+fn a_service_that_denies_or_is_away_is_named_with_what_to_do() {
+    let rig = Rig::embedded();
+    three_runs(&rig, "app.log", "gzip");
+    let gate = rig.gate();
+    let access = rig.access.clone().at(&gate.endpoint);
+    gate.refuse(403, "AccessDenied");
+    let (code, _, said) = read_by(&rig, &access, "cat", "app.log", &[]);
+    assert!(code == 1 && said.contains("s3:ListBucket"), "{said}");
+    // It may list, and not read: nothing is taken for damage.
+    gate.rule(|seen| match seen.target.contains("list-type") {
+        true => Answer::Pass,
+        false => Answer::Refuse(403, "AccessDenied", None),
+    });
+    let (code, out, said) = read_by(&rig, &access, "cat", "app.log", &[]);
+    assert!(code == 1 && out.is_empty() && said.contains("s3:GetObject"), "{said}");
+}
