@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
@@ -376,6 +376,9 @@ fn nothing_can_be_changed_and_the_end_is_an_end() {
     refused(fs::remove_dir(mount.path("app.log.segments")));
     let meta = fs::metadata(mount.path("app.log")).unwrap();
     assert_eq!(meta.mode() & 0o777, 0o444);
+    let table = fs::read_to_string("/proc/mounts").unwrap();
+    let read_only = format!(" {} fuse.logsinkfs ro,", mount.plan.point.display());
+    assert!(table.contains(&read_only), "the kernel refuses: {table}");
     // Made writable by somebody, it refuses by itself.
     let (code, _) = run("mount", &["-o", "remount,rw"], &[&mount.plan.point]);
     if code == 0 {
@@ -441,4 +444,41 @@ fn options_of_the_other_kind_of_mount_are_refused() {
     let (code, said) = rig.plan_reader(&["--cache-dir", "/proc"]).refused();
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("--cache-dir"), "{said}");
+}
+
+#[test]
+fn an_ordinary_user_reads_from_the_background_and_unmounts() {
+    const NOBODY: u32 = 65_534;
+    let rig = Rig::embedded();
+    let bucket = rig.bucket();
+    Planter::new(&bucket, "app.log", "web-1").put(ago(10), b"line\n");
+    let mut plan = rig.plan_reader(&[]).with_copy_of_program(&rig.local("logsinkfs"));
+    plan.home = rig.local("home of nobody");
+    fs::create_dir(&plan.home).unwrap();
+    for path in [&plan.home, &plan.point] {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    // Every distribution lets all users open /dev/fuse; a bare kernel does not.
+    let device = rig.local("fuse");
+    let number = rustix::fs::makedev(10, 229);
+    let kind = rustix::fs::FileType::CharacterDevice;
+    rustix::fs::mknodat(rustix::fs::CWD, &device, kind, 0o666.into(), number).unwrap();
+    fs::set_permissions(&device, PermissionsExt::from_mode(0o666)).unwrap();
+    let become_user = "mount --bind \"$1\" /dev/fuse; shift; \
+                       exec setpriv --reuid 65534 --regid 65534 --clear-groups -- \"$@\"";
+    let session = "point=$1; shift; \"$@\"; grep \"$point fuse.logsinkfs ro,\" /proc/mounts; \
+                   test \"$(cat \"$point/app.log\")\" = line; fusermount3 -u \"$point\"";
+    let mut outer = command(program("unshare"));
+    outer.args(["--mount", "--", "/bin/sh", "-ec", become_user, "sh"]).arg(&device);
+    outer.args(["/bin/sh", "-ec", session, "sh"]).arg(&plan.point);
+    let inner = plan.command();
+    outer.env_clear().envs(inner.get_envs().map(|(name, value)| (name, value.unwrap())));
+    // Behind `setpriv --pdeathsig KILL --`, which would end what stays in the background.
+    outer.args(inner.get_args().skip(3).filter(|arg| *arg != "--foreground"));
+    Proc::start("a user's session", outer).success();
+    let logs = plan.home.join(".local/state/logsinkfs");
+    eventually("its last words in its log", || {
+        let log = fs::read_dir(&logs).ok()?.flatten().next()?.path();
+        fs::read_to_string(log).ok()?.contains("unmounted").then_some(())
+    });
 }
