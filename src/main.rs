@@ -6,7 +6,8 @@ use clap::Parser;
 use logsinkfs::edges::cli::{Cli, Command, MountArgs};
 use logsinkfs::edges::error::DaemonError;
 use logsinkfs::edges::{
-    Keeping, Settings, daemon, keeper, launch, read, recover, telemetry, upgrade, verify, worker,
+    Keeping, Settings, daemon, keeper, launch, read, reader, recover, telemetry, upgrade, verify,
+    worker,
 };
 
 /// Wrong usage, as clap's own.
@@ -28,6 +29,13 @@ fn main() -> ExitCode {
 
 fn mount(args: MountArgs) -> ExitCode {
     let (foreground, level) = (args.foreground, args.log_level.clone());
+    if let Some(settings) = args.reader_settings() {
+        if !foreground {
+            return into_background();
+        }
+        telemetry::start(&level);
+        return end(reader::run(&settings));
+    }
     let settings = match args.settings() {
         Ok(settings) => settings,
         Err(e) => {
@@ -39,10 +47,7 @@ fn mount(args: MountArgs) -> ExitCode {
         return end(serve_as_worker(&settings, &level));
     }
     if !foreground {
-        return launch::into_background().unwrap_or_else(|e| {
-            eprintln!("logsinkfs: error: the daemon could not be started: {e}");
-            ExitCode::FAILURE
-        });
+        return into_background();
     }
     end(match settings.processes.keeping {
         Keeping::Attach => serve_as_worker(&settings, &level),
@@ -54,6 +59,13 @@ fn mount(args: MountArgs) -> ExitCode {
             telemetry::start(&level);
             keeper::run(&settings)
         }
+    })
+}
+
+fn into_background() -> ExitCode {
+    launch::into_background().unwrap_or_else(|e| {
+        eprintln!("logsinkfs: error: the daemon could not be started: {e}");
+        ExitCode::FAILURE
     })
 }
 

@@ -12,6 +12,7 @@ mod handles;
 pub mod names;
 mod open;
 mod read;
+pub mod reader;
 mod resent;
 mod stored;
 
@@ -28,6 +29,7 @@ use self::backing::Backings;
 use self::handles::Handles;
 use crate::local::namespace::Attr;
 use crate::tasks::lister::Lister;
+use crate::tasks::objects::{self, Objects};
 use crate::tasks::parts::Parts;
 use crate::tasks::restorer::Restorer;
 use crate::values::errors::FsError;
@@ -57,6 +59,18 @@ impl<T: Send + 'static> Answer<T> {
         Answer::Later(Box::pin(async move {
             tokio::time::timeout(DEADLINE, wait).await.unwrap_or(Err(FsError::TimedOut))
         }))
+    }
+
+    /// Replies now, or on `runtime` when it is known.
+    pub fn reply(
+        self,
+        runtime: &tokio::runtime::Handle,
+        reply: impl FnOnce(Result<T, FsError>) + Send + 'static,
+    ) {
+        match self {
+            Answer::Now(result) => reply(result),
+            Answer::Later(wait) => drop(runtime.spawn(async move { reply(wait.await) })),
+        }
     }
 
     /// An answer that a blocking step on the local disk gives.
@@ -98,6 +112,7 @@ pub struct Fs {
     parts: Arc<Parts>,
     policy: Policy,
     lister: Lister,
+    objects: Arc<Objects>,
     restorer: Restorer,
     handles: Handles,
     backings: Option<Arc<dyn Backings>>,
@@ -116,8 +131,10 @@ impl Fs {
         runtime: tokio::runtime::Handle,
         backings: Option<Arc<dyn Backings>>,
     ) -> Fs {
+        let bucket = parts.bucket.clone();
         let fs = Fs {
-            lister: Lister::new(parts.clone(), runtime),
+            lister: Lister::new((&*parts).into(), runtime.clone()),
+            objects: Arc::new(Objects::new(bucket, runtime, objects::BUDGET)),
             restorer: Restorer::new(parts.clone()),
             parts,
             policy,

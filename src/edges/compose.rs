@@ -57,7 +57,7 @@ pub fn recover_parts(
         dropped: Default::default(),
         streams,
         room,
-        catalog: Catalog::new(settings.metadata_ttl),
+        catalog: Arc::new(Catalog::new(settings.metadata_ttl)),
         bucket,
         clock,
         segmenting: settings.segmenting.clone(),

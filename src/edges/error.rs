@@ -59,6 +59,9 @@ pub enum DaemonError {
     /// A directory cannot be made ready for the worker.
     #[error("the directory {0} cannot be made ready: {1}")]
     Directory(PathBuf, #[source] std::io::Error),
+    /// A reader mount has no place for what it unpacks.
+    #[error("nothing can be unpacked in {0}: {1}")]
+    Cache(PathBuf, #[source] std::io::Error),
     /// The worker's user cannot get to a directory.
     #[error("the worker (uid {uid}) cannot reach {path}: it may not search {barrier}")]
     Unreachable {
@@ -129,6 +132,9 @@ impl DaemonError {
             }
             DaemonError::Directory(..) => {
                 "choose a directory that the worker's user may own, or another user: --spool-dir, --run-as"
+            }
+            DaemonError::Cache(..) => {
+                "choose a local directory that this user can write, outside of the mount: --cache-dir"
             }
             DaemonError::Unreachable { .. } => {
                 "let others search that directory (chmod o+x), put the spool elsewhere with --spool-dir, or choose another user with --run-as"

@@ -16,6 +16,7 @@ pub mod mountpoint;
 pub mod privileges;
 pub mod reach;
 pub mod read;
+pub mod reader;
 pub mod recover;
 pub mod remote;
 pub mod seat;

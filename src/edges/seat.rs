@@ -41,7 +41,7 @@ pub enum Holder {
 impl Seat {
     /// A mount that this process makes and serves alone.
     pub fn alone(settings: &Settings, spool: OwnedFd, owner: u32) -> Result<Seat, DaemonError> {
-        let device = Device::new(settings)?;
+        let device = Device::new(settings.into())?;
         let registry = Registry::alone(device.fuse.try_clone()?, spool, owner);
         Ok(Seat {
             fuse: device.fuse.try_clone()?,

@@ -10,10 +10,11 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::parts::Parts;
-use crate::local::catalog::{Listing, Stored, add_page};
-use crate::world::bucket::{BucketError, Kind};
+use crate::local::catalog::{Catalog, Listing, Stored, add_page};
+use crate::world::bucket::{Bucket, BucketError, Kind};
+use crate::world::clock::Clock;
 
-/// Longest wait of a look-up or a readdir for one answer of S3.
+/// Longest wait of a look-up or a readdir for one answer of S3, where live files answer as well.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// After a failure nobody asks again for this long.
 const DOWN_FOR: Duration = Duration::from_secs(5);
@@ -28,9 +29,36 @@ struct Progress {
     done: Option<Result<Listing, ()>>,
 }
 
+/// What a lister works with.
+#[derive(Clone)]
+pub struct Means {
+    /// The bucket.
+    pub bucket: Arc<dyn Bucket>,
+    /// What the bucket is known to hold.
+    pub catalog: Arc<Catalog>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Empty, or ending in `/`.
+    pub prefix: String,
+    /// Longest wait for one answer of S3.
+    pub patience: Duration,
+}
+
+impl From<&Parts> for Means {
+    fn from(parts: &Parts) -> Means {
+        Means {
+            bucket: parts.bucket.clone(),
+            catalog: parts.catalog.clone(),
+            clock: parts.clock.clone(),
+            prefix: parts.prefix.clone(),
+            patience: PATIENCE,
+        }
+    }
+}
+
 /// Asks S3 for listings.
 pub struct Lister {
-    parts: Arc<Parts>,
+    means: Means,
     runtime: tokio::runtime::Handle,
     under_way: Arc<Mutex<HashMap<String, watch::Receiver<Progress>>>>,
     down_until: Arc<Mutex<Duration>>,
@@ -38,25 +66,25 @@ pub struct Lister {
 
 impl Lister {
     /// A lister whose requests run on `runtime`.
-    pub fn new(parts: Arc<Parts>, runtime: tokio::runtime::Handle) -> Lister {
+    pub fn new(means: Means, runtime: tokio::runtime::Handle) -> Lister {
         let (under_way, down_until) = (Arc::default(), Arc::default());
-        Lister { parts, runtime, under_way, down_until }
+        Lister { means, runtime, under_way, down_until }
     }
 
     /// The listing of a prefix without asking anybody.
     pub fn known(&self, prefix: &str) -> Option<Listing> {
-        self.parts.catalog.fresh(prefix, self.parts.clock.monotonic())
+        self.means.catalog.fresh(prefix, self.means.clock.monotonic())
     }
 
     /// The listing of a prefix; what was last known of it, or `None`, when S3 does not answer in
     /// time. Each page has its own time, so that a large directory is shown whole as long as S3 goes on
     /// answering.
     pub async fn listing(&self, prefix: &str) -> Option<Listing> {
-        let clock = &self.parts.clock;
+        let clock = &self.means.clock;
         if let Some(listing) = self.known(prefix) {
             return Some(listing);
         }
-        let stale = || self.parts.catalog.last_known(prefix);
+        let stale = || self.means.catalog.last_known(prefix);
         if clock.monotonic() < *self.down_until.lock() {
             return stale();
         }
@@ -65,7 +93,7 @@ impl Lister {
             if let Some(done) = progress.borrow_and_update().done.clone() {
                 return done.ok().or_else(stale);
             }
-            match tokio::time::timeout(PATIENCE, progress.changed()).await {
+            match tokio::time::timeout(self.means.patience, progress.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) | Err(_) => return stale(),
             }
@@ -81,21 +109,21 @@ impl Lister {
         }
         let (sender, receiver) = watch::channel(Progress::default());
         under_way.insert(prefix.to_owned(), receiver.clone());
-        let (parts, prefix) = (self.parts.clone(), prefix.to_owned());
+        let (means, prefix) = (self.means.clone(), prefix.to_owned());
         let (table, down_until) = (self.under_way.clone(), self.down_until.clone());
         self.runtime.spawn(async move {
-            let began = parts.clock.monotonic();
-            let result = fetch(&parts, &prefix, &sender).await;
+            let began = means.clock.monotonic();
+            let result = fetch(&means, &prefix, &sender).await;
             let done = match result {
                 Ok(listing) => {
-                    parts.catalog.insert(&prefix, listing.clone(), began);
+                    means.catalog.insert(&prefix, listing.clone(), began);
                     Ok(listing)
                 }
                 Err(e) => {
-                    *down_until.lock() = parts.clock.monotonic() + DOWN_FOR;
+                    *down_until.lock() = means.clock.monotonic() + DOWN_FOR;
                     warn!(
                         hint = e.kind.hint(),
-                        "the bucket cannot be listed; live files are shown alone: {e}"
+                        "the bucket cannot be listed; what is not known of it is not shown: {e}"
                     );
                     Err(())
                 }
@@ -108,7 +136,7 @@ impl Lister {
 }
 
 async fn fetch(
-    parts: &Parts,
+    means: &Means,
     prefix: &str,
     progress: &watch::Sender<Progress>,
 ) -> Result<Listing, BucketError> {
@@ -116,16 +144,16 @@ async fn fetch(
     let (mut token, mut skipped) = (None, 0);
     let mut tokens = HashSet::new();
     loop {
-        while let Err(wait) = parts.catalog.take_list(parts.clock.monotonic()) {
+        while let Err(wait) = means.catalog.take_list(means.clock.monotonic()) {
             tokio::time::sleep(wait).await;
         }
-        let page = parts.bucket.list_page(prefix, token.as_deref()).await?;
+        let page = means.bucket.list_page(prefix, token.as_deref()).await?;
         token = page.next.clone();
         if tokens.len() == PAGES_MAX || token.clone().is_some_and(|token| !tokens.insert(token)) {
             let why = "the listing does not come to an end";
             return Err(BucketError::new(Kind::Server, "ListObjectsV2", prefix, why));
         }
-        skipped += add_page(&parts.prefix, prefix, &mut listing, page);
+        skipped += add_page(&means.prefix, prefix, &mut listing, page);
         progress.send_modify(|p| p.pages += 1);
         if token.is_none() {
             break;

@@ -7,6 +7,7 @@ pub mod drop;
 pub mod examine;
 pub mod gather;
 pub mod lister;
+pub mod objects;
 pub mod outbox;
 pub mod parts;
 pub mod registrar;

@@ -30,7 +30,7 @@ pub struct Parts {
     /// How much disk there is.
     pub room: Room,
     /// What the bucket is known to hold.
-    pub catalog: Catalog,
+    pub catalog: Arc<Catalog>,
     /// The bucket.
     pub bucket: Arc<dyn Bucket>,
     /// The time.

@@ -162,6 +162,11 @@ impl StreamFile {
         self.source.clock.monotonic().saturating_sub(looked) < age
     }
 
+    /// Whether the next look is for all partitions: it costs what forming the file anew costs.
+    pub async fn looks_at_all_next(&self) -> bool {
+        (self.looks.lock().await.count + 1).is_multiple_of(LOOK_AT_ALL_EVERY)
+    }
+
     /// Looks for what is new, unless somebody did within the last `age`.
     pub async fn refresh(&self, age: Duration) -> Result<(), BucketError> {
         if self.is_fresh(age) {

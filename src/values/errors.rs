@@ -28,6 +28,9 @@ pub enum FsError {
     /// Logs are appended to and objects are never changed.
     #[error("not permitted here")]
     NotPermitted,
+    /// The mount is for reading alone.
+    #[error("the mount is read-only")]
+    ReadOnly,
     /// The arguments mean nothing here.
     #[error("invalid argument")]
     Invalid,

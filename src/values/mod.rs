@@ -7,6 +7,7 @@ pub mod escape;
 pub mod ids;
 pub mod naming;
 pub mod partition;
+pub mod reader;
 pub mod rotation;
 pub mod settings;
 pub mod span;

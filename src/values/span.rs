@@ -22,7 +22,7 @@ pub enum Moment {
 }
 
 /// A year, month, day, hour, minute or second, in UTC: all the instants in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimePrefix {
     start: Utc,
     end: Utc,

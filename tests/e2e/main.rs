@@ -24,6 +24,8 @@ mod nginx;
 mod power_cut;
 mod processes;
 mod read;
+mod reader;
+mod reader_costs;
 mod real_programs;
 mod recover;
 mod recovery;

@@ -25,7 +25,7 @@ use super::daemon::{Daemon, ONCE, PREFIX, World, answer, run};
 use super::memory::Object;
 
 /// Keys of pieces that people and programs stumble over.
-fn any_key() -> impl Strategy<Value = String> {
+pub fn any_key() -> impl Strategy<Value = String> {
     let pieces = prop_oneof![
         Just("logs/"),
         Just("/"),
@@ -181,7 +181,8 @@ fn a_listing_that_never_ends_is_given_up() {
                 bucket.clone(),
                 world.clock.clone(),
             );
-            let lister = Lister::new(Arc::new(parts.unwrap()), tokio::runtime::Handle::current());
+            let means = (&parts.unwrap()).into();
+            let lister = Lister::new(means, tokio::runtime::Handle::current());
             assert!(lister.listing(PREFIX).await.is_none());
             tokio::time::sleep(super::daemon::PATIENCE).await;
             assert_eq!(bucket.lists.load(Ordering::Relaxed), most);

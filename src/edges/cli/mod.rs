@@ -1,10 +1,11 @@
 //! The command line: flags and their environment twins, the words that users type. `cli::settings` turns
 //! them into `Settings`; what they mean is decided in `values::settings`.
 //!
-//! Map: flags that commands share are in `s3`, `segments` and `read`, those of one command in `recover` and here; `words`
-//! reads what clap cannot, `settings` makes settings of them.
+//! Map: flags that commands share are in `s3`, `segments` and `read`, those of one command in `recover`, `reader` and
+//! here; `words` reads what clap cannot, `settings` makes settings of them.
 
 mod read;
+mod reader;
 mod recover;
 mod s3;
 mod segments;
@@ -19,11 +20,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::read::{CatArgs, LocationArgs, LsArgs, SpanArgs, TailArgs};
+pub use self::reader::ReaderArgs;
 pub use self::recover::RecoverArgs;
 use self::s3::LAST;
 pub use self::s3::{S3Args, StorageArgs};
 pub use self::segments::SegmentArgs;
 pub use self::settings::UsageError;
+pub(super) use self::settings::state_path;
 use self::words::{FsyncArg, ViewArg, WhenFullArg, WritePathArg, parse_user, parse_writer};
 use super::telemetry::parse_level;
 use crate::values::settings::{self as values, RunAs, Source};
@@ -187,6 +190,9 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_ALLOW_OTHER", help_heading = "View")]
     pub allow_other: bool,
 
+    /// How a reader mount reads.
+    #[command(flatten)]
+    pub reader: ReaderArgs,
     /// How S3 is reached, and how it stores.
     #[command(flatten)]
     pub storage: StorageArgs,

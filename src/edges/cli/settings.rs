@@ -26,6 +26,9 @@ pub enum UsageError {
         "--write-path passthrough excludes --when-full block and error: where the kernel writes into the spool itself, nothing can stop a writer"
     )]
     CannotStop,
+    /// An option of a reader mount.
+    #[error("{0} means something only with --read-only")]
+    OnlyReads(&'static str),
     /// A descriptor has no path that would tell its mounts apart.
     #[error(
         "a mount point that is a descriptor needs --spool-dir: it does not say which mount it is"
@@ -36,6 +39,10 @@ pub enum UsageError {
 impl MountArgs {
     /// The settings that the flags mean.
     pub fn settings(self) -> Result<Settings, UsageError> {
+        if let Some(flag) = self.reader.of_readers() {
+            return Err(UsageError::OnlyReads(flag));
+        }
+        let ownership = self.ownership();
         let spool_dir = match self.spool_dir {
             Some(dir) => dir,
             None if self.mountpoint.starts_with("/dev/fd") => {
@@ -56,8 +63,6 @@ impl MountArgs {
         if write_path == WritePath::Passthrough && must_stop_writers(when_full) {
             return Err(UsageError::CannotStop);
         }
-        let uid = self.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
-        let gid = self.gid.unwrap_or_else(|| rustix::process::getegid().as_raw());
         Ok(Settings {
             source: self.source,
             mountpoint: self.mountpoint,
@@ -84,7 +89,7 @@ impl MountArgs {
             metadata_ttl: self.metadata_ttl,
             require_bucket: self.require_bucket,
             s3: self.storage.settings(),
-            ownership: Ownership { uid, gid, file_mode: self.file_mode, dir_mode: self.dir_mode },
+            ownership,
             allow_other: self.allow_other,
             write_path,
             processes: Processes {
@@ -99,16 +104,31 @@ impl MountArgs {
             },
         })
     }
+
+    /// Owner and modes of what nobody made in the mount.
+    pub(super) fn ownership(&self) -> Ownership {
+        Ownership {
+            uid: self.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
+            gid: self.gid.unwrap_or_else(|| rustix::process::getegid().as_raw()),
+            file_mode: self.file_mode,
+            dir_mode: self.dir_mode,
+        }
+    }
 }
 
 /// One spool for each source and mount point, named so that a person finds it.
 fn default_spool_dir(source: &Source, mountpoint: &Path) -> Result<PathBuf, UsageError> {
+    state_path(source, mountpoint).ok_or(UsageError::NoSpoolDir)
+}
+
+/// Where something of a mount is kept that outlives it; `None` where the machine has no place for it.
+pub(in crate::edges) fn state_path(source: &Source, mountpoint: &Path) -> Option<PathBuf> {
     let from = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let state = match rustix::process::geteuid().is_root() {
         true => PathBuf::from("/var/lib"),
-        false => from("XDG_STATE_HOME")
-            .or_else(|| from("HOME").map(|home| home.join(".local/state")))
-            .ok_or(UsageError::NoSpoolDir)?,
+        false => {
+            from("XDG_STATE_HOME").or_else(|| from("HOME").map(|home| home.join(".local/state")))?
+        }
     };
     let point = std::path::absolute(mountpoint).unwrap_or_else(|_| mountpoint.to_owned());
     let both = format!("{}\n{}", source.url(), point.display());
@@ -117,7 +137,7 @@ fn default_spool_dir(source: &Source, mountpoint: &Path) -> Result<PathBuf, Usag
         Source::Embedded { .. } => "embedded".to_owned(),
     };
     let name = format!("{readable}-{:08x}", crc_fast::crc32_iso_hdlc(both.as_bytes()));
-    Ok(state.join("logsinkfs").join(name))
+    Some(state.join("logsinkfs").join(name))
 }
 
 /// The pod's name where Kubernetes gives one, else the host's (which is the pod's in a pod).

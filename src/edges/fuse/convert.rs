@@ -52,6 +52,7 @@ pub(super) fn errno(operation: &'static str, error: &FsError) -> Errno {
         FsError::NotDirectory => Errno::ENOTDIR,
         FsError::NameTooLong => Errno::ENAMETOOLONG,
         FsError::NotPermitted => Errno::EPERM,
+        FsError::ReadOnly => Errno::EROFS,
         FsError::Invalid => Errno::EINVAL,
         FsError::CrossDevice => Errno::EXDEV,
         FsError::Stale => Errno::ESTALE,

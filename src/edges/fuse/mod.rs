@@ -5,6 +5,7 @@ mod convert;
 mod mount;
 mod passthrough;
 mod place;
+mod reader;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -27,6 +28,7 @@ use self::convert::{
     reply_xattr,
 };
 pub use self::mount::{ask_again, begin, negotiate, take_over};
+pub use self::reader::Reader;
 
 /// A node number that means "not known yet" in a directory entry (the kernel's `FUSE_UNKNOWN_INO`).
 const UNKNOWN_INO: INodeNo = INodeNo(0xffff_ffff);
@@ -53,14 +55,7 @@ impl Adapter {
         answer: Answer<T>,
         reply: impl FnOnce(Result<T, Errno>) + Send + 'static,
     ) {
-        match answer {
-            Answer::Now(result) => reply(result.map_err(|e| errno(operation, &e))),
-            Answer::Later(wait) => {
-                self.runtime.spawn(async move {
-                    reply(wait.await.map_err(|e| errno(operation, &e)));
-                });
-            }
-        }
+        answer.reply(&self.runtime, move |result| reply(result.map_err(|e| errno(operation, &e))));
     }
 
     fn entry(&self, operation: &'static str, result: Result<Entry, FsError>, reply: ReplyEntry) {

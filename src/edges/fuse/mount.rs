@@ -11,7 +11,6 @@ use fuser::{Filesystem, InitFlags, KernelConfig, Request, Session, SessionACL};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tracing::debug;
 
-use super::Adapter;
 use super::place::put_in_place;
 
 /// Longest answer to FUSE_INIT that there is, several times over.
@@ -29,13 +28,27 @@ pub(super) fn ask(config: &mut KernelConfig) {
         | InitFlags::FUSE_PARALLEL_DIROPS
         | InitFlags::FUSE_PASSTHROUGH
         | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
+    offer(config, wanted);
+    // Spool files lie on a file system that is not stacked itself. The depth is within fuser's limit.
+    let _ = config.set_max_stack_depth(1);
+}
+
+/// Asks for what a reader mount needs. Streams are opened for direct I/O, hence the first; with the others
+/// a listing brings what stat would ask for each name, where the kernel sees that somebody stats.
+pub(super) fn ask_as_reader(config: &mut KernelConfig) {
+    let wanted = InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP
+        | InitFlags::FUSE_PARALLEL_DIROPS
+        | InitFlags::FUSE_DO_READDIRPLUS
+        | InitFlags::FUSE_READDIRPLUS_AUTO;
+    offer(config, wanted);
+}
+
+fn offer(config: &mut KernelConfig, wanted: InitFlags) {
     for flag in wanted.iter() {
         if config.add_capabilities(flag).is_err() {
             debug!("the kernel does not offer {flag:?}");
         }
     }
-    // Spool files lie on a file system that is not stacked itself. The depth is within fuser's limit.
-    let _ = config.set_max_stack_depth(1);
 }
 
 /// Says what any of our workers would answer to the kernel's FUSE_INIT.
@@ -52,17 +65,17 @@ pub fn negotiate(init: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Begins a session with a kernel that has not been answered yet.
-pub fn begin(adapter: Adapter, fuse: OwnedFd, threads: usize) -> io::Result<Session<Adapter>> {
+pub fn begin<F: Filesystem>(adapter: F, fuse: OwnedFd, threads: usize) -> io::Result<Session<F>> {
     Session::from_fd(adapter, fuse, SessionACL::All, config(threads))
 }
 
 /// Takes over a session that the kernel has negotiated already.
-pub fn take_over(
-    adapter: Adapter,
+pub fn take_over<F: Filesystem>(
+    adapter: F,
     fuse: BorrowedFd<'_>,
     init: &[u8],
     threads: usize,
-) -> io::Result<Session<Adapter>> {
+) -> io::Result<Session<F>> {
     let (session, _known) = replay(adapter, init, config(threads))?;
     put_in_place(fuse, session.as_fd())?;
     Ok(session)

@@ -55,25 +55,52 @@ pub struct Device {
     ours: bool,
 }
 
+/// What a mount is to be.
+#[derive(Clone, Debug)]
+pub struct Plan<'a> {
+    /// What is mounted.
+    pub source: &'a Source,
+    /// Where: a directory, or the descriptor of a mount.
+    pub mountpoint: &'a Path,
+    /// Directories that the mount may not be in, nor they in the mount.
+    pub apart: Vec<&'a Path>,
+    /// Let other users in.
+    pub allow_other: bool,
+    /// The kernel refuses what would change something.
+    pub read_only: bool,
+}
+
+impl<'a> From<&'a Settings> for Plan<'a> {
+    fn from(settings: &'a Settings) -> Plan<'a> {
+        Plan {
+            source: &settings.source,
+            mountpoint: &settings.mountpoint,
+            apart: vec![&settings.spool_dir],
+            allow_other: settings.allow_other,
+            read_only: false,
+        }
+    }
+}
+
 impl Device {
-    /// Makes the mount, or takes the one whose descriptor the settings name.
-    pub fn new(settings: &Settings) -> Result<Device, DaemonError> {
-        let source = settings.source.url();
-        let given = settings.mountpoint.to_str().and_then(|path| path.strip_prefix(DESCRIPTOR));
+    /// Makes the mount, or takes the one whose descriptor the plan names.
+    pub fn new(plan: Plan<'_>) -> Result<Device, DaemonError> {
+        let source = plan.source.url();
+        let given = plan.mountpoint.to_str().and_then(|path| path.strip_prefix(DESCRIPTOR));
         if let Some(number) = given {
-            let point = settings.mountpoint.clone();
+            let point = plan.mountpoint.to_owned();
             let fuse = handed_on(number).map_err(|e| DaemonError::Descriptor(point.clone(), e))?;
             return Ok(Device { fuse, point, source, ours: false });
         }
-        let mut apart: Vec<&Path> = vec![&settings.spool_dir];
-        if let Source::Embedded { dir } = &settings.source {
+        let mut apart = plan.apart.clone();
+        if let Source::Embedded { dir } = plan.source {
             apart.push(dir);
         }
-        let point = mountpoint::prepare(&settings.mountpoint, &apart)?;
-        let mounted = match mount_directly(&source, &point, settings.allow_other) {
+        let point = mountpoint::prepare(plan.mountpoint, &apart)?;
+        let mounted = match mount_directly(&source, &point, &plan) {
             Err(e) if Errno::from_io_error(&e) == Some(Errno::PERM) => {
                 debug!("mount(2) is not permitted: {FUSERMOUNT} is asked");
-                mount_by_helper(&source, &point, settings.allow_other)
+                mount_by_helper(&source, &point, &plan)
             }
             mounted => mounted,
         };
@@ -128,10 +155,10 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|word| u32::from_ne_bytes(*word))
 }
 
-fn mount_directly(source: &str, point: &Path, allow_other: bool) -> io::Result<OwnedFd> {
+fn mount_directly(source: &str, point: &Path, plan: &Plan<'_>) -> io::Result<OwnedFd> {
     let fuse: OwnedFd = std::fs::File::options().read(true).write(true).open("/dev/fuse")?.into();
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-    let allow_other = if allow_other { ",allow_other" } else { "" };
+    let allow_other = if plan.allow_other { ",allow_other" } else { "" };
     let data = CString::new(format!(
         "fd={},rootmode=40000,user_id={},group_id={},default_permissions{allow_other}",
         fuse.as_raw_fd(),
@@ -139,17 +166,20 @@ fn mount_directly(source: &str, point: &Path, allow_other: bool) -> io::Result<O
         gid.as_raw(),
     ))?;
     let kind = format!("fuse.{}", mountpoint::SUBTYPE);
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME;
+    let mut flags =
+        MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME;
+    flags.set(MountFlags::RDONLY, plan.read_only);
     rustix::mount::mount(source, point, kind, flags, Some(data.as_c_str()))?;
     Ok(fuse)
 }
 
 /// The setuid program mounts, and hands the descriptor back over its standard input.
-fn mount_by_helper(source: &str, point: &Path, allow_other: bool) -> io::Result<OwnedFd> {
+fn mount_by_helper(source: &str, point: &Path, plan: &Plan<'_>) -> io::Result<OwnedFd> {
     let (here, there) = UnixStream::pair()?;
-    let allow_other = if allow_other { ",allow_other" } else { "" };
+    let allow_other = if plan.allow_other { ",allow_other" } else { "" };
+    let read_only = if plan.read_only { ",ro" } else { "" };
     let options = format!(
-        "fsname={source},subtype={},default_permissions,nosuid,nodev,noexec,noatime{allow_other}",
+        "fsname={source},subtype={},default_permissions,nosuid,nodev,noexec,noatime{read_only}{allow_other}",
         mountpoint::SUBTYPE
     );
     let mut helper = Command::new(FUSERMOUNT)

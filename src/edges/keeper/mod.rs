@@ -32,7 +32,7 @@ use tracing::{debug, warn};
 
 pub use self::backing::Registry;
 pub use self::control::default_path;
-pub use self::device::Device;
+pub use self::device::{Device, Plan};
 
 use self::attend::{EVENTS_MAX, Event, listen_to_signals};
 use self::child::Program;
@@ -58,7 +58,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
     let (events, heard) = sync_channel(EVENTS_MAX);
     listen_to_signals(events.clone())?;
     let spool = handover::prepare(settings, user)?;
-    let device = Device::new(settings)?;
+    let device = Device::new(settings.into())?;
     let ready = device.first_request().and_then(|init| {
         let registry = Registry::new(device.fuse.try_clone()?, spool.try_clone()?, user.uid);
         Ok((init, Arc::new(registry), listen(settings, &device, user.uid, &events)?))

@@ -11,6 +11,7 @@ pub mod gate;
 pub mod journal;
 pub mod memory;
 pub mod mount;
+pub mod planted;
 pub mod power;
 pub mod process;
 pub mod programs;

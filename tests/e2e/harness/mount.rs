@@ -24,6 +24,8 @@ pub struct Plan {
     pub spool: PathBuf,
     pub home: PathBuf,
     pub flags: Vec<String>,
+    /// Reads alone, and has no spool.
+    pub reader: bool,
     /// Added last, over the credentials.
     pub env: Vec<(String, String)>,
 }
@@ -74,7 +76,11 @@ impl Plan {
     /// The command line.
     pub fn command(&self) -> Command {
         let mut command = self.program("mount");
-        command.args(["--foreground", "--spool-dir"]).arg(&self.spool);
+        command.arg("--foreground");
+        match self.reader {
+            true => command.arg("--read-only"),
+            false => command.arg("--spool-dir").arg(&self.spool),
+        };
         command.args(&self.flags).arg(&self.source).arg(&self.point);
         command
     }

@@ -59,6 +59,7 @@ impl Rig {
             spool: self.dir.path().join(format!("spool-{name}")),
             home: self.dir.path().join("home"),
             flags: vec!["--view".into(), "live".into()],
+            reader: false,
             env: Vec::new(),
         }
     }
@@ -78,6 +79,18 @@ impl Rig {
         let mut plan = self.plan("a");
         plan.flags = vec!["--view".into(), "bucket".into()];
         plan
+    }
+
+    /// Mounts for reading, with these flags.
+    pub fn read(&self, flags: &[&str]) -> Mount {
+        self.plan_reader(flags).start()
+    }
+
+    /// A plan for a mount for reading.
+    pub fn plan_reader(&self, flags: &[&str]) -> Plan {
+        let mut plan = self.plan("reader");
+        (plan.reader, plan.flags) = (true, Vec::new());
+        plan.with(flags)
     }
 
     /// A gate in front of this rig's server.

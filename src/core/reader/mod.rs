@@ -1,0 +1,256 @@
+//! The file system of a reader mount: what a bucket holds, read-only, each stream as one file. Owns what is
+//! shown under which name, and for how long the kernel may believe it. There is no spool behind it, and nothing
+//! of it outlives the mount.
+//!
+//! Invariants: nothing is ever written to the bucket. No answer waits longer than [`super::DEADLINE`], and none
+//! that waits holds a thread.
+//!
+//! Map: `names` says what a name stands for, `nodes` what the kernel knows by a number; `streams` are those that were
+//! looked at, shared and kept; `dirs` and `files` are directories and files as they are read.
+
+mod dirs;
+mod files;
+mod names;
+mod nodes;
+mod streams;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use self::files::Handle;
+use self::names::{Folder, Thing, find};
+use self::nodes::Nodes;
+use self::streams::Streams;
+use super::Answer;
+use crate::local::catalog::Catalog;
+use crate::local::namespace::{Attr, FileKind};
+use crate::local::record::Times;
+use crate::tasks::lister::{Lister, Means};
+use crate::tasks::objects::{self, Objects};
+use crate::tasks::streamed::Source;
+use crate::values::errors::FsError;
+use crate::values::ids::{HandleId, NodeId};
+use crate::values::settings::Ownership;
+use crate::values::span::Moment;
+use crate::values::time::Utc;
+
+pub use self::dirs::{Entry, Sized};
+pub use self::streams::REMEMBERED_MAX;
+
+/// Longest wait for one page of a listing: below the deadline, so that whoever waits is told why.
+const PATIENCE: Duration = Duration::from_secs(25);
+/// How long the kernel may believe a size that came with the names of a directory: as long as `ls -l` takes
+/// from the name to the stat.
+const AT_A_GLANCE: Duration = Duration::from_secs(1);
+/// Nobody writes here.
+const WRITE_BITS: u32 = 0o222;
+
+/// What a reader mount works with.
+pub struct Library {
+    /// The streams' bytes.
+    pub source: Source,
+    /// What the bucket is known to hold.
+    pub catalog: Arc<Catalog>,
+    /// Empty, or ending in `/`.
+    pub prefix: String,
+    /// From when on streams are shown.
+    pub since: Moment,
+    /// How long what was found in the bucket is believed.
+    pub ttl: Duration,
+    /// Places of segments that are remembered of streams that nobody has open.
+    pub remembered: usize,
+    /// Owner and modes.
+    pub ownership: Ownership,
+}
+
+/// The file system.
+pub struct ReaderFs {
+    lister: Lister,
+    catalog: Arc<Catalog>,
+    streams: Arc<Streams>,
+    objects: Arc<Objects>,
+    ttl: Duration,
+    ownership: Ownership,
+    /// The time of directories: a bucket has none for them.
+    started: Utc,
+    nodes: Mutex<Nodes>,
+    handles: RwLock<HashMap<HandleId, Arc<Handle>>>,
+    last_handle: AtomicU64,
+}
+
+/// What was found under a name, and how long the kernel may believe it.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// Its attributes.
+    pub attr: Attr,
+    /// How long they are right.
+    pub attr_ttl: Duration,
+    /// How long the name stands for it.
+    pub name_ttl: Duration,
+}
+
+/// What is told of a thing that the bucket knows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Facts {
+    size: u64,
+    modified: Utc,
+}
+
+impl ReaderFs {
+    /// A file system over a bucket; what waits for S3 runs on `runtime`.
+    pub fn new(library: Library, runtime: tokio::runtime::Handle) -> ReaderFs {
+        let Library { source, catalog, prefix, since, ttl, remembered, ownership } = library;
+        let root = Thing::Directory(vec![prefix.clone()]);
+        let means = Means {
+            bucket: source.bucket.clone(),
+            catalog: catalog.clone(),
+            clock: source.clock.clone(),
+            prefix,
+            patience: PATIENCE,
+        };
+        let objects = Objects::new(source.bucket.clone(), runtime.clone(), objects::BUDGET);
+        ReaderFs {
+            lister: Lister::new(means, runtime.clone()),
+            catalog,
+            objects: Arc::new(objects),
+            ttl,
+            ownership,
+            started: source.clock.now(),
+            streams: Arc::new(Streams::new(source, since, ttl, remembered, runtime)),
+            nodes: Mutex::new(Nodes::new(root)),
+            handles: Default::default(),
+            last_handle: AtomicU64::new(0),
+        }
+    }
+
+    /// Looks a name up.
+    pub fn lookup(self: &Arc<Self>, parent: NodeId, name: &[u8]) -> Answer<Found> {
+        let prefixes = match self.directory(parent) {
+            Ok(prefixes) => prefixes,
+            Err(e) => return Answer::Now(Err(e)),
+        };
+        if let Some(folders) = self.known_folders(&prefixes) {
+            match find(&folders, name) {
+                None => return Answer::Now(Err(FsError::NotFound)),
+                Some(thing) => {
+                    if let Some(facts) = self.known_facts(&thing) {
+                        return Answer::Now(Ok(self.found(parent, name, &thing, facts)));
+                    }
+                }
+            }
+        }
+        let (fs, name) = (self.clone(), name.to_vec());
+        Answer::later(async move {
+            let folders = fs.folders(&prefixes).await?;
+            let thing = find(&folders, &name).ok_or(FsError::NotFound)?;
+            let facts = fs.facts(&thing).await?;
+            Ok(fs.found(parent, &name, &thing, facts))
+        })
+    }
+
+    /// The kernel forgets a node.
+    pub fn forget(&self, id: NodeId, lookups: u64) {
+        self.nodes.lock().forget(id, lookups);
+    }
+
+    /// Attributes of a node.
+    pub fn getattr(self: &Arc<Self>, id: NodeId) -> Answer<(Attr, Duration)> {
+        let thing = match self.thing(id) {
+            Ok(thing) => thing,
+            Err(e) => return Answer::Now(Err(e)),
+        };
+        if let Some(facts) = self.known_facts(&thing) {
+            return Answer::Now(Ok((self.attr(id, &thing, facts), self.attr_ttl(&thing))));
+        }
+        let fs = self.clone();
+        Answer::later(async move {
+            let facts = fs.facts(&thing).await?;
+            Ok((fs.attr(id, &thing, facts), fs.attr_ttl(&thing)))
+        })
+    }
+
+    /// Believes nothing of what is known any more, and asks the bucket again.
+    pub fn distrust(&self) {
+        self.catalog.clear();
+        self.streams.distrust();
+    }
+
+    fn thing(&self, id: NodeId) -> Result<Thing, FsError> {
+        Ok(self.nodes.lock().get(id)?.thing.clone())
+    }
+
+    /// The prefixes that a directory shows.
+    fn directory(&self, id: NodeId) -> Result<Vec<String>, FsError> {
+        match self.thing(id)? {
+            Thing::Directory(prefixes) => Ok(prefixes),
+            Thing::Stream(_) | Thing::Object(_) => Err(FsError::NotDirectory),
+        }
+    }
+
+    /// The listings of prefixes without asking anybody.
+    fn known_folders(&self, prefixes: &[String]) -> Option<Vec<Folder>> {
+        let known = |prefix: &String| Some((prefix.clone(), self.lister.known(prefix)?));
+        prefixes.iter().map(known).collect()
+    }
+
+    async fn folders(&self, prefixes: &[String]) -> Result<Vec<Folder>, FsError> {
+        let mut folders = Vec::new();
+        for prefix in prefixes {
+            let listing = self.lister.listing(prefix).await;
+            let why = || FsError::Bucket(format!("{prefix} cannot be listed now"));
+            folders.push((prefix.clone(), listing.ok_or_else(why)?));
+        }
+        Ok(folders)
+    }
+
+    /// What is told of a thing without asking anybody.
+    fn known_facts(&self, thing: &Thing) -> Option<Facts> {
+        match thing {
+            Thing::Directory(_) => Some(Facts { size: 0, modified: self.started }),
+            Thing::Object(object) => Some(Facts { size: object.size, modified: object.modified }),
+            Thing::Stream(key) => {
+                let file = self.streams.known(key)?;
+                Some(Facts { size: file.len(), modified: file.latest().unwrap_or_default() })
+            }
+        }
+    }
+
+    async fn facts(&self, thing: &Thing) -> Result<Facts, FsError> {
+        if let Thing::Stream(key) = thing {
+            let file = self.streams.current(key).await?;
+            return Ok(Facts { size: file.len(), modified: file.latest().unwrap_or_default() });
+        }
+        self.known_facts(thing).ok_or(FsError::Stale)
+    }
+
+    /// Gives what was found a node, and counts the look-up.
+    fn found(&self, parent: NodeId, name: &[u8], thing: &Thing, facts: Facts) -> Found {
+        let id = self.nodes.lock().remember(parent, name, thing);
+        let (attr, attr_ttl) = (self.attr(id, thing, facts), self.attr_ttl(thing));
+        Found { attr, attr_ttl, name_ttl: self.ttl }
+    }
+
+    fn attr(&self, id: NodeId, thing: &Thing, Facts { size, modified }: Facts) -> Attr {
+        let Ownership { uid, gid, file_mode, dir_mode } = self.ownership;
+        let (kind, mode, links) = match thing {
+            Thing::Directory(_) => (FileKind::Directory, dir_mode, 2),
+            Thing::Stream(_) | Thing::Object(_) => (FileKind::File, file_mode, 1),
+        };
+        let times = Times { accessed: modified, modified, changed: modified };
+        let (blocks, mode) = (size.div_ceil(512), mode & !WRITE_BITS);
+        Attr { id, kind, size, blocks, mode, links, uid, gid, times, stored: true }
+    }
+
+    /// How long the kernel may believe attributes: it asks each time for what grows, and is told from
+    /// memory as long as that is believed here.
+    fn attr_ttl(&self, thing: &Thing) -> Duration {
+        match thing {
+            Thing::Stream(key) if self.streams.may_grow(key) => Duration::ZERO,
+            Thing::Directory(_) | Thing::Object(_) | Thing::Stream(_) => self.ttl,
+        }
+    }
+}

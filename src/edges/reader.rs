@@ -1,0 +1,154 @@
+//! The composition root of a reader mount: one process, without spool and keeper. Nothing in it has to be kept:
+//! whoever stops it can start it again.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::daemon::raise_file_limit;
+use super::error::DaemonError;
+use super::keeper::{Device, Plan};
+use super::wishes::{Direct, Wish, Wishes};
+use super::{cli, fuse, launch, reach};
+use crate::core::reader::{Library, REMEMBERED_MAX, ReaderFs};
+use crate::local::catalog::Catalog;
+use crate::tasks::streamed::{SETTLING, Source};
+use crate::tasks::unpack::Unpacker;
+use crate::values::reader::ReaderSettings;
+use crate::world::bucket::Bucket;
+use crate::world::clock::{Clock, SystemClock};
+
+/// Threads that read FUSE requests: none of them waits for S3.
+const READERS: usize = 2;
+/// Threads for S3 and for copying what was unpacked. Decompression has threads of its own.
+const WORKERS: usize = 2;
+/// What the log of a mount in the background ends in.
+const LOG: &str = "reader.log";
+
+/// Makes a reader mount and serves it until it is unmounted or stopped.
+pub fn run(settings: &ReaderSettings) -> Result<ExitCode, DaemonError> {
+    if launch::is_background() {
+        launch::leave_session();
+    }
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .thread_name("logsinkfs")
+        .build()?;
+    try_cache(settings)?;
+    let reached = runtime.block_on(reach::to_read(&settings.source, &settings.s3));
+    let (bucket, _embedded) = reached.map_err(DaemonError::Embedded)?;
+    let library = library(settings, Arc::new(bucket), &runtime);
+    let fs = Arc::new(ReaderFs::new(library, runtime.handle().clone()));
+    let device = Device::new(Plan {
+        source: &settings.source,
+        mountpoint: &settings.mountpoint,
+        apart: Vec::new(),
+        allow_other: settings.allow_other,
+        read_only: true,
+    })?;
+    let served = serve(settings, &runtime, &fs, &device);
+    device.detach();
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+/// Tries to make a file in the cache, so that an error is told at the start and not by each read. A cache
+/// below the mount would be hidden by it.
+fn try_cache(settings: &ReaderSettings) -> Result<(), DaemonError> {
+    let dir = &settings.cache_dir;
+    let failed = |e| DaemonError::Cache(dir.clone(), e);
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR).map_err(|e| failed(e.into()))?;
+    let point = fs::canonicalize(&settings.mountpoint);
+    match fs::canonicalize(dir).map_err(failed)? {
+        inside if point.is_ok_and(|point| inside.starts_with(point)) => {
+            Err(failed(io::Error::other("it is below the mount point")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn library(settings: &ReaderSettings, bucket: Arc<dyn Bucket>, runtime: &Runtime) -> Library {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let (dir, handle) = (settings.cache_dir.clone(), runtime.handle().clone());
+    let unpacker = Unpacker::new(bucket.clone(), dir, settings.cache_max, handle);
+    let (unpacker, strict) = (Arc::new(unpacker), settings.strict);
+    Library {
+        source: Source { bucket, clock, unpacker, strict, settling: SETTLING },
+        catalog: Arc::new(Catalog::new(settings.metadata_ttl)),
+        prefix: settings.source.prefix().to_owned(),
+        since: settings.since,
+        ttl: settings.metadata_ttl,
+        remembered: REMEMBERED_MAX,
+        ownership: settings.ownership,
+    }
+}
+
+fn serve(
+    settings: &ReaderSettings,
+    runtime: &Runtime,
+    fs: &Arc<ReaderFs>,
+    device: &Device,
+) -> Result<(), DaemonError> {
+    let adapter = fuse::Reader::new(fs.clone(), runtime.handle().clone());
+    let session = fuse::begin(adapter, device.fuse.as_fd().try_clone_to_owned()?, READERS)
+        .map_err(|e| DaemonError::Mount(device.point.clone(), e))?;
+    let mut wishes = runtime.block_on(async { Wishes::new(None, Direct::Stops) })?;
+    let (ended, mut session_ended) = watch::channel(false);
+    std::thread::Builder::new().name("fuse".into()).spawn(move || {
+        if let Err(e) = session.run() {
+            error!("the FUSE session ended: {e}");
+        }
+        let _ = ended.send(true);
+    })?;
+    info!(source = %settings.source.url(), mountpoint = %device.point.display(), "serving, read-only");
+    launch::announce(&device.point);
+    if launch::is_background() {
+        launch::let_go(open_log(settings, &device.point)?)?;
+    }
+    runtime.block_on(async {
+        loop {
+            tokio::select! {
+                _ = session_ended.wait_for(|ended| *ended) => break info!("unmounted: stopping"),
+                wish = wishes.next() => match wish {
+                    Wish::Stop(signal) => break info!(signal, "stopping"),
+                    Wish::Refresh => {
+                        info!("SIGHUP: what is known of the bucket is forgotten");
+                        fs.distrust();
+                    }
+                    Wish::Leave | Wish::Seal => {}
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The log of a mount in the background: beside the spools of mounts that write. Where the machine has no
+/// place for it there is none.
+fn open_log(settings: &ReaderSettings, point: &Path) -> io::Result<File> {
+    let open = || {
+        let place = cli::state_path(&settings.source, point);
+        let mut name = place.ok_or_else(|| io::Error::other("HOME is not set"))?.into_os_string();
+        name.push(format!(".{LOG}"));
+        if let Some(folder) = Path::new(&name).parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut options = File::options();
+        options.create(true).append(true).mode(0o644).custom_flags(libc::O_NOFOLLOW).open(&name)
+    };
+    open().or_else(|e| {
+        warn!("there is no log from here on: {e}");
+        File::options().write(true).open("/dev/null")
+    })
+}

@@ -1,0 +1,33 @@
+//! What a reader mount was asked to be: validated, plain, decided once. It has no spool, so that nothing of what a
+//! writer is told means anything here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::settings::{Ownership, S3Settings, Source};
+use super::span::Moment;
+
+/// Everything that a reader mount is told.
+#[derive(Clone, Debug)]
+pub struct ReaderSettings {
+    /// Where the objects are.
+    pub source: Source,
+    /// Where the mount appears.
+    pub mountpoint: PathBuf,
+    /// From when on a stream is shown, unless a slice is asked for.
+    pub since: Moment,
+    /// A gap is an error where it is read, not a line that says so.
+    pub strict: bool,
+    /// Where segments are unpacked.
+    pub cache_dir: PathBuf,
+    /// Most bytes of unpacked segments, beside those that are being read.
+    pub cache_max: u64,
+    /// How long what was found in the bucket is believed.
+    pub metadata_ttl: Duration,
+    /// How to reach the S3 service.
+    pub s3: S3Settings,
+    /// Owner and modes.
+    pub ownership: Ownership,
+    /// Let other users in.
+    pub allow_other: bool,
+}
