@@ -44,7 +44,8 @@ const ABSENT: [(&str, &[&str], &str); 2] = [
     ("src/local/", &["tokio", "async fn", ".await"], "the spool is synchronous"),
 ];
 /// Files that may hold `unsafe`.
-const UNSAFE: [&str; 5] = [
+const UNSAFE: [&str; 6] = [
+    "src/edges/allocator.rs",
     "src/edges/fuse/passthrough.rs",
     "src/edges/fuse/place.rs",
     "src/edges/keeper/ioctl.rs",
@@ -271,7 +272,7 @@ fn files_stay_short() {
 }
 
 #[test]
-fn unsafe_code_stands_alone_where_the_kernel_leaves_no_choice() {
+fn unsafe_code_stands_alone_where_kernel_and_c_library_leave_no_choice() {
     let rule = |file: &Source| {
         let word = |line: &str| {
             line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == "unsafe")
