@@ -28,6 +28,7 @@ use self::backing::Backings;
 use self::handles::Handles;
 use crate::local::namespace::Attr;
 use crate::tasks::lister::Lister;
+use crate::tasks::objects::{self, Objects};
 use crate::tasks::parts::Parts;
 use crate::tasks::restorer::Restorer;
 use crate::values::errors::FsError;
@@ -98,6 +99,7 @@ pub struct Fs {
     parts: Arc<Parts>,
     policy: Policy,
     lister: Lister,
+    objects: Arc<Objects>,
     restorer: Restorer,
     handles: Handles,
     backings: Option<Arc<dyn Backings>>,
@@ -116,8 +118,10 @@ impl Fs {
         runtime: tokio::runtime::Handle,
         backings: Option<Arc<dyn Backings>>,
     ) -> Fs {
+        let bucket = parts.bucket.clone();
         let fs = Fs {
-            lister: Lister::new(parts.clone(), runtime),
+            lister: Lister::new(parts.clone(), runtime.clone()),
+            objects: Arc::new(Objects::new(bucket, runtime, objects::BUDGET)),
             restorer: Restorer::new(parts.clone()),
             parts,
             policy,

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::Fs;
-use super::handles::{Access, Ahead, Flags, Handle, Mode, Opened};
+use super::handles::{Access, Flags, Handle, Mode, Opened};
 use super::names::Creator;
 use crate::local::life::{Life, Route};
 use crate::local::namespace::{Open, StoredObject};
@@ -65,8 +65,7 @@ impl Fs {
             },
             Open::Stored(_) if access.write => Ok(None),
             Open::Stored(object) => {
-                let ahead = tokio::sync::Mutex::new(Ahead::default());
-                Ok(Some((Handle::Stored { object, ahead }, Mode::Direct)))
+                Ok(Some((Handle::Stored(self.objects.open(object)), Mode::Direct)))
             }
             Open::Directory => Err(FsError::IsDirectory),
             Open::Symlink(_) => Err(FsError::Invalid),
@@ -156,7 +155,7 @@ impl Fs {
                 local.handles.fetch_sub(1, Ordering::AcqRel);
                 self.drop_local(*id)?;
             }
-            Handle::Stored { .. } | Handle::Dir { .. } => {}
+            Handle::Stored(_) | Handle::Dir { .. } => {}
         }
         Ok(struck?)
     }

@@ -1,21 +1,13 @@
-//! The bucket's part of the view: which stored object or prefix a name stands for, and the bytes of
-//! objects. Objects are never changed from here.
+//! The bucket's part of the view: which stored object or prefix a name stands for. Their bytes are read
+//! through `tasks::objects`; objects are never changed from here.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::handles::Ahead;
 use super::{Answer, Entry, Fs};
 use crate::local::catalog::{Listing, Stored};
-use crate::local::namespace::StoredObject;
 use crate::values::errors::FsError;
 use crate::values::ids::NodeId;
 use crate::values::settings::View;
-use crate::world::bucket::Kind;
-
-/// Bytes of an object fetched at once: what a sequential reader takes in a few ms.
-const READ_AHEAD: u64 = 4 << 20;
 
 impl Fs {
     /// The prefix that a directory stands for; `None` when it cannot have stored content (live
@@ -77,34 +69,5 @@ impl Fs {
             Some(None | Some(Stored::Prefix)) => Ok(()),
             Some(Some(Stored::Object(_))) | None => self.parts.namespace.hide(parent, name),
         }
-    }
-
-    /// Reads an object, further than asked, so that the next read finds its bytes.
-    pub(super) async fn read_object(
-        &self,
-        object: &StoredObject,
-        ahead: &tokio::sync::Mutex<Ahead>,
-        offset: u64,
-        size: u32,
-    ) -> Result<Bytes, FsError> {
-        let mut ahead = ahead.lock().await;
-        let end = object.size.min(offset.saturating_add(u64::from(size)));
-        if offset >= end {
-            return Ok(Bytes::new());
-        }
-        let held = ahead.at..ahead.at + ahead.bytes.len() as u64;
-        if !(held.start <= offset && end <= held.end) {
-            let range = offset..object.size.min(offset + READ_AHEAD.max(u64::from(size)));
-            let etag = Some(object.etag.as_str()).filter(|etag| !etag.is_empty());
-            let fetched = self.parts.bucket.get_range(&object.key, range, etag).await;
-            let bytes = fetched.map_err(|e| match e.kind {
-                Kind::Changed | Kind::NotFound => FsError::Stale,
-                _ => FsError::Bucket(e.to_string()),
-            })?;
-            *ahead = Ahead { at: offset, bytes };
-        }
-        let from = usize::try_from(offset - ahead.at).unwrap_or(usize::MAX);
-        let to = usize::try_from(end - ahead.at).unwrap_or(usize::MAX).min(ahead.bytes.len());
-        Ok(ahead.bytes.slice(from.min(to)..to))
     }
 }

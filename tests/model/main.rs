@@ -32,6 +32,7 @@ mod logs;
 mod memory;
 mod misplaced;
 mod names;
+mod objects;
 mod property;
 mod resent;
 mod room;
