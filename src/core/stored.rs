@@ -21,6 +21,15 @@ impl Fs {
         Some(format!("{}{path}{slash}", self.parts.prefix))
     }
 
+    /// Forgets what is known of the bucket, and has the kernel forget it.
+    pub fn forget_stored(&self) {
+        self.parts.catalog.clear();
+        let nodes = self.parts.namespace.outdate_all();
+        if let Some(caches) = self.caches.get() {
+            caches.forget(nodes);
+        }
+    }
+
     /// Looks a name up that is not in the live view.
     pub(super) fn lookup_stored(self: &Arc<Self>, parent: NodeId, name: &[u8]) -> Answer<Entry> {
         let hidden = self.parts.namespace.is_hidden(parent, name);

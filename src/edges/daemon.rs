@@ -158,7 +158,7 @@ fn serve(
                     }
                     Wish::Refresh => {
                         info!("SIGHUP: listings are forgotten");
-                        parts.catalog.clear();
+                        fs.forget_stored();
                     }
                 }
             }

@@ -138,6 +138,21 @@ impl Namespace {
         outdated.collect()
     }
 
+    /// Does so for all objects that the kernel knows.
+    pub fn outdate_all(&self) -> Vec<NodeId> {
+        let mut tree = self.tree.lock();
+        let directories = tree.nodes.iter().filter_map(|(id, node)| match &node.body {
+            Body::Directory(dir) => Some((*id, dir.stored.keys().cloned().collect::<Vec<_>>())),
+            _ => None,
+        });
+        let directories: Vec<_> = directories.collect();
+        let mut outdated = Vec::new();
+        for (dir, names) in directories {
+            outdated.extend(names.iter().filter_map(|name| tree.outdate(dir, name)));
+        }
+        outdated
+    }
+
     /// Attributes of a node.
     pub fn attr(&self, id: NodeId) -> Result<Attr, FsError> {
         self.tree.lock().attr(id)
