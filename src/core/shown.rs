@@ -24,16 +24,21 @@ pub struct DirEntry<'a> {
     pub(super) row: Option<&'a Row>,
 }
 
+/// What has a place: small, since a directory may have a million.
 #[derive(Clone, Copy, Debug)]
 enum Item {
-    Dot(&'static str, NodeId),
-    Live(usize),
-    Row(usize, usize),
+    Own,
+    Above,
+    Live(u32),
+    /// Page, and row on it.
+    Row(u32, u32),
 }
 
 /// What a reader is shown, as far as it is known.
 #[derive(Clone, Debug)]
 pub(super) struct Shown {
+    /// The directory, and the one that it is in.
+    dots: [NodeId; 2],
     live: Vec<LiveEntry>,
     /// How many of the live entries have their place.
     placed: usize,
@@ -50,8 +55,8 @@ impl Shown {
     /// A directory of which only the live entries are known.
     pub fn begin(id: NodeId, parent: NodeId, mut live: Vec<LiveEntry>) -> Shown {
         live.sort_by(|a, b| in_order(key(a), key(b)));
-        let order = vec![Item::Dot(".", id), Item::Dot("..", parent)];
-        Shown { live, placed: 0, pages: Vec::new(), order, whole: false }
+        let (dots, order) = ([id, parent], vec![Item::Own, Item::Above]);
+        Shown { dots, live, placed: 0, pages: Vec::new(), order, whole: false }
     }
 
     /// How many pages of the listing are in it.
@@ -66,12 +71,12 @@ impl Shown {
             while let Some(live) = self.live.get(self.placed)
                 && in_order(key(live), row.key()).is_le()
             {
-                self.order.push(Item::Live(self.placed));
+                self.order.push(Item::Live(self.placed as u32));
                 self.placed += 1;
             }
             let hidden = !row.is_prefix() && is_hidden(&row.name);
             if !hidden && !self.is_live(&row.name) && !self.was_shown(row, &page) {
-                self.order.push(Item::Row(self.pages.len(), at));
+                self.order.push(Item::Row(self.pages.len() as u32, at as u32));
             }
         }
         self.pages.push(page);
@@ -79,7 +84,7 @@ impl Shown {
 
     /// There is no further page.
     pub fn finish(&mut self) {
-        self.order.extend((self.placed..self.live.len()).map(Item::Live));
+        self.order.extend((self.placed..self.live.len()).map(|at| Item::Live(at as u32)));
         self.placed = self.live.len();
         self.whole = true;
     }
@@ -127,13 +132,14 @@ impl Shown {
 
     fn entry(&self, place: usize) -> Option<DirEntry<'_>> {
         let (name, id, kind, row) = match *self.order.get(place)? {
-            Item::Dot(name, id) => (name.as_bytes(), Some(id), FileKind::Directory, None),
+            Item::Own => (b".".as_slice(), Some(self.dots[0]), FileKind::Directory, None),
+            Item::Above => (b"..".as_slice(), Some(self.dots[1]), FileKind::Directory, None),
             Item::Live(at) => {
-                let live = self.live.get(at)?;
+                let live = self.live.get(at as usize)?;
                 (live.name.as_slice(), Some(live.id), live.kind, None)
             }
             Item::Row(page, at) => {
-                let row = self.pages.get(page)?.get(at)?;
+                let row = self.pages.get(page as usize)?.get(at as usize)?;
                 let kind = if row.is_prefix() { FileKind::Directory } else { FileKind::File };
                 (&*row.name, None, kind, Some(row))
             }

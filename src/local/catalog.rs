@@ -108,11 +108,13 @@ impl Catalog {
     /// Keeps a listing that was begun at `now`. Gives the names of objects that it shows to be replaced or
     /// gone.
     pub fn insert(&self, prefix: &str, listing: Arc<Listing>, now: Duration) -> Vec<Box<[u8]>> {
-        let mut inner = self.inner.lock();
-        let before = inner.names(prefix).filter(|_| listing.is_whole());
+        let before = self.inner.lock().names(prefix).filter(|_| listing.is_whole());
+        // Compared, and the old ones given back, while others may look.
         let outdated = before.map(|(_, before)| before.outdated_by(&listing)).unwrap_or_default();
         let weight = listing.weight() + prefix.len();
-        inner.put(Place::Below(prefix.to_owned()), now, What::Names(listing), weight);
+        let place = Place::Below(prefix.to_owned());
+        let old = self.inner.lock().put(place, now, What::Names(listing), weight);
+        drop(old);
         outdated
     }
 
@@ -128,10 +130,10 @@ impl Catalog {
         let before = self.name(prefix, name, now).and_then(|(_, before)| before);
         let Some(key) = key(prefix, name) else { return false };
         let outdated = matches!(before, Some(Stored::Object(_))) && before != found;
-        let mut inner = self.inner.lock();
         // The key stands in the found object once more.
         let weight = 2 * key.len() + size_of::<(Place, Kept)>() + size_of::<Stored>();
-        inner.put(Place::Key(key), now, What::Name(found), weight);
+        let old = self.inner.lock().put(Place::Key(key), now, What::Name(found), weight);
+        drop(old);
         outdated
     }
 
@@ -195,17 +197,19 @@ impl Inner {
         }
     }
 
-    fn put(&mut self, place: Place, at: Duration, what: What, weight: usize) {
+    /// Gives what had to go.
+    fn put(&mut self, place: Place, at: Duration, what: What, weight: usize) -> Vec<Kept> {
+        let replaced = self.kept.put(place, Kept { at, weight, what });
         self.weight += weight;
-        if let Some(old) = self.kept.put(place, Kept { at, weight, what }) {
+        let mut gone: Vec<Kept> = replaced.into_iter().collect();
+        self.weight -= gone.iter().map(|old| old.weight).sum::<usize>();
+        while self.weight > BYTES_MAX
+            && let Some((_, old)) = self.kept.pop_lru()
+        {
             self.weight -= old.weight;
+            gone.push(old);
         }
-        while self.weight > BYTES_MAX {
-            match self.kept.pop_lru() {
-                Some((_, old)) => self.weight -= old.weight,
-                None => break,
-            }
-        }
+        gone
     }
 
     fn refill(&mut self, now: Duration) {
