@@ -197,12 +197,17 @@ impl Inner {
         }
     }
 
-    /// Gives what had to go.
+    /// Gives what had to go: first what is in this place, and what alone is larger than the cache.
     fn put(&mut self, place: Place, at: Duration, what: What, weight: usize) -> Vec<Kept> {
-        let replaced = self.kept.put(place, Kept { at, weight, what });
-        self.weight += weight;
-        let mut gone: Vec<Kept> = replaced.into_iter().collect();
+        let mut gone: Vec<Kept> = self.kept.pop(&place).into_iter().collect();
         self.weight -= gone.iter().map(|old| old.weight).sum::<usize>();
+        let new = Kept { at, weight, what };
+        if weight > BYTES_MAX {
+            gone.push(new);
+            return gone;
+        }
+        self.kept.put(place, new);
+        self.weight += weight;
         while self.weight > BYTES_MAX
             && let Some((_, old)) = self.kept.pop_lru()
         {
@@ -315,6 +320,9 @@ mod tests {
         assert!(insert(listing("p/", names(&["a", "b", "c"]), "1")).is_empty());
         assert_eq!(insert(listing("p/", names(&["a", "c"]), "1")), [b"b".as_slice().into()]);
         assert_eq!(insert(listing("p/", names(&["a", "c"]), "2")).len(), 2);
+        catalog.add_own("p/", own("p/d"));
+        let with_own = insert(listing("p/", names(&["a", "c", "d"]), "2"));
+        assert!(with_own.is_empty(), "its ETag is news, not another content");
     }
 
     #[test]

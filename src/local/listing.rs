@@ -240,13 +240,19 @@ impl Listing {
         weight
     }
 
-    /// Names of objects that are not in `newer` as they are here: replaced or gone.
+    /// Names of objects that are not in `newer` as they are here: replaced or gone. Of what this daemon has
+    /// just stored itself the ETag is not known; it is not replaced.
     pub fn outdated_by(&self, newer: &Listing) -> Vec<Box<[u8]>> {
+        let is_same = |before: &Facts, now: &Facts| match before.etag.is_empty() {
+            true => before.size == now.size,
+            false => before == now,
+        };
+        let still_there = |row: &Row| match (&row.object, newer.find(row.key())) {
+            (Some(before), Some(Row { object: Some(now), .. })) => is_same(before, now),
+            _ => false,
+        };
         let objects = self.rows().filter(|row| !row.is_prefix());
-        objects
-            .filter(|row| newer.find(row.key()).is_none_or(|now| now != *row))
-            .map(|row| row.name.clone())
-            .collect()
+        objects.filter(|row| !still_there(row)).map(|row| row.name.clone()).collect()
     }
 }
 
