@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
+use super::dirs::Reading;
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
-use crate::local::namespace::{FileKind, StoredObject};
 use crate::local::session::{Noted, Place, Session};
+use crate::tasks::objects::ObjectReader;
 use crate::values::errors::FsError;
 use crate::values::ids::{BackingId, HandleId, NodeId, Origin};
 
@@ -40,23 +40,12 @@ pub enum Mode {
     Beside(BackingId),
 }
 
-/// An entry of a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DirEntry {
-    /// Its name.
-    pub name: Vec<u8>,
-    /// Its node, where it has one already.
-    pub id: Option<NodeId>,
-    /// What it is.
-    pub kind: FileKind,
-}
-
 /// Something open.
 pub(super) enum Handle {
     Live { life: Arc<Life>, file: Arc<File>, access: Access },
     Local { id: NodeId, local: Arc<LocalFile>, file: Arc<File> },
-    Stored { object: StoredObject, ahead: tokio::sync::Mutex<Ahead> },
-    Dir { id: NodeId, entries: Mutex<Option<Arc<Vec<DirEntry>>>> },
+    Stored(ObjectReader),
+    Dir { id: NodeId, reading: tokio::sync::Mutex<Option<Reading>> },
 }
 
 /// How a file is open, as it is noted in the session: access, and whether the kernel writes.
@@ -66,7 +55,7 @@ impl Flags {
     fn of(what: &Handle, mode: Mode) -> Flags {
         let access = match what {
             Handle::Live { access, .. } => *access,
-            Handle::Local { .. } | Handle::Stored { .. } | Handle::Dir { .. } => Access::default(),
+            Handle::Local { .. } | Handle::Stored(_) | Handle::Dir { .. } => Access::default(),
         };
         Flags(access, matches!(mode, Mode::Passthrough(_)))
     }
@@ -82,13 +71,6 @@ impl Flags {
         let bit = |n: u32| bits & (1 << n) != 0;
         Flags(Access { write: bit(0), append: bit(1), sync: bit(2), exclusive: false }, bit(3))
     }
-}
-
-/// Bytes of an object that were read ahead.
-#[derive(Debug, Default)]
-pub(super) struct Ahead {
-    pub at: u64,
-    pub bytes: Bytes,
 }
 
 /// A handle, how the kernel treats it, and where it is noted.

@@ -6,6 +6,7 @@
 
 mod attributes;
 pub mod backing;
+pub mod caches;
 mod data;
 mod dirs;
 mod handles;
@@ -13,6 +14,7 @@ pub mod names;
 mod open;
 mod read;
 mod resent;
+mod shown;
 mod stored;
 
 use std::future::Future;
@@ -25,16 +27,20 @@ use parking_lot::RwLock;
 use tracing::info;
 
 use self::backing::Backings;
+use self::caches::Caches;
 use self::handles::Handles;
 use crate::local::namespace::Attr;
 use crate::tasks::lister::Lister;
+use crate::tasks::objects::{self, Objects};
 use crate::tasks::parts::Parts;
 use crate::tasks::restorer::Restorer;
 use crate::values::errors::FsError;
 use crate::values::ids::NodeId;
 use crate::values::settings::{FsyncLevel, Routing, View};
 
-pub use self::handles::{Access, DirEntry, Mode};
+pub use self::dirs::Entries;
+pub use self::handles::{Access, Mode};
+pub use self::shown::DirEntry;
 pub use crate::local::namespace::{FileKind, SetAttr};
 
 /// Longest time that a request may wait: a process that waits for a FUSE reply cannot be killed.
@@ -98,9 +104,11 @@ pub struct Fs {
     parts: Arc<Parts>,
     policy: Policy,
     lister: Lister,
+    objects: Arc<Objects>,
     restorer: Restorer,
     handles: Handles,
     backings: Option<Arc<dyn Backings>>,
+    caches: caches::Known,
     serving: RwLock<bool>,
     warned_of_fallback: AtomicBool,
     /// Writes that were not at the end and were appended all the same.
@@ -116,19 +124,28 @@ impl Fs {
         runtime: tokio::runtime::Handle,
         backings: Option<Arc<dyn Backings>>,
     ) -> Fs {
+        let (bucket, caches) = (parts.bucket.clone(), caches::Known::default());
+        let outdated = caches::forgetting(parts.clone(), caches.clone());
         let fs = Fs {
-            lister: Lister::new(parts.clone(), runtime),
+            lister: Lister::new(parts.clone(), runtime.clone(), outdated),
+            objects: Arc::new(Objects::new(bucket, runtime, objects::BUDGET)),
             restorer: Restorer::new(parts.clone()),
             parts,
             policy,
             handles: Handles::default(),
             backings,
+            caches,
             serving: RwLock::new(true),
             warned_of_fallback: AtomicBool::new(false),
             misplaced: AtomicU64::new(0),
         };
         fs.take_over();
         fs
+    }
+
+    /// Says who can make the kernel forget; once, when there is a session.
+    pub fn set_caches(&self, caches: Arc<dyn Caches>) {
+        let _ = self.caches.set(caches);
     }
 
     /// Refuses writes from now on. When this returns, no accepted byte is missing in the spool's files.

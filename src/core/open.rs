@@ -5,11 +5,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::Fs;
-use super::handles::{Access, Ahead, Flags, Handle, Mode, Opened};
+use super::handles::{Access, Flags, Handle, Mode, Opened};
 use super::names::Creator;
 use crate::local::life::{Life, Route};
 use crate::local::namespace::{Open, StoredObject};
@@ -65,8 +64,7 @@ impl Fs {
             },
             Open::Stored(_) if access.write => Ok(None),
             Open::Stored(object) => {
-                let ahead = tokio::sync::Mutex::new(Ahead::default());
-                Ok(Some((Handle::Stored { object, ahead }, Mode::Direct)))
+                Ok(Some((Handle::Stored(self.objects.open(object)), Mode::Direct)))
             }
             Open::Directory => Err(FsError::IsDirectory),
             Open::Symlink(_) => Err(FsError::Invalid),
@@ -156,7 +154,7 @@ impl Fs {
                 local.handles.fetch_sub(1, Ordering::AcqRel);
                 self.drop_local(*id)?;
             }
-            Handle::Stored { .. } | Handle::Dir { .. } => {}
+            Handle::Stored(_) | Handle::Dir { .. } => {}
         }
         Ok(struck?)
     }
@@ -187,7 +185,7 @@ impl Fs {
         let Flags(access, unseen) = Flags::from_bits(noted.flags);
         let (what, mode) = match self.parts.namespace.open(noted.node)? {
             Open::Directory => {
-                (Handle::Dir { id: noted.node, entries: Mutex::default() }, Mode::Direct)
+                (Handle::Dir { id: noted.node, reading: Default::default() }, Mode::Direct)
             }
             _ => self.hold(noted.node, access)?.ok_or(FsError::Stale)?,
         };

@@ -36,13 +36,14 @@ impl Fs {
                     bytes.into()
                 }))
             }
-            Handle::Stored { .. } => {
-                let (fs, handle) = (self.clone(), handle.clone());
+            Handle::Stored(reader) => {
+                if let Some(read) = reader.read_kept(offset, size) {
+                    return Answer::Now(read);
+                }
+                let handle = handle.clone();
                 Answer::later(async move {
                     match &handle.what {
-                        Handle::Stored { object, ahead } => {
-                            fs.read_object(object, ahead, offset, size).await
-                        }
+                        Handle::Stored(reader) => reader.read(offset, size).await,
                         _ => Err(FsError::BadHandle),
                     }
                 })

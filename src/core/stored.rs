@@ -1,21 +1,13 @@
-//! The bucket's part of the view: which stored object or prefix a name stands for, and the bytes of
-//! objects. Objects are never changed from here.
+//! The bucket's part of the view: which stored object or prefix a name stands for. Their bytes are read
+//! through `tasks::objects`; objects are never changed from here.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::handles::Ahead;
 use super::{Answer, Entry, Fs};
-use crate::local::catalog::{Listing, Stored};
-use crate::local::namespace::StoredObject;
+use crate::local::listing::Stored;
 use crate::values::errors::FsError;
 use crate::values::ids::NodeId;
 use crate::values::settings::View;
-use crate::world::bucket::Kind;
-
-/// Bytes of an object fetched at once: what a sequential reader takes in a few ms.
-const READ_AHEAD: u64 = 4 << 20;
 
 impl Fs {
     /// The prefix that a directory stands for; `None` when it cannot have stored content (live
@@ -29,19 +21,28 @@ impl Fs {
         Some(format!("{}{path}{slash}", self.parts.prefix))
     }
 
+    /// Forgets what is known of the bucket, and has the kernel forget it.
+    pub fn forget_stored(&self) {
+        self.parts.catalog.clear();
+        let nodes = self.parts.namespace.outdate_all();
+        if let Some(caches) = self.caches.get() {
+            caches.forget(nodes);
+        }
+    }
+
     /// Looks a name up that is not in the live view.
     pub(super) fn lookup_stored(self: &Arc<Self>, parent: NodeId, name: &[u8]) -> Answer<Entry> {
         let hidden = self.parts.namespace.is_hidden(parent, name);
         let Some(prefix) = self.prefix_of(parent).filter(|_| !hidden) else {
             return Answer::Now(Err(FsError::NotFound));
         };
-        if let Some(listing) = self.lister.known(&prefix) {
-            return Answer::Now(self.entry_from(parent, name, Some(&listing)));
+        if let Some(found) = self.lister.known_name(&prefix, name) {
+            return Answer::Now(self.entry_from(parent, name, found));
         }
         let (fs, name) = (self.clone(), name.to_vec());
         Answer::later(async move {
-            let listing = fs.lister.listing(&prefix).await;
-            fs.entry_from(parent, &name, listing.as_ref())
+            let found = fs.lister.name(&prefix, &name).await;
+            fs.entry_from(parent, &name, found)
         })
     }
 
@@ -49,12 +50,11 @@ impl Fs {
         &self,
         parent: NodeId,
         name: &[u8],
-        listing: Option<&Listing>,
+        found: Option<Stored>,
     ) -> Result<Entry, FsError> {
-        let object = match listing.and_then(|l| l.get(name)) {
-            Some(Stored::Object(object)) => Some(object.clone()),
-            Some(Stored::Prefix) => None,
-            None => return Err(FsError::NotFound),
+        let object = match found.ok_or(FsError::NotFound)? {
+            Stored::Object(object) => Some(object),
+            Stored::Prefix => None,
         };
         let now = self.parts.clock.now();
         let attr = self.parts.namespace.lookup_stored(parent, name, object, now)?;
@@ -64,8 +64,8 @@ impl Fs {
     /// What is known of a name in the bucket without asking: `None` when nothing is.
     pub(super) fn known_stored(&self, parent: NodeId, name: &[u8]) -> Option<Option<Stored>> {
         let prefix = self.prefix_of(parent)?;
-        let listing = self.parts.catalog.last_known(&prefix)?;
-        Some(listing.get(name).cloned())
+        let known = self.parts.catalog.name(&prefix, name, self.parts.clock.monotonic())?;
+        Some(known.1)
     }
 
     /// A live name goes away. A stored object of that name, known or possible, stays out of view.
@@ -77,34 +77,5 @@ impl Fs {
             Some(None | Some(Stored::Prefix)) => Ok(()),
             Some(Some(Stored::Object(_))) | None => self.parts.namespace.hide(parent, name),
         }
-    }
-
-    /// Reads an object, further than asked, so that the next read finds its bytes.
-    pub(super) async fn read_object(
-        &self,
-        object: &StoredObject,
-        ahead: &tokio::sync::Mutex<Ahead>,
-        offset: u64,
-        size: u32,
-    ) -> Result<Bytes, FsError> {
-        let mut ahead = ahead.lock().await;
-        let end = object.size.min(offset.saturating_add(u64::from(size)));
-        if offset >= end {
-            return Ok(Bytes::new());
-        }
-        let held = ahead.at..ahead.at + ahead.bytes.len() as u64;
-        if !(held.start <= offset && end <= held.end) {
-            let range = offset..object.size.min(offset + READ_AHEAD.max(u64::from(size)));
-            let etag = Some(object.etag.as_str()).filter(|etag| !etag.is_empty());
-            let fetched = self.parts.bucket.get_range(&object.key, range, etag).await;
-            let bytes = fetched.map_err(|e| match e.kind {
-                Kind::Changed | Kind::NotFound => FsError::Stale,
-                _ => FsError::Bucket(e.to_string()),
-            })?;
-            *ahead = Ahead { at: offset, bytes };
-        }
-        let from = usize::try_from(offset - ahead.at).unwrap_or(usize::MAX);
-        let to = usize::try_from(end - ahead.at).unwrap_or(usize::MAX).min(ahead.bytes.len());
-        Ok(ahead.bytes.slice(from.min(to)..to))
     }
 }

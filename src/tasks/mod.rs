@@ -5,6 +5,7 @@ pub mod body;
 pub mod drop;
 pub mod examine;
 pub mod lister;
+pub mod objects;
 pub mod outbox;
 pub mod parts;
 pub mod registrar;

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub enum Fault {
     After(Kind),
     /// It waits at a gate, and is carried out then.
     HeldBefore(Gate),
+    /// It takes that long, and is carried out then.
+    Slow(Duration),
     /// It is carried out; its reply waits at a gate.
     HeldAfter(Gate),
 }
@@ -72,6 +75,8 @@ impl Gate {
 pub struct Call {
     pub op: Op,
     pub key: String,
+    /// The bytes that were asked for.
+    pub range: Option<Range<u64>>,
     /// Nothing while it is under way, or when it was given up.
     pub end: Option<Result<(), Kind>>,
 }
@@ -135,9 +140,9 @@ impl<B> Faulty<B> {
         calls.iter().filter(|c| c.op == op && c.key.contains(within)).cloned().collect()
     }
 
-    fn begin(&self, op: Op, key: &str) -> (usize, Option<Fault>) {
+    fn begin(&self, op: Op, key: &str, range: Option<Range<u64>>) -> (usize, Option<Fault>) {
         let mut calls = self.calls.lock();
-        calls.push(Call { op, key: key.to_owned(), end: None });
+        calls.push(Call { op, key: key.to_owned(), range, end: None });
         let mut rules = self.rules.lock();
         let hit = rules.iter_mut().find(|r| r.left > 0 && r.op == op && key.contains(&r.within));
         let fault = hit.map(|rule| {
@@ -150,10 +155,10 @@ impl<B> Faulty<B> {
     async fn faulty<T>(
         &self,
         op: Op,
-        key: &str,
+        (key, range): (&str, Option<Range<u64>>),
         carry_out: impl Future<Output = Result<T, BucketError>>,
     ) -> Result<T, BucketError> {
-        let (call, fault) = self.begin(op, key);
+        let (call, fault) = self.begin(op, key, range);
         let fail = |kind: Kind| BucketError::new(kind, "scripted", key, "by script");
         let result = match fault {
             None => carry_out.await,
@@ -161,6 +166,10 @@ impl<B> Faulty<B> {
             Some(Fault::After(kind)) => carry_out.await.and(Err(fail(kind))),
             Some(Fault::HeldBefore(gate)) => {
                 gate.pass().await;
+                carry_out.await
+            }
+            Some(Fault::Slow(time)) => {
+                tokio::time::sleep(time).await;
                 carry_out.await
             }
             Some(Fault::HeldAfter(gate)) => {
@@ -193,7 +202,7 @@ impl Bucket for Faulty<MemoryBucket> {
             pass_crash_point("PUT: carried out").await;
             result
         };
-        self.faulty(Op::Put, &object.key, carry_out).await
+        self.faulty(Op::Put, (&object.key, None), carry_out).await
     }
 
     async fn get_range(
@@ -202,18 +211,19 @@ impl Bucket for Faulty<MemoryBucket> {
         range: Range<u64>,
         etag: Option<&str>,
     ) -> Result<Bytes, BucketError> {
-        self.faulty(Op::Get, key, self.inner.get_range(key, range, etag)).await
+        let asked = (key, Some(range.clone()));
+        self.faulty(Op::Get, asked, self.inner.get_range(key, range, etag)).await
     }
 
     async fn head(&self, key: &str) -> Result<ObjectHead, BucketError> {
-        self.faulty(Op::Head, key, self.inner.head(key)).await
+        self.faulty(Op::Head, (key, None), self.inner.head(key)).await
     }
 
     async fn list_page(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
-        self.faulty(Op::List, prefix, self.inner.list_page(prefix, token)).await
+        self.faulty(Op::List, (prefix, None), self.inner.list_page(prefix, token)).await
     }
 
     async fn list_below(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
-        self.faulty(Op::List, prefix, self.inner.list_below(prefix, token)).await
+        self.faulty(Op::List, (prefix, None), self.inner.list_below(prefix, token)).await
     }
 }

@@ -1,0 +1,125 @@
+//! How far a reader reads ahead: twice as far as it has come without a jump. A program that looks here and
+//! there fetches little more than it looks at; one that reads on is soon served from what was fetched
+//! before it asked. Pure; fetches nothing.
+
+use std::ops::Range;
+
+/// What requests are aligned to, and the least that one asks for: at 50 ms a request and 100 MB/s, a
+/// smaller one costs the same time.
+pub const BLOCK: u64 = 256 << 10;
+/// The most that one request asks for: 1 GiB is read in some 500 GETs, and eight of them are on their
+/// way at once.
+pub const PART: u64 = 2 << 20;
+/// The furthest that is read ahead: 320 MB/s at 50 ms a request.
+pub const FURTHEST: u64 = 8 * PART;
+/// Requests that a distance is read ahead in, so that they are on their way side by side.
+const SIDE_BY_SIDE: u64 = 8;
+/// How many times as far as it has come: 16 MiB are reached after five answers of S3.
+const TRUST: u64 = 2;
+/// How far beside the last read the next one may be and still go on with it: the kernel may send reads
+/// of one program side by side.
+const NEAR: u64 = 512 << 10;
+
+/// A stretch of an object that a reader goes through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    start: u64,
+    front: u64,
+    /// Whether it is counted among those that read ahead.
+    pub counted: bool,
+}
+
+/// What is to be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// The bytes; begins and ends at blocks, or at the object's end.
+    pub range: Range<u64>,
+    /// Requests begin and end at multiples of this.
+    pub unit: u64,
+}
+
+impl Run {
+    /// The reader reads a range.
+    pub fn went_over(&mut self, range: &Range<u64>) {
+        let begins = self.front == self.start;
+        if begins || range.start.abs_diff(self.front) > NEAR {
+            (self.start, self.front) = (range.start, range.start);
+        }
+        self.front = self.front.max(range.end);
+    }
+
+    /// Whether more than the least is read ahead.
+    pub fn reads_ahead(&self) -> bool {
+        self.front - self.start > BLOCK
+    }
+
+    /// What to fetch for a read of `range` of an object of `size` bytes, reading ahead by `share` at
+    /// most.
+    pub fn wish(&self, range: &Range<u64>, size: u64, share: u64) -> Wish {
+        let ahead = (TRUST * (self.front - self.start)).min(share).clamp(BLOCK, FURTHEST);
+        let asked = (range.end - range.start).next_multiple_of(BLOCK);
+        let unit = (ahead / SIDE_BY_SIDE).max(asked).clamp(BLOCK, PART).next_power_of_two();
+        let needed = range.end.next_multiple_of(BLOCK).min(size);
+        let far = self.front.saturating_add(ahead);
+        // Whole units only, so that a reader that goes on by little does not ask for little.
+        let far = if far >= size { size } else { far - far % unit };
+        Wish { range: range.start - range.start % BLOCK..needed.max(far), unit }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HUGE: u64 = 1 << 40;
+
+    fn read(run: &mut Run, at: u64, size: u64) -> Wish {
+        run.went_over(&(at..at + size));
+        run.wish(&(at..at + size), HUGE, FURTHEST)
+    }
+
+    #[test]
+    fn a_look_here_and_there_fetches_one_block() {
+        let mut run = Run::default();
+        for at in [5 << 30, 0, 3 << 30, 9 << 30] {
+            let Wish { range, .. } = read(&mut run, at + 1000, 4096);
+            assert_eq!(range, at..at + BLOCK);
+            assert!(!run.reads_ahead());
+        }
+    }
+
+    #[test]
+    fn who_reads_on_is_trusted_twice_as_far_as_it_has_come() {
+        let mut run = Run::default();
+        let (step, mut at) = (128 << 10, 7 << 30);
+        let begun = at;
+        while at < begun + (64 << 20) {
+            let wish = read(&mut run, at, step);
+            at += step;
+            let ahead = wish.range.end.saturating_sub(at);
+            assert!(ahead <= (2 * (at - begun)).clamp(BLOCK, FURTHEST), "{ahead} at {at}");
+            assert!(wish.unit <= PART);
+        }
+        assert_eq!(read(&mut run, at, step).range.end, at + FURTHEST);
+        assert_eq!(read(&mut run, 0, 4096).range, 0..BLOCK, "until it jumps");
+    }
+
+    #[test]
+    fn reads_side_by_side_are_one_run() {
+        let mut run = Run::default();
+        let step: u64 = 128 << 10;
+        for pair in 0..40 {
+            read(&mut run, (2 * pair + 1) * step, step);
+            read(&mut run, 2 * pair * step, step);
+        }
+        assert_eq!(run, Run { start: step, front: 80 * step, counted: false });
+    }
+
+    #[test]
+    fn nothing_is_asked_for_behind_the_end() {
+        let mut run = Run::default();
+        run.went_over(&(0..1000));
+        let wish = run.wish(&(0..1000), 1000, FURTHEST);
+        assert_eq!(wish.range, 0..1000);
+    }
+}

@@ -1,0 +1,234 @@
+//! Bytes of stored objects, by range: for all readers of a process one bounded store of what was fetched
+//! (`kept.rs`), and for each reader its own reading ahead (`ahead.rs`). Owns the requests that are under
+//! way; knows nothing of what is in the objects.
+//!
+//! Invariants: no byte is fetched twice while it is kept or under way; what is kept and under way
+//! together stays within the budget; every byte that a reader is given is of the object that it opened,
+//! by its ETag.
+
+mod ahead;
+mod kept;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use self::ahead::{Run, Wish};
+use self::kept::{Failure, Identity, Kept, Missing, Piece};
+use crate::local::namespace::StoredObject;
+use crate::values::errors::FsError;
+use crate::world::bucket::{Bucket, Kind};
+
+/// Bytes that a process keeps of objects in all: the furthest reading ahead twice, so that one reader
+/// at full speed leaves half of it to all the others.
+pub const BUDGET: u64 = 2 * ahead::FURTHEST;
+
+/// How long bytes are kept when nobody reads: as long as a person takes for `less` after a `grep`. A
+/// mount that nobody reads then holds nothing.
+const KEPT_FOR: Duration = Duration::from_secs(10);
+
+/// The stored objects of a bucket, as they are read.
+pub struct Objects {
+    bucket: Arc<dyn Bucket>,
+    runtime: tokio::runtime::Handle,
+    kept: Mutex<Kept>,
+    /// Told whenever a piece has arrived or failed, so that there may be room for another.
+    settled: Notify,
+}
+
+/// An object that somebody reads.
+pub struct ObjectReader {
+    objects: Arc<Objects>,
+    object: Arc<Identity>,
+    run: Mutex<Run>,
+    replaced: AtomicBool,
+}
+
+impl Objects {
+    /// Nothing fetched yet. Requests run on `runtime`; `budget` is in bytes, at least what two requests
+    /// may take.
+    pub fn new(bucket: Arc<dyn Bucket>, runtime: tokio::runtime::Handle, budget: u64) -> Objects {
+        let kept = Mutex::new(Kept::new(budget.max(2 * ahead::PART)));
+        Objects { bucket, runtime, kept, settled: Notify::new() }
+    }
+
+    /// Begins to read an object. Asks nothing yet.
+    pub fn open(self: &Arc<Self>, object: StoredObject) -> ObjectReader {
+        self.kept.lock().opened();
+        let StoredObject { key, size, modified, etag } = object;
+        ObjectReader {
+            objects: self.clone(),
+            object: Arc::new(Identity { key, etag, size, modified }),
+            run: Mutex::default(),
+            replaced: AtomicBool::new(false),
+        }
+    }
+
+    /// Bytes that are kept or under way.
+    pub fn held(&self) -> u64 {
+        self.kept.lock().held()
+    }
+
+    /// The pieces that have the bytes of `range`, there or under way; begins to fetch those that are
+    /// missing, and what is read ahead. `None` when all of the budget is under way for others.
+    fn pieces(
+        self: &Arc<Self>,
+        object: &Arc<Identity>,
+        range: &Range<u64>,
+        wish: &Wish,
+    ) -> Option<Vec<(u64, Piece)>> {
+        let (missing, pieces) = {
+            let mut kept = self.kept.lock();
+            let missing = kept.fill(object, wish);
+            (missing, kept.over(object, range.clone()))
+        };
+        for piece in missing {
+            self.runtime.spawn(self.clone().fetch(piece));
+        }
+        pieces
+    }
+
+    async fn fetch(self: Arc<Self>, missing: Missing) {
+        let Missing { object, range, done } = missing;
+        let etag = Some(object.etag.as_str()).filter(|etag| !etag.is_empty());
+        let got = self.bucket.get_range(&object.key, range.clone(), etag).await;
+        let outcome = match got {
+            Ok(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
+            // Without an ETag, a replaced object may show by its length alone.
+            Ok(_) => Err(Failure::Replaced),
+            Err(e) if matches!(e.kind, Kind::Changed | Kind::NotFound) => Err(Failure::Replaced),
+            Err(e) => Err(Failure::Failed(e.to_string())),
+        };
+        match &outcome {
+            Ok(_) => self.kept.lock().arrived(&object, range.start),
+            Err(_) => self.kept.lock().failed(&object, range.start),
+        }
+        done.send_replace(Some(outcome));
+        self.settled.notify_waiters();
+    }
+
+    /// Gives up what is kept when nobody has read for a while.
+    async fn rest(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(KEPT_FOR).await;
+            if self.kept.lock().rest() {
+                return;
+            }
+        }
+    }
+}
+
+impl ObjectReader {
+    /// Reads; fewer bytes than asked only at the object's end. [`FsError::Stale`] once the object was
+    /// found to be replaced or removed.
+    pub async fn read(&self, offset: u64, size: u32) -> Result<Bytes, FsError> {
+        let range = self.range(offset, size)?;
+        loop {
+            // Before the look, so that no piece settles unseen between the two.
+            let settled = self.objects.settled.notified();
+            match self.pieces(&range) {
+                Some(pieces) => {
+                    let mut parts = Vec::with_capacity(pieces.len());
+                    for (start, piece) in &pieces {
+                        parts.push(self.wait(*start, piece).await?);
+                    }
+                    return Ok(self.joined(&range, &pieces, parts));
+                }
+                None => settled.await,
+            }
+        }
+    }
+
+    /// Reads what is there already, without waiting; `None` when [`ObjectReader::read`] has to wait. What
+    /// is missing, or read ahead, is on its way then.
+    pub fn read_kept(&self, offset: u64, size: u32) -> Option<Result<Bytes, FsError>> {
+        let range = match self.range(offset, size) {
+            Ok(range) => range,
+            Err(e) => return Some(Err(e)),
+        };
+        let pieces = self.pieces(&range)?;
+        let there = |(_, piece): &(u64, Piece)| match &*piece.done.borrow() {
+            Some(Ok(bytes)) => Some(bytes.clone()),
+            Some(Err(_)) | None => None,
+        };
+        let parts = pieces.iter().map(there).collect::<Option<Vec<_>>>()?;
+        Some(Ok(self.joined(&range, &pieces, parts)))
+    }
+
+    fn range(&self, offset: u64, size: u32) -> Result<Range<u64>, FsError> {
+        if self.replaced.load(Ordering::Acquire) {
+            return Err(FsError::Stale);
+        }
+        let end = self.object.size.min(offset.saturating_add(u64::from(size)));
+        Ok(offset.min(end)..end)
+    }
+
+    fn pieces(&self, range: &Range<u64>) -> Option<Vec<(u64, Piece)>> {
+        if range.is_empty() {
+            return Some(Vec::new());
+        }
+        let wish = {
+            let mut run = self.run.lock();
+            run.went_over(range);
+            let far = run.reads_ahead();
+            let share = self.objects.kept.lock().share(&mut run.counted, far);
+            run.wish(range, self.object.size, share)
+        };
+        self.objects.pieces(&self.object, range, &wish)
+    }
+
+    /// The bytes of a range, from those of the pieces that it goes over.
+    fn joined(&self, range: &Range<u64>, pieces: &[(u64, Piece)], parts: Vec<Bytes>) -> Bytes {
+        let mut cut = pieces.iter().zip(parts).map(|((start, piece), bytes)| {
+            let within = |at: u64| {
+                let within = usize::try_from(at.saturating_sub(*start)).unwrap_or(usize::MAX);
+                within.min(bytes.len())
+            };
+            self.objects.kept.lock().used(&self.object, *start, range.end >= piece.end);
+            bytes.slice(within(range.start)..within(range.end))
+        });
+        match (cut.next(), pieces.len()) {
+            (None, _) => Bytes::new(),
+            (Some(only), 1) => only,
+            (Some(first), _) => {
+                let mut whole = BytesMut::from(first);
+                cut.for_each(|part| whole.extend_from_slice(&part));
+                whole.freeze()
+            }
+        }
+    }
+
+    async fn wait(&self, start: u64, piece: &Piece) -> Result<Bytes, FsError> {
+        let mut done = piece.done.clone();
+        let outcome = match done.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
+            Err(_) => {
+                self.objects.kept.lock().failed(&self.object, start);
+                None
+            }
+        };
+        match outcome {
+            Some(Ok(bytes)) => Ok(bytes),
+            Some(Err(Failure::Replaced)) => {
+                self.replaced.store(true, Ordering::Release);
+                Err(FsError::Stale)
+            }
+            Some(Err(Failure::Failed(why))) => Err(FsError::Bucket(why)),
+            None => Err(FsError::Bucket(format!("the read of {} was cut off", self.object.key))),
+        }
+    }
+}
+
+impl Drop for ObjectReader {
+    fn drop(&mut self) {
+        let rests = self.objects.kept.lock().closed(self.run.get_mut().counted);
+        if rests {
+            self.objects.runtime.spawn(self.objects.clone().rest());
+        }
+    }
+}
