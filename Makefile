@@ -2,7 +2,8 @@
 #
 #   make demo    build, mount the embedded bucket, log into it through restarts and kills, count
 #   make test    all tests, real mounts included
-#   make soak    1,000 kill -9 of the worker and of the whole daemon, 100 power cuts, under programs (twenty minutes)
+#   make soak    1,000 kill -9 of the worker and of the whole daemon, 100 power cuts, 5,000 faults of S3, under
+#                programs, and a dump of 10 GiB beside a quiet log (an hour)
 #   make check   what needs no test run: format, lints, dependencies, documentation
 #   make setup   install what this machine lacks (Debian); the other targets do that themselves
 
@@ -32,6 +33,8 @@ soak:
 	@tools/setup.sh test
 	KILLS=1000 $(CARGO) nextest run --locked --profile soak --no-capture nobody_notices by_a_row_of_kills
 	CUTS=100 $(CARGO) nextest run --locked --profile soak --no-capture survives_power_cuts
+	FAULTS=5000 $(CARGO) nextest run --locked --profile soak --no-capture does_and_all_killed_each_line
+	DUMP_MIB=10240 $(CARGO) nextest run --locked --profile soak --no-capture a_dump_does_not
 
 check:
 	@tools/setup.sh

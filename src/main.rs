@@ -6,14 +6,15 @@ use clap::Parser;
 use logsinkfs::edges::cli::{Cli, Command, MountArgs};
 use logsinkfs::edges::error::DaemonError;
 use logsinkfs::edges::{
-    Keeping, Settings, daemon, keeper, launch, read, reader, recover, telemetry, upgrade, verify,
-    worker,
+    Keeping, Settings, allocator, daemon, keeper, launch, read, reader, recover, telemetry,
+    upgrade, verify, worker,
 };
 
 /// Wrong usage, as clap's own.
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    allocator::set_up();
     match Cli::parse().command {
         Command::Mount(args) => mount(*args),
         Command::Recover(args) => recover::run(&args),

@@ -1,15 +1,36 @@
-//! Directories: the union of the live view and the bucket, taken when a reader begins, so that offsets
-//! mean the same until it ends.
+//! Directories: the union of the live view and the bucket, shown as its pages come in.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::handles::{DirEntry, Handle, Mode};
-use super::{Answer, Fs};
-use crate::local::catalog::{Listing, Stored};
-use crate::local::namespace::{FileKind, Open};
+use super::handles::{Handle, Mode, Opened};
+use super::shown::{DirEntry, Shown};
+use super::{Answer, Entry, Fs};
+use crate::local::listing::Stored;
+use crate::local::namespace::Open;
+use crate::tasks::lister::{Feed, News};
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId, Origin};
+
+/// A directory that somebody goes through.
+pub(super) struct Reading {
+    shown: Arc<Shown>,
+    feed: Option<Feed>,
+}
+
+/// Entries of a directory, from where they were asked for.
+pub struct Entries {
+    id: NodeId,
+    prefix: String,
+    shown: Arc<Shown>,
+    from: usize,
+}
+
+impl Entries {
+    /// The entries that are known, in their order; none when the directory has no more.
+    pub fn iter(&self) -> impl Iterator<Item = DirEntry<'_>> {
+        self.shown.entries(self.from)
+    }
+}
 
 impl Fs {
     /// Opens a directory.
@@ -19,7 +40,7 @@ impl Fs {
         }
         match self.parts.namespace.open(id)? {
             Open::Directory => {
-                let directory = Handle::Dir { id, entries: Default::default() };
+                let directory = Handle::Dir { id, reading: Default::default() };
                 let opened = (id, directory, Mode::Direct);
                 self.handles.add(self.parts.spool.session(), opened, origin)
             }
@@ -27,69 +48,135 @@ impl Fs {
         }
     }
 
-    /// All entries of an open directory, `.` and `..` first. Read again from the start when `offset`
-    /// is 0 (rewinddir), else as they were.
-    pub fn readdir(self: &Arc<Self>, handle: HandleId, offset: u64) -> Answer<Arc<Vec<DirEntry>>> {
+    /// Entries of an open directory from a cursor on, `.` and `..` first. Read again from the start when
+    /// it is 0 (rewinddir). Waits only where nothing behind the cursor is known yet.
+    pub fn readdir(self: &Arc<Self>, handle: HandleId, cursor: u64) -> Answer<Entries> {
         let handle = match self.handles.get(handle) {
             Ok(handle) => handle,
             Err(e) => return Answer::Now(Err(e)),
         };
-        let Handle::Dir { id, entries } = &handle.what else {
-            return Answer::Now(Err(FsError::NotDirectory));
-        };
-        // A worker that took the handle over has not read the directory yet.
-        if let Some(entries) = entries.lock().clone().filter(|_| offset > 0) {
-            return Answer::Now(Ok(entries));
+        match self.read_known(&handle, cursor) {
+            Ok(Some(entries)) => Answer::Now(Ok(entries)),
+            Err(e) => Answer::Now(Err(e)),
+            Ok(None) => {
+                let fs = self.clone();
+                Answer::later(async move { fs.read_on(&handle, cursor).await })
+            }
         }
-        let listing = match self.prefix_of(*id) {
-            None => None,
-            Some(prefix) => match self.lister.known(&prefix) {
-                Some(listing) => Some(listing),
-                None => {
-                    let (fs, handle, id) = (self.clone(), handle.clone(), *id);
-                    return Answer::later(async move {
-                        let listing = fs.lister.listing(&prefix).await;
-                        fs.keep_entries(&handle.what, id, listing)
-                    });
-                }
-            },
-        };
-        Answer::Now(self.keep_entries(&handle.what, *id, listing))
     }
 
-    fn keep_entries(
-        &self,
-        handle: &Handle,
-        id: NodeId,
-        listing: Option<Listing>,
-    ) -> Result<Arc<Vec<DirEntry>>, FsError> {
-        let fresh = Arc::new(self.entries(id, listing)?);
-        if let Handle::Dir { entries, .. } = handle {
-            *entries.lock() = Some(fresh.clone());
+    fn read_known(&self, handle: &Opened, cursor: u64) -> Result<Option<Entries>, FsError> {
+        let Handle::Dir { id, reading } = &handle.what else { return Err(FsError::NotDirectory) };
+        // The kernel reads one open directory by one request at a time; two threads of a program that
+        // it lets through all the same wait for each other.
+        let Ok(mut reading) = reading.try_lock() else { return Ok(None) };
+        if cursor == 0 {
+            *reading = None;
         }
-        Ok(fresh)
+        match &mut *reading {
+            Some(reading) => Ok(self.entries(*id, reading, cursor)),
+            // A worker that took the handle over has not read the directory yet.
+            None => {
+                let begun = reading.insert(self.begin(*id)?);
+                Ok(self.entries(*id, begun, cursor))
+            }
+        }
     }
 
-    fn entries(&self, id: NodeId, listing: Option<Listing>) -> Result<Vec<DirEntry>, FsError> {
-        let mut union = BTreeMap::new();
-        for (name, stored) in listing.iter().flat_map(|listing| listing.iter()) {
-            let kind = match stored {
-                Stored::Object(_) if self.parts.namespace.is_hidden(id, name) => continue,
-                Stored::Object(_) => FileKind::File,
-                Stored::Prefix => FileKind::Directory,
+    async fn read_on(&self, handle: &Opened, cursor: u64) -> Result<Entries, FsError> {
+        let Handle::Dir { id, reading } = &handle.what else { return Err(FsError::NotDirectory) };
+        let mut reading = reading.lock().await;
+        let reading = match &mut *reading {
+            Some(reading) => reading,
+            None => reading.insert(self.begin(*id)?),
+        };
+        loop {
+            if let Some(entries) = self.entries(*id, reading, cursor) {
+                return Ok(entries);
+            }
+            let Reading { shown, feed } = &mut *reading;
+            let shown = Arc::make_mut(shown);
+            let news = match feed {
+                Some(feed) => feed.more(shown.pages()).await,
+                None => News::End,
             };
-            union.insert(name.clone(), (None, kind));
+            match news {
+                News::Pages(pages, last) => {
+                    let hidden = |name: &[u8]| self.parts.namespace.is_hidden(*id, name);
+                    pages.into_iter().for_each(|page| shown.add_page(page, hidden));
+                    if last {
+                        shown.finish();
+                    }
+                }
+                News::End => shown.finish(),
+                News::Failed if shown.pages() == 0 => {
+                    *feed = None;
+                    self.add_last_known(*id, shown);
+                }
+                // Cut short, it would look like a directory from which names are gone.
+                News::Failed => return Err(FsError::TimedOut),
+            }
         }
-        for live in self.parts.namespace.live_entries(id)? {
-            union.insert(live.name, (Some(live.id), live.kind));
+    }
+
+    /// Begins to read a directory: with the listing that is known, else with one that comes in.
+    fn begin(&self, id: NodeId) -> Result<Reading, FsError> {
+        let namespace = &self.parts.namespace;
+        let mut shown = Shown::begin(id, namespace.parent(id), namespace.live_entries(id)?);
+        let prefix = self.prefix_of(id);
+        let known = prefix.as_ref().and_then(|prefix| self.lister.known(prefix));
+        let feed = prefix.filter(|_| known.is_none()).and_then(|prefix| self.lister.feed(&prefix));
+        match (&feed, known) {
+            (Some(_), _) => {}
+            (None, Some(known)) => self.add_whole(id, &mut shown, known.pages()),
+            (None, None) => self.add_last_known(id, &mut shown),
         }
-        let dot = |name: &[u8], id| DirEntry {
-            name: name.to_vec(),
-            id: Some(id),
-            kind: FileKind::Directory,
+        Ok(Reading { shown: Arc::new(shown), feed })
+    }
+
+    fn add_last_known(&self, id: NodeId, shown: &mut Shown) {
+        let known = self.prefix_of(id).and_then(|prefix| self.lister.last_known(&prefix));
+        self.add_whole(id, shown, known.as_ref().map(|known| known.pages()).unwrap_or_default());
+    }
+
+    fn add_whole(&self, id: NodeId, shown: &mut Shown, pages: &[crate::local::listing::Page]) {
+        let hidden = |name: &[u8]| self.parts.namespace.is_hidden(id, name);
+        pages.iter().for_each(|page| shown.add_page(page.clone(), hidden));
+        shown.finish();
+    }
+
+    fn entries(&self, id: NodeId, reading: &Reading, cursor: u64) -> Option<Entries> {
+        let from = reading.shown.place_of(cursor)?;
+        let prefix = self.prefix_of(id).unwrap_or_default();
+        Some(Entries { id, prefix, shown: reading.shown.clone(), from })
+    }
+
+    /// What a look-up of an entry would give, counted as one, but for `.` and `..`. `None` when it is
+    /// gone by now.
+    pub fn entry(&self, of: &Entries, entry: &DirEntry<'_>) -> Option<Entry> {
+        let found = match (entry.row, entry.id) {
+            (None, Some(id)) if Fs::is_dot(entry) => self.parts.namespace.attr(id),
+            (None, _) => self.parts.namespace.lookup(of.id, entry.name),
+            (Some(row), _) => {
+                let object = match row.stored(&of.prefix) {
+                    Stored::Object(object) => Some(object),
+                    Stored::Prefix => None,
+                };
+                let now = self.parts.clock.now();
+                self.parts.namespace.lookup_stored(of.id, entry.name, object, now)
+            }
         };
-        let mut entries = vec![dot(b".", id), dot(b"..", self.parts.namespace.parent(id))];
-        entries.extend(union.into_iter().map(|(name, (id, kind))| DirEntry { name, id, kind }));
-        Ok(entries)
+        Some(self.live_entry(found.ok()?))
+    }
+
+    /// Takes back that an entry was looked up: there was no room for it in the answer.
+    pub fn take_back(&self, entry: &DirEntry<'_>, looked_up: &Entry) {
+        if !Fs::is_dot(entry) {
+            self.forget(looked_up.attr.id, 1);
+        }
+    }
+
+    fn is_dot(entry: &DirEntry<'_>) -> bool {
+        matches!(entry.name, b"." | b"..")
     }
 }

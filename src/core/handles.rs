@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
+use super::dirs::Reading;
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
-use crate::local::namespace::FileKind;
 use crate::local::session::{Noted, Place, Session};
 use crate::tasks::objects::ObjectReader;
 use crate::values::errors::FsError;
@@ -40,23 +40,12 @@ pub enum Mode {
     Beside(BackingId),
 }
 
-/// An entry of a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DirEntry {
-    /// Its name.
-    pub name: Vec<u8>,
-    /// Its node, where it has one already.
-    pub id: Option<NodeId>,
-    /// What it is.
-    pub kind: FileKind,
-}
-
 /// Something open.
 pub(super) enum Handle {
     Live { life: Arc<Life>, file: Arc<File>, access: Access },
     Local { id: NodeId, local: Arc<LocalFile>, file: Arc<File> },
     Stored(ObjectReader),
-    Dir { id: NodeId, entries: Mutex<Option<Arc<Vec<DirEntry>>>> },
+    Dir { id: NodeId, reading: tokio::sync::Mutex<Option<Reading>> },
 }
 
 /// How a file is open, as it is noted in the session: access, and whether the kernel writes.

@@ -6,6 +6,7 @@
 
 mod attributes;
 pub mod backing;
+pub mod caches;
 mod data;
 mod dirs;
 mod handles;
@@ -14,6 +15,7 @@ mod open;
 mod read;
 pub mod reader;
 mod resent;
+mod shown;
 mod stored;
 
 use std::future::Future;
@@ -26,6 +28,7 @@ use parking_lot::RwLock;
 use tracing::info;
 
 use self::backing::Backings;
+use self::caches::Caches;
 use self::handles::Handles;
 use crate::local::namespace::Attr;
 use crate::tasks::lister::Lister;
@@ -36,7 +39,9 @@ use crate::values::errors::FsError;
 use crate::values::ids::NodeId;
 use crate::values::settings::{FsyncLevel, Routing, View};
 
-pub use self::handles::{Access, DirEntry, Mode};
+pub use self::dirs::Entries;
+pub use self::handles::{Access, Mode};
+pub use self::shown::DirEntry;
 pub use crate::local::namespace::{FileKind, SetAttr};
 
 /// Longest time that a request may wait: a process that waits for a FUSE reply cannot be killed.
@@ -116,6 +121,7 @@ pub struct Fs {
     restorer: Restorer,
     handles: Handles,
     backings: Option<Arc<dyn Backings>>,
+    caches: caches::Known,
     serving: RwLock<bool>,
     warned_of_fallback: AtomicBool,
     /// Writes that were not at the end and were appended all the same.
@@ -131,21 +137,28 @@ impl Fs {
         runtime: tokio::runtime::Handle,
         backings: Option<Arc<dyn Backings>>,
     ) -> Fs {
-        let bucket = parts.bucket.clone();
+        let (bucket, caches) = (parts.bucket.clone(), caches::Known::default());
+        let outdated = caches::forgetting(parts.clone(), caches.clone());
         let fs = Fs {
-            lister: Lister::new((&*parts).into(), runtime.clone()),
+            lister: Lister::new((&*parts).into(), runtime.clone(), outdated),
             objects: Arc::new(Objects::new(bucket, runtime, objects::BUDGET)),
             restorer: Restorer::new(parts.clone()),
             parts,
             policy,
             handles: Handles::default(),
             backings,
+            caches,
             serving: RwLock::new(true),
             warned_of_fallback: AtomicBool::new(false),
             misplaced: AtomicU64::new(0),
         };
         fs.take_over();
         fs
+    }
+
+    /// Says who can make the kernel forget; once, when there is a session.
+    pub fn set_caches(&self, caches: Arc<dyn Caches>) {
+        let _ = self.caches.set(caches);
     }
 
     /// Refuses writes from now on. When this returns, no accepted byte is missing in the spool's files.

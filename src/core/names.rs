@@ -6,7 +6,7 @@ use tracing::warn;
 
 use super::handles::{Access, Mode};
 use super::{Answer, Entry, Fs};
-use crate::local::catalog::Stored;
+use crate::local::listing::Stored;
 use crate::local::namespace::{Attr, Change, FileKind, NewFile, Open};
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId, Origin};
@@ -217,8 +217,7 @@ impl Fs {
             Some(prefix) => {
                 let fs = self.clone();
                 Answer::later(async move {
-                    let listing = fs.lister.listing(&prefix).await;
-                    match listing.is_some_and(|listing| !listing.is_empty()) {
+                    match fs.lister.has_anything(&prefix).await {
                         true => Err(FsError::CrossDevice),
                         false => fs.rename_live(&from, &to, replace, origin),
                     }

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::Fs;
@@ -186,7 +185,7 @@ impl Fs {
         let Flags(access, unseen) = Flags::from_bits(noted.flags);
         let (what, mode) = match self.parts.namespace.open(noted.node)? {
             Open::Directory => {
-                (Handle::Dir { id: noted.node, entries: Mutex::default() }, Mode::Direct)
+                (Handle::Dir { id: noted.node, reading: Default::default() }, Mode::Direct)
             }
             _ => self.hold(noted.node, access)?.ok_or(FsError::Stale)?,
         };

@@ -36,7 +36,10 @@ impl Fs {
                     bytes.into()
                 }))
             }
-            Handle::Stored(_) => {
+            Handle::Stored(reader) => {
+                if let Some(read) = reader.read_kept(offset, size) {
+                    return Answer::Now(read);
+                }
                 let handle = handle.clone();
                 Answer::later(async move {
                     match &handle.what {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{Answer, Entry, Fs};
-use crate::local::catalog::{Listing, Stored};
+use crate::local::listing::Stored;
 use crate::values::errors::FsError;
 use crate::values::ids::NodeId;
 use crate::values::settings::View;
@@ -21,19 +21,28 @@ impl Fs {
         Some(format!("{}{path}{slash}", self.parts.prefix))
     }
 
+    /// Forgets what is known of the bucket, and has the kernel forget it.
+    pub fn forget_stored(&self) {
+        self.parts.catalog.clear();
+        let nodes = self.parts.namespace.outdate_all();
+        if let Some(caches) = self.caches.get() {
+            caches.forget(nodes);
+        }
+    }
+
     /// Looks a name up that is not in the live view.
     pub(super) fn lookup_stored(self: &Arc<Self>, parent: NodeId, name: &[u8]) -> Answer<Entry> {
         let hidden = self.parts.namespace.is_hidden(parent, name);
         let Some(prefix) = self.prefix_of(parent).filter(|_| !hidden) else {
             return Answer::Now(Err(FsError::NotFound));
         };
-        if let Some(listing) = self.lister.known(&prefix) {
-            return Answer::Now(self.entry_from(parent, name, Some(&listing)));
+        if let Some(found) = self.lister.known_name(&prefix, name) {
+            return Answer::Now(self.entry_from(parent, name, found));
         }
         let (fs, name) = (self.clone(), name.to_vec());
         Answer::later(async move {
-            let listing = fs.lister.listing(&prefix).await;
-            fs.entry_from(parent, &name, listing.as_ref())
+            let found = fs.lister.name(&prefix, &name).await;
+            fs.entry_from(parent, &name, found)
         })
     }
 
@@ -41,12 +50,11 @@ impl Fs {
         &self,
         parent: NodeId,
         name: &[u8],
-        listing: Option<&Listing>,
+        found: Option<Stored>,
     ) -> Result<Entry, FsError> {
-        let object = match listing.and_then(|l| l.get(name)) {
-            Some(Stored::Object(object)) => Some(object.clone()),
-            Some(Stored::Prefix) => None,
-            None => return Err(FsError::NotFound),
+        let object = match found.ok_or(FsError::NotFound)? {
+            Stored::Object(object) => Some(object),
+            Stored::Prefix => None,
         };
         let now = self.parts.clock.now();
         let attr = self.parts.namespace.lookup_stored(parent, name, object, now)?;
@@ -56,8 +64,8 @@ impl Fs {
     /// What is known of a name in the bucket without asking: `None` when nothing is.
     pub(super) fn known_stored(&self, parent: NodeId, name: &[u8]) -> Option<Option<Stored>> {
         let prefix = self.prefix_of(parent)?;
-        let listing = self.parts.catalog.last_known(&prefix)?;
-        Some(listing.get(name).cloned())
+        let known = self.parts.catalog.name(&prefix, name, self.parts.clock.monotonic())?;
+        Some(known.1)
     }
 
     /// A live name goes away. A stored object of that name, known or possible, stays out of view.

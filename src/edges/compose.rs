@@ -24,6 +24,7 @@ use crate::local::stream::Streams;
 use crate::tasks::outbox::Job;
 use crate::tasks::parts::Parts;
 use crate::tasks::registrar::Registrar;
+use crate::values::freshness::Freshness;
 use crate::values::ids::{SessionId, WriterId};
 use crate::values::settings::{Settings, Source};
 use crate::world::bucket::Bucket;
@@ -57,7 +58,10 @@ pub fn recover_parts(
         dropped: Default::default(),
         streams,
         room,
-        catalog: Arc::new(Catalog::new(settings.metadata_ttl)),
+        catalog: Arc::new(Catalog::new(Freshness {
+            listed: settings.metadata_ttl,
+            absent: settings.negative_metadata_ttl,
+        })),
         bucket,
         clock,
         segmenting: settings.segmenting.clone(),

@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::compose::{connect, new_writer, policy, recover_parts, registrar, resume};
 use super::error::{DaemonError, REQUIRE_PATIENCE};
-use super::fuse::{Adapter, ask_again};
+use super::fuse::{Adapter, ask_again, caches_of};
 use super::seat::Seat;
 use super::stop::{drain, force_all, last_words, report};
 use super::wishes::Wish;
@@ -110,6 +110,7 @@ fn serve(
     let adapter = Adapter::new(fs.clone(), runtime.handle().clone());
     let session =
         seat.session(adapter, READERS).map_err(|e| DaemonError::Mount(seat.point.clone(), e))?;
+    fs.set_caches(caches_of(&session, runtime.handle().clone()));
     resume(&parts);
 
     let (stop_sealer, sealer_stops) = watch::channel(false);
@@ -157,7 +158,7 @@ fn serve(
                     }
                     Wish::Refresh => {
                         info!("SIGHUP: listings are forgotten");
-                        parts.catalog.clear();
+                        fs.forget_stored();
                     }
                 }
             }

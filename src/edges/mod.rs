@@ -1,5 +1,6 @@
 //! Floor 5: the edges. Flags in, FUSE requests in, signals in; messages and exit codes out.
 
+pub mod allocator;
 #[cfg(feature = "embedded-bucket")]
 pub mod bucket;
 pub mod cli;

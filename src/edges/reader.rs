@@ -85,10 +85,10 @@ fn library(settings: &ReaderSettings, bucket: Arc<dyn Bucket>, runtime: &Runtime
     let (unpacker, strict) = (Arc::new(unpacker), settings.strict);
     Library {
         source: Source { bucket, clock, unpacker, strict, settling: SETTLING },
-        catalog: Arc::new(Catalog::new(settings.metadata_ttl)),
+        catalog: Arc::new(Catalog::new(settings.freshness)),
         prefix: settings.source.prefix().to_owned(),
         since: settings.since,
-        ttl: settings.metadata_ttl,
+        ttl: settings.freshness.listed,
         remembered: REMEMBERED_MAX,
         ownership: settings.ownership,
     }

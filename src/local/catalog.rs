@@ -1,227 +1,357 @@
-//! What the bucket is known to hold: listings of prefixes, as S3 gave them, for a time. Owns the
-//! cache and the cap on LISTs a minute; does not ask S3 itself (see `tasks::lister`).
+//! What the bucket is known to hold: listings of prefixes, and single names that were asked for, there or
+//! not, each for a time. Owns the cache and the cap on LISTs a minute; does not ask S3 itself (see
+//! `tasks::lister`).
 //!
-//! Invariants: a listing is shown only whole and only while fresh; the cache is bounded in
-//! entries, and the least recently used prefix goes first.
+//! Invariants: the cache is bounded in bytes, and what was looked at least recently goes first; what this
+//! daemon stored is in it without a LIST.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use super::namespace::{NAME_MAX, StoredObject};
-use crate::values::naming::PRIVATE_FOLDER;
-use crate::world::bucket::ListPage;
+use super::listing::{Listing, Stored};
+use super::namespace::StoredObject;
+use crate::values::freshness::{Age, Freshness};
+use crate::values::time::Utc;
 
-/// Entries that the cache holds in all: about 100 MiB of names and ETags at worst.
-const ENTRIES_MAX: usize = 500_000;
+/// Bytes that the cache holds in all: names, ETags and what the allocator adds. Some 400,000 segments, of
+/// 110 bytes a name.
+pub const BYTES_MAX: usize = 64 << 20;
 /// LISTs that may be sent in a minute; a scanner that walks the mount costs no more.
 const LISTS_A_MINUTE: u32 = 600;
 
-/// A name directly below a prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stored {
-    /// An object.
-    Object(StoredObject),
-    /// A common prefix.
-    Prefix,
-}
-
-/// All names below one prefix.
-pub type Listing = Arc<BTreeMap<Vec<u8>, Stored>>;
-
-/// The cached listings.
+/// The cached listings and names.
 #[derive(Debug)]
 pub struct Catalog {
-    ttl: Duration,
+    freshness: Freshness,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    listings: LruCache<String, (Duration, Listing)>,
-    entries: usize,
+    kept: LruCache<Place, Kept>,
+    weight: usize,
     tokens: f64,
     refilled: Duration,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    /// All names below a prefix.
+    Below(String),
+    /// One key, which may be a prefix's.
+    Key(String),
+}
+
+#[derive(Debug)]
+struct Kept {
+    at: Duration,
+    weight: usize,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Names(Arc<Listing>),
+    Name(Option<Stored>),
+}
+
 impl Catalog {
-    /// An empty catalog whose listings are believed for `ttl`.
-    pub fn new(ttl: Duration) -> Catalog {
+    /// An empty catalog whose listings and names are believed for a time.
+    pub fn new(freshness: Freshness) -> Catalog {
         let inner = Inner {
-            listings: LruCache::unbounded(),
-            entries: 0,
+            kept: LruCache::unbounded(),
+            weight: 0,
             tokens: f64::from(LISTS_A_MINUTE),
             refilled: Duration::ZERO,
         };
-        Catalog { ttl, inner: Mutex::new(inner) }
+        Catalog { freshness, inner: Mutex::new(inner) }
     }
 
-    /// The listing of a prefix, when it is known and fresh. `now` is monotonic.
-    pub fn fresh(&self, prefix: &str, now: Duration) -> Option<Listing> {
+    /// What was last listed of a prefix, as far as that went, and what its age means. `now` is monotonic.
+    pub fn listing(&self, prefix: &str, now: Duration) -> Option<(Age, Arc<Listing>)> {
         let mut inner = self.inner.lock();
-        let (at, listing) = inner.listings.get(prefix)?;
-        (now.saturating_sub(*at) < self.ttl).then(|| listing.clone())
+        let (at, listing) = inner.names(prefix)?;
+        Some((self.freshness.of_listing(now.saturating_sub(at)), listing))
     }
 
-    /// The listing of a prefix however old it is.
-    pub fn last_known(&self, prefix: &str) -> Option<Listing> {
-        self.inner.lock().listings.get(prefix).map(|(_, listing)| listing.clone())
+    /// When what is known of a prefix was asked for.
+    pub fn listed_at(&self, prefix: &str) -> Option<Duration> {
+        self.inner.lock().names(prefix).map(|(at, _)| at)
     }
 
-    /// Keeps a listing that was begun at `now`.
-    pub fn insert(&self, prefix: &str, listing: Listing, now: Duration) {
+    /// What a name is known to stand for (`None` inside: it is absent), and what the age of that means.
+    /// What was asked last counts.
+    pub fn name(&self, prefix: &str, name: &[u8], now: Duration) -> Option<(Age, Option<Stored>)> {
         let mut inner = self.inner.lock();
-        inner.entries += listing.len() + 1;
-        if let Some((_, old)) = inner.listings.put(prefix.to_owned(), (now, listing)) {
-            inner.entries -= old.len() + 1;
-        }
-        while inner.entries > ENTRIES_MAX && inner.listings.len() > 1 {
-            if let Some((_, (_, old))) = inner.listings.pop_lru() {
-                inner.entries -= old.len() + 1;
+        let listed = inner.names(prefix);
+        let listed = listed.and_then(|(at, listing)| Some((at, listing.get(name)?)));
+        let asked = key(prefix, name).and_then(|key| inner.key(key));
+        let age = |at| now.saturating_sub(at);
+        match (listed, asked) {
+            (Some((at, found)), asked) if asked.as_ref().is_none_or(|(later, _)| at >= *later) => {
+                let age = match &found {
+                    Some(_) => self.freshness.of_listing(age(at)),
+                    None => self.freshness.of_absence(age(at)),
+                };
+                Some((age, found))
             }
+            (_, Some((at, found))) => {
+                Some((self.freshness.of_name(found.is_some(), age(at)), found))
+            }
+            (_, None) => None,
         }
     }
 
-    /// Forgets all listings.
+    /// Keeps a listing that was begun at `now`. Gives the names of objects that it shows to be replaced or
+    /// gone.
+    pub fn insert(&self, prefix: &str, listing: Arc<Listing>, now: Duration) -> Vec<Box<[u8]>> {
+        let before = self.inner.lock().names(prefix).filter(|_| listing.is_whole());
+        // Compared, and the old ones given back, while others may look.
+        let outdated = before.map(|(_, before)| before.outdated_by(&listing)).unwrap_or_default();
+        let weight = listing.weight() + prefix.len();
+        let place = Place::Below(prefix.to_owned());
+        let old = self.inner.lock().put(place, now, What::Names(listing), weight);
+        drop(old);
+        outdated
+    }
+
+    /// Keeps what was found out at `now` about one name. Says whether an object that was known by that name
+    /// is another one by now, or gone.
+    pub fn insert_name(
+        &self,
+        prefix: &str,
+        name: &[u8],
+        found: Option<Stored>,
+        now: Duration,
+    ) -> bool {
+        let before = self.name(prefix, name, now).and_then(|(_, before)| before);
+        let Some(key) = key(prefix, name) else { return false };
+        let outdated = matches!(before, Some(Stored::Object(_))) && before != found;
+        // The key stands in the found object once more.
+        let weight = 2 * key.len() + size_of::<(Place, Kept)>() + size_of::<Stored>();
+        let old = self.inner.lock().put(Place::Key(key), now, What::Name(found), weight);
+        drop(old);
+        outdated
+    }
+
+    /// Forgets everything.
     pub fn clear(&self) {
         let mut inner = self.inner.lock();
-        inner.listings.clear();
-        inner.entries = 0;
+        inner.kept.clear();
+        inner.weight = 0;
+    }
+
+    /// Bytes of memory that are kept.
+    pub fn weight(&self) -> usize {
+        self.inner.lock().weight
     }
 
     /// Adds an object that this daemon has just stored to the listings that are known, so that no
     /// LIST is needed to see it.
     pub fn add_own(&self, root: &str, object: StoredObject) {
         let mut inner = self.inner.lock();
-        let key = object.key.clone();
+        let StoredObject { key, size, modified, etag } = object;
         let mut at = root.len();
         while let Some(slash) = key.get(at..).and_then(|rest| rest.find('/')) {
-            let name = key.as_bytes()[at..at + slash].to_vec();
-            inner.add(&key[..at], name, Stored::Prefix);
+            inner.add(&key[..at], &key[at..at + slash], None);
             at += slash + 1;
         }
-        let name = key.as_bytes().get(at..).unwrap_or_default().to_vec();
-        inner.add(&key[..at], name, Stored::Object(object));
+        let name = key.get(at..).unwrap_or_default();
+        inner.add(key.get(..at).unwrap_or_default(), name, Some((size, modified, etag)));
     }
 
     /// Takes the right to send one LIST, or gives the wait until there is one.
     pub fn take_list(&self, now: Duration) -> Result<(), Duration> {
         let mut inner = self.inner.lock();
-        let cap = f64::from(LISTS_A_MINUTE);
-        let earned = now.saturating_sub(inner.refilled).as_secs_f64() * cap / 60.0;
-        inner.tokens = (inner.tokens + earned).min(cap);
-        inner.refilled = now;
+        inner.refill(now);
         if inner.tokens >= 1.0 {
             inner.tokens -= 1.0;
             return Ok(());
         }
-        Err(Duration::from_secs_f64((1.0 - inner.tokens) * 60.0 / cap))
+        Err(Duration::from_secs_f64((1.0 - inner.tokens) * 60.0 / f64::from(LISTS_A_MINUTE)))
+    }
+
+    /// Whether most of a minute's LISTs are left: what nobody waits for gives way to those who do.
+    pub fn has_spare_lists(&self, now: Duration) -> bool {
+        let mut inner = self.inner.lock();
+        inner.refill(now);
+        inner.tokens > f64::from(LISTS_A_MINUTE) / 2.0
     }
 }
 
 impl Inner {
-    fn add(&mut self, prefix: &str, name: Vec<u8>, stored: Stored) {
-        let Some((_, listing)) = self.listings.peek_mut(prefix) else { return };
-        if !listing.contains_key(&name) {
-            Arc::make_mut(listing).insert(name, stored);
-            self.entries += 1;
+    fn names(&mut self, prefix: &str) -> Option<(Duration, Arc<Listing>)> {
+        match self.kept.get(&Place::Below(prefix.to_owned()))? {
+            Kept { at, what: What::Names(listing), .. } => Some((*at, listing.clone())),
+            Kept { what: What::Name(_), .. } => None,
+        }
+    }
+
+    fn key(&mut self, key: String) -> Option<(Duration, Option<Stored>)> {
+        match self.kept.get(&Place::Key(key))? {
+            Kept { at, what: What::Name(found), .. } => Some((*at, found.clone())),
+            Kept { what: What::Names(_), .. } => None,
+        }
+    }
+
+    /// Gives what had to go: first what is in this place, and what alone is larger than the cache.
+    fn put(&mut self, place: Place, at: Duration, what: What, weight: usize) -> Vec<Kept> {
+        let mut gone: Vec<Kept> = self.kept.pop(&place).into_iter().collect();
+        self.weight -= gone.iter().map(|old| old.weight).sum::<usize>();
+        let new = Kept { at, weight, what };
+        if weight > BYTES_MAX {
+            gone.push(new);
+            return gone;
+        }
+        self.kept.put(place, new);
+        self.weight += weight;
+        while self.weight > BYTES_MAX
+            && let Some((_, old)) = self.kept.pop_lru()
+        {
+            self.weight -= old.weight;
+            gone.push(old);
+        }
+        gone
+    }
+
+    fn refill(&mut self, now: Duration) {
+        let cap = f64::from(LISTS_A_MINUTE);
+        let earned = now.saturating_sub(self.refilled).as_secs_f64() * cap / 60.0;
+        self.tokens = (self.tokens + earned).min(cap);
+        self.refilled = now;
+    }
+
+    fn add(&mut self, prefix: &str, name: &str, object: Option<(u64, Utc, String)>) {
+        if let Some(old) = self.kept.pop(&Place::Key(format!("{prefix}{name}"))) {
+            self.weight -= old.weight;
+        }
+        let Some(kept) = self.kept.peek_mut(&Place::Below(prefix.to_owned())) else { return };
+        if let What::Names(listing) = &mut kept.what {
+            let added = Arc::make_mut(listing).add_own(name, object);
+            kept.weight += added;
+            self.weight += added;
         }
     }
 }
 
-/// Adds a page to a listing. Gives how many keys cannot be names in a directory: empty, `.`, `..`,
-/// too long, with NUL, or an object with the name of a prefix.
-pub fn add_page(
-    root: &str,
-    prefix: &str,
-    listing: &mut BTreeMap<Vec<u8>, Stored>,
-    page: ListPage,
-) -> usize {
-    let mut skipped = 0;
-    for common in page.prefixes {
-        match common.strip_prefix(prefix).and_then(|rest| rest.strip_suffix('/')) {
-            Some(PRIVATE_FOLDER) if prefix == root => {}
-            Some(name) if is_name(name) => {
-                let replaced = listing.insert(name.as_bytes().to_vec(), Stored::Prefix);
-                skipped += usize::from(matches!(replaced, Some(Stored::Object(_))));
-            }
-            _ => skipped += 1,
-        }
-    }
-    for object in page.objects {
-        match object.key.strip_prefix(prefix) {
-            // The "folder" object that consoles make for the prefix itself.
-            Some("") => {}
-            Some(name) if is_name(name) && !listing.contains_key(name.as_bytes()) => {
-                let name = name.as_bytes().to_vec();
-                let (key, size) = (object.key, object.size);
-                let (modified, etag) = (object.modified, object.etag);
-                let object = StoredObject { key, size, modified, etag };
-                listing.insert(name, Stored::Object(object));
-            }
-            _ => skipped += 1,
-        }
-    }
-    skipped
-}
-
-fn is_name(name: &str) -> bool {
-    !matches!(name, "" | "." | "..") && name.len() <= NAME_MAX && !name.contains(['/', '\0'])
+/// The key of a name; nothing for one that no key has.
+fn key(prefix: &str, name: &[u8]) -> Option<String> {
+    Some(format!("{prefix}{}", std::str::from_utf8(name).ok()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::values::time::Utc;
-    use crate::world::bucket::ListedObject;
+    use crate::world::bucket::{ListPage, ListedObject};
 
-    fn object(key: &str) -> ListedObject {
-        let (size, modified, etag) = (1, Utc::default(), String::new());
-        ListedObject { key: key.into(), size, modified, etag }
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn catalog() -> Catalog {
+        Catalog::new(Freshness { listed: MINUTE, absent: MINUTE / 6 })
     }
 
-    #[test]
-    fn what_cannot_be_a_name_is_skipped_and_counted() {
-        let mut listing = BTreeMap::new();
-        let page = ListPage {
-            objects: ["p/", "p/a", "p/b", "p/..", "p/nul\0", &format!("p/{}", "x".repeat(256))]
-                .map(object)
-                .into(),
-            prefixes: ["p//", "p/../", "p/b/", "p/.logsinkfs/"].map(String::from).into(),
-            next: None,
+    fn listing(prefix: &str, names: impl Iterator<Item = String>, etag: &str) -> Arc<Listing> {
+        let mut listing = Listing::of(prefix);
+        let object = |name| ListedObject {
+            key: format!("{prefix}{name}"),
+            size: 1,
+            modified: Utc::default(),
+            etag: etag.to_owned(),
         };
-        let skipped = add_page("p/", "p/", &mut listing, page);
-        let names: Vec<_> = listing.keys().map(|n| String::from_utf8_lossy(n)).collect();
-        assert_eq!(names, ["a", "b"]);
-        assert!(matches!(listing.get(&b"b"[..]), Some(Stored::Prefix)));
-        assert_eq!(skipped, 6, "two prefixes, three names, and the object `b`");
+        listing
+            .add_page("", ListPage { objects: names.map(object).collect(), ..ListPage::default() });
+        Arc::new(listing)
+    }
+
+    fn own(key: &str) -> StoredObject {
+        let (size, modified, etag) = (1, Utc::default(), String::new());
+        StoredObject { key: key.into(), size, modified, etag }
     }
 
     #[test]
     fn own_uploads_show_without_a_list() {
-        let catalog = Catalog::new(Duration::from_secs(60));
-        catalog.insert("p/", Listing::default(), Duration::ZERO);
-        let own = StoredObject {
-            key: "p/app.log.segments/x.log".into(),
-            size: 1,
-            modified: Utc::default(),
-            etag: String::new(),
+        let catalog = catalog();
+        catalog.insert("p/", listing("p/", std::iter::empty(), ""), Duration::ZERO);
+        catalog.insert_name("q/", b"x.log", None, Duration::ZERO);
+        catalog.add_own("p/", own("p/app.log.segments/x.log"));
+        catalog.add_own("", own("q/x.log"));
+        let known = catalog.name("p/", b"app.log.segments", Duration::ZERO);
+        assert_eq!(known, Some((Age::Fresh, Some(Stored::Prefix))));
+        assert_eq!(catalog.name("q/", b"x.log", Duration::ZERO), None, "it is not absent any more");
+    }
+
+    #[test]
+    fn an_absence_is_believed_for_its_own_time() {
+        let catalog = catalog();
+        catalog.insert("p/", listing("p/", ["a".to_owned()].into_iter(), ""), Duration::ZERO);
+        catalog.insert_name("q/", b"b", None, Duration::ZERO);
+        let age = |prefix: &str, name: &str, at| {
+            catalog.name(prefix, name.as_bytes(), Duration::from_secs(at)).map(|(age, _)| age)
         };
-        catalog.add_own("p/", own);
-        let listing = catalog.fresh("p/", Duration::ZERO).expect("known");
-        assert_eq!(listing.get(&b"app.log.segments"[..]), Some(&Stored::Prefix));
+        assert_eq!(age("p/", "a", 30), Some(Age::Fresh));
+        assert_eq!(age("p/", "b", 30), Some(Age::Aging));
+        assert_eq!(age("q/", "b", 5), Some(Age::Fresh));
+        assert_eq!(age("q/", "b", 30), Some(Age::Aging));
+        assert_eq!(age("q/", "b", 200), Some(Age::Old));
+    }
+
+    #[test]
+    fn what_was_asked_last_counts() {
+        let catalog = catalog();
+        catalog.insert("p/", listing("p/", ["a".to_owned()].into_iter(), ""), Duration::ZERO);
+        assert!(catalog.insert_name("p/", b"a", None, Duration::from_secs(5)), "it is gone");
+        let found = |at| catalog.name("p/", b"a", Duration::from_secs(at)).map(|(_, found)| found);
+        assert_eq!(found(6), Some(None));
+        let again = listing("p/", ["a".to_owned()].into_iter(), "");
+        catalog.insert("p/", again, Duration::from_secs(8));
+        assert!(matches!(found(9), Some(Some(Stored::Object(_)))));
+    }
+
+    #[test]
+    fn a_newer_listing_tells_what_is_outdated() {
+        let catalog = catalog();
+        let names =
+            |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>().into_iter();
+        let insert = |listing| catalog.insert("p/", listing, Duration::ZERO);
+        assert!(insert(listing("p/", names(&["a", "b"]), "1")).is_empty());
+        assert!(insert(listing("p/", names(&["a", "b", "c"]), "1")).is_empty());
+        assert_eq!(insert(listing("p/", names(&["a", "c"]), "1")), [b"b".as_slice().into()]);
+        assert_eq!(insert(listing("p/", names(&["a", "c"]), "2")).len(), 2);
+        catalog.add_own("p/", own("p/d"));
+        let with_own = insert(listing("p/", names(&["a", "c", "d"]), "2"));
+        assert!(with_own.is_empty(), "its ETag is news, not another content");
+    }
+
+    #[test]
+    fn the_catalog_is_bounded_in_bytes() {
+        let catalog = catalog();
+        for n in 0..100 {
+            let prefix = format!("{n}/");
+            let names = (0..10_000).map(|n| format!("{n:0>100}"));
+            catalog.insert(&prefix, listing(&prefix, names, "\"0123456789abcdef\""), MINUTE);
+            catalog.insert_name(&prefix, format!("{n:0>200}").as_bytes(), None, MINUTE);
+            assert!(catalog.weight() <= BYTES_MAX);
+        }
+        assert!(catalog.weight() > BYTES_MAX / 2);
+        assert!(catalog.listing("0/", MINUTE).is_none(), "the oldest went");
+        assert!(catalog.listing("99/", MINUTE).is_some());
+        catalog.clear();
+        assert_eq!(catalog.weight(), 0);
     }
 
     #[test]
     fn lists_are_capped_by_the_minute() {
-        let catalog = Catalog::new(Duration::ZERO);
-        for _ in 0..LISTS_A_MINUTE {
-            assert_eq!(catalog.take_list(Duration::ZERO), Ok(()));
-        }
-        assert!(catalog.take_list(Duration::ZERO).is_err());
-        assert_eq!(catalog.take_list(Duration::from_secs(1)), Ok(()));
+        let catalog = catalog();
+        let take = |at| catalog.take_list(Duration::from_secs(at)).is_ok();
+        assert!(
+            (0..LISTS_A_MINUTE / 2).all(|_| catalog.has_spare_lists(Duration::ZERO) && take(0))
+        );
+        assert!(!catalog.has_spare_lists(Duration::ZERO), "the other half is for those who wait");
+        assert!((0..LISTS_A_MINUTE / 2).all(|_| take(0)));
+        assert!(!take(0));
+        assert!(take(1));
     }
 }

@@ -6,6 +6,7 @@ pub mod crash_point;
 pub mod disk;
 pub mod lease;
 pub mod life;
+pub mod listing;
 pub mod local_file;
 pub mod mapped;
 pub mod marker;

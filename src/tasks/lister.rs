@@ -1,7 +1,11 @@
-//! Listings for those who look: from the catalog when fresh, else from S3, one request for all who ask
-//! at once, waited for briefly. While S3 is known to be down nobody waits.
+//! Names of the bucket for those who look: from the catalog while they are believed, else from S3, one
+//! request for all who ask at once, waited for briefly. Owns what is being asked and for how long
+//! nobody asks after a failure.
+//!
+//! Invariants: no name costs a HEAD; a look-up waits for two LISTs at most, however large the directory;
+//! while S3 is known to be down nobody waits.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,24 +14,26 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::parts::Parts;
-use crate::local::catalog::{Catalog, Listing, Stored, add_page};
-use crate::world::bucket::{Bucket, BucketError, Kind};
+use crate::local::catalog::Catalog;
+use crate::local::listing::{Listing, Page, Stored};
+use crate::values::freshness::Age;
+use crate::values::partition::PartitionTemplate;
+use crate::world::bucket::{Bucket, BucketError, Kind, ListPage};
 use crate::world::clock::Clock;
 
-/// Longest wait of a look-up or a readdir for one answer of S3, where live files answer as well.
+/// Longest wait of a look-up, or of a readdir for its first answer of S3, where live files answer as well.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// Longest wait for a later page: what was shown in part is not ended as if it were whole.
+const PAGE_PATIENCE: Duration = Duration::from_secs(10);
 /// After a failure nobody asks again for this long.
 const DOWN_FOR: Duration = Duration::from_secs(5);
-
 /// Most pages of one listing, of 1,000 names each: twice what the catalog keeps.
 const PAGES_MAX: usize = 1000;
+/// Names that are asked for at once; who asks for more is told what was last known.
+const PROBES_MAX: usize = 64;
 
-/// How far a listing has come.
-#[derive(Clone, Debug, Default)]
-struct Progress {
-    pages: usize,
-    done: Option<Result<Listing, ()>>,
-}
+/// Told which objects below a prefix turned out to be replaced or gone.
+pub type Outdated = Box<dyn Fn(&str, &[Box<[u8]>]) + Send + Sync>;
 
 /// What a lister works with.
 #[derive(Clone)]
@@ -40,7 +46,9 @@ pub struct Means {
     pub clock: Arc<dyn Clock>,
     /// Empty, or ending in `/`.
     pub prefix: String,
-    /// Longest wait for one answer of S3.
+    /// How the folders of segments are named that are listed before anybody asks; nothing where nobody does.
+    pub partition: Option<PartitionTemplate>,
+    /// Longest wait for the first answer of S3.
     pub patience: Duration,
 }
 
@@ -51,117 +59,383 @@ impl From<&Parts> for Means {
             catalog: parts.catalog.clone(),
             clock: parts.clock.clone(),
             prefix: parts.prefix.clone(),
+            partition: Some(parts.segmenting.partition.clone()),
             patience: PATIENCE,
         }
     }
 }
 
 /// Asks S3 for listings.
-pub struct Lister {
+#[derive(Clone)]
+pub struct Lister(Arc<Inner>);
+
+struct Inner {
     means: Means,
     runtime: tokio::runtime::Handle,
-    under_way: Arc<Mutex<HashMap<String, watch::Receiver<Progress>>>>,
-    down_until: Arc<Mutex<Duration>>,
+    listings: Mutex<HashMap<String, Job>>,
+    probes: Mutex<HashMap<String, watch::Receiver<bool>>>,
+    down_until: Mutex<Duration>,
+    outdated: Outdated,
+}
+
+/// A listing that is being fetched, and whether all of it is wanted or only its first page.
+struct Job {
+    progress: watch::Receiver<Progress>,
+    whole: bool,
+}
+
+/// How far a listing has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Progress {
+    listing: Arc<Listing>,
+    end: Option<Result<(), ()>>,
+}
+
+/// A whole listing as it comes in.
+pub struct Feed {
+    progress: watch::Receiver<Progress>,
+    patience: Duration,
+}
+
+/// What a feed has.
+pub enum News {
+    /// These pages more, and whether they are the last.
+    Pages(Vec<Page>, bool),
+    /// All pages were given.
+    End,
+    /// S3 does not answer (in time).
+    Failed,
 }
 
 impl Lister {
     /// A lister whose requests run on `runtime`.
-    pub fn new(means: Means, runtime: tokio::runtime::Handle) -> Lister {
-        let (under_way, down_until) = (Arc::default(), Arc::default());
-        Lister { means, runtime, under_way, down_until }
+    pub fn new(means: Means, runtime: tokio::runtime::Handle, outdated: Outdated) -> Lister {
+        let (listings, probes, down_until) = Default::default();
+        Lister(Arc::new(Inner { means, runtime, listings, probes, down_until, outdated }))
     }
 
-    /// The listing of a prefix without asking anybody.
-    pub fn known(&self, prefix: &str) -> Option<Listing> {
-        self.means.catalog.fresh(prefix, self.means.clock.monotonic())
+    /// The whole listing of a prefix without waiting. One that is old, but not too old, is asked for anew
+    /// meanwhile.
+    pub fn known(&self, prefix: &str) -> Option<Arc<Listing>> {
+        let (age, listing) = self.0.means.catalog.listing(prefix, self.0.now())?;
+        if !listing.is_whole() {
+            return None;
+        }
+        match age {
+            Age::Fresh => Some(listing),
+            Age::Aging => {
+                self.refresh(prefix, true);
+                Some(listing)
+            }
+            Age::Old => None,
+        }
     }
 
-    /// The listing of a prefix; what was last known of it, or `None`, when S3 does not answer in
-    /// time. Each page has its own time, so that a large directory is shown whole as long as S3 goes on
-    /// answering.
-    pub async fn listing(&self, prefix: &str) -> Option<Listing> {
-        let clock = &self.means.clock;
+    /// What a name is known to stand for without waiting: `Some(None)` when it is known to be absent.
+    pub fn known_name(&self, prefix: &str, name: &[u8]) -> Option<Option<Stored>> {
+        let (age, found) = self.0.means.catalog.name(prefix, name, self.0.now())?;
+        match age {
+            Age::Fresh => Some(found),
+            Age::Aging => {
+                match self.0.is_large(prefix) {
+                    true => drop(self.probe(prefix, name)),
+                    false => self.refresh(prefix, true),
+                }
+                Some(found)
+            }
+            Age::Old => None,
+        }
+    }
+
+    /// What a name stands for; what was last known of it, or nothing, when S3 does not answer in time.
+    pub async fn name(&self, prefix: &str, name: &[u8]) -> Option<Stored> {
+        if let Some(found) = self.known_name(prefix, name) {
+            return found;
+        }
+        if !self.0.is_down() {
+            let asked =
+                tokio::time::timeout(self.0.means.patience, self.find_out(prefix, name)).await;
+            if let Ok(Some(found)) = asked {
+                return found;
+            }
+        }
+        let now = self.0.now();
+        self.0.means.catalog.name(prefix, name, now).and_then(|(_, found)| found)
+    }
+
+    /// Asks for a name; what there is to know is in the catalog then, unless it is given. The first page
+    /// of the directory costs as much as the name alone, and is all there is of most directories.
+    async fn find_out(&self, prefix: &str, name: &[u8]) -> Option<Option<Stored>> {
+        if !self.0.is_large(prefix) {
+            let Progress { listing, end } = self.first_page(prefix).await?;
+            let found = listing.get(name);
+            if found.is_some() || end == Some(Err(())) {
+                return found;
+            }
+        }
+        let mut probe = self.probe(prefix, name)?;
+        let _ = probe.wait_for(|done| *done).await;
+        None
+    }
+
+    async fn first_page(&self, prefix: &str) -> Option<Progress> {
+        let mut progress = self.begin(prefix, false);
+        let has_page = |p: &Progress| p.end.is_some() || !p.listing.pages().is_empty();
+        let progress = progress.wait_for(has_page).await.ok()?;
+        Some(progress.clone())
+    }
+
+    /// The whole listing of a prefix; what was last known of it, or `None`, when S3 does not answer in
+    /// time. Each page has its own time.
+    pub async fn listing(&self, prefix: &str) -> Option<Arc<Listing>> {
         if let Some(listing) = self.known(prefix) {
             return Some(listing);
         }
-        let stale = || self.means.catalog.last_known(prefix);
-        if clock.monotonic() < *self.down_until.lock() {
-            return stale();
+        let mut feed = self.feed(prefix);
+        let mut pages = 0;
+        while let Some(feed) = &mut feed {
+            match feed.more(pages).await {
+                News::Pages(more, _) => pages += more.len(),
+                News::End => return Some(feed.progress.borrow().listing.clone()),
+                News::Failed => break,
+            }
         }
-        let mut progress = self.begin(prefix);
-        loop {
-            if let Some(done) = progress.borrow_and_update().done.clone() {
-                return done.ok().or_else(stale);
+        self.last_known(prefix)
+    }
+
+    /// Whether anything is below a prefix, as far as can be found out in time.
+    pub async fn has_anything(&self, prefix: &str) -> bool {
+        let known = self.known(prefix);
+        if known.is_none() && !self.0.is_down() {
+            let asked = tokio::time::timeout(self.0.means.patience, self.first_page(prefix)).await;
+            if let Ok(Some(Progress { listing, end: None | Some(Ok(())) })) = asked {
+                return !listing.is_empty();
             }
-            match tokio::time::timeout(self.means.patience, progress.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return stale(),
-            }
+        }
+        known.or_else(|| self.last_known(prefix)).is_some_and(|listing| !listing.is_empty())
+    }
+
+    /// The last whole listing of a prefix, however old.
+    pub fn last_known(&self, prefix: &str) -> Option<Arc<Listing>> {
+        let (_, listing) = self.0.means.catalog.listing(prefix, self.0.now())?;
+        listing.is_whole().then_some(listing)
+    }
+
+    /// The listing of a prefix as it comes in; `None` while S3 is known to be down.
+    pub fn feed(&self, prefix: &str) -> Option<Feed> {
+        (!self.0.is_down())
+            .then(|| Feed { progress: self.begin(prefix, true), patience: self.0.means.patience })
+    }
+
+    fn refresh(&self, prefix: &str, whole: bool) {
+        if !self.0.is_down() {
+            drop(self.begin(prefix, whole));
         }
     }
 
     /// Joins the request for a prefix that is under way, or begins one. It goes on when nobody waits
     /// any more, so that the next who looks finds it.
-    fn begin(&self, prefix: &str) -> watch::Receiver<Progress> {
-        let mut under_way = self.under_way.lock();
-        if let Some(progress) = under_way.get(prefix) {
-            return progress.clone();
+    fn begin(&self, prefix: &str, whole: bool) -> watch::Receiver<Progress> {
+        let mut listings = self.0.listings.lock();
+        if let Some(job) = listings.get_mut(prefix) {
+            job.whole |= whole;
+            return job.progress.clone();
         }
-        let (sender, receiver) = watch::channel(Progress::default());
-        under_way.insert(prefix.to_owned(), receiver.clone());
-        let (means, prefix) = (self.means.clone(), prefix.to_owned());
-        let (table, down_until) = (self.under_way.clone(), self.down_until.clone());
-        self.runtime.spawn(async move {
-            let began = means.clock.monotonic();
-            let result = fetch(&means, &prefix, &sender).await;
-            let done = match result {
-                Ok(listing) => {
-                    means.catalog.insert(&prefix, listing.clone(), began);
-                    Ok(listing)
+        let (sender, progress) = watch::channel(Progress::default());
+        let job = Job { progress: progress.clone(), whole };
+        listings.insert(prefix.to_owned(), job);
+        self.0.runtime.spawn(self.clone().fetch(prefix.to_owned(), sender));
+        progress
+    }
+
+    async fn fetch(self, prefix: String, progress: watch::Sender<Progress>) {
+        let inner = &self.0;
+        let mut at = inner.now();
+        let mut listing = Listing::of(&prefix);
+        // What a look-up began is gone on with.
+        if let Some((Age::Fresh, begun)) = inner.means.catalog.listing(&prefix, at)
+            && !begun.is_whole()
+        {
+            at = inner.means.catalog.listed_at(&prefix).unwrap_or(at);
+            listing = (*begun).clone();
+            progress.send_modify(|progress| progress.listing = begun);
+        }
+        let (mut tokens, mut skipped) = (HashSet::new(), 0);
+        let mut begun = !listing.is_whole();
+        let end = loop {
+            if begun && inner.is_enough(&prefix, &listing) {
+                break Ok(());
+            }
+            begun = true;
+            match inner.page(&prefix, listing.next.as_deref(), &mut tokens).await {
+                Ok(page) => skipped += listing.add_page(&inner.means.prefix, page),
+                Err(e) => break Err(e),
+            }
+            progress.send_modify(|progress| progress.listing = Arc::new(listing.clone()));
+        };
+        if end.is_err() {
+            inner.listings.lock().remove(&prefix);
+        }
+        if skipped > 0 {
+            warn!(prefix, skipped, "keys that cannot be names in a directory are not shown");
+        }
+        let end = match end {
+            Ok(()) => {
+                debug!(prefix, entries = listing.len(), "listed");
+                let outdated = inner.means.catalog.insert(&prefix, Arc::new(listing.clone()), at);
+                if !outdated.is_empty() {
+                    (inner.outdated)(&prefix, &outdated);
                 }
-                Err(e) => {
-                    *down_until.lock() = means.clock.monotonic() + DOWN_FOR;
-                    warn!(
-                        hint = e.kind.hint(),
-                        "the bucket cannot be listed; what is not known of it is not shown: {e}"
-                    );
-                    Err(())
+                Ok(())
+            }
+            Err(e) => {
+                inner.failed(&e);
+                Err(())
+            }
+        };
+        progress.send_modify(|progress| progress.end = Some(end));
+        self.prefetch(&prefix, &listing);
+    }
+
+    /// Joins the request for one name, or begins one.
+    fn probe(&self, prefix: &str, name: &[u8]) -> Option<watch::Receiver<bool>> {
+        let key = format!("{prefix}{}", std::str::from_utf8(name).ok()?);
+        let mut probes = self.0.probes.lock();
+        if let Some(probe) = probes.get(&key) {
+            return Some(probe.clone());
+        }
+        if probes.len() == PROBES_MAX || self.0.is_down() {
+            return None;
+        }
+        let (sender, receiver) = watch::channel(false);
+        probes.insert(key.clone(), receiver.clone());
+        let (inner, prefix, name) = (self.0.clone(), prefix.to_owned(), name.to_owned());
+        self.0.runtime.spawn(async move {
+            let at = inner.now();
+            match inner.ask_for(&prefix, &key, &name).await {
+                Ok(found) => {
+                    if inner.means.catalog.insert_name(&prefix, &name, found, at) {
+                        (inner.outdated)(&prefix, &[name.into()]);
+                    }
                 }
-            };
-            table.lock().remove(&prefix);
-            sender.send_modify(|progress| progress.done = Some(done));
+                Err(e) => inner.failed(&e),
+            }
+            inner.probes.lock().remove(&key);
+            sender.send_replace(true);
         });
-        receiver
+        Some(receiver)
+    }
+
+    /// Who lists a stream's segments looks at today's next: its folder is listed while nobody waits for
+    /// it, as long as enough LISTs are left.
+    fn prefetch(&self, prefix: &str, listing: &Listing) {
+        let means = &self.0.means;
+        let (Some(partition), Some((_, below))) =
+            (&means.partition, prefix.rsplit_once(".segments/"))
+        else {
+            return;
+        };
+        let today = partition.of(means.clock.now());
+        let next = today.strip_prefix(below).and_then(|rest| rest.split('/').next());
+        let Some(next) = next.filter(|next| !next.is_empty()) else { return };
+        let folder = format!("{prefix}{next}/");
+        let there = listing.get(next.as_bytes()) == Some(Some(Stored::Prefix));
+        let known = means.catalog.listing(&folder, self.0.now()).is_some();
+        if there && !known && means.catalog.has_spare_lists(self.0.now()) {
+            self.refresh(&folder, false);
+        }
     }
 }
 
-async fn fetch(
-    means: &Means,
-    prefix: &str,
-    progress: &watch::Sender<Progress>,
-) -> Result<Listing, BucketError> {
-    let mut listing: BTreeMap<Vec<u8>, Stored> = BTreeMap::new();
-    let (mut token, mut skipped) = (None, 0);
-    let mut tokens = HashSet::new();
-    loop {
-        while let Err(wait) = means.catalog.take_list(means.clock.monotonic()) {
+impl Inner {
+    fn now(&self) -> Duration {
+        self.means.clock.monotonic()
+    }
+
+    fn is_down(&self) -> bool {
+        self.now() < *self.down_until.lock()
+    }
+
+    /// Whether a directory is known to have more than one page, however long ago.
+    fn is_large(&self, prefix: &str) -> bool {
+        let known = self.means.catalog.listing(prefix, self.now());
+        known.is_some_and(|(_, listing)| !listing.is_whole() || listing.pages().len() > 1)
+    }
+
+    /// Whether nobody wants more of a listing than there is; it is not under way any more then.
+    fn is_enough(&self, prefix: &str, listing: &Listing) -> bool {
+        let mut listings = self.listings.lock();
+        let wanted = listings.get(prefix).is_some_and(|job| job.whole) && !listing.is_whole();
+        if !wanted {
+            listings.remove(prefix);
+        }
+        !wanted
+    }
+
+    fn failed(&self, e: &BucketError) {
+        *self.down_until.lock() = self.now() + DOWN_FOR;
+        let hint = e.kind.hint();
+        warn!(hint, "the bucket cannot be listed; live files are shown alone: {e}");
+    }
+
+    async fn list(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
+        while let Err(wait) = self.means.catalog.take_list(self.now()) {
             tokio::time::sleep(wait).await;
         }
-        let page = means.bucket.list_page(prefix, token.as_deref()).await?;
-        token = page.next.clone();
-        if tokens.len() == PAGES_MAX || token.clone().is_some_and(|token| !tokens.insert(token)) {
+        self.means.bucket.list_page(prefix, token).await
+    }
+
+    async fn page(
+        &self,
+        prefix: &str,
+        token: Option<&str>,
+        tokens: &mut HashSet<String>,
+    ) -> Result<ListPage, BucketError> {
+        let page = self.list(prefix, token).await?;
+        let again = page.next.clone().is_some_and(|token| !tokens.insert(token));
+        if again || tokens.len() > PAGES_MAX {
             let why = "the listing does not come to an end";
             return Err(BucketError::new(Kind::Server, "ListObjectsV2", prefix, why));
         }
-        skipped += add_page(&means.prefix, prefix, &mut listing, page);
-        progress.send_modify(|p| p.pages += 1);
-        if token.is_none() {
-            break;
+        Ok(page)
+    }
+
+    /// Asks for all names that begin with one: the object itself comes first, its prefix behind what
+    /// has a byte before `/` in its place (`app`, `app-1`, ..., `app/`).
+    async fn ask_for(
+        &self,
+        prefix: &str,
+        key: &str,
+        name: &[u8],
+    ) -> Result<Option<Stored>, BucketError> {
+        let mut listing = Listing::of(prefix);
+        listing.add_page(&self.means.prefix, self.list(key, None).await?);
+        if let Some(found) = listing.get(name) {
+            return Ok(found);
+        }
+        let mut below = Listing::of(prefix);
+        let page = self.list(&format!("{key}/"), None).await?;
+        let there = !(page.objects.is_empty() && page.prefixes.is_empty());
+        let prefixes = there.then(|| format!("{key}/")).into_iter().collect();
+        below.add_page(&self.means.prefix, ListPage { prefixes, ..ListPage::default() });
+        Ok(below.seen(name).or_else(|| listing.seen(name)))
+    }
+}
+
+impl Feed {
+    /// What comes after the first `have` pages. Waits briefly for the first page, longer for the others.
+    pub async fn more(&mut self, have: usize) -> News {
+        let patience = if have == 0 { self.patience } else { PAGE_PATIENCE };
+        let more = |p: &Progress| p.end.is_some() || p.listing.pages().len() > have;
+        match tokio::time::timeout(patience, self.progress.wait_for(more)).await {
+            Ok(Ok(progress)) => match progress.listing.pages() {
+                pages if pages.len() > have => {
+                    News::Pages(pages[have..].to_vec(), progress.listing.is_whole())
+                }
+                _ if progress.end == Some(Ok(())) => News::End,
+                _ => News::Failed,
+            },
+            Ok(Err(_)) | Err(_) => News::Failed,
         }
     }
-    if skipped > 0 {
-        warn!(prefix, skipped, "keys that cannot be names in a directory are not shown");
-    }
-    debug!(prefix, entries = listing.len(), "listed");
-    Ok(Arc::new(listing))
 }

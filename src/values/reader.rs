@@ -2,8 +2,8 @@
 //! writer is told means anything here.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
+use super::freshness::Freshness;
 use super::settings::{Ownership, S3Settings, Source};
 use super::span::Moment;
 
@@ -23,7 +23,7 @@ pub struct ReaderSettings {
     /// Most bytes of unpacked segments, beside those that are being read.
     pub cache_max: u64,
     /// How long what was found in the bucket is believed.
-    pub metadata_ttl: Duration,
+    pub freshness: Freshness,
     /// How to reach the S3 service.
     pub s3: S3Settings,
     /// Owner and modes.

@@ -260,6 +260,8 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// How long a listing is believed.
     pub metadata_ttl: Duration,
+    /// How long it is believed that a name is not there.
+    pub negative_metadata_ttl: Duration,
     /// Refuse to start without the bucket.
     pub require_bucket: bool,
     /// How to reach the S3 service.
@@ -311,7 +313,7 @@ pub fn parse_rotate_size(text: &str) -> Result<u64, BadSetting> {
 }
 
 /// Longest time that a flag takes: ten years, far from every overflow.
-const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+pub(super) const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
 /// Reads a time: `250ms`, `5s`, `5m`, `24h`, `7d`.
 pub fn parse_duration(text: &str) -> Result<Duration, BadSetting> {
@@ -339,15 +341,6 @@ pub fn parse_interval(text: &str) -> Result<Duration, BadSetting> {
     match parse_duration(text)? {
         Duration::ZERO => Err(BadSetting { what: "interval", given: text.into(), why }),
         interval => Ok(interval),
-    }
-}
-
-/// Reads `--metadata-ttl`: a time, `minimal` or `indefinite`.
-pub fn parse_ttl(text: &str) -> Result<Duration, BadSetting> {
-    match text {
-        "minimal" => Ok(Duration::from_secs(1)),
-        "indefinite" => Ok(DURATION_MAX),
-        _ => parse_duration(text),
     }
 }
 

@@ -199,14 +199,14 @@ impl Timeline {
         self.merge(queues);
     }
 
-    /// Places parts, the writer whose next began earliest first. Clocks that jump back do not change a
-    /// writer's own order: its time only grows.
+    /// Places parts, the writer whose next began earliest first. A clock that jumps back does not change a
+    /// writer's own order.
     fn merge(&mut self, mut queues: Vec<(Arc<WriterId>, VecDeque<Part>)>) {
         let mut next = BinaryHeap::new();
         for (number, (_, queue)) in queues.iter().enumerate() {
             next.extend(queue.front().map(|part| Reverse((part.start(), number))));
         }
-        while let Some(Reverse((time, number))) = next.pop() {
+        while let Some(Reverse((_, number))) = next.pop() {
             let (_, queue) = &mut queues[number];
             while let Some(part) = queue.pop_front() {
                 self.place(part);
@@ -215,7 +215,7 @@ impl Timeline {
                     break;
                 }
             }
-            next.extend(queue.front().map(|part| Reverse((part.start().max(time), number))));
+            next.extend(queue.front().map(|part| Reverse((part.start(), number))));
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -25,6 +26,17 @@ fn numbered(from: usize, to: usize) -> String {
 /// Compares the one generation of a stream with what was written: each byte is in an object, or in the
 /// range of a mark, and in one of them only. Gives how many bytes were given up.
 pub fn assert_accounted(rig: &Rig, stream: &str, written: &[u8]) -> u64 {
+    let part = |range: Range<usize>| written[range].to_vec();
+    assert_accounted_as(rig, stream, written.len() as u64, part)
+}
+
+/// The same for more than is kept in memory: `written` gives the bytes of a range.
+fn assert_accounted_as(
+    rig: &Rig,
+    stream: &str,
+    len: u64,
+    written: impl Fn(Range<usize>) -> Vec<u8>,
+) -> u64 {
     let bucket = rig.bucket();
     let mut segments = bucket.segments(stream);
     segments.sort_by_key(|segment| (segment.generation, segment.offset));
@@ -40,11 +52,11 @@ pub fn assert_accounted(rig: &Rig, stream: &str, written: &[u8]) -> u64 {
             given_up += segment.length;
         } else {
             let bytes = bucket.bytes(&segment);
-            assert!(bytes == written[range], "{} holds other bytes", segment.key);
+            assert!(bytes == written(range), "{} holds other bytes", segment.key);
         }
         end += segment.length;
     }
-    assert_eq!(end, written.len() as u64, "the end of {stream}");
+    assert_eq!(end, len, "the end of {stream}");
     given_up
 }
 
@@ -98,6 +110,42 @@ fn what_was_given_up_is_marked_also_by_the_daemon_after_a_kill() {
         mount.crash();
         mount.start_again();
     });
+}
+
+/// A dump of so many MiB, or of as many as `DUMP_MIB` says, is eight times what the spool takes while S3 is away: a
+/// quiet log beside it stays whole.
+#[test]
+fn a_dump_does_not_push_a_quiet_log_out() {
+    const LINE: u64 = 1024;
+    let mib: u64 = std::env::var("DUMP_MIB").map_or(256, |mib| mib.parse().unwrap());
+    let lines = |from: u64, to: u64| -> Vec<u8> {
+        (from..to).flat_map(|n| format!("{n:01023}\n").into_bytes()).collect()
+    };
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    gate.refuse(503, "SlowDown");
+    let room = format!("{}MiB", mib / 8);
+    let flags = ["--spool-max", &room, "--spool-min-free", "0", "--compression", "none"];
+    let mount = rig.plan("a").through(&gate.endpoint).with(&flags).start();
+    let open =
+        |name: &str| OpenOptions::new().append(true).create(true).open(mount.path(name)).unwrap();
+    let (mut audit, mut dump) = (open("audit.log"), open("dump.log"));
+    for part in 0..mib {
+        dump.write_all(&lines(part * LINE, (part + 1) * LINE)).unwrap();
+        writeln!(audit, "after {part} MiB").unwrap();
+    }
+    drop((audit, dump));
+    gate.open();
+    mount.stop();
+    let whole: String = (0..mib).map(|part| format!("after {part} MiB\n")).collect();
+    assert_eq!(rig.bucket().content("audit.log"), whole.as_bytes());
+    let given_up = assert_accounted_as(&rig, "dump.log", mib << 20, |range| {
+        let (from, to) = (range.start as u64 / LINE, (range.end as u64).div_ceil(LINE));
+        let text = lines(from, to);
+        text[range.start - (from * LINE) as usize..][..range.len()].to_vec()
+    });
+    println!("{mib} MiB dumped, {} of them given up", given_up >> 20);
+    assert!(given_up > (mib << 20) / 2, "{given_up}");
 }
 
 #[test]

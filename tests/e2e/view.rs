@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
+use rustix::process::Signal;
 
 use crate::harness::process::{Proc, command, program};
 use crate::harness::rig::folder;
@@ -115,6 +116,30 @@ fn ten_thousand_entries_cost_ten_listings_and_then_none() {
     assert_eq!(gate.lists(), listings, "a second `ls -l` asks nothing");
     assert_eq!(gate.seen().iter().filter(|seen| seen.method == "HEAD").count(), 0);
     assert_eq!(fs::read(mount.path("many/object-00096")).unwrap(), [b'x'; 96]);
+    mount.stop();
+}
+
+#[test]
+fn what_was_replaced_is_seen_after_sighup_also_by_the_next_worker() {
+    let rig = Rig::embedded();
+    let bucket = rig.bucket();
+    bucket.put("team/a.txt", b"1");
+    let mount = rig.mount_bucket_view(&["--metadata-ttl", "indefinite"]);
+    let path = await_stored(&mount, "a.txt");
+    let size = || fs::metadata(&path).unwrap().len();
+    let replaced_by = |bytes: &[u8]| {
+        // By now the kernel knows name and size, and asks nobody.
+        let before = fs::read(&path).unwrap().len() as u64;
+        assert_eq!(size(), before);
+        bucket.put("team/a.txt", bytes);
+        assert_eq!(size(), before);
+        mount.daemon.signal(Signal::HUP);
+        eventually("the new size", || (size() == bytes.len() as u64).then_some(()));
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    };
+    replaced_by(b"22");
+    mount.kill_worker();
+    replaced_by(b"333");
     mount.stop();
 }
 

@@ -269,8 +269,11 @@ fn what_is_open_stays_open() {
     assert_eq!(File::from(within.unwrap()).metadata().unwrap().size(), 300_000);
     names.extend(listing.map(|entry| entry.unwrap().file_name()));
     names.sort();
+    // What `gone.log` had was uploaded when it was unlinked, perhaps while the directory was read.
+    names.retain(|name| name != "gone.log.segments");
+    let shown = names.len();
     names.dedup();
-    assert_eq!(names.len(), 504, "500, app.log, app.pid, app.lock and old");
+    assert_eq!((shown, names.len()), (504, 504), "500, app.log, app.pid, app.lock and old, once");
     let again = OpenOptions::new().create_new(true).write(true).open(mount.path("app.lock"));
     assert_eq!(again.unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
     drop(lock);

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub enum Fault {
     After(Kind),
     /// It waits at a gate, and is carried out then.
     HeldBefore(Gate),
+    /// It takes that long, and is carried out then.
+    Slow(Duration),
     /// It is carried out; its reply waits at a gate.
     HeldAfter(Gate),
 }
@@ -163,6 +166,10 @@ impl<B> Faulty<B> {
             Some(Fault::After(kind)) => carry_out.await.and(Err(fail(kind))),
             Some(Fault::HeldBefore(gate)) => {
                 gate.pass().await;
+                carry_out.await
+            }
+            Some(Fault::Slow(time)) => {
+                tokio::time::sleep(time).await;
                 carry_out.await
             }
             Some(Fault::HeldAfter(gate)) => {

@@ -1,7 +1,6 @@
 //! Buckets that list what no directory can hold: what is shown can be looked up, what cannot be shown is
 //! left out, and no listing is asked for without an end.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use logsinkfs::edges::compose;
-use logsinkfs::local::catalog::{Stored, add_page};
+use logsinkfs::local::listing::{Listing, Stored};
 use logsinkfs::local::namespace::FileKind;
 use logsinkfs::local::spool::Spool;
 use logsinkfs::tasks::lister::Lister;
@@ -21,7 +20,7 @@ use logsinkfs::world::bucket::{
 };
 use proptest::prelude::*;
 
-use super::daemon::{Daemon, ONCE, PREFIX, World, answer, run};
+use super::daemon::{Daemon, PREFIX, World, answer, run};
 use super::memory::Object;
 
 /// Keys of pieces that people and programs stumble over.
@@ -60,7 +59,7 @@ fn any_page() -> impl Strategy<Value = ListPage> {
     (objects, prefixes).prop_map(|(objects, prefixes)| ListPage { objects, prefixes, next: None })
 }
 
-fn assert_names<'a>(names: impl Iterator<Item = &'a Vec<u8>>) {
+fn assert_names(names: impl Iterator<Item = Vec<u8>>) {
     for name in names {
         assert!(!name.is_empty() && name.len() <= 255, "{name:?}");
         assert!(!name.contains(&b'/') && !name.contains(&0), "{name:?}");
@@ -76,17 +75,18 @@ proptest! {
         pages in prop::collection::vec(any_page(), 1..4),
         prefix in prop_oneof![Just(PREFIX), Just("logs/a/"), Just("")],
     ) {
-        let mut listing: BTreeMap<Vec<u8>, Stored> = BTreeMap::new();
+        let mut listing = Listing::of(prefix);
         for page in pages {
             let offered = page.objects.len() + page.prefixes.len();
             let before = listing.len();
-            let skipped = add_page(PREFIX, prefix, &mut listing, page);
-            prop_assert!(listing.len() - before + skipped <= offered + before);
+            let skipped = listing.add_page(PREFIX, page);
+            prop_assert!(listing.len() - before + skipped <= offered);
         }
-        assert_names(listing.keys());
-        for (name, stored) in &listing {
-            if let Stored::Object(object) = stored {
-                let name = std::str::from_utf8(name).unwrap();
+        assert_names(listing.rows().map(|row| row.name.to_vec()));
+        for row in listing.rows() {
+            prop_assert!(listing.seen(&row.name).is_some());
+            if let Stored::Object(object) = row.stored(prefix) {
+                let name = std::str::from_utf8(&row.name).unwrap();
                 prop_assert_eq!(&object.key, &format!("{prefix}{name}"));
             }
         }
@@ -109,9 +109,8 @@ proptest! {
 
 /// Name and kind of what a directory shows.
 async fn entries(daemon: &Daemon, id: NodeId) -> Vec<(Vec<u8>, FileKind)> {
-    let handle = daemon.fs.opendir(id, ONCE).unwrap();
-    let entries = answer(daemon.fs.readdir(handle, 0)).await.unwrap();
-    entries.iter().skip(2).map(|entry| (entry.name.clone(), entry.kind)).collect()
+    let shown = super::directories::read_dir(daemon, id).await.unwrap();
+    shown.into_iter().map(|entry| (entry.name.into_bytes(), entry.kind)).collect()
 }
 
 /// Walks the whole view.
@@ -119,7 +118,7 @@ async fn walk(daemon: &Daemon) {
     let mut folders = vec![NodeId::ROOT];
     while let Some(folder) = folders.pop() {
         let shown = entries(daemon, folder).await;
-        assert_names(shown.iter().map(|(name, _)| name));
+        assert_names(shown.iter().map(|(name, _)| name.clone()));
         for (name, kind) in shown {
             let found = answer(daemon.fs.lookup(folder, &name)).await.unwrap().attr;
             assert_eq!(found.kind, kind, "{name:?}");
@@ -182,7 +181,8 @@ fn a_listing_that_never_ends_is_given_up() {
                 world.clock.clone(),
             );
             let means = (&parts.unwrap()).into();
-            let lister = Lister::new(means, tokio::runtime::Handle::current());
+            let runtime = tokio::runtime::Handle::current();
+            let lister = Lister::new(means, runtime, Box::new(|_, _| ()));
             assert!(lister.listing(PREFIX).await.is_none());
             tokio::time::sleep(super::daemon::PATIENCE).await;
             assert_eq!(bucket.lists.load(Ordering::Relaxed), most);

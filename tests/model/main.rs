@@ -18,6 +18,7 @@ mod crash;
 mod crash_points;
 mod daemon;
 mod damage;
+mod directories;
 mod driver;
 mod dropped;
 mod endless;

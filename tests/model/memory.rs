@@ -70,7 +70,9 @@ impl MemoryBucket {
         let objects = self.objects.lock();
         let mut page = ListPage::default();
         let mut last: Option<String> = None;
-        for (key, object) in objects.range(prefix.to_owned()..) {
+        // What is before the token was listed.
+        let from = token.filter(|token| *token > prefix).unwrap_or(prefix);
+        for (key, object) in objects.range(from.to_owned()..) {
             let Some(rest) = key.strip_prefix(prefix) else { break };
             // An entry is an object, or all objects that share what comes before the next `/`.
             let entry = match rest.find('/').filter(|_| !deep) {

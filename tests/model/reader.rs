@@ -12,6 +12,7 @@ use logsinkfs::local::namespace::Attr;
 use logsinkfs::tasks::streamed::{SETTLING, Source};
 use logsinkfs::tasks::unpack::Unpacker;
 use logsinkfs::values::errors::FsError;
+use logsinkfs::values::freshness::Freshness;
 use logsinkfs::values::ids::{GenerationNo, NodeId};
 use logsinkfs::values::naming::{Form, SegmentName};
 use logsinkfs::values::partition::PartitionTemplate;
@@ -55,7 +56,7 @@ impl Desk {
                 strict: false,
                 settling: SETTLING,
             },
-            catalog: Arc::new(Catalog::new(TTL)),
+            catalog: Arc::new(Catalog::new(Freshness { listed: TTL, absent: TTL })),
             prefix: PREFIX.to_owned(),
             since: Moment::All,
             ttl: TTL,

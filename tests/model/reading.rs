@@ -291,6 +291,13 @@ async fn what_cannot_be_read_is_a_line_that_says_so_and_the_rest_is_there() {
     assert!(shown.starts_with("before\nline 000000\n") && shown.ends_with("\nbehind\n"));
     let said: Vec<&str> = shown.lines().filter(|line| line.starts_with("logsinkfs:")).collect();
     assert_eq!(said.len(), 1, "a note that does not fit is cut: {said:?}");
+    // An object that holds less than its name says.
+    let short = desk.plant("b", 1, 0, "080000", &text, Form::Plain);
+    desk.bucket.inner().plant(&short, Object::foreign(&text[..1200]));
+    let whole = desk.open(today()).await;
+    let shown = read(&whole, whole.len() - text.len() as u64, text.len() as u64).await.unwrap();
+    assert_eq!((&shown[..1200], shown.len()), (&text[..1200], text.len()));
+    assert!(String::from_utf8_lossy(&shown[1200..]).contains("it holds 1200 of its 240000 bytes"));
     // Under --strict what is before is read, and then nothing.
     let strict = Source { strict: true, ..desk.source.clone() };
     let wanted = Wanted { folder: FOLDER.into(), span: today(), writer: None };

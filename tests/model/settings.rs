@@ -48,6 +48,7 @@ pub fn settings() -> Settings {
         retire_after: Duration::from_secs(24 * 3600),
         shutdown_timeout: Duration::from_secs(25),
         metadata_ttl: Duration::from_secs(60),
+        negative_metadata_ttl: Duration::from_secs(60),
         require_bucket: false,
         s3: S3Settings::default(),
         ownership: Ownership { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755 },

@@ -110,11 +110,13 @@ impl ReaderFs {
             catalog: catalog.clone(),
             clock: source.clock.clone(),
             prefix,
+            // Each stream lists its own partitions.
+            partition: None,
             patience: PATIENCE,
         };
         let objects = Objects::new(source.bucket.clone(), runtime.clone(), objects::BUDGET);
         ReaderFs {
-            lister: Lister::new(means, runtime.clone()),
+            lister: Lister::new(means, runtime.clone(), Box::new(|_, _| ())),
             catalog,
             objects: Arc::new(objects),
             ttl,

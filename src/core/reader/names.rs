@@ -6,8 +6,9 @@
 //! so that whatever is below a directory can be reached, and a stream that it hides still by its slices.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::local::catalog::{Listing, Stored};
+use crate::local::listing::{Listing, Stored};
 use crate::local::namespace::StoredObject;
 use crate::values::escape::{escape_path, unescape};
 use crate::values::span::TimePrefix;
@@ -39,16 +40,16 @@ pub enum Thing {
 }
 
 /// A prefix, and what is directly below it.
-pub type Folder = (String, Listing);
+pub type Folder = (String, Arc<Listing>);
 
 /// All names of a directory, but slices of streams, which there are without end.
 pub fn all(folders: &[Folder]) -> BTreeMap<Vec<u8>, Thing> {
     let mut names = BTreeMap::new();
-    for part in folders.iter().flat_map(|(_, listing)| listing.iter()) {
-        let parts = match part {
-            (name, Stored::Object(_)) => [Some(name.clone()), None],
-            (name, Stored::Prefix) => {
-                let part = String::from_utf8_lossy(name);
+    for row in folders.iter().flat_map(|(_, listing)| listing.rows()) {
+        let parts = match row.is_prefix() {
+            false => [Some(row.name.to_vec()), None],
+            true => {
+                let part = String::from_utf8_lossy(&row.name);
                 [Some(shown(&part)), part.strip_suffix(SEGMENTS).map(shown)]
             }
         };
@@ -76,8 +77,8 @@ fn listed(folders: &[Folder], name: &[u8]) -> Option<Thing> {
     if let Some(folder) = prefixes(folders, name, SEGMENTS).next() {
         return Some(Thing::Stream(StreamKey { folder, slice: None }));
     }
-    folders.iter().find_map(|(_, listing)| match listing.get(name) {
-        Some(Stored::Object(object)) => Some(Thing::Object(object.clone())),
+    folders.iter().find_map(|(_, listing)| match listing.seen(name) {
+        Some(Stored::Object(object)) => Some(Thing::Object(object)),
         _ => None,
     })
 }
@@ -99,7 +100,7 @@ fn prefixes(folders: &[Folder], name: &[u8], end: &str) -> impl Iterator<Item = 
         let part = format!("{spelling}{end}");
         let there = folders
             .iter()
-            .filter(|(_, listing)| matches!(listing.get(part.as_bytes()), Some(Stored::Prefix)));
+            .filter(|(_, listing)| listing.seen(part.as_bytes()) == Some(Stored::Prefix));
         there.map(|(prefix, _)| format!("{prefix}{part}/")).collect::<Vec<_>>()
     })
 }
@@ -118,7 +119,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::local::catalog::add_page;
     use crate::values::time::Utc;
     use crate::world::bucket::{ListPage, ListedObject};
 
@@ -134,8 +134,8 @@ mod tests {
             prefixes: prefixes.iter().map(|name| format!("{prefix}{name}/")).collect(),
             next: None,
         };
-        let mut listing = BTreeMap::new();
-        add_page("p/", prefix, &mut listing, page);
+        let mut listing = Listing::of(prefix);
+        listing.add_page("p/", page);
         (prefix.to_owned(), Arc::new(listing))
     }
 

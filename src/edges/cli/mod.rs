@@ -29,6 +29,7 @@ pub use self::settings::UsageError;
 pub(super) use self::settings::state_path;
 use self::words::{FsyncArg, ViewArg, WhenFullArg, WritePathArg, parse_user, parse_writer};
 use super::telemetry::parse_level;
+use crate::values::freshness::parse_ttl;
 use crate::values::settings::{self as values, RunAs, Source};
 use crate::values::stream_map::StreamRule;
 
@@ -172,8 +173,11 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_RETIRE_AFTER", value_name = "TIME", default_value = "24h", value_parser = values::parse_duration, help_heading = "View")]
     pub retire_after: Duration,
     /// How long a listing of the bucket is believed: a time, `minimal` or `indefinite`.
-    #[arg(long, env = "LOGSINKFS_METADATA_TTL", value_name = "TTL", default_value = "60s", value_parser = values::parse_ttl, help_heading = "View")]
+    #[arg(long, env = "LOGSINKFS_METADATA_TTL", value_name = "TTL", default_value = "60s", value_parser = parse_ttl, help_heading = "View")]
     pub metadata_ttl: Duration,
+    /// How long it is believed that a name is not in the bucket. Default: as --metadata-ttl.
+    #[arg(long, env = "LOGSINKFS_NEGATIVE_METADATA_TTL", value_name = "TTL", value_parser = parse_ttl, help_heading = "View")]
+    pub negative_metadata_ttl: Option<Duration>,
     /// Owner shown for what nobody made in the mount. Default: who mounts.
     #[arg(long, env = "LOGSINKFS_UID", value_name = "UID", help_heading = "View")]
     pub uid: Option<u32>,

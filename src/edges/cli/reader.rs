@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::MountArgs;
+use crate::values::freshness::Freshness;
 use crate::values::reader::ReaderSettings;
 use crate::values::settings::{self as values};
 use crate::values::span::Moment;
@@ -81,7 +82,10 @@ impl MountArgs {
             strict,
             cache_dir: cache_dir.unwrap_or_else(std::env::temp_dir),
             cache_max: cache_max.unwrap_or(CACHE_MAX),
-            metadata_ttl: self.metadata_ttl,
+            freshness: Freshness {
+                listed: self.metadata_ttl,
+                absent: self.negative_metadata_ttl.unwrap_or(self.metadata_ttl),
+            },
             s3: self.storage.s3.clone().settings(),
             ownership: self.ownership(),
             allow_other: self.allow_other,

@@ -62,6 +62,7 @@ impl RecoverArgs {
             retire_after: Duration::MAX,
             shutdown_timeout: Duration::ZERO,
             metadata_ttl: Duration::ZERO,
+            negative_metadata_ttl: Duration::ZERO,
             require_bucket: false,
             s3: self.storage.clone().settings(),
             ownership: Ownership { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755 },

@@ -87,6 +87,7 @@ impl MountArgs {
             retire_after: self.retire_after,
             shutdown_timeout: self.shutdown_timeout,
             metadata_ttl: self.metadata_ttl,
+            negative_metadata_ttl: self.negative_metadata_ttl.unwrap_or(self.metadata_ttl),
             require_bucket: self.require_bucket,
             s3: self.storage.settings(),
             ownership,

@@ -1,7 +1,9 @@
 //! The FUSE adapter: the only importer of fuser. Converts, calls the file system, replies; decides
 //! nothing.
 
+mod caches;
 mod convert;
+mod dirs;
 mod mount;
 mod passthrough;
 mod place;
@@ -15,23 +17,21 @@ use std::time::SystemTime;
 
 use fuser::{
     BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, KernelConfig, LockOwner,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
 
 use crate::core::{Answer, Entry, Fs, SetAttr};
 use crate::values::errors::FsError;
 use crate::values::time::Utc;
 
+pub use self::caches::caches_of;
 use self::convert::{
-    BLOCK, access, creator, errno, file_attr, file_type, handle, node, origin, reply_entry,
-    reply_xattr,
+    BLOCK, access, creator, errno, file_attr, handle, node, origin, reply_entry, reply_xattr,
 };
 pub use self::mount::{ask_again, begin, negotiate, take_over};
 pub use self::reader::Reader;
-
-/// A node number that means "not known yet" in a directory entry (the kernel's `FUSE_UNKNOWN_INO`).
-const UNKNOWN_INO: INodeNo = INodeNo(0xffff_ffff);
 
 /// A session with the kernel that is about to be served.
 pub type Session = fuser::Session<Adapter>;
@@ -321,23 +321,22 @@ impl Filesystem for Adapter {
         _ino: INodeNo,
         fh: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectory,
+        reply: ReplyDirectory,
     ) {
         let answer = self.fs.readdir(handle(fh), offset);
-        self.answer("readdir", answer, move |result| match result {
-            Ok(entries) => {
-                let from = usize::try_from(offset).unwrap_or(usize::MAX);
-                for (entry, next) in entries.iter().zip(1u64..).skip(from) {
-                    let ino = entry.id.map_or(UNKNOWN_INO, |id| INodeNo(id.0));
-                    let name = OsStr::from_bytes(&entry.name);
-                    if reply.add(ino, next, file_type(entry.kind), name) {
-                        break;
-                    }
-                }
-                reply.ok();
-            }
-            Err(e) => reply.error(e),
-        });
+        self.answer("readdir", answer, |result| dirs::reply(result, reply));
+    }
+
+    fn readdirplus(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        reply: ReplyDirectoryPlus,
+    ) {
+        let (fs, answer) = (self.fs.clone(), self.fs.readdir(handle(fh), offset));
+        self.answer("readdirplus", answer, move |result| dirs::reply_plus(&fs, result, reply));
     }
 
     fn releasedir(

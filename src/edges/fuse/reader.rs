@@ -14,7 +14,8 @@ use fuser::{
 };
 
 use super::convert::{BLOCK, SAME, access, errno, file_attr, file_type, handle, node};
-use super::{UNKNOWN_INO, mount, passthrough};
+use super::dirs::UNKNOWN_INO;
+use super::{mount, passthrough};
 use crate::core::Answer;
 use crate::core::reader::{Found, ReaderFs};
 use crate::local::namespace::NAME_MAX;

@@ -122,6 +122,37 @@ impl Namespace {
         tree.drop_if_gone(id);
     }
 
+    /// Takes the names away from the nodes of objects below a path that are replaced or gone, as far as
+    /// the kernel knows any: they are stale from now on. Gives the nodes.
+    pub fn outdate(&self, path: &[u8], names: &[Box<[u8]>]) -> Vec<NodeId> {
+        let mut tree = self.tree.lock();
+        let mut id = NodeId::ROOT;
+        for part in path.split(|b| *b == b'/').filter(|part| !part.is_empty()) {
+            let Ok(dir) = tree.directory(id) else { return Vec::new() };
+            match dir.live.get(part).or_else(|| dir.stored.get(part)) {
+                Some(next) => id = *next,
+                None => return Vec::new(),
+            }
+        }
+        let outdated = names.iter().filter_map(|name| tree.outdate(id, name));
+        outdated.collect()
+    }
+
+    /// Does so for all objects that the kernel knows.
+    pub fn outdate_all(&self) -> Vec<NodeId> {
+        let mut tree = self.tree.lock();
+        let directories = tree.nodes.iter().filter_map(|(id, node)| match &node.body {
+            Body::Directory(dir) => Some((*id, dir.stored.keys().cloned().collect::<Vec<_>>())),
+            _ => None,
+        });
+        let directories: Vec<_> = directories.collect();
+        let mut outdated = Vec::new();
+        for (dir, names) in directories {
+            outdated.extend(names.iter().filter_map(|name| tree.outdate(dir, name)));
+        }
+        outdated
+    }
+
     /// Attributes of a node.
     pub fn attr(&self, id: NodeId) -> Result<Attr, FsError> {
         self.tree.lock().attr(id)

@@ -131,10 +131,14 @@ impl Node {
         }
     }
 
-    /// Whether it is a file whose folder is gone from the spool. The kernel may still believe the
-    /// name for a moment: `ESTALE` makes it look again.
+    /// Whether it is a file whose folder is gone from the spool, or an object that is replaced or gone.
+    /// The kernel may still believe the name for a moment: `ESTALE` makes it look again.
     pub fn is_removed(&self) -> bool {
-        matches!(self.body, Body::Live(_) | Body::Local(_)) && !self.recorded
+        match self.body {
+            Body::Live(_) | Body::Local(_) => !self.recorded,
+            Body::Object(_) => self.claims.is_empty(),
+            Body::Directory(_) | Body::Symlink(_) => false,
+        }
     }
 
     /// The first name.
@@ -228,6 +232,19 @@ impl Tree {
             (Some(Body::Directory(_)), None) => true,
             _ => false,
         }
+    }
+
+    /// Takes the name of a stored object away; gives its node when it had one.
+    pub fn outdate(&mut self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
+        let id = *self.directory(parent).ok()?.stored.get(name)?;
+        let node = self.nodes.get_mut(&id)?;
+        if !matches!(node.body, Body::Object(_)) {
+            return None;
+        }
+        node.claims.clear();
+        self.directory_mut(parent).ok()?.stored.remove(name);
+        self.drop_if_gone(id);
+        Some(id)
     }
 
     pub fn add_stored(

@@ -18,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use self::ahead::Run;
+use self::ahead::{Run, Wish};
 use self::kept::{Failure, Identity, Kept, Missing, Piece};
 use crate::local::namespace::StoredObject;
 use crate::values::errors::FsError;
@@ -74,31 +74,23 @@ impl Objects {
         self.kept.lock().held()
     }
 
-    /// The pieces that have the bytes of `range`; begins to fetch those that are missing, and what is
-    /// read ahead.
-    async fn pieces(
+    /// The pieces that have the bytes of `range`, there or under way; begins to fetch those that are
+    /// missing, and what is read ahead. `None` when all of the budget is under way for others.
+    fn pieces(
         self: &Arc<Self>,
         object: &Arc<Identity>,
-        range: Range<u64>,
-        ahead: &ahead::Wish,
-    ) -> Vec<(u64, Piece)> {
-        loop {
-            // Before the look, so that no piece settles unseen between the two.
-            let settled = self.settled.notified();
-            let (missing, pieces) = {
-                let mut kept = self.kept.lock();
-                let missing = kept.fill(object, ahead);
-                (missing, kept.over(object, range.clone()))
-            };
-            for piece in missing {
-                self.runtime.spawn(self.clone().fetch(piece));
-            }
-            match pieces {
-                Some(pieces) => return pieces,
-                // All of the budget is under way for others, which ends.
-                None => settled.await,
-            }
+        range: &Range<u64>,
+        wish: &Wish,
+    ) -> Option<Vec<(u64, Piece)>> {
+        let (missing, pieces) = {
+            let mut kept = self.kept.lock();
+            let missing = kept.fill(object, wish);
+            (missing, kept.over(object, range.clone()))
+        };
+        for piece in missing {
+            self.runtime.spawn(self.clone().fetch(piece));
         }
+        pieces
     }
 
     async fn fetch(self: Arc<Self>, missing: Missing) {
@@ -135,37 +127,80 @@ impl ObjectReader {
     /// Reads; fewer bytes than asked only at the object's end. [`FsError::Stale`] once the object was
     /// found to be replaced or removed.
     pub async fn read(&self, offset: u64, size: u32) -> Result<Bytes, FsError> {
-        let range = offset..self.object.size.min(offset.saturating_add(u64::from(size)));
-        if range.is_empty() {
-            return Ok(Bytes::new());
+        let range = self.range(offset, size)?;
+        loop {
+            // Before the look, so that no piece settles unseen between the two.
+            let settled = self.objects.settled.notified();
+            match self.pieces(&range) {
+                Some(pieces) => {
+                    let mut parts = Vec::with_capacity(pieces.len());
+                    for (start, piece) in &pieces {
+                        parts.push(self.wait(*start, piece).await?);
+                    }
+                    return Ok(self.joined(&range, &pieces, parts));
+                }
+                None => settled.await,
+            }
         }
+    }
+
+    /// Reads what is there already, without waiting; `None` when [`ObjectReader::read`] has to wait. What
+    /// is missing, or read ahead, is on its way then.
+    pub fn read_kept(&self, offset: u64, size: u32) -> Option<Result<Bytes, FsError>> {
+        let range = match self.range(offset, size) {
+            Ok(range) => range,
+            Err(e) => return Some(Err(e)),
+        };
+        let pieces = self.pieces(&range)?;
+        let there = |(_, piece): &(u64, Piece)| match &*piece.done.borrow() {
+            Some(Ok(bytes)) => Some(bytes.clone()),
+            Some(Err(_)) | None => None,
+        };
+        let parts = pieces.iter().map(there).collect::<Option<Vec<_>>>()?;
+        Some(Ok(self.joined(&range, &pieces, parts)))
+    }
+
+    fn range(&self, offset: u64, size: u32) -> Result<Range<u64>, FsError> {
         if self.replaced.load(Ordering::Acquire) {
             return Err(FsError::Stale);
         }
+        let end = self.object.size.min(offset.saturating_add(u64::from(size)));
+        Ok(offset.min(end)..end)
+    }
+
+    fn pieces(&self, range: &Range<u64>) -> Option<Vec<(u64, Piece)>> {
+        if range.is_empty() {
+            return Some(Vec::new());
+        }
         let wish = {
             let mut run = self.run.lock();
-            run.went_over(&range);
+            run.went_over(range);
             let far = run.reads_ahead();
             let share = self.objects.kept.lock().share(&mut run.counted, far);
-            run.wish(&range, self.object.size, share)
+            run.wish(range, self.object.size, share)
         };
-        let pieces = self.objects.pieces(&self.object, range.clone(), &wish).await;
-        let mut whole = BytesMut::new();
-        for (start, piece) in &pieces {
-            let bytes = self.wait(*start, piece).await?;
+        self.objects.pieces(&self.object, range, &wish)
+    }
+
+    /// The bytes of a range, from those of the pieces that it goes over.
+    fn joined(&self, range: &Range<u64>, pieces: &[(u64, Piece)], parts: Vec<Bytes>) -> Bytes {
+        let mut cut = pieces.iter().zip(parts).map(|((start, piece), bytes)| {
             let within = |at: u64| {
-                usize::try_from(at.saturating_sub(*start))
-                    .map_or(bytes.len(), |n| n.min(bytes.len()))
+                let within = usize::try_from(at.saturating_sub(*start)).unwrap_or(usize::MAX);
+                within.min(bytes.len())
             };
-            let part = bytes.slice(within(range.start)..within(range.end));
-            let to_its_end = range.end >= piece.end;
-            self.objects.kept.lock().used(&self.object, *start, to_its_end);
-            if pieces.len() == 1 {
-                return Ok(part);
+            self.objects.kept.lock().used(&self.object, *start, range.end >= piece.end);
+            bytes.slice(within(range.start)..within(range.end))
+        });
+        match (cut.next(), pieces.len()) {
+            (None, _) => Bytes::new(),
+            (Some(only), 1) => only,
+            (Some(first), _) => {
+                let mut whole = BytesMut::from(first);
+                cut.for_each(|part| whole.extend_from_slice(&part));
+                whole.freeze()
             }
-            whole.extend_from_slice(&part);
         }
-        Ok(whole.freeze())
     }
 
     async fn wait(&self, start: u64, piece: &Piece) -> Result<Bytes, FsError> {
