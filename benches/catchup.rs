@@ -1,5 +1,6 @@
 //! How fast the daemon catches up after an outage, beside the bare AWS SDK: the same bytes in objects of the
-//! same size over the same number of connections, in turns within one run.
+//! same size over the same number of connections, in turns within one run. The bucket stores in memory, since
+//! S3's disks are not ours.
 //!
 //! `cargo bench --bench catchup -- --rounds 5 --objects 24 --kib 65536`
 //! `cargo bench --bench catchup -- --rounds 5 --objects 2000 --kib 20`
@@ -40,9 +41,10 @@ fn main() {
         for which in [round % 2, 1 - round % 2] {
             let scratch = common::scratch();
             let dir = scratch.path().canonicalize().unwrap();
+            let bucket = tempfile::tempdir_in("/dev/shm").unwrap();
             let (took, used) = match which {
-                0 => by_sdk(&runtime, &dir, &text, objects),
-                _ => by_daemon(&dir, &text, objects),
+                0 => by_sdk(&runtime, &dir, bucket.path(), &text, objects),
+                _ => by_daemon(&dir, bucket.path(), &text, objects),
             };
             rates[which].push(all / took.as_secs_f64());
             cpu[which].push(used);
@@ -61,6 +63,7 @@ fn main() {
 fn by_sdk(
     runtime: &tokio::runtime::Runtime,
     dir: &Path,
+    bucket: &Path,
     text: &[u8],
     objects: usize,
 ) -> (Duration, f64) {
@@ -69,7 +72,7 @@ fn by_sdk(
         fs::write(file, text).unwrap();
     }
     rustix::fs::sync();
-    let bucket = Bucket::start(&dir.join("bucket"));
+    let bucket = Bucket::start(bucket);
     let credentials = Credentials::new(&bucket.id, &bucket.secret, None, None, "the benchmark");
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -101,10 +104,10 @@ fn by_sdk(
     (begin.elapsed(), own_cpu() - before)
 }
 
-fn by_daemon(dir: &Path, text: &[u8], objects: usize) -> (Duration, f64) {
-    let address = Bucket::start(&dir.join("bucket")).end();
+fn by_daemon(dir: &Path, stored: &Path, text: &[u8], objects: usize) -> (Duration, f64) {
+    let address = Bucket::start(stored).end();
     // A bucket that nothing has come to yet, at an address where nobody answers.
-    let bucket = Bucket::listen(&dir.join("bucket"), &address);
+    let bucket = Bucket::listen(stored, &address);
     let flags = ["--compression", "none", "--spool-max", "20GiB", "--view", "live"];
     let idle = ["--rotate-idle", "0s", "--write-path", "daemon"];
     let daemon = bucket.mount(&dir.join("mnt"), &dir.join("spool"), &[&flags[..], &idle].concat());
@@ -120,7 +123,7 @@ fn by_daemon(dir: &Path, text: &[u8], objects: usize) -> (Duration, f64) {
     rustix::fs::sync();
     // Sealed, and tried in vain; the next try may be 20 s away.
     std::thread::sleep(Duration::from_secs(5));
-    let bucket = Bucket::listen(&dir.join("bucket"), &address);
+    let bucket = Bucket::listen(stored, &address);
     let arrived = || {
         let found = fs::read_dir(&bucket.dir).unwrap().flatten();
         found.filter(|e| e.file_name().to_string_lossy().ends_with(".segments")).count()

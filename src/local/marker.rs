@@ -60,6 +60,14 @@ impl Marker {
 
 /// Moves a marker to another phase, durably.
 pub fn advance(folder: &Path, name: &MarkerName, to: Phase) -> Result<MarkerName, LocalError> {
+    let next = note(folder, name, to)?;
+    sync_folder(folder)?;
+    Ok(next)
+}
+
+/// Moves a marker to another phase. The next durable step in the folder makes it durable too; before, a power cut may
+/// take it back.
+pub fn note(folder: &Path, name: &MarkerName, to: Phase) -> Result<MarkerName, LocalError> {
     let next = MarkerName { phase: to, ..*name };
     let from = folder.join(name.to_string());
     let target = folder.join(next.to_string());
@@ -70,7 +78,6 @@ pub fn advance(folder: &Path, name: &MarkerName, to: Phase) -> Result<MarkerName
     }
     // On the disk the range has come further than in memory.
     crash_point("marker: in its next phase");
-    sync_folder(folder)?;
     Ok(next)
 }
 

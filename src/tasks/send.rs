@@ -2,9 +2,10 @@
 //! of "exists already" and the object's metadata; when and how often is tried is decided by
 //! `tasks::uploader`.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, error, warn};
 
 use super::body::{Body, prepare};
@@ -31,6 +32,22 @@ pub struct Attempt {
     pub failures: u32,
 }
 
+/// How much of each step of a try may happen at once.
+pub struct Places {
+    /// PUTs.
+    pub puts: Semaphore,
+    /// Bodies that are made: each takes a core, and half a MiB.
+    bodies: Semaphore,
+}
+
+impl Places {
+    /// With so many PUTs at once.
+    pub fn new(puts: usize) -> Places {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Places { puts: Semaphore::new(puts), bodies: Semaphore::new(cores) }
+    }
+}
+
 /// How a try ended.
 pub enum Outcome {
     /// S3 has it, or it was set aside.
@@ -44,6 +61,7 @@ pub enum Outcome {
 /// Makes one try. Gives the attempt back with what the next try can use of it.
 pub async fn send(
     parts: &Arc<Parts>,
+    places: &Places,
     conditional: Conditional,
     mut attempt: Attempt,
 ) -> (Attempt, Outcome) {
@@ -71,7 +89,7 @@ pub async fn send(
     };
     let body = match attempt.body.take().filter(|_| !name.phase.is_given_up()) {
         Some(body) => body,
-        None => match make_body(parts, &job, &name, &marker).await {
+        None => match make_body(parts, places, &job, &name, &marker).await {
             Ok(Body::Sound(body)) => body,
             Ok(Body::Damaged) => {
                 error!(key = %marker.key, "the spool holds other bytes than what was sealed (written through a mapping, or a damaged disk)");
@@ -86,7 +104,12 @@ pub async fn send(
         content_type: form_of(&marker).content_type(),
         metadata: metadata(&job, &name, &marker),
     };
-    let outcome = match put(parts, conditional, &object).await {
+    let put = {
+        // The semaphore is never closed.
+        let _place = places.puts.acquire().await;
+        put(parts, conditional, &object).await
+    };
+    let outcome = match put {
         Ok(()) => {
             // Should the spool fail now, the object that the next try meets is this one.
             attempt.job.may_have_arrived = true;
@@ -170,12 +193,14 @@ fn of_writer(
 
 async fn make_body(
     parts: &Arc<Parts>,
+    places: &Places,
     job: &Job,
     name: &MarkerName,
     marker: &Marker,
 ) -> Result<Body, String> {
     let (parts, life, range) = (parts.clone(), job.life.clone(), name.range);
     let (marker, form) = (marker.clone(), form_of(marker));
+    let _place = places.bodies.acquire().await;
     tokio::task::spawn_blocking(move || prepare(&parts, &life, range, &marker, form))
         .await
         .map_err(|e| e.to_string())?

@@ -36,7 +36,8 @@ pub fn begin_sending(life: &Life, name: &MarkerName) -> Result<Phase, LocalError
 /// Takes that back: the PUT that was begun cannot have arrived. What an earlier one left open stays so.
 pub fn sent_nothing(life: &Life, name: &MarkerName) -> Result<(), LocalError> {
     let _settling = life.settling();
-    marker::advance(life.folder(), name, Phase::Sealed)?;
+    // Should a power cut take it back, the range counts as sent, which is the safe side.
+    marker::note(life.folder(), name, Phase::Sealed)?;
     if let Some(segment) = life.state().segments.get_mut(&name.range.start) {
         segment.phase = Phase::Sealed;
     }
@@ -53,7 +54,9 @@ pub fn confirm(
 ) -> Result<(), FsError> {
     let settling = life.settling();
     let phase = if name.phase.is_given_up() { Phase::Marked } else { Phase::Confirmed };
-    marker::advance(life.folder(), name, phase)?;
+    // Should a power cut take it back, the range is sent again, and its object found to be there. What gives
+    // its bytes back makes this durable first (`reclaim_one`).
+    marker::note(life.folder(), name, phase)?;
     // Nothing is sent again; what was to be forgotten is forgotten later.
     crash_point("confirm: the marker says so");
     {

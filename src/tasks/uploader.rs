@@ -12,7 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use super::parts::Parts;
 use super::registrar::{Conditional, Registrar, RegistrationError};
-use super::send::{Attempt, Outcome, form_of, send};
+use super::send::{Attempt, Outcome, Places, form_of, send};
 use crate::local::marker::Marker;
 use crate::values::escape::escape_path;
 use crate::values::naming::Form;
@@ -22,6 +22,9 @@ use crate::world::bucket::{BucketError, Kind};
 const PARALLEL: usize = 8;
 /// PUTs at once while the daemon is stopping, when time is short.
 const PARALLEL_STOPPING: usize = 16;
+/// Segments under way for each PUT: while one is sent, one is made ready and one confirmed. Both wait for the disk, so
+/// that small segments would leave the connections idle most of the time.
+const STAGES: usize = 3;
 /// First wait after a failure; doubled each time.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 /// Longest wait: how long an S3 that has come back can stay unnoticed.
@@ -61,6 +64,7 @@ struct Uploader {
     parts: Arc<Parts>,
     registrar: Registrar,
     reserve: Arc<Semaphore>,
+    places: Arc<Places>,
     conditional: Option<Conditional>,
     gate: Gate,
     /// Tried and put back; tried again before anything new.
@@ -76,6 +80,7 @@ pub async fn run(parts: Arc<Parts>, registrar: Registrar, mut pace: watch::Recei
     let mut uploader = Uploader {
         registrar,
         reserve: Arc::new(Semaphore::new(permits)),
+        places: Arc::new(Places::new(PARALLEL)),
         conditional: None,
         gate: Gate {
             closed_until: None,
@@ -126,18 +131,19 @@ impl Uploader {
         self.gate.closed_until.is_none_or(|until| self.parts.clock.monotonic() >= until)
     }
 
-    /// How many may run: one while S3's return is still to be seen.
+    /// How many may be under way: one while S3's return is still to be seen.
     fn limit(&self, pace: Pace) -> usize {
         match (self.is_open(), self.conditional, self.gate.failures) {
             (false, ..) | (_, None, _) => 0,
             (true, Some(_), 1..) => 1,
-            (true, Some(_), 0) if pace == Pace::Normal => PARALLEL,
-            (true, Some(_), 0) => PARALLEL_STOPPING,
+            (true, Some(_), 0) if pace == Pace::Normal => STAGES * PARALLEL,
+            (true, Some(_), 0) => STAGES * PARALLEL_STOPPING,
         }
     }
 
-    /// What waits for its next try is tried at once.
+    /// What waits for its next try is tried at once, and more at a time.
     fn hurry(&mut self) {
+        self.places.puts.add_permits(PARALLEL_STOPPING - PARALLEL);
         self.gate.closed_until = None;
         self.retries.extend(self.delayed.drain(..).map(|(_, attempt)| attempt));
     }
@@ -171,8 +177,8 @@ impl Uploader {
         let Some(conditional) = self.conditional else { return };
         while self.running.len() < self.limit(pace) {
             let Some(attempt) = self.next() else { return };
-            let parts = self.parts.clone();
-            self.running.spawn(async move { send(&parts, conditional, attempt).await });
+            let (parts, places) = (self.parts.clone(), self.places.clone());
+            self.running.spawn(async move { send(&parts, &places, conditional, attempt).await });
         }
     }
 
