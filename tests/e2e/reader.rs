@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use crate::harness::planted::{Form, Planter, ago, at};
 use crate::harness::process::{Proc, command, program};
-use crate::harness::{Answer, Mount, Rig, eventually};
+use crate::harness::{Answer, Kind, Mount, Rig, eventually};
 
 /// Believed for so long that the tests need not wait for it to be asked again.
 const SOON: &str = "--metadata-ttl=1s";
@@ -82,9 +82,9 @@ fn a_log_that_is_written_grows_under_tail_f() {
     reading.stop();
 }
 
-#[test]
-fn restarts_truncations_and_two_writers_are_one_file() {
-    let rig = Rig::embedded();
+/// Two writers, one after the other, with restarts and a crash, read as one file.
+fn all_runs_are_one_file(kind: Kind) {
+    let rig = Rig::new(kind);
     let mut expected = Vec::new();
     for name in ["a", "b"] {
         let mut writing = writer(&rig, name, &[]);
@@ -108,6 +108,16 @@ fn restarts_truncations_and_two_writers_are_one_file() {
     assert_eq!(text(&log), expected.concat());
     assert_eq!(fs::metadata(&log).unwrap().len(), expected.concat().len() as u64);
     reading.stop();
+}
+
+#[test]
+fn restarts_truncations_and_two_writers_are_one_file() {
+    all_runs_are_one_file(Kind::Embedded);
+}
+
+#[test]
+fn restarts_truncations_and_two_writers_are_one_file_on_moto() {
+    all_runs_are_one_file(Kind::Moto);
 }
 
 #[test]
