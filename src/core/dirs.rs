@@ -7,7 +7,7 @@ use super::shown::{DirEntry, Shown};
 use super::{Answer, Entry, Fs};
 use crate::local::listing::Stored;
 use crate::local::namespace::Open;
-use crate::tasks::lister::{Feed, News};
+use crate::tasks::feed::{Feed, News};
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId, Origin};
 

@@ -13,9 +13,10 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
+use super::feed::{Feed, News, Progress};
 use super::parts::Parts;
 use crate::local::catalog::Catalog;
-use crate::local::listing::{Listing, Page, Stored};
+use crate::local::listing::{Listing, Stored};
 use crate::values::freshness::Age;
 use crate::values::partition::PartitionTemplate;
 use crate::world::bucket::{Bucket, BucketError, Kind, ListPage};
@@ -23,8 +24,6 @@ use crate::world::clock::Clock;
 
 /// Longest wait of a look-up, or of a readdir for its first answer of S3, where live files answer as well.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// Longest wait for a later page: what was shown in part is not ended as if it were whole.
-const PAGE_PATIENCE: Duration = Duration::from_secs(10);
 /// After a failure nobody asks again for this long.
 const DOWN_FOR: Duration = Duration::from_secs(5);
 /// Most pages of one listing, of 1,000 names each: twice what the catalog keeps.
@@ -82,29 +81,6 @@ struct Inner {
 struct Job {
     progress: watch::Receiver<Progress>,
     whole: bool,
-}
-
-/// How far a listing has come.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Progress {
-    listing: Arc<Listing>,
-    end: Option<Result<(), ()>>,
-}
-
-/// A whole listing as it comes in.
-pub struct Feed {
-    progress: watch::Receiver<Progress>,
-    patience: Duration,
-}
-
-/// What a feed has.
-pub enum News {
-    /// These pages more, and whether they are the last.
-    Pages(Vec<Page>, bool),
-    /// All pages were given.
-    End,
-    /// S3 does not answer (in time).
-    Failed,
 }
 
 impl Lister {
@@ -196,7 +172,7 @@ impl Lister {
         while let Some(feed) = &mut feed {
             match feed.more(pages).await {
                 News::Pages(more, _) => pages += more.len(),
-                News::End => return Some(feed.progress.borrow().listing.clone()),
+                News::End => return Some(feed.listing()),
                 News::Failed => break,
             }
         }
@@ -419,23 +395,5 @@ impl Inner {
         let prefixes = there.then(|| format!("{key}/")).into_iter().collect();
         below.add_page(&self.means.prefix, ListPage { prefixes, ..ListPage::default() });
         Ok(below.seen(name).or_else(|| listing.seen(name)))
-    }
-}
-
-impl Feed {
-    /// What comes after the first `have` pages. Waits briefly for the first page, longer for the others.
-    pub async fn more(&mut self, have: usize) -> News {
-        let patience = if have == 0 { self.patience } else { PAGE_PATIENCE };
-        let more = |p: &Progress| p.end.is_some() || p.listing.pages().len() > have;
-        match tokio::time::timeout(patience, self.progress.wait_for(more)).await {
-            Ok(Ok(progress)) => match progress.listing.pages() {
-                pages if pages.len() > have => {
-                    News::Pages(pages[have..].to_vec(), progress.listing.is_whole())
-                }
-                _ if progress.end == Some(Ok(())) => News::End,
-                _ => News::Failed,
-            },
-            Ok(Err(_)) | Err(_) => News::Failed,
-        }
     }
 }

@@ -5,6 +5,7 @@ pub mod body;
 pub mod decode;
 pub mod drop;
 pub mod examine;
+pub mod feed;
 pub mod gather;
 pub mod lister;
 pub mod objects;

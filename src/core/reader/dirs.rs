@@ -104,7 +104,7 @@ impl ReaderFs {
             return Found { attr, attr_ttl: Duration::ZERO, name_ttl: Duration::ZERO };
         };
         let found = self.found(*parent, &entry.name, thing, facts.unwrap_or_default());
-        let glance = found.attr_ttl.max(AT_A_GLANCE.min(self.ttl));
+        let glance = found.attr_ttl.max(AT_A_GLANCE.min(self.kernel_ttl));
         let name_ttl = if facts.is_some() { glance } else { Duration::ZERO };
         Found { name_ttl, ..found }
     }

@@ -43,6 +43,9 @@ pub use self::streams::REMEMBERED_MAX;
 
 /// Longest wait for one page of a listing: below the deadline, so that whoever waits is told why.
 const PATIENCE: Duration = Duration::from_secs(25);
+/// How long the kernel may believe names and sizes at most. Asking us costs no request, and what it does not ask
+/// it goes on believing after SIGHUP.
+const KERNEL_BELIEVES: Duration = Duration::from_secs(60);
 /// How long the kernel may believe a size that came with the names of a directory: as long as `ls -l` takes
 /// from the name to the stat.
 const AT_A_GLANCE: Duration = Duration::from_secs(1);
@@ -73,7 +76,7 @@ pub struct ReaderFs {
     catalog: Arc<Catalog>,
     streams: Arc<Streams>,
     objects: Arc<Objects>,
-    ttl: Duration,
+    kernel_ttl: Duration,
     ownership: Ownership,
     /// The time of directories: a bucket has none for them.
     started: Utc,
@@ -119,7 +122,7 @@ impl ReaderFs {
             lister: Lister::new(means, runtime.clone(), Box::new(|_, _| ())),
             catalog,
             objects: Arc::new(objects),
-            ttl,
+            kernel_ttl: ttl.min(KERNEL_BELIEVES),
             ownership,
             started: source.clock.now(),
             streams: Arc::new(Streams::new(source, since, ttl, remembered, runtime)),
@@ -233,7 +236,7 @@ impl ReaderFs {
     fn found(&self, parent: NodeId, name: &[u8], thing: &Thing, facts: Facts) -> Found {
         let id = self.nodes.lock().remember(parent, name, thing);
         let (attr, attr_ttl) = (self.attr(id, thing, facts), self.attr_ttl(thing));
-        Found { attr, attr_ttl, name_ttl: self.ttl }
+        Found { attr, attr_ttl, name_ttl: self.kernel_ttl }
     }
 
     fn attr(&self, id: NodeId, thing: &Thing, Facts { size, modified }: Facts) -> Attr {
@@ -252,7 +255,7 @@ impl ReaderFs {
     fn attr_ttl(&self, thing: &Thing) -> Duration {
         match thing {
             Thing::Stream(key) if self.streams.may_grow(key) => Duration::ZERO,
-            Thing::Directory(_) | Thing::Object(_) | Thing::Stream(_) => self.ttl,
+            Thing::Directory(_) | Thing::Object(_) | Thing::Stream(_) => self.kernel_ttl,
         }
     }
 }

@@ -1,0 +1,59 @@
+//! A listing as it comes in, page by page, for those who go through a directory. Owns how long they wait for a page;
+//! asks nobody (see `tasks::lister`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::local::listing::{Listing, Page};
+
+/// Longest wait for a later page: what was shown in part is not ended as if it were whole.
+const PAGE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How far a listing has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    pub listing: Arc<Listing>,
+    pub end: Option<Result<(), ()>>,
+}
+
+/// A whole listing as it comes in.
+pub struct Feed {
+    pub(super) progress: watch::Receiver<Progress>,
+    /// Longest wait for the first page.
+    pub(super) patience: Duration,
+}
+
+/// What a feed has.
+pub enum News {
+    /// These pages more, and whether they are the last.
+    Pages(Vec<Page>, bool),
+    /// All pages were given.
+    End,
+    /// S3 does not answer (in time).
+    Failed,
+}
+
+impl Feed {
+    /// What has come so far.
+    pub(super) fn listing(&self) -> Arc<Listing> {
+        self.progress.borrow().listing.clone()
+    }
+
+    /// What comes after the first `have` pages. Waits briefly for the first page, longer for the others.
+    pub async fn more(&mut self, have: usize) -> News {
+        let patience = if have == 0 { self.patience } else { PAGE_PATIENCE };
+        let more = |p: &Progress| p.end.is_some() || p.listing.pages().len() > have;
+        match tokio::time::timeout(patience, self.progress.wait_for(more)).await {
+            Ok(Ok(progress)) => match progress.listing.pages() {
+                pages if pages.len() > have => {
+                    News::Pages(pages[have..].to_vec(), progress.listing.is_whole())
+                }
+                _ if progress.end == Some(Ok(())) => News::End,
+                _ => News::Failed,
+            },
+            Ok(Err(_)) | Err(_) => News::Failed,
+        }
+    }
+}
