@@ -43,9 +43,9 @@ impl Fs {
         match (name.strip_prefix(OWN), self.parts.namespace.open(id)?) {
             (Some(own), Open::Live(life)) => own_attribute(&life, own),
             (Some(_), _) => Err(FsError::NoAttribute),
-            // `ls -l` asks each file for it, until it is told that there is no such thing here.
-            (None, _) if name.starts_with("system.posix_acl_") => Err(FsError::NotSupported),
-            (None, _) if !is_users(name) => Err(FsError::NoAttribute),
+            // `ls -l` asks each file for its label and its ACL, until it is told that there is no such
+            // thing here.
+            (None, _) if !is_users(name) => Err(FsError::NotSupported),
             (None, _) => self.parts.namespace.attribute(id, name),
         }
     }

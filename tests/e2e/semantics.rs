@@ -406,6 +406,10 @@ fn mode_owner_times_and_attributes_are_kept() {
     let mut value = [0; 16];
     assert_eq!(rustix::fs::getxattr(&path, "user.team", &mut value[..]), Ok(4));
     assert_eq!(&value[..4], b"shop");
+    for name in ["system.posix_acl_access", "security.selinux"] {
+        let of_the_system = rustix::fs::getxattr(&path, name, &mut value[..]);
+        assert_eq!(of_the_system, Err(Errno::OPNOTSUPP), "`ls -l` asks once, not for each file");
+    }
     rustix::fs::removexattr(&path, "user.team").unwrap();
     assert_eq!(rustix::fs::getxattr(&path, "user.team", &mut value[..]), Err(Errno::NODATA));
     mount.stop();

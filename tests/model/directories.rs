@@ -479,3 +479,18 @@ fn a_tree_costs_the_pages_of_each_directory() {
         }
     });
 }
+
+#[test]
+fn a_large_directory_is_not_listed_anew_for_one_name() {
+    run(async {
+        let world = world(10);
+        world.put_many("", 95);
+        let daemon = world.boot();
+        read_dir(&daemon, NodeId::ROOT).await.unwrap();
+        daemon.pass(Duration::from_secs(61)).await;
+        let before = world.lists();
+        assert!(matches!(daemon.fs.lookup(NodeId::ROOT, b"000077.log"), Answer::Now(Ok(_))));
+        daemon.pass(Duration::from_millis(1)).await;
+        assert_eq!(world.lists() - before, 1);
+    });
+}
