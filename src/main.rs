@@ -1,23 +1,22 @@
-//! The program: reads the command line, calls the library, turns errors into messages and exit codes.
+//! The program: reads the command line, calls the library, gives the exit code.
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use logsinkfs::edges::cli::{Cli, Command, MountArgs};
-use logsinkfs::edges::error::DaemonError;
-use logsinkfs::edges::{
-    Keeping, Settings, allocator, daemon, keeper, launch, read, reader, recover, telemetry,
-    upgrade, verify, worker,
-};
-
-/// Wrong usage, as clap's own.
-const EXIT_USAGE: u8 = 2;
+use logsinkfs::edges::cli::{Cli, Command};
+#[cfg(target_os = "linux")]
+use logsinkfs::edges::{allocator, mount, recover, upgrade};
+use logsinkfs::edges::{read, verify};
 
 fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
     allocator::set_up();
     match Cli::parse().command {
-        Command::Mount(args) => mount(*args),
+        #[cfg(target_os = "linux")]
+        Command::Mount(args) => mount::run(*args),
+        #[cfg(target_os = "linux")]
         Command::Recover(args) => recover::run(&args),
+        #[cfg(target_os = "linux")]
         Command::Upgrade(args) => upgrade::run(&args),
         Command::Verify(args) => verify::run(*args),
         Command::Cat(args) => read::cat(*args),
@@ -26,59 +25,4 @@ fn main() -> ExitCode {
         #[cfg(feature = "embedded-bucket")]
         Command::Bucket(args) => logsinkfs::edges::bucket::serve(&args),
     }
-}
-
-fn mount(args: MountArgs) -> ExitCode {
-    let (foreground, level) = (args.foreground, args.log_level.clone());
-    if let Some(settings) = args.reader_settings() {
-        if !foreground {
-            return into_background();
-        }
-        telemetry::start(&level);
-        return end(reader::run(&settings));
-    }
-    let settings = match args.settings() {
-        Ok(settings) => settings,
-        Err(e) => {
-            eprintln!("logsinkfs: error: {e}");
-            return ExitCode::from(EXIT_USAGE);
-        }
-    };
-    if worker::is_child_of_keeper() {
-        return end(serve_as_worker(&settings, &level));
-    }
-    if !foreground {
-        return into_background();
-    }
-    end(match settings.processes.keeping {
-        Keeping::Attach => serve_as_worker(&settings, &level),
-        Keeping::None => {
-            telemetry::start(&level);
-            daemon::run_alone(&settings)
-        }
-        Keeping::Both | Keeping::Hold => {
-            telemetry::start(&level);
-            keeper::run(&settings)
-        }
-    })
-}
-
-fn into_background() -> ExitCode {
-    launch::into_background().unwrap_or_else(|e| {
-        eprintln!("logsinkfs: error: the daemon could not be started: {e}");
-        ExitCode::FAILURE
-    })
-}
-
-fn serve_as_worker(settings: &Settings, level: &str) -> Result<ExitCode, DaemonError> {
-    let hidden = worker::give_up_rights(settings)?;
-    telemetry::start(level);
-    worker::run(settings, &hidden)
-}
-
-fn end(ended: Result<ExitCode, DaemonError>) -> ExitCode {
-    ended.unwrap_or_else(|e| {
-        eprintln!("logsinkfs: error: {e}\nlogsinkfs: hint: {}", e.hint());
-        ExitCode::FAILURE
-    })
 }

@@ -1,33 +1,52 @@
 //! Floor 5: the edges. Flags in, FUSE requests in, signals in; messages and exit codes out.
 
+#[cfg(target_os = "linux")]
 pub mod allocator;
 #[cfg(feature = "embedded-bucket")]
 pub mod bucket;
 pub mod cli;
+#[cfg(target_os = "linux")]
 pub mod compose;
+#[cfg(target_os = "linux")]
 pub mod daemon;
+#[cfg(target_os = "linux")]
 pub mod error;
+#[cfg(target_os = "linux")]
 pub mod fuse;
+#[cfg(target_os = "linux")]
 pub mod handover;
+#[cfg(target_os = "linux")]
 pub mod keeper;
 #[cfg(feature = "embedded-bucket")]
 mod kept_port;
+#[cfg(target_os = "linux")]
 pub mod launch;
+#[cfg(target_os = "linux")]
+pub mod mount;
+#[cfg(target_os = "linux")]
 pub mod mountpoint;
+#[cfg(target_os = "linux")]
 pub mod privileges;
 pub mod reach;
 pub mod read;
+#[cfg(target_os = "linux")]
 pub mod reader;
+#[cfg(target_os = "linux")]
 pub mod recover;
+#[cfg(target_os = "linux")]
 pub mod remote;
+#[cfg(target_os = "linux")]
 pub mod seat;
+#[cfg(target_os = "linux")]
 pub mod stop;
+#[cfg(target_os = "linux")]
 pub mod telemetry;
+#[cfg(target_os = "linux")]
 pub mod upgrade;
 pub mod verify;
+#[cfg(target_os = "linux")]
 mod wishes;
+#[cfg(target_os = "linux")]
 pub mod worker;
+#[cfg(target_os = "linux")]
 pub mod write_path;
-
-// What the program itself has to name.
-pub use crate::values::settings::{Keeping, Settings};

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::decode::Decoder;
-use super::send::CHECKSUM;
 use crate::values::escape::escape_ascii;
 use crate::values::naming::{Form, SegmentName};
 use crate::world::bucket::{Bucket, BucketError, ListedObject};
 
+/// The metadata name of the checksum: CRC-64/NVME of the uncompressed bytes, 16 hex digits.
+pub const CHECKSUM: &str = "checksum-crc64nvme";
 /// Bytes asked of S3 at once.
 const PIECE: u64 = 4 << 20;
 

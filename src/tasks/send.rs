@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, error, warn};
 
 use super::body::{Body, prepare};
+use super::examine::CHECKSUM;
 use super::outbox::Job;
 use super::parts::Parts;
 use super::registrar::Conditional;
@@ -296,8 +297,6 @@ async fn settle(step: impl FnOnce() -> Result<(), FsError> + Send + 'static) -> 
     }
 }
 
-/// The metadata name of the checksum: CRC-64/NVME of the uncompressed bytes, 16 hex digits.
-pub const CHECKSUM: &str = "checksum-crc64nvme";
 /// S3's limit on user metadata is 2 KB of names and values together.
 const METADATA_MAX: usize = 2048;
 /// What stands before each name in a request. Amazon does not count it, others do.

@@ -3,7 +3,6 @@
 //! `FAULTS=5000` makes a long row of those by chance, `FAULT_SEED` repeats one.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::harness::gate::{HTML, MOVED, SKEWED};
@@ -34,16 +33,6 @@ fn await_uploads(rig: &Rig) {
     let segments = || rig.bucket().all_segments().len();
     let before = segments();
     eventually("uploads to go on", || (segments() > before).then_some(()));
-}
-
-/// Waits until S3 has confirmed a log but for what is not sealed yet.
-fn await_sent(log: &Path) {
-    eventually("the backlog to be sent", || {
-        let mut unsent = [0; 32];
-        let len = rustix::fs::getxattr(log, "user.logsinkfs.unsent", &mut unsent[..]).ok()?;
-        let unsent: u64 = std::str::from_utf8(&unsent[..len]).unwrap().parse().unwrap();
-        (unsent < 64 * 1024).then_some(())
-    });
 }
 
 /// All is in the bucket once; nothing was overwritten, set aside or refused to the program.
@@ -442,7 +431,7 @@ fn whatever_s3_does_each_line_arrives_once(kind: Kind, play: Play) {
     }
     // What waited for S3 is more than a busy machine sends within the time that a stop has.
     for name in ["a", "b", "c", "d"] {
-        await_sent(&mount.path(&format!("{name}.log")));
+        mount.await_sent(&format!("{name}.log"));
     }
     mount.stop();
     assert!(killed || ledger.failed == 0, "{} writes failed", ledger.failed);

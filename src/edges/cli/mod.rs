@@ -1,42 +1,47 @@
 //! The command line: flags and their environment twins, the words that users type. `cli::settings` turns
 //! them into `Settings`; what they mean is decided in `values::settings`.
 //!
-//! Map: flags that commands share are in `s3`, `segments` and `read`, those of one command in `recover`, `reader` and
-//! here; `words` reads what clap cannot, `settings` makes settings of them.
+//! Map: flags that commands share are in `s3`, `segments` and `read`, those of one command in `mount` (`reader` for
+//! reader mounts), `recover` and here; `words` reads what clap cannot, `settings` makes settings of them.
 
+#[cfg(target_os = "linux")]
+mod mount;
 mod read;
+#[cfg(target_os = "linux")]
 mod reader;
+#[cfg(target_os = "linux")]
 mod recover;
 mod s3;
+#[cfg(target_os = "linux")]
 mod segments;
+#[cfg(target_os = "linux")]
 mod settings;
+#[cfg(target_os = "linux")]
 mod words;
 
 use std::ffi::OsString;
+#[cfg(feature = "embedded-bucket")]
 use std::net::SocketAddr;
+#[cfg(feature = "embedded-bucket")]
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+#[cfg(target_os = "linux")]
+pub use self::mount::{MountArgs, UpgradeArgs};
 pub use self::read::{CatArgs, LocationArgs, LsArgs, SpanArgs, TailArgs};
+#[cfg(target_os = "linux")]
 pub use self::reader::ReaderArgs;
+#[cfg(target_os = "linux")]
 pub use self::recover::RecoverArgs;
-use self::s3::LAST;
 pub use self::s3::{S3Args, StorageArgs};
+#[cfg(target_os = "linux")]
 pub use self::segments::SegmentArgs;
+#[cfg(target_os = "linux")]
 pub use self::settings::UsageError;
+#[cfg(target_os = "linux")]
 pub(super) use self::settings::state_path;
-use self::words::{FsyncArg, ViewArg, WhenFullArg, WritePathArg, parse_user, parse_writer};
-use super::telemetry::parse_level;
-use crate::values::freshness::parse_ttl;
-use crate::values::settings::{self as values, RunAs, Source};
-use crate::values::stream_map::StreamRule;
-
-/// Names that stay local unless `--exclude` says otherwise; the last two are the copies that
-/// copytruncate makes.
-const EXCLUDED: &str =
-    "*.gz *.zst *.bz2 *.zip *.pid *.lock *.swp *.hprof core.* *.log.[0-9] *.log.[0-9][0-9]";
+use crate::values::settings::Source;
 
 /// An S3 bucket as a log directory.
 ///
@@ -54,10 +59,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Mount a bucket, or a prefix of one, as a log directory.
+    #[cfg(target_os = "linux")]
     Mount(Box<MountArgs>),
     /// Replace the worker of a mount with the program now on disk; no write fails or is lost.
+    #[cfg(target_os = "linux")]
     Upgrade(UpgradeArgs),
     /// Upload what spools hold that no mount uses any more.
+    #[cfg(target_os = "linux")]
     Recover(Box<RecoverArgs>),
     /// Check that the segments of the streams in a bucket are all there, and what they should be.
     ///
@@ -78,6 +86,7 @@ pub enum Command {
 }
 
 /// `logsinkfs bucket`.
+#[cfg(feature = "embedded-bucket")]
 #[derive(Debug, Args)]
 pub struct BucketArgs {
     /// Directory that holds the objects.
@@ -88,165 +97,6 @@ pub struct BucketArgs {
     /// Name of the bucket.
     #[arg(long, value_name = "BUCKET", default_value = "logs")]
     pub name: String,
-}
-
-/// `logsinkfs mount`.
-#[derive(Debug, Args)]
-pub struct MountArgs {
-    /// s3://BUCKET[/PREFIX], or file:///DIR for the embedded bucket.
-    #[arg(value_name = "SOURCE", value_parser = Source::parse)]
-    pub source: Source,
-    /// Directory to mount on, or /dev/fd/N: a mount that somebody else made, by its descriptor of
-    /// /dev/fuse.
-    #[arg(value_name = "MOUNTPOINT")]
-    pub mountpoint: PathBuf,
-
-    /// Where bytes are kept until S3 has confirmed them; the only thing that must survive a crash.
-    /// Default: below $XDG_STATE_HOME/logsinkfs (for root /var/lib/logsinkfs), one for each source
-    /// and mount point.
-    #[arg(long, env = "LOGSINKFS_SPOOL_DIR", value_name = "DIR", help_heading = "Spool")]
-    pub spool_dir: Option<PathBuf>,
-    /// Most bytes in the spool. Default: 10GiB, or 80 % of its file system if that is less.
-    #[arg(long, env = "LOGSINKFS_SPOOL_MAX", value_name = "SIZE", value_parser = values::parse_size, help_heading = "Spool")]
-    pub spool_max: Option<u64>,
-    /// Percent of the spool's file system that stay free.
-    #[arg(long, env = "LOGSINKFS_SPOOL_MIN_FREE", value_name = "PERCENT", default_value = "15", value_parser = clap::value_parser!(u8).range(0..=90), help_heading = "Spool")]
-    pub spool_min_free: u8,
-    /// What a write gets when the spool is full of bytes that S3 does not have yet.
-    #[arg(
-        long,
-        env = "LOGSINKFS_WHEN_FULL",
-        value_enum,
-        default_value = "drop-oldest",
-        help_heading = "Spool"
-    )]
-    pub when_full: WhenFullArg,
-    /// Who writes an appended byte into the spool: the kernel itself, or the daemon. `auto` takes
-    /// the kernel where it can; `passthrough` refuses to start where it cannot.
-    #[arg(
-        long,
-        env = "LOGSINKFS_WRITE_PATH",
-        value_enum,
-        default_value = "auto",
-        help_heading = "Spool"
-    )]
-    pub write_path: WritePathArg,
-    /// Readable part of the writer id in object names. Default: the pod's or the host's name.
-    #[arg(long, env = "LOGSINKFS_WRITER_ID", value_name = "NAME", value_parser = parse_writer, help_heading = "Spool")]
-    pub writer_id: Option<String>,
-    /// What fsync waits for: the spool's disk, or S3.
-    #[arg(
-        long,
-        env = "LOGSINKFS_FSYNC",
-        value_enum,
-        default_value = "spool",
-        help_heading = "Spool"
-    )]
-    pub fsync: FsyncArg,
-    /// How long a stopping daemon uploads before it leaves the rest in the spool.
-    #[arg(long, env = "LOGSINKFS_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "25s", value_parser = values::parse_duration, help_heading = "Spool")]
-    pub shutdown_timeout: Duration,
-
-    /// How appends become segments.
-    #[command(flatten)]
-    pub segments: SegmentArgs,
-    /// Which stream a path adds to; the first rule that matches the whole path decides, named
-    /// groups become labels. May be given several times (in the environment: one a line).
-    #[arg(long, env = "LOGSINKFS_STREAM_MAP", value_name = "REGEX=REPLACEMENT", value_parser = StreamRule::parse, value_delimiter = '\n', help_heading = "Segments")]
-    pub stream_map: Vec<StreamRule>,
-    /// What directories show: live files only, or also what the bucket holds.
-    #[arg(
-        long,
-        env = "LOGSINKFS_VIEW",
-        value_enum,
-        default_value = "bucket",
-        help_heading = "View"
-    )]
-    pub view: ViewArg,
-    /// Names of files that stay local and are never uploaded; several are separated by spaces.
-    #[arg(long, env = "LOGSINKFS_EXCLUDE", value_name = "GLOB", default_value = EXCLUDED, value_delimiter = ' ', help_heading = "View")]
-    pub exclude: Vec<String>,
-    /// Refuse writes that are not at the end (EINVAL) instead of appending them.
-    #[arg(long, env = "LOGSINKFS_STRICT_APPEND", help_heading = "View")]
-    pub strict_append: bool,
-    /// How long a log that was closed and uploaded stays in the live view.
-    #[arg(long, env = "LOGSINKFS_RETIRE_AFTER", value_name = "TIME", default_value = "24h", value_parser = values::parse_duration, help_heading = "View")]
-    pub retire_after: Duration,
-    /// How long a listing of the bucket is believed: a time, `minimal` or `indefinite`.
-    #[arg(long, env = "LOGSINKFS_METADATA_TTL", value_name = "TTL", default_value = "60s", value_parser = parse_ttl, help_heading = "View")]
-    pub metadata_ttl: Duration,
-    /// How long it is believed that a name is not in the bucket. Default: as --metadata-ttl.
-    #[arg(long, env = "LOGSINKFS_NEGATIVE_METADATA_TTL", value_name = "TTL", value_parser = parse_ttl, help_heading = "View")]
-    pub negative_metadata_ttl: Option<Duration>,
-    /// Owner shown for what nobody made in the mount. Default: who mounts.
-    #[arg(long, env = "LOGSINKFS_UID", value_name = "UID", help_heading = "View")]
-    pub uid: Option<u32>,
-    /// Group shown for what nobody made in the mount. Default: that of who mounts.
-    #[arg(long, env = "LOGSINKFS_GID", value_name = "GID", help_heading = "View")]
-    pub gid: Option<u32>,
-    /// Mode of stored objects.
-    #[arg(long, env = "LOGSINKFS_FILE_MODE", value_name = "MODE", default_value = "0644", value_parser = values::parse_mode, help_heading = "View")]
-    pub file_mode: u32,
-    /// Mode of the mount's root and of stored prefixes.
-    #[arg(long, env = "LOGSINKFS_DIR_MODE", value_name = "MODE", default_value = "0755", value_parser = values::parse_mode, help_heading = "View")]
-    pub dir_mode: u32,
-    /// Let other users than the one who mounts in.
-    #[arg(long, env = "LOGSINKFS_ALLOW_OTHER", help_heading = "View")]
-    pub allow_other: bool,
-
-    /// How a reader mount reads.
-    #[command(flatten)]
-    pub reader: ReaderArgs,
-    /// How S3 is reached, and how it stores.
-    #[command(flatten)]
-    pub storage: StorageArgs,
-    /// Refuse to start when the bucket cannot be written to. Else the mount serves, spools and
-    /// uploads when it can.
-    #[arg(long, env = "LOGSINKFS_REQUIRE_BUCKET", display_order = LAST, help_heading = "S3")]
-    pub require_bucket: bool,
-
-    /// User (and group) that the worker runs as when started as root: a name or a number,
-    /// `USER[:GROUP]`. Default: the owner of the spool, unless that is root; else a user of its own.
-    #[arg(long, env = "LOGSINKFS_RUN_AS", value_name = "USER", value_parser = parse_user, help_heading = "Processes")]
-    pub run_as: Option<RunAs>,
-    /// Serve from one process, for debugging: its end is the mount's end.
-    #[arg(long, env = "LOGSINKFS_NO_KEEPER", help_heading = "Processes")]
-    pub no_keeper: bool,
-    /// Socket on which the keeper is asked for upgrades and for the mount. Default: one for each
-    /// mount, below /run/logsinkfs.
-    #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH", help_heading = "Processes")]
-    pub keeper_socket: Option<PathBuf>,
-    /// Be the keeper alone: make the mount and hold it for a worker that somebody else starts with
-    /// --attach.
-    #[arg(long, env = "LOGSINKFS_HOLD", conflicts_with_all = ["no_keeper", "attach"], requires = "keeper_socket", help_heading = "Processes")]
-    pub hold: bool,
-    /// Be the worker alone: serve the mount that the keeper at --keeper-socket holds.
-    #[arg(
-        long,
-        env = "LOGSINKFS_ATTACH",
-        conflicts_with = "no_keeper",
-        requires = "keeper_socket",
-        help_heading = "Processes"
-    )]
-    pub attach: bool,
-
-    /// Stay in the foreground.
-    #[arg(short, long, env = "LOGSINKFS_FOREGROUND")]
-    pub foreground: bool,
-    /// error, warn, info, debug, trace, or a filter such as logsinkfs::tasks=debug.
-    #[arg(long, env = "LOGSINKFS_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
-    pub log_level: String,
-}
-
-/// `logsinkfs upgrade`.
-#[derive(Debug, Args)]
-pub struct UpgradeArgs {
-    /// The mount's directory.
-    #[arg(value_name = "MOUNTPOINT")]
-    pub mountpoint: PathBuf,
-    /// The keeper's socket, when the mount was given one.
-    #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH")]
-    pub keeper_socket: Option<PathBuf>,
 }
 
 /// `logsinkfs verify`.

@@ -2,7 +2,6 @@
 
 use clap::Args;
 
-use super::words::parse_url;
 use crate::values::settings::S3Settings;
 
 /// Place in the help of what stands after the flags of a single command.
@@ -84,5 +83,12 @@ impl StorageArgs {
             storage_class: self.storage_class,
             ..self.s3.settings()
         }
+    }
+}
+
+fn parse_url(text: &str) -> Result<String, String> {
+    match text.starts_with("http://") || text.starts_with("https://") {
+        true => Ok(text.to_owned()),
+        false => Err("an endpoint begins with http:// or https://".to_owned()),
     }
 }

@@ -60,13 +60,6 @@ pub(super) fn parse_regex(text: &str) -> Result<Regex, String> {
     Regex::new(text).map_err(|e| e.to_string())
 }
 
-pub(super) fn parse_url(text: &str) -> Result<String, String> {
-    match text.starts_with("http://") || text.starts_with("https://") {
-        true => Ok(text.to_owned()),
-        false => Err("an endpoint begins with http:// or https://".to_owned()),
-    }
-}
-
 pub(super) fn parse_writer(text: &str) -> Result<String, String> {
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     match (1..=39).contains(&text.len()) && text.chars().all(legal) {

@@ -1,0 +1,68 @@
+//! `logsinkfs mount`: which process this one is to be. Keeper, worker, both in one, or a reader; in the
+//! foreground, or the parent of one that goes to the background.
+
+use std::process::ExitCode;
+
+use super::cli::MountArgs;
+use super::error::DaemonError;
+use super::{daemon, keeper, launch, reader, telemetry, worker};
+use crate::values::settings::{Keeping, Settings};
+
+/// Wrong usage, as clap's own.
+const EXIT_USAGE: u8 = 2;
+
+/// Mounts, to the exit code.
+pub fn run(args: MountArgs) -> ExitCode {
+    let (foreground, level) = (args.foreground, args.log_level.clone());
+    if let Some(settings) = args.reader_settings() {
+        if !foreground {
+            return into_background();
+        }
+        telemetry::start(&level);
+        return end(reader::run(&settings));
+    }
+    let settings = match args.settings() {
+        Ok(settings) => settings,
+        Err(e) => {
+            eprintln!("logsinkfs: error: {e}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    if worker::is_child_of_keeper() {
+        return end(serve_as_worker(&settings, &level));
+    }
+    if !foreground {
+        return into_background();
+    }
+    end(match settings.processes.keeping {
+        Keeping::Attach => serve_as_worker(&settings, &level),
+        Keeping::None => {
+            telemetry::start(&level);
+            daemon::run_alone(&settings)
+        }
+        Keeping::Both | Keeping::Hold => {
+            telemetry::start(&level);
+            keeper::run(&settings)
+        }
+    })
+}
+
+fn into_background() -> ExitCode {
+    launch::into_background().unwrap_or_else(|e| {
+        eprintln!("logsinkfs: error: the daemon could not be started: {e}");
+        ExitCode::FAILURE
+    })
+}
+
+fn serve_as_worker(settings: &Settings, level: &str) -> Result<ExitCode, DaemonError> {
+    let hidden = worker::give_up_rights(settings)?;
+    telemetry::start(level);
+    worker::run(settings, &hidden)
+}
+
+fn end(ended: Result<ExitCode, DaemonError>) -> ExitCode {
+    ended.unwrap_or_else(|e| {
+        eprintln!("logsinkfs: error: {e}\nlogsinkfs: hint: {}", e.hint());
+        ExitCode::FAILURE
+    })
+}
