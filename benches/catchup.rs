@@ -18,8 +18,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::ByteStream;
 use common::{Bucket, Spread, argument};
 
@@ -73,15 +71,7 @@ fn by_sdk(
     }
     rustix::fs::sync();
     let bucket = Bucket::start(bucket);
-    let credentials = Credentials::new(&bucket.id, &bucket.secret, None, None, "the benchmark");
-    let config = aws_sdk_s3::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .endpoint_url(&bucket.endpoint)
-        .force_path_style(true)
-        .credentials_provider(credentials)
-        .build();
-    let client = Client::from_conf(config);
+    let client = common::client(&bucket);
     let before = own_cpu();
     let begin = Instant::now();
     runtime.block_on(async {

@@ -18,15 +18,13 @@ mod common;
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::ByteStream;
-use common::{Bucket, Process, Spread, argument};
+use common::{Bucket, Process, Spread, argument, client, proxy, scratch_in};
 use tokio::runtime::Runtime;
 
 /// What the daemon has under way for one reader, and how much each request asks for.
@@ -60,49 +58,6 @@ fn main() {
     if objects > 0 {
         listings(&runtime, &dir, &bucket, (objects, rounds));
     }
-}
-
-/// Passes requests on after a delay, answers at once. What a client sends together is a request: all of
-/// them here wait for the answer before they ask again.
-fn proxy(upstream: &str, delay: Duration) -> String {
-    let upstream = upstream.trim_start_matches("http://").to_owned();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let server = TcpStream::connect(&upstream).unwrap();
-            for stream in [&client, &server] {
-                stream.set_nodelay(true).unwrap();
-            }
-            let (answers, to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-            std::thread::spawn(move || pass(client, server, delay));
-            std::thread::spawn(move || pass(answers, to, Duration::ZERO));
-        }
-    });
-    endpoint
-}
-
-fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
-    let mut bytes = vec![0; 256 << 10];
-    while let Ok(len @ 1..) = from.read(&mut bytes) {
-        std::thread::sleep(delay);
-        if to.write_all(&bytes[..len]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(Shutdown::Both);
-}
-
-fn client(bucket: &Bucket) -> Client {
-    let credentials = Credentials::new(&bucket.id, &bucket.secret, None, None, "the benchmark");
-    let config = aws_sdk_s3::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .endpoint_url(&bucket.endpoint)
-        .force_path_style(true)
-        .credentials_provider(credentials)
-        .build();
-    Client::from_conf(config)
 }
 
 fn name(n: usize) -> String {
@@ -174,14 +129,6 @@ fn mount(
         _ => return Some((None, dir.join("local"))),
     };
     Some((Some(process), point.join("many")))
-}
-
-/// A folder that the worker of a mount, another user, can get through.
-fn scratch_in(dir: &Path) -> tempfile::TempDir {
-    let scratch = tempfile::tempdir_in(dir).unwrap();
-    let mode: fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(scratch.path(), mode).unwrap();
-    scratch
 }
 
 /// Seconds that all pages of the listing take without a mount.

@@ -10,10 +10,14 @@
 )]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 
 /// The program under test, built with the benchmark's profile.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_logsinkfs");
@@ -25,6 +29,15 @@ pub struct Process {
 }
 
 impl Process {
+    /// Starts the program's `mount` and waits until it serves.
+    pub fn mounting(mut command: Command, point: &Path) -> Process {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("serving"), "the mount does not serve: {line}");
+        Process { child, mount: Some(point.to_owned()) }
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -94,9 +107,7 @@ impl Drop for Process {
 
 /// A folder on the build's disk; the worker of a mount is another user and has to get through.
 pub fn scratch() -> tempfile::TempDir {
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    dir
+    scratch_in(Path::new(env!("CARGO_TARGET_TMPDIR")))
 }
 
 /// An embedded bucket in a process of its own.
@@ -146,7 +157,8 @@ impl Bucket {
     /// Mounts it with logsinkfs.
     pub fn mount(&self, point: &Path, spool: &Path, flags: &[&str]) -> Process {
         fs::create_dir_all(point).unwrap();
-        let mut child = Command::new(PROGRAM)
+        let mut command = Command::new(PROGRAM);
+        command
             .args(["mount", "--foreground", "--log-level", "error", "--force-path-style"])
             .args(["--endpoint-url", &self.endpoint, "--region", "us-east-1", "--spool-dir"])
             .arg(spool)
@@ -154,14 +166,8 @@ impl Bucket {
             .arg("s3://logs")
             .arg(point)
             .env("AWS_ACCESS_KEY_ID", &self.id)
-            .env("AWS_SECRET_ACCESS_KEY", &self.secret)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.contains("serving"), "the mount does not serve: {line}");
-        Process { child, mount: Some(point.to_owned()) }
+            .env("AWS_SECRET_ACCESS_KEY", &self.secret);
+        Process::mounting(command, point)
     }
 
     /// Mounts it with s3fs, when that is installed.
@@ -205,6 +211,58 @@ impl Bucket {
             .unwrap();
         Some(mounted(child, point))
     }
+}
+
+/// Passes requests on after a delay, answers at once. What a client sends together is a request: all of
+/// them here wait for the answer before they ask again.
+pub fn proxy(upstream: &str, delay: Duration) -> String {
+    let upstream = upstream.trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let server = TcpStream::connect(&upstream).unwrap();
+            for stream in [&client, &server] {
+                stream.set_nodelay(true).unwrap();
+            }
+            let (answers, to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || pass(client, server, delay));
+            std::thread::spawn(move || pass(answers, to, Duration::ZERO));
+        }
+    });
+    endpoint
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+    let mut bytes = vec![0; 256 << 10];
+    while let Ok(len @ 1..) = from.read(&mut bytes) {
+        std::thread::sleep(delay);
+        if to.write_all(&bytes[..len]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+/// The bare SDK.
+pub fn client(bucket: &Bucket) -> Client {
+    let credentials = Credentials::new(&bucket.id, &bucket.secret, None, None, "the benchmark");
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(&bucket.endpoint)
+        .force_path_style(true)
+        .credentials_provider(credentials)
+        .build();
+    Client::from_conf(config)
+}
+
+/// A folder that the worker of a mount, another user, can get through.
+pub fn scratch_in(dir: &Path) -> tempfile::TempDir {
+    let scratch = tempfile::tempdir_in(dir).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(scratch.path(), mode).unwrap();
+    scratch
 }
 
 /// Waits for a mount that another program makes.

@@ -136,6 +136,7 @@ fn a_dump_does_not_push_a_quiet_log_out() {
     }
     drop((audit, dump));
     gate.open();
+    mount.await_sent();
     mount.stop();
     let whole: String = (0..mib).map(|part| format!("after {part} MiB\n")).collect();
     assert_eq!(rig.bucket().content("audit.log"), whole.as_bytes());

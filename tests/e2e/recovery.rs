@@ -116,7 +116,7 @@ fn nothing_is_lost_or_doubled_by_a_row_of_kills() {
         mount.start_again();
     }
     gate.open();
-    mount.await_sent("app.log");
+    mount.await_sent();
     mount.stop();
     let bucket = rig.bucket();
     let found = bucket.lines("app.log");

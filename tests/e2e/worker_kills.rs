@@ -176,6 +176,7 @@ fn torture(write_path: &str) {
     drop(tail);
     let shown = fs::read_to_string(&followed).unwrap();
     assert!(mount.daemon.poll().is_none(), "the keeper ended");
+    mount.await_sent();
     mount.stop();
     let lines = torture.lines.into_inner().unwrap();
     let (bucket, longest) = (rig.bucket(), torture.longest.into_inner().unwrap());

@@ -192,18 +192,21 @@ impl Mount {
         self.await_serving();
     }
 
-    /// Waits until S3 has nearly all of a log, however long that takes, as long as it goes on: a long outage leaves more
-    /// than a busy machine sends within the time that a stop has.
-    pub fn await_sent(&self, name: &str) {
-        let log = self.path(name);
-        let unsent = || {
+    /// Waits until S3 has nearly all of the logs, however long that takes, as long as it goes on: a long outage leaves
+    /// more than a busy machine sends within the time that a stop has.
+    pub fn await_sent(&self) {
+        let unsent_of = |log: PathBuf| {
             let mut value = [0; 32];
             let len = rustix::fs::getxattr(&log, "user.logsinkfs.unsent", &mut value[..]).ok()?;
             std::str::from_utf8(&value[..len]).ok()?.parse::<u64>().ok()
         };
+        let unsent = || -> u64 {
+            let logs = std::fs::read_dir(&self.plan.point).unwrap().flatten();
+            logs.filter_map(|log| unsent_of(log.path())).sum()
+        };
         let mut left = u64::MAX;
         while left > 64 * 1024 {
-            let less = || unsent().filter(|unsent| *unsent < left);
+            let less = || Some(unsent()).filter(|unsent| *unsent < left);
             left = super::eventually("more of the backlog to be sent", less);
         }
     }
