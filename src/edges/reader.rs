@@ -25,6 +25,7 @@ use crate::tasks::streamed::{SETTLING, Source};
 use crate::tasks::unpack::Unpacker;
 use crate::values::reader::ReaderSettings;
 use crate::world::bucket::Bucket;
+use crate::world::capped::Capped;
 use crate::world::clock::{Clock, SystemClock};
 
 /// Threads that read FUSE requests: none of them waits for S3.
@@ -78,8 +79,12 @@ fn try_cache(settings: &ReaderSettings) -> Result<(), DaemonError> {
     }
 }
 
+/// LISTs that the whole mount sends in a minute, at most: enough for the sizes of 2,000 logs, and 3 cents.
+const LISTS_A_MINUTE: u32 = 6_000;
+
 fn library(settings: &ReaderSettings, bucket: Arc<dyn Bucket>, runtime: &Runtime) -> Library {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let bucket: Arc<dyn Bucket> = Arc::new(Capped::new(bucket, clock.clone(), LISTS_A_MINUTE));
     let (dir, handle) = (settings.cache_dir.clone(), runtime.handle().clone());
     let unpacker = Unpacker::new(bucket.clone(), dir, settings.cache_max, handle);
     let (unpacker, strict) = (Arc::new(unpacker), settings.strict);

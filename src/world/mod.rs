@@ -2,5 +2,6 @@
 //! speaks to an S3 service.
 
 pub mod bucket;
+pub mod capped;
 pub mod clock;
 pub mod s3;

@@ -6,8 +6,11 @@ use std::io::Write;
 use std::sync::Arc;
 
 use logsinkfs::world::bucket::{Bucket, Kind, NewObject, Payload};
+use logsinkfs::world::capped::Capped;
+use logsinkfs::world::clock::Clock;
 
-use super::faulty::Faulty;
+use super::clock::TestClock;
+use super::faulty::{Faulty, Op};
 use super::memory::MemoryBucket;
 
 /// An object whose body is a part of a larger file, as a range of a spool file is.
@@ -116,6 +119,23 @@ async fn the_bucket_in_memory_conforms() {
 #[tokio::test]
 async fn a_bucket_with_an_empty_script_conforms() {
     conforms(&Faulty::new(MemoryBucket::new(1000)), 1000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_capped_bucket_conforms_and_lists_no_faster() {
+    let (clock, scripted) =
+        (Arc::new(TestClock::start()), Arc::new(Faulty::new(MemoryBucket::new(1000))));
+    let bucket = Capped::new(scripted.clone(), clock.clone(), 60);
+    conforms(&bucket, 1000).await;
+    let begun = clock.monotonic();
+    let lists = || scripted.calls_of(Op::List, "").len();
+    let before = lists();
+    while lists() < before + 180 {
+        bucket.list_below("nothing/", None).await.unwrap();
+    }
+    // What was saved up is gone after the first 60, those before counted; from then on it is one a second.
+    let took = (clock.monotonic() - begun).as_secs();
+    assert!((120..=130).contains(&took), "{took} s");
 }
 
 #[cfg(feature = "embedded-bucket")]
