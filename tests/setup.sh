@@ -11,6 +11,7 @@ packages=(
     attr
     e2fsprogs
     fuse3
+    less
     liblog4j2-java
     logrotate
     nginx-light
