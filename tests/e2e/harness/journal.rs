@@ -40,13 +40,14 @@ impl Ledger {
     /// Reads a program's journal.
     pub fn read(journal: &Path) -> Self {
         let mut ledger = Self::default();
-        for entry in std::fs::read_to_string(journal).unwrap().lines() {
+        for entry in std::fs::read_to_string(journal).unwrap().split_inclusive('\n') {
+            // The journal's own last line is torn when its program was killed while it wrote it.
+            let Some(entry) = entry.strip_suffix('\n') else { continue };
             match entry.split_once(' ') {
                 Some(("try", line)) => ledger.maybe(line),
                 Some(("ok", line)) => ledger.ok(line),
                 Some(("err", _)) => ledger.failed += 1,
-                // The journal's own last line is torn when its program was killed.
-                _ => {}
+                _ => panic!("{entry:?} is no entry of a journal"),
             }
         }
         ledger

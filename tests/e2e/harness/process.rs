@@ -76,10 +76,13 @@ impl Proc {
     /// Waits for a line of standard output that `pick` accepts.
     pub fn await_stdout<T>(&mut self, what: &str, mut pick: impl FnMut(&str) -> Option<T>) -> T {
         eventually(&format!("{} to print {what}", self.name), || {
+            // Asked first: what a program printed before its end is in the pipe then.
+            let ended = self.child.try_wait().unwrap();
+            if ended.is_some() {
+                self.said();
+            }
             let found = self.stdout.lock().unwrap().iter().find_map(|line| pick(line));
-            if found.is_none()
-                && let Some(status) = self.child.try_wait().unwrap()
-            {
+            if let (None, Some(status)) = (&found, ended) {
                 panic!("{} ended ({status}) before {what}:\n{}", self.name, self.last_words());
             }
             found
