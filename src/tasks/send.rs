@@ -37,7 +37,7 @@ pub struct Attempt {
 pub struct Places {
     /// PUTs.
     pub puts: Semaphore,
-    /// Bodies that are made: each takes a core, and half a MiB.
+    /// What is made ready: a body takes a core, and half a MiB.
     bodies: Semaphore,
 }
 
@@ -70,35 +70,22 @@ pub async fn send(
     let Some(name) = job.life.state().marker(job.start).filter(|m| m.phase.owes_object()) else {
         return (attempt, Outcome::Settled);
     };
-    let marker = load_marker(parts, &job, &name);
-    let marker = match marker.and_then(|marker| of_writer(parts, &job, &name, marker)) {
-        Ok(marker) => marker,
-        Err(e) if e.is_damage() => {
-            error!("the marker of a sealed range cannot be read: {e}");
-            return (attempt, set_aside(parts, &job, &name, None).await);
+    let ready = {
+        // The semaphore is never closed.
+        let _place = places.bodies.acquire().await;
+        let (parts, job, body) = (parts.clone(), job.clone(), attempt.body.take());
+        tokio::task::spawn_blocking(move || make_ready(&parts, &job, &name, body)).await
+    };
+    let (sending, marker, body) = match ready {
+        Ok(Ok(Ready::Object(sending, marker, body))) => (sending, marker, body),
+        Ok(Ok(Ready::Damaged(sending, marker))) => {
+            return (attempt, set_aside(parts, &job, &sending, marker.as_ref()).await);
         }
+        Ok(Err(e)) => return (attempt, Outcome::Failed(e.to_string())),
         Err(e) => return (attempt, Outcome::Failed(e.to_string())),
     };
     let first = name.phase == Phase::Sealed;
-    let name = match begin(&job, &name).await {
-        Ok(name) => name,
-        Err(why) => return (attempt, Outcome::Failed(why)),
-    };
-    let marker = match name.phase.is_given_up() {
-        true => Marker { key: mark_of(parts, &marker), ..marker },
-        false => marker,
-    };
-    let body = match attempt.body.take().filter(|_| !name.phase.is_given_up()) {
-        Some(body) => body,
-        None => match make_body(parts, places, &job, &name, &marker).await {
-            Ok(Body::Sound(body)) => body,
-            Ok(Body::Damaged) => {
-                error!(key = %marker.key, "the spool holds other bytes than what was sealed (written through a mapping, or a damaged disk)");
-                return (attempt, set_aside(parts, &job, &name, Some(&marker)).await);
-            }
-            Err(why) => return (attempt, Outcome::Failed(why)),
-        },
-    };
+    let name = sending;
     let object = NewObject {
         key: marker.key.clone(),
         payload: body.clone(),
@@ -106,7 +93,6 @@ pub async fn send(
         metadata: metadata(&job, &name, &marker),
     };
     let put = {
-        // The semaphore is never closed.
         let _place = places.puts.acquire().await;
         put(parts, conditional, &object).await
     };
@@ -134,12 +120,47 @@ pub async fn send(
     (attempt, outcome)
 }
 
-/// From here on the range is not given up, unless it was before.
-async fn begin(job: &Job, name: &MarkerName) -> Result<MarkerName, String> {
-    let (life, sealed) = (job.life.clone(), *name);
-    let begun = tokio::task::spawn_blocking(move || settle::begin_sending(&life, &sealed)).await;
-    let phase = begun.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-    Ok(MarkerName { phase, ..*name })
+/// What can be made of a sealed range.
+enum Ready {
+    /// An object to be sent: the marker's name by now, the marker, the body.
+    Object(MarkerName, Marker, Payload),
+    /// Nothing: the marker cannot be read, or the bytes are not those that were sealed.
+    Damaged(MarkerName, Option<Marker>),
+}
+
+/// Makes ready what is sent. From here on the range is not given up, unless it was before. Blocking.
+fn make_ready(
+    parts: &Parts,
+    job: &Job,
+    name: &MarkerName,
+    body: Option<Payload>,
+) -> Result<Ready, LocalError> {
+    let marker = load_marker(parts, job, name);
+    let marker = match marker.and_then(|marker| of_writer(parts, job, name, marker)) {
+        Ok(marker) => marker,
+        Err(e) if e.is_damage() => {
+            error!("the marker of a sealed range cannot be read: {e}");
+            return Ok(Ready::Damaged(*name, None));
+        }
+        Err(e) => return Err(e),
+    };
+    let phase = settle::begin_sending(&job.life, name)?;
+    let name = MarkerName { phase, ..*name };
+    let given_up = phase.is_given_up();
+    let marker = match given_up {
+        true => Marker { key: mark_of(parts, &marker), ..marker },
+        false => marker,
+    };
+    if let Some(body) = body.filter(|_| !given_up) {
+        return Ok(Ready::Object(name, marker, body));
+    }
+    match prepare(parts, &job.life, name.range, &marker, form_of(&marker))? {
+        Body::Sound(body) => Ok(Ready::Object(name, marker, body)),
+        Body::Damaged => {
+            error!(key = %marker.key, "the spool holds other bytes than what was sealed (written through a mapping, or a damaged disk)");
+            Ok(Ready::Damaged(name, Some(marker)))
+        }
+    }
 }
 
 /// The first PUT of the range was refused: it may be given up again.
@@ -190,22 +211,6 @@ fn of_writer(
         }
         _ => Ok(marker),
     }
-}
-
-async fn make_body(
-    parts: &Arc<Parts>,
-    places: &Places,
-    job: &Job,
-    name: &MarkerName,
-    marker: &Marker,
-) -> Result<Body, String> {
-    let (parts, life, range) = (parts.clone(), job.life.clone(), name.range);
-    let (marker, form) = (marker.clone(), form_of(marker));
-    let _place = places.bodies.acquire().await;
-    tokio::task::spawn_blocking(move || prepare(&parts, &life, range, &marker, form))
-        .await
-        .map_err(|e| e.to_string())?
-        .map_err(|e| e.to_string())
 }
 
 /// The key was fixed at seal; so is what its suffix says of the bytes.

@@ -26,7 +26,9 @@ pub fn begin_sending(life: &Life, name: &MarkerName) -> Result<Phase, LocalError
     if phase != Phase::Sealed {
         return Ok(phase);
     }
-    marker::advance(life.folder(), &MarkerName { phase, ..*name }, Phase::Sending)?;
+    // Should a power cut take it back, a full spool may give up what has arrived: then S3 has the mark and the
+    // object, and the object counts.
+    marker::note(life.folder(), &MarkerName { phase, ..*name }, Phase::Sending)?;
     if let Some(segment) = life.state().segments.get_mut(&name.range.start) {
         segment.phase = Phase::Sending;
     }
