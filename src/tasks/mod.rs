@@ -9,6 +9,7 @@ pub mod drop;
 pub mod examine;
 #[cfg(target_os = "linux")]
 pub mod feed;
+pub mod flow;
 pub mod gather;
 #[cfg(target_os = "linux")]
 pub mod lister;
@@ -18,6 +19,7 @@ pub mod objects;
 pub mod outbox;
 #[cfg(target_os = "linux")]
 pub mod parts;
+pub mod pieces;
 #[cfg(target_os = "linux")]
 pub mod registrar;
 #[cfg(target_os = "linux")]

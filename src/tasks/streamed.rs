@@ -13,8 +13,10 @@ use parking_lot::RwLock;
 use tokio::sync::Mutex;
 use tracing::warn;
 
+use super::flow::Flow;
 use super::gather::{Gather, Wanted};
-use super::unpack::{Unpacked, Unpacker, Unreadable};
+use super::pieces::Unreadable;
+use super::unpack::Unpacker;
 use crate::values::errors::FsError;
 use crate::values::time::Utc;
 use crate::values::timeline::{Content, Place, Segment, Timeline};
@@ -27,7 +29,7 @@ pub const SETTLING: Duration = Duration::from_secs(60);
 /// Of so many looks one is for all partitions, also those in which nothing should happen any more: a writer that
 /// was away sends late.
 const LOOK_AT_ALL_EVERY: u32 = 10;
-/// Bytes unpacked ahead when a reader begins to read on; doubled with each segment that it goes through.
+/// Bytes unpacked ahead when a reader begins to read on; twice what it reads is added each time.
 const AHEAD_FIRST: u64 = 1 << 20;
 /// Bytes read at once by who looks for lines from the end.
 const BACKWARDS: u64 = 64 * 1024;
@@ -124,14 +126,13 @@ impl StreamFile {
         self.timeline.read().find(offset)
     }
 
-    /// Bytes that may be unpacked ahead of one reader.
-    pub fn ahead_max(&self) -> u64 {
-        self.source.unpacker.ahead_max()
-    }
-
-    /// Has a segment of it unpacked.
-    pub fn unpack(&self, segment: &Segment) -> Result<Arc<Unpacked>, Unreadable> {
-        self.source.unpacker.get(&self.folder, segment)
+    /// Has a segment of it come, from its byte `from` on.
+    pub fn flow(&self, segment: &Segment, from: u64) -> Flow {
+        let unpacker = &self.source.unpacker;
+        match unpacker.kept(&self.folder, segment) {
+            Some(unpacked) => Flow::Kept { unpacked, at: from },
+            None => Flow::fetched(unpacker.fetcher(), &self.folder, segment, from),
+        }
     }
 
     /// Where its last `lines` lines begin. Reads from the end, only as far as it has to.
@@ -269,9 +270,8 @@ impl StreamFile {
             reader.ahead = AHEAD_FIRST;
             return;
         }
-        if read.len() > 1 {
-            reader.ahead = (reader.ahead * 2).min(self.source.unpacker.ahead_max());
-        }
+        let grown = reader.ahead.saturating_add(2 * u64::from(size));
+        reader.ahead = grown.min(self.source.unpacker.ahead_max());
         let horizon = end.saturating_add(reader.ahead);
         let ahead: Vec<Place> = {
             let timeline = self.timeline.read();

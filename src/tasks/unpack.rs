@@ -9,57 +9,24 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt};
 use lru::LruCache;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::decode::Decoder;
-use crate::values::errors::{AtPath, FsError, LocalError};
+use super::pieces::{Damage, Fetcher, Piece, Unreadable};
+use crate::values::errors::{AtPath, LocalError};
 use crate::values::timeline::Segment;
 use crate::world::bucket::{Bucket, BucketError, Kind};
 
-/// Bytes asked of S3 at once: half a second of one connection at 8 MB/s, so that the first line is soon there.
-const PIECE: u64 = 4 << 20;
-/// Pieces of one segment under way: one comes while the one before is decompressed.
-const PIECES_AHEAD: usize = 2;
-/// GETs at once, of all segments together.
-const GETS_AT_ONCE: usize = 8;
 /// Segments kept at most: each is an open file.
 const KEPT_MAX: usize = 256;
-
-/// What is wrong with a segment that cannot be read to its end.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Damage(String);
-
-/// Why bytes could not be read.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Unreadable {
-    /// They cannot be had, today or tomorrow.
-    #[error("damaged: {0}")]
-    Damaged(Damage),
-    /// S3 cannot be asked, or does not let us.
-    #[error(transparent)]
-    Bucket(#[from] BucketError),
-    /// The disk that they are unpacked to fails.
-    #[error("{0}")]
-    Local(Arc<LocalError>),
-}
-
-impl From<Unreadable> for FsError {
-    fn from(why: Unreadable) -> FsError {
-        match why {
-            Unreadable::Damaged(damage) => FsError::Bucket(damage.to_string()),
-            Unreadable::Bucket(e) => FsError::Bucket(format!("{e} ({})", e.kind.hint())),
-            Unreadable::Local(e) => FsError::Bucket(e.to_string()),
-        }
-    }
-}
 
 /// How far a segment is unpacked.
 #[derive(Clone, Debug, Default)]
@@ -118,13 +85,29 @@ struct Kept {
     bytes: u64,
 }
 
+impl Kept {
+    /// What is known of a segment, unless it could not be had when it was asked for.
+    fn known(&mut self, key: &str) -> Option<Arc<Unpacked>> {
+        let (known, length) = self.segments.get(key)?;
+        let failed = matches!(
+            known.progress.borrow().end,
+            Some(Err(Unreadable::Bucket(_) | Unreadable::Local(_)))
+        );
+        if !failed {
+            return Some(known.clone());
+        }
+        self.bytes -= *length;
+        self.segments.pop(key);
+        None
+    }
+}
+
 /// Unpacks segments.
 pub struct Unpacker {
-    bucket: Arc<dyn Bucket>,
+    fetcher: Fetcher,
     /// Where the files without names are.
     dir: PathBuf,
     budget: u64,
-    gets: Arc<Semaphore>,
     runtime: tokio::runtime::Handle,
     kept: Mutex<Kept>,
 }
@@ -139,14 +122,12 @@ impl Unpacker {
         runtime: tokio::runtime::Handle,
     ) -> Unpacker {
         let kept = Mutex::new(Kept { segments: LruCache::unbounded(), bytes: 0 });
-        Unpacker {
-            bucket,
-            dir,
-            budget,
-            gets: Arc::new(Semaphore::new(GETS_AT_ONCE)),
-            runtime,
-            kept,
-        }
+        Unpacker { fetcher: Fetcher::new(bucket), dir, budget, runtime, kept }
+    }
+
+    /// Who fetches for it.
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
     }
 
     /// Bytes that may be unpacked ahead of a reader without pushing out what others read.
@@ -154,20 +135,17 @@ impl Unpacker {
         self.budget / 4
     }
 
+    /// A segment that somebody had unpacked, or has on its way.
+    pub fn kept(&self, folder: &str, segment: &Segment) -> Option<Arc<Unpacked>> {
+        self.kept.lock().known(&segment.name(b"").key_in(folder))
+    }
+
     /// A segment, whose bytes may still be on their way. Asking for it begins that.
     pub fn get(&self, folder: &str, segment: &Segment) -> Result<Arc<Unpacked>, Unreadable> {
         let key = segment.name(b"").key_in(folder);
         let mut kept = self.kept.lock();
-        if let Some((known, _)) = kept.segments.get(&key) {
-            let failed = matches!(
-                known.progress.borrow().end,
-                Some(Err(Unreadable::Bucket(_) | Unreadable::Local(_)))
-            );
-            if !failed {
-                return Ok(known.clone());
-            }
-            let length = kept.segments.pop(&key).map_or(0, |(_, length)| length);
-            kept.bytes -= length;
+        if let Some(known) = kept.known(&key) {
+            return Ok(known);
         }
         let file = tempfile::tempfile_in(&self.dir).at("create a file in", &self.dir);
         let file = file.map_err(|e| Unreadable::Local(e.into()))?;
@@ -187,7 +165,7 @@ impl Unpacker {
         let sender = Arc::new(sender);
         let sink =
             Sink { file: file.clone(), at: 0, most: segment.length, progress: sender.clone() };
-        let fetch = fetch(self.bucket.clone(), self.gets.clone(), key, segment.clone(), sink);
+        let fetch = fetch(self.fetcher.pieces(key, 0..segment.stored), segment.clone(), sink);
         let task = self.runtime.spawn(async move {
             let end = fetch.await;
             sender.send_modify(|progress| progress.end = Some(end));
@@ -196,34 +174,22 @@ impl Unpacker {
     }
 }
 
-/// Fetches an object piece by piece and unpacks it.
+/// Unpacks an object as it comes.
 async fn fetch(
-    bucket: Arc<dyn Bucket>,
-    gets: Arc<Semaphore>,
-    key: String,
+    pieces: impl Stream<Item = Result<Piece, Unreadable>>,
     segment: Segment,
     sink: Sink,
 ) -> Result<(), Unreadable> {
-    let size = segment.stored;
-    let begins = (0..size).step_by(usize::try_from(PIECE).unwrap_or(usize::MAX));
-    let pieces = stream::iter(begins).map(|begin| {
-        let (bucket, gets, key) = (&bucket, &gets, &key);
-        async move {
-            let _permit = gets.acquire().await;
-            bucket.get_range(key, begin..size.min(begin + PIECE), None).await
-        }
-    });
-    let mut pieces = std::pin::pin!(pieces.buffered(PIECES_AHEAD));
+    let mut pieces = pin!(pieces);
     let mut decoder = Decoder::new(segment.form, sink).map_err(damaged)?;
     while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|e| match e.kind {
-            Kind::NotFound | Kind::Changed | Kind::Refused => {
-                Unreadable::Damaged(Damage("its object is gone".to_owned()))
-            }
-            _ => Unreadable::Bucket(e),
-        })?;
+        let piece = piece?;
         // Decompressing 4 MiB takes long enough to hold other requests up.
-        let fed = tokio::task::spawn_blocking(move || decoder.feed(&piece).map(|()| decoder));
+        let fed = tokio::task::spawn_blocking(move || {
+            let fed = decoder.feed(&piece.0);
+            drop(piece);
+            fed.map(|()| decoder)
+        });
         decoder = fed.await.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(damaged)?;
     }
     let sink = decoder.finish().map_err(damaged)?;

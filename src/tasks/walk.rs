@@ -1,21 +1,22 @@
 //! Going through a stream from some byte to its end, several segments under way at once, each piece given as soon
 //! as it is there. What cannot be read is told apart from bytes, so that nothing has to be filled in.
 //!
-//! Invariant: what is unpacked ahead is bounded, in bytes and in segments.
+//! Invariant: what is under way is bounded, in bytes and in segments.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::flow::Flow;
+use super::pieces::Unreadable;
 use super::streamed::StreamFile;
-use super::unpack::{Unpacked, Unreadable};
 use crate::values::timeline::{Content, Place, Segment};
 
 /// Segments under way at once.
 const AHEAD_SEGMENTS: usize = 16;
-/// Bytes given at once.
-const PIECE: usize = 256 * 1024;
+/// Bytes of segments under way behind the first: one of the usual size.
+const AHEAD_MAX: u64 = 64 << 20;
 
 /// A piece of the way.
 #[derive(Debug)]
@@ -28,10 +29,10 @@ pub enum Piece {
     Damaged(Segment, String),
 }
 
-/// What is under way: a place, and who unpacks it.
+/// What is under way: a place, and what comes of it.
 struct Under {
     place: Place,
-    unpacked: Option<Result<Arc<Unpacked>, Unreadable>>,
+    flow: Option<Flow>,
 }
 
 /// A way through a stream.
@@ -59,29 +60,31 @@ impl<'a> Walk<'a> {
     pub async fn next(&mut self) -> Result<Option<Piece>, Unreadable> {
         loop {
             self.look_ahead();
-            let Some(Under { place, unpacked }) = self.under_way.front() else { return Ok(None) };
-            let within = self.at - place.at;
-            let left = place.content.len() - within;
+            let Some(Under { place, flow }) = self.under_way.front_mut() else { return Ok(None) };
+            let left = place.at + place.content.len() - self.at;
             if left == 0 {
                 self.under_way.pop_front();
                 continue;
             }
-            let piece = match (&place.content, unpacked) {
-                (Content::Bytes { segment, skip }, Some(Ok(unpacked))) => {
-                    let size = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-                    match unpacked.read(within + skip, size).await {
-                        Ok(bytes) => Piece::Bytes(bytes),
-                        Err(Unreadable::Damaged(why)) => {
+            let piece = match &place.content {
+                Content::Bytes { segment, skip } => {
+                    let from = skip + self.at - place.at;
+                    let coming = flow.get_or_insert_with(|| self.file.flow(segment, from));
+                    match coming.next().await {
+                        Some(Ok(bytes)) => Piece::Bytes(bytes),
+                        Some(Err(Unreadable::Damaged(why))) => {
                             Piece::Damaged((**segment).clone(), why.to_string())
                         }
-                        Err(why) => return Err(why),
+                        Some(Err(why)) => {
+                            // Who asks again asks S3 again.
+                            *flow = None;
+                            return Err(why);
+                        }
+                        None => Piece::Damaged((**segment).clone(), "it was given up".to_owned()),
                     }
                 }
-                (Content::Bytes { .. }, Some(Err(why))) => return Err(why.clone()),
-                (Content::Note(text), _) => Piece::Note(text.clone()),
-                (Content::Break | Content::Bytes { .. }, _) => {
-                    Piece::Bytes(Bytes::from_static(b"\n"))
-                }
+                Content::Note(text) => Piece::Note(text.clone()),
+                Content::Break => Piece::Bytes(Bytes::from_static(b"\n")),
             };
             self.at += match &piece {
                 Piece::Bytes(bytes) => bytes.len() as u64,
@@ -95,19 +98,24 @@ impl<'a> Walk<'a> {
         if self.under_way.len() > AHEAD_SEGMENTS / 2 {
             return;
         }
-        let ahead: u64 = self.under_way.iter().map(|under| under.place.content.len()).sum();
-        let mut left = self.file.ahead_max().saturating_sub(ahead);
+        let ahead = self.under_way.iter().skip(1).map(|under| under.place.content.len());
+        let mut left = AHEAD_MAX.saturating_sub(ahead.sum());
         for place in self.file.places_from(self.next, AHEAD_SEGMENTS - self.under_way.len()) {
             let len = place.content.len();
             if len > left && !self.under_way.is_empty() {
                 return;
             }
-            left = left.saturating_sub(len);
-            let unpacked = match &place.content {
-                Content::Bytes { segment, .. } => Some(self.file.unpack(segment)),
+            if !self.under_way.is_empty() {
+                left -= len;
+            }
+            let flow = match &place.content {
+                Content::Bytes { segment, skip } => {
+                    let from = skip + self.at.saturating_sub(place.at);
+                    Some(self.file.flow(segment, from))
+                }
                 Content::Break | Content::Note(_) => None,
             };
-            self.under_way.push_back(Under { place, unpacked });
+            self.under_way.push_back(Under { place, flow });
             self.next += 1;
         }
     }

@@ -169,9 +169,12 @@ async fn all_writers_and_restarts_are_one_file_whatever_their_compression() {
     let text = b"a first\nb first\nb has no\na second\na again\n";
     let file = desk.open(everything()).await;
     assert_eq!((file.len(), desk.gets()), (text.len() as u64, 0), "known from the listing alone");
+    assert_eq!(walked(&file).await, text);
+    assert_eq!(desk.gets(), 4, "who goes through it keeps nothing");
+    assert_eq!(read_all(&file).await, text);
     assert_eq!(read_all(&file).await, text);
     assert_eq!(walked(&file).await, text);
-    assert_eq!(desk.gets(), 4, "each object is fetched once, whoever reads");
+    assert_eq!(desk.gets(), 8, "what is read here and there is fetched once, whoever reads");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -16,8 +17,7 @@ use crate::values::timeline::Segment;
 pub fn run(args: CatArgs) -> ExitCode {
     to_end(async {
         let location = Location::open(args.location).await?;
-        let wanted = location.wanted(&args.span, Moment::All).await?;
-        let file = location.stream(wanted).await?;
+        let file = location.stream(&args.span, Moment::All, Duration::ZERO).await?;
         let mut out = Out::new(args.span.strict, file.len());
         let mut walk = Walk::new(&file, 0);
         out.all_of(&mut walk).await?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -39,9 +40,9 @@ pub fn run(args: LsArgs) -> ExitCode {
         let found = list(&location).await?;
         if found.is_empty() {
             // A stream itself, or nothing.
-            let wanted = location.wanted(&args.span, Moment::All).await?;
+            let file = location.stream(&args.span, Moment::All, Duration::ZERO).await?;
             let name = location.path.rsplit('/').next().unwrap_or_default().to_owned();
-            let row = measure(&location, &args, name, Found::Stream(wanted.folder)).await?;
+            let row = Row { size: Some(file.len()), time: file.latest(), name };
             return Ok(print(&args, vec![row])?);
         }
         let rows = stream::iter(found).map(|(name, found)| measure(&location, &args, name, found));
@@ -97,7 +98,7 @@ async fn measure(
         Found::Stream(_) if !args.long => (None, None),
         Found::Stream(folder) => {
             let wanted = location.span(folder, &args.span, Moment::All);
-            let file = location.stream(wanted).await?;
+            let file = location.open_stream(wanted, Duration::ZERO).await?;
             (Some(file.len()), file.latest())
         }
     };

@@ -8,7 +8,7 @@ use crate::edges::cli::{LocationArgs, SpanArgs};
 use crate::edges::reach::{self, Embedded};
 use crate::edges::read::ReadError;
 use crate::tasks::gather::Wanted;
-use crate::tasks::streamed::{SETTLING, Source as Shared, StreamFile};
+use crate::tasks::streamed::{Source as Shared, StreamFile};
 use crate::tasks::unpack::Unpacker;
 use crate::values::naming::segments_folder;
 use crate::values::settings::Source;
@@ -49,20 +49,41 @@ impl Location {
         Shared { bucket, clock, unpacker: Arc::new(unpacker), strict: false, settling }
     }
 
-    /// The stream that the path names, or a slice of one (`STREAM@2026-11-23T08`), and of what time.
-    pub async fn wanted(&self, span: &SpanArgs, since: Moment) -> Result<Wanted, ReadError> {
-        if let Some(folder) = self.folder(&self.path).await? {
-            return Ok(self.span(folder, span, since));
-        }
+    /// The stream that the path names, or a slice of one (`STREAM@2026-11-23T08`), of the time that was asked for.
+    /// What lies behind a gap waits for what fills it as long as `settling` says.
+    pub async fn stream(
+        &self,
+        span: &SpanArgs,
+        since: Moment,
+        settling: Duration,
+    ) -> Result<StreamFile, ReadError> {
+        let whole = folders(&self.path).into_iter().map(|folder| self.span(folder, span, since));
         // A real name wins over `@`.
         let slice = self.path.rsplit_once('@');
         let slice = slice.and_then(|(stream, time)| Some((stream, TimePrefix::parse(time)?)));
-        if let Some((stream, slice)) = slice
-            && let Some(folder) = self.folder(stream).await?
-        {
-            return Ok(Wanted { folder, span: slice.range(), writer: span.writer.clone() });
+        let sliced = slice.into_iter().flat_map(|(stream, slice)| {
+            let writer = &span.writer;
+            let of_folder =
+                move |folder| Wanted { folder, span: slice.range(), writer: writer.clone() };
+            folders(stream).into_iter().map(of_folder)
+        });
+        for wanted in whole.chain(sliced) {
+            let folder = wanted.folder.clone();
+            let file = self.open_stream(wanted, settling).await?;
+            if !file.is_empty() || self.is_there(&folder).await? {
+                return Ok(file);
+            }
         }
         Err(ReadError::NoStream(self.path.clone()))
+    }
+
+    /// A stream as one file.
+    pub async fn open_stream(
+        &self,
+        wanted: Wanted,
+        settling: Duration,
+    ) -> Result<StreamFile, ReadError> {
+        Ok(StreamFile::open(self.shared(settling), wanted).await?)
     }
 
     /// A stream's folder, of the time that was asked for.
@@ -73,30 +94,19 @@ impl Location {
         Wanted { folder, span: start..end, writer: span.writer.clone() }
     }
 
-    /// The folder of a stream's segments, when there is one. Its path is escaped there, but for a prefix that
-    /// was mounted, which is as it is.
-    async fn folder(&self, path: &str) -> Result<Option<String>, ReadError> {
-        let escaped = segments_folder("", path.as_bytes());
-        let raw = segments_folder(path, b"");
-        let one = escaped == raw;
-        for folder in [escaped, raw].into_iter().take(if one { 1 } else { 2 }) {
-            let page = self.bucket.list_page(&folder, None).await?;
-            if !page.objects.is_empty() || !page.prefixes.is_empty() {
-                return Ok(Some(folder));
-            }
-        }
-        Ok(None)
+    /// Whether there is anything below a prefix.
+    async fn is_there(&self, prefix: &str) -> Result<bool, ReadError> {
+        let page = self.bucket.list_page(prefix, None).await?;
+        Ok(!page.objects.is_empty() || !page.prefixes.is_empty())
     }
+}
 
-    /// The stream as one file, for who looks once: all that is there.
-    pub async fn stream(&self, wanted: Wanted) -> Result<StreamFile, ReadError> {
-        Ok(StreamFile::open(self.shared(Duration::ZERO), wanted).await?)
-    }
-
-    /// The stream as one file, for who reads on.
-    pub async fn growing(&self, wanted: Wanted) -> Result<StreamFile, ReadError> {
-        Ok(StreamFile::open(self.shared(SETTLING), wanted).await?)
-    }
+/// The folders that a stream's segments can be in. Its path is escaped there, but for a prefix that was mounted,
+/// which is as it is.
+fn folders(path: &str) -> Vec<String> {
+    let mut folders = vec![segments_folder("", path.as_bytes()), segments_folder(path, b"")];
+    folders.dedup();
+    folders
 }
 
 /// The bucket of a location, and the path in it. What is mounted is not said: a bucket has one root.

@@ -8,7 +8,7 @@ use super::cat::Out;
 use super::open::Location;
 use super::{ReadError, to_end};
 use crate::edges::cli::TailArgs;
-use crate::tasks::streamed::StreamFile;
+use crate::tasks::streamed::{SETTLING, StreamFile};
 use crate::tasks::walk::Walk;
 use crate::values::span::Moment;
 
@@ -27,13 +27,10 @@ pub fn run(args: TailArgs) -> ExitCode {
         let location = Location::open(args.location).await?;
         let mut out = Out::new(args.span.strict, 0);
         let spans = args.span.since.map_or(SPANS.to_vec(), |since| vec![since]);
+        let settling = if args.follow { SETTLING } else { Duration::ZERO };
         let mut last = None;
         for span in spans {
-            let wanted = location.wanted(&args.span, span).await?;
-            let file = match args.follow {
-                true => location.growing(wanted).await?,
-                false => location.stream(wanted).await?,
-            };
+            let file = location.stream(&args.span, span, settling).await?;
             let lines = file.last_lines(args.lines).await?;
             last = Some((file, lines.begin));
             if lines.all {

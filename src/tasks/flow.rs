@@ -1,0 +1,167 @@
+//! The bytes of one segment in order, once, as they come: for who goes through a log. Nothing is kept, and nothing goes
+//! through a file that is not there already.
+//!
+//! Invariant: what is ahead of the reader is bounded; a flow that nobody reads any more is not fetched on.
+
+use std::io::{self, Write};
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::sync::mpsc::{self, Sender};
+use tokio::task::AbortHandle;
+
+use super::decode::Decoder;
+use super::pieces::{Damage, Fetcher, Unreadable};
+use super::unpack::Unpacked;
+use crate::values::naming::Form;
+use crate::values::timeline::Segment;
+
+/// Pieces of a plain segment that wait for the reader, beside those that are under way.
+const PLAIN_AHEAD: usize = 1;
+/// What a decoder gives at once has some 32 KiB; so much of it may wait that two segments are decompressed side by side.
+const DECODED_AHEAD: usize = 1024;
+
+/// Bytes read at once of what is unpacked already.
+const READ_AT_ONCE: usize = 256 * 1024;
+
+/// A segment on its way.
+pub enum Flow {
+    /// From the bucket.
+    Fetched {
+        /// What has come.
+        bytes: mpsc::Receiver<Result<Bytes, Unreadable>>,
+        /// Who fetches it.
+        task: AbortOnDrop,
+    },
+    /// From where somebody had it unpacked.
+    Kept {
+        /// All of the segment.
+        unpacked: Arc<Unpacked>,
+        /// The next byte.
+        at: u64,
+    },
+}
+
+/// A task that ends when nobody waits for it.
+pub struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Flow {
+    /// Begins to fetch a segment of a stream's folder, from its byte `from` on.
+    pub fn fetched(fetcher: &Fetcher, folder: &str, segment: &Segment, from: u64) -> Flow {
+        let plain = segment.form == Form::Plain;
+        let (out, bytes) = mpsc::channel(if plain { PLAIN_AHEAD } else { DECODED_AHEAD });
+        let key = segment.name(b"").key_in(folder);
+        let first = if plain { from } else { 0 };
+        let pieces = fetcher.pieces(key, first..segment.stored);
+        let (form, length) = (segment.form, segment.length);
+        let mut sink = Sink { at: first, from, length, out: out.clone() };
+        let task = tokio::spawn(async move {
+            let run = async move {
+                let mut pieces = pin!(pieces);
+                if plain {
+                    while let Some(piece) = pieces.next().await {
+                        let (bytes, place) = piece?;
+                        drop(place);
+                        if let Some(bytes) = sink.take(bytes).map_err(damaged)?
+                            && sink.out.send(Ok(bytes)).await.is_err()
+                        {
+                            return Ok(());
+                        }
+                    }
+                    return sink.end();
+                }
+                let mut decoder = Decoder::new(form, sink).map_err(damaged)?;
+                while let Some(piece) = pieces.next().await {
+                    let (bytes, place) = piece?;
+                    // What waits for the reader must not keep others from being fetched.
+                    drop(place);
+                    let fed =
+                        tokio::task::spawn_blocking(move || decoder.feed(&bytes).map(|()| decoder));
+                    decoder =
+                        fed.await.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(damaged)?;
+                }
+                tokio::task::spawn_blocking(move || decoder.finish().map_err(damaged)?.end())
+                    .await
+                    .unwrap_or(Ok(()))
+            };
+            if let Err(why) = run.await {
+                // Nobody reads any more, otherwise.
+                let _ = out.send(Err(why)).await;
+            }
+        });
+        Flow::Fetched { bytes, task: AbortOnDrop(task.abort_handle()) }
+    }
+
+    /// The next bytes; `None` behind the last.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Unreadable>> {
+        match self {
+            Flow::Fetched { bytes, .. } => bytes.recv().await,
+            Flow::Kept { unpacked, at } => {
+                let read = unpacked.read(*at, READ_AT_ONCE).await;
+                *at += read.as_ref().map_or(0, |bytes| bytes.len() as u64);
+                Some(read).filter(|read| read.as_ref().map_or(true, |bytes| !bytes.is_empty()))
+            }
+        }
+    }
+}
+
+fn damaged(e: io::Error) -> Unreadable {
+    Unreadable::Damaged(Damage(format!("its object cannot be unpacked: {e}")))
+}
+
+/// What takes the bytes of a segment.
+struct Sink {
+    /// Bytes of the segment that have come.
+    at: u64,
+    /// The first that is wanted.
+    from: u64,
+    /// A small object may decompress to any length.
+    length: u64,
+    out: Sender<Result<Bytes, Unreadable>>,
+}
+
+impl Sink {
+    /// What of these bytes is to be given.
+    fn take(&mut self, mut bytes: Bytes) -> io::Result<Option<Bytes>> {
+        let begins = self.at;
+        self.at += bytes.len() as u64;
+        if self.at > self.length {
+            return Err(io::Error::other(format!("it goes on behind {} bytes", self.length)));
+        }
+        let left_out = self.from.saturating_sub(begins);
+        let left_out = usize::try_from(left_out).unwrap_or(usize::MAX).min(bytes.len());
+        Ok(Some(bytes.split_off(left_out)).filter(|bytes| !bytes.is_empty()))
+    }
+
+    /// All has come.
+    fn end(self) -> Result<(), Unreadable> {
+        match self.at == self.length {
+            true => Ok(()),
+            false => {
+                let why = format!("it holds {} of its {} bytes", self.at, self.length);
+                Err(Unreadable::Damaged(Damage(why)))
+            }
+        }
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(bytes) = self.take(Bytes::copy_from_slice(bytes))? {
+            self.out.blocking_send(Ok(bytes)).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

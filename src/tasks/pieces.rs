@@ -1,0 +1,98 @@
+//! An object piece by piece, several requests at once, given in order. Owns how large a piece is and how many are
+//! asked for; and what a failure to get one means to who reads.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::values::errors::{FsError, LocalError};
+use crate::world::bucket::{Bucket, BucketError, Kind};
+
+/// Bytes asked of S3 first: the first line is soon there, and most small segments are one request.
+const FIRST_PIECE: u64 = 1 << 20;
+/// Bytes asked of S3 at once from there on: eight such requests are worth the 50 ms that each waits.
+const PIECE: u64 = 4 << 20;
+/// Requests at once, of all objects together. One object may have them all.
+const AT_ONCE: usize = 8;
+
+/// What is wrong with a segment that cannot be read to its end.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Damage(pub String);
+
+/// Why bytes could not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// They cannot be had, today or tomorrow.
+    #[error("damaged: {0}")]
+    Damaged(Damage),
+    /// S3 cannot be asked, or does not let us.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// The disk that they are unpacked to fails.
+    #[error("{0}")]
+    Local(Arc<LocalError>),
+}
+
+impl From<Unreadable> for FsError {
+    fn from(why: Unreadable) -> FsError {
+        match why {
+            Unreadable::Damaged(damage) => FsError::Bucket(damage.to_string()),
+            Unreadable::Bucket(e) => FsError::Bucket(format!("{e} ({})", e.kind.hint())),
+            Unreadable::Local(e) => FsError::Bucket(e.to_string()),
+        }
+    }
+}
+
+/// A piece of an object, and the place that it takes among all that are under way.
+pub type Piece = (Bytes, Option<OwnedSemaphorePermit>);
+
+/// Fetches pieces.
+#[derive(Clone)]
+pub struct Fetcher {
+    bucket: Arc<dyn Bucket>,
+    places: Arc<Semaphore>,
+}
+
+impl Fetcher {
+    /// Asks nobody anything yet.
+    pub fn new(bucket: Arc<dyn Bucket>) -> Fetcher {
+        Fetcher { bucket, places: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// A range of an object.
+    pub fn pieces(
+        &self,
+        key: String,
+        range: Range<u64>,
+    ) -> impl Stream<Item = Result<Piece, Unreadable>> + Send + 'static {
+        let Fetcher { bucket, places } = self.clone();
+        let key: Arc<str> = key.into();
+        let pieces = stream::iter(cut(range)).map(move |range| {
+            let (bucket, places, key) = (bucket.clone(), places.clone(), key.clone());
+            async move {
+                // Given in the order of asking: the first piece of an object never waits for a later one.
+                let place = places.acquire_owned().await.ok();
+                let bytes =
+                    bucket.get_range(&key, range, None).await.map_err(|e| match e.kind {
+                        Kind::NotFound | Kind::Changed | Kind::Refused => {
+                            Unreadable::Damaged(Damage("its object is gone".to_owned()))
+                        }
+                        _ => Unreadable::Bucket(e),
+                    })?;
+                Ok((bytes, place))
+            }
+        });
+        pieces.buffered(AT_ONCE)
+    }
+}
+
+fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> + Send {
+    let first = range.start..range.end.min(range.start + FIRST_PIECE);
+    let later = (first.end..range.end).step_by(usize::try_from(PIECE).unwrap_or(usize::MAX));
+    let later = later.map(move |begin| begin..range.end.min(begin + PIECE));
+    std::iter::once(first).filter(|range| !range.is_empty()).chain(later)
+}
