@@ -1,7 +1,8 @@
 //! The bytes of one segment in order, once, as they come: for who goes through a log. Nothing is kept, and nothing goes
 //! through a file that is not there already.
 //!
-//! Invariant: what is ahead of the reader is bounded; a flow that nobody reads any more is not fetched on.
+//! Invariants: what is ahead of the reader is bounded; a flow that nobody reads any more is not fetched on. A piece keeps
+//! its place until the reader has it: flows are to be read in the order in which they were begun.
 
 use std::io::{self, Write};
 use std::pin::pin;
@@ -13,7 +14,7 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio::task::AbortHandle;
 
 use super::decode::Decoder;
-use super::pieces::{Damage, Fetcher, Unreadable};
+use super::pieces::{Damage, Fetcher, Piece, Unreadable};
 use super::unpack::Unpacked;
 use crate::values::naming::Form;
 use crate::values::timeline::Segment;
@@ -30,8 +31,8 @@ const READ_AT_ONCE: usize = 256 * 1024;
 pub enum Flow {
     /// From the bucket.
     Fetched {
-        /// What has come.
-        bytes: mpsc::Receiver<Result<Bytes, Unreadable>>,
+        /// What has come, piece by piece.
+        coming: mpsc::Receiver<Result<Piece, Unreadable>>,
         /// Who fetches it.
         task: AbortOnDrop,
     },
@@ -57,7 +58,7 @@ impl Flow {
     /// Begins to fetch a segment of a stream's folder, from its byte `from` on.
     pub fn fetched(fetcher: &Fetcher, folder: &str, segment: &Segment, from: u64) -> Flow {
         let plain = segment.form == Form::Plain;
-        let (out, bytes) = mpsc::channel(if plain { PLAIN_AHEAD } else { DECODED_AHEAD });
+        let (out, coming) = mpsc::channel(if plain { PLAIN_AHEAD } else { DECODED_AHEAD });
         let key = segment.name(b"").key_in(folder);
         let first = if plain { from } else { 0 };
         let pieces = fetcher.pieces(key, first..segment.stored);
@@ -69,9 +70,8 @@ impl Flow {
                 if plain {
                     while let Some(piece) = pieces.next().await {
                         let (bytes, place) = piece?;
-                        drop(place);
                         if let Some(bytes) = sink.take(bytes).map_err(damaged)?
-                            && sink.out.send(Ok(bytes)).await.is_err()
+                            && sink.out.send(Ok((bytes, place))).await.is_err()
                         {
                             return Ok(());
                         }
@@ -80,11 +80,12 @@ impl Flow {
                 }
                 let mut decoder = Decoder::new(form, sink).map_err(damaged)?;
                 while let Some(piece) = pieces.next().await {
-                    let (bytes, place) = piece?;
-                    // What waits for the reader must not keep others from being fetched.
-                    drop(place);
-                    let fed =
-                        tokio::task::spawn_blocking(move || decoder.feed(&bytes).map(|()| decoder));
+                    let piece = piece?;
+                    let fed = tokio::task::spawn_blocking(move || {
+                        let fed = decoder.feed(&piece.0);
+                        drop(piece);
+                        fed.map(|()| decoder)
+                    });
                     decoder =
                         fed.await.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(damaged)?;
                 }
@@ -97,13 +98,13 @@ impl Flow {
                 let _ = out.send(Err(why)).await;
             }
         });
-        Flow::Fetched { bytes, task: AbortOnDrop(task.abort_handle()) }
+        Flow::Fetched { coming, task: AbortOnDrop(task.abort_handle()) }
     }
 
     /// The next bytes; `None` behind the last.
     pub async fn next(&mut self) -> Option<Result<Bytes, Unreadable>> {
         match self {
-            Flow::Fetched { bytes, .. } => bytes.recv().await,
+            Flow::Fetched { coming, .. } => Some(coming.recv().await?.map(|(bytes, _place)| bytes)),
             Flow::Kept { unpacked, at } => {
                 let read = unpacked.read(*at, READ_AT_ONCE).await;
                 *at += read.as_ref().map_or(0, |bytes| bytes.len() as u64);
@@ -125,7 +126,7 @@ struct Sink {
     from: u64,
     /// A small object may decompress to any length.
     length: u64,
-    out: Sender<Result<Bytes, Unreadable>>,
+    out: Sender<Result<Piece, Unreadable>>,
 }
 
 impl Sink {
@@ -156,7 +157,7 @@ impl Sink {
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Some(bytes) = self.take(Bytes::copy_from_slice(bytes))? {
-            self.out.blocking_send(Ok(bytes)).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            self.out.blocking_send(Ok((bytes, None))).map_err(|_| io::ErrorKind::BrokenPipe)?;
         }
         Ok(bytes.len())
     }

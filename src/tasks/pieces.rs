@@ -5,8 +5,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::{FutureExt, maybe_done};
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::unconstrained;
 
 use crate::values::errors::{FsError, LocalError};
 use crate::world::bucket::{Bucket, BucketError, Kind};
@@ -15,7 +17,7 @@ use crate::world::bucket::{Bucket, BucketError, Kind};
 const FIRST_PIECE: u64 = 1 << 20;
 /// Bytes asked of S3 at once from there on: eight such requests are worth the 50 ms that each waits.
 const PIECE: u64 = 4 << 20;
-/// Requests at once, of all objects together. One object may have them all.
+/// Pieces under way or held at once, of all objects together. One object may have them all.
 const AT_ONCE: usize = 8;
 
 /// What is wrong with a segment that cannot be read to its end.
@@ -63,7 +65,8 @@ impl Fetcher {
         Fetcher { bucket, places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// A range of an object.
+    /// A range of an object. Places are given in the order in which this is called, all those of one range together:
+    /// what is asked for first never waits for what is asked for later.
     pub fn pieces(
         &self,
         key: String,
@@ -71,11 +74,19 @@ impl Fetcher {
     ) -> impl Stream<Item = Result<Piece, Unreadable>> + Send + 'static {
         let Fetcher { bucket, places } = self.clone();
         let key: Arc<str> = key.into();
-        let pieces = stream::iter(cut(range)).map(move |range| {
-            let (bucket, places, key) = (bucket.clone(), places.clone(), key.clone());
+        let in_the_queue = cut(range).map(|range| {
+            // A task that has done much would be sent to the end of its own queue, not of this one.
+            let place = unconstrained(places.clone().acquire_owned());
+            let mut place = Box::pin(maybe_done(place));
+            let _ = place.as_mut().now_or_never();
+            (range, place)
+        });
+        let in_the_queue: Vec<_> = in_the_queue.collect();
+        let pieces = stream::iter(in_the_queue).map(move |(range, mut place)| {
+            let (bucket, key) = (bucket.clone(), key.clone());
             async move {
-                // Given in the order of asking: the first piece of an object never waits for a later one.
-                let place = places.acquire_owned().await.ok();
+                place.as_mut().await;
+                let place = place.as_mut().take_output().and_then(Result::ok);
                 let bytes =
                     bucket.get_range(&key, range, None).await.map_err(|e| match e.kind {
                         Kind::NotFound | Kind::Changed | Kind::Refused => {
@@ -86,7 +97,8 @@ impl Fetcher {
                 Ok((bytes, place))
             }
         });
-        pieces.buffered(AT_ONCE)
+        // Who has a place asks.
+        pieces.buffered(usize::MAX)
     }
 }
 

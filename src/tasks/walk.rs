@@ -76,8 +76,8 @@ impl<'a> Walk<'a> {
                             Piece::Damaged((**segment).clone(), why.to_string())
                         }
                         Some(Err(why)) => {
-                            // Who asks again asks S3 again.
-                            *flow = None;
+                            // Who asks again asks S3 again, and in order.
+                            self.under_way.iter_mut().for_each(|under| under.flow = None);
                             return Err(why);
                         }
                         None => Piece::Damaged((**segment).clone(), "it was given up".to_owned()),
