@@ -11,10 +11,11 @@ use super::Fs;
 use super::handles::{Access, Flags, Handle, Mode, Opened};
 use super::names::Creator;
 use crate::local::life::{Life, Route};
-use crate::local::namespace::{Open, StoredObject};
+use crate::local::namespace::Open;
 use crate::local::session::Left;
 use crate::values::errors::FsError;
 use crate::values::ids::{BackingId, HandleId, NodeId, Origin};
+use crate::world::bucket::StoredObject;
 
 impl Fs {
     /// Opens a file.

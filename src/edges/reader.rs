@@ -21,6 +21,7 @@ use super::wishes::{Direct, Wish, Wishes};
 use super::{cli, fuse, launch, reach};
 use crate::core::reader::{Library, REMEMBERED_MAX, ReaderFs};
 use crate::local::catalog::Catalog;
+use crate::tasks::objects::{BUDGET_OF_READERS, Objects};
 use crate::tasks::streamed::{SETTLING, Source};
 use crate::tasks::unpack::Unpacker;
 use crate::values::reader::ReaderSettings;
@@ -86,10 +87,11 @@ fn library(settings: &ReaderSettings, bucket: Arc<dyn Bucket>, runtime: &Runtime
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let bucket: Arc<dyn Bucket> = Arc::new(Capped::new(bucket, clock.clone(), LISTS_A_MINUTE));
     let (dir, handle) = (settings.cache_dir.clone(), runtime.handle().clone());
+    let objects = Arc::new(Objects::new(bucket.clone(), handle.clone(), BUDGET_OF_READERS));
     let unpacker = Unpacker::new(bucket.clone(), dir, settings.cache_max, handle);
     let (unpacker, strict) = (Arc::new(unpacker), settings.strict);
     Library {
-        source: Source { bucket, clock, unpacker, strict, settling: SETTLING },
+        source: Source { bucket, clock, unpacker, objects, strict, settling: SETTLING },
         catalog: Arc::new(Catalog::new(settings.freshness)),
         prefix: settings.source.prefix().to_owned(),
         since: settings.since,

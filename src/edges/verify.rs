@@ -17,7 +17,7 @@ use super::read::{ReadError, shown, to_end};
 use crate::tasks::examine::{Fault, examine};
 use crate::values::coverage::{Coverage, Extent, Finding};
 use crate::values::naming::{PRIVATE_FOLDER, SegmentName, folder_of, segments_folder};
-use crate::world::bucket::{Bucket, BucketError, ListedObject};
+use crate::world::bucket::{Bucket, BucketError, StoredObject};
 
 /// Objects examined at once: one is read while others are decompressed.
 const AT_ONCE: usize = 4;
@@ -48,7 +48,7 @@ struct Gathered {
 }
 
 /// An object of a listing, what its name says, and what is wrong with it.
-type Examined = (ListedObject, Option<SegmentName>, Vec<Fault>);
+type Examined = (StoredObject, Option<SegmentName>, Vec<Fault>);
 
 struct Reader<'a> {
     bucket: &'a dyn Bucket,
@@ -106,7 +106,7 @@ impl Reader<'_> {
         key.get(..self.prefix.len() + folder.len())
     }
 
-    async fn examine(&self, object: ListedObject) -> Result<Examined, BucketError> {
+    async fn examine(&self, object: StoredObject) -> Result<Examined, BucketError> {
         let name = SegmentName::parse(self.prefix, &object.key);
         let faults = match name.as_ref().filter(|_| self.deep) {
             Some(name) => examine(self.bucket, &object, name).await?,
@@ -122,7 +122,7 @@ impl Gathered {
         Gathered { folder: folder.to_owned(), coverage, stored: 0, foreign, damaged }
     }
 
-    fn add(&mut self, object: ListedObject, name: Option<SegmentName>, faults: Vec<Fault>) {
+    fn add(&mut self, object: StoredObject, name: Option<SegmentName>, faults: Vec<Fault>) {
         let Some(name) = name else { return self.foreign.push(object.key) };
         self.coverage.add(&name);
         self.stored = self.stored.saturating_add(object.size);

@@ -12,9 +12,9 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use super::listing::{Listing, Stored};
-use super::namespace::StoredObject;
 use crate::values::freshness::{Age, Freshness};
 use crate::values::time::Utc;
+use crate::world::bucket::StoredObject;
 
 /// Bytes that the cache holds in all: names, ETags and what the allocator adds. Some 400,000 segments, of
 /// 110 bytes a name.
@@ -245,7 +245,7 @@ fn key(prefix: &str, name: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::bucket::{ListPage, ListedObject};
+    use crate::world::bucket::{ListPage, StoredObject};
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -255,7 +255,7 @@ mod tests {
 
     fn listing(prefix: &str, names: impl Iterator<Item = String>, etag: &str) -> Arc<Listing> {
         let mut listing = Listing::of(prefix);
-        let object = |name| ListedObject {
+        let object = |name| StoredObject {
             key: format!("{prefix}{name}"),
             size: 1,
             modified: Utc::default(),

@@ -8,10 +8,10 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::namespace::{NAME_MAX, StoredObject};
+use super::namespace::NAME_MAX;
 use crate::values::naming::PRIVATE_FOLDER;
 use crate::values::time::Utc;
-use crate::world::bucket::ListPage;
+use crate::world::bucket::{ListPage, StoredObject};
 
 /// A name directly below a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,11 +263,11 @@ fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::bucket::ListedObject;
+    use crate::world::bucket::StoredObject;
 
-    fn object(key: &str) -> ListedObject {
+    fn object(key: &str) -> StoredObject {
         let (size, modified, etag) = (1, Utc::default(), String::new());
-        ListedObject { key: key.into(), size, modified, etag }
+        StoredObject { key: key.into(), size, modified, etag }
     }
 
     fn page(objects: &[&str], prefixes: &[&str], next: Option<&str>) -> ListPage {

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use super::decode::Decoder;
 use crate::values::escape::escape_ascii;
 use crate::values::naming::{Form, SegmentName};
-use crate::world::bucket::{Bucket, BucketError, ListedObject};
+use crate::world::bucket::{Bucket, BucketError, StoredObject};
 
 /// The metadata name of the checksum: CRC-64/NVME of the uncompressed bytes, 16 hex digits.
 pub const CHECKSUM: &str = "checksum-crc64nvme";
@@ -48,7 +48,7 @@ pub enum Fault {
 /// Examines an object of a listing. Fails when the bucket cannot be asked.
 pub async fn examine(
     bucket: &dyn Bucket,
-    object: &ListedObject,
+    object: &StoredObject,
     name: &SegmentName,
 ) -> Result<Vec<Fault>, BucketError> {
     match faults(bucket, object, name).await {
@@ -59,7 +59,7 @@ pub async fn examine(
 
 async fn faults(
     bucket: &dyn Bucket,
-    object: &ListedObject,
+    object: &StoredObject,
     name: &SegmentName,
 ) -> Result<Vec<Fault>, BucketError> {
     let metadata = bucket.head(&object.key).await?.metadata;
@@ -115,7 +115,7 @@ fn contradictions(name: &SegmentName, metadata: &BTreeMap<String, String>) -> Ve
 /// Sums an object's uncompressed bytes. The inner error is that of the decompressor.
 async fn content(
     bucket: &dyn Bucket,
-    object: &ListedObject,
+    object: &StoredObject,
     name: &SegmentName,
 ) -> Result<io::Result<Sums>, BucketError> {
     let crc64 = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);

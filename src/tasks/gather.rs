@@ -17,7 +17,7 @@ use crate::values::naming::{SegmentName, registrations_of};
 use crate::values::partition::PartitionTemplate;
 use crate::values::time::Utc;
 use crate::values::timeline::Segment;
-use crate::world::bucket::{Bucket, BucketError, ListedObject};
+use crate::world::bucket::{Bucket, BucketError, StoredObject};
 
 /// LISTs at once: a day of hours in two round trips.
 const LISTS_AT_ONCE: usize = 16;
@@ -67,7 +67,7 @@ enum Work {
     Only(String, Vec<String>),
 }
 
-type Pages = BoxStream<'static, Result<Vec<ListedObject>, BucketError>>;
+type Pages = BoxStream<'static, Result<Vec<StoredObject>, BucketError>>;
 
 impl Gather {
     /// Asks nobody anything yet.
@@ -190,7 +190,7 @@ impl Gather {
     }
 
     /// What the name of an object says, if it is a segment of the stream, by the writer that is wanted.
-    fn segment(&mut self, object: &ListedObject) -> Option<Segment> {
+    fn segment(&mut self, object: &StoredObject) -> Option<Segment> {
         let name = SegmentName::parse("", &object.key)?;
         let own = name.key_in(&self.wanted.folder) == object.key;
         if !own || self.wanted.writer.as_ref().is_some_and(|only| *only != name.writer) {

@@ -13,13 +13,13 @@ pub mod flow;
 pub mod gather;
 #[cfg(target_os = "linux")]
 pub mod lister;
-#[cfg(target_os = "linux")]
 pub mod objects;
 #[cfg(target_os = "linux")]
 pub mod outbox;
 #[cfg(target_os = "linux")]
 pub mod parts;
 pub mod pieces;
+pub mod plain;
 #[cfg(target_os = "linux")]
 pub mod registrar;
 #[cfg(target_os = "linux")]

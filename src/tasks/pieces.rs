@@ -34,6 +34,9 @@ pub enum Unreadable {
     /// S3 cannot be asked, or does not let us.
     #[error(transparent)]
     Bucket(#[from] BucketError),
+    /// They cannot be had now.
+    #[error("{0}")]
+    Object(Arc<FsError>),
     /// The disk that they are unpacked to fails.
     #[error("{0}")]
     Local(Arc<LocalError>),
@@ -44,6 +47,7 @@ impl From<Unreadable> for FsError {
         match why {
             Unreadable::Damaged(damage) => FsError::Bucket(damage.to_string()),
             Unreadable::Bucket(e) => FsError::Bucket(format!("{e} ({})", e.kind.hint())),
+            Unreadable::Object(e) => FsError::Bucket(e.to_string()),
             Unreadable::Local(e) => FsError::Bucket(e.to_string()),
         }
     }

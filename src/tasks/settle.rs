@@ -12,11 +12,11 @@ use crate::local::crash_point::crash_point;
 use crate::local::disk::{punch, store_json};
 use crate::local::life::Life;
 use crate::local::marker::{self, Marker};
-use crate::local::namespace::StoredObject;
 use crate::local::record::DATA;
 use crate::values::errors::{FsError, LocalError};
 use crate::values::ids::{SpoolOffset, SpoolRange};
 use crate::values::naming::{MarkerName, Phase};
+use crate::world::bucket::StoredObject;
 
 /// Notes that a PUT of a segment begins: from here on it is not given up. Gives the phase that it is in
 /// then.

@@ -15,9 +15,12 @@ use tracing::warn;
 
 use super::flow::Flow;
 use super::gather::{Gather, Wanted};
+use super::objects::{FURTHEST, Objects};
 use super::pieces::Unreadable;
-use super::unpack::Unpacker;
+use super::plain::{AtHand, PlainSegment};
+use super::unpack::{Unpacked, Unpacker};
 use crate::values::errors::FsError;
+use crate::values::naming::Form;
 use crate::values::time::Utc;
 use crate::values::timeline::{Content, Place, Segment, Timeline};
 use crate::world::bucket::{Bucket, BucketError};
@@ -45,6 +48,8 @@ pub struct Source {
     pub clock: Arc<dyn Clock>,
     /// Who unpacks.
     pub unpacker: Arc<Unpacker>,
+    /// What is read as it lies.
+    pub objects: Arc<Objects>,
     /// Whether a gap is an error where it is read.
     pub strict: bool,
     /// How long what lies behind a gap waits for what fills it: [`SETTLING`], or nothing for who looks once.
@@ -68,10 +73,33 @@ pub struct StreamFile {
 }
 
 /// Where a reader is, for reading ahead of it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Reader {
     next: u64,
     ahead: u64,
+    plain: AtHand,
+}
+
+/// A segment that can be read.
+enum Opened {
+    Plain(Arc<PlainSegment>),
+    Unpacked(Arc<Unpacked>),
+}
+
+impl Opened {
+    async fn read(&self, offset: u64, size: usize) -> Result<Bytes, Unreadable> {
+        match self {
+            Opened::Plain(plain) => plain.read(offset, size).await,
+            Opened::Unpacked(unpacked) => unpacked.read(offset, size).await,
+        }
+    }
+
+    fn readable(&self) -> u64 {
+        match self {
+            Opened::Plain(plain) => plain.readable(),
+            Opened::Unpacked(unpacked) => unpacked.readable(),
+        }
+    }
 }
 
 /// Where the last lines of a stream begin.
@@ -197,7 +225,7 @@ impl StreamFile {
         for place in &places {
             let from = offset.max(place.at) - place.at;
             let to = (end - place.at).min(place.content.len());
-            match self.read_place(&place.content, from..to).await {
+            match self.read_place(reader, &place.content, from..to).await {
                 Ok(piece) => bytes.extend_from_slice(&piece),
                 // What is before the gap is read; a read that begins in it fails.
                 Err(e) if bytes.is_empty() => return Err(e),
@@ -216,7 +244,12 @@ impl StreamFile {
         within.cloned().collect()
     }
 
-    async fn read_place(&self, content: &Content, range: Range<u64>) -> Read {
+    async fn read_place(
+        &self,
+        reader: &Mutex<Reader>,
+        content: &Content,
+        range: Range<u64>,
+    ) -> Read {
         let within = || {
             let at = |position| usize::try_from(position).unwrap_or(usize::MAX);
             at(range.start)..at(range.end)
@@ -226,26 +259,27 @@ impl StreamFile {
             Content::Note(_) if self.source.strict => Err(FsError::GivenUp),
             Content::Note(text) => Ok(Bytes::copy_from_slice(&text.as_bytes()[within()])),
             Content::Bytes { segment, skip } => {
-                self.read_segment(segment, range.start + skip..range.end + skip).await
+                let opened = self.opened(reader, segment).await?;
+                self.read_segment(segment, &opened, range.start + skip..range.end + skip).await
             }
         }
     }
 
     /// Bytes of a segment. From where it cannot be read on, a line says so, and the rest is filled: the length
     /// was told when the segment was listed.
-    async fn read_segment(&self, segment: &Segment, range: Range<u64>) -> Read {
-        let unpacked = self.source.unpacker.get(&self.folder, segment)?;
+    async fn read_segment(&self, segment: &Segment, opened: &Opened, range: Range<u64>) -> Read {
         let mut bytes = BytesMut::new();
         let mut at = range.start;
         while at < range.end {
             let size = usize::try_from(range.end - at).unwrap_or(usize::MAX);
-            match unpacked.read(at, size).await {
+            match opened.read(at, size).await {
+                Ok(piece) if piece.len() == size && bytes.is_empty() => return Ok(piece),
                 Ok(piece) => {
                     at += piece.len() as u64;
                     bytes.extend_from_slice(&piece);
                 }
                 Err(Unreadable::Damaged(damage)) if !self.source.strict => {
-                    let readable = unpacked.readable();
+                    let readable = opened.readable();
                     let key = segment.name(b"").key_in(&self.folder);
                     warn!(%key, "a segment cannot be read from its byte {readable} on: {damage}");
                     let filled = filling(segment, readable, &damage.to_string());
@@ -257,6 +291,20 @@ impl StreamFile {
             }
         }
         Ok(bytes.freeze())
+    }
+
+    async fn opened(
+        &self,
+        reader: &Mutex<Reader>,
+        segment: &Arc<Segment>,
+    ) -> Result<Opened, Unreadable> {
+        Ok(match segment.form {
+            Form::Plain => {
+                let plain = &mut reader.lock().await.plain;
+                Opened::Plain(plain.get(&self.source.objects, &self.folder, segment))
+            }
+            _ => Opened::Unpacked(self.source.unpacker.get(&self.folder, segment)?),
+        })
     }
 
     /// Has segments unpacked that a sequential reader will come to.
@@ -279,10 +327,20 @@ impl StreamFile {
             let within = timeline.places()[from..].iter().take_while(|place| place.at < horizon);
             within.take(AHEAD_SEGMENTS).cloned().collect()
         };
+        let Source { objects, unpacker, .. } = &self.source;
         for place in ahead {
-            if let Content::Bytes { segment, .. } = place.content {
-                // What cannot be had is told to who reads it.
-                let _ = self.source.unpacker.get(&self.folder, &segment);
+            match place.content {
+                Content::Bytes { segment, .. } if segment.form == Form::Plain => {
+                    if place.at < end.saturating_add(reader.ahead.min(FURTHEST)) {
+                        let ahead = reader.ahead;
+                        reader.plain.expect(objects, &self.folder, &segment, ahead);
+                    }
+                }
+                Content::Bytes { segment, .. } => {
+                    // What cannot be had is told to who reads it.
+                    let _ = unpacker.get(&self.folder, &segment);
+                }
+                Content::Break | Content::Note(_) => {}
             }
         }
     }

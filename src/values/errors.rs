@@ -64,9 +64,12 @@ pub enum FsError {
     /// The mount is being stopped.
     #[error("the mount is stopping")]
     Stopping,
-    /// S3 refused or failed.
+    /// S3 failed.
     #[error("{0}")]
     Bucket(String),
+    /// S3 will never give this.
+    #[error("{0}")]
+    Refused(String),
     /// The local file system failed.
     #[error(transparent)]
     Local(#[from] LocalError),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::values::time::Utc;
 
@@ -59,9 +60,9 @@ pub struct ObjectHead {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// An object in a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedObject {
+/// A stored object as the listing has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredObject {
     /// The whole key.
     pub key: String,
     /// Length in bytes.
@@ -76,7 +77,7 @@ pub struct ListedObject {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListPage {
     /// Objects, in byte order of their keys.
-    pub objects: Vec<ListedObject>,
+    pub objects: Vec<StoredObject>,
     /// Common prefixes up to the next `/`, each ending in it.
     pub prefixes: Vec<String>,
     /// Token of the next page, when there is one.

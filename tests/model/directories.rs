@@ -258,7 +258,7 @@ fn a_directory_that_changes_while_it_is_read_shows_each_entry_that_stays_once() 
         ["000000.a", "000001.a", "000040.a"].iter().for_each(|name| world.put(name));
         world.remove("000002.log");
         let own = format!("{PREFIX}000001.own");
-        let own = logsinkfs::local::namespace::StoredObject {
+        let own = logsinkfs::world::bucket::StoredObject {
             key: own,
             size: 1,
             modified: Default::default(),

@@ -11,7 +11,7 @@ use logsinkfs::values::naming::{Form, SegmentName};
 use logsinkfs::values::partition::PartitionTemplate;
 use logsinkfs::values::time::Utc;
 use logsinkfs::world::bucket::{
-    Bucket, BucketError, Kind, ListPage, ListedObject, NewObject, ObjectHead,
+    Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead, StoredObject,
 };
 
 /// Names in a page.
@@ -96,9 +96,9 @@ impl Endless {
         low
     }
 
-    fn object(&self, n: usize) -> ListedObject {
+    fn object(&self, n: usize) -> StoredObject {
         let Range { start, end } = self.range(n);
-        ListedObject {
+        StoredObject {
             key: self.key(n),
             size: end - start,
             modified: self.start(n),

@@ -16,7 +16,7 @@ use logsinkfs::values::ids::{NodeId, WriterId};
 use logsinkfs::values::settings::View;
 use logsinkfs::values::time::Utc;
 use logsinkfs::world::bucket::{
-    Bucket, BucketError, ListPage, ListedObject, NewObject, ObjectHead,
+    Bucket, BucketError, ListPage, NewObject, ObjectHead, StoredObject,
 };
 use proptest::prelude::*;
 
@@ -52,7 +52,7 @@ pub fn any_key() -> impl Strategy<Value = String> {
 
 fn any_page() -> impl Strategy<Value = ListPage> {
     let object = (any_key(), any::<u64>(), any::<i64>(), any::<String>()).prop_map(
-        |(key, size, at, etag)| ListedObject { key, size, modified: Utc::from_micros(at), etag },
+        |(key, size, at, etag)| StoredObject { key, size, modified: Utc::from_micros(at), etag },
     );
     let (objects, prefixes) =
         (prop::collection::vec(object, 0..20), prop::collection::vec(any_key(), 0..20));

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use logsinkfs::values::time::Utc;
 use logsinkfs::world::bucket::{
-    Bucket, BucketError, Kind, ListPage, ListedObject, NewObject, ObjectHead,
+    Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead, StoredObject,
 };
 use parking_lot::Mutex;
 
@@ -91,7 +91,7 @@ impl MemoryBucket {
                 page.prefixes.push(entry.to_owned());
                 continue;
             }
-            page.objects.push(ListedObject {
+            page.objects.push(StoredObject {
                 key: key.clone(),
                 size: object.bytes.len() as u64,
                 modified: Utc::default(),

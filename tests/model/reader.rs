@@ -9,6 +9,7 @@ use logsinkfs::core::reader::{Entry, Library, REMEMBERED_MAX, ReaderFs};
 use logsinkfs::core::{DEADLINE, FileKind};
 use logsinkfs::local::catalog::Catalog;
 use logsinkfs::local::namespace::Attr;
+use logsinkfs::tasks::objects::{BUDGET, Objects};
 use logsinkfs::tasks::streamed::{SETTLING, Source};
 use logsinkfs::tasks::unpack::Unpacker;
 use logsinkfs::values::errors::FsError;
@@ -48,11 +49,13 @@ impl Desk {
         let dynamic: Arc<dyn Bucket> = bucket.clone();
         let unpacker =
             Unpacker::new(dynamic.clone(), std::env::temp_dir(), 64 << 20, runtime.clone());
+        let objects = Objects::new(dynamic.clone(), runtime.clone(), BUDGET);
         let library = Library {
             source: Source {
                 bucket: dynamic,
                 clock: clock.clone(),
                 unpacker: Arc::new(unpacker),
+                objects: Arc::new(objects),
                 strict: false,
                 settling: SETTLING,
             },

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logsinkfs::tasks::gather::Wanted;
+use logsinkfs::tasks::objects::{BUDGET, Objects};
 use logsinkfs::tasks::streamed::{SETTLING, Source, StreamFile};
 use logsinkfs::tasks::unpack::Unpacker;
 use logsinkfs::tasks::walk::{Piece, Walk};
@@ -51,8 +52,9 @@ fn today() -> Range<Utc> {
 
 fn source(bucket: Arc<dyn Bucket>, clock: Arc<dyn Clock>, strict: bool) -> Source {
     let runtime = tokio::runtime::Handle::current();
+    let objects = Arc::new(Objects::new(bucket.clone(), runtime.clone(), BUDGET));
     let unpacker = Unpacker::new(bucket.clone(), std::env::temp_dir(), 64 << 20, runtime);
-    Source { bucket, clock, unpacker: Arc::new(unpacker), strict, settling: SETTLING }
+    Source { bucket, clock, unpacker: Arc::new(unpacker), objects, strict, settling: SETTLING }
 }
 
 impl Desk {
@@ -173,8 +175,9 @@ async fn all_writers_and_restarts_are_one_file_whatever_their_compression() {
     assert_eq!(desk.gets(), 4, "who goes through it keeps nothing");
     assert_eq!(read_all(&file).await, text);
     assert_eq!(read_all(&file).await, text);
-    assert_eq!(walked(&file).await, text);
     assert_eq!(desk.gets(), 8, "what is read here and there is fetched once, whoever reads");
+    assert_eq!(walked(&file).await, text);
+    assert_eq!(desk.gets(), 9, "what is unpacked is not fetched again");
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,7 +30,7 @@ use crate::local::catalog::Catalog;
 use crate::local::namespace::{Attr, FileKind};
 use crate::local::record::Times;
 use crate::tasks::lister::{Lister, Means};
-use crate::tasks::objects::{self, Objects};
+use crate::tasks::objects::Objects;
 use crate::tasks::streamed::Source;
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId};
@@ -117,11 +117,10 @@ impl ReaderFs {
             partition: None,
             patience: PATIENCE,
         };
-        let objects = Objects::new(source.bucket.clone(), runtime.clone(), objects::BUDGET);
         ReaderFs {
             lister: Lister::new(means, runtime.clone(), Box::new(|_, _| ())),
             catalog,
-            objects: Arc::new(objects),
+            objects: source.objects.clone(),
             kernel_ttl: ttl.min(KERNEL_BELIEVES),
             ownership,
             started: source.clock.now(),

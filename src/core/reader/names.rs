@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::local::listing::{Listing, Stored};
-use crate::local::namespace::StoredObject;
 use crate::values::escape::{escape_path, unescape};
 use crate::values::span::TimePrefix;
+use crate::world::bucket::StoredObject;
 
 /// What the name of a stream's folder ends in.
 const SEGMENTS: &str = ".segments";
@@ -120,10 +120,10 @@ mod tests {
 
     use super::*;
     use crate::values::time::Utc;
-    use crate::world::bucket::{ListPage, ListedObject};
+    use crate::world::bucket::{ListPage, StoredObject};
 
     fn folder(prefix: &str, prefixes: &[&str], objects: &[&str]) -> Folder {
-        let object = |name: &&str| ListedObject {
+        let object = |name: &&str| StoredObject {
             key: format!("{prefix}{name}"),
             size: 1,
             modified: Utc::default(),

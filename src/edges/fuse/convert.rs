@@ -33,7 +33,7 @@ pub(super) fn errno(operation: &'static str, error: &FsError) -> Errno {
                 _ => Errno::EIO,
             }
         }
-        FsError::Bucket(_) | FsError::TimedOut => {
+        FsError::Bucket(_) | FsError::Refused(_) | FsError::TimedOut => {
             warn!(operation, "{error}");
             Errno::EIO
         }

@@ -8,6 +8,7 @@ use crate::edges::cli::{LocationArgs, SpanArgs};
 use crate::edges::reach::{self, Embedded};
 use crate::edges::read::ReadError;
 use crate::tasks::gather::Wanted;
+use crate::tasks::objects::{BUDGET, Objects};
 use crate::tasks::streamed::{Source as Shared, StreamFile};
 use crate::tasks::unpack::Unpacker;
 use crate::values::naming::segments_folder;
@@ -43,10 +44,11 @@ impl Location {
     /// What readers of its streams share.
     fn shared(&self, settling: Duration) -> Shared {
         let runtime = tokio::runtime::Handle::current();
-        let unpacker =
-            Unpacker::new(self.bucket.clone(), std::env::temp_dir(), UNPACKED_MAX, runtime);
         let (bucket, clock) = (self.bucket.clone(), self.clock.clone());
-        Shared { bucket, clock, unpacker: Arc::new(unpacker), strict: false, settling }
+        let objects = Objects::new(bucket.clone(), runtime.clone(), BUDGET);
+        let unpacker = Unpacker::new(bucket.clone(), std::env::temp_dir(), UNPACKED_MAX, runtime);
+        let (objects, unpacker) = (Arc::new(objects), Arc::new(unpacker));
+        Shared { bucket, clock, unpacker, objects, strict: false, settling }
     }
 
     /// The stream that the path names, or a slice of one (`STREAM@2026-11-23T08`), of the time that was asked for.

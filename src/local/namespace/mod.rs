@@ -26,11 +26,12 @@ use crate::values::errors::FsError;
 use crate::values::ids::{NodeId, RequestId};
 use crate::values::settings::Ownership;
 use crate::values::time::Utc;
+use crate::world::bucket::StoredObject;
 
 pub use self::attributes::SetAttr;
 pub use self::change::{Change, NAME_MAX, NewFile, Stamp};
 pub use self::load::Found;
-pub use self::tree::{Attr, FileKind, StoredObject};
+pub use self::tree::{Attr, FileKind};
 
 /// A name: any bytes but `/` and NUL.
 pub type Name = Vec<u8>;

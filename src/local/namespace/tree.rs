@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::{Name, Open};
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
@@ -16,6 +14,7 @@ use crate::values::errors::FsError;
 use crate::values::ids::{NodeId, RequestId};
 use crate::values::settings::Ownership;
 use crate::values::time::Utc;
+use crate::world::bucket::StoredObject;
 
 /// What stat(2) shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,19 +50,6 @@ pub enum FileKind {
     Directory,
     /// A symbolic link.
     Symlink,
-}
-
-/// A stored object as the listing has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredObject {
-    /// The whole key.
-    pub key: String,
-    /// Length in bytes.
-    pub size: u64,
-    /// When it was stored.
-    pub modified: Utc,
-    /// Identity of its content.
-    pub etag: String,
 }
 
 #[derive(Debug, Default)]

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::local::namespace::StoredObject;
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::escape::as_text;
 use crate::values::ids::NodeId;
+use crate::world::bucket::StoredObject;
 
 /// The journal is written anew when it has grown to this, and to twice what was needed.
 const REWRITE_MIN: u64 = 4 << 20;

@@ -7,11 +7,10 @@ use std::ops::Range;
 /// What requests are aligned to, and the least that one asks for: at 50 ms a request and 100 MB/s, a
 /// smaller one costs the same time.
 pub const BLOCK: u64 = 256 << 10;
-/// The most that one request asks for: 1 GiB is read in some 500 GETs, and eight of them are on their
-/// way at once.
-pub const PART: u64 = 2 << 20;
-/// The furthest that is read ahead: 320 MB/s at 50 ms a request.
-pub const FURTHEST: u64 = 8 * PART;
+/// The most that one request asks for: eight of them are on their way at once, and worth the 50 ms that each waits.
+pub const PART: u64 = 4 << 20;
+/// The furthest that is read ahead: 640 MB/s at 50 ms a request.
+pub const FURTHEST: u64 = SIDE_BY_SIDE * PART;
 /// Requests that a distance is read ahead in, so that they are on their way side by side.
 const SIDE_BY_SIDE: u64 = 8;
 /// How many times as far as it has come: 16 MiB are reached after five answers of S3.
@@ -25,6 +24,8 @@ const NEAR: u64 = 512 << 10;
 pub struct Run {
     start: u64,
     front: u64,
+    /// Bytes that it is trusted for before it has come any way.
+    credit: u64,
     /// Whether it is counted among those that read ahead.
     pub counted: bool,
 }
@@ -42,21 +43,36 @@ impl Run {
     /// The reader reads a range.
     pub fn went_over(&mut self, range: &Range<u64>) {
         let begins = self.front == self.start;
-        if begins || range.start.abs_diff(self.front) > NEAR {
+        let jumps = range.start.abs_diff(self.front) > NEAR;
+        if jumps {
+            self.credit = 0;
+        }
+        if begins || jumps {
             (self.start, self.front) = (range.start, range.start);
         }
         self.front = self.front.max(range.end);
     }
 
+    /// A reader that comes from elsewhere and reads on at the beginning is trusted for so many bytes.
+    pub fn trust(&mut self, bytes: u64) {
+        if self.front == 0 {
+            self.credit = bytes;
+        }
+    }
+
     /// Whether more than the least is read ahead.
     pub fn reads_ahead(&self) -> bool {
-        self.front - self.start > BLOCK
+        self.credit + self.front - self.start > BLOCK
     }
 
     /// What to fetch for a read of `range` of an object of `size` bytes, reading ahead by `share` at
     /// most.
     pub fn wish(&self, range: &Range<u64>, size: u64, share: u64) -> Wish {
-        let ahead = (TRUST * (self.front - self.start)).min(share).clamp(BLOCK, FURTHEST);
+        let ahead = self
+            .credit
+            .saturating_add(TRUST * (self.front - self.start))
+            .min(share)
+            .clamp(BLOCK, FURTHEST);
         let asked = (range.end - range.start).next_multiple_of(BLOCK);
         let unit = (ahead / SIDE_BY_SIDE).max(asked).clamp(BLOCK, PART).next_power_of_two();
         let needed = range.end.next_multiple_of(BLOCK).min(size);
@@ -112,7 +128,16 @@ mod tests {
             read(&mut run, (2 * pair + 1) * step, step);
             read(&mut run, 2 * pair * step, step);
         }
-        assert_eq!(run, Run { start: step, front: 80 * step, counted: false });
+        assert_eq!(run, Run { start: step, front: 80 * step, ..Run::default() });
+    }
+
+    #[test]
+    fn who_reads_on_from_elsewhere_is_trusted_from_the_beginning_until_it_jumps() {
+        let mut run = Run::default();
+        run.trust(FURTHEST);
+        assert_eq!(run.wish(&(0..0), HUGE, FURTHEST), Wish { range: 0..FURTHEST, unit: PART });
+        assert_eq!(read(&mut run, 0, 4096).range, 0..FURTHEST);
+        assert_eq!(read(&mut run, 5 << 30, 4096).range, 5 << 30..(5 << 30) + BLOCK);
     }
 
     #[test]

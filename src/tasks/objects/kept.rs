@@ -38,6 +38,8 @@ pub enum Failure {
     Replaced,
     /// What the bucket said.
     Failed(String),
+    /// What the bucket said, and will say again.
+    Refused(String),
 }
 
 type Outcome = Option<Result<Bytes, Failure>>;

@@ -20,13 +20,17 @@ use tokio::sync::Notify;
 
 use self::ahead::{Run, Wish};
 use self::kept::{Failure, Identity, Kept, Missing, Piece};
-use crate::local::namespace::StoredObject;
 use crate::values::errors::FsError;
-use crate::world::bucket::{Bucket, Kind};
+use crate::world::bucket::{Bucket, Kind, StoredObject};
 
-/// Bytes that a process keeps of objects in all: the furthest reading ahead twice, so that one reader
-/// at full speed leaves half of it to all the others.
-pub const BUDGET: u64 = 2 * ahead::FURTHEST;
+pub use self::ahead::FURTHEST;
+
+/// Bytes that a process that takes logs keeps of objects in all. Reading ahead gets half of it, so that one reader
+/// leaves half to all the others: 320 MB/s at 50 ms a request.
+pub const BUDGET: u64 = 32 << 20;
+/// ... and one that is there for reading: two objects are read ahead as far as it goes, the one that a reader is in and
+/// the one that it will come to.
+pub const BUDGET_OF_READERS: u64 = 4 * FURTHEST;
 
 /// How long bytes are kept when nobody reads: as long as a person takes for `less` after a `grep`. A
 /// mount that nobody reads then holds nothing.
@@ -102,6 +106,7 @@ impl Objects {
             // Without an ETag, a replaced object may show by its length alone.
             Ok(_) => Err(Failure::Replaced),
             Err(e) if matches!(e.kind, Kind::Changed | Kind::NotFound) => Err(Failure::Replaced),
+            Err(e) if e.kind == Kind::Refused => Err(Failure::Refused(e.to_string())),
             Err(e) => Err(Failure::Failed(e.to_string())),
         };
         match &outcome {
@@ -160,6 +165,23 @@ impl ObjectReader {
         Some(Ok(self.joined(&range, &pieces, parts)))
     }
 
+    /// Somebody will come to the object and read on from its beginning: fetches so many bytes of it, as far as
+    /// there is room.
+    pub fn expect(&self, bytes: u64) {
+        let wish = {
+            let mut run = self.run.lock();
+            run.trust(bytes);
+            self.wish(&mut run, &(0..0))
+        };
+        let _ = self.objects.pieces(&self.object, &(0..0), &wish);
+    }
+
+    fn wish(&self, run: &mut Run, range: &Range<u64>) -> Wish {
+        let far = run.reads_ahead();
+        let share = self.objects.kept.lock().share(&mut run.counted, far);
+        run.wish(range, self.object.size, share)
+    }
+
     fn range(&self, offset: u64, size: u32) -> Result<Range<u64>, FsError> {
         if self.replaced.load(Ordering::Acquire) {
             return Err(FsError::Stale);
@@ -175,9 +197,7 @@ impl ObjectReader {
         let wish = {
             let mut run = self.run.lock();
             run.went_over(range);
-            let far = run.reads_ahead();
-            let share = self.objects.kept.lock().share(&mut run.counted, far);
-            run.wish(range, self.object.size, share)
+            self.wish(&mut run, range)
         };
         self.objects.pieces(&self.object, range, &wish)
     }
@@ -219,6 +239,7 @@ impl ObjectReader {
                 Err(FsError::Stale)
             }
             Some(Err(Failure::Failed(why))) => Err(FsError::Bucket(why)),
+            Some(Err(Failure::Refused(why))) => Err(FsError::Refused(why)),
             None => Err(FsError::Bucket(format!("the read of {} was cut off", self.object.key))),
         }
     }

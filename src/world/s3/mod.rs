@@ -22,7 +22,7 @@ use percent_encoding::percent_decode_str;
 use self::body::FileBody;
 use self::meaning::causes;
 use self::skew::SkewReport;
-use super::bucket::{Bucket, BucketError, Kind, ListPage, ListedObject, NewObject, ObjectHead};
+use super::bucket::{Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead, StoredObject};
 use crate::values::settings::S3Settings;
 use crate::values::time::Utc;
 
@@ -143,7 +143,7 @@ impl S3Bucket {
             .contents()
             .iter()
             .filter_map(|object| {
-                Some(ListedObject {
+                Some(StoredObject {
                     key: decoded(object.key()?, url)?,
                     size: u64::try_from(object.size().unwrap_or(0)).unwrap_or(0),
                     modified: object.last_modified().map(utc).unwrap_or_default(),
