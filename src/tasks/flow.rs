@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::task::AbortHandle;
 
@@ -26,6 +26,9 @@ const DECODED_AHEAD: usize = 1024;
 
 /// Bytes read at once of what is unpacked already.
 const READ_AT_ONCE: usize = 256 * 1024;
+
+trait Pieces: Stream<Item = Result<Piece, Unreadable>> + Send {}
+impl<S: Stream<Item = Result<Piece, Unreadable>> + Send> Pieces for S {}
 
 /// A segment on its way.
 pub enum Flow {
@@ -63,37 +66,13 @@ impl Flow {
         let first = if plain { from } else { 0 };
         let pieces = fetcher.pieces(key, first..segment.stored);
         let (form, length) = (segment.form, segment.length);
-        let mut sink = Sink { at: first, from, length, out: out.clone() };
+        let sink = Sink { at: first, from, length, out: out.clone() };
         let task = tokio::spawn(async move {
-            let run = async move {
-                let mut pieces = pin!(pieces);
-                if plain {
-                    while let Some(piece) = pieces.next().await {
-                        let (bytes, place) = piece?;
-                        if let Some(bytes) = sink.take(bytes).map_err(damaged)?
-                            && sink.out.send(Ok((bytes, place))).await.is_err()
-                        {
-                            return Ok(());
-                        }
-                    }
-                    return sink.end();
-                }
-                let mut decoder = Decoder::new(form, sink).map_err(damaged)?;
-                while let Some(piece) = pieces.next().await {
-                    let piece = piece?;
-                    let fed = tokio::task::spawn_blocking(move || {
-                        let fed = decoder.feed(&piece.0);
-                        drop(piece);
-                        fed.map(|()| decoder)
-                    });
-                    decoder =
-                        fed.await.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(damaged)?;
-                }
-                tokio::task::spawn_blocking(move || decoder.finish().map_err(damaged)?.end())
-                    .await
-                    .unwrap_or(Ok(()))
+            let end = match form {
+                Form::Plain => as_it_is(pieces, sink).await,
+                _ => decoded(pieces, form, sink).await,
             };
-            if let Err(why) = run.await {
+            if let Err(why) = end {
                 // Nobody reads any more, otherwise.
                 let _ = out.send(Err(why)).await;
             }
@@ -112,6 +91,50 @@ impl Flow {
             }
         }
     }
+}
+
+async fn as_it_is(pieces: impl Pieces, mut sink: Sink) -> Result<(), Unreadable> {
+    let mut pieces = pin!(pieces);
+    while let Some(piece) = pieces.next().await {
+        let (bytes, place) = piece?;
+        if let Some(bytes) = sink.take(bytes).map_err(damaged)?
+            && sink.out.send(Ok((bytes, place))).await.is_err()
+        {
+            return Ok(());
+        }
+    }
+    sink.end()
+}
+
+async fn decoded(pieces: impl Pieces, form: Form, sink: Sink) -> Result<(), Unreadable> {
+    // The decoder lives and ends on a thread that may wait: when it is given up, it writes what it still has.
+    let (feed, mut fed) = mpsc::channel::<Piece>(1);
+    let decoding = tokio::task::spawn_blocking(move || {
+        let mut decoder = Decoder::new(form, sink).map_err(damaged)?;
+        while let Some((bytes, _place)) = fed.blocking_recv() {
+            decoder.feed(&bytes).map_err(damaged)?;
+        }
+        decoder.finish().map_err(damaged)?.end()
+    });
+    let mut failed = None;
+    let mut pieces = pin!(pieces);
+    while let Some(piece) = pieces.next().await {
+        match piece {
+            Ok(piece) => {
+                if feed.send(piece).await.is_err() {
+                    // The decoder says why.
+                    break;
+                }
+            }
+            Err(why) => {
+                failed = Some(why);
+                break;
+            }
+        }
+    }
+    drop(feed);
+    let decoded = decoding.await.unwrap_or(Ok(()));
+    failed.map_or(decoded, Err)
 }
 
 fn damaged(e: io::Error) -> Unreadable {

@@ -17,8 +17,10 @@ use crate::world::bucket::{Bucket, BucketError, Kind};
 const FIRST_PIECE: u64 = 1 << 20;
 /// Bytes asked of S3 at once from there on: eight such requests are worth the 50 ms that each waits.
 const PIECE: u64 = 4 << 20;
-/// Pieces under way or held at once, of all objects together. One object may have them all.
+/// Requests at once, of all objects together. One object may have them all.
 const AT_ONCE: usize = 8;
+/// Pieces under way or held at once: what waits for the reader leaves no connection idle.
+const PLACES: usize = 2 * AT_ONCE;
 
 /// What is wrong with a segment that cannot be read to its end.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -61,12 +63,14 @@ pub type Piece = (Bytes, Option<OwnedSemaphorePermit>);
 pub struct Fetcher {
     bucket: Arc<dyn Bucket>,
     places: Arc<Semaphore>,
+    gets: Arc<Semaphore>,
 }
 
 impl Fetcher {
     /// Asks nobody anything yet.
     pub fn new(bucket: Arc<dyn Bucket>) -> Fetcher {
-        Fetcher { bucket, places: Arc::new(Semaphore::new(AT_ONCE)) }
+        let (places, gets) = (Semaphore::new(PLACES), Semaphore::new(AT_ONCE));
+        Fetcher { bucket, places: Arc::new(places), gets: Arc::new(gets) }
     }
 
     /// A range of an object. Places are given in the order in which this is called, all those of one range together:
@@ -76,7 +80,7 @@ impl Fetcher {
         key: String,
         range: Range<u64>,
     ) -> impl Stream<Item = Result<Piece, Unreadable>> + Send + 'static {
-        let Fetcher { bucket, places } = self.clone();
+        let Fetcher { bucket, places, gets } = self.clone();
         let key: Arc<str> = key.into();
         let in_the_queue = cut(range).map(|range| {
             // A task that has done much would be sent to the end of its own queue, not of this one.
@@ -87,10 +91,11 @@ impl Fetcher {
         });
         let in_the_queue: Vec<_> = in_the_queue.collect();
         let pieces = stream::iter(in_the_queue).map(move |(range, mut place)| {
-            let (bucket, key) = (bucket.clone(), key.clone());
+            let (bucket, gets, key) = (bucket.clone(), gets.clone(), key.clone());
             async move {
                 place.as_mut().await;
                 let place = place.as_mut().take_output().and_then(Result::ok);
+                let _get = gets.acquire().await;
                 let bytes =
                     bucket.get_range(&key, range, None).await.map_err(|e| match e.kind {
                         Kind::NotFound | Kind::Changed | Kind::Refused => {

@@ -40,6 +40,12 @@ impl PlainSegment {
         self.readable.load(Ordering::Acquire)
     }
 
+    /// Bytes that are at hand, all that are asked for; `None` when they have to be waited for.
+    pub fn read_kept(&self, offset: u64, size: u32) -> Option<Bytes> {
+        let all = offset + u64::from(size) <= self.readable();
+        all.then(|| self.object.read_kept(offset, size))??.ok()
+    }
+
     /// Bytes of the segment, at most `size`; none behind the last that can be read.
     pub async fn read(&self, offset: u64, size: usize) -> Result<Bytes, Unreadable> {
         let damaged = |why: String| Err(Unreadable::Damaged(Damage(why)));

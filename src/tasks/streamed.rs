@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use parking_lot::RwLock;
-use tokio::sync::Mutex;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Mutex as AsyncMutex;
 use tracing::warn;
 
 use super::flow::Flow;
@@ -67,7 +67,7 @@ pub struct StreamFile {
     source: Source,
     folder: String,
     timeline: RwLock<Timeline>,
-    looks: Mutex<Looks>,
+    looks: AsyncMutex<Looks>,
     /// When the bucket was asked last, in monotonic microseconds.
     looked: AtomicU64,
 }
@@ -123,7 +123,7 @@ impl StreamFile {
         let found = gather.find(now).await?;
         let mut timeline = Timeline::default();
         timeline.add(found, now.minus(source.settling));
-        let looks = Mutex::new(Looks { gather, count: 0 });
+        let looks = AsyncMutex::new(Looks { gather, count: 0 });
         let looked = AtomicU64::new(micros(began));
         Ok(StreamFile { source, folder, timeline: RwLock::new(timeline), looks, looked })
     }
@@ -219,13 +219,14 @@ impl StreamFile {
     /// Bytes at an offset; fewer than asked only at the end.
     pub async fn read(&self, reader: &Mutex<Reader>, offset: u64, size: u32) -> Read {
         let places = self.places(offset, u64::from(size));
-        self.read_ahead(reader, &places, offset, size).await;
+        self.read_ahead(&mut reader.lock(), &places, offset, size);
         let end = offset.saturating_add(u64::from(size));
         let mut bytes = BytesMut::new();
         for place in &places {
             let from = offset.max(place.at) - place.at;
             let to = (end - place.at).min(place.content.len());
             match self.read_place(reader, &place.content, from..to).await {
+                Ok(piece) if places.len() == 1 => return Ok(piece),
                 Ok(piece) => bytes.extend_from_slice(&piece),
                 // What is before the gap is read; a read that begins in it fails.
                 Err(e) if bytes.is_empty() => return Err(e),
@@ -233,6 +234,22 @@ impl StreamFile {
             }
         }
         Ok(bytes.freeze())
+    }
+
+    /// Bytes that are at hand, without waiting; `None` when [`StreamFile::read`] has to be asked.
+    pub fn read_kept(&self, reader: &Mutex<Reader>, offset: u64, size: u32) -> Option<Read> {
+        let places = self.places(offset, u64::from(size));
+        let [Place { at, content: Content::Bytes { segment, skip } }] = places.as_slice() else {
+            return None;
+        };
+        if segment.form != Form::Plain || offset + u64::from(size) > at + segment.length - skip {
+            return None;
+        }
+        let mut reader = reader.lock();
+        let plain = reader.plain.get(&self.source.objects, &self.folder, segment);
+        let bytes = plain.read_kept(offset - at + skip, size)?;
+        self.read_ahead(&mut reader, &places, offset, size);
+        Some(Ok(bytes))
     }
 
     /// The places that hold a range.
@@ -259,7 +276,7 @@ impl StreamFile {
             Content::Note(_) if self.source.strict => Err(FsError::GivenUp),
             Content::Note(text) => Ok(Bytes::copy_from_slice(&text.as_bytes()[within()])),
             Content::Bytes { segment, skip } => {
-                let opened = self.opened(reader, segment).await?;
+                let opened = self.opened(&mut reader.lock(), segment)?;
                 self.read_segment(segment, &opened, range.start + skip..range.end + skip).await
             }
         }
@@ -293,23 +310,18 @@ impl StreamFile {
         Ok(bytes.freeze())
     }
 
-    async fn opened(
-        &self,
-        reader: &Mutex<Reader>,
-        segment: &Arc<Segment>,
-    ) -> Result<Opened, Unreadable> {
+    fn opened(&self, reader: &mut Reader, segment: &Arc<Segment>) -> Result<Opened, Unreadable> {
         Ok(match segment.form {
             Form::Plain => {
-                let plain = &mut reader.lock().await.plain;
-                Opened::Plain(plain.get(&self.source.objects, &self.folder, segment))
+                let Source { objects, .. } = &self.source;
+                Opened::Plain(reader.plain.get(objects, &self.folder, segment))
             }
             _ => Opened::Unpacked(self.source.unpacker.get(&self.folder, segment)?),
         })
     }
 
     /// Has segments unpacked that a sequential reader will come to.
-    async fn read_ahead(&self, reader: &Mutex<Reader>, read: &[Place], offset: u64, size: u32) {
-        let mut reader = reader.lock().await;
+    fn read_ahead(&self, reader: &mut Reader, read: &[Place], offset: u64, size: u32) {
         let Some(last) = read.last() else { return };
         let end = offset + u64::from(size);
         let sequential = reader.next == offset && offset > 0;

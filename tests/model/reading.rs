@@ -19,8 +19,8 @@ use logsinkfs::values::span::TimePrefix;
 use logsinkfs::values::time::Utc;
 use logsinkfs::world::bucket::{Bucket, Kind};
 use logsinkfs::world::clock::Clock;
+use parking_lot::Mutex;
 use proptest::prelude::*;
-use tokio::sync::Mutex;
 
 use super::clock::TestClock;
 use super::endless::Endless;

@@ -18,7 +18,7 @@ use crate::values::ids::{HandleId, NodeId};
 
 /// Something open.
 pub(super) enum Handle {
-    Stream { open: OpenStream, reader: tokio::sync::Mutex<Reader> },
+    Stream { open: OpenStream, reader: Mutex<Reader> },
     Object(ObjectReader),
     Dir { id: NodeId, entries: Mutex<Option<Arc<Vec<Entry>>>> },
 }
@@ -55,6 +55,11 @@ impl ReaderFs {
             Ok(handle) => handle,
             Err(e) => return Answer::Now(Err(e)),
         };
+        if let Handle::Stream { open, reader } = &*handle
+            && let Some(read) = open.file.read_kept(reader, offset, size)
+        {
+            return Answer::Now(read);
+        }
         let fs = self.clone();
         Answer::later(async move {
             match &*handle {

@@ -1,4 +1,4 @@
-//! How far a reader reads ahead: twice as far as it has come without a jump. A program that looks here and
+//! How far a reader reads ahead: eight times as far as it has come without a jump. A program that looks here and
 //! there fetches little more than it looks at; one that reads on is soon served from what was fetched
 //! before it asked. Pure; fetches nothing.
 
@@ -13,8 +13,8 @@ pub const PART: u64 = 4 << 20;
 pub const FURTHEST: u64 = SIDE_BY_SIDE * PART;
 /// Requests that a distance is read ahead in, so that they are on their way side by side.
 const SIDE_BY_SIDE: u64 = 8;
-/// How many times as far as it has come: 16 MiB are reached after five answers of S3.
-const TRUST: u64 = 2;
+/// How many times as far as it has come: 16 MiB are reached after three answers of S3.
+const TRUST: u64 = 8;
 /// How far beside the last read the next one may be and still go on with it: the kernel may send reads
 /// of one program side by side.
 const NEAR: u64 = 512 << 10;
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn who_reads_on_is_trusted_twice_as_far_as_it_has_come() {
+    fn who_reads_on_is_trusted_eight_times_as_far_as_it_has_come() {
         let mut run = Run::default();
         let (step, mut at) = (128 << 10, 7 << 30);
         let begun = at;
@@ -113,7 +113,7 @@ mod tests {
             let wish = read(&mut run, at, step);
             at += step;
             let ahead = wish.range.end.saturating_sub(at);
-            assert!(ahead <= (2 * (at - begun)).clamp(BLOCK, FURTHEST), "{ahead} at {at}");
+            assert!(ahead <= (8 * (at - begun)).clamp(BLOCK, FURTHEST), "{ahead} at {at}");
             assert!(wish.unit <= PART);
         }
         assert_eq!(read(&mut run, at, step).range.end, at + FURTHEST);
