@@ -21,7 +21,8 @@ fn append_to(path: &Path) -> File {
 #[test]
 fn ten_thousand_live_files_are_open_and_what_is_written_arrives() {
     let rig = Rig::embedded();
-    let mount = rig.mount(&[]);
+    // As many as a container has unless somebody asks for more.
+    let mount = with_descriptors(&rig, "auto", "1024:20000");
     let name = |n: usize| format!("{}/{n}.log", n % 100);
     for dir in 0..100 {
         fs::create_dir(mount.path(&dir.to_string())).unwrap();
@@ -78,12 +79,12 @@ fn a_bucket_that_a_thousand_mounts_write_to_is_shown_and_written() {
     assert_eq!(rig.bucket().content("ns-7/pod-new/app.log"), b"one more\n");
 }
 
-/// A mount whose daemon may have so few descriptors open.
-fn with_descriptors(rig: &Rig, write_path: &str, limit: usize) -> Mount {
+/// A mount whose daemon may have so many descriptors open: as it is started, and at most.
+fn with_descriptors(rig: &Rig, write_path: &str, limits: &str) -> Mount {
     let plan = rig.plan("a").with(&["--write-path", write_path]);
     let inner = plan.command();
     let mut limited = command(program("prlimit"));
-    limited.arg(format!("--nofile={limit}:{limit}")).arg("--").arg(inner.get_program());
+    limited.arg(format!("--nofile={limits}")).arg("--").arg(inner.get_program());
     limited.args(inner.get_args()).env_clear();
     limited.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     plan.start_as(limited)
@@ -91,7 +92,7 @@ fn with_descriptors(rig: &Rig, write_path: &str, limit: usize) -> Mount {
 
 fn descriptors_run_out(write_path: &str) {
     let rig = Rig::embedded();
-    let mount = with_descriptors(&rig, write_path, 96);
+    let mount = with_descriptors(&rig, write_path, "96:96");
     let (mut open, mut refused) = (Vec::new(), 0);
     for n in 0..300 {
         let mut options = OpenOptions::new();
