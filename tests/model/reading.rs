@@ -312,6 +312,116 @@ async fn what_cannot_be_read_is_a_line_that_says_so_and_the_rest_is_there() {
     assert!(read(&file, file.len() - 12, 12).await.is_err());
 }
 
+/// Text that tells where it is.
+fn text_from(line: usize, bytes: usize) -> Vec<u8> {
+    (line..line + bytes / 16).flat_map(|n| format!("{n:015}\n").into_bytes()).collect()
+}
+
+const MIB: usize = 1 << 20;
+
+/// More pieces than may be held at once, of segments that are read side by side.
+#[tokio::test(start_paused = true)]
+async fn segments_of_many_pieces_come_in_order_whoever_reads() {
+    let desk = Desk::new();
+    let text = text_from(0, 80 * MIB);
+    let forms = [Form::Plain, Form::Gzip, Form::Plain, Form::Zstd];
+    for (n, (part, form)) in text.chunks(20 * MIB).zip(forms).enumerate() {
+        let offset = (n * 20 * MIB) as u64;
+        desk.plant("a", 1, offset, &format!("0700{n:02}"), part, form);
+    }
+    let file = desk.open(everything()).await;
+    let asked = || -> u64 {
+        let calls = desk.bucket.calls_of(Op::Get, "").into_iter();
+        calls.filter_map(|call| call.range).map(|range| range.end - range.start).sum()
+    };
+    let stored = |form: Form| packed(&text[..20 * MIB], form).len() as u64;
+    assert!(walked(&file).await == text);
+    let plain = 2 * stored(Form::Plain);
+    assert!(asked() < plain + 3 * stored(Form::Gzip), "each byte once");
+    let before = asked();
+    assert!(read_all(&file).await == text);
+    assert!(asked() - before < plain + 3 * stored(Form::Gzip), "each byte once");
+    // From within a segment, as `tail` goes on.
+    for at in [20 * MIB - 8, 20 * MIB + 5, 79 * MIB + 1] {
+        let (mut walk, mut rest) = (Walk::new(&file, at as u64), Vec::new());
+        while let Some(Piece::Bytes(piece)) = walk.next().await.unwrap() {
+            rest.extend_from_slice(&piece);
+        }
+        assert!(rest == text[at..], "from {at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_plain_segment_is_read_without_its_beginning() {
+    let desk = Desk::new();
+    desk.plant("a", 1, 0, "080000", &text_from(0, 20 * MIB), Form::Plain);
+    let file = desk.open(everything()).await;
+    let last = file.last_lines(10).await.unwrap();
+    assert_eq!((last.begin, last.all), (file.len() - 160, true));
+    let mut walk = Walk::new(&file, last.begin);
+    assert!(matches!(walk.next().await, Ok(Some(Piece::Bytes(bytes))) if bytes.len() == 160));
+    let asked = desk.bucket.calls_of(Op::Get, "").into_iter().filter_map(|call| call.range);
+    let asked: u64 = asked.map(|range| range.end - range.start).sum();
+    assert!(asked <= 2 * (256 << 10), "{asked} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_segment_that_goes_while_it_is_read_leaves_a_line_that_says_so() {
+    let desk = Desk::new();
+    let text = text_from(0, 4 * MIB);
+    let gone = desk.plant("a", 1, 0, "080000", &text, Form::Plain);
+    desk.plant("a", 1, text.len() as u64, "081000", b"behind\n", Form::Plain);
+    let file = desk.open(everything()).await;
+    let reader = Mutex::default();
+    assert_eq!(file.read(&reader, 0, 1600).await.unwrap(), text[..1600]);
+    let mut without = desk.bucket.inner().objects();
+    without.remove(&gone);
+    desk.bucket.inner().set_back(&without);
+    let mut all = Vec::new();
+    while (all.len() as u64) < file.len() {
+        all.extend_from_slice(&file.read(&reader, all.len() as u64, 100_000).await.unwrap());
+    }
+    let said = String::from_utf8_lossy(&all);
+    assert_eq!(said.matches("its object is gone").count(), 1);
+    assert!(all.starts_with(&text[..200_000]) && all.ends_with(b"\nbehind\n"));
+    // Who goes through it is told the same, and gets the rest.
+    let (mut walk, mut told, mut rest) = (Walk::new(&file, 0), 0, Vec::new());
+    while let Some(piece) = walk.next().await.unwrap() {
+        match piece {
+            Piece::Damaged(..) => told += 1,
+            Piece::Bytes(bytes) => rest = bytes.to_vec(),
+            Piece::Note(_) => {}
+        }
+    }
+    assert_eq!((told, &rest[..]), (1, &b"behind\n"[..]));
+}
+
+/// Going on after an outage asks anew, in order.
+#[tokio::test(start_paused = true)]
+async fn who_goes_through_a_log_goes_on_after_an_outage() {
+    let desk = Desk::new();
+    let text = text_from(0, 60 * MIB);
+    for (n, part) in text.chunks(20 * MIB).enumerate() {
+        let offset = (n * 20 * MIB) as u64;
+        desk.plant("a", 1, offset, &format!("0700{n:02}"), part, Form::Plain);
+    }
+    let file = desk.open(everything()).await;
+    let (mut walk, mut all, mut failures) = (Walk::new(&file, 0), Vec::new(), 0);
+    loop {
+        match walk.next().await {
+            Ok(Some(Piece::Bytes(bytes))) => all.extend_from_slice(&bytes),
+            Ok(Some(other)) => panic!("{other:?}"),
+            Ok(None) => break,
+            Err(_) => failures += 1,
+        }
+        if failures < 3 && all.len() > 3 * MIB {
+            desk.bucket.script(Op::Get, "", 1, Fault::Before(Kind::Unreachable));
+        }
+    }
+    assert!(all == text);
+    assert!(failures > 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_no_damage() {
     let desk = Desk::new();
