@@ -6,8 +6,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{FutureExt, StreamExt};
 use logsinkfs::tasks::gather::Wanted;
 use logsinkfs::tasks::objects::{BUDGET, Objects};
+use logsinkfs::tasks::pieces::Fetcher;
 use logsinkfs::tasks::streamed::{SETTLING, Source, StreamFile};
 use logsinkfs::tasks::unpack::Unpacker;
 use logsinkfs::tasks::walk::{Piece, Walk};
@@ -338,9 +340,6 @@ async fn segments_of_many_pieces_come_in_order_whoever_reads() {
     assert!(walked(&file).await == text);
     let plain = 2 * stored(Form::Plain);
     assert!(asked() < plain + 3 * stored(Form::Gzip), "each byte once");
-    let before = asked();
-    assert!(read_all(&file).await == text);
-    assert!(asked() - before < plain + 3 * stored(Form::Gzip), "each byte once");
     // From within a segment, as `tail` goes on.
     for at in [20 * MIB - 8, 20 * MIB + 5, 79 * MIB + 1] {
         let (mut walk, mut rest) = (Walk::new(&file, at as u64), Vec::new());
@@ -349,6 +348,9 @@ async fn segments_of_many_pieces_come_in_order_whoever_reads() {
         }
         assert!(rest == text[at..], "from {at}");
     }
+    let before = asked();
+    assert!(read_all(&file).await == text);
+    assert!(asked() - before < plain + 3 * stored(Form::Gzip), "each byte once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -396,19 +398,39 @@ async fn a_plain_segment_that_goes_while_it_is_read_leaves_a_line_that_says_so()
     assert_eq!((told, &rest[..]), (1, &b"behind\n"[..]));
 }
 
+/// Whichever task runs first.
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_for_first_never_waits_for_what_is_asked_for_later() {
+    let desk = Desk::new();
+    let keys = ["070000", "071000"]
+        .map(|start| desk.plant("a", 1, 0, start, &text_from(0, 64 * MIB), Form::Plain));
+    let fetcher = Fetcher::new(desk.bucket.clone());
+    let [first, later] = keys.map(|key| fetcher.pieces(key, 0..64 << 20));
+    let (mut first, mut later) = (std::pin::pin!(first), std::pin::pin!(later));
+    assert!(later.next().now_or_never().is_none(), "all places are the first one's");
+    let mut pieces = 0;
+    while let Some(piece) = first.next().await {
+        pieces += 1;
+        drop(piece.unwrap());
+    }
+    assert_eq!(pieces, 17, "more than there are places");
+    assert!(later.next().await.unwrap().is_ok());
+}
+
 /// Going on after an outage asks anew, in order.
 #[tokio::test(start_paused = true)]
 async fn who_goes_through_a_log_goes_on_after_an_outage() {
     let desk = Desk::new();
-    let text = text_from(0, 60 * MIB);
-    for (n, part) in text.chunks(20 * MIB).enumerate() {
-        let offset = (n * 20 * MIB) as u64;
+    let text = text_from(0, 128 * MIB);
+    for (n, part) in text.chunks(64 * MIB).enumerate() {
+        let offset = (n * 64 * MIB) as u64;
         desk.plant("a", 1, offset, &format!("0700{n:02}"), part, Form::Plain);
     }
     let file = desk.open(everything()).await;
     let (mut walk, mut all, mut failures) = (Walk::new(&file, 0), Vec::new(), 0);
     loop {
-        match walk.next().await {
+        let next = tokio::time::timeout(Duration::from_secs(3600), walk.next());
+        match next.await.expect("it does not go on") {
             Ok(Some(Piece::Bytes(bytes))) => all.extend_from_slice(&bytes),
             Ok(Some(other)) => panic!("{other:?}"),
             Ok(None) => break,
