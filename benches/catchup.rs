@@ -20,10 +20,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::primitives::ByteStream;
-use common::{Bucket, Spread, argument};
+use common::{Bucket, CONNECTIONS, Spread, argument};
 
-/// What the daemon uses in normal work.
-const CONNECTIONS: usize = 8;
 /// Who is measured.
 const NAMES: [&str; 2] = ["bare SDK", "daemon"];
 
@@ -31,8 +29,7 @@ fn main() {
     let (rounds, objects) = (argument("rounds", 5), argument("objects", 24));
     // Whole lines: the beginning of one would wait for its end.
     let bytes = argument("kib", 65_536) * 1024 / 200 * 200;
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
+    let runtime = common::runtime();
     let text: Vec<u8> = (0..bytes / 200).flat_map(|n| format!("{n:0199}\n").into_bytes()).collect();
     let mut rates: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
     let mut cpu: [Vec<f64>; 2] = [Vec::new(), Vec::new()];

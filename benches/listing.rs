@@ -15,7 +15,6 @@
 
 mod common;
 
-use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -24,12 +23,13 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
-use common::{Bucket, Process, Spread, argument, client, proxy, scratch_in};
+use common::{Bucket, CONNECTIONS, Process, Spread, argument, client, get_all, proxy, scratch_in};
 use tokio::runtime::Runtime;
 
-/// What the daemon has under way for one reader, and how much each request asks for.
-const CONNECTIONS: usize = 8;
+/// What the daemon asks for at once.
 const PART: u64 = 2 << 20;
+/// How long anybody may take to show a directory, in seconds.
+const PATIENCE: &str = "300";
 /// What `cat` reads at once.
 const STEP: usize = 128 << 10;
 
@@ -37,8 +37,7 @@ fn main() {
     let (objects, rounds) = (argument("objects", 10_000), argument("rounds", 3));
     let delay = Duration::from_millis(argument("delay", 50) as u64);
     let mib = argument("mib", 1024);
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
+    let runtime = common::runtime();
     let scratch = common::scratch();
     let dir = scratch.path().canonicalize().unwrap();
     let mut bucket = Bucket::start(&dir.join("bucket"));
@@ -94,6 +93,9 @@ fn listings(runtime: &Runtime, dir: &Path, bucket: &Bucket, (objects, rounds): (
         let mut took: [Vec<f64>; 4] = Default::default();
         for _ in 0..rounds {
             for (program, at) in [("ls", 0), ("find", 2)] {
+                if took[at].contains(&f64::INFINITY) {
+                    continue;
+                }
                 // Each cold look has a mount of its own.
                 let scratch = scratch_in(dir);
                 let Some((mount, many)) = mount(what, dir, scratch.path(), bucket) else { break };
@@ -146,9 +148,10 @@ fn list(runtime: &Runtime, client: &Client, objects: usize) -> f64 {
     begin.elapsed().as_secs_f64()
 }
 
-/// Seconds that a program takes for a directory.
+/// Seconds that a program takes for a directory; infinite when it is too long.
 fn look(program: &str, dir: &Path, objects: usize) -> f64 {
-    let mut command = Command::new(program);
+    let mut command = Command::new("timeout");
+    command.arg(PATIENCE).arg(program);
     match program {
         "ls" => command.arg("-l").arg(dir),
         // Its size is shown, so that each entry is looked at.
@@ -157,6 +160,9 @@ fn look(program: &str, dir: &Path, objects: usize) -> f64 {
     let begin = Instant::now();
     let output = command.stdout(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
     let took = begin.elapsed().as_secs_f64();
+    if output.status.code() == Some(124) {
+        return f64::INFINITY;
+    }
     let lines = output.stdout.iter().filter(|byte| **byte == b'\n').count();
     assert!(lines >= objects, "{program} showed {lines} of {objects} in {}", dir.display());
     took
@@ -205,21 +211,8 @@ fn reads(
 fn read_by_sdk(runtime: &Runtime, client: &Client, mib: usize) -> f64 {
     let begin = Instant::now();
     runtime.block_on(async {
-        let mut left = (0..(mib as u64) << 20).step_by(PART as usize);
-        let mut under_way = VecDeque::new();
-        loop {
-            while under_way.len() < CONNECTIONS
-                && let Some(at) = left.next()
-            {
-                let get = client.get_object().bucket("logs").key("large.log");
-                let get = get.range(format!("bytes={at}-{}", at + PART - 1));
-                under_way.push_back(tokio::spawn(async move {
-                    get.send().await.unwrap().body.collect().await.unwrap().into_bytes().len()
-                }));
-            }
-            let Some(next) = under_way.pop_front() else { break };
-            assert!(next.await.unwrap() > 0);
-        }
+        let parts = (0..(mib as u64) << 20).step_by(PART as usize);
+        get_all(client, parts.map(|at| ("large.log".to_owned(), at..at + PART))).await;
     });
     begin.elapsed().as_secs_f64()
 }

@@ -13,7 +13,6 @@
 
 mod common;
 
-use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -21,20 +20,18 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
-use common::{Bucket, PROGRAM, Process, Spread, argument, client, proxy, scratch_in};
+use common::{Bucket, PROGRAM, Process, Spread, argument, client, get_all, proxy, scratch_in};
 use tokio::runtime::Runtime;
 
-/// What the program has under way at once, and how much each request asks for.
-const CONNECTIONS: usize = 8;
-const PART: i64 = 4 << 20;
+/// What the program asks for at once.
+const PART: u64 = 4 << 20;
 /// What `cat` reads at once.
 const STEP: usize = 128 << 10;
 
 fn main() {
     let (mib, rounds) = (argument("mib", 512), argument("rounds", 5));
     let delay = Duration::from_millis(argument("delay", 50) as u64);
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
+    let runtime = common::runtime();
     let scratch = common::scratch();
     let dir = scratch.path().canonicalize().unwrap();
     let mut bucket = Bucket::start(&dir.join("bucket"));
@@ -152,24 +149,12 @@ fn read_by_sdk(runtime: &Runtime, client: &Client, prefix: &str) -> f64 {
     let begin = Instant::now();
     runtime.block_on(async {
         let list = client.list_objects_v2().bucket("logs").prefix(prefix).send().await.unwrap();
-        let mut left = list.contents().iter().flat_map(|object| {
-            let (key, size) = (object.key().unwrap(), object.size().unwrap());
-            (0..size).step_by(PART as usize).map(move |at| (key, at, size.min(at + PART) - 1))
+        let parts = list.contents().iter().flat_map(|object| {
+            let (key, size) = (object.key().unwrap(), object.size().unwrap() as u64);
+            let parts = (0..size).step_by(PART as usize);
+            parts.map(move |at| (key.to_owned(), at..size.min(at + PART)))
         });
-        let mut under_way = VecDeque::new();
-        loop {
-            while under_way.len() < CONNECTIONS
-                && let Some((key, from, to)) = left.next()
-            {
-                let get = client.get_object().bucket("logs").key(key);
-                let get = get.range(format!("bytes={from}-{to}"));
-                under_way.push_back(tokio::spawn(async move {
-                    get.send().await.unwrap().body.collect().await.unwrap().into_bytes().len()
-                }));
-            }
-            let Some(next) = under_way.pop_front() else { break };
-            assert!(next.await.unwrap() > 0);
-        }
+        get_all(client, parts).await;
     });
     begin.elapsed().as_secs_f64()
 }

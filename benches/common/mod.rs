@@ -9,15 +9,18 @@
     reason = "a benchmark that cannot run should stop where it is, and measures with the machine's clock"
 )]
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use tokio::runtime::Runtime;
 
 /// The program under test, built with the benchmark's profile.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_logsinkfs");
@@ -287,6 +290,33 @@ pub fn pin(pid: &str, core: usize) {
     let mut taskset = Command::new("taskset");
     taskset.args(["-a", "-p", "-c", &core.to_string(), pid]);
     taskset.stdout(Stdio::null()).status().unwrap();
+}
+
+/// What the program has under way at once.
+pub const CONNECTIONS: usize = 8;
+
+/// What the SDK runs on.
+pub fn runtime() -> Runtime {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Ranged GETs in order, as many at once as the program has.
+pub async fn get_all(client: &Client, mut ranges: impl Iterator<Item = (String, Range<u64>)>) {
+    let mut under_way = VecDeque::new();
+    loop {
+        while under_way.len() < CONNECTIONS
+            && let Some((key, Range { start, end })) = ranges.next()
+        {
+            let get = client.get_object().bucket("logs").key(key);
+            let get = get.range(format!("bytes={start}-{}", end - 1));
+            under_way.push_back(tokio::spawn(async move {
+                get.send().await.unwrap().body.collect().await.unwrap().into_bytes().len()
+            }));
+        }
+        let Some(next) = under_way.pop_front() else { return };
+        assert!(next.await.unwrap() > 0);
+    }
 }
 
 /// Bytes of a log that S3 does not have.
