@@ -189,6 +189,15 @@ fn an_outage_does_not_end_who_follows() {
     append(&mount.path("app.log"), "after\n");
     gate.open();
     follow.await_stdout("the next line", |line| (line == "after").then_some(()));
+    // What is listed but cannot be had yet is waited for too.
+    gate.rule(|seen| match seen.target.contains(".segments/dt") {
+        true => Answer::Refuse(403, "AccessDenied", None),
+        false => Answer::Pass,
+    });
+    append(&mount.path("app.log"), "and more\n");
+    eventually("two warnings", || (follow.stderr().matches("going on").count() == 2).then_some(()));
+    gate.open();
+    follow.await_stdout("the next line", |line| (line == "and more").then_some(()));
     mount.stop();
 }
 

@@ -57,17 +57,20 @@ async fn follow(
     let mut away = false;
     loop {
         tokio::time::sleep(every).await;
-        match file.refresh(every).await {
-            Err(e) if e.kind.is_outage() => {
+        let gone_on = match file.refresh(every).await {
+            Ok(()) => out.all_of(walk).await,
+            Err(e) => Err(e.into()),
+        };
+        match gone_on {
+            Err(ReadError::Bucket(e)) if e.kind.is_outage() => {
                 if !away {
                     eprintln!("logsinkfs: warning: {e} ({}); going on", e.kind.hint());
                 }
                 away = true;
             }
-            looked => {
-                looked?;
+            gone_on => {
+                gone_on?;
                 away = false;
-                out.all_of(walk).await?;
             }
         }
     }
