@@ -21,9 +21,8 @@ use crate::values::timeline::Segment;
 
 /// Pieces of a plain segment that wait for the reader, beside those that are under way.
 const PLAIN_AHEAD: usize = 1;
-/// What a decoder gives at once has some 32 KiB; so much of it may wait that two segments are decompressed side by side.
+/// What a decoder gives at once has 32 to 128 KiB; so much of it may wait that two segments are decompressed side by side.
 const DECODED_AHEAD: usize = 1024;
-
 /// Bytes read at once of what is unpacked already.
 const READ_AT_ONCE: usize = 256 * 1024;
 
@@ -60,12 +59,15 @@ impl Drop for AbortOnDrop {
 impl Flow {
     /// Begins to fetch a segment of a stream's folder, from its byte `from` on.
     pub fn fetched(fetcher: &Fetcher, folder: &str, segment: &Segment, from: u64) -> Flow {
-        let plain = segment.form == Form::Plain;
-        let (out, coming) = mpsc::channel(if plain { PLAIN_AHEAD } else { DECODED_AHEAD });
-        let key = segment.name(b"").key_in(folder);
-        let first = if plain { from } else { 0 };
-        let pieces = fetcher.pieces(key, first..segment.stored);
         let (form, length) = (segment.form, segment.length);
+        let (range, ahead) = match form {
+            // What goes on behind its length has no place.
+            Form::Plain => (from..segment.stored.min(length), PLAIN_AHEAD),
+            _ => (0..segment.stored, DECODED_AHEAD),
+        };
+        let first = range.start;
+        let (out, coming) = mpsc::channel(ahead);
+        let pieces = fetcher.pieces(segment.name(b"").key_in(folder), range);
         let sink = Sink { at: first, from, length, out: out.clone() };
         let task = tokio::spawn(async move {
             let end = match form {
