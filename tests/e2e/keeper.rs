@@ -63,6 +63,16 @@ fn a_mount_goes_on_when_its_worker_is_killed() {
 }
 
 #[test]
+fn a_worker_that_dies_before_anybody_opened_anything_leaves_nothing_to_complain_of() {
+    let rig = Rig::embedded();
+    let mut mount = rig.mount(&[]);
+    mount.kill_worker();
+    mount.daemon.await_stderr("a worker serves again");
+    assert!(!mount.daemon.stderr().contains("are lost"), "{}", mount.daemon.stderr());
+    mount.stop();
+}
+
+#[test]
 fn nothing_is_lost_or_doubled_by_a_row_of_killed_workers() {
     let rig = Rig::embedded();
     let mount = rig.mount(&["--rotate-size", "8KiB"]);
