@@ -412,6 +412,7 @@ fn documents_name_no_flag_that_is_not_there() {
         "--bench",
         "--check",
         "--cores",
+        "--delay",
         "--doc",
         "--fast",
         "--fixed-strings",
