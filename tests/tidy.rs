@@ -407,7 +407,7 @@ fn named(text: &str) -> BTreeSet<String> {
 #[test]
 fn documents_name_no_flag_that_is_not_there() {
     // Options of other programs that our texts name in backticks.
-    const OF_OTHERS: [&str; 22] = [
+    const OF_OTHERS: [&str; 23] = [
         "--all-targets",
         "--bench",
         "--check",
