@@ -19,6 +19,13 @@ use crate::values::settings::{FsyncLevel, WhenFull};
 
 /// How long a write waits, under `drop-oldest`, for something that can be given up.
 const DROP_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a write that waits looks for room of which nobody tells it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// A full disk is a full spool, whichever step found it.
+fn no_room(e: LocalError) -> FsError {
+    if e.is_no_space() { FsError::NoSpace } else { e.into() }
+}
 
 impl Fs {
     /// Writes: at the end of a live file wherever the offset points, at the offset in a local-only
@@ -97,7 +104,7 @@ impl Fs {
         }
         let bytes = data.len() as u64;
         if self.parts.room.take(bytes).is_err() {
-            drop::make_room(&self.parts, bytes)?;
+            drop::make_room(&self.parts, bytes).map_err(no_room)?;
             self.parts.room.take(bytes).map_err(|_| FsError::NoSpace)?;
         }
         session.intend(handle.place, origin, len)?;
@@ -105,12 +112,15 @@ impl Fs {
         if written.as_ref().is_err_and(LocalError::is_no_space) {
             // Others have taken what the spool counted on.
             self.parts.room.disk_is_full();
-            drop::make_room(&self.parts, bytes)?;
+            drop::make_room(&self.parts, bytes).map_err(|e| {
+                self.parts.room.give(bytes);
+                no_room(e)
+            })?;
             written = (&**file).write(data).at("append to", life.folder());
         }
         let written = written.map_err(|e| {
             self.parts.room.give(bytes);
-            if e.is_no_space() { FsError::NoSpace } else { e.into() }
+            no_room(e)
         })?;
         self.parts.room.give(bytes - written as u64);
         let mut state = life.state();
@@ -151,7 +161,9 @@ impl Fs {
                     Err(FsError::NoSpace) => {}
                     other => return other,
                 }
-                if progress.changed().await.is_err() {
+                // Who fills the disk gives room back without telling us.
+                let told = tokio::time::timeout(LOOK_AGAIN, progress.changed()).await;
+                if told.is_ok_and(|told| told.is_err()) {
                     return Err(FsError::Stopping);
                 }
             }

@@ -154,7 +154,8 @@ impl Room {
         spare > bytes
     }
 
-    fn disk_shortage(&self) -> u64 {
+    /// Bytes that the disk lacks of what has to stay free.
+    pub fn disk_shortage(&self) -> u64 {
         self.disk_free().map_or(0, |free| self.min_free.saturating_sub(free))
     }
 

@@ -26,11 +26,23 @@ use crate::values::settings::WhenFull;
 /// missing from the stream that waits with most. It may not be enough: what is under way stays, and what
 /// is not sealed has to be sealed first, which is asked for.
 pub fn make_room(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
+    match take_or_give_up(parts, bytes) {
+        Err(e) if e.is_no_space() => {
+            // Others have filled the disk to its last block, and not even a marker can go on to its next phase.
+            parts.spool.drop_ballast();
+            take_or_give_up(parts, bytes)
+        }
+        made => made,
+    }
+}
+
+fn take_or_give_up(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
     settle::reclaim(parts, parts.room.to_reclaim().max(bytes))?;
     let need = parts.room.over() + bytes;
     if parts.when_full != WhenFull::DropOldest || need == 0 || parts.room.left() >= bytes.max(1) {
         return Ok(());
     }
+    let disk_is_short = parts.room.disk_shortage() > 0;
     let (mut freed, mut lost) = (0, HashMap::new());
     let mut lives = waiting(parts);
     while freed < need {
@@ -50,6 +62,10 @@ pub fn make_room(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
                 break;
             }
         }
+    }
+    if disk_is_short && freed > 0 {
+        // Else the next write would find the disk as full as before, and more would be given up.
+        parts.spool.free_now();
     }
     for (stream, bytes) in lost {
         let total = parts.count_dropped(bytes);

@@ -160,13 +160,13 @@ fn a_disk_that_a_stranger_fills_stops_nobody() {
     plan.spool = disk.path.join("spool");
     let mount = plan.start();
     append(&mount, "audit.log", "quiet\n");
-    append(&mount, "dump.log", &numbered(0, 10_000));
-    disk.fill();
-    append(&mount, "dump.log", &numbered(10_000, 25_000));
+    // Not to the last byte: whoever takes what the daemon gives up as fast as it does leaves it nothing.
+    let _stranger = disk.fill_but(8 << 20);
+    append(&mount, "dump.log", &numbered(0, 25_000));
     append(&mount, "audit.log", "and complete\n");
     gate.open();
     mount.stop();
     assert_eq!(rig.bucket().content("audit.log"), b"quiet\nand complete\n");
     let given_up = assert_accounted(&rig, "dump.log", numbered(0, 25_000).as_bytes());
-    assert!(given_up > 12 << 20, "15 MB more came than the disk had left: {given_up}");
+    assert!(given_up > 12 << 20, "17 MB more came than the disk had left: {given_up}");
 }

@@ -14,7 +14,15 @@ const BYTES: u64 = 256 << 10;
 /// Gives the room.
 pub(super) fn drop(dir: &Path) {
     // There may be none; who asked finds that the disk is as full as before.
-    let _ = fs::remove_file(dir.join(BALLAST));
+    if fs::remove_file(dir.join(BALLAST)).is_ok() {
+        free_now(dir);
+    }
+}
+
+/// Has what was just freed be free: ext4 gives blocks out again when its journal has them as such.
+pub(super) fn free_now(dir: &Path) {
+    // Should that fail, the room is there some seconds later.
+    let _ = File::open(dir).and_then(|dir| dir.sync_all());
 }
 
 /// Sets it apart, unless it is or there is none.

@@ -159,6 +159,11 @@ impl Spool {
         ballast::drop(&self.dir);
     }
 
+    /// Has what was just freed on a full disk be free at once.
+    pub fn free_now(&self) {
+        ballast::free_now(&self.dir);
+    }
+
     /// Sets that room apart again, when there is some.
     pub fn refill_ballast(&self) {
         ballast::refill(&self.dir);

@@ -5,6 +5,7 @@
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FallocateFlags;
 use rustix::mount::{MountFlags, mount, mount_remount};
 
 use super::mount::clear;
@@ -69,6 +70,15 @@ impl Disk {
                 }
             }
         }
+    }
+
+    /// A stranger takes all of it but so many bytes.
+    pub fn fill_but(&self, bytes: u64) -> std::fs::File {
+        let stranger = std::fs::File::create(self.path.join("stranger")).unwrap();
+        let disk = rustix::fs::statvfs(&self.path).unwrap();
+        let taken = (disk.f_bavail * disk.f_frsize).checked_sub(bytes).unwrap();
+        rustix::fs::fallocate(&stranger, FallocateFlags::empty(), 0, taken).unwrap();
+        stranger
     }
 
     /// From now on nothing can be written to it.
