@@ -8,6 +8,7 @@ use std::path::Path;
 
 use clap::CommandFactory;
 use logsinkfs::edges::cli::Cli;
+use logsinkfs::values::metrics::{Metric, TABLE};
 
 /// The floors from the lowest to the highest. A file uses its own floor and those below.
 const FLOORS: [&str; 6] = ["values", "world", "local", "tasks", "core", "edges"];
@@ -15,15 +16,16 @@ const FLOORS: [&str; 6] = ["values", "world", "local", "tasks", "core", "edges"]
 /// the edges use it.
 const BESIDE: &str = "embedded";
 /// Crates that one place alone may import: everything else stays free of their types.
-const SINGLE_IMPORTERS: [(&str, &[&str]); 8] = [
+const SINGLE_IMPORTERS: [(&str, &[&str]); 9] = [
     ("aws_sdk_s3", &["src/world/s3/"]),
     ("aws_config", &["src/world/s3/"]),
     ("aws_credential_types", &["src/world/s3/"]),
     ("fuser", &["src/edges/fuse/"]),
     ("clap", &["src/edges/cli/", "src/main.rs"]),
     ("s3s", &["src/embedded/"]),
-    ("hyper", &["src/embedded/"]),
-    ("hyper_util", &["src/embedded/"]),
+    ("hyper", &["src/embedded/", "src/edges/admin.rs"]),
+    ("hyper_util", &["src/embedded/", "src/edges/admin.rs"]),
+    ("prometheus_client", &["src/world/metrics.rs"]),
 ];
 /// What the lower floors do without, and why.
 const ABSENT: [(&str, &[&str], &str); 2] = [
@@ -344,6 +346,21 @@ fn flags() -> Vec<Flag> {
     }
     assert!(flags.len() > 30, "the command line has flags");
     flags
+}
+
+#[test]
+fn every_metric_is_documented_as_it_is() {
+    let documented = text("docs/METRICS.md");
+    let row = |metric: &Metric| {
+        let kind = format!("{:?}", metric.kind).to_lowercase();
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() { "-".to_owned() } else { labels.join(", ") };
+        format!("| `{}` | {kind} | {labels} | {} |", metric.name, metric.help)
+    };
+    let rows: Vec<String> = TABLE.iter().map(row).collect();
+    let found: Vec<&str> =
+        documented.lines().filter(|line| line.starts_with("| `logsinkfs_")).collect();
+    assert_eq!(found, rows);
 }
 
 #[test]

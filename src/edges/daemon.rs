@@ -4,6 +4,7 @@
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -11,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::admin::{self, About, Watched};
 use super::compose::{connect, new_writer, policy, recover_parts, registrar, resume};
 use super::error::{DaemonError, REQUIRE_PATIENCE};
 use super::fuse::{Adapter, ask_again, caches_of};
@@ -28,6 +30,8 @@ use crate::tasks::uploader::{self, Pace};
 use crate::tasks::{sealer, settle};
 use crate::values::settings::{Settings, WritePath};
 use crate::world::clock::{Clock, SystemClock};
+use crate::world::metrics::METRICS;
+use crate::world::observed::Observed;
 
 /// How often finished logs are looked for.
 const RETIRE_EVERY: Duration = Duration::from_secs(30);
@@ -69,6 +73,7 @@ pub fn run(settings: &Settings, seat: &Seat) -> Result<ExitCode, DaemonError> {
     // this signal, which nobody has to hear but which must not end the process.
     let _lease_breaks = runtime.block_on(async { signal(SignalKind::io()) })?;
     let (bucket, _embedded) = connect(&runtime, settings, spool.dir(), session)?;
+    let bucket = Observed::new(Arc::new(bucket), clock.clone());
     let parts = Arc::new(recover_parts(settings, spool, Arc::new(bucket), clock)?);
     let registrar = registrar();
     if settings.require_bucket {
@@ -105,6 +110,7 @@ fn serve(
     seat: &Seat,
 ) -> Result<ExitCode, DaemonError> {
     let backings = backings(settings, seat)?;
+    let watched = watch_over(settings, runtime, &parts, seat, backings.is_some())?;
     let runtime_handle = runtime.handle().clone();
     let fs = Arc::new(Fs::new(parts.clone(), policy(settings), runtime_handle, backings));
     let adapter = Adapter::new(fs.clone(), runtime.handle().clone());
@@ -136,6 +142,9 @@ fn serve(
     let identity = parts.spool.identity();
     info!(source = %settings.source.url(), mountpoint = %seat.point.display(),
         writer = %identity.writer, spool = %parts.spool.dir().display(), "serving");
+    if let Some(watched) = &watched {
+        watched.serves.store(true, Ordering::Release);
+    }
     seat.announce()?;
     if launch::is_background() {
         launch::let_go(launch::open_log(std::fs::File::open(parts.spool.dir())?)?)?;
@@ -164,6 +173,9 @@ fn serve(
             }
         }
     });
+    if let Some(watched) = &watched {
+        watched.serves.store(false, Ordering::Release);
+    }
     seat.detach();
     let _ = pace.send(Pace::Stopping);
     let finished = runtime.block_on(async {
@@ -188,6 +200,30 @@ fn serve(
     let code = report(&parts, finished);
     seat.stopped(code);
     Ok(ExitCode::from(code))
+}
+
+/// Begins to tell how the mount is, where that is asked for.
+fn watch_over(
+    settings: &Settings,
+    runtime: &Runtime,
+    parts: &Arc<Parts>,
+    seat: &Seat,
+    kernel_writes: bool,
+) -> Result<Option<Arc<Watched>>, DaemonError> {
+    let Some(address) = settings.admin else { return Ok(None) };
+    let about = About {
+        version: env!("CARGO_PKG_VERSION"),
+        source: settings.source.url(),
+        mountpoint: seat.point.display().to_string(),
+        writer: parts.spool.identity().writer.to_string(),
+        spool: parts.spool.dir().display().to_string(),
+        write_path: if kernel_writes { "kernel" } else { "daemon" },
+    };
+    let watched = Arc::new(Watched::new(parts.clone(), about));
+    METRICS.worker_restarts.inc_by(seat.restarts);
+    let listener = runtime.block_on(admin::listen(address, seat.resumed))?;
+    runtime.spawn(admin::serve(listener, watched.clone()));
+    Ok(Some(watched))
 }
 
 /// Who registers spool files with the kernel, where that is to write into them itself.

@@ -33,6 +33,9 @@ pub enum DaemonError {
     /// The embedded bucket.
     #[error("the embedded bucket cannot be started (as uid {uid}): {0}", uid = rustix::process::getuid().as_raw())]
     Embedded(String),
+    /// The admin endpoint.
+    #[error("the admin endpoint cannot be served: {0}")]
+    Admin(String),
     /// `--require-bucket` and no bucket.
     #[error("the bucket cannot be used: {0}")]
     Bucket(#[source] RegistrationError),
@@ -115,6 +118,7 @@ impl DaemonError {
             DaemonError::Embedded(_) => {
                 "choose a directory that this user can write, give it to this user (chown -R), or choose another user with --run-as"
             }
+            DaemonError::Admin(_) => "choose another address with --admin",
             DaemonError::Bucket(RegistrationError::Bucket(e)) => e.kind.hint(),
             DaemonError::Bucket(RegistrationError::Local(_)) => "look at the local file system",
             DaemonError::NoAnswer => {

@@ -1,6 +1,8 @@
 //! Floor 5: the edges. Flags in, FUSE requests in, signals in; messages and exit codes out.
 
 #[cfg(target_os = "linux")]
+pub mod admin;
+#[cfg(target_os = "linux")]
 pub mod allocator;
 #[cfg(feature = "embedded-bucket")]
 pub mod bucket;

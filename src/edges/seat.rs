@@ -26,6 +26,8 @@ pub struct Seat {
     pub session: Option<(SessionId, Vec<u8>)>,
     /// A worker served before.
     pub resumed: bool,
+    /// How many served before.
+    pub restarts: u64,
     /// Who holds the mount.
     pub holder: Holder,
 }
@@ -48,6 +50,7 @@ impl Seat {
             point: device.point.clone(),
             session: None,
             resumed: false,
+            restarts: 0,
             holder: Holder::Own(device, Arc::new(registry)),
         })
     }

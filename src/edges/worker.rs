@@ -69,8 +69,8 @@ pub fn run(settings: &Settings, hidden: &Hidden) -> Result<ExitCode, DaemonError
     let (fuse, session, init) = greeted(link)?;
     let answer = fuse::negotiate(&init)?;
     link.send(&ToKeeper::Answer { answer })?;
-    let resumed = match link.receive::<ToWorker>() {
-        Ok(Some(ToWorker::Go { resumed })) => resumed,
+    let (resumed, restarts) = match link.receive::<ToWorker>() {
+        Ok(Some(ToWorker::Go { resumed, restarts })) => (resumed, restarts),
         other => return Err(unexpected(other)),
     };
     if let Some(barrier) = privileges::barrier(&settings.spool_dir) {
@@ -80,7 +80,8 @@ pub fn run(settings: &Settings, hidden: &Hidden) -> Result<ExitCode, DaemonError
     let keeper = Arc::new(Remote::new(link, attached)?);
     let point = std::path::absolute(&settings.mountpoint)?;
     let holder = Holder::Keeper(keeper);
-    daemon::run(settings, &Seat { fuse, point, session: Some((session, init)), resumed, holder })
+    let session = Some((session, init));
+    daemon::run(settings, &Seat { fuse, point, session, resumed, restarts, holder })
 }
 
 /// The socket that a keeper hands to its child as standard input.

@@ -107,6 +107,11 @@ impl Room {
         over.max(self.disk_shortage())
     }
 
+    /// Bytes of live files that are on the disk.
+    pub fn used(&self) -> u64 {
+        self.live.load(Ordering::Relaxed)
+    }
+
     /// Bytes that live files may still grow by.
     pub fn left(&self) -> u64 {
         let budget = self.live_max().saturating_sub(self.live.load(Ordering::Relaxed));

@@ -13,6 +13,8 @@ pub mod flow;
 pub mod gather;
 #[cfg(target_os = "linux")]
 pub mod lister;
+#[cfg(target_os = "linux")]
+pub mod measure;
 pub mod objects;
 #[cfg(target_os = "linux")]
 pub mod outbox;

@@ -18,6 +18,7 @@ use crate::values::ids::SpoolOffset;
 use crate::values::settings::{Segmenting, WhenFull};
 use crate::world::bucket::Bucket;
 use crate::world::clock::Clock;
+use crate::world::metrics::METRICS;
 
 /// The parts of a mount that everybody behind the file system works on.
 pub struct Parts {
@@ -49,6 +50,8 @@ pub struct Parts {
     pub when_full: WhenFull,
     /// Bytes that were given up since the start.
     pub dropped: AtomicU64,
+    /// Bytes that were sealed since the start.
+    pub sealed: AtomicU64,
     /// Bumped whenever something was sealed, confirmed or reclaimed.
     pub progress: watch::Sender<u64>,
 }
@@ -73,6 +76,7 @@ impl Parts {
 
     /// Counts bytes that were given up; gives how many it were since the start.
     pub fn count_dropped(&self, bytes: u64) -> u64 {
+        METRICS.dropped_bytes.inc_by(bytes);
         self.dropped.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 

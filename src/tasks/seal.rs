@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::local::crash_point::crash_point;
 use crate::local::life::{Generation, Life, Segment};
@@ -14,6 +15,7 @@ use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::ids::{SpoolOffset, SpoolRange};
 use crate::values::naming::{MarkerName, Phase, SegmentName};
 use crate::values::rotation::{Reason, Split};
+use crate::world::metrics::METRICS;
 
 /// Bytes read at once when a range is searched or summed.
 const CHUNK: u64 = 256 * 1024;
@@ -77,6 +79,9 @@ pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsErr
     drop(state);
     life.stream.add_unsent();
     parts.outbox.push(Job { life: life.clone(), start: range.start, may_have_arrived: false });
+    parts.sealed.fetch_add(range.len(), Ordering::Relaxed);
+    METRICS.sealed_segments.inc();
+    METRICS.sealed_bytes.inc_by(range.len());
     parts.bump();
     Ok(true)
 }

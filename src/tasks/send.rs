@@ -19,6 +19,7 @@ use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::escape::escape_ascii;
 use crate::values::naming::{Form, MarkerName, Phase, SegmentName};
 use crate::world::bucket::{BucketError, Kind, NewObject, Payload};
+use crate::world::metrics::METRICS;
 
 /// A job with what earlier tries left behind.
 pub struct Attempt {
@@ -262,6 +263,7 @@ async fn resolve(
             Err(e) => return Outcome::Failed(e.to_string()),
         }
     }
+    METRICS.conflicts.inc();
     error!(key = %marker.key, "CONFLICT: another object has the key of this segment; nothing is overwritten");
     set_aside(parts, job, name, Some(marker)).await
 }

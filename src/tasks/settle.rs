@@ -17,6 +17,7 @@ use crate::values::errors::{FsError, LocalError};
 use crate::values::ids::{SpoolOffset, SpoolRange};
 use crate::values::naming::{MarkerName, Phase};
 use crate::world::bucket::StoredObject;
+use crate::world::metrics::METRICS;
 
 /// Notes that a PUT of a segment begins: from here on it is not given up. Gives the phase that it is in
 /// then.
@@ -70,6 +71,11 @@ pub fn confirm(
         state.last_error = None;
     }
     life.stream.take_unsent();
+    if phase == Phase::Confirmed {
+        METRICS.uploaded_segments.inc();
+        METRICS.uploaded_bytes.inc_by(name.range.len());
+        METRICS.stored_bytes.inc_by(size);
+    }
     parts.catalog.add_own(
         &parts.prefix,
         StoredObject {
@@ -112,6 +118,7 @@ pub fn quarantine(
         }
     }
     life.stream.take_unsent();
+    METRICS.quarantined_segments.inc();
     let key = marker.map_or("unknown", |marker| marker.key.as_str());
     error!(key, kept = %target.display(), "a segment was set aside");
     forget_ended(parts, life)?;

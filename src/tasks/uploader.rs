@@ -17,6 +17,7 @@ use crate::local::marker::Marker;
 use crate::values::escape::escape_path;
 use crate::values::naming::Form;
 use crate::world::bucket::{BucketError, Kind};
+use crate::world::metrics::METRICS;
 
 /// PUTs at once in normal work: enough for a gigabit at 50 ms.
 const PARALLEL: usize = 8;
@@ -208,6 +209,7 @@ impl Uploader {
         match outcome {
             Outcome::Settled => self.opened(),
             Outcome::Outage(e) => {
+                METRICS.upload_retries.get_or_create(&[("reason", "outage")]).inc();
                 attempt.job.may_have_arrived |= e.kind.may_have_arrived();
                 attempt.job.life.state().last_error = Some(e.to_string());
                 match self.retries.len() < PARALLEL {
@@ -218,6 +220,7 @@ impl Uploader {
                 self.close(&e);
             }
             Outcome::Failed(why) => {
+                METRICS.upload_retries.get_or_create(&[("reason", "segment")]).inc();
                 attempt.failures += 1;
                 // Its part of the reserve is for those that can be sent.
                 (attempt.body, attempt.reserve) = (None, None);
@@ -240,6 +243,7 @@ impl Uploader {
         self.gate.new_every = if everything { NEW_EVERY_OUTAGE } else { NEW_EVERY };
         let now = self.parts.clock.monotonic();
         self.gate.since.get_or_insert(now);
+        METRICS.s3_up.set(0);
         if !self.gate.said.contains(&e.kind) {
             self.gate.said.push(e.kind.clone());
             warn!(hint = e.kind.hint(), "S3 cannot be used; writes go on into the spool: {e}");
@@ -254,6 +258,7 @@ impl Uploader {
     }
 
     fn opened(&mut self) {
+        METRICS.s3_up.set(1);
         if let Some(since) = self.gate.since.take() {
             self.gate.said.clear();
             let outage = self.parts.clock.monotonic().saturating_sub(since);

@@ -6,6 +6,7 @@ pub mod errors;
 pub mod escape;
 pub mod freshness;
 pub mod ids;
+pub mod metrics;
 pub mod naming;
 pub mod partition;
 pub mod reader;

@@ -1,6 +1,7 @@
 //! What a mount was asked to be: validated, plain, decided once. Owns the meaning and the limits of
 //! each setting; does not read flags, environment or files (see `edges::cli`).
 
+use core::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -274,6 +275,8 @@ pub struct Settings {
     pub write_path: WritePath,
     /// Keeper and worker.
     pub processes: Processes,
+    /// Where the daemon tells how it is.
+    pub admin: Option<SocketAddr>,
 }
 
 /// A setting's value cannot be used.

@@ -4,4 +4,7 @@
 pub mod bucket;
 pub mod capped;
 pub mod clock;
+pub mod metrics;
+#[cfg(target_os = "linux")]
+pub mod observed;
 pub mod s3;

@@ -178,7 +178,7 @@ fn a_hostile_worker_gets_nothing_registered_but_its_own_spool_files() {
     let [go, probed, answers @ .., first_list, second_list] = said.as_slice() else {
         panic!("{said:?}");
     };
-    assert_eq!(go, "{\"Go\":{\"resumed\":false}}");
+    assert_eq!(go, "{\"Go\":{\"resumed\":false,\"restarts\":0}}");
     assert_eq!(probed, "{\"Probed\":{\"able\":{\"Ok\":null}}}");
     assert_eq!(answers.len(), 9, "{said:?}");
     assert!(answers[0].contains("\"Ok\":"), "its own file: {said:?}");

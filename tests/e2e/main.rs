@@ -12,6 +12,7 @@
     reason = "a test ends at the first surprise"
 )]
 
+mod admin;
 mod bad_input;
 mod command_line;
 mod faults;

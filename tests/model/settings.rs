@@ -54,6 +54,7 @@ pub fn settings() -> Settings {
         ownership: Ownership { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755 },
         allow_other: false,
         write_path: WritePath::Daemon,
+        admin: None,
         processes: Processes { keeping: Keeping::None, socket: None, run_as: None },
     }
 }

@@ -1,5 +1,6 @@
 //! The flags of `mount`, and of `upgrade`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -137,6 +138,10 @@ pub struct MountArgs {
     /// `USER[:GROUP]`. Default: the owner of the spool, unless that is root; else a user of its own.
     #[arg(long, env = "LOGSINKFS_RUN_AS", value_name = "USER", value_parser = parse_user, help_heading = "Processes")]
     pub run_as: Option<RunAs>,
+    /// Address at which the daemon tells how it is over HTTP: /healthz, /readyz, /metrics (Prometheus)
+    /// and /status (JSON). Default: none.
+    #[arg(long, env = "LOGSINKFS_ADMIN", value_name = "IP:PORT", help_heading = "Processes")]
+    pub admin: Option<SocketAddr>,
     /// Serve from one process, for debugging: its end is the mount's end.
     #[arg(long, env = "LOGSINKFS_NO_KEEPER", help_heading = "Processes")]
     pub no_keeper: bool,

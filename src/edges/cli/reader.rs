@@ -16,7 +16,8 @@ const SINCE: Duration = Duration::from_secs(24 * 3600);
 /// Sixteen segments of the usual size.
 const CACHE_MAX: u64 = 1 << 30;
 /// What writers alone are told, and has no default that could be meant: beside `--read-only` it is a mistake.
-const OF_WRITERS: [&str; 15] = [
+const OF_WRITERS: [&str; 16] = [
+    "admin",
     "spool_dir",
     "spool_max",
     "writer_id",

@@ -103,6 +103,7 @@ impl MountArgs {
                 socket: self.keeper_socket,
                 run_as: self.run_as,
             },
+            admin: self.admin,
         })
     }
 

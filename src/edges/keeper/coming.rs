@@ -163,8 +163,8 @@ impl Keeper<'_> {
         let Some(mut next) = self.next.take() else { return };
         (next.stage, next.since) = (Stage::Going, self.clock.monotonic());
         self.kept.registry.entitle(Some(next.id));
-        next.tell(&ToWorker::Go { resumed: self.begun });
-        self.begun = true;
+        next.tell(&ToWorker::Go { resumed: self.workers > 0, restarts: self.workers });
+        self.workers += 1;
         self.present = Some(next);
     }
 

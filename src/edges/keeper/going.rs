@@ -120,7 +120,7 @@ impl Keeper<'_> {
                 how => Err(DaemonError::FirstWorker(how.to_string())),
             });
         }
-        if self.begun && !offers_resend(&self.kept.init) {
+        if self.workers > 0 && !offers_resend(&self.kept.init) {
             return Some(Err(DaemonError::NoResend(how.to_string())));
         }
         match starts_workers {

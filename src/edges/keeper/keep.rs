@@ -104,7 +104,7 @@ pub struct Keeper<'a> {
     pub(super) start_at: Option<Duration>,
     pub(super) peers: u64,
     /// A worker was told to serve: requests may be unanswered.
-    pub(super) begun: bool,
+    pub(super) workers: u64,
     /// A worker has served.
     pub(super) served: bool,
     /// The mount is being stopped.
@@ -132,7 +132,7 @@ impl<'a> Keeper<'a> {
             restarts: Restarts::default(),
             start_at,
             peers: 0,
-            begun: false,
+            workers: 0,
             served: false,
             stopping: false,
             stop_then: None,

@@ -40,6 +40,9 @@ pub enum ToWorker {
     Go {
         /// Whether a worker served before, so that requests it left must be sent again.
         resumed: bool,
+        /// How often a worker was replaced before. A keeper from before there were metrics does not say.
+        #[serde(default)]
+        restarts: u64,
     },
     /// This worker is not wanted.
     Refused {

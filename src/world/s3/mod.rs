@@ -1,6 +1,7 @@
 //! The S3 adapter: the only importer of the AWS SDK. Owns the translation of requests and of
 //! errors; decides nothing about retries of writes, which are single tries here.
 
+mod attempts;
 mod body;
 mod meaning;
 mod skew;
@@ -19,6 +20,7 @@ use aws_sdk_s3::types::{EncodingType, ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
+use self::attempts::Attempts;
 use self::body::FileBody;
 use self::meaning::causes;
 use self::skew::SkewReport;
@@ -90,7 +92,8 @@ impl S3Bucket {
         let base = loader.load().await;
         let mut config = aws_sdk_s3::config::Builder::from(&base)
             .force_path_style(settings.force_path_style)
-            .interceptor(SkewReport::default());
+            .interceptor(SkewReport::default())
+            .interceptor(Attempts);
         config.set_endpoint_url(
             settings.endpoint_url.clone().or_else(|| base.endpoint_url().map(str::to_owned)),
         );

@@ -1,0 +1,77 @@
+//! How the mount is at this moment, for those who watch it: measured when somebody asks, so that nothing has to be kept
+//! up to date on the way of a write. Blocking; reads one marker of each log that waits for S3.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::parts::Parts;
+use crate::local::life::Life;
+use crate::local::marker::Marker;
+use crate::values::settings::WhenFull;
+use crate::values::time::Utc;
+
+/// A spool with less room takes a line here and there at most.
+const ENOUGH: u64 = 64 * 1024;
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measures {
+    /// Files in the live view.
+    pub live_files: usize,
+    /// Bytes that programs have written since this process began.
+    pub appended: u64,
+    /// Bytes that S3 has not confirmed.
+    pub unuploaded: u64,
+    /// Age of the oldest of them.
+    pub oldest: Duration,
+    /// Bytes of logs in the spool.
+    pub spool_used: u64,
+    /// Bytes that logs can still grow by.
+    pub spool_free: u64,
+}
+
+/// Whether the spool takes what programs write. Costs next to nothing.
+pub fn takes_writes(parts: &Parts) -> bool {
+    // Under `drop-oldest` a full spool makes room.
+    parts.when_full == WhenFull::DropOldest || parts.room.left() >= ENOUGH
+}
+
+/// Measures.
+pub fn measure(parts: &Parts) -> Measures {
+    let now = parts.clock.now();
+    let lives = parts.namespace.lives();
+    let mut measures = Measures {
+        live_files: lives.len(),
+        appended: parts.sealed.load(Ordering::Relaxed),
+        spool_used: parts.room.used(),
+        spool_free: parts.room.left(),
+        ..Measures::default()
+    };
+    for life in &lives {
+        let len = life.len().unwrap_or_default();
+        let (unsent, unsealed) = {
+            let state = life.state();
+            (state.unsent(len), len.since(state.sealed_end()))
+        };
+        measures.appended += unsealed;
+        measures.unuploaded += unsent;
+        if unsent > 0 {
+            measures.oldest = measures.oldest.max(now.since(oldest(life)));
+        }
+    }
+    measures
+}
+
+/// When the oldest byte came that S3 has not confirmed.
+fn oldest(life: &Arc<Life>) -> Utc {
+    let (marker, first) = {
+        let state = life.state();
+        let unsent = state.segments.iter().find(|(_, segment)| segment.phase.is_unsent());
+        let marker = unsent.and_then(|(start, _)| state.marker(*start));
+        (marker, state.first_byte.unwrap_or(state.last_growth.0))
+    };
+    // One that was just confirmed, or cannot be read, is as old as what follows it.
+    let marker = marker.and_then(|name| Marker::load(life.folder(), &name).ok());
+    marker.map_or(first, |marker| marker.first)
+}

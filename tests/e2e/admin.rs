@@ -1,0 +1,150 @@
+//! The admin endpoint: what it says of a mount that serves, of an S3 that is away, of a full spool and of a new worker.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+
+use logsinkfs::values::metrics::{Kind, TABLE};
+
+use rustix::process::Signal;
+
+use crate::harness::{Rig, eventually};
+
+/// An address that nobody has.
+fn free() -> String {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().to_string()
+}
+
+/// Status and body of a path, when somebody answers.
+fn ask(address: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address.parse::<SocketAddr>().unwrap()).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+/// The sum of a metric over its labels.
+fn value(address: &str, name: &str) -> f64 {
+    let (status, text) = ask(address, "/metrics").unwrap();
+    assert_eq!(status, 200);
+    let of_name =
+        |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let lines = text.lines().filter(of_name);
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
+#[test]
+fn a_mount_tells_how_it_is() {
+    let rig = Rig::embedded();
+    let address = free();
+    let mount = rig.mount(&["--admin", &address]);
+    assert_eq!(ask(&address, "/healthz").unwrap(), (200, "ok\n".to_owned()));
+    assert_eq!(ask(&address, "/readyz").unwrap().0, 200);
+    fs::write(mount.path("secret-name.log"), "twelve bytes").unwrap();
+    assert_eq!(value(&address, "logsinkfs_appended_bytes_total"), 12.0);
+    assert_eq!(value(&address, "logsinkfs_unuploaded_bytes"), 12.0);
+    assert_eq!(value(&address, "logsinkfs_live_files"), 1.0);
+    mount.daemon.signal(Signal::USR1);
+    eventually("the upload", || {
+        (value(&address, "logsinkfs_uploaded_segments_total") > 0.0).then_some(())
+    });
+    for same in ["appended", "sealed", "uploaded"] {
+        assert_eq!(value(&address, &format!("logsinkfs_{same}_bytes_total")), 12.0, "{same}");
+    }
+    assert_eq!(value(&address, "logsinkfs_unuploaded_bytes"), 0.0);
+    assert_eq!(value(&address, "logsinkfs_oldest_unuploaded_seconds"), 0.0);
+    assert_eq!(value(&address, "logsinkfs_spool_used_bytes"), 12.0);
+    assert!(value(&address, "logsinkfs_stored_bytes_total") > 12.0, "gzip of twelve bytes");
+    // Two registrations of the first start, and the segment.
+    assert_eq!(value(&address, "logsinkfs_s3_requests_total"), 3.0);
+    assert_eq!(value(&address, "logsinkfs_s3_attempts_total"), 3.0);
+    assert_eq!(value(&address, "logsinkfs_s3_request_seconds_count"), 3.0);
+    assert_eq!(value(&address, "logsinkfs_s3_first_byte_seconds_count"), 3.0);
+    let (_, text) = ask(&address, "/metrics").unwrap();
+    assert!(!text.contains("secret-name"), "no label has a path");
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let known = TABLE.iter().find(|metric| metric.name.trim_end_matches("_total") == name);
+        let known = known.unwrap_or_else(|| panic!("{name} is not in the table"));
+        let named = match known.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        assert_eq!(kind, named, "{name}");
+    }
+    let (status, text) = ask(&address, "/status").unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((status, &json["ready"], &json["appended_bytes"]), (200, &true.into(), &12.into()));
+    assert_eq!(ask(&address, "/other").unwrap().0, 404);
+    mount.stop();
+    assert_eq!(ask(&address, "/healthz"), None);
+}
+
+#[test]
+fn an_outage_does_not_make_a_mount_unready() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    let address = free();
+    let mount = rig.plan("a").through(&gate.endpoint).with(&["--admin", &address]).start();
+    let is_up = |up: f64| (value(&address, "logsinkfs_s3_up") == up).then_some(());
+    eventually("S3 to be there", || is_up(1.0));
+    gate.refuse(503, "SlowDown");
+    fs::write(mount.path("app.log"), "line\n").unwrap();
+    mount.daemon.signal(Signal::USR1);
+    eventually("S3 to be away", || is_up(0.0));
+    assert_eq!(ask(&address, "/readyz").unwrap().0, 200);
+    assert!(value(&address, "logsinkfs_oldest_unuploaded_seconds") > 0.0);
+    gate.open();
+    eventually("S3 to be back", || is_up(1.0));
+    mount.stop();
+}
+
+#[test]
+fn a_spool_that_takes_no_more_is_unready() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    gate.refuse(503, "SlowDown");
+    let address = free();
+    let plan = rig.plan("a").through(&gate.endpoint).with(&["--admin", &address]);
+    let full = ["--spool-max", "8MiB", "--when-full", "error", "--rotate-size", "256KiB"];
+    let mount = plan.with(&full).start();
+    let mut file = fs::File::create(mount.path("app.log")).unwrap();
+    while file.write_all(&[b'x'; 4096]).is_ok() {}
+    eventually("the spool to be full", || {
+        let (status, why) = ask(&address, "/readyz")?;
+        (status == 503 && why.contains("the spool is full")).then_some(())
+    });
+    assert_eq!(ask(&address, "/healthz").unwrap().0, 200);
+    gate.open();
+    eventually("room", || (ask(&address, "/readyz")?.0 == 200).then_some(()));
+    drop(file);
+    mount.stop();
+}
+
+#[test]
+fn a_new_worker_answers_where_the_old_one_did() {
+    let rig = Rig::embedded();
+    let address = free();
+    let mount = rig.mount(&["--admin", &address]);
+    for restarts in 0..3 {
+        let serves = || (ask(&address, "/readyz")?.0 == 200).then_some(());
+        eventually("a worker to answer", serves);
+        assert_eq!(value(&address, "logsinkfs_worker_restarts_total"), f64::from(restarts));
+        if restarts < 2 {
+            mount.kill_worker();
+        }
+    }
+    mount.stop();
+}
+
+#[test]
+fn an_address_that_is_taken_is_an_error() {
+    let rig = Rig::embedded();
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (_, said) = rig.plan("a").with(&["--admin", &address]).refused();
+    assert!(said.contains(&address) && said.contains("--admin"), "{said}");
+}
