@@ -8,8 +8,9 @@ use rustix::fs::FallocateFlags;
 
 /// The file that holds the room.
 const BALLAST: &str = "ballast";
-/// Enough for some sixty small files.
-const BYTES: u64 = 256 << 10;
+/// Enough for some hundred small files, and for what the file system itself takes of it: it counts blocks that it owes to
+/// its own records against those who have no right to its reserve.
+const BYTES: u64 = 1 << 20;
 
 /// Gives the room.
 pub(super) fn drop(dir: &Path) {
