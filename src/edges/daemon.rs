@@ -221,8 +221,19 @@ fn watch_over(
     };
     let watched = Arc::new(Watched::new(parts.clone(), about));
     METRICS.worker_restarts.inc_by(seat.restarts);
-    let listener = runtime.block_on(admin::listen(address, seat.resumed))?;
-    runtime.spawn(admin::serve(listener, watched.clone()));
+    let serving = watched.clone();
+    if seat.resumed {
+        // Programs wait for this worker, and must not for an address.
+        runtime.spawn(async move {
+            match admin::listen(address, true).await {
+                Ok(listener) => admin::serve(listener, serving).await,
+                Err(e) => error!("the mount goes on without it: {e}"),
+            }
+        });
+    } else {
+        let listener = runtime.block_on(admin::listen(address, false))?;
+        runtime.spawn(admin::serve(listener, serving));
+    }
     Ok(Some(watched))
 }
 
