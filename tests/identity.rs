@@ -2,6 +2,8 @@
 //! in README.md, and no right to delete or overwrite. What the rights do to the program is tried in
 //! tests/e2e/identity.rs. Every rule is tried on an example that breaks it before it looks at the files.
 
+#![allow(clippy::panic, reason = "a test ends at the first surprise")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

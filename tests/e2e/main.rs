@@ -16,6 +16,7 @@ mod admin;
 mod ask;
 mod bad_input;
 mod command_line;
+mod credentials;
 mod faults;
 mod full;
 mod harness;

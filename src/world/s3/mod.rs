@@ -3,6 +3,7 @@
 
 mod attempts;
 mod body;
+pub mod credentials;
 mod meaning;
 mod skew;
 
@@ -22,6 +23,7 @@ use percent_encoding::percent_decode_str;
 
 use self::attempts::Attempts;
 use self::body::FileBody;
+use self::credentials::Kept;
 use self::meaning::causes;
 use self::skew::SkewReport;
 use super::bucket::{Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead, StoredObject};
@@ -52,6 +54,7 @@ pub struct FixedCredentials {
 #[derive(Debug)]
 pub struct S3Bucket {
     client: Client,
+    credentials: Kept,
     bucket: String,
     /// How errors name it.
     place: String,
@@ -90,10 +93,12 @@ impl S3Bucket {
             loader = loader.credentials_provider(Credentials::new(id, secret, None, None, "fixed"));
         }
         let base = loader.load().await;
+        let credentials = Kept::new();
         let mut config = aws_sdk_s3::config::Builder::from(&base)
             .force_path_style(settings.force_path_style)
             .interceptor(SkewReport::default())
-            .interceptor(Attempts);
+            .interceptor(Attempts)
+            .identity_cache(credentials.clone());
         config.set_endpoint_url(
             settings.endpoint_url.clone().or_else(|| base.endpoint_url().map(str::to_owned)),
         );
@@ -112,6 +117,7 @@ impl S3Bucket {
         let at = at.map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
         S3Bucket {
             client: Client::from_conf(config.build()),
+            credentials,
             bucket: bucket.to_owned(),
             place: format!("s3://{bucket}{at}, "),
             owner: settings.expected_bucket_owner.clone(),
