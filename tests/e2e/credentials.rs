@@ -285,3 +285,21 @@ fn credentials_that_expire_while_requests_are_under_way_are_replaced() {
     pod.await_uploads();
     pod.assert_arrived(mount, program, "container");
 }
+
+/// As for STS, S3's own endpoint in the environment goes before the one for all services.
+#[test]
+fn an_endpoint_of_s3_in_the_environment_is_taken_without_a_flag() {
+    let pod = Pod::new(Mood::Trusts(TOKEN));
+    let plan = pod.with_web_identity().env("AWS_ENDPOINT_URL_S3", &pod.gate.endpoint);
+    let plan = plan.env("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+    let planned = plan.command();
+    let mut arguments: Vec<_> = planned.get_args().collect();
+    let flag = arguments.iter().position(|argument| *argument == "--endpoint-url").unwrap();
+    arguments.drain(flag..flag + 2);
+    let mut command = Command::new(planned.get_program());
+    command.args(arguments);
+    let mount = plan.clone().start_as(with_environment(&plan, command));
+    let program = pod.program(&mount);
+    pod.await_uploads();
+    pod.assert_arrived(mount, program, "AssumeRoleWithWebIdentity");
+}

@@ -99,9 +99,10 @@ impl S3Bucket {
             .interceptor(SkewReport::default())
             .interceptor(Attempts)
             .identity_cache(credentials.clone());
-        config.set_endpoint_url(
-            settings.endpoint_url.clone().or_else(|| base.endpoint_url().map(str::to_owned)),
-        );
+        // Without the flag it is what the SDK finds, a variable for S3 alone before one for all services.
+        if let Some(endpoint) = &settings.endpoint_url {
+            config = config.endpoint_url(endpoint);
+        }
         if base.region().is_none() {
             config = config.region(Region::from_static("us-east-1"));
         }
