@@ -21,6 +21,7 @@ mod faults;
 mod full;
 mod harness;
 mod hold;
+mod identity;
 mod keeper;
 mod limits;
 mod mountpoint;

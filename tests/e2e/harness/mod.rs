@@ -8,6 +8,7 @@
 pub mod bucket;
 pub mod disk;
 pub mod gate;
+pub mod iam;
 pub mod issuer;
 pub mod journal;
 pub mod memory;
