@@ -286,6 +286,25 @@ fn credentials_that_expire_while_requests_are_under_way_are_replaced() {
     pod.assert_arrived(mount, program, "container");
 }
 
+/// Who reads gets what is stored, not an error that would be none a moment later.
+#[test]
+fn a_reader_whose_credentials_have_expired_reads_with_others() {
+    let pod = Pod::new(Mood::Trusts(TOKEN));
+    pod.rig.bucket().put("team/old/there.txt", b"there\n");
+    let mut plan = pod.with_container();
+    plan.flags = vec!["--view".into(), "bucket".into()];
+    let mount = plan.with(&["--metadata-ttl", "minimal"]).start();
+    eventually("a listing", || fs::metadata(mount.path("old/there.txt")).ok());
+    let old: Vec<_> = pod.issuer.issued().into_iter().map(|issued| issued.session).collect();
+    pod.gate.rule(move |seen| match &seen.session {
+        Some(session) if old.contains(session) => Answer::Refuse(400, "ExpiredToken", None),
+        _ => Answer::Pass,
+    });
+    assert_eq!(fs::read(mount.path("old/there.txt")).unwrap(), b"there\n");
+    assert!(pod.gate.hits() > 0, "nobody was refused");
+    mount.stop();
+}
+
 /// As for STS, S3's own endpoint in the environment goes before the one for all services.
 #[test]
 fn an_endpoint_of_s3_in_the_environment_is_taken_without_a_flag() {

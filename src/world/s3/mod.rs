@@ -128,6 +128,17 @@ impl S3Bucket {
         }
     }
 
+    /// A read is sent once more where the credentials had expired: with others, which are fetched then.
+    async fn read<T, F>(&self, request: impl Fn() -> F) -> Result<T, BucketError>
+    where
+        F: Future<Output = Result<T, BucketError>>,
+    {
+        match request().await {
+            Err(e) if e.kind == Kind::Expired => request().await,
+            done => done,
+        }
+    }
+
     /// One page of a listing.
     async fn list(
         &self,
@@ -168,6 +179,59 @@ impl S3Bucket {
             .collect();
         let next = page.next_continuation_token().filter(|_| page.is_truncated() == Some(true));
         Ok(ListPage { objects, prefixes, next: next.map(str::to_owned) })
+    }
+
+    /// Bytes of an object.
+    async fn get(
+        &self,
+        key: &str,
+        range: &Range<u64>,
+        etag: Option<&str>,
+    ) -> Result<Bytes, BucketError> {
+        let got = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .range(format!("bytes={}-{}", range.start, range.end - 1))
+            .set_if_match(etag.map(str::to_owned))
+            .set_expected_bucket_owner(self.owner.clone())
+            .send()
+            .await
+            .map_err(|e| self.meaning("GetObject", key, Kind::Changed, e))?;
+        let told = got.content_range().unwrap_or_default();
+        if !told.starts_with(&format!("bytes {}-", range.start)) {
+            return Err(self.unlike_s3("GetObject", key, "the range that was asked for"));
+        }
+        let body = tokio::time::timeout(READ_TIMEOUT, got.body.collect()).await;
+        let broken = |why: String| {
+            BucketError::new(Kind::Unreachable, "GetObject", key, why).at(&self.place)
+        };
+        let bytes = body
+            .map_err(|_| broken("the body did not arrive in time".into()))?
+            .map_err(|e| broken(format!("the body broke off: {}", causes(&e))))?
+            .into_bytes();
+        Ok(bytes)
+    }
+
+    /// Size and metadata of an object.
+    async fn look(&self, key: &str) -> Result<ObjectHead, BucketError> {
+        let head = self
+            .client
+            .head_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .set_expected_bucket_owner(self.owner.clone())
+            .send()
+            .await
+            .map_err(|e| self.meaning("HeadObject", key, Kind::Changed, e))?;
+        if head.e_tag().is_none() {
+            return Err(self.unlike_s3("HeadObject", key, "an ETag"));
+        }
+        Ok(ObjectHead {
+            size: u64::try_from(head.content_length().unwrap_or(0)).unwrap_or(0),
+            metadata: head.metadata.unwrap_or_default().into_iter().collect(),
+        })
     }
 }
 
@@ -215,60 +279,22 @@ impl Bucket for S3Bucket {
         range: Range<u64>,
         etag: Option<&str>,
     ) -> Result<Bytes, BucketError> {
-        if range.is_empty() {
-            return Ok(Bytes::new());
+        match range.is_empty() {
+            true => Ok(Bytes::new()),
+            false => self.read(|| self.get(key, &range, etag)).await,
         }
-        let got = self
-            .client
-            .get_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .range(format!("bytes={}-{}", range.start, range.end - 1))
-            .set_if_match(etag.map(str::to_owned))
-            .set_expected_bucket_owner(self.owner.clone())
-            .send()
-            .await
-            .map_err(|e| self.meaning("GetObject", key, Kind::Changed, e))?;
-        let told = got.content_range().unwrap_or_default();
-        if !told.starts_with(&format!("bytes {}-", range.start)) {
-            return Err(self.unlike_s3("GetObject", key, "the range that was asked for"));
-        }
-        let body = tokio::time::timeout(READ_TIMEOUT, got.body.collect()).await;
-        let broken = |why: String| {
-            BucketError::new(Kind::Unreachable, "GetObject", key, why).at(&self.place)
-        };
-        let bytes = body
-            .map_err(|_| broken("the body did not arrive in time".into()))?
-            .map_err(|e| broken(format!("the body broke off: {}", causes(&e))))?
-            .into_bytes();
-        Ok(bytes)
     }
 
     async fn head(&self, key: &str) -> Result<ObjectHead, BucketError> {
-        let head = self
-            .client
-            .head_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .set_expected_bucket_owner(self.owner.clone())
-            .send()
-            .await
-            .map_err(|e| self.meaning("HeadObject", key, Kind::Changed, e))?;
-        if head.e_tag().is_none() {
-            return Err(self.unlike_s3("HeadObject", key, "an ETag"));
-        }
-        Ok(ObjectHead {
-            size: u64::try_from(head.content_length().unwrap_or(0)).unwrap_or(0),
-            metadata: head.metadata.unwrap_or_default().into_iter().collect(),
-        })
+        self.read(|| self.look(key)).await
     }
 
     async fn list_page(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
-        self.list(prefix, Some("/"), token).await
+        self.read(|| self.list(prefix, Some("/"), token)).await
     }
 
     async fn list_below(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
-        self.list(prefix, None, token).await
+        self.read(|| self.list(prefix, None, token)).await
     }
 }
 
