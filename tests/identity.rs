@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -208,4 +209,22 @@ fn what_the_buckets_owner_sets_names_the_same_bucket_and_deletes_by_age_alone() 
             assert!(layers || arn.starts_with(BUCKET), "{name}: {arn}");
         }
     }
+}
+
+/// Held against what CloudFormation knows of its resources, by the linter that comes with moto.
+#[test]
+fn cloudformation_takes_the_association_for_what_it_is() {
+    let lint = |path: &Path| {
+        let lint = Command::new(root().join("target/venv/bin/cfn-lint")).arg(path).output();
+        let lint = lint.expect("run tests/setup.sh first");
+        (lint.status.success(), String::from_utf8_lossy(&lint.stdout).into_owned())
+    };
+    let association = root().join("k8s/identity/pod-identity/association.yaml");
+    let text = fs::read_to_string(&association).expect("association.yaml");
+    let dir = tempfile::tempdir().expect("a folder");
+    let broken = dir.path().join("broken.yaml");
+    fs::write(&broken, text.replace("RoleArn:", "Role:")).expect("a file");
+    assert!(!lint(&broken).0, "nothing is seen in a property that is not there");
+    let (sound, said) = lint(&association);
+    assert!(sound, "{said}");
 }
