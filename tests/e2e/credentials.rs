@@ -241,6 +241,24 @@ fn an_instance_that_does_not_answer_a_container_is_told_with_the_hop_limit() {
     pod.assert_arrived(mount, program, "instance");
 }
 
+/// Where nobody has named the region the instance is asked for it, several times for a second each; not by a mount
+/// that does not serve yet, nor by a worker that programs wait for.
+#[test]
+fn a_mount_serves_before_the_instance_has_told_the_region() {
+    const TRIES: usize = 3;
+    let pod = Pod::new(Mood::Silent);
+    let mut plan = pod.with_instance();
+    plan.access.region.clear();
+    let mount = plan.start();
+    assert!(pod.issuer.refused() < TRIES, "it was asked in vain {} times", pod.issuer.refused());
+    let mut program = pod.program(&mount);
+    program.await_more(100);
+    eventually("all tries", || (pod.issuer.refused() >= TRIES).then_some(()));
+    pod.issuer.becomes(Mood::Trusts(TOKEN));
+    pod.await_uploads();
+    pod.assert_arrived(mount, program, "instance");
+}
+
 /// A role that nobody may assume yet, an agent that is not up: the mount serves and catches up.
 #[test]
 fn a_source_that_refuses_is_told_and_waited_for() {
@@ -256,7 +274,8 @@ fn a_source_that_refuses_is_told_and_waited_for() {
         let mount = way(&pod).start();
         let mut program = pod.program(&mount);
         await_told(&mount, &["S3 cannot be used", words]);
-        pod.issuer.await_refusal();
+        let before = pod.issuer.refused();
+        eventually("another try", || (pod.issuer.refused() > before).then_some(()));
         program.await_more(100);
         pod.issuer.becomes(Mood::Trusts(TOKEN));
         pod.await_uploads();

@@ -120,7 +120,7 @@ fn a_session_writes_below_its_own_cluster_and_namespace_alone() {
     for foreign in ["logs/my-cluster/team-b", "logs/other/team-a", "logs"] {
         let mut plan = plan(&rig, foreign, "live").through(&gate.endpoint);
         plan.spool = rig.dir.path().join(foreign.replace('/', "-"));
-        let mut mount = plan.with(&["--shutdown-timeout", "1s"]).start();
+        let mount = plan.with(&["--shutdown-timeout", "1s"]).start();
         fs::write(mount.path("app.log"), "not here\n").unwrap();
         mount.daemon.await_stderr("AccessDenied");
         assert_eq!(mount.terminate().0, 3);

@@ -20,6 +20,7 @@ use aws_sdk_s3::primitives::{ByteStream, DateTime, SdkBody};
 use aws_sdk_s3::types::{EncodingType, ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
+use tokio::sync::OnceCell;
 
 use self::attempts::Attempts;
 use self::body::FileBody;
@@ -41,6 +42,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes a second below which an upload is given up and tried again.
 const SLOWEST_UPLOAD: u64 = 64 * 1024;
 
+/// The variables of the SDK that name an endpoint of S3.
+const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+
 /// Credentials fixed by the caller, for the embedded bucket.
 #[derive(Clone, Debug)]
 pub struct FixedCredentials {
@@ -53,7 +57,9 @@ pub struct FixedCredentials {
 /// A bucket of an S3 service.
 #[derive(Debug)]
 pub struct S3Bucket {
-    client: Client,
+    settings: S3Settings,
+    fixed: Option<FixedCredentials>,
+    client: OnceCell<Client>,
     credentials: Kept,
     bucket: String,
     /// How errors name it.
@@ -65,12 +71,33 @@ pub struct S3Bucket {
 }
 
 impl S3Bucket {
-    /// Prepares a client; asks nobody anything yet but where the region comes from.
-    pub async fn connect(
-        bucket: &str,
-        settings: &S3Settings,
-        fixed: Option<FixedCredentials>,
-    ) -> S3Bucket {
+    /// A bucket as these settings reach it. Nobody is asked anything yet, not even the instance for its region: a mount
+    /// serves before anybody has answered.
+    pub fn new(bucket: &str, settings: &S3Settings, fixed: Option<FixedCredentials>) -> S3Bucket {
+        let named = || ENDPOINTS.into_iter().find_map(|name| std::env::var(name).ok());
+        let at = settings.endpoint_url.clone().or_else(named);
+        let at = at.map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
+        S3Bucket {
+            settings: settings.clone(),
+            fixed,
+            client: OnceCell::new(),
+            credentials: Kept::new(),
+            bucket: bucket.to_owned(),
+            place: format!("s3://{bucket}{at}, "),
+            owner: settings.expected_bucket_owner.clone(),
+            sse: settings.sse.as_deref().map(ServerSideEncryption::from),
+            sse_kms_key_id: settings.sse_kms_key_id.clone(),
+            storage_class: settings.storage_class.as_deref().map(StorageClass::from),
+        }
+    }
+
+    /// The client, made for the first request.
+    async fn client(&self) -> &Client {
+        self.client.get_or_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Client {
+        let settings = &self.settings;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::standard().with_max_attempts(READ_TRIES))
             .stalled_stream_protection(
@@ -88,17 +115,16 @@ impl S3Bucket {
         if let Some(profile) = &settings.profile {
             loader = loader.profile_name(profile);
         }
-        if let Some(keys) = fixed {
+        if let Some(keys) = self.fixed.clone() {
             let (id, secret) = (keys.access_key_id, keys.secret_access_key);
             loader = loader.credentials_provider(Credentials::new(id, secret, None, None, "fixed"));
         }
         let base = loader.load().await;
-        let credentials = Kept::new();
         let mut config = aws_sdk_s3::config::Builder::from(&base)
             .force_path_style(settings.force_path_style)
             .interceptor(SkewReport::default())
             .interceptor(Attempts)
-            .identity_cache(credentials.clone());
+            .identity_cache(self.credentials.clone());
         // Without the flag it is what the SDK finds, a variable for S3 alone before one for all services.
         if let Some(endpoint) = &settings.endpoint_url {
             config = config.endpoint_url(endpoint);
@@ -114,18 +140,7 @@ impl S3Bucket {
                 .await;
             config = config.credentials_provider(assumed);
         }
-        let at = settings.endpoint_url.as_deref().or(base.endpoint_url());
-        let at = at.map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
-        S3Bucket {
-            client: Client::from_conf(config.build()),
-            credentials,
-            bucket: bucket.to_owned(),
-            place: format!("s3://{bucket}{at}, "),
-            owner: settings.expected_bucket_owner.clone(),
-            sse: settings.sse.as_deref().map(ServerSideEncryption::from),
-            sse_kms_key_id: settings.sse_kms_key_id.clone(),
-            storage_class: settings.storage_class.as_deref().map(StorageClass::from),
-        }
+        Client::from_conf(config.build())
     }
 
     /// A read is sent once more where the credentials had expired: with others, which are fetched then.
@@ -147,7 +162,8 @@ impl S3Bucket {
         token: Option<&str>,
     ) -> Result<ListPage, BucketError> {
         let page = self
-            .client
+            .client()
+            .await
             .list_objects_v2()
             .bucket(&self.bucket)
             .prefix(prefix)
@@ -189,7 +205,8 @@ impl S3Bucket {
         etag: Option<&str>,
     ) -> Result<Bytes, BucketError> {
         let got = self
-            .client
+            .client()
+            .await
             .get_object()
             .bucket(&self.bucket)
             .key(key)
@@ -217,7 +234,8 @@ impl S3Bucket {
     /// Size and metadata of an object.
     async fn look(&self, key: &str) -> Result<ObjectHead, BucketError> {
         let head = self
-            .client
+            .client()
+            .await
             .head_object()
             .bucket(&self.bucket)
             .key(key)
@@ -250,7 +268,8 @@ impl Bucket for S3Bucket {
                     .build(),
             );
         let put = self
-            .client
+            .client()
+            .await
             .put_object()
             .bucket(&self.bucket)
             .key(&object.key)

@@ -38,9 +38,12 @@ impl Access {
     }
 
     /// The environment by which the AWS SDK finds these credentials, and nothing else. An empty
-    /// key id stands for a machine that has none.
+    /// key id or region stands for a machine that has none.
     pub fn env(&self, command: &mut Command) {
-        command.env("AWS_REGION", &self.region).env("AWS_EC2_METADATA_DISABLED", "true");
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        if !self.region.is_empty() {
+            command.env("AWS_REGION", &self.region);
+        }
         if !self.key_id.is_empty() {
             command
                 .env("AWS_ACCESS_KEY_ID", &self.key_id)
