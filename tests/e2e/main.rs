@@ -16,6 +16,7 @@ mod admin;
 mod bad_input;
 mod command_line;
 mod faults;
+mod fstab;
 mod full;
 mod harness;
 mod hold;
