@@ -35,6 +35,7 @@ mod restarts;
 mod segments;
 mod semantics;
 mod shutdown;
+mod systemd;
 mod two_writers;
 mod verify;
 mod view;
