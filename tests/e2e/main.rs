@@ -25,6 +25,7 @@ mod limits;
 mod nginx;
 mod power_cut;
 mod processes;
+mod queries;
 mod read;
 mod reader;
 mod reader_costs;
