@@ -1,5 +1,5 @@
-//! The unit for systemd: what it says is right, its command mounts with no more rights than it gives, and the program
-//! tells a service manager how far it is.
+//! The unit for systemd: what it says is right, its command mounts with no more rights than it gives, a systemd of the
+//! tests' own runs it, and the program tells a service manager how far it is.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -12,8 +12,8 @@ use rustix::process::{Signal, kill_process};
 
 use crate::harness::mount::{Plan, is_mounted};
 use crate::harness::process::{Proc, command, program};
-use crate::harness::s3::{LOGSINKFS, root};
-use crate::harness::{Rig, eventually};
+use crate::harness::s3::{LOGSINKFS, Server, root};
+use crate::harness::{Bucket, Kind, Rig, eventually};
 
 const PROGRAM: &str = "/usr/local/bin/logsinkfs";
 
@@ -83,6 +83,100 @@ fn the_unit_is_what_systemd_understands() {
     };
     assert_eq!(verify(&unit), (true, String::new()));
     assert!(verify(&unit.replace("KillMode=", "KilMode=")).1.contains("KilMode"));
+}
+
+/// Boots systemd with the unit, the program and mount(8)'s helper installed, and this fstab; runs a script under it. Gives
+/// what that says.
+fn boot(rig: &Rig, fstab: &str, script: &str) -> Vec<String> {
+    let folder = rig.local("boot");
+    let place = |path: &str, text: &str| {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let folder_name = folder.to_str().unwrap();
+    let within = |text: &str| text.replace("FOLDER", folder_name);
+    place("etc/systemd/system/logsinkfs@.service", &document("logsinkfs@.service"));
+    let log = within("[Service]\nStandardError=append:FOLDER/log\n");
+    place("etc/systemd/system/logsinkfs@.service.d/log.conf", &log);
+    let env = "SOURCE=file://FOLDER/bucket\nMOUNTPOINT=FOLDER/mnt\nLOGSINKFS_SPOOL_DIR=FOLDER/spool\n\
+        LOGSINKFS_SPOOL_MIN_FREE=0\nLOGSINKFS_VIEW=live\nLOGSINKFS_ALLOW_OTHER=true\n";
+    place("etc/logsinkfs/logs.env", &within(env));
+    place("etc/fstab", &within(fstab));
+    place("script", &format!("cd {folder_name}\n{script}"));
+    for link in ["usr/local/bin/logsinkfs", "usr/sbin/mount.logsinkfs"] {
+        fs::create_dir_all(folder.join(link).parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(LOGSINKFS, folder.join(link)).unwrap();
+    }
+    fs::create_dir(folder.join("mnt")).unwrap();
+    let mut boot = command(program("bash"));
+    boot.arg(crate::harness::s3::script("boot.sh")).arg(&folder);
+    let mut boot = Proc::start("boot.sh", boot);
+    let status = boot.wait();
+    let said = boot.said();
+    assert!(status.success(), "{status}: {said:#?}\n{}", boot.last_words());
+    said
+}
+
+/// What mounts of that machine have written.
+fn written(rig: &Rig, stream: &str) -> String {
+    let server = Server::start(Kind::Embedded, &rig.local("boot/bucket"));
+    String::from_utf8(Bucket::new(&server.access, "").content(stream)).unwrap()
+}
+
+#[test]
+fn the_service_serves_through_kills_and_upgrades_and_uploads_when_it_is_stopped() {
+    let rig = Rig::embedded();
+    let script = r#"
+        systemctl start logsinkfs@logs
+        systemctl show --property StatusText --value logsinkfs@logs
+        keeper=$(systemctl show --property MainPID --value logsinkfs@logs)
+        echo one >> mnt/app.log
+        kill -9 $(cat /proc/$keeper/task/$keeper/children)
+        echo two >> mnt/app.log
+        until systemctl reload logsinkfs@logs 2> reload; do sleep 0.1; done
+        echo three >> mnt/app.log
+        restarts() { systemctl show --property NRestarts --value logsinkfs@logs; }
+        echo "restarts $(restarts)"
+        kill -9 $keeper
+        until [ $(restarts) = 1 ] && systemctl --quiet is-active logsinkfs@logs; do sleep 0.1; done
+        echo four >> mnt/app.log
+        systemctl stop logsinkfs@logs
+        echo "stopped: $(systemctl show --property Result --value logsinkfs@logs)"
+        ! mountpoint -q mnt
+        systemctl start logsinkfs@logs
+        echo five >> mnt/app.log
+        umount mnt
+        until systemctl is-active logsinkfs@logs | grep --quiet -x -e inactive -e failed; do sleep 0.1; done
+        echo "unmounted: $(systemctl is-active logsinkfs@logs)"
+    "#;
+    let said = boot(&rig, "", script);
+    let serving = format!("serving {}", rig.local("boot/mnt").display());
+    let expected = [&*serving, "restarts 0", "stopped: success", "unmounted: inactive"];
+    assert_eq!(said, expected);
+    assert_eq!(written(&rig, "app.log"), "one\ntwo\nthree\nfour\nfive\n");
+    let log = fs::read_to_string(rig.local("boot/log")).unwrap();
+    assert!(log.contains("the kernel writes into the spool itself"), "{log}");
+}
+
+#[test]
+fn a_line_of_fstab_is_a_mount_unit_that_starts_and_stops() {
+    let rig = Rig::embedded();
+    let fstab = "file://FOLDER/bucket FOLDER/mnt logsinkfs \
+        _netdev,nofail,view=live,spool_min_free=0,spool_dir=FOLDER/spool 0 0\n";
+    let script = r#"
+        unit=$(systemd-escape --path --suffix=mount $PWD/mnt)
+        systemctl start $unit
+        systemctl is-active $unit
+        findmnt --noheadings --output FSTYPE mnt
+        echo one >> mnt/app.log
+        systemctl stop $unit
+        ! systemctl is-active $unit
+        ! mountpoint -q mnt
+        while pgrep --full 'logsinkfs mount' > daemons; do sleep 0.1; done
+    "#;
+    assert_eq!(boot(&rig, fstab, script), ["active", "fuse.logsinkfs", "inactive"]);
+    assert_eq!(written(&rig, "app.log"), "one\n");
 }
 
 #[test]

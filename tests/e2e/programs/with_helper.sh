@@ -8,11 +8,7 @@ program=$1 folder=$2
 shift 2
 
 # Mounts of others must not be held here, where they would outlive their end.
-while read -r _ _ _ _ point _ rest; do
-    case $rest in *' fuse'*) umount --lazy "$point" ;; esac
-done <<LIST
-$(cat /proc/self/mountinfo)
-LIST
+umount --all --lazy --types fuse.logsinkfs
 
 sbin=$(readlink -f /sbin)
 mkdir -p "$folder"
