@@ -7,7 +7,8 @@ use std::process::{Command, ExitCode};
 use super::cli::{Helper, MountArgs, OptionError};
 use super::error::DaemonError;
 use super::{daemon, keeper, launch, reader, telemetry, worker};
-use crate::values::settings::{Keeping, Settings};
+use crate::values::processes::Keeping;
+use crate::values::settings::Settings;
 
 /// Wrong usage, as clap's own.
 const EXIT_USAGE: u8 = 2;

@@ -11,8 +11,9 @@ use regex::bytes::Regex;
 use super::escape::{escape_ascii, unescape};
 use super::naming::Form;
 use super::partition::PartitionTemplate;
+use super::processes::Processes;
 use super::rotation::Rules;
-use super::stream_map::StreamRule;
+use super::stream_map::{Labels, StreamRule};
 
 /// Where the objects are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,6 +174,8 @@ pub struct Segmenting {
 pub struct Routing {
     /// From path to stream; the first that matches decides.
     pub stream_map: Vec<StreamRule>,
+    /// What every segment is labelled with.
+    pub labels: Labels,
     /// Names that stay local.
     pub exclude: GlobSet,
 }
@@ -197,39 +200,6 @@ pub enum WritePath {
     Passthrough,
     /// The daemon.
     Daemon,
-}
-
-/// The user that the worker runs as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunAs {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-}
-
-/// Which of a mount's two processes this one is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keeping {
-    /// The keeper, which starts the worker.
-    Both,
-    /// Neither: one process does all.
-    None,
-    /// The keeper alone.
-    Hold,
-    /// The worker alone.
-    Attach,
-}
-
-/// The processes of a mount.
-#[derive(Clone, Debug)]
-pub struct Processes {
-    /// Which this one is to be.
-    pub keeping: Keeping,
-    /// Where the keeper listens; `None` takes the default.
-    pub socket: Option<PathBuf>,
-    /// The worker's user; `None` takes the default.
-    pub run_as: Option<RunAs>,
 }
 
 /// Everything that a mount is told.

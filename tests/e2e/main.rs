@@ -13,6 +13,7 @@
 )]
 
 mod admin;
+mod ask;
 mod bad_input;
 mod command_line;
 mod faults;
@@ -22,6 +23,7 @@ mod harness;
 mod hold;
 mod keeper;
 mod limits;
+mod mountpoint;
 mod nginx;
 mod power_cut;
 mod processes;

@@ -100,7 +100,7 @@ fn boot(rig: &Rig, fstab: &str, script: &str) -> Vec<String> {
     let log = within("[Service]\nStandardError=append:FOLDER/log\n");
     place("etc/systemd/system/logsinkfs@.service.d/log.conf", &log);
     let env = "SOURCE=file://FOLDER/bucket\nMOUNTPOINT=FOLDER/mnt\nLOGSINKFS_SPOOL_DIR=FOLDER/spool\n\
-        LOGSINKFS_SPOOL_MIN_FREE=0\nLOGSINKFS_VIEW=live\nLOGSINKFS_ALLOW_OTHER=true\n";
+        LOGSINKFS_SPOOL_MIN_FREE=0\nLOGSINKFS_VIEW=live\nLOGSINKFS_ALLOW_OTHER=true\nLOGSINKFS_GUARD_MOUNTPOINT=mode\n";
     place("etc/logsinkfs/logs.env", &within(env));
     place("etc/fstab", &within(fstab));
     place("script", &format!("cd {folder_name}\n{script}"));
@@ -108,7 +108,6 @@ fn boot(rig: &Rig, fstab: &str, script: &str) -> Vec<String> {
         fs::create_dir_all(folder.join(link).parent().unwrap()).unwrap();
         std::os::unix::fs::symlink(LOGSINKFS, folder.join(link)).unwrap();
     }
-    fs::create_dir(folder.join("mnt")).unwrap();
     let mut boot = command(program("bash"));
     boot.arg(crate::harness::s3::script("boot.sh")).arg(&folder);
     let mut boot = Proc::start("boot.sh", boot);

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use logsinkfs::values::naming::Form;
 use logsinkfs::values::partition::PartitionTemplate;
+use logsinkfs::values::processes::{Keeping, Processes};
 use logsinkfs::values::rotation::Rules;
 use logsinkfs::values::settings::{
-    FsyncLevel, Keeping, Ownership, Processes, Routing, S3Settings, Segmenting, Settings, Source,
-    SpoolLimits, View, WhenFull, WritePath,
+    FsyncLevel, Ownership, Routing, S3Settings, Segmenting, Settings, Source, SpoolLimits, View,
+    WhenFull, WritePath,
 };
+
+use logsinkfs::values::stream_map::Labels;
 
 use super::daemon::PREFIX;
 
@@ -36,7 +39,7 @@ pub fn settings() -> Settings {
             partition: PartitionTemplate::parse("dt=%Y-%m-%d/hour=%H").unwrap(),
             form: Form::Gzip,
         },
-        routing: Routing { stream_map: Vec::new(), exclude },
+        routing: Routing { stream_map: Vec::new(), labels: Labels::new(), exclude },
         limits: SpoolLimits {
             max: Some(64 << 20),
             // How full the machine's disk is must not matter.
@@ -55,6 +58,6 @@ pub fn settings() -> Settings {
         allow_other: false,
         write_path: WritePath::Daemon,
         admin: None,
-        processes: Processes { keeping: Keeping::None, socket: None, run_as: None },
+        processes: Processes { keeping: Keeping::None, socket: None, run_as: None, guard: None },
     }
 }

@@ -20,6 +20,7 @@ use tracing::debug;
 
 use crate::edges::error::DaemonError;
 use crate::edges::{launch, mountpoint};
+use crate::values::processes::Guard;
 use crate::values::settings::{Settings, Source};
 
 /// The program of the package fuse3 that mounts for ordinary users.
@@ -68,6 +69,8 @@ pub struct Plan<'a> {
     pub allow_other: bool,
     /// The kernel refuses what would change something.
     pub read_only: bool,
+    /// How the directory is guarded while nothing is mounted.
+    pub guard: Option<Guard>,
 }
 
 impl<'a> From<&'a Settings> for Plan<'a> {
@@ -78,6 +81,7 @@ impl<'a> From<&'a Settings> for Plan<'a> {
             apart: vec![&settings.spool_dir],
             allow_other: settings.allow_other,
             read_only: false,
+            guard: settings.processes.guard,
         }
     }
 }
@@ -96,7 +100,13 @@ impl Device {
         if let Source::Embedded { dir } = plan.source {
             apart.push(dir);
         }
+        if plan.guard.is_some() {
+            mountpoint::make(plan.mountpoint)?;
+        }
         let point = mountpoint::prepare(plan.mountpoint, &apart)?;
+        if let Some(guard) = plan.guard {
+            mountpoint::guard(&point, guard)?;
+        }
         let mounted = match mount_directly(&source, &point, &plan) {
             Err(e) if Errno::from_io_error(&e) == Some(Errno::PERM) => {
                 debug!("mount(2) is not permitted: {FUSERMOUNT} is asked");

@@ -1,0 +1,179 @@
+//! How a mount is, for those who watch it: what it is, whether it is ready, its status and its metrics. Owns what
+//! each of them says; who asks, and over what, is in `edges::admin` and `edges::asked`. Blocking, but never for the
+//! mount or for S3.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+
+use crate::tasks::measure::{measure, takes_writes};
+use crate::tasks::parts::Parts;
+use crate::tasks::registrar::Conditional;
+use crate::values::settings::Source;
+use crate::world::metrics::METRICS;
+
+/// A mount that is watched.
+pub struct Watched {
+    about: About,
+    serves: AtomicBool,
+    /// What a reader mount has nothing of.
+    writing: Option<Writing>,
+}
+
+/// What does not change while the process lives.
+#[derive(Clone, Debug, Serialize)]
+pub struct About {
+    version: &'static str,
+    /// The bucket and prefix.
+    source: String,
+    mountpoint: String,
+}
+
+/// A mount that writes.
+pub struct Writing {
+    /// Its parts.
+    pub parts: Arc<Parts>,
+    /// Whether the kernel writes what programs append, or the daemon.
+    pub by_kernel: bool,
+    /// How often a worker was replaced.
+    pub worker_restarts: u64,
+}
+
+/// `logsinkfs status` and `/status`.
+#[derive(Serialize)]
+struct Status<'a> {
+    #[serde(flatten)]
+    about: &'a About,
+    ready: bool,
+    /// Why it is not.
+    not_ready: Option<&'static str>,
+    #[serde(flatten)]
+    writing: Option<serde_json::Value>,
+}
+
+/// What is added by a mount that writes.
+#[derive(Serialize)]
+struct WritingStatus<'a> {
+    writer: String,
+    spool: String,
+    write_path: &'static str,
+    worker_restarts: u64,
+    s3: S3<'a>,
+    live_files: usize,
+    appended_bytes: u64,
+    unuploaded_bytes: u64,
+    oldest_unuploaded_seconds: f64,
+    dropped_bytes: u64,
+    conflicts: u64,
+    quarantined_segments: u64,
+    spool_used_bytes: u64,
+    spool_free_bytes: u64,
+}
+
+/// How S3 is, as the uploader finds it.
+#[derive(Serialize)]
+struct S3<'a> {
+    up: bool,
+    /// Since when it is not, and why.
+    away_seconds: Option<f64>,
+    error: Option<&'a str>,
+    /// What it does with conditional writes; unknown before the first registration.
+    conditional_writes: Option<Conditional>,
+}
+
+impl Watched {
+    /// A mount that does not serve yet.
+    pub fn new(source: &Source, point: &Path, writing: Option<Writing>) -> Watched {
+        if let Some(writing) = &writing {
+            METRICS.worker_restarts.inc_by(writing.worker_restarts);
+            METRICS.write_path.get_or_create(&[("path", writing.path())]).set(1);
+        }
+        let about = About {
+            version: env!("CARGO_PKG_VERSION"),
+            source: source.url(),
+            mountpoint: point.display().to_string(),
+        };
+        Watched { about, serves: AtomicBool::new(false), writing }
+    }
+
+    /// Says whether the mount serves.
+    pub fn serves(&self, serves: bool) {
+        self.serves.store(serves, Ordering::Release);
+    }
+
+    /// Whether programs can use the mount, and write into it. S3 has no say in this: an outage must not take pods
+    /// out of service that go on well without it.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        let takes_writes = self.writing.as_ref().is_none_or(|w| takes_writes(&w.parts));
+        match (self.serves.load(Ordering::Acquire), takes_writes) {
+            (false, _) => Err("the mount does not serve (yet, or any more)"),
+            (_, false) => Err("the spool is full"),
+            (true, true) => Ok(()),
+        }
+    }
+
+    /// The metrics, in the text form of OpenMetrics.
+    pub fn metrics(&self) -> String {
+        if let Some(writing) = &self.writing {
+            let now = measure(&writing.parts);
+            let grown = now.appended.saturating_sub(METRICS.appended_bytes.get());
+            METRICS.appended_bytes.inc_by(grown);
+            METRICS.live_files.set(now.live_files as i64);
+            METRICS.unuploaded_bytes.set(now.unuploaded as i64);
+            METRICS.oldest_unuploaded_seconds.set(now.oldest.as_secs_f64());
+            METRICS.spool_used_bytes.set(now.spool_used as i64);
+            METRICS.spool_free_bytes.set(now.spool_free as i64);
+        }
+        METRICS.text(self.writing.is_some())
+    }
+
+    /// The status, for scripts and people.
+    pub fn status(&self) -> serde_json::Value {
+        let ready = self.ready();
+        let status = Status {
+            about: &self.about,
+            ready: ready.is_ok(),
+            not_ready: ready.err(),
+            writing: self.writing.as_ref().map(Writing::status),
+        };
+        // Only a map whose keys are no strings cannot become JSON.
+        serde_json::to_value(&status).unwrap_or_default()
+    }
+}
+
+impl Writing {
+    fn path(&self) -> &'static str {
+        if self.by_kernel { "kernel" } else { "daemon" }
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let (parts, now) = (&self.parts, measure(&self.parts));
+        let s3 = parts.s3.lock().clone();
+        let away = s3.away.as_ref();
+        let status = WritingStatus {
+            writer: parts.spool.identity().writer.to_string(),
+            spool: parts.spool.dir().display().to_string(),
+            write_path: self.path(),
+            worker_restarts: self.worker_restarts,
+            s3: S3 {
+                up: away.is_none(),
+                away_seconds: away
+                    .map(|(at, _)| parts.clock.now().since(*at).as_secs_f64().round()),
+                error: away.map(|(_, why)| why.as_str()),
+                conditional_writes: s3.conditional,
+            },
+            live_files: now.live_files,
+            appended_bytes: now.appended,
+            unuploaded_bytes: now.unuploaded,
+            oldest_unuploaded_seconds: now.oldest.as_secs_f64(),
+            dropped_bytes: parts.dropped.load(Ordering::Relaxed),
+            conflicts: METRICS.conflicts.get(),
+            quarantined_segments: METRICS.quarantined_segments.get(),
+            spool_used_bytes: now.spool_used,
+            spool_free_bytes: now.spool_free,
+        };
+        serde_json::to_value(&status).unwrap_or_default()
+    }
+}
