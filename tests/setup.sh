@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 packages=(
     attr
     e2fsprogs
+    faketime
     fuse3
     less
     liblog4j2-java
@@ -17,6 +18,7 @@ packages=(
     nginx-light
     openjdk-17-jdk-headless
     python3-venv
+    systemd
     xfsprogs
 )
 
@@ -42,14 +44,19 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 
 # The Python environment lives below target/, so `cargo clean` removes it too. moto is an S3 server
-# that shares no code with the embedded bucket.
-moto='moto[server]==5.2.2'
+# that shares no code with the embedded bucket; DuckDB reads what mounts have written, over S3, by an extension of
+# exactly its own version; sqlglot reads Athena's SQL.
+python=(
+    'duckdb==1.5.5'
+    'duckdb-extension-httpfs==1.5.5'
+    'moto[server]==5.2.2'
+    'sqlglot==30.30.0'
+)
 venv=target/venv
-if [ "$(cat "$venv/.installed" 2>/dev/null)" != "$moto" ]; then
-    echo "setup: installing $moto into $venv"
-    rm -rf "$venv"
-    /usr/bin/python3 -m venv "$venv"
-    "$venv/bin/pip" install -q "$moto"
-    printf '%s' "$moto" >"$venv/.installed"
+if [ "$(cat "$venv/.installed" 2>/dev/null)" != "${python[*]}" ]; then
+    echo "setup: installing ${python[*]} into $venv"
+    [ -x "$venv/bin/pip" ] || /usr/bin/python3 -m venv "$venv"
+    "$venv/bin/pip" install -q "${python[@]}"
+    printf '%s' "${python[*]}" >"$venv/.installed"
 fi
 echo "setup: ready"
