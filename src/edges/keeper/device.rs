@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::socket::{ControlMessage, MsgFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -54,6 +55,8 @@ pub struct Device {
     source: String,
     /// We made the mount, and take it away.
     ours: bool,
+    /// It was taken out of sight.
+    detached: AtomicBool,
 }
 
 /// What a mount is to be.
@@ -94,7 +97,13 @@ impl Device {
         if let Some(number) = given {
             let point = plan.mountpoint.to_owned();
             let fuse = handed_on(number).map_err(|e| DaemonError::Descriptor(point.clone(), e))?;
-            return Ok(Device { fuse, point, source, ours: false });
+            return Ok(Device {
+                fuse,
+                point,
+                source,
+                ours: false,
+                detached: AtomicBool::new(false),
+            });
         }
         let mut apart = plan.apart.clone();
         if let Source::Embedded { dir } = plan.source {
@@ -115,7 +124,7 @@ impl Device {
             mounted => mounted,
         };
         let fuse = mounted.map_err(|e| DaemonError::Mount(point.clone(), e))?;
-        Ok(Device { fuse, point, source, ours: true })
+        Ok(Device { fuse, point, source, ours: true, detached: AtomicBool::new(false) })
     }
 
     /// The kernel's first request, FUSE_INIT, as it was read.
@@ -139,9 +148,13 @@ impl Device {
         found.map(|mount| mount.device)
     }
 
-    /// Takes the mount out of sight: no new opens, while open files go on. Asked again, or of a mount
-    /// that is not ours, it does nothing but say so.
+    /// Takes the mount out of sight: no new opens, while open files go on. Of a mount that is not ours it says no more than
+    /// that it ends. Asked again it does nothing: what is mounted there then is somebody else's, perhaps of the same
+    /// source, that waited for the spool.
     pub fn detach(&self) {
+        if self.detached.swap(true, Ordering::Relaxed) {
+            return;
+        }
         launch::announce_end();
         if self.ours {
             mountpoint::detach(&self.point, &self.source);
