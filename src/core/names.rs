@@ -106,15 +106,16 @@ impl Fs {
             path.push(b'/');
         }
         path.extend_from_slice(name);
+        let routing = &self.policy.routing;
         let excluded = |bytes: &[u8]| {
             let text: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(bytes);
-            self.policy.routing.exclude.is_match(text)
+            routing.exclude.is_match(text)
         };
         if excluded(name) || excluded(&path) {
             return Ok(NewFile::Local);
         }
         let now = self.parts.clock.now();
-        let stream = stream_of(&self.policy.routing.stream_map, &path);
+        let stream = stream_of(&routing.stream_map, &routing.labels, &path);
         let partition = self.parts.segmenting.partition.of(now).len();
         let writer = self.parts.spool.identity().writer;
         if !keys_fit(&self.parts.prefix, &stream.path, partition, &writer) {

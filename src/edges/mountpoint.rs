@@ -4,11 +4,14 @@
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::mount::UnmountFlags;
 use tracing::{info, warn};
+
+use crate::values::settings::Guard;
 
 /// The file system type is `fuse.logsinkfs`.
 pub const SUBTYPE: &str = "logsinkfs";
@@ -106,6 +109,35 @@ pub fn prepare(path: &Path, apart_from: &[&Path]) -> Result<PathBuf, MountpointE
         }
     }
     Ok(point)
+}
+
+/// Makes a mount point that is missing; its parent is there.
+pub fn make(path: &Path) -> Result<(), MountpointError> {
+    match fs::create_dir(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map_err(|e| MountpointError::Io(path.to_owned(), e)),
+    }
+}
+
+/// Guards a bare mount point: between a mount and the next, programs get an error instead of writing where nobody
+/// looks and what the next mount hides.
+pub fn guard(point: &Path, guard: Guard) -> Result<(), MountpointError> {
+    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+    let failed = |e: io::Error| MountpointError::Io(point.to_owned(), e);
+    let dir = fs::File::open(point).map_err(failed)?;
+    let flags = ioctl_getflags(&dir);
+    if flags.is_ok_and(|flags| flags.contains(IFlags::IMMUTABLE)) {
+        return Ok(());
+    }
+    dir.set_permissions(fs::Permissions::from_mode(0o555)).map_err(failed)?;
+    let marked = match guard {
+        Guard::Mode => Ok(()),
+        Guard::Immutable => flags.and_then(|f| ioctl_setflags(&dir, f | IFlags::IMMUTABLE)),
+    };
+    if let Err(e) = marked {
+        warn!(path = %point.display(), "the mount point cannot be made immutable, so that root can write there while nothing is mounted: {e}");
+    }
+    Ok(())
 }
 
 /// Detaches our own mount of `source`: no new opens, while open files go on. Nothing is done when it

@@ -58,6 +58,7 @@ pub fn run(settings: &ReaderSettings) -> Result<ExitCode, DaemonError> {
         apart: Vec::new(),
         allow_other: settings.allow_other,
         read_only: true,
+        guard: None,
     })?;
     let served = serve(settings, &runtime, &fs, &device);
     device.detach();

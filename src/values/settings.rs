@@ -12,7 +12,7 @@ use super::escape::{escape_ascii, unescape};
 use super::naming::Form;
 use super::partition::PartitionTemplate;
 use super::rotation::Rules;
-use super::stream_map::StreamRule;
+use super::stream_map::{Labels, StreamRule};
 
 /// Where the objects are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,6 +173,8 @@ pub struct Segmenting {
 pub struct Routing {
     /// From path to stream; the first that matches decides.
     pub stream_map: Vec<StreamRule>,
+    /// What every segment is labelled with.
+    pub labels: Labels,
     /// Names that stay local.
     pub exclude: GlobSet,
 }
@@ -221,6 +223,15 @@ pub enum Keeping {
     Attach,
 }
 
+/// What keeps programs from writing into a bare mount point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Its mode: nobody but root may write.
+    Mode,
+    /// That, and a mark of its file system: nobody may.
+    Immutable,
+}
+
 /// The processes of a mount.
 #[derive(Clone, Debug)]
 pub struct Processes {
@@ -230,6 +241,8 @@ pub struct Processes {
     pub socket: Option<PathBuf>,
     /// The worker's user; `None` takes the default.
     pub run_as: Option<RunAs>,
+    /// How the mount point is guarded while nothing is mounted.
+    pub guard: Option<Guard>,
 }
 
 /// Everything that a mount is told.

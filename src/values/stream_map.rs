@@ -47,22 +47,24 @@ impl PartialEq for StreamRule {
     }
 }
 
-/// A stream and the labels that its rule gave it.
+/// A stream and the labels of what is written to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
     /// The path, raw bytes, `/` between parts.
     pub path: Vec<u8>,
-    /// Named groups of the rule that matched.
-    pub labels: BTreeMap<String, String>,
+    /// Those of the mount, and named groups of the rule that matched, which win.
+    pub labels: Labels,
 }
+
+/// What all streams of a mount are labelled with.
+pub type Labels = BTreeMap<String, String>;
 
 /// The stream of a path below the mount. A rule whose result is no path (empty, or with an empty,
 /// `.` or `..` part) is passed over: a wrong rule must not lose a log.
-pub fn stream_of(rules: &[StreamRule], path: &[u8]) -> Stream {
-    rules
-        .iter()
-        .find_map(|rule| apply(rule, path))
-        .unwrap_or_else(|| Stream { path: path.to_vec(), labels: BTreeMap::new() })
+pub fn stream_of(rules: &[StreamRule], labels: &Labels, path: &[u8]) -> Stream {
+    let mapped = rules.iter().find_map(|rule| apply(rule, path));
+    let stream = mapped.unwrap_or_else(|| Stream { path: path.to_vec(), labels: Labels::new() });
+    Stream { labels: labels.clone().into_iter().chain(stream.labels).collect(), ..stream }
 }
 
 fn apply(rule: &StreamRule, path: &[u8]) -> Option<Stream> {
@@ -88,6 +90,10 @@ fn apply(rule: &StreamRule, path: &[u8]) -> Option<Stream> {
 mod tests {
     use super::*;
 
+    fn labels() -> Labels {
+        [("node", "n1"), ("pod", "of the mount")].map(|(k, v)| (k.into(), v.into())).into()
+    }
+
     #[test]
     fn dated_files_become_one_stream_and_groups_become_labels() {
         let rules: Vec<_> = [
@@ -97,17 +103,17 @@ mod tests {
         .iter()
         .map(|r| StreamRule::parse(r).expect("legal"))
         .collect();
-        assert_eq!(stream_of(&rules, b"web/app-2026-11-23.log").path, b"web/app.log");
-        let mapped = stream_of(&rules, b"shop/web-0/app.log");
+        assert_eq!(stream_of(&rules, &labels(), b"web/app-2026-11-23.log").path, b"web/app.log");
+        let mapped = stream_of(&rules, &labels(), b"shop/web-0/app.log");
         assert_eq!(mapped.path, b"shop/app.log");
-        assert_eq!(mapped.labels["pod"], "web-0");
-        assert_eq!(stream_of(&rules, b"plain.log").path, b"plain.log");
+        assert_eq!((&*mapped.labels["pod"], &*mapped.labels["node"]), ("web-0", "n1"));
+        assert_eq!(stream_of(&rules, &labels(), b"plain.log").path, b"plain.log");
     }
 
     #[test]
     fn a_rule_that_gives_no_path_is_passed_over() {
         let rules = [StreamRule::parse("(.*)/x=../$1").expect("legal")];
-        assert_eq!(stream_of(&rules, b"a/x").path, b"a/x");
+        assert_eq!(stream_of(&rules, &labels(), b"a/x").path, b"a/x");
         assert!(StreamRule::parse("no-equals").is_err());
         assert!(StreamRule::parse("(=x").is_err());
     }

@@ -21,6 +21,7 @@ mod harness;
 mod hold;
 mod keeper;
 mod limits;
+mod mountpoint;
 mod nginx;
 mod power_cut;
 mod processes;

@@ -226,7 +226,8 @@ fn write_two_days(mount: &Mount) {
 fn a_stream_map_makes_one_stream_of_many_files() {
     let rig = Rig::embedded();
     let map = r"^(?P<app>[a-z]+)-\d{4}-\d\d-\d\d\.log$=${app}.log";
-    let mount = rig.mount(&["--stream-map", map]);
+    let labels = ["--label", "cluster=blue", "--label", "app=of the mount"];
+    let mount = rig.plan("a").with(&labels).with(&["--stream-map", map]).start();
     write_two_days(&mount);
     mount.stop();
     let bucket = rig.bucket();
@@ -235,7 +236,8 @@ fn a_stream_map_makes_one_stream_of_many_files() {
     lines.sort();
     assert_eq!(lines, ["today", "yesterday"]);
     let metadata = bucket.get(&bucket.segments("shop.log")[0].key).metadata;
-    assert!(metadata.values().any(|value| value.contains("shop")), "the label in {metadata:?}");
+    assert_eq!(metadata["label-app"], "shop", "the rule's label wins");
+    assert_eq!(metadata["label-cluster"], "blue");
 }
 
 #[test]

@@ -11,6 +11,8 @@ use logsinkfs::values::settings::{
     SpoolLimits, View, WhenFull, WritePath,
 };
 
+use logsinkfs::values::stream_map::Labels;
+
 use super::daemon::PREFIX;
 
 /// Settings with which nothing is sealed early by chance: the program's defaults but for the size.
@@ -36,7 +38,7 @@ pub fn settings() -> Settings {
             partition: PartitionTemplate::parse("dt=%Y-%m-%d/hour=%H").unwrap(),
             form: Form::Gzip,
         },
-        routing: Routing { stream_map: Vec::new(), exclude },
+        routing: Routing { stream_map: Vec::new(), labels: Labels::new(), exclude },
         limits: SpoolLimits {
             max: Some(64 << 20),
             // How full the machine's disk is must not matter.
@@ -55,6 +57,6 @@ pub fn settings() -> Settings {
         allow_other: false,
         write_path: WritePath::Daemon,
         admin: None,
-        processes: Processes { keeping: Keeping::None, socket: None, run_as: None },
+        processes: Processes { keeping: Keeping::None, socket: None, run_as: None, guard: None },
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::s3::LAST;
-use super::words::{FsyncArg, ViewArg, WhenFullArg, WritePathArg, parse_user, parse_writer};
+use super::words::{
+    FsyncArg, GuardArg, ViewArg, WhenFullArg, WritePathArg, parse_label, parse_user, parse_writer,
+};
 use super::{ReaderArgs, SegmentArgs, StorageArgs};
 use crate::edges::telemetry::parse_level;
 use crate::values::freshness::parse_ttl;
@@ -83,6 +85,10 @@ pub struct MountArgs {
     /// groups become labels. May be given several times (in the environment: one a line).
     #[arg(long, env = "LOGSINKFS_STREAM_MAP", value_name = "REGEX=REPLACEMENT", value_parser = StreamRule::parse, value_delimiter = '\n', help_heading = "Segments")]
     pub stream_map: Vec<StreamRule>,
+    /// What the objects' metadata also says, such as cluster=blue. May be given several times (in the
+    /// environment: one a line).
+    #[arg(long, env = "LOGSINKFS_LABEL", value_name = "NAME=VALUE", value_parser = parse_label, value_delimiter = '\n', help_heading = "Segments")]
+    pub label: Vec<(String, String)>,
     /// What directories show: live files only, or also what the bucket holds.
     #[arg(
         long,
@@ -142,6 +148,11 @@ pub struct MountArgs {
     /// and /status (JSON). Default: none.
     #[arg(long, env = "LOGSINKFS_ADMIN", value_name = "IP:PORT", help_heading = "Processes")]
     pub admin: Option<SocketAddr>,
+    /// Make the mount point if it is missing, and guard it: what a program writes there while nothing
+    /// is mounted is refused. `mode` takes the right to write from its mode, `immutable` also from root
+    /// (chattr +i). Needs root.
+    #[arg(long, env = "LOGSINKFS_GUARD_MOUNTPOINT", value_enum, help_heading = "Processes")]
+    pub guard_mountpoint: Option<GuardArg>,
     /// Serve from one process, for debugging: its end is the mount's end.
     #[arg(long, env = "LOGSINKFS_NO_KEEPER", help_heading = "Processes")]
     pub no_keeper: bool,

@@ -16,13 +16,15 @@ const SINCE: Duration = Duration::from_secs(24 * 3600);
 /// Sixteen segments of the usual size.
 const CACHE_MAX: u64 = 1 << 30;
 /// What writers alone are told, and has no default that could be meant: beside `--read-only` it is a mistake.
-const OF_WRITERS: [&str; 16] = [
+const OF_WRITERS: [&str; 18] = [
     "admin",
     "spool_dir",
     "spool_max",
     "writer_id",
     "record_start",
     "stream_map",
+    "label",
+    "guard_mountpoint",
     "strict_append",
     "sse",
     "sse_kms_key_id",

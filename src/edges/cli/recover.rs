@@ -13,6 +13,7 @@ use crate::values::settings::{
     FsyncLevel, Keeping, Ownership, Processes, Routing, Settings, Source, SpoolLimits, View,
     WhenFull, WritePath,
 };
+use crate::values::stream_map::Labels;
 
 /// `logsinkfs recover`.
 #[derive(Clone, Debug, Args)]
@@ -54,7 +55,11 @@ impl RecoverArgs {
             writer_name: readable_name(),
             view: View::Live,
             segmenting: self.segments.clone().settings(),
-            routing: Routing { stream_map: Vec::new(), exclude: GlobSet::empty() },
+            routing: Routing {
+                stream_map: Vec::new(),
+                labels: Labels::new(),
+                exclude: GlobSet::empty(),
+            },
             // Nothing comes in: what is there has room, and none of it is given up.
             limits: SpoolLimits { max: None, min_free_percent: 0, when_full: WhenFull::Error },
             strict_append: false,
@@ -69,7 +74,12 @@ impl RecoverArgs {
             allow_other: false,
             write_path: WritePath::Daemon,
             admin: None,
-            processes: Processes { keeping: Keeping::None, socket: None, run_as: None },
+            processes: Processes {
+                keeping: Keeping::None,
+                socket: None,
+                run_as: None,
+                guard: None,
+            },
         }
     }
 }

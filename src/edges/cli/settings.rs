@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::MountArgs;
-use super::words::{FsyncArg, ViewArg, WhenFullArg, WritePathArg};
+use super::words::{FsyncArg, GuardArg, ViewArg, WhenFullArg, WritePathArg};
 use crate::edges::write_path::must_stop_writers;
 use crate::values::settings::{
-    FsyncLevel, Keeping, Ownership, Processes, Routing, Settings, Source, SpoolLimits, View,
+    FsyncLevel, Guard, Keeping, Ownership, Processes, Routing, Settings, Source, SpoolLimits, View,
     WhenFull, WritePath,
 };
 
@@ -73,7 +73,11 @@ impl MountArgs {
                 ViewArg::Bucket => View::Bucket,
             },
             segmenting: self.segments.settings(),
-            routing: Routing { stream_map: self.stream_map, exclude: globs(&self.exclude)? },
+            routing: Routing {
+                stream_map: self.stream_map,
+                labels: self.label.into_iter().collect(),
+                exclude: globs(&self.exclude)?,
+            },
             limits: SpoolLimits {
                 max: self.spool_max,
                 min_free_percent: self.spool_min_free,
@@ -102,6 +106,10 @@ impl MountArgs {
                 },
                 socket: self.keeper_socket,
                 run_as: self.run_as,
+                guard: self.guard_mountpoint.map(|guard| match guard {
+                    GuardArg::Mode => Guard::Mode,
+                    GuardArg::Immutable => Guard::Immutable,
+                }),
             },
             admin: self.admin,
         })

@@ -14,6 +14,15 @@ pub enum ViewArg {
     Bucket,
 }
 
+/// `--guard-mountpoint`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum GuardArg {
+    /// Nobody but root may write there.
+    Mode,
+    /// Nobody may. Only a directory that nobody has to delete: chattr -i comes first.
+    Immutable,
+}
+
 /// `--fsync`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum FsyncArg {
@@ -58,6 +67,20 @@ pub enum WritePathArg {
 
 pub(super) fn parse_regex(text: &str) -> Result<Regex, String> {
     Regex::new(text).map_err(|e| e.to_string())
+}
+
+/// Reads `NAME=VALUE`.
+pub(super) fn parse_label(text: &str) -> Result<(String, String), String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && name.chars().all(legal) => {
+            Ok((name.to_owned(), value.to_owned()))
+        }
+        _ => {
+            Err("a label is NAME=VALUE; a name consists of letters, digits, `-`, `_` and `.`"
+                .into())
+        }
+    }
 }
 
 pub(super) fn parse_writer(text: &str) -> Result<String, String> {

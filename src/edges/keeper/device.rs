@@ -20,7 +20,7 @@ use tracing::debug;
 
 use crate::edges::error::DaemonError;
 use crate::edges::mountpoint;
-use crate::values::settings::{Settings, Source};
+use crate::values::settings::{Guard, Settings, Source};
 
 /// The program of the package fuse3 that mounts for ordinary users.
 const FUSERMOUNT: &str = "fusermount3";
@@ -68,6 +68,8 @@ pub struct Plan<'a> {
     pub allow_other: bool,
     /// The kernel refuses what would change something.
     pub read_only: bool,
+    /// How the directory is guarded while nothing is mounted.
+    pub guard: Option<Guard>,
 }
 
 impl<'a> From<&'a Settings> for Plan<'a> {
@@ -78,6 +80,7 @@ impl<'a> From<&'a Settings> for Plan<'a> {
             apart: vec![&settings.spool_dir],
             allow_other: settings.allow_other,
             read_only: false,
+            guard: settings.processes.guard,
         }
     }
 }
@@ -96,7 +99,13 @@ impl Device {
         if let Source::Embedded { dir } = plan.source {
             apart.push(dir);
         }
+        if plan.guard.is_some() {
+            mountpoint::make(plan.mountpoint)?;
+        }
         let point = mountpoint::prepare(plan.mountpoint, &apart)?;
+        if let Some(guard) = plan.guard {
+            mountpoint::guard(&point, guard)?;
+        }
         let mounted = match mount_directly(&source, &point, &plan) {
             Err(e) if Errno::from_io_error(&e) == Some(Errno::PERM) => {
                 debug!("mount(2) is not permitted: {FUSERMOUNT} is asked");
