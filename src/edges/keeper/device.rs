@@ -149,16 +149,24 @@ impl Device {
     }
 
     /// Takes the mount out of sight: no new opens, while open files go on. Of a mount that is not ours it says no more than
-    /// that it ends. Asked again it does nothing: what is mounted there then is somebody else's, perhaps of the same
-    /// source, that waited for the spool.
+    /// that it ends. Where ours is gone it does nothing: what is mounted there then is another's, perhaps of the same
+    /// source, that waits for the spool.
     pub fn detach(&self) {
         if self.detached.swap(true, Ordering::Relaxed) {
             return;
         }
         launch::announce_end();
-        if self.ours {
+        if self.ours && !self.is_gone() {
             mountpoint::detach(&self.point, &self.source);
         }
+    }
+
+    /// Whether the kernel has nothing more to ask: somebody unmounted. (Or aborted the connection; the dead mount that
+    /// is left then is cleared by the next start.)
+    fn is_gone(&self) -> bool {
+        let mut fds = [PollFd::new(&self.fuse, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::ERR)
     }
 }
 
