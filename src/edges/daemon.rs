@@ -70,7 +70,7 @@ pub fn run(settings: &Settings, seat: &Seat) -> Result<ExitCode, DaemonError> {
     // Who opens a file in the moment in which we ask whether anybody writes to it has the kernel send
     // this signal, which nobody has to hear but which must not end the process.
     let _lease_breaks = runtime.block_on(async { signal(SignalKind::io()) })?;
-    let (bucket, _embedded) = connect(&runtime, settings, spool.dir(), session)?;
+    let (bucket, _embedded) = connect(settings, spool.dir(), session)?;
     let bucket = Observed::new(Arc::new(bucket), clock.clone());
     let parts = Arc::new(recover_parts(settings, spool, Arc::new(bucket), clock)?);
     let registrar = registrar();

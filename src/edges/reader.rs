@@ -50,7 +50,7 @@ pub fn run(settings: &ReaderSettings) -> Result<ExitCode, DaemonError> {
         .thread_name("logsinkfs")
         .build()?;
     try_cache(settings)?;
-    let reached = runtime.block_on(reach::to_read(&settings.source, &settings.s3));
+    let reached = reach::to_read(&settings.source, &settings.s3);
     let (bucket, _embedded) = reached.map_err(DaemonError::Embedded)?;
     let bucket = Observed::new(Arc::new(bucket), Arc::new(SystemClock::new()));
     let library = library(settings, Arc::new(bucket), &runtime);
