@@ -89,6 +89,27 @@ impl<'a> From<&'a Settings> for Plan<'a> {
     }
 }
 
+impl Plan<'_> {
+    /// Makes the directory ready for the mount, and guards it where that is asked for; gives its absolute path.
+    pub fn prepare(&self) -> Result<PathBuf, DaemonError> {
+        if self.mountpoint.starts_with(DESCRIPTOR) {
+            return Ok(self.mountpoint.to_owned());
+        }
+        let mut apart = self.apart.clone();
+        if let Source::Embedded { dir } = self.source {
+            apart.push(dir);
+        }
+        if self.guard.is_some() {
+            mountpoint::make(self.mountpoint)?;
+        }
+        let point = mountpoint::prepare(self.mountpoint, &apart)?;
+        if let Some(guard) = self.guard {
+            mountpoint::guard(&point, guard)?;
+        }
+        Ok(point)
+    }
+}
+
 impl Device {
     /// Makes the mount, or takes the one whose descriptor the plan names.
     pub fn new(plan: Plan<'_>) -> Result<Device, DaemonError> {
@@ -105,17 +126,7 @@ impl Device {
                 detached: AtomicBool::new(false),
             });
         }
-        let mut apart = plan.apart.clone();
-        if let Source::Embedded { dir } = plan.source {
-            apart.push(dir);
-        }
-        if plan.guard.is_some() {
-            mountpoint::make(plan.mountpoint)?;
-        }
-        let point = mountpoint::prepare(plan.mountpoint, &apart)?;
-        if let Some(guard) = plan.guard {
-            mountpoint::guard(&point, guard)?;
-        }
+        let point = plan.prepare()?;
         let mounted = match mount_directly(&source, &point, &plan) {
             Err(e) if Errno::from_io_error(&e) == Some(Errno::PERM) => {
                 debug!("mount(2) is not permitted: {FUSERMOUNT} is asked");
