@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use logsinkfs::edges::cli::{Cli, Command};
 #[cfg(target_os = "linux")]
-use logsinkfs::edges::{allocator, mount, recover, upgrade};
+use logsinkfs::edges::{allocator, ask, mount, recover};
 use logsinkfs::edges::{read, verify};
 
 fn main() -> ExitCode {
@@ -17,7 +17,11 @@ fn main() -> ExitCode {
         #[cfg(target_os = "linux")]
         Command::Recover(args) => recover::run(&args),
         #[cfg(target_os = "linux")]
-        Command::Upgrade(args) => upgrade::run(&args),
+        Command::Status(args) => ask::status(&args),
+        #[cfg(target_os = "linux")]
+        Command::Flush(args) => ask::flush(&args),
+        #[cfg(target_os = "linux")]
+        Command::Upgrade(args) => ask::upgrade(&args),
         Command::Verify(args) => verify::run(*args),
         Command::Cat(args) => read::cat(*args),
         Command::Tail(args) => read::tail(*args),

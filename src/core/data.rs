@@ -107,7 +107,7 @@ impl Fs {
             drop::make_room(&self.parts, bytes).map_err(no_room)?;
             self.parts.room.take(bytes).map_err(|_| FsError::NoSpace)?;
         }
-        session.intend(handle.place, origin, len)?;
+        session.intend(handle.place, origin, len, bytes)?;
         let mut written = (&**file).write(data).at("append to", life.folder());
         if written.as_ref().is_err_and(LocalError::is_no_space) {
             // Others have taken what the spool counted on.

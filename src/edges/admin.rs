@@ -1,11 +1,9 @@
 //! The admin endpoint (`--admin`): health, readiness, metrics and status over HTTP, for kubelet, Prometheus and people.
-//! Owns the address and what each path says; measures nothing itself, and never touches the mount: a probe must not
-//! wait for a file system.
+//! Owns the address and the paths; what they say is in `edges::watched`.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -14,15 +12,12 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use super::error::DaemonError;
-use crate::tasks::measure::{measure, takes_writes};
-use crate::tasks::parts::Parts;
-use crate::world::metrics::METRICS;
+use super::watched::Watched;
 
 /// Connections at once: a few scrapers, and kubelet.
 const CONNECTIONS: usize = 16;
@@ -31,122 +26,31 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the address may still be held by the worker before this one.
 const HANDOVER: Duration = Duration::from_secs(10);
 
-/// What the endpoint tells of.
-pub struct Watched {
-    /// The mount's parts.
-    pub parts: Arc<Parts>,
-    /// What is mounted, and where.
-    pub about: About,
-    /// Whether the mount serves.
-    pub serves: AtomicBool,
-}
-
-/// What does not change while the mount lasts.
-#[derive(Clone, Debug, Serialize)]
-pub struct About {
-    /// The program's version.
-    pub version: &'static str,
-    /// The bucket and prefix.
-    pub source: String,
-    /// The mount point.
-    pub mountpoint: String,
-    /// The writer id.
-    pub writer: String,
-    /// The spool.
-    pub spool: String,
-    /// Who writes what programs append: `kernel` or `daemon`.
-    pub write_path: &'static str,
-}
-
-/// `/status`.
-#[derive(Serialize)]
-struct Status<'a> {
-    #[serde(flatten)]
-    about: &'a About,
-    ready: bool,
-    live_files: usize,
-    appended_bytes: u64,
-    unuploaded_bytes: u64,
-    oldest_unuploaded_seconds: f64,
-    dropped_bytes: u64,
-    spool_used_bytes: u64,
-    spool_free_bytes: u64,
-}
-
-impl Watched {
-    /// A mount that does not serve yet.
-    pub fn new(parts: Arc<Parts>, about: About) -> Watched {
-        Watched { parts, about, serves: AtomicBool::new(false) }
+/// What a path says. Blocking.
+fn answer(watched: &Watched, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let say = |status, kind, text: String| {
+        let mut response = Response::new(Full::new(Bytes::from(text)));
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        response
+    };
+    if method != Method::GET && method != Method::HEAD {
+        return say(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
     }
-
-    /// Whether programs can write into the mount. S3 has no say in this: an outage must not take pods out of
-    /// service that go on well without it.
-    fn ready(&self) -> Result<(), &'static str> {
-        match (self.serves.load(Ordering::Acquire), takes_writes(&self.parts)) {
-            (false, _) => Err("the mount does not serve (yet, or any more)"),
-            (_, false) => Err("the spool is full"),
-            (true, true) => Ok(()),
-        }
-    }
-
-    fn metrics(&self) -> String {
-        let now = measure(&self.parts);
-        let grown = now.appended.saturating_sub(METRICS.appended_bytes.get());
-        METRICS.appended_bytes.inc_by(grown);
-        METRICS.live_files.set(now.live_files as i64);
-        METRICS.unuploaded_bytes.set(now.unuploaded as i64);
-        METRICS.oldest_unuploaded_seconds.set(now.oldest.as_secs_f64());
-        METRICS.spool_used_bytes.set(now.spool_used as i64);
-        METRICS.spool_free_bytes.set(now.spool_free as i64);
-        METRICS.write_path.get_or_create(&[("path", self.about.write_path)]).set(1);
-        METRICS.text()
-    }
-
-    fn status(&self) -> String {
-        let now = measure(&self.parts);
-        let status = Status {
-            about: &self.about,
-            ready: self.ready().is_ok(),
-            live_files: now.live_files,
-            appended_bytes: now.appended,
-            unuploaded_bytes: now.unuploaded,
-            oldest_unuploaded_seconds: now.oldest.as_secs_f64(),
-            dropped_bytes: self.parts.dropped.load(Ordering::Relaxed),
-            spool_used_bytes: now.spool_used,
-            spool_free_bytes: now.spool_free,
-        };
-        serde_json::to_string_pretty(&status).unwrap_or_default() + "\n"
-    }
-
-    /// What a path says. Blocking.
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
-        const TEXT: &str = "text/plain; charset=utf-8";
-        const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        let say = |status, kind, text: String| {
-            let mut response = Response::new(Full::new(Bytes::from(text)));
-            *response.status_mut() = status;
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-            response
-        };
-        if method != Method::GET && method != Method::HEAD {
-            return say(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
-        }
-        match path {
-            "/healthz" => say(StatusCode::OK, TEXT, "ok\n".to_owned()),
-            "/readyz" => match self.ready() {
-                Ok(()) => say(StatusCode::OK, TEXT, "ready\n".to_owned()),
-                Err(why) => {
-                    say(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {why}\n"))
-                }
-            },
-            "/metrics" => say(StatusCode::OK, OPEN_METRICS, self.metrics()),
-            "/status" => say(StatusCode::OK, "application/json", self.status()),
-            "/" => say(StatusCode::OK, "text/html; charset=utf-8", PAGE.to_owned()),
-            _ => say(StatusCode::NOT_FOUND, TEXT, "/healthz /readyz /metrics /status\n".to_owned()),
-        }
+    match path {
+        "/healthz" => say(StatusCode::OK, TEXT, "ok\n".to_owned()),
+        "/readyz" => match watched.ready() {
+            Ok(()) => say(StatusCode::OK, TEXT, "ready\n".to_owned()),
+            Err(why) => say(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {why}\n")),
+        },
+        "/metrics" => say(StatusCode::OK, OPEN_METRICS, watched.metrics()),
+        "/status" => say(StatusCode::OK, "application/json", format!("{:#}\n", watched.status())),
+        "/" => say(StatusCode::OK, "text/html; charset=utf-8", PAGE.to_owned()),
+        _ => say(StatusCode::NOT_FOUND, TEXT, "/healthz /readyz /metrics /status\n".to_owned()),
     }
 }
-
 /// The page for people.
 const PAGE: &str = "<!doctype html><meta charset=utf-8><title>logsinkfs</title><h1>logsinkfs</h1>\
 <ul><li><a href=/status>status</a><li><a href=/metrics>metrics</a><li><a href=/readyz>readyz</a>\
@@ -190,7 +94,7 @@ pub async fn serve(listener: TcpListener, watched: Arc<Watched>) {
                 async move {
                     let (method, path) =
                         (request.method().clone(), request.uri().path().to_owned());
-                    let answer = move || watched.answer(&method, &path);
+                    let answer = move || answer(&watched, &method, &path);
                     let answer = tokio::task::spawn_blocking(answer).await;
                     let failed = |_| {
                         let mut failed = Response::new(Full::default());

@@ -56,6 +56,7 @@ pub fn recover_parts(
         namespace: Arc::new(namespace),
         when_full: settings.limits.when_full,
         dropped: Default::default(),
+        s3: Default::default(),
         sealed: Default::default(),
         streams,
         room,

@@ -4,7 +4,6 @@
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -12,15 +11,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::admin::{self, About, Watched};
 use super::compose::{connect, new_writer, policy, recover_parts, registrar, resume};
 use super::error::{DaemonError, REQUIRE_PATIENCE};
 use super::fuse::{Adapter, ask_again, caches_of};
 use super::seat::Seat;
 use super::stop::{drain, force_all, last_words, report};
+use super::watched::{About, Watched};
 use super::wishes::Wish;
 use super::write_path::{self, Choice};
-use super::{handover, launch, privileges};
+use super::{admin, asked, handover, launch, privileges};
 use crate::core::Fs;
 use crate::core::backing::Backings;
 use crate::local::spool::{Spool, SpoolError};
@@ -30,7 +29,6 @@ use crate::tasks::uploader::{self, Pace};
 use crate::tasks::{sealer, settle};
 use crate::values::settings::{Settings, WritePath};
 use crate::world::clock::{Clock, SystemClock};
-use crate::world::metrics::METRICS;
 use crate::world::observed::Observed;
 
 /// How often finished logs are looked for.
@@ -111,6 +109,9 @@ fn serve(
 ) -> Result<ExitCode, DaemonError> {
     let backings = backings(settings, seat)?;
     let watched = watch_over(settings, runtime, &parts, seat, backings.is_some())?;
+    if let Some(questions) = seat.questions() {
+        runtime.spawn(asked::serve(questions, watched.clone()));
+    }
     let runtime_handle = runtime.handle().clone();
     let fs = Arc::new(Fs::new(parts.clone(), policy(settings), runtime_handle, backings));
     let adapter = Adapter::new(fs.clone(), runtime.handle().clone());
@@ -142,9 +143,7 @@ fn serve(
     let identity = parts.spool.identity();
     info!(source = %settings.source.url(), mountpoint = %seat.point.display(),
         writer = %identity.writer, spool = %parts.spool.dir().display(), "serving");
-    if let Some(watched) = &watched {
-        watched.serves.store(true, Ordering::Release);
-    }
+    watched.serves(true);
     seat.announce()?;
     if launch::is_background() {
         launch::let_go(launch::open_log(std::fs::File::open(parts.spool.dir())?)?)?;
@@ -173,9 +172,7 @@ fn serve(
             }
         }
     });
-    if let Some(watched) = &watched {
-        watched.serves.store(false, Ordering::Release);
-    }
+    watched.serves(false);
     seat.detach();
     let _ = pace.send(Pace::Stopping);
     let finished = runtime.block_on(async {
@@ -202,15 +199,14 @@ fn serve(
     Ok(ExitCode::from(code))
 }
 
-/// Begins to tell how the mount is, where that is asked for.
+/// Begins to tell how the mount is, over HTTP where that is asked for.
 fn watch_over(
     settings: &Settings,
     runtime: &Runtime,
     parts: &Arc<Parts>,
     seat: &Seat,
     kernel_writes: bool,
-) -> Result<Option<Arc<Watched>>, DaemonError> {
-    let Some(address) = settings.admin else { return Ok(None) };
+) -> Result<Arc<Watched>, DaemonError> {
     let about = About {
         version: env!("CARGO_PKG_VERSION"),
         source: settings.source.url(),
@@ -218,9 +214,10 @@ fn watch_over(
         writer: parts.spool.identity().writer.to_string(),
         spool: parts.spool.dir().display().to_string(),
         write_path: if kernel_writes { "kernel" } else { "daemon" },
+        worker_restarts: seat.restarts,
     };
     let watched = Arc::new(Watched::new(parts.clone(), about));
-    METRICS.worker_restarts.inc_by(seat.restarts);
+    let Some(address) = settings.admin else { return Ok(watched) };
     let serving = watched.clone();
     if seat.resumed {
         // Programs wait for this worker, and must not for an address.
@@ -234,7 +231,7 @@ fn watch_over(
         let listener = runtime.block_on(admin::listen(address, false))?;
         runtime.spawn(admin::serve(listener, serving));
     }
-    Ok(Some(watched))
+    Ok(watched)
 }
 
 /// Who registers spool files with the kernel, where that is to write into them itself.

@@ -7,7 +7,7 @@ use super::mountpoint::MountpointError;
 use crate::local::spool::SpoolError;
 use crate::tasks::registrar::RegistrationError;
 use crate::values::errors::LocalError;
-use crate::values::settings::RunAs;
+use crate::values::processes::RunAs;
 
 /// Longest wait for the bucket under `--require-bucket`.
 pub const REQUIRE_PATIENCE: Duration = Duration::from_secs(20);

@@ -15,7 +15,8 @@ use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, 
 use tracing::info;
 
 use super::error::DaemonError;
-use crate::values::settings::{RunAs, Settings, Source};
+use crate::values::processes::RunAs;
+use crate::values::settings::{Settings, Source};
 
 /// What lies in a fresh ext4 file system.
 const LOST_AND_FOUND: &[u8] = b"lost+found";

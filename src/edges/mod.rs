@@ -2,8 +2,11 @@
 
 #[cfg(target_os = "linux")]
 pub mod admin;
-#[cfg(target_os = "linux")]
 pub mod allocator;
+#[cfg(target_os = "linux")]
+pub mod ask;
+#[cfg(target_os = "linux")]
+mod asked;
 #[cfg(feature = "embedded-bucket")]
 pub mod bucket;
 pub mod cli;
@@ -43,9 +46,9 @@ pub mod seat;
 pub mod stop;
 #[cfg(target_os = "linux")]
 pub mod telemetry;
-#[cfg(target_os = "linux")]
-pub mod upgrade;
 pub mod verify;
+#[cfg(target_os = "linux")]
+pub mod watched;
 #[cfg(target_os = "linux")]
 mod wishes;
 #[cfg(target_os = "linux")]

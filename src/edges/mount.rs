@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use super::cli::MountArgs;
 use super::error::DaemonError;
 use super::{daemon, keeper, launch, reader, telemetry, worker};
-use crate::values::settings::{Keeping, Settings};
+use crate::values::processes::Keeping;
+use crate::values::settings::Settings;
 
 /// Wrong usage, as clap's own.
 const EXIT_USAGE: u8 = 2;

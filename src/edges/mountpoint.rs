@@ -11,7 +11,7 @@ use std::process::Command;
 use rustix::mount::UnmountFlags;
 use tracing::{info, warn};
 
-use crate::values::settings::Guard;
+use crate::values::processes::Guard;
 
 /// The file system type is `fuse.logsinkfs`.
 pub const SUBTYPE: &str = "logsinkfs";
@@ -157,6 +157,18 @@ pub fn detach(point: &Path, source: &str) {
 /// The FUSE mount that is on top at a path, found without touching it.
 pub fn find(path: &Path) -> io::Result<Option<Mount>> {
     Ok(topmost_at(&absolute(path)?)?.filter(|mount| mount.kind.starts_with("fuse")))
+}
+
+/// All mounts of this program that this process sees, each once.
+pub fn all() -> io::Result<Vec<Mount>> {
+    let text = fs::read("/proc/self/mountinfo")?;
+    let mounts = text.split(|b| *b == b'\n').filter_map(parse_line);
+    let mut ours: Vec<Mount> =
+        mounts.filter(|mount| mount.kind.strip_prefix("fuse.") == Some(SUBTYPE)).collect();
+    // A mount that is propagated has several places.
+    ours.sort_by(|a, b| a.device.cmp(&b.device));
+    ours.dedup_by(|a, b| a.device == b.device);
+    Ok(ours)
 }
 
 fn unmount(point: &Path) -> io::Result<()> {

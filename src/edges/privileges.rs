@@ -17,7 +17,8 @@ use rustix::thread::{
 };
 
 use super::error::DaemonError;
-use crate::values::settings::{RunAs, Settings};
+use crate::values::processes::RunAs;
+use crate::values::settings::Settings;
 
 /// The user that the worker is when there is no other: a package may make it.
 const OWN_USER: &str = "logsinkfs";

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::Sender;
 use tracing::{debug, error, info, warn};
 
 use super::keeper::link::Link;
-use super::keeper::protocol::{ToKeeper, ToWorker};
+use super::keeper::protocol::{Request, ToKeeper, ToWorker};
 use crate::core::backing::Backings;
 use crate::values::ids::{BackingId, NodeId};
 
@@ -25,8 +25,13 @@ const ANSWERS_MAX: usize = 8;
 /// Signals that nobody has taken yet: two ask for all that there is.
 const SIGNALS_MAX: usize = 8;
 
+/// Questions that nobody has taken yet: whoever asks waits, and may ask again.
+const QUESTIONS_MAX: usize = 16;
+
 /// Numbers of signals.
 pub type Signals = tokio::sync::mpsc::Receiver<i32>;
+/// What people ask, and where they are answered.
+pub type Questions = tokio::sync::mpsc::Receiver<(Request, Link)>;
 
 /// The keeper of the mount that this process serves.
 pub struct Remote {
@@ -37,6 +42,8 @@ pub struct Remote {
     pub attached: bool,
     /// The signals that the keeper passes on, until they are taken.
     signals: Mutex<Option<Signals>>,
+    /// What people ask, until it is taken.
+    questions: Mutex<Option<Questions>>,
 }
 
 impl Remote {
@@ -44,10 +51,11 @@ impl Remote {
     pub fn new(link: &'static Link, attached: bool) -> io::Result<Remote> {
         let (answered, answers) = sync_channel(ANSWERS_MAX);
         let (signalled, signals) = tokio::sync::mpsc::channel(SIGNALS_MAX);
-        let hear = move || hear(link, &answered, &signalled);
+        let (asked, questions) = tokio::sync::mpsc::channel(QUESTIONS_MAX);
+        let hear = move || hear(link, &answered, &signalled, &asked);
         thread::Builder::new().name("keeper".into()).spawn(hear)?;
-        let (answers, signals) = (Mutex::new(answers), Mutex::new(Some(signals)));
-        Ok(Remote { link, answers, attached, signals })
+        let (signals, questions) = (Mutex::new(Some(signals)), Mutex::new(Some(questions)));
+        Ok(Remote { link, answers: Mutex::new(answers), attached, signals, questions })
     }
 
     /// This worker serves.
@@ -64,6 +72,11 @@ impl Remote {
     /// The signals that the keeper passes on. To be called once.
     pub fn signals(&self) -> Option<Signals> {
         self.signals.lock().take()
+    }
+
+    /// What people ask of the mount. To be called once.
+    pub fn questions(&self) -> Option<Questions> {
+        self.questions.lock().take()
     }
 
     /// Takes the mount out of sight.
@@ -145,9 +158,22 @@ impl Backings for Remote {
 }
 
 /// The thread that listens. It outlives everything else in the process.
-fn hear(link: &Link, answers: &SyncSender<ToWorker>, signals: &Sender<i32>) {
+fn hear(
+    link: &Link,
+    answers: &SyncSender<ToWorker>,
+    signals: &Sender<i32>,
+    questions: &Sender<(Request, Link)>,
+) {
     loop {
-        match link.receive() {
+        let heard = match link.receive_with() {
+            Ok(Some((ToWorker::Asked(request), Some(client)))) => {
+                // One that finds no room is closed: its end has the other side ask again.
+                let _ = Link::over(client).map(|client| questions.try_send((request, client)));
+                continue;
+            }
+            heard => heard.map(|heard| heard.map(|(message, _)| message)),
+        };
+        match heard {
             Ok(Some(ToWorker::Leave)) => {
                 info!("another worker takes over");
                 // Whatever is under way ends as in a crash, which loses nothing.

@@ -10,7 +10,7 @@ use super::error::DaemonError;
 use super::fuse;
 use super::keeper::{Device, Registry};
 use super::launch;
-use super::remote::Remote;
+use super::remote::{Questions, Remote};
 use super::wishes::{Direct, Wishes};
 use crate::core::backing::Backings;
 use crate::values::ids::SessionId;
@@ -89,6 +89,14 @@ impl Seat {
                 };
                 Wishes::new(keeper.signals(), direct)
             }
+        }
+    }
+
+    /// What people ask of the mount, where there is a keeper to ask. To be called once.
+    pub fn questions(&self) -> Option<Questions> {
+        match &self.holder {
+            Holder::Own(..) => None,
+            Holder::Keeper(keeper) => keeper.questions(),
         }
     }
 

@@ -9,8 +9,8 @@ use crate::core::Fs;
 use crate::local::life::Life;
 use crate::tasks::parts::Parts;
 
-/// Stopped, with data left in the spool.
-const EXIT_DATA_LEFT: u8 = 3;
+/// Ended, with data that is left in the spool or may be.
+pub const EXIT_DATA_LEFT: u8 = 3;
 /// How long programs that have a log open for writing may go on after the daemon was told to stop:
 /// they are often being stopped too, and their last lines tell why.
 const LAST_WORDS: Duration = Duration::from_secs(2);

@@ -18,7 +18,8 @@ use super::remote::Remote;
 use super::seat::{Holder, Seat};
 use super::{daemon, fuse, launch, privileges};
 use crate::values::ids::SessionId;
-use crate::values::settings::{Keeping, Settings};
+use crate::values::processes::Keeping;
+use crate::values::settings::Settings;
 use crate::world::clock::{Clock, SystemClock};
 
 /// How long an attaching worker waits for the keeper's socket: both are often started together.

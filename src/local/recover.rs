@@ -236,8 +236,9 @@ fn restore(
     at.room.found(state.held(len));
     state.counted = len;
 
-    if spool.rebooted && ends_within_a_line(life, &state, &file, len) {
-        info!(node = %life.id, "the machine went down in the middle of a line: a new generation begins");
+    let cut = spool.session().was_cut(life.id, len) && state.current().base.at < len;
+    if cut || (spool.rebooted && ends_within_a_line(life, &state, &file, len)) {
+        info!(node = %life.id, "machine or daemon went down in the middle of a line: a new generation begins");
         state.begin_generation(Base { at: len, since: at.now, made_by: None });
     }
     let written = Life::written_at(&metadata);

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::outbox::{Outbox, WatchList};
+use super::registrar::Conditional;
 use crate::local::catalog::Catalog;
 use crate::local::life::{Life, State};
 use crate::local::namespace::Namespace;
@@ -16,9 +18,19 @@ use crate::local::spool::Spool;
 use crate::local::stream::Streams;
 use crate::values::ids::SpoolOffset;
 use crate::values::settings::{Segmenting, WhenFull};
+use crate::values::time::Utc;
 use crate::world::bucket::Bucket;
 use crate::world::clock::Clock;
 use crate::world::metrics::METRICS;
+
+/// How S3 is, as the uploader finds it.
+#[derive(Clone, Debug, Default)]
+pub struct S3State {
+    /// Since when it cannot be used, and why not, if it cannot.
+    pub away: Option<(Utc, String)>,
+    /// What it does with conditions, once that is known.
+    pub conditional: Option<Conditional>,
+}
 
 /// The parts of a mount that everybody behind the file system works on.
 pub struct Parts {
@@ -52,6 +64,8 @@ pub struct Parts {
     pub dropped: AtomicU64,
     /// Bytes that were sealed since the start.
     pub sealed: AtomicU64,
+    /// How S3 is.
+    pub s3: Mutex<S3State>,
     /// Bumped whenever something was sealed, confirmed or reclaimed.
     pub progress: watch::Sender<u64>,
 }

@@ -17,7 +17,8 @@ use crate::values::naming::registration_key;
 use crate::world::bucket::{Bucket, BucketError, Kind, NewObject, Payload};
 
 /// What the service does with `If-None-Match: *`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Conditional {
     /// It refuses the second write of a key.
     Enforced,

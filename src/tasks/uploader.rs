@@ -159,6 +159,7 @@ impl Uploader {
         match self.registrar.register(&self.parts).await {
             Ok(conditional) => {
                 self.conditional = Some(conditional);
+                self.parts.s3.lock().conditional = Some(conditional);
                 self.opened();
             }
             Err(RegistrationError::Bucket(e)) => self.close(&e),
@@ -244,6 +245,9 @@ impl Uploader {
         let now = self.parts.clock.monotonic();
         self.gate.since.get_or_insert(now);
         METRICS.s3_up.set(0);
+        let began = self.parts.s3.lock().away.take().map(|(since, _)| since);
+        let away = (began.unwrap_or_else(|| self.parts.clock.now()), e.to_string());
+        self.parts.s3.lock().away = Some(away);
         if !self.gate.said.contains(&e.kind) {
             self.gate.said.push(e.kind.clone());
             warn!(hint = e.kind.hint(), "S3 cannot be used; writes go on into the spool: {e}");
@@ -261,6 +265,7 @@ impl Uploader {
         METRICS.s3_up.set(1);
         if let Some(since) = self.gate.since.take() {
             self.gate.said.clear();
+            self.parts.s3.lock().away = None;
             let outage = self.parts.clock.monotonic().saturating_sub(since);
             info!(?outage, "S3 can be used again");
         }

@@ -9,6 +9,7 @@ pub mod ids;
 pub mod metrics;
 pub mod naming;
 pub mod partition;
+pub mod processes;
 pub mod reader;
 pub mod rotation;
 pub mod settings;

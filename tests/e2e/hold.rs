@@ -109,7 +109,7 @@ fn a_worker_may_attach_to_a_keeper_that_starts_its_own() {
 #[test]
 fn a_stranger_may_neither_attach_nor_ask_for_an_upgrade() {
     let rig = Rig::embedded();
-    let (mut mount, _, socket) = hold(&rig);
+    let (mount, _, socket) = hold(&rig);
     let said = pretend(&rig, &socket, 12_345, &[]);
     assert!(said[0].contains("Refused"), "{said:?}");
     mount.daemon.await_stderr("not by this user uid=12345");
@@ -163,7 +163,7 @@ fn make_nodes(spool: &Path) {
 #[test]
 fn a_hostile_worker_gets_nothing_registered_but_its_own_spool_files() {
     let rig = Rig::embedded();
-    let (mut mount, _, socket) = hold(&rig);
+    let (mount, _, socket) = hold(&rig);
     make_nodes(&mount.plan.spool);
     let register = |node: u64| format!("{{\"Register\":{{\"node\":{node}}}}}");
     let mut say = vec!["quiet \"Serving\"".to_owned(), "\"Probe\"".to_owned()];
@@ -209,7 +209,7 @@ fn a_hostile_worker_gets_nothing_registered_but_its_own_spool_files() {
 #[test]
 fn a_worker_that_talks_nonsense_is_ended_and_another_may_come() {
     let rig = Rig::embedded();
-    let (mut mount, _, socket) = hold(&rig);
+    let (mount, _, socket) = hold(&rig);
     let nonsense = [
         ("Serve!", "malformed"),
         ("{\"Register\":{\"node\":\"../../etc/shadow\"}}", "malformed"),

@@ -65,7 +65,7 @@ fn a_mount_goes_on_when_its_worker_is_killed() {
 #[test]
 fn a_worker_that_dies_before_anybody_opened_anything_leaves_nothing_to_complain_of() {
     let rig = Rig::embedded();
-    let mut mount = rig.mount(&[]);
+    let mount = rig.mount(&[]);
     mount.kill_worker();
     mount.daemon.await_stderr("a worker serves again");
     assert!(!mount.daemon.stderr().contains("are lost"), "{}", mount.daemon.stderr());
@@ -228,7 +228,7 @@ fn an_upgrade_of_no_mount_is_refused_with_a_hint() {
     let rig = Rig::embedded();
     let (code, said) = upgrade(&rig.plan("a"));
     assert_eq!(code, 1, "{said}");
-    assert!(said.contains("mounted there") && said.contains("hint: "), "{said}");
+    assert!(said.contains("logsinkfs is mounted on") && said.contains("hint: "), "{said}");
 }
 
 #[test]

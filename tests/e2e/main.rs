@@ -13,6 +13,7 @@
 )]
 
 mod admin;
+mod ask;
 mod bad_input;
 mod command_line;
 mod faults;

@@ -114,7 +114,7 @@ fn a_spool_in_use_is_left_alone() {
 fn a_daemon_that_comes_for_its_spool_gets_it_at_once() {
     let (rig, gate) = rig();
     let (plan, ledger) = orphan(&rig, &gate, "a");
-    let mut recovery = plan.recover(&[], &[&plan.spool]);
+    let recovery = plan.recover(&[], &[&plan.spool]);
     recovery.await_stderr("S3 cannot be used");
     let mount = plan.start();
     let (code, said) = ended(recovery);
@@ -178,7 +178,7 @@ fn what_a_program_of_a_dead_mount_still_writes_is_uploaded_too() {
 fn a_recovery_that_is_stopped_leaves_the_rest() {
     let (rig, gate) = rig();
     let (plan, ledger) = orphan(&rig, &gate, "a");
-    let mut recovery = plan.recover(&[], &[&plan.spool]);
+    let recovery = plan.recover(&[], &[&plan.spool]);
     recovery.await_stderr("S3 cannot be used");
     recovery.signal(Signal::INT);
     let (code, said) = ended(recovery);

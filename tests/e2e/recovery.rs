@@ -216,7 +216,7 @@ fn an_object_of_another_under_our_key_is_never_overwritten() {
         false => Answer::Pass,
     });
     let flags = ["--rotate-idle", "1s", "--compression", "none"];
-    let mut mount = rig.plan("a").through(&gate.endpoint).with(&flags).start();
+    let mount = rig.plan("a").through(&gate.endpoint).with(&flags).start();
     append(&mount, "kept in the spool\n");
     let target = eventually("the key of the segment", || {
         gate.seen().into_iter().find(|seen| seen.stores_a_segment()).map(|seen| seen.target)

@@ -95,6 +95,9 @@ impl Backings for Registered {
 }
 
 /// The prefix of all keys in these tests.
+/// The session of the first mount with a spool, and that of the next.
+const MOUNT: &str = "5e55";
+const NEXT_MOUNT: &str = "a11e";
 pub const PREFIX: &str = "logs/";
 
 impl World {
@@ -152,39 +155,39 @@ impl World {
 
     /// The first worker of a session, with files that the kernel may append to.
     pub fn boot_worker(&self) -> Daemon {
-        let daemon = self.serve(tempfile::tempdir().unwrap(), Some(false)).unwrap();
+        let daemon = self.serve(tempfile::tempdir().unwrap(), Some((MOUNT, false))).unwrap();
         self.start(daemon)
     }
 
     /// The next worker of the session: the one before is killed, the mount and what it has open go on.
     pub async fn next_worker(&self, before: Daemon) -> Daemon {
-        let daemon = self.serve(before.kill().await, Some(true)).unwrap();
+        let daemon = self.serve(before.kill().await, Some((MOUNT, true))).unwrap();
         self.start(daemon)
     }
 
     /// A daemon with the spool of one that was killed with its mount, in the same place.
     pub async fn next_mount(&self, before: Daemon) -> Daemon {
-        let daemon = self.serve(before.kill().await, None).unwrap();
+        let daemon = self.serve(before.kill().await, Some((NEXT_MOUNT, false))).unwrap();
         self.start(daemon)
     }
 
-    fn serve(&self, dir: TempDir, resumed: Option<bool>) -> Result<Daemon, SpoolError> {
+    fn serve(&self, dir: TempDir, session: Option<(&str, bool)>) -> Result<Daemon, SpoolError> {
         let path = dir.path().to_owned();
-        self.serve_at(dir, path, resumed)
+        self.serve_at(dir, path, session)
     }
 
     fn serve_at(
         &self,
         dir: TempDir,
         path: PathBuf,
-        resumed: Option<bool>,
+        session: Option<(&str, bool)>,
     ) -> Result<Daemon, SpoolError> {
         let name = self.settings.writer_name.clone();
         let mut spool = Spool::open(&path, &self.settings.source.url(), &name, new_writer)?;
-        if let Some(resumed) = resumed {
-            spool.begin_session(&SessionId("5e55".to_owned()), resumed).unwrap();
+        if let Some((id, resumed)) = session {
+            spool.begin_session(&SessionId(id.to_owned()), resumed).unwrap();
         }
-        let backings = resumed.map(|_| self.kernel.clone() as Arc<dyn Backings>);
+        let backings = session.map(|_| self.kernel.clone() as Arc<dyn Backings>);
         let (bucket, clock) = (self.bucket.clone(), self.clock.clone());
         let parts = Arc::new(compose::recover_parts(&self.settings, spool, bucket, clock).unwrap());
         let runtime = tokio::runtime::Handle::current();

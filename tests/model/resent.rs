@@ -335,3 +335,24 @@ fn what_a_program_of_a_dead_mount_still_writes_is_sent_and_kept_until_it_ends() 
         assert_delivered(&world, "a.log", &["one\ntwo\nthree\n"]);
     });
 }
+
+#[test]
+fn a_write_that_the_daemons_death_cut_is_not_glued_to_the_next() {
+    run(async {
+        let world = World::new();
+        let worker = world.boot_worker();
+        let log = open(&worker, "app.log");
+        worker.append(log, "whole\n");
+        worker.append(log, "cut in two\n");
+        // A kill has the kernel stop copying where a page ends; here that is behind the fifth byte.
+        worker.life(log).file().unwrap().set_len(11).unwrap();
+        let daemon = world.next_mount(worker).await;
+        let log = open(&daemon, "app.log");
+        daemon.append(log, "next\n");
+        let daemon = world.next_mount(daemon).await;
+        let log = open(&daemon, "app.log");
+        daemon.append(log, "last\n");
+        daemon.flush().await;
+        assert_delivered(&world, "app.log", &["whole\ncut i", "next\nlast\n"]);
+    });
+}

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use logsinkfs::values::naming::Form;
 use logsinkfs::values::partition::PartitionTemplate;
+use logsinkfs::values::processes::{Keeping, Processes};
 use logsinkfs::values::rotation::Rules;
 use logsinkfs::values::settings::{
-    FsyncLevel, Keeping, Ownership, Processes, Routing, S3Settings, Segmenting, Settings, Source,
-    SpoolLimits, View, WhenFull, WritePath,
+    FsyncLevel, Ownership, Routing, S3Settings, Segmenting, Settings, Source, SpoolLimits, View,
+    WhenFull, WritePath,
 };
 
 use logsinkfs::values::stream_map::Labels;

@@ -2,8 +2,10 @@
 //! them into `Settings`; what they mean is decided in `values::settings`.
 //!
 //! Map: flags that commands share are in `s3`, `segments` and `read`, those of one command in `mount` (`reader` for
-//! reader mounts), `recover` and here; `words` reads what clap cannot, `settings` makes settings of them.
+//! reader mounts), `recover`, `ask` (of those that ask something of a mount) and here; `words` reads what clap cannot, `settings` makes settings of them.
 
+#[cfg(target_os = "linux")]
+mod ask;
 #[cfg(target_os = "linux")]
 mod mount;
 mod read;
@@ -28,7 +30,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 #[cfg(target_os = "linux")]
-pub use self::mount::{MountArgs, UpgradeArgs};
+pub use self::ask::{FlushArgs, MountedArgs, StatusArgs, UpgradeArgs};
+#[cfg(target_os = "linux")]
+pub use self::mount::MountArgs;
 pub use self::read::{CatArgs, LocationArgs, LsArgs, SpanArgs, TailArgs};
 #[cfg(target_os = "linux")]
 pub use self::reader::ReaderArgs;
@@ -61,6 +65,12 @@ pub enum Command {
     /// Mount a bucket, or a prefix of one, as a log directory.
     #[cfg(target_os = "linux")]
     Mount(Box<MountArgs>),
+    /// Say how a mount is. Exit code 0: programs can write into it.
+    #[cfg(target_os = "linux")]
+    Status(StatusArgs),
+    /// Seal and upload everything now; returns when S3 has it.
+    #[cfg(target_os = "linux")]
+    Flush(FlushArgs),
     /// Replace the worker of a mount with the program now on disk; no write fails or is lost.
     #[cfg(target_os = "linux")]
     Upgrade(UpgradeArgs),

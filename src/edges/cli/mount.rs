@@ -13,7 +13,8 @@ use super::words::{
 use super::{ReaderArgs, SegmentArgs, StorageArgs};
 use crate::edges::telemetry::parse_level;
 use crate::values::freshness::parse_ttl;
-use crate::values::settings::{self as values, RunAs, Source};
+use crate::values::processes::RunAs;
+use crate::values::settings::{self as values, Source};
 use crate::values::stream_map::StreamRule;
 
 /// Names that stay local unless `--exclude` says otherwise; the last two are the copies that
@@ -180,15 +181,4 @@ pub struct MountArgs {
     /// error, warn, info, debug, trace, or a filter such as logsinkfs::tasks=debug.
     #[arg(long, env = "LOGSINKFS_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
     pub log_level: String,
-}
-
-/// `logsinkfs upgrade`.
-#[derive(Debug, Args)]
-pub struct UpgradeArgs {
-    /// The mount's directory.
-    #[arg(value_name = "MOUNTPOINT")]
-    pub mountpoint: PathBuf,
-    /// The keeper's socket, when the mount was given one.
-    #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH")]
-    pub keeper_socket: Option<PathBuf>,
 }

@@ -9,9 +9,9 @@ use globset::GlobSet;
 use super::settings::readable_name;
 use super::{SegmentArgs, StorageArgs};
 use crate::edges::telemetry::parse_level;
+use crate::values::processes::{Keeping, Processes};
 use crate::values::settings::{
-    FsyncLevel, Keeping, Ownership, Processes, Routing, Settings, Source, SpoolLimits, View,
-    WhenFull, WritePath,
+    FsyncLevel, Ownership, Routing, Settings, Source, SpoolLimits, View, WhenFull, WritePath,
 };
 use crate::values::stream_map::Labels;
 

@@ -7,9 +7,9 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use super::MountArgs;
 use super::words::{FsyncArg, GuardArg, ViewArg, WhenFullArg, WritePathArg};
 use crate::edges::write_path::must_stop_writers;
+use crate::values::processes::{Guard, Keeping, Processes};
 use crate::values::settings::{
-    FsyncLevel, Guard, Keeping, Ownership, Processes, Routing, Settings, Source, SpoolLimits, View,
-    WhenFull, WritePath,
+    FsyncLevel, Ownership, Routing, Settings, Source, SpoolLimits, View, WhenFull, WritePath,
 };
 
 /// A value that clap could not check alone is wrong.

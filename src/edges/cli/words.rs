@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use regex::bytes::Regex;
 
-use crate::values::settings::RunAs;
+use crate::values::processes::RunAs;
 
 /// `--view`.
 #[derive(Clone, Copy, Debug, ValueEnum)]

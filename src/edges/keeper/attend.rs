@@ -12,9 +12,9 @@ use signal_hook::iterator::Signals;
 
 use super::backing::{PeerId, Registry};
 use super::link::Link;
-use super::protocol::{ToKeeper, ToWorker};
+use super::protocol::{Request, ToKeeper, ToWorker};
 use crate::edges::privileges::act_as;
-use crate::values::settings::RunAs;
+use crate::values::processes::RunAs;
 
 /// What the keeper reacts to; times aside, there is nothing else.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub enum Event {
     Gone(PeerId, Option<String>),
     /// Somebody asks for an upgrade.
     Upgrade(Arc<Link>),
+    /// Somebody asks something of the worker.
+    Ask(Request, Arc<Link>),
     /// Somebody else's worker wants to serve.
     Attach(Arc<Link>),
 }

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use super::link::Link;
 use super::protocol::SOCKET_ENV;
 use crate::edges::privileges::OOM_SCORE_ENV;
-use crate::values::settings::RunAs;
+use crate::values::processes::RunAs;
 
 /// The program that workers are started from: this one, as it is on disk when it is started.
 pub struct Program {

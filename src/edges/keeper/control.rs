@@ -1,5 +1,5 @@
-//! The keeper's own socket: where upgrades are asked for and somebody else's workers come in. Owns its
-//! place and who may speak; what is asked becomes an event.
+//! The keeper's own socket: where people ask for upgrades, status and uploads, and somebody else's workers come in.
+//! Owns its place and who may speak; what is asked becomes an event.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -49,13 +49,30 @@ fn folder(user: u32) -> PathBuf {
 #[derive(Debug)]
 pub struct Control {
     path: PathBuf,
+    inode: u64,
+}
+
+/// Who may have a socket at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It was asked for, and may be another keeper's by mistake.
+    Named,
+    /// It is called by the number of our mount's device. A keeper that still listens there had that number before
+    /// us, and its mount is gone.
+    OfTheDevice,
 }
 
 impl Control {
     /// Listens at a path; `worker` is the user of the workers.
-    pub fn listen(path: &Path, worker: u32, events: SyncSender<Event>) -> io::Result<Control> {
-        let socket = bound(path)?;
-        let control = Control { path: path.to_owned() };
+    pub fn listen(
+        path: &Path,
+        place: Place,
+        worker: u32,
+        events: SyncSender<Event>,
+    ) -> io::Result<Control> {
+        let socket = bound(path, place)?;
+        let inode = fs::symlink_metadata(path)?.ino();
+        let control = Control { path: path.to_owned(), inode };
         listen(&socket, BACKLOG)?;
         // Anybody may knock; who may come in is decided by what the kernel says of them.
         fs::set_permissions(path, Permissions::from_mode(0o666))?;
@@ -83,20 +100,24 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // Somebody may have removed it.
-        let _ = fs::remove_file(&self.path);
+        // Somebody may have removed it, or have one of their own there by now.
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
 /// A socket at a path where a dead keeper may have left one.
-fn bound(path: &Path) -> io::Result<OwnedFd> {
+fn bound(path: &Path, place: Place) -> io::Result<OwnedFd> {
     let kind = SocketType::SEQPACKET;
     let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
     let address = SocketAddrUnix::new(path)?;
     if bind(&socket, &address) == Err(Errno::ADDRINUSE) {
         match Link::connect(path) {
-            Ok(_) => return Err(io::Error::other("another keeper listens there")),
-            Err(_) => fs::remove_file(path)?,
+            Ok(_) if place == Place::Named => {
+                return Err(io::Error::other("another keeper listens there"));
+            }
+            _ => fs::remove_file(path)?,
         }
         bind(&socket, &address)?;
     }
@@ -140,11 +161,39 @@ fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
         _ if !known => refused("a talk with the keeper").map(|()| None),
         Some(ToKeeper::Upgrade) if trusted => Ok(Some(Event::Upgrade(link))),
         Some(ToKeeper::Upgrade) => refused("an upgrade").map(|()| None),
+        Some(ToKeeper::Ask(request)) => Ok(Some(Event::Ask(request, link))),
         Some(ToKeeper::Attach) => {
             link.be_patient(None)?;
             Ok(Some(Event::Attach(link)))
         }
-        Some(_) => refused("anything but Upgrade or Attach").map(|()| None),
+        Some(_) => refused("anything but Upgrade, Ask or Attach").map(|()| None),
         None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::edges::keeper::protocol::Request;
+
+    #[test]
+    fn the_number_of_a_device_that_is_given_anew_is_the_new_mounts() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (path, own) = (dir.path().join("0:41.sock"), rustix::process::geteuid().as_raw());
+        let listen = |place| {
+            let (events, heard) = sync_channel(1);
+            Control::listen(&path, place, own, events).map(|control| (control, heard))
+        };
+        let (ending, _) = listen(Place::OfTheDevice).expect("listens");
+        assert!(listen(Place::Named).is_err(), "nobody is pushed aside where a path was asked for");
+        let (present, heard) = listen(Place::OfTheDevice).expect("listens");
+        drop(ending);
+        let client = Link::connect(&path).expect("still there");
+        client.send(&ToKeeper::Ask(Request::Status)).expect("sent");
+        assert!(matches!(heard.recv(), Ok(Event::Ask(Request::Status, _))));
+        drop(present);
+        assert!(!path.exists());
     }
 }

@@ -20,7 +20,8 @@ use tracing::debug;
 
 use crate::edges::error::DaemonError;
 use crate::edges::mountpoint;
-use crate::values::settings::{Guard, Settings, Source};
+use crate::values::processes::Guard;
+use crate::values::settings::{Settings, Source};
 
 /// The program of the package fuse3 that mounts for ordinary users.
 const FUSERMOUNT: &str = "fusermount3";

@@ -9,10 +9,11 @@ use super::backing::PeerId;
 use super::child::{Ended, ended, kill};
 use super::coming::refuse;
 use super::device::offers_resend;
-use super::keep::{EXIT_DATA_LEFT, End, Keeper, Stage, Worker};
+use super::keep::{End, Keeper, Stage, Worker};
 use super::link::Link;
 use super::protocol::ToWorker;
 use crate::edges::error::DaemonError;
+use crate::edges::stop::EXIT_DATA_LEFT;
 
 impl Keeper<'_> {
     pub(super) fn take_up_children(&mut self) -> Option<End> {

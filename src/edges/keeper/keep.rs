@@ -7,6 +7,7 @@
 //! Invariants: at most one worker has been told `Go` and is not known to be gone. Nothing here touches
 //! the mount, since without a worker that would wait for ourselves.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
@@ -19,17 +20,15 @@ use super::backing::{PeerId, Registry};
 use super::child::{Ended, Program, kill};
 use super::device::{Device, offers_resend};
 use super::link::Link;
-use super::protocol::ToWorker;
+use super::protocol::{Request, ToClient, ToWorker};
 use super::restarts::Restarts;
 use crate::edges::error::DaemonError;
 use crate::values::ids::SessionId;
-use crate::values::settings::RunAs;
+use crate::values::processes::RunAs;
 use crate::world::clock::Clock;
 
 /// How long a worker may take to answer, and one that is replaced to go: each takes milliseconds.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(10);
-/// Stopped, with data that may be left in the spool.
-pub(super) const EXIT_DATA_LEFT: u8 = 3;
 
 /// How the mount ended: the keeper's exit code, or why it was given up.
 pub type End = Result<u8, DaemonError>;
@@ -177,6 +176,10 @@ impl<'a> Keeper<'a> {
                 self.attach(link);
                 None
             }
+            Event::Ask(request, client) => {
+                self.ask(request, &client);
+                None
+            }
         }
     }
 
@@ -262,6 +265,20 @@ impl<'a> Keeper<'a> {
         self.stopping = true;
         self.stay_with_present();
         self.dismiss_next("the mount is being stopped")
+    }
+
+    /// Hands a question on with the socket of whoever asks, so that nobody has to wait here for an answer.
+    fn ask(&self, request: Request, client: &Link) {
+        let serving = |present: &&Worker| present.stage == Stage::Serving;
+        let asked = self
+            .present
+            .as_ref()
+            .filter(serving)
+            .map(|present| present.link.send_with(&ToWorker::Asked(request), client.as_fd()));
+        if !matches!(asked, Some(Ok(()))) {
+            // Whoever asked may have gone.
+            let _ = client.send(&ToClient::Unserved);
+        }
     }
 
     pub(super) fn tell_present(&self, message: &ToWorker) {

@@ -17,7 +17,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags,
-    SocketType, connect, recvmsg, sendmsg, shutdown, socket_with, socketpair,
+    SocketType, connect, recv, recvmsg, sendmsg, shutdown, socket_with, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -132,6 +132,14 @@ impl Link {
             Ok(message) => Ok(Some((message, fd))),
             Err(e) => Err(LinkError::Malformed(e.to_string())),
         }
+    }
+
+    /// Whether the other side has closed. Does not wait.
+    pub fn is_over(&self) -> bool {
+        let mut byte = [0];
+        let peeked = recv(&self.0, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        // A packet is never empty: nothing is the end.
+        matches!(peeked, Ok((_, 0)))
     }
 
     /// Ends the talk: whoever waits at either end sees its end.

@@ -36,12 +36,13 @@ pub use self::device::{Device, Plan};
 
 use self::attend::{EVENTS_MAX, Event, listen_to_signals};
 use self::child::Program;
-use self::control::{Control, make_folder};
+use self::control::{Control, Place, make_folder};
 use self::keep::{Keeper, Kept};
 use super::error::DaemonError;
 use super::{handover, launch, privileges};
 use crate::values::ids::SessionId;
-use crate::values::settings::{Keeping, Settings};
+use crate::values::processes::Keeping;
+use crate::values::settings::Settings;
 use crate::world::clock::SystemClock;
 
 /// Makes the mount and keeps it until its end.
@@ -102,8 +103,11 @@ fn listen(
         debug!("there is no socket for upgrades: --keeper-socket says where to make one");
         return Ok(None);
     };
-    let folder = if asked.is_none() { make_folder(&path) } else { Ok(()) };
-    match folder.and_then(|()| Control::listen(&path, worker, events.clone())) {
+    let (place, folder) = match asked {
+        Some(_) => (Place::Named, Ok(())),
+        None => (Place::OfTheDevice, make_folder(&path)),
+    };
+    match folder.and_then(|()| Control::listen(&path, place, worker, events.clone())) {
         Ok(control) => Ok(Some(control)),
         Err(e) if settings.processes.keeping == Keeping::Hold => Err(DaemonError::Socket(path, e)),
         Err(e) => {
@@ -114,7 +118,7 @@ fn listen(
 }
 
 /// In the background what is logged goes to a file from now on.
-fn leave_terminal(spool: &OwnedFd, user: crate::values::settings::RunAs) {
+fn leave_terminal(spool: &OwnedFd, user: crate::values::processes::RunAs) {
     if !launch::is_background() {
         return;
     }

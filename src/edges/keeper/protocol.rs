@@ -14,6 +14,7 @@
 //! Registered, Probed,     <--------------> Register, Unregister, Probe, List
 //! Nodes
 //! Signal                  ---------------> as if it had come to the worker
+//! Asked (with a socket)   ---------------> answers there, to whoever asked the keeper
 //! Detached                <--------------> Detach, when it stops
 //!                         <--------------- Stopped, with its exit code
 //! Leave                   ---------------> ends at once: another takes over
@@ -73,8 +74,22 @@ pub enum ToWorker {
         /// Its number: SIGTERM and SIGINT stop the mount, not only this worker.
         signal: i32,
     },
+    /// Somebody asks something of the mount; their socket comes with it, to be answered there.
+    Asked(Request),
     /// Another worker takes over: end at once.
     Leave,
+}
+
+/// What people ask of a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// How is it?
+    Status,
+    /// Seal and upload everything.
+    Flush {
+        /// Answer when S3 has everything that was there, else at once.
+        wait: bool,
+    },
 }
 
 /// What is said to the keeper.
@@ -84,6 +99,8 @@ pub enum ToKeeper {
     Attach,
     /// First and only word of `logsinkfs upgrade`.
     Upgrade,
+    /// First and only word of `logsinkfs status` and `logsinkfs flush`.
+    Ask(Request),
     /// The worker's answer to FUSE_INIT.
     Answer {
         /// As it would be written to /dev/fuse.
@@ -117,12 +134,18 @@ pub enum ToKeeper {
     },
 }
 
-/// What the keeper says to `logsinkfs upgrade`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What is said to those who ask or want something.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToClient {
     /// The new worker serves.
     Upgraded,
-    /// The old worker serves on.
+    /// How the mount is, as JSON.
+    Status(serde_json::Value),
+    /// Everything that was there is uploaded, or is about to be when nobody waits for it.
+    Flushed,
+    /// No worker serves at this moment.
+    Unserved,
+    /// It is not done.
     Refused {
         /// Why.
         why: String,

@@ -164,6 +164,12 @@ impl State {
         self.unsent(len) == 0 && !self.segments.values().any(|s| s.phase.owes_object())
     }
 
+    /// Whether every object is put that the bytes before `end` owe.
+    pub fn sent_until(&self, end: SpoolOffset) -> bool {
+        let mut sealed = self.segments.range(..end);
+        self.sealed_end() >= end && !sealed.any(|(_, segment)| segment.phase.owes_object())
+    }
+
     /// The marker of the segment at `start`.
     pub fn marker(&self, start: SpoolOffset) -> Option<MarkerName> {
         let segment = self.segments.get(&start)?;

@@ -1,7 +1,7 @@
 //! What a worker leaves to the next one that serves the same mount: which handles the kernel has open,
 //! which write was under way on each, the stored nodes that the kernel may ask for by their number.
 //! Lives in the spool's folder `session/`, is never synced (a power cut ends the mount), and means
-//! nothing once the mount is gone.
+//! nothing once the mount is gone, but for a write that its death may have cut in two.
 //!
 //! Invariants: a handle is noted before the kernel learns of it and struck out before its close is
 //! answered; a write is noted before it is made; numbers of nodes and handles are not given twice in
@@ -44,6 +44,8 @@ pub struct Session {
     files: Option<Files>,
     places: Mutex<Places>,
     intents: HashMap<u64, SpoolOffset>,
+    /// The last writes on the files of a mount that is gone.
+    last: Vec<Intent>,
     left: Mutex<Vec<Left>>,
     node: AtomicU64,
     handle: AtomicU64,
@@ -71,6 +73,14 @@ struct Places {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Place(u64);
 
+/// A write as it was noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intent {
+    node: NodeId,
+    end: SpoolOffset,
+    len: u64,
+}
+
 /// An open handle, as the next worker needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noted {
@@ -93,12 +103,20 @@ pub struct Left {
     pub noted: Noted,
 }
 
+impl Intent {
+    fn noted_in(place: &[u8]) -> Intent {
+        let at = INTENT as usize;
+        let (node, end) = (NodeId(word(place, 8)), SpoolOffset(word(place, at + 8)));
+        Intent { node, end, len: word(place, at + 16) }
+    }
+}
+
 impl Session {
     /// Begins a session in a spool's folder, or goes on with what the worker before left of it.
     pub fn begin(spool: &Path, id: &SessionId, resumed: bool) -> Result<Session, LocalError> {
         let dir = spool.join("session");
         fs::DirBuilder::new().mode(0o700).recursive(true).create(&dir).at("create", &dir)?;
-        remove_others(&dir, &id.0)?;
+        let last = take_others(&dir, &id.0)?;
         let table_path = dir.join(format!("{}.handles", id.0));
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(!resumed).mode(0o600);
@@ -109,6 +127,7 @@ impl Session {
         let mut session = Session {
             number: id.number(),
             resumed,
+            last,
             files: Some(Files { table, table_path, words, stored }),
             ..Session::default()
         };
@@ -117,10 +136,6 @@ impl Session {
     }
 
     fn read(&mut self, text: &[u8]) {
-        let word = |place: &[u8], at: usize| {
-            let bytes = place.get(at..at + 8).and_then(|b| b.try_into().ok());
-            u64::from_le_bytes(bytes.unwrap_or_default())
-        };
         let places = self.places.get_mut();
         places.next = 1;
         let mut all = text.chunks(PLACE as usize);
@@ -226,25 +241,41 @@ impl Session {
         Ok(())
     }
 
-    /// Notes that a write is about to be made behind `end`. One at a time is under way on a file: the
-    /// kernel holds its lock until the answer.
-    pub fn intend(&self, place: Place, by: Origin, end: SpoolOffset) -> Result<(), LocalError> {
+    /// Notes that a write of so many bytes is about to be made behind `end`. One at a time is under way on a
+    /// file: the kernel holds its lock until the answer.
+    pub fn intend(
+        &self,
+        place: Place,
+        by: Origin,
+        end: SpoolOffset,
+        len: u64,
+    ) -> Result<(), LocalError> {
         let Some(files) = &self.files else { return Ok(()) };
         // The end first: a kill between the two leaves the end without its request, which means nothing.
         let at = ((place.0 * PLACE + INTENT) / 8) as usize;
         let mapped = files.words.as_ref().is_some_and(|words| {
-            words.store(at, 0) && words.store(at + 1, end.0) && words.store(at, by.unique)
+            words.store(at, 0)
+                && words.store(at + 1, end.0)
+                && words.store(at + 2, len)
+                && words.store(at, by.unique)
         });
         if mapped {
             return Ok(());
         }
-        let text = words(&[by.unique, end.0]);
+        let text = words(&[by.unique, end.0, len]);
         files.table.write_all_at(&text, place.0 * PLACE + INTENT).at("write", &files.table_path)
     }
 
     /// Where the file ended when the worker before was about to make a write that comes again now.
     pub fn intended(&self, by: Origin) -> Option<SpoolOffset> {
         self.intents.get(&by.unique).copied().filter(|_| by.resent)
+    }
+
+    /// Whether a file of this length ends within a write of a mount that is gone: its daemon was killed while the
+    /// kernel copied it, which stops at the end of a page then.
+    pub fn was_cut(&self, node: NodeId, len: SpoolOffset) -> bool {
+        let within = |last: &Intent| last.end < len && len < last.end.plus(last.len);
+        self.last.iter().any(|last| last.node == node && within(last))
     }
 
     /// Keeps a stored node for the next worker. Says whether the journal should be written anew.
@@ -267,16 +298,26 @@ fn words(words: &[u64]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// What sessions that have ended left behind.
-fn remove_others(dir: &Path, own: &str) -> Result<(), LocalError> {
+fn word(place: &[u8], at: usize) -> u64 {
+    let bytes = place.get(at..at + 8).and_then(|b| b.try_into().ok());
+    u64::from_le_bytes(bytes.unwrap_or_default())
+}
+
+/// Removes what sessions that have ended left behind; gives the last writes that they noted.
+fn take_others(dir: &Path, own: &str) -> Result<Vec<Intent>, LocalError> {
+    let mut last = Vec::new();
     for entry in fs::read_dir(dir).at("list", dir)? {
         let path = entry.at("list", dir)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.split('.').next() != Some(own) {
+            if name.ends_with(".handles") {
+                let table = fs::read(&path).at("read", &path)?;
+                last.extend(table.chunks(PLACE as usize).skip(1).map(Intent::noted_in));
+            }
             fs::remove_file(&path).at("remove", &path)?;
         }
     }
-    Ok(())
+    Ok(last)
 }
 
 #[cfg(test)]
@@ -300,7 +341,7 @@ mod tests {
         let place = first.opened(kept).expect("noted");
         first.closed(first.opened(closed).expect("noted")).expect("struck out");
         let write = Origin { unique: 99, resent: false };
-        first.intend(place, write, SpoolOffset(500)).expect("noted");
+        first.intend(place, write, SpoolOffset(500), 20).expect("noted");
         drop(first);
 
         let second = begin(dir.path(), "a1", true);
@@ -313,6 +354,14 @@ mod tests {
         assert!(second.new_handle().expect("a handle").0 > closed.handle.0);
         let other = second.opened(noted(&second, 9)).expect("noted");
         assert_ne!(other, place);
+        assert!(!second.was_cut(NodeId(7), SpoolOffset(510)), "the write comes again");
+        drop(second);
+
+        let next_mount = begin(dir.path(), "b2", false);
+        let cut =
+            [499, 500, 501, 519, 520].map(|len| next_mount.was_cut(NodeId(7), SpoolOffset(len)));
+        assert_eq!(cut, [false, false, true, true, false]);
+        assert!(!next_mount.was_cut(NodeId(9), SpoolOffset(510)));
     }
 
     #[test]

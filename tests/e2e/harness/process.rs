@@ -90,7 +90,7 @@ impl Proc {
     }
 
     /// Waits for text on standard error.
-    pub fn await_stderr(&mut self, text: &str) {
+    pub fn await_stderr(&self, text: &str) {
         eventually(&format!("{} to say {text:?} on stderr", self.name), || {
             self.stderr().contains(text).then_some(())
         });

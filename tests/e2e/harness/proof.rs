@@ -49,6 +49,23 @@ fn a_failed_line_may_be_there_once_or_not_at_all() {
     assert!(complaint(|| ledger().assert_in(&lines("a b b c"))).contains("doubled 1"));
 }
 
+#[test]
+fn the_beginning_of_a_line_is_allowed_where_its_program_was_killed_in_it_and_nowhere_else() {
+    let ledger = || {
+        let mut ledger = Ledger::default();
+        ledger.ok("first");
+        ledger.ok("last");
+        ledger.maybe("dying");
+        ledger
+    };
+    for cut in ["first dlast", "first dyilast", "first last d", "first last", "first last dying"] {
+        ledger().assert_in_order(&lines(cut));
+    }
+    for torn in ["first flast", "first dylast dyi", "first yilast", "first dlas", "first d"] {
+        assert!(!complaint(|| ledger().assert_in(&lines(torn))).is_empty(), "{torn}");
+    }
+}
+
 fn segment(generation: u64, offset: u64, text: &str) -> (Segment, Vec<u8>) {
     let partial = if text.ends_with('\n') { "" } else { "p" };
     let length = text.len();

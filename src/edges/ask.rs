@@ -1,0 +1,233 @@
+//! The commands that ask something of a mount that is there: `logsinkfs status`, `flush` and `upgrade`. Owns how its
+//! keeper is found and what people are told; the answers come from the keeper and the worker.
+
+use std::fmt::Display;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde_json::Value;
+
+use super::cli::{FlushArgs, MountedArgs, StatusArgs, UpgradeArgs};
+use super::keeper::default_path;
+use super::keeper::link::{Link, LinkError};
+use super::keeper::protocol::{Request, ToClient, ToKeeper};
+use super::mountpoint;
+use super::stop::EXIT_DATA_LEFT;
+use crate::world::clock::{Clock, SystemClock};
+
+/// How long a mount may be without a worker before that is an answer: a worker is replaced in tens of milliseconds.
+const UNSERVED_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long a status may take.
+const STATUS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What went wrong, and what to do about it.
+struct Failure {
+    what: String,
+    hint: &'static str,
+    code: ExitCode,
+}
+
+impl Failure {
+    fn new(what: impl Into<String>, hint: &'static str) -> Failure {
+        Failure { what: what.into(), hint, code: ExitCode::FAILURE }
+    }
+}
+
+fn end(done: Result<ExitCode, Failure>) -> ExitCode {
+    done.unwrap_or_else(|Failure { what, hint, code }| {
+        eprintln!("logsinkfs: error: {what}\nlogsinkfs: hint: {hint}");
+        code
+    })
+}
+
+/// Has the worker of a mount replaced by the program now on disk.
+pub fn upgrade(args: &UpgradeArgs) -> ExitCode {
+    let point = args.mountpoint.display();
+    let asked = find(Some(&args.mountpoint), args.keeper_socket.as_deref())
+        .and_then(|keeper| keeper.ask(&ToKeeper::Upgrade, None));
+    end(match asked {
+        Ok(ToClient::Upgraded) => {
+            println!("logsinkfs: {point} is served by the program now on disk");
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(other) => Err(refused(other)),
+        Err(e) => Err(e),
+    }
+    .map_err(|e| Failure { what: format!("{point} was not upgraded: {}", e.what), ..e }))
+}
+
+/// Says how a mount is; gives 0 when programs can write into it.
+pub fn status(args: &StatusArgs) -> ExitCode {
+    let answer = find_mounted(&args.mounted)
+        .and_then(|keeper| keeper.ask_worker(Request::Status, Some(STATUS_PATIENCE)));
+    end(answer.and_then(|answer| match answer {
+        ToClient::Status(status) => {
+            match args.json {
+                true => println!("{status:#}"),
+                false => print!("{}", readable(&status)),
+            }
+            Ok(if status["ready"] == true { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        other => Err(refused(other)),
+    }))
+}
+
+/// Has everything sealed and uploaded.
+pub fn flush(args: &FlushArgs) -> ExitCode {
+    let request = Request::Flush { wait: !args.no_wait };
+    let answer =
+        find_mounted(&args.mounted).and_then(|keeper| keeper.ask_worker(request, args.timeout));
+    end(answer.and_then(|answer| match answer {
+        ToClient::Flushed => Ok(ExitCode::SUCCESS),
+        other => Err(refused(other)),
+    }))
+}
+
+fn refused(answer: ToClient) -> Failure {
+    match answer {
+        ToClient::Refused { why } => Failure::new(why, "the mount goes on; its log says more"),
+        other => Failure::new(format!("the keeper says {other:?}"), "look at its log"),
+    }
+}
+
+/// A keeper, by its socket.
+struct Keeper(PathBuf);
+
+impl Keeper {
+    /// Asks, and waits for the answer.
+    fn ask(&self, question: &ToKeeper, patience: Option<Duration>) -> Result<ToClient, Failure> {
+        let talk = |e: &dyn Display| {
+            Failure::new(
+                format!("the keeper at {} cannot be asked: {e}", self.0.display()),
+                "--keeper-socket is needed where the mount was given one; the user who mounted, or root, may ask",
+            )
+        };
+        let link = Link::connect(&self.0).map_err(|e| talk(&e))?;
+        link.be_patient(patience).map_err(|e| talk(&e))?;
+        link.send(question).map_err(|e| talk(&e))?;
+        match link.receive() {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Ok(ToClient::Unserved),
+            Err(LinkError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => Err(Failure {
+                what: "the time is up, and it is not done".to_owned(),
+                hint: "it goes on all the same; `logsinkfs status` says what is left",
+                code: ExitCode::from(EXIT_DATA_LEFT),
+            }),
+            Err(e) => Err(talk(&e)),
+        }
+    }
+
+    /// Asks the worker; again while one is replaced by another, whom nobody has asked yet.
+    fn ask_worker(
+        &self,
+        request: Request,
+        patience: Option<Duration>,
+    ) -> Result<ToClient, Failure> {
+        let clock = SystemClock::new();
+        let mut unserved_since = None;
+        loop {
+            let left = patience.map(|all| all.saturating_sub(clock.monotonic()).max(PAUSE));
+            match self.ask(&ToKeeper::Ask(request), left)? {
+                ToClient::Unserved => {}
+                answer => return Ok(answer),
+            }
+            let since = *unserved_since.get_or_insert(clock.monotonic());
+            if clock.monotonic() - since > UNSERVED_PATIENCE {
+                return Err(Failure::new(
+                    "no worker serves the mount",
+                    "the keeper's log says why",
+                ));
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+fn find_mounted(args: &MountedArgs) -> Result<Keeper, Failure> {
+    find(args.mountpoint.as_deref(), args.keeper_socket.as_deref())
+}
+
+/// Finds the keeper of a mount, or of the only one that there is.
+fn find(mountpoint: Option<&Path>, socket: Option<&Path>) -> Result<Keeper, Failure> {
+    if let Some(socket) = socket {
+        return Ok(Keeper(socket.to_owned()));
+    }
+    let mut found = match mountpoint {
+        Some(point) => mountpoint::find(point).ok().flatten().into_iter().collect(),
+        None => mountpoint::all().unwrap_or_default(),
+    };
+    match (found.pop(), found.is_empty()) {
+        (Some(mount), true) => Ok(Keeper(default_path(&mount.device, mount.user.unwrap_or(0)))),
+        (Some(_), false) => {
+            Err(Failure::new("there are several mounts", "name one by its directory"))
+        }
+        (None, _) => Err(Failure::new(
+            match mountpoint {
+                Some(point) => {
+                    format!("no file system of logsinkfs is mounted on {}", point.display())
+                }
+                None => "no file system of logsinkfs is mounted here".to_owned(),
+            },
+            "name the mount's directory",
+        )),
+    }
+}
+
+/// A status, for people.
+fn readable(status: &Value) -> String {
+    let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
+    let size = |name: &str| ByteSize::b(status[name].as_u64().unwrap_or_default()).display().iec();
+    let count = |name: &str| status[name].as_u64().unwrap_or_default();
+    let seconds = |value: &Value| Duration::from_secs(value.as_f64().unwrap_or_default() as u64);
+    let ready = match status["not_ready"].as_str() {
+        None => "ready".to_owned(),
+        Some(why) => format!("not ready: {why}"),
+    };
+    let s3 = match status["s3"]["error"].as_str() {
+        None => "up".to_owned(),
+        Some(why) => format!("away for {:?}: {why}", seconds(&status["s3"]["away_seconds"])),
+    };
+    let unuploaded = match count("unuploaded_bytes") {
+        0 => "nothing".to_owned(),
+        _ => format!(
+            "{}, the oldest for {:?}",
+            size("unuploaded_bytes"),
+            seconds(&status["oldest_unuploaded_seconds"])
+        ),
+    };
+    let mut rows = vec![
+        ("writer", format!("{} (logsinkfs {})", text("writer"), text("version"))),
+        ("live files", format!("{}, written by the {}", count("live_files"), text("write_path"))),
+        ("not uploaded", unuploaded),
+        ("S3", s3),
+        (
+            "spool",
+            format!(
+                "{}: {} used, {} left",
+                text("spool"),
+                size("spool_used_bytes"),
+                size("spool_free_bytes")
+            ),
+        ),
+    ];
+    if status["s3"]["conditional_writes"] == "ignored" {
+        rows.push((
+            "conditions",
+            "ignored by this service: a HEAD goes before every PUT".to_owned(),
+        ));
+    }
+    if count("dropped_bytes") > 0 {
+        rows.push(("given up", format!("{}, because the spool was full", size("dropped_bytes"))));
+    }
+    let aside = count("conflicts") + count("quarantined_segments");
+    if aside > 0 {
+        rows.push(("set aside", format!("{aside} segments, in the spool's quarantine")));
+    }
+    let rows = rows.iter().map(|(name, value)| format!("  {name:<13} {value}\n"));
+    format!("{} on {}: {ready}\n", text("source"), text("mountpoint")) + &rows.collect::<String>()
+}

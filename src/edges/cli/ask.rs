@@ -1,0 +1,55 @@
+//! The flags of the commands that ask something of a mount: `status`, `flush` and `upgrade`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::values::settings as values;
+
+/// Which mount is meant.
+#[derive(Debug, Args)]
+pub struct MountedArgs {
+    /// The mount's directory. Default: the only mount that there is.
+    #[arg(value_name = "MOUNTPOINT")]
+    pub mountpoint: Option<PathBuf>,
+    /// The keeper's socket, when the mount was given one.
+    #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH")]
+    pub keeper_socket: Option<PathBuf>,
+}
+
+/// `logsinkfs status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The mount.
+    #[command(flatten)]
+    pub mounted: MountedArgs,
+    /// Say it in JSON, as the admin endpoint does.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `logsinkfs flush`.
+#[derive(Debug, Args)]
+pub struct FlushArgs {
+    /// The mount.
+    #[command(flatten)]
+    pub mounted: MountedArgs,
+    /// Do not wait until S3 has everything.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// How long to wait at most; exit code 3 then. Default: as long as it takes.
+    #[arg(long, value_name = "TIME", value_parser = values::parse_duration, conflicts_with = "no_wait")]
+    pub timeout: Option<Duration>,
+}
+
+/// `logsinkfs upgrade`.
+#[derive(Debug, Args)]
+pub struct UpgradeArgs {
+    /// The mount's directory.
+    #[arg(value_name = "MOUNTPOINT")]
+    pub mountpoint: PathBuf,
+    /// The keeper's socket, when the mount was given one.
+    #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH")]
+    pub keeper_socket: Option<PathBuf>,
+}

@@ -1,0 +1,47 @@
+//! The processes of a mount: which of them this one is to be, as whom, and what is done for the mount point.
+
+use std::path::PathBuf;
+
+/// The user that the worker runs as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunAs {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// Which of a mount's two processes this one is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// The keeper, which starts the worker.
+    Both,
+    /// Neither: one process does all.
+    None,
+    /// The keeper alone.
+    Hold,
+    /// The worker alone.
+    Attach,
+}
+
+/// What keeps programs from writing into a bare mount point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Its mode: nobody but root may write.
+    Mode,
+    /// That, and a mark of its file system: nobody may.
+    Immutable,
+}
+
+/// The processes of a mount.
+#[derive(Clone, Debug)]
+pub struct Processes {
+    /// Which this one is to be.
+    pub keeping: Keeping,
+    /// Where the keeper listens; `None` takes the default.
+    pub socket: Option<PathBuf>,
+    /// The worker's user; `None` takes the default.
+    pub run_as: Option<RunAs>,
+    /// How the mount point is guarded while nothing is mounted.
+    pub guard: Option<Guard>,
+}

@@ -1,0 +1,147 @@
+//! `logsinkfs status` and `logsinkfs flush`: what people and scripts ask of a mount that serves.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::harness::process::{Proc, command};
+use crate::harness::{Mount, Rig, eventually};
+
+/// Starts a command against a mount whose keeper listens at the default place.
+fn start(mount: &Mount, words: &[&str]) -> Proc {
+    let mut asked = command(&mount.plan.program);
+    asked.args(words).arg(&mount.plan.point);
+    Proc::start(words[0], asked)
+}
+
+/// Runs it to its end; gives exit code, what it printed and what it complained of.
+fn ask(mount: &Mount, words: &[&str]) -> (i32, String, String) {
+    let mut asked = start(mount, words);
+    let code = asked.wait().code().unwrap();
+    (code, asked.said().join("\n"), asked.stderr())
+}
+
+fn status(mount: &Mount) -> Value {
+    let (_, said, complaint) = ask(mount, &["status", "--json"]);
+    serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}{complaint}"))
+}
+
+fn append(path: &Path, text: &str) {
+    fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+}
+
+#[test]
+fn flush_returns_when_s3_has_everything() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    append(&mount.path("app.log"), "first\n");
+    assert_eq!(ask(&mount, &["flush"]), (0, String::new(), String::new()));
+    assert_eq!(rig.bucket().content("app.log"), b"first\n", "at once, and the mount serves on");
+    append(&mount.path("app.log"), "second\n");
+    assert_eq!(ask(&mount, &["flush"]).0, 0);
+    assert_eq!(rig.bucket().content("app.log"), b"first\nsecond\n");
+    mount.stop();
+}
+
+#[test]
+fn flush_waits_for_what_was_there_and_no_longer() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    let mount = rig.plan("a").through(&gate.endpoint).start();
+    append(&mount.path("app.log"), "before\n");
+    gate.refuse(503, "SlowDown");
+    // Nobody waits: it returns during the outage, and the upload comes later.
+    assert_eq!(ask(&mount, &["flush", "--no-wait"]).0, 0);
+    assert_eq!(ask(&mount, &["flush", "--timeout", "100ms"]).0, 3, "S3 has not everything");
+    let mut waits = start(&mount, &["flush"]);
+    eventually("S3 to be away", || (status(&mount)["s3"]["up"] == false).then_some(()));
+    assert!(waits.poll().is_none());
+    append(&mount.path("app.log"), "after\n");
+    gate.open();
+    assert_eq!(waits.wait().code(), Some(0));
+    let stored = rig.bucket().content("app.log");
+    assert!(stored.starts_with(b"before\n"), "{stored:?}");
+    mount.stop();
+}
+
+#[test]
+fn a_flush_survives_the_worker_that_began_it() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    let mount = rig.plan("a").through(&gate.endpoint).start();
+    gate.refuse(503, "SlowDown");
+    append(&mount.path("app.log"), "line\n");
+    let mut waits = start(&mount, &["flush"]);
+    mount.daemon.await_stderr("somebody asks for it");
+    mount.kill_worker();
+    gate.open();
+    assert_eq!(waits.wait().code(), Some(0), "{}", waits.stderr());
+    assert_eq!(rig.bucket().content("app.log"), b"line\n");
+    mount.stop();
+}
+
+#[test]
+fn status_says_what_a_mount_is_and_how_it_is() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    let mount = rig.plan("a").through(&gate.endpoint).start();
+    append(&mount.path("app.log"), "twelve bytes");
+    let known = || (status(&mount)["s3"]["conditional_writes"] == "enforced").then_some(());
+    eventually("the registration", known);
+    let told = status(&mount);
+    assert_eq!(told["mountpoint"], mount.plan.point.to_str().unwrap());
+    assert_eq!((&told["ready"], &told["live_files"]), (&true.into(), &1.into()));
+    assert_eq!((&told["unuploaded_bytes"], &told["s3"]["up"]), (&12.into(), &true.into()));
+    gate.refuse(503, "SlowDown");
+    mount.daemon.signal(Signal::USR1);
+    eventually("S3 to be away", || (status(&mount)["s3"]["up"] == false).then_some(()));
+    let (code, said, _) = ask(&mount, &["status"]);
+    assert_eq!(code, 0, "programs can write all the same");
+    for part in [": ready\n", "12 B", "away for", "SlowDown", "live files"] {
+        assert!(said.contains(part), "{part:?} in {said}");
+    }
+    gate.open();
+    mount.stop();
+}
+
+#[test]
+fn a_mount_that_is_not_there_is_named_with_a_hint() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    let none = rig.local("none");
+    fs::create_dir(&none).unwrap();
+    let mut asked = command(&mount.plan.program);
+    let mut asked = Proc::start("status", {
+        asked.arg("status").arg(&none);
+        asked
+    });
+    assert_eq!(asked.wait().code(), Some(1));
+    let said = asked.stderr();
+    assert!(said.contains("no file system of logsinkfs") && said.contains("hint:"), "{said}");
+    mount.stop();
+}
+
+#[test]
+fn a_spool_that_is_full_is_not_ready() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    gate.refuse(503, "SlowDown");
+    let full = ["--spool-max", "8MiB", "--when-full", "error", "--rotate-size", "256KiB"];
+    let mount = rig.plan("a").through(&gate.endpoint).with(&full).start();
+    let mut file = fs::File::create(mount.path("app.log")).unwrap();
+    while file.write_all(&[b'x'; 4096]).is_ok() {}
+    let (code, said, complaint) = ask(&mount, &["status"]);
+    assert!(code == 1 && said.contains("not ready: the spool is full"), "{code} {said}{complaint}");
+    gate.open();
+    drop(file);
+    mount.stop();
+}
