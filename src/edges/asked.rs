@@ -22,10 +22,11 @@ const AT_ONCE: usize = 16;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Answers until the process ends.
-pub async fn serve(mut questions: Questions, watched: Arc<Watched>) {
+pub async fn serve(mut questions: Questions, watched: Arc<Watched>, parts: Arc<Parts>) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     while let Some((request, client)) = questions.recv().await {
-        let (watched, place) = (watched.clone(), places.clone().acquire_owned().await);
+        let (watched, parts) = (watched.clone(), parts.clone());
+        let place = places.clone().acquire_owned().await;
         tokio::spawn(async move {
             let _place = place;
             let answer = match request {
@@ -33,7 +34,7 @@ pub async fn serve(mut questions: Questions, watched: Arc<Watched>) {
                     let status = tokio::task::spawn_blocking(move || watched.status()).await;
                     status.ok().map(ToClient::Status)
                 }
-                Request::Flush { wait } => flush(&watched.parts, wait, &client).await,
+                Request::Flush { wait } => flush(&parts, wait, &client).await,
             };
             if let Some(Err(e)) = answer.map(|answer| client.send(&answer)) {
                 debug!("whoever asked has gone: {e}");

@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tracing::info;
 
@@ -130,16 +129,13 @@ pub fn new_writer(readable: &str) -> WriterId {
 /// session before this one had: clients outside may have been told.
 #[cfg(feature = "embedded-bucket")]
 pub fn connect(
-    runtime: &Runtime,
     settings: &Settings,
     spool: &Path,
     session: Option<&SessionId>,
 ) -> Result<(S3Bucket, Embedded), DaemonError> {
     use crate::embedded::EmbeddedBucket;
     match &settings.source {
-        Source::S3 { bucket, .. } => {
-            Ok((runtime.block_on(S3Bucket::connect(bucket, &settings.s3, None)), None))
-        }
+        Source::S3 { bucket, .. } => Ok((S3Bucket::new(bucket, &settings.s3, None), None)),
         Source::Embedded { dir } => {
             let port = session.map(|session| KeptPort::new(spool, session));
             let kept = port.as_ref().and_then(KeptPort::read);
@@ -164,8 +160,7 @@ pub fn connect(
                     server.region(),
                 );
             }
-            let bucket = runtime.block_on(served_by(&server, &settings.s3));
-            Ok((bucket, Some(server)))
+            Ok((served_by(&server, &settings.s3), Some(server)))
         }
     }
 }
@@ -173,15 +168,12 @@ pub fn connect(
 /// Prepares the bucket.
 #[cfg(not(feature = "embedded-bucket"))]
 pub fn connect(
-    runtime: &Runtime,
     settings: &Settings,
     _spool: &Path,
     _session: Option<&SessionId>,
 ) -> Result<(S3Bucket, Embedded), DaemonError> {
     match &settings.source {
-        Source::S3 { bucket, .. } => {
-            Ok((runtime.block_on(S3Bucket::connect(bucket, &settings.s3, None)), ()))
-        }
+        Source::S3 { bucket, .. } => Ok((S3Bucket::new(bucket, &settings.s3, None), ())),
         Source::Embedded { .. } => {
             Err(DaemonError::Embedded("this program was built without it".to_owned()))
         }

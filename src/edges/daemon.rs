@@ -16,7 +16,7 @@ use super::error::{DaemonError, REQUIRE_PATIENCE};
 use super::fuse::{Adapter, ask_again, caches_of};
 use super::seat::Seat;
 use super::stop::{drain, force_all, last_words, report};
-use super::watched::{About, Watched};
+use super::watched::{Watched, Writing};
 use super::wishes::Wish;
 use super::write_path::{self, Choice};
 use super::{admin, asked, handover, launch, privileges};
@@ -70,7 +70,7 @@ pub fn run(settings: &Settings, seat: &Seat) -> Result<ExitCode, DaemonError> {
     // Who opens a file in the moment in which we ask whether anybody writes to it has the kernel send
     // this signal, which nobody has to hear but which must not end the process.
     let _lease_breaks = runtime.block_on(async { signal(SignalKind::io()) })?;
-    let (bucket, _embedded) = connect(&runtime, settings, spool.dir(), session)?;
+    let (bucket, _embedded) = connect(settings, spool.dir(), session)?;
     let bucket = Observed::new(Arc::new(bucket), clock.clone());
     let parts = Arc::new(recover_parts(settings, spool, Arc::new(bucket), clock)?);
     let registrar = registrar();
@@ -110,7 +110,7 @@ fn serve(
     let backings = backings(settings, seat)?;
     let watched = watch_over(settings, runtime, &parts, seat, backings.is_some())?;
     if let Some(questions) = seat.questions() {
-        runtime.spawn(asked::serve(questions, watched.clone()));
+        runtime.spawn(asked::serve(questions, watched.clone(), parts.clone()));
     }
     let runtime_handle = runtime.handle().clone();
     let fs = Arc::new(Fs::new(parts.clone(), policy(settings), runtime_handle, backings));
@@ -207,16 +207,9 @@ fn watch_over(
     seat: &Seat,
     kernel_writes: bool,
 ) -> Result<Arc<Watched>, DaemonError> {
-    let about = About {
-        version: env!("CARGO_PKG_VERSION"),
-        source: settings.source.url(),
-        mountpoint: seat.point.display().to_string(),
-        writer: parts.spool.identity().writer.to_string(),
-        spool: parts.spool.dir().display().to_string(),
-        write_path: if kernel_writes { "kernel" } else { "daemon" },
-        worker_restarts: seat.restarts,
-    };
-    let watched = Arc::new(Watched::new(parts.clone(), about));
+    let worker_restarts = seat.restarts;
+    let writing = Writing { parts: parts.clone(), by_kernel: kernel_writes, worker_restarts };
+    let watched = Arc::new(Watched::new(&settings.source, &seat.point, Some(writing)));
     let Some(address) = settings.admin else { return Ok(watched) };
     let serving = watched.clone();
     if seat.resumed {

@@ -1,5 +1,5 @@
 //! Going to the background: the program starts itself again in a session of its own, relays what that
-//! says until the mount serves, and leaves.
+//! says until the mount serves, and leaves. Tells those who start the program, and the service manager, how far it is.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use sd_notify::NotifyState;
 
 /// Tells the child that it is one.
 const BACKGROUND: &str = "LOGSINKFS_IN_BACKGROUND";
@@ -64,10 +65,22 @@ pub fn announce_holding(mountpoint: &Path) {
 }
 
 fn say(what: &str, mountpoint: &Path) {
+    let line = format!("{what}{}", mountpoint.display());
     let mut out = std::io::stdout();
     // Nobody may be listening any more.
-    let _ = writeln!(out, "{what}{}", mountpoint.display());
+    let _ = writeln!(out, "{line}");
     let _ = out.flush();
+    tell_manager(NotifyState::Ready, line.trim_start_matches("logsinkfs: "));
+}
+
+/// Says that the mount ends, to the service manager: it may be somebody else who unmounts.
+pub fn announce_end() {
+    tell_manager(NotifyState::Stopping, "ending the mount");
+}
+
+/// Tells the service manager that started this process, where one did and listens (sd_notify(3)).
+fn tell_manager(state: NotifyState<'_>, status: &str) {
+    let _ = sd_notify::notify(&[state, NotifyState::Status(status)]);
 }
 
 /// Opens the log file in a spool's directory, which may be another user's: no link is followed, and

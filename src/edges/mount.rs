@@ -1,9 +1,10 @@
 //! `logsinkfs mount`: which process this one is to be. Keeper, worker, both in one, or a reader; in the
-//! foreground, or the parent of one that goes to the background.
+//! foreground, or the parent of one that goes to the background; or mount(8)'s helper, which becomes one of these.
 
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 
-use super::cli::MountArgs;
+use super::cli::{Helper, MountArgs, OptionError};
 use super::error::DaemonError;
 use super::{daemon, keeper, launch, reader, telemetry, worker};
 use crate::values::processes::Keeping;
@@ -46,6 +47,35 @@ pub fn run(args: MountArgs) -> ExitCode {
             keeper::run(&settings)
         }
     })
+}
+
+/// Mounts as mount(8) asks its helper to: this process becomes the command that says the same, by which the daemon
+/// that it leaves then starts its workers.
+pub fn by_helper(helper: &Helper) -> ExitCode {
+    let arguments = match helper.arguments() {
+        Ok(arguments) => arguments,
+        Err(e) => return refuse(&e),
+    };
+    if helper.verbose {
+        eprintln!("logsinkfs: starting {arguments:?}");
+    }
+    if helper.fake {
+        return ExitCode::SUCCESS;
+    }
+    let program = std::env::current_exe();
+    // mount(8) waits until this returns, whatever the environment says.
+    let failed = program.map(|program| {
+        Command::new(program).args(arguments).env_remove("LOGSINKFS_FOREGROUND").exec()
+    });
+    let failed = failed.unwrap_or_else(|e| e);
+    eprintln!("logsinkfs: error: the program cannot be started: {failed}");
+    ExitCode::FAILURE
+}
+
+/// Says what is wrong with options, and gives the exit code.
+pub fn refuse(e: &OptionError) -> ExitCode {
+    eprintln!("logsinkfs: error: {e}\nlogsinkfs: hint: {}", e.hint());
+    ExitCode::from(EXIT_USAGE)
 }
 
 fn into_background() -> ExitCode {

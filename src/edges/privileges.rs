@@ -4,7 +4,7 @@
 //! Invariant: a worker that root started has no capability in any set and cannot gain one.
 
 use std::ffi::CString;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -172,9 +172,4 @@ pub fn credential_files() -> Vec<PathBuf> {
         .into_iter()
         .flat_map(|home| [".aws/credentials", ".aws/config"].map(|name| home.join(name)));
     named.chain(at_home).filter(|path| path.exists()).collect()
-}
-
-/// Whether this process may not read a file.
-pub fn is_hidden(path: &Path) -> bool {
-    File::open(path).is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
 }

@@ -21,7 +21,7 @@ pub type Embedded = ();
 
 /// The bucket that an embedded server serves.
 #[cfg(feature = "embedded-bucket")]
-pub async fn served_by(server: &EmbeddedBucket, s3: &S3Settings) -> S3Bucket {
+pub fn served_by(server: &EmbeddedBucket, s3: &S3Settings) -> S3Bucket {
     let reach = S3Settings {
         endpoint_url: Some(server.endpoint().to_owned()),
         region: Some(server.region().to_owned()),
@@ -33,15 +33,15 @@ pub async fn served_by(server: &EmbeddedBucket, s3: &S3Settings) -> S3Bucket {
         access_key_id: server.access_key_id().to_owned(),
         secret_access_key: server.secret_access_key().to_owned(),
     };
-    S3Bucket::connect(EMBEDDED_NAME, &reach, Some(keys)).await
+    S3Bucket::new(EMBEDDED_NAME, &reach, Some(keys))
 }
 
 /// The bucket of a source, for a command that reads it. A directory that is not there is not made.
 /// Fails with why the embedded bucket cannot be started.
 #[cfg(feature = "embedded-bucket")]
-pub async fn to_read(source: &Source, s3: &S3Settings) -> Result<(S3Bucket, Embedded), String> {
+pub fn to_read(source: &Source, s3: &S3Settings) -> Result<(S3Bucket, Embedded), String> {
     match source {
-        Source::S3 { bucket, .. } => Ok((S3Bucket::connect(bucket, s3, None).await, None)),
+        Source::S3 { bucket, .. } => Ok((S3Bucket::new(bucket, s3, None), None)),
         Source::Embedded { dir } => {
             if !dir.is_dir() {
                 return Err(format!("there is no directory {}", dir.display()));
@@ -49,16 +49,16 @@ pub async fn to_read(source: &Source, s3: &S3Settings) -> Result<(S3Bucket, Embe
             let anywhere = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
             let server = EmbeddedBucket::start(dir, EMBEDDED_NAME, anywhere);
             let server = server.map_err(|e| e.to_string())?;
-            Ok((served_by(&server, s3).await, Some(server)))
+            Ok((served_by(&server, s3), Some(server)))
         }
     }
 }
 
 /// The bucket of a source, for a command that reads it.
 #[cfg(not(feature = "embedded-bucket"))]
-pub async fn to_read(source: &Source, s3: &S3Settings) -> Result<(S3Bucket, Embedded), String> {
+pub fn to_read(source: &Source, s3: &S3Settings) -> Result<(S3Bucket, Embedded), String> {
     match source {
-        Source::S3 { bucket, .. } => Ok((S3Bucket::connect(bucket, s3, None).await, ())),
+        Source::S3 { bucket, .. } => Ok((S3Bucket::new(bucket, s3, None), ())),
         Source::Embedded { .. } => Err("this program was built without it".to_owned()),
     }
 }

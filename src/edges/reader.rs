@@ -17,8 +17,9 @@ use tracing::{error, info, warn};
 use super::daemon::raise_file_limit;
 use super::error::DaemonError;
 use super::keeper::{Device, Plan};
+use super::watched::Watched;
 use super::wishes::{Direct, Wish, Wishes};
-use super::{cli, fuse, launch, reach};
+use super::{admin, cli, fuse, launch, reach};
 use crate::core::reader::{Library, REMEMBERED_MAX, ReaderFs};
 use crate::local::catalog::Catalog;
 use crate::tasks::objects::{BUDGET_OF_READERS, Objects};
@@ -28,6 +29,7 @@ use crate::values::reader::ReaderSettings;
 use crate::world::bucket::Bucket;
 use crate::world::capped::Capped;
 use crate::world::clock::{Clock, SystemClock};
+use crate::world::observed::Observed;
 
 /// Threads that read FUSE requests: none of them waits for S3.
 const READERS: usize = 2;
@@ -48,8 +50,9 @@ pub fn run(settings: &ReaderSettings) -> Result<ExitCode, DaemonError> {
         .thread_name("logsinkfs")
         .build()?;
     try_cache(settings)?;
-    let reached = runtime.block_on(reach::to_read(&settings.source, &settings.s3));
+    let reached = reach::to_read(&settings.source, &settings.s3);
     let (bucket, _embedded) = reached.map_err(DaemonError::Embedded)?;
+    let bucket = Observed::new(Arc::new(bucket), Arc::new(SystemClock::new()));
     let library = library(settings, Arc::new(bucket), &runtime);
     let fs = Arc::new(ReaderFs::new(library, runtime.handle().clone()));
     let device = Device::new(Plan {
@@ -108,6 +111,11 @@ fn serve(
     fs: &Arc<ReaderFs>,
     device: &Device,
 ) -> Result<(), DaemonError> {
+    let watched = Arc::new(Watched::new(&settings.source, &device.point, None));
+    if let Some(address) = settings.admin {
+        let listener = runtime.block_on(admin::listen(address, false))?;
+        runtime.spawn(admin::serve(listener, watched.clone()));
+    }
     let adapter = fuse::Reader::new(fs.clone(), runtime.handle().clone());
     let session = fuse::begin(adapter, device.fuse.as_fd().try_clone_to_owned()?, READERS)
         .map_err(|e| DaemonError::Mount(device.point.clone(), e))?;
@@ -120,6 +128,7 @@ fn serve(
         let _ = ended.send(true);
     })?;
     info!(source = %settings.source.url(), mountpoint = %device.point.display(), "serving, read-only");
+    watched.serves(true);
     launch::announce(&device.point);
     if launch::is_background() {
         launch::let_go(open_log(settings, &device.point)?)?;

@@ -26,7 +26,7 @@ const AT_ONCE: usize = 4;
 pub fn run(args: VerifyArgs) -> ExitCode {
     to_end(async {
         let (bucket, _served) =
-            reach::to_read(&args.source, &args.s3.settings()).await.map_err(ReadError::Embedded)?;
+            reach::to_read(&args.source, &args.s3.settings()).map_err(ReadError::Embedded)?;
         let stream = args.stream.as_ref().map(|path| path.as_encoded_bytes());
         let reader = Reader { bucket: &bucket, prefix: args.source.prefix(), deep: args.deep };
         let mut report = Report::new(args.json);

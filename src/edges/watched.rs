@@ -2,6 +2,7 @@
 //! each of them says; who asks, and over what, is in `edges::admin` and `edges::asked`. Blocking, but never for the
 //! mount or for S3.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,31 +11,32 @@ use serde::Serialize;
 use crate::tasks::measure::{measure, takes_writes};
 use crate::tasks::parts::Parts;
 use crate::tasks::registrar::Conditional;
+use crate::values::settings::Source;
 use crate::world::metrics::METRICS;
 
 /// A mount that is watched.
 pub struct Watched {
-    /// The mount's parts.
-    pub parts: Arc<Parts>,
     about: About,
     serves: AtomicBool,
+    /// What a reader mount has nothing of.
+    writing: Option<Writing>,
 }
 
-/// What does not change while a worker serves.
+/// What does not change while the process lives.
 #[derive(Clone, Debug, Serialize)]
 pub struct About {
-    /// The program's version.
-    pub version: &'static str,
+    version: &'static str,
     /// The bucket and prefix.
-    pub source: String,
-    /// The mount point.
-    pub mountpoint: String,
-    /// The writer id.
-    pub writer: String,
-    /// The spool.
-    pub spool: String,
-    /// Who writes what programs append: `kernel` or `daemon`.
-    pub write_path: &'static str,
+    source: String,
+    mountpoint: String,
+}
+
+/// A mount that writes.
+pub struct Writing {
+    /// Its parts.
+    pub parts: Arc<Parts>,
+    /// Whether the kernel writes what programs append, or the daemon.
+    pub by_kernel: bool,
     /// How often a worker was replaced.
     pub worker_restarts: u64,
 }
@@ -47,6 +49,17 @@ struct Status<'a> {
     ready: bool,
     /// Why it is not.
     not_ready: Option<&'static str>,
+    #[serde(flatten)]
+    writing: Option<serde_json::Value>,
+}
+
+/// What is added by a mount that writes.
+#[derive(Serialize)]
+struct WritingStatus<'a> {
+    writer: String,
+    spool: String,
+    write_path: &'static str,
+    worker_restarts: u64,
     s3: S3<'a>,
     live_files: usize,
     appended_bytes: u64,
@@ -72,10 +85,17 @@ struct S3<'a> {
 
 impl Watched {
     /// A mount that does not serve yet.
-    pub fn new(parts: Arc<Parts>, about: About) -> Watched {
-        METRICS.worker_restarts.inc_by(about.worker_restarts);
-        METRICS.write_path.get_or_create(&[("path", about.write_path)]).set(1);
-        Watched { parts, about, serves: AtomicBool::new(false) }
+    pub fn new(source: &Source, point: &Path, writing: Option<Writing>) -> Watched {
+        if let Some(writing) = &writing {
+            METRICS.worker_restarts.inc_by(writing.worker_restarts);
+            METRICS.write_path.get_or_create(&[("path", writing.path())]).set(1);
+        }
+        let about = About {
+            version: env!("CARGO_PKG_VERSION"),
+            source: source.url(),
+            mountpoint: point.display().to_string(),
+        };
+        Watched { about, serves: AtomicBool::new(false), writing }
     }
 
     /// Says whether the mount serves.
@@ -83,10 +103,11 @@ impl Watched {
         self.serves.store(serves, Ordering::Release);
     }
 
-    /// Whether programs can write into the mount. S3 has no say in this: an outage must not take pods out of
-    /// service that go on well without it.
+    /// Whether programs can use the mount, and write into it. S3 has no say in this: an outage must not take pods
+    /// out of service that go on well without it.
     pub fn ready(&self) -> Result<(), &'static str> {
-        match (self.serves.load(Ordering::Acquire), takes_writes(&self.parts)) {
+        let takes_writes = self.writing.as_ref().is_none_or(|w| takes_writes(&w.parts));
+        match (self.serves.load(Ordering::Acquire), takes_writes) {
             (false, _) => Err("the mount does not serve (yet, or any more)"),
             (_, false) => Err("the spool is full"),
             (true, true) => Ok(()),
@@ -95,30 +116,51 @@ impl Watched {
 
     /// The metrics, in the text form of OpenMetrics.
     pub fn metrics(&self) -> String {
-        let now = measure(&self.parts);
-        let grown = now.appended.saturating_sub(METRICS.appended_bytes.get());
-        METRICS.appended_bytes.inc_by(grown);
-        METRICS.live_files.set(now.live_files as i64);
-        METRICS.unuploaded_bytes.set(now.unuploaded as i64);
-        METRICS.oldest_unuploaded_seconds.set(now.oldest.as_secs_f64());
-        METRICS.spool_used_bytes.set(now.spool_used as i64);
-        METRICS.spool_free_bytes.set(now.spool_free as i64);
-        METRICS.text()
+        if let Some(writing) = &self.writing {
+            let now = measure(&writing.parts);
+            let grown = now.appended.saturating_sub(METRICS.appended_bytes.get());
+            METRICS.appended_bytes.inc_by(grown);
+            METRICS.live_files.set(now.live_files as i64);
+            METRICS.unuploaded_bytes.set(now.unuploaded as i64);
+            METRICS.oldest_unuploaded_seconds.set(now.oldest.as_secs_f64());
+            METRICS.spool_used_bytes.set(now.spool_used as i64);
+            METRICS.spool_free_bytes.set(now.spool_free as i64);
+        }
+        METRICS.text(self.writing.is_some())
     }
 
     /// The status, for scripts and people.
     pub fn status(&self) -> serde_json::Value {
-        let now = measure(&self.parts);
-        let s3 = self.parts.s3.lock().clone();
-        let away = s3.away.as_ref();
-        let clock = &self.parts.clock;
+        let ready = self.ready();
         let status = Status {
             about: &self.about,
-            ready: self.ready().is_ok(),
-            not_ready: self.ready().err(),
+            ready: ready.is_ok(),
+            not_ready: ready.err(),
+            writing: self.writing.as_ref().map(Writing::status),
+        };
+        // Only a map whose keys are no strings cannot become JSON.
+        serde_json::to_value(&status).unwrap_or_default()
+    }
+}
+
+impl Writing {
+    fn path(&self) -> &'static str {
+        if self.by_kernel { "kernel" } else { "daemon" }
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let (parts, now) = (&self.parts, measure(&self.parts));
+        let s3 = parts.s3.lock().clone();
+        let away = s3.away.as_ref();
+        let status = WritingStatus {
+            writer: parts.spool.identity().writer.to_string(),
+            spool: parts.spool.dir().display().to_string(),
+            write_path: self.path(),
+            worker_restarts: self.worker_restarts,
             s3: S3 {
                 up: away.is_none(),
-                away_seconds: away.map(|(at, _)| clock.now().since(*at).as_secs_f64().round()),
+                away_seconds: away
+                    .map(|(at, _)| parts.clock.now().since(*at).as_secs_f64().round()),
                 error: away.map(|(_, why)| why.as_str()),
                 conditional_writes: s3.conditional,
             },
@@ -126,13 +168,12 @@ impl Watched {
             appended_bytes: now.appended,
             unuploaded_bytes: now.unuploaded,
             oldest_unuploaded_seconds: now.oldest.as_secs_f64(),
-            dropped_bytes: self.parts.dropped.load(Ordering::Relaxed),
+            dropped_bytes: parts.dropped.load(Ordering::Relaxed),
             conflicts: METRICS.conflicts.get(),
             quarantined_segments: METRICS.quarantined_segments.get(),
             spool_used_bytes: now.spool_used,
             spool_free_bytes: now.spool_free,
         };
-        // Only a map whose keys are no strings cannot become JSON.
         serde_json::to_value(&status).unwrap_or_default()
     }
 }

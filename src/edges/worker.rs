@@ -21,6 +21,7 @@ use crate::values::ids::SessionId;
 use crate::values::processes::Keeping;
 use crate::values::settings::Settings;
 use crate::world::clock::{Clock, SystemClock};
+use crate::world::s3::credentials::{is_hidden, protection};
 
 /// How long an attaching worker waits for the keeper's socket: both are often started together.
 const SOCKET_PATIENCE: Duration = Duration::from_secs(30);
@@ -41,7 +42,8 @@ impl Hidden {
     pub fn warn(&self) {
         for file in &self.0 {
             let uid = rustix::process::getuid().as_raw();
-            warn!(file = %file.display(), uid, "the worker may not read this file with credentials: let its user or group (chgrp, chmod g+r), or choose another user with --run-as");
+            let protection = protection(file);
+            warn!(file = %file.display(), protection, uid, "the worker may not read this file with credentials: let its user or group (chgrp, chmod g+r; a pod's fsGroup), or choose another user with --run-as");
         }
     }
 }
@@ -51,7 +53,7 @@ pub fn give_up_rights(settings: &Settings) -> Result<Hidden, DaemonError> {
     let files = privileges::credential_files();
     privileges::share_want_of_memory();
     privileges::become_user(privileges::worker_user(settings)?)?;
-    Ok(Hidden(files.into_iter().filter(|file| privileges::is_hidden(file)).collect()))
+    Ok(Hidden(files.into_iter().filter(|file| is_hidden(file)).collect()))
 }
 
 /// Serves the keeper's mount until the keeper or a signal ends that.

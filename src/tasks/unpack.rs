@@ -24,6 +24,7 @@ use super::pieces::{Damage, Fetcher, Piece, Unreadable};
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::timeline::Segment;
 use crate::world::bucket::{Bucket, BucketError, Kind};
+use crate::world::metrics::METRICS;
 
 /// Segments kept at most: each is an open file.
 const KEPT_MAX: usize = 256;
@@ -144,7 +145,9 @@ impl Unpacker {
     pub fn get(&self, folder: &str, segment: &Segment) -> Result<Arc<Unpacked>, Unreadable> {
         let key = segment.name(b"").key_in(folder);
         let mut kept = self.kept.lock();
-        if let Some(known) = kept.known(&key) {
+        let known = kept.known(&key);
+        METRICS.looked_into("segments", known.is_some());
+        if let Some(known) = known {
             return Ok(known);
         }
         let file = tempfile::tempfile_in(&self.dir).at("create a file in", &self.dir);

@@ -25,6 +25,14 @@ pub struct Metric {
     pub help: &'static str,
 }
 
+impl Metric {
+    /// Whether a reader mount has it too, which writes nothing.
+    pub fn is_of_every_mount(&self) -> bool {
+        let of = |group: &str| self.name.starts_with(group);
+        of("logsinkfs_cache_") || (of("logsinkfs_s3_") && self.name != "logsinkfs_s3_up")
+    }
+}
+
 /// Bounds of the histograms' buckets in seconds: from a service on the same machine to the longest wait of a request.
 pub const SECONDS: [f64; 14] =
     [0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.2, 0.4, 0.8, 1.6, 5.0, 15.0, 30.0];
@@ -62,6 +70,8 @@ table! {
     "logsinkfs_s3_first_byte_seconds", Histogram, ["operation"], "Time of a try until S3 has answered.";
     "logsinkfs_s3_sent_bytes_total", Counter, [], "Bytes of objects sent to S3, repeated ones included.";
     "logsinkfs_s3_received_bytes_total", Counter, [], "Bytes of objects received from S3.";
+    "logsinkfs_cache_hits_total", Counter, ["cache"], "Looks into a cache that needed no request: of names, of listings, of objects' bytes, of unpacked segments.";
+    "logsinkfs_cache_misses_total", Counter, ["cache"], "Looks into a cache that needed a request.";
     "logsinkfs_spool_used_bytes", Gauge, [], "Bytes of logs in the spool.";
     "logsinkfs_spool_free_bytes", Gauge, [], "Bytes that logs can still grow by, before something is given up, or programs wait or get ENOSPC.";
     "logsinkfs_write_path", Gauge, ["path"], "1 for who writes what programs append: kernel or daemon.";

@@ -1,6 +1,7 @@
 //! What a reader mount was asked to be: validated, plain, decided once. It has no spool, so that nothing of what a
 //! writer is told means anything here.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::freshness::Freshness;
@@ -30,4 +31,6 @@ pub struct ReaderSettings {
     pub ownership: Ownership,
     /// Let other users in.
     pub allow_other: bool,
+    /// Where it tells how it is over HTTP.
+    pub admin: Option<SocketAddr>,
 }

@@ -201,7 +201,9 @@ impl Kind {
             Kind::NoCredentials => {
                 "give credentials by environment, --profile, a web identity or the instance's role; `aws sts get-caller-identity` shows what the chain finds"
             }
-            Kind::Expired => "renew the credentials (for SSO: `aws sso login`)",
+            Kind::Expired => {
+                "others are fetched where they come from; renew them where that is you (for SSO: `aws sso login`)"
+            }
             Kind::Skewed => "set this machine's clock (NTP); it is retried by the service's clock",
             Kind::WrongRegion(_) => "set --region to the bucket's region",
             Kind::Throttled => "the service asked to slow down; it is retried more slowly",

@@ -3,14 +3,14 @@
 
 use std::sync::LazyLock;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric as Registered, Registry};
 
-use crate::values::metrics::{SECONDS, TABLE};
+use crate::values::metrics::{Metric, SECONDS, TABLE};
 
 /// Labels and their values, none of which comes from outside.
 pub type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -25,15 +25,19 @@ macro_rules! metrics {
     ($($field:ident: $kind:ty = $name:literal;)*) => {
         /// The metrics, by the names that the table has for them.
         pub struct Metrics {
-            registry: Registry,
+            of_every_mount: Registry,
+            of_writers: Registry,
             $(#[doc = $name] pub $field: $kind,)*
         }
 
         impl Metrics {
             fn new() -> Metrics {
-                let mut registry = Registry::default();
-                $(let $field: $kind = Made::made(); register(&mut registry, $name, $field.clone());)*
-                Metrics { registry, $($field,)* }
+                let (mut every, mut writers) = (Registry::default(), Registry::default());
+                $(
+                    let $field: $kind = Made::made();
+                    register(&mut every, &mut writers, $name, $field.clone());
+                )*
+                Metrics { of_every_mount: every, of_writers: writers, $($field,)* }
             }
         }
 
@@ -63,6 +67,8 @@ metrics! {
     s3_first_byte_seconds: Histograms = "logsinkfs_s3_first_byte_seconds";
     s3_sent_bytes: Counter = "logsinkfs_s3_sent_bytes_total";
     s3_received_bytes: Counter = "logsinkfs_s3_received_bytes_total";
+    cache_hits: Family<Labels<1>, Counter> = "logsinkfs_cache_hits_total";
+    cache_misses: Family<Labels<1>, Counter> = "logsinkfs_cache_misses_total";
     spool_used_bytes: Gauge = "logsinkfs_spool_used_bytes";
     spool_free_bytes: Gauge = "logsinkfs_spool_free_bytes";
     write_path: Family<Labels<1>, Gauge> = "logsinkfs_write_path";
@@ -70,18 +76,30 @@ metrics! {
 }
 
 impl Metrics {
-    /// All of them, in the text form of [OpenMetrics](https://prometheus.io/docs/specs/om/open_metrics_spec/).
-    pub fn text(&self) -> String {
+    /// All that a mount has, in the text form of [OpenMetrics](https://prometheus.io/docs/specs/om/open_metrics_spec/).
+    pub fn text(&self, writes: bool) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
-        let _ = encode(&mut text, &self.registry);
+        if writes {
+            let _ = encode_registry(&mut text, &self.of_writers);
+        }
+        let _ =
+            encode_registry(&mut text, &self.of_every_mount).and_then(|()| encode_eof(&mut text));
         text
+    }
+
+    /// Counts a look into a cache.
+    pub fn looked_into(&self, cache: &'static str, found: bool) {
+        let counted = if found { &self.cache_hits } else { &self.cache_misses };
+        counted.get_or_create(&[("cache", cache)]).inc();
     }
 }
 
 /// Registers a metric as the table describes it. The registry adds what its form has at the ends of names and help.
-fn register(registry: &mut Registry, name: &str, metric: impl Registered) {
-    let help = TABLE.iter().find(|row| row.name == name).map_or("", |row| row.help);
+fn register(every: &mut Registry, writers: &mut Registry, name: &str, metric: impl Registered) {
+    let row = TABLE.iter().find(|row| row.name == name);
+    let registry = if row.is_some_and(Metric::is_of_every_mount) { every } else { writers };
+    let help = row.map_or("", |row| row.help);
     registry.register(name.trim_end_matches("_total"), help.trim_end_matches('.'), metric);
 }
 

@@ -148,3 +148,45 @@ fn an_address_that_is_taken_is_an_error() {
     let (_, said) = rig.plan("a").with(&["--admin", &address]).refused();
     assert!(said.contains(&address) && said.contains("--admin"), "{said}");
 }
+
+#[test]
+fn a_worker_that_finds_the_address_taken_serves_all_the_same_and_takes_it_later() {
+    let rig = Rig::embedded();
+    let address = free();
+    let mount = rig.mount(&["--admin", &address]);
+    let taken = eventually("the address between two workers", || {
+        mount.try_kill_worker()?;
+        TcpListener::bind(&address).ok()
+    });
+    fs::write(mount.path("app.log"), "line\n").unwrap();
+    drop(taken);
+    eventually("the endpoint", || (ask(&address, "/readyz")?.0 == 200).then_some(()));
+    mount.stop();
+    assert_eq!(rig.bucket().content("app.log"), b"line\n");
+}
+
+#[test]
+fn a_reader_mount_tells_what_it_asks_and_what_it_need_not_ask() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    fs::write(mount.path("app.log"), "line\n").unwrap();
+    mount.stop();
+    let address = free();
+    let mount = rig.read(&["--admin", &address]);
+    assert_eq!(ask(&address, "/readyz").unwrap().0, 200);
+    let read = || assert_eq!(fs::read(mount.path("app.log")).unwrap(), b"line\n");
+    read();
+    let asked = value(&address, "logsinkfs_s3_requests_total");
+    let found = value(&address, "logsinkfs_cache_hits_total");
+    assert!(asked > 0.0 && value(&address, "logsinkfs_cache_misses_total") > 0.0);
+    for _ in 0..3 {
+        assert_eq!(fs::read_dir(&mount.plan.point).unwrap().count(), 2);
+        read();
+    }
+    assert!(value(&address, "logsinkfs_cache_hits_total") > found);
+    let (_, text) = ask(&address, "/metrics").unwrap();
+    assert!(!text.contains("logsinkfs_spool") && text.ends_with("# EOF\n"), "it has no spool");
+    let status = ask(&address, "/status").unwrap().1;
+    assert!(status.contains("\"ready\": true") && !status.contains("unuploaded"), "{status}");
+    mount.stop();
+}

@@ -12,7 +12,7 @@ use crate::harness::s3::{Kind, Server};
 use crate::harness::{Bucket, Rig, eventually};
 
 /// Every process whose command line names this folder, which only this test knows.
-fn processes_of(folder: &Path) -> Vec<Pid> {
+pub fn processes_of(folder: &Path) -> Vec<Pid> {
     let name = folder.to_str().unwrap().as_bytes();
     let all = fs::read_dir("/proc").unwrap().flatten();
     let ours = all.filter(|entry| {
@@ -23,7 +23,7 @@ fn processes_of(folder: &Path) -> Vec<Pid> {
 }
 
 /// A daemon that went into the background; no `Proc` holds it.
-struct Background<'a>(&'a Path);
+pub struct Background<'a>(pub &'a Path);
 
 impl Drop for Background<'_> {
     fn drop(&mut self) {

@@ -142,13 +142,26 @@ pub fn grace(object: &Object) -> Vec<String> {
 }
 
 pub fn flush(object: &Object) -> Vec<String> {
-    refuse(object, "no preStop that flushes without waiting", |container| {
-        let hook: Vec<&str> =
-            list(&container["lifecycle"]["preStop"]["exec"]["command"]).iter().map(text).collect();
-        let flushes =
-            matches!(hook[..], [program, "flush", "--no-wait", ..] if is_program(program));
-        part(container) == Part::Sidecar && !flushes
+    refuse(object, "no preStop that flushes", |container| {
+        let hook = hook(container);
+        let has = |word: &str| hook.iter().any(|said| said.starts_with(word));
+        match part(container) {
+            Part::Sidecar => !has("flush") || !has("--no-wait"),
+            Part::Worker => !has("flush") || !has("--timeout="),
+            _ => false,
+        }
     })
+}
+
+/// What the program is called with before the container is stopped.
+fn hook(container: &Value) -> Vec<String> {
+    let words = list(&container["lifecycle"]["preStop"]["exec"]["command"]).iter().map(text);
+    let mut words = words.map(str::to_owned);
+    if words.next().is_some_and(|program| is_program(&program)) {
+        words.collect()
+    } else {
+        Vec::new()
+    }
 }
 
 /// Bytes, in the words of Kubernetes (`2Gi`) and of the program (`2GiB`).
@@ -274,14 +287,15 @@ pub fn command_lines(object: &Object) -> Vec<String> {
     let mut wrong = Vec::new();
     for container in object.containers() {
         let mut line = args(container);
-        if line.is_empty() {
-            continue;
+        if !line.is_empty() {
+            line.extend(list(&container["env"]).iter().filter_map(flag_of));
         }
-        line.extend(list(&container["env"]).iter().filter_map(flag_of));
-        let words =
-            ["logsinkfs".to_owned()].into_iter().chain(line.iter().map(|word| filled(word)));
-        if let Err(e) = Cli::command().try_get_matches_from(words) {
-            wrong.push(complaint(object, &e.to_string()));
+        for line in [line, hook(container)].iter().filter(|line| !line.is_empty()) {
+            let words = line.iter().map(|word| filled(word));
+            let words = ["logsinkfs".to_owned()].into_iter().chain(words);
+            if let Err(e) = Cli::command().try_get_matches_from(words) {
+                wrong.push(complaint(object, &e.to_string()));
+            }
         }
     }
     wrong

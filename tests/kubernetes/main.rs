@@ -1,12 +1,22 @@
 //! The manifests below `k8s/`, as a user gets them: rendered by kustomize, tried against the schemas of three
-//! Kubernetes versions, and held to rules of our own (`rules`), each of which is seen to fail. What needs a
-//! cluster is not tried here.
+//! Kubernetes versions, and held to rules of our own (`rules`), each of which is seen to fail; the
+//! host daemon of a node is run as they call it (`node`). What needs a cluster is not tried here.
 
-#![allow(clippy::panic, reason = "a helper of a test fails as the test does")]
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test ends at the first surprise"
+)]
 
 mod looks;
 mod manifests;
+mod node;
 mod rules;
+#[allow(dead_code, reason = "the end-to-end tests wait in more ways")]
+#[path = "../e2e/harness/wait.rs"]
+mod wait;
 
 use logsinkfs::values::stream_map::{Labels, StreamRule, stream_of};
 

@@ -80,15 +80,16 @@ pub const RULES: &[Rule] = &[
         ],
     },
     Rule {
-        says: "before its end a sidecar sends what is there, without waiting",
+        says: "before its end a sidecar sends what is there, and a worker waits until it is sent",
         look: looks::flush,
         broken: &[
             (POD, "/spec/initContainers/0/lifecycle", "null"),
             (
                 POD,
                 "/spec/initContainers/0/lifecycle/preStop/exec/command",
-                r#"["/usr/local/bin/logsinkfs", "flush", "/logs/live"]"#,
+                r#"["/usr/local/bin/logsinkfs", "flush"]"#,
             ),
+            (WORKER, "/spec/template/spec/containers/0/lifecycle", "null"),
         ],
     },
     Rule {
@@ -164,6 +165,7 @@ pub const RULES: &[Rule] = &[
             (POD, "/spec/initContainers/0/args/-", r#""--no-such-flag""#),
             (SMALL, "/spec/template/spec/initContainers/0/env/0/value", r#""much""#),
             (RECOVER, "/spec/template/spec/containers/0/args/0", r#""recovery""#),
+            (POD, "/spec/initContainers/0/lifecycle/preStop/exec/command/1", r#""flosh""#),
         ],
     },
     Rule {

@@ -158,7 +158,7 @@ async fn the_embedded_bucket_conforms() {
         access_key_id: server.access_key_id().to_owned(),
         secret_access_key: server.secret_access_key().to_owned(),
     };
-    let bucket = S3Bucket::connect("logs", &settings, Some(keys)).await;
+    let bucket = S3Bucket::new("logs", &settings, Some(keys));
     conforms(&bucket, 1000).await;
     server.stop();
 }

@@ -37,6 +37,7 @@ use crate::values::ids::{HandleId, NodeId};
 use crate::values::settings::Ownership;
 use crate::values::span::Moment;
 use crate::values::time::Utc;
+use crate::world::metrics::METRICS;
 
 pub use self::dirs::{Entry, Sized};
 pub use self::streams::REMEMBERED_MAX;
@@ -197,7 +198,11 @@ impl ReaderFs {
 
     /// The listings of prefixes without asking anybody.
     fn known_folders(&self, prefixes: &[String]) -> Option<Vec<Folder>> {
-        let known = |prefix: &String| Some((prefix.clone(), self.lister.known(prefix)?));
+        let known = |prefix: &String| {
+            let known = self.lister.known(prefix);
+            METRICS.looked_into("listings", known.is_some());
+            Some((prefix.clone(), known?))
+        };
         prefixes.iter().map(known).collect()
     }
 

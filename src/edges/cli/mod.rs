@@ -2,12 +2,15 @@
 //! them into `Settings`; what they mean is decided in `values::settings`.
 //!
 //! Map: flags that commands share are in `s3`, `segments` and `read`, those of one command in `mount` (`reader` for
-//! reader mounts), `recover`, `ask` (of those that ask something of a mount) and here; `words` reads what clap cannot, `settings` makes settings of them.
+//! reader mounts), `recover`, `ask` (of those that ask something of a mount) and here; `options` makes flags of what
+//! mount(8) says; `words` reads what clap cannot, `settings` makes settings of them.
 
 #[cfg(target_os = "linux")]
 mod ask;
 #[cfg(target_os = "linux")]
 mod mount;
+#[cfg(target_os = "linux")]
+mod options;
 mod read;
 #[cfg(target_os = "linux")]
 mod reader;
@@ -33,6 +36,8 @@ use clap::{Args, Parser, Subcommand};
 pub use self::ask::{FlushArgs, MountedArgs, StatusArgs, UpgradeArgs};
 #[cfg(target_os = "linux")]
 pub use self::mount::MountArgs;
+#[cfg(target_os = "linux")]
+pub use self::options::{Helper, OptionError};
 pub use self::read::{CatArgs, LocationArgs, LsArgs, SpanArgs, TailArgs};
 #[cfg(target_os = "linux")]
 pub use self::reader::ReaderArgs;
@@ -57,6 +62,22 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+#[cfg(target_os = "linux")]
+impl Cli {
+    /// The command that was given, with the options of `mount -o` as flags.
+    pub fn with_options(self) -> Result<Cli, OptionError> {
+        let Command::Mount(args) = &self.command else { return Ok(self) };
+        if args.options.is_empty() {
+            return Ok(self);
+        }
+        let flags = options::flags(&args.options, false)?;
+        // Behind the program and `mount`; the options themselves are read again, and mean nothing more.
+        let mut line: Vec<OsString> = std::env::args_os().collect();
+        line.splice(2..2, flags);
+        Ok(Cli::parse_from(line))
+    }
 }
 
 /// The commands.

@@ -32,6 +32,9 @@ pub struct MountArgs {
     /// /dev/fuse.
     #[arg(value_name = "MOUNTPOINT")]
     pub mountpoint: PathBuf,
+    /// The same flags as mount(8) and fstab(5) write options: without dashes, separated by commas.
+    #[arg(short = 'o', value_name = "OPTIONS")]
+    pub options: Vec<String>,
 
     /// Where bytes are kept until S3 has confirmed them; the only thing that must survive a crash.
     /// Default: below $XDG_STATE_HOME/logsinkfs (for root /var/lib/logsinkfs), one for each source

@@ -16,8 +16,7 @@ const SINCE: Duration = Duration::from_secs(24 * 3600);
 /// Sixteen segments of the usual size.
 const CACHE_MAX: u64 = 1 << 30;
 /// What writers alone are told, and has no default that could be meant: beside `--read-only` it is a mistake.
-const OF_WRITERS: [&str; 18] = [
-    "admin",
+const OF_WRITERS: [&str; 17] = [
     "spool_dir",
     "spool_max",
     "writer_id",
@@ -92,6 +91,7 @@ impl MountArgs {
             s3: self.storage.s3.clone().settings(),
             ownership: self.ownership(),
             allow_other: self.allow_other,
+            admin: self.admin,
         })
     }
 }

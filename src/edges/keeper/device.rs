@@ -19,7 +19,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use tracing::debug;
 
 use crate::edges::error::DaemonError;
-use crate::edges::mountpoint;
+use crate::edges::{launch, mountpoint};
 use crate::values::processes::Guard;
 use crate::values::settings::{Settings, Source};
 
@@ -140,8 +140,9 @@ impl Device {
     }
 
     /// Takes the mount out of sight: no new opens, while open files go on. Asked again, or of a mount
-    /// that is not ours, it does nothing.
+    /// that is not ours, it does nothing but say so.
     pub fn detach(&self) {
+        launch::announce_end();
         if self.ours {
             mountpoint::detach(&self.point, &self.source);
         }

@@ -35,7 +35,7 @@ impl Location {
     /// Prepares the bucket; asks nobody anything yet.
     pub async fn open(args: LocationArgs) -> Result<Location, ReadError> {
         let (source, path) = split(args.location);
-        let reached = reach::to_read(&source, &args.s3.settings()).await;
+        let reached = reach::to_read(&source, &args.s3.settings());
         let (bucket, served) = reached.map_err(ReadError::Embedded)?;
         let clock = Arc::new(SystemClock::new());
         Ok(Location { bucket: Arc::new(bucket), path, clock, _served: served })

@@ -55,7 +55,7 @@ pub fn run(args: &RecoverArgs, settings: &Settings) -> Result<ExitCode, DaemonEr
         .build()?;
     // Programs of a dead mount may open a file in the moment in which we ask whether they write to it.
     let _lease_breaks = runtime.block_on(async { signal(SignalKind::io()) })?;
-    let (bucket, _embedded) = connect(&runtime, settings, spool.dir(), None)?;
+    let (bucket, _embedded) = connect(settings, spool.dir(), None)?;
     let clock = Arc::new(SystemClock::new());
     let parts = Arc::new(recover_parts(settings, spool, Arc::new(bucket), clock)?);
     Ok(runtime.block_on(upload(&parts, args.watch))?.into())

@@ -22,6 +22,7 @@ use self::ahead::{Run, Wish};
 use self::kept::{Failure, Identity, Kept, Missing, Piece};
 use crate::values::errors::FsError;
 use crate::world::bucket::{Bucket, Kind, StoredObject};
+use crate::world::metrics::METRICS;
 
 pub use self::ahead::FURTHEST;
 
@@ -91,6 +92,7 @@ impl Objects {
             let missing = kept.fill(object, wish);
             (missing, kept.over(object, range.clone()))
         };
+        METRICS.looked_into("objects", missing.is_empty());
         for piece in missing {
             self.runtime.spawn(self.clone().fetch(piece));
         }

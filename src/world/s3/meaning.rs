@@ -6,8 +6,8 @@ use std::error::Error;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use super::S3Bucket;
 use super::body::FileBodyError;
+use super::{S3Bucket, credentials};
 use crate::world::bucket::{BucketError, Kind};
 
 impl S3Bucket {
@@ -33,6 +33,9 @@ impl S3Bucket {
             None if caused_by::<FileBodyError>(&error) => Kind::Local,
             None => Kind::Unreachable,
         };
+        if matches!(kind, Kind::Expired | Kind::NoCredentials) {
+            self.credentials.forget();
+        }
         let message = match (error.message(), status) {
             _ if matches!(&kind, Kind::WrongRegion(Some(_))) => {
                 let region = region.unwrap_or_default();
@@ -40,7 +43,7 @@ impl S3Bucket {
             }
             (Some(message), _) if !message.is_empty() => format!("{code}: {message}"),
             (_, Some(status)) => format!("the service answered {status} {code}").trim_end().into(),
-            _ if kind == Kind::NoCredentials => "no usable credentials were found".to_owned(),
+            _ if kind == Kind::NoCredentials => credentials::why(&error),
             _ => causes(&error),
         };
         BucketError::new(kind, operation, key, message).at(&self.place).because(error)

@@ -3,6 +3,7 @@
 
 mod attempts;
 mod body;
+pub mod credentials;
 mod meaning;
 mod skew;
 
@@ -19,9 +20,11 @@ use aws_sdk_s3::primitives::{ByteStream, DateTime, SdkBody};
 use aws_sdk_s3::types::{EncodingType, ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
+use tokio::sync::OnceCell;
 
 use self::attempts::Attempts;
 use self::body::FileBody;
+use self::credentials::Kept;
 use self::meaning::causes;
 use self::skew::SkewReport;
 use super::bucket::{Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead, StoredObject};
@@ -39,6 +42,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes a second below which an upload is given up and tried again.
 const SLOWEST_UPLOAD: u64 = 64 * 1024;
 
+/// The variables of the SDK that name an endpoint of S3.
+const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+
 /// Credentials fixed by the caller, for the embedded bucket.
 #[derive(Clone, Debug)]
 pub struct FixedCredentials {
@@ -51,7 +57,10 @@ pub struct FixedCredentials {
 /// A bucket of an S3 service.
 #[derive(Debug)]
 pub struct S3Bucket {
-    client: Client,
+    settings: S3Settings,
+    fixed: Option<FixedCredentials>,
+    client: OnceCell<Client>,
+    credentials: Kept,
     bucket: String,
     /// How errors name it.
     place: String,
@@ -62,12 +71,33 @@ pub struct S3Bucket {
 }
 
 impl S3Bucket {
-    /// Prepares a client; asks nobody anything yet but where the region comes from.
-    pub async fn connect(
-        bucket: &str,
-        settings: &S3Settings,
-        fixed: Option<FixedCredentials>,
-    ) -> S3Bucket {
+    /// A bucket as these settings reach it. Nobody is asked anything yet, not even the instance for its region: a mount
+    /// serves before anybody has answered.
+    pub fn new(bucket: &str, settings: &S3Settings, fixed: Option<FixedCredentials>) -> S3Bucket {
+        let named = || ENDPOINTS.into_iter().find_map(|name| std::env::var(name).ok());
+        let at = settings.endpoint_url.clone().or_else(named);
+        let at = at.map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
+        S3Bucket {
+            settings: settings.clone(),
+            fixed,
+            client: OnceCell::new(),
+            credentials: Kept::new(),
+            bucket: bucket.to_owned(),
+            place: format!("s3://{bucket}{at}, "),
+            owner: settings.expected_bucket_owner.clone(),
+            sse: settings.sse.as_deref().map(ServerSideEncryption::from),
+            sse_kms_key_id: settings.sse_kms_key_id.clone(),
+            storage_class: settings.storage_class.as_deref().map(StorageClass::from),
+        }
+    }
+
+    /// The client, made for the first request.
+    async fn client(&self) -> &Client {
+        self.client.get_or_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Client {
+        let settings = &self.settings;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::standard().with_max_attempts(READ_TRIES))
             .stalled_stream_protection(
@@ -85,7 +115,7 @@ impl S3Bucket {
         if let Some(profile) = &settings.profile {
             loader = loader.profile_name(profile);
         }
-        if let Some(keys) = fixed {
+        if let Some(keys) = self.fixed.clone() {
             let (id, secret) = (keys.access_key_id, keys.secret_access_key);
             loader = loader.credentials_provider(Credentials::new(id, secret, None, None, "fixed"));
         }
@@ -93,10 +123,12 @@ impl S3Bucket {
         let mut config = aws_sdk_s3::config::Builder::from(&base)
             .force_path_style(settings.force_path_style)
             .interceptor(SkewReport::default())
-            .interceptor(Attempts);
-        config.set_endpoint_url(
-            settings.endpoint_url.clone().or_else(|| base.endpoint_url().map(str::to_owned)),
-        );
+            .interceptor(Attempts)
+            .identity_cache(self.credentials.clone());
+        // Without the flag it is what the SDK finds, a variable for S3 alone before one for all services.
+        if let Some(endpoint) = &settings.endpoint_url {
+            config = config.endpoint_url(endpoint);
+        }
         if base.region().is_none() {
             config = config.region(Region::from_static("us-east-1"));
         }
@@ -108,16 +140,17 @@ impl S3Bucket {
                 .await;
             config = config.credentials_provider(assumed);
         }
-        let at = settings.endpoint_url.as_deref().or(base.endpoint_url());
-        let at = at.map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
-        S3Bucket {
-            client: Client::from_conf(config.build()),
-            bucket: bucket.to_owned(),
-            place: format!("s3://{bucket}{at}, "),
-            owner: settings.expected_bucket_owner.clone(),
-            sse: settings.sse.as_deref().map(ServerSideEncryption::from),
-            sse_kms_key_id: settings.sse_kms_key_id.clone(),
-            storage_class: settings.storage_class.as_deref().map(StorageClass::from),
+        Client::from_conf(config.build())
+    }
+
+    /// A read is sent once more where the credentials had expired: with others, which are fetched then.
+    async fn read<T, F>(&self, request: impl Fn() -> F) -> Result<T, BucketError>
+    where
+        F: Future<Output = Result<T, BucketError>>,
+    {
+        match request().await {
+            Err(e) if e.kind == Kind::Expired => request().await,
+            done => done,
         }
     }
 
@@ -129,7 +162,8 @@ impl S3Bucket {
         token: Option<&str>,
     ) -> Result<ListPage, BucketError> {
         let page = self
-            .client
+            .client()
+            .await
             .list_objects_v2()
             .bucket(&self.bucket)
             .prefix(prefix)
@@ -162,6 +196,61 @@ impl S3Bucket {
         let next = page.next_continuation_token().filter(|_| page.is_truncated() == Some(true));
         Ok(ListPage { objects, prefixes, next: next.map(str::to_owned) })
     }
+
+    /// Bytes of an object.
+    async fn get(
+        &self,
+        key: &str,
+        range: &Range<u64>,
+        etag: Option<&str>,
+    ) -> Result<Bytes, BucketError> {
+        let got = self
+            .client()
+            .await
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .range(format!("bytes={}-{}", range.start, range.end - 1))
+            .set_if_match(etag.map(str::to_owned))
+            .set_expected_bucket_owner(self.owner.clone())
+            .send()
+            .await
+            .map_err(|e| self.meaning("GetObject", key, Kind::Changed, e))?;
+        let told = got.content_range().unwrap_or_default();
+        if !told.starts_with(&format!("bytes {}-", range.start)) {
+            return Err(self.unlike_s3("GetObject", key, "the range that was asked for"));
+        }
+        let body = tokio::time::timeout(READ_TIMEOUT, got.body.collect()).await;
+        let broken = |why: String| {
+            BucketError::new(Kind::Unreachable, "GetObject", key, why).at(&self.place)
+        };
+        let bytes = body
+            .map_err(|_| broken("the body did not arrive in time".into()))?
+            .map_err(|e| broken(format!("the body broke off: {}", causes(&e))))?
+            .into_bytes();
+        Ok(bytes)
+    }
+
+    /// Size and metadata of an object.
+    async fn look(&self, key: &str) -> Result<ObjectHead, BucketError> {
+        let head = self
+            .client()
+            .await
+            .head_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .set_expected_bucket_owner(self.owner.clone())
+            .send()
+            .await
+            .map_err(|e| self.meaning("HeadObject", key, Kind::Changed, e))?;
+        if head.e_tag().is_none() {
+            return Err(self.unlike_s3("HeadObject", key, "an ETag"));
+        }
+        Ok(ObjectHead {
+            size: u64::try_from(head.content_length().unwrap_or(0)).unwrap_or(0),
+            metadata: head.metadata.unwrap_or_default().into_iter().collect(),
+        })
+    }
 }
 
 #[async_trait]
@@ -179,7 +268,8 @@ impl Bucket for S3Bucket {
                     .build(),
             );
         let put = self
-            .client
+            .client()
+            .await
             .put_object()
             .bucket(&self.bucket)
             .key(&object.key)
@@ -208,60 +298,22 @@ impl Bucket for S3Bucket {
         range: Range<u64>,
         etag: Option<&str>,
     ) -> Result<Bytes, BucketError> {
-        if range.is_empty() {
-            return Ok(Bytes::new());
+        match range.is_empty() {
+            true => Ok(Bytes::new()),
+            false => self.read(|| self.get(key, &range, etag)).await,
         }
-        let got = self
-            .client
-            .get_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .range(format!("bytes={}-{}", range.start, range.end - 1))
-            .set_if_match(etag.map(str::to_owned))
-            .set_expected_bucket_owner(self.owner.clone())
-            .send()
-            .await
-            .map_err(|e| self.meaning("GetObject", key, Kind::Changed, e))?;
-        let told = got.content_range().unwrap_or_default();
-        if !told.starts_with(&format!("bytes {}-", range.start)) {
-            return Err(self.unlike_s3("GetObject", key, "the range that was asked for"));
-        }
-        let body = tokio::time::timeout(READ_TIMEOUT, got.body.collect()).await;
-        let broken = |why: String| {
-            BucketError::new(Kind::Unreachable, "GetObject", key, why).at(&self.place)
-        };
-        let bytes = body
-            .map_err(|_| broken("the body did not arrive in time".into()))?
-            .map_err(|e| broken(format!("the body broke off: {}", causes(&e))))?
-            .into_bytes();
-        Ok(bytes)
     }
 
     async fn head(&self, key: &str) -> Result<ObjectHead, BucketError> {
-        let head = self
-            .client
-            .head_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .set_expected_bucket_owner(self.owner.clone())
-            .send()
-            .await
-            .map_err(|e| self.meaning("HeadObject", key, Kind::Changed, e))?;
-        if head.e_tag().is_none() {
-            return Err(self.unlike_s3("HeadObject", key, "an ETag"));
-        }
-        Ok(ObjectHead {
-            size: u64::try_from(head.content_length().unwrap_or(0)).unwrap_or(0),
-            metadata: head.metadata.unwrap_or_default().into_iter().collect(),
-        })
+        self.read(|| self.look(key)).await
     }
 
     async fn list_page(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
-        self.list(prefix, Some("/"), token).await
+        self.read(|| self.list(prefix, Some("/"), token)).await
     }
 
     async fn list_below(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
-        self.list(prefix, None, token).await
+        self.read(|| self.list(prefix, None, token)).await
     }
 }
 

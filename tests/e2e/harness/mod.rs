@@ -8,6 +8,8 @@
 pub mod bucket;
 pub mod disk;
 pub mod gate;
+pub mod iam;
+pub mod issuer;
 pub mod journal;
 pub mod memory;
 pub mod mount;
@@ -25,6 +27,7 @@ pub mod wait;
 
 pub use bucket::Bucket;
 pub use gate::{Answer, Gate};
+pub use issuer::{Issuer, Mood};
 pub use journal::Ledger;
 pub use mount::Mount;
 pub use process::Proc;

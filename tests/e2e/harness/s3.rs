@@ -38,9 +38,12 @@ impl Access {
     }
 
     /// The environment by which the AWS SDK finds these credentials, and nothing else. An empty
-    /// key id stands for a machine that has none.
+    /// key id or region stands for a machine that has none.
     pub fn env(&self, command: &mut Command) {
-        command.env("AWS_REGION", &self.region).env("AWS_EC2_METADATA_DISABLED", "true");
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        if !self.region.is_empty() {
+            command.env("AWS_REGION", &self.region);
+        }
         if !self.key_id.is_empty() {
             command
                 .env("AWS_ACCESS_KEY_ID", &self.key_id)
@@ -76,20 +79,32 @@ impl Server {
         Self::ready(Kind::Moto, moto("127.0.0.1:0", &[objects]))
     }
 
+    /// Starts moto with the roles and the bucket of this folder; gives what it tells of them.
+    pub fn moto_with_identity(folder: &Path) -> (Self, serde_json::Value) {
+        let mut command = moto_program("moto_identity.py");
+        command.arg(folder);
+        Self::telling(Kind::Moto, command)
+    }
+
     fn ready(kind: Kind, command: Command) -> Self {
+        Self::telling(kind, command).0
+    }
+
+    fn telling(kind: Kind, command: Command) -> (Self, serde_json::Value) {
         let mut process = Proc::start(&format!("{kind:?} bucket"), command);
-        let access = process.await_stdout("its address as JSON", |line| {
+        let (access, told) = process.await_stdout("its address as JSON", |line| {
             let value: serde_json::Value = serde_json::from_str(line).ok()?;
             let text = |name: &str| value.get(name)?.as_str().map(str::to_owned);
-            Some(Access {
+            let access = Access {
                 endpoint: text("endpoint")?,
                 bucket: text("bucket")?,
                 region: text("region")?,
                 key_id: text("access_key_id")?,
                 secret: text("secret_access_key")?,
-            })
+            };
+            Some((access, value))
         });
-        Self { access, process }
+        (Self { access, process }, told)
     }
 
     /// Ends the server at once, as a failing node would.
@@ -105,10 +120,16 @@ fn embedded(dir: &Path, address: &str) -> Command {
 }
 
 fn moto(address: &str, more: &[&Path]) -> Command {
+    let mut command = moto_program("moto_bucket.py");
+    command.arg(address).args(more);
+    command
+}
+
+fn moto_program(name: &str) -> Command {
     let python = root().join("target/venv/bin/python3");
     assert!(python.exists(), "{} is missing: run tests/setup.sh first", python.display());
     let mut command = command(python);
-    command.arg(script("moto_bucket.py")).arg(address).args(more);
+    command.arg(script(name));
     command
 }
 

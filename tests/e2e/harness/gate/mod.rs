@@ -40,6 +40,8 @@ pub struct Seen {
     /// Path and query, still percent-encoded.
     pub target: String,
     pub if_none_match: Option<String>,
+    /// The token of temporary credentials that it was signed with.
+    pub session: Option<String>,
 }
 
 impl Seen {
@@ -192,6 +194,7 @@ async fn answer(
         method: head.method.to_string(),
         target: head.uri.to_string(),
         if_none_match: header("if-none-match").map(str::to_owned),
+        session: header("x-amz-security-token").map(str::to_owned),
     };
     let answer = (shared.rule.lock().unwrap())(&seen);
     shared.seen.lock().unwrap().push(seen);
