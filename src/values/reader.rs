@@ -1,7 +1,7 @@
 //! What a reader mount was asked to be: validated, plain, decided once. It has no spool, so that nothing of what a
 //! writer is told means anything here.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::freshness::Freshness;
