@@ -17,6 +17,14 @@ fn folder(world: &World) -> PathBuf {
     world.dir.path().join("var/lib/logsinkfs/mnt/logs").join(TENANT)
 }
 
+/// The worker's container, with its probe and hook, which only a kubelet knows.
+fn worker_of(objects: &[Value]) -> Value {
+    pick(objects, "DaemonSet", "worker")
+        .pointer("/spec/template/spec/containers/0")
+        .unwrap()
+        .clone()
+}
+
 /// Starts a worker's pod beside whatever serves, and waits until it is ready.
 fn start_worker<'a>(world: &'a World, name: &str, objects: &[Value]) -> Pod<'a> {
     let manifest = pick(objects, "DaemonSet", "worker");
@@ -24,8 +32,7 @@ fn start_worker<'a>(world: &'a World, name: &str, objects: &[Value]) -> Pod<'a> 
     let worker = world.create(&worker);
     worker.start("worker");
     worker.start("folders");
-    let containers = manifest.pointer("/spec/template/spec/containers").unwrap();
-    let probe = containers[0].pointer("/readinessProbe/httpGet/path").unwrap();
+    let probe = worker_of(objects).pointer("/readinessProbe/httpGet/path").unwrap().clone();
     await_probe(admin, probe.as_str().unwrap());
     worker
 }
@@ -90,6 +97,7 @@ fn pods_of_a_node_notice_nothing_when_the_worker_is_replaced() {
     await_more();
     first.start("worker");
     assert_eq!(second.wait("worker"), 0);
+    first.run_hook("worker", &worker_of(&objects));
     second.start("worker");
     await_more();
     for container in ["worker", "folders"] {

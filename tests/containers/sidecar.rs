@@ -8,6 +8,7 @@ use crate::harness::World;
 use crate::harness::journal::Ledger;
 use crate::harness::manifest::pick;
 use crate::harness::pod::{Pod, await_probe};
+use crate::harness::wait::eventually;
 use crate::harness::world::Journal;
 
 const SIDECAR: &str = "logsinkfs";
@@ -51,10 +52,7 @@ impl<'a> Deployed<'a> {
     /// Ends the pod as a kubelet does: TERM to the application beside the sidecar's hook, and when it has ended, TERM to
     /// the sidecar. Gives what the application wrote.
     fn delete(&self) -> Ledger {
-        let hook = self.sidecar.pointer("/lifecycle/preStop/exec/command").unwrap();
-        let hook: Vec<&str> =
-            hook.as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
-        self.pod.exec(SIDECAR, &hook);
+        self.pod.run_hook(SIDECAR, &self.sidecar);
         assert_eq!(self.pod.stop(APPLICATION), 0);
         assert_eq!(self.pod.stop(SIDECAR), 0, "{}", self.pod.logs(SIDECAR));
         self.journal.ledger()
@@ -115,6 +113,28 @@ fn what_a_killed_sidecar_had_is_uploaded_when_it_is_started_again() {
     }
     deployed.journal.await_more(500);
     deployed.delete().assert_in(&world.bucket().lines("app.log"));
+}
+
+#[test]
+fn what_a_pod_left_on_its_node_is_uploaded_when_the_pod_is_gone() {
+    let world = World::new();
+    let deployed = Deployed::new(&world, "web-1");
+    deployed.pod.start(APPLICATION);
+    deployed.journal.await_more(500);
+    for container in [APPLICATION, SIDECAR] {
+        deployed.pod.kill(container);
+    }
+    let objects = world.render("k8s/daemonset");
+    let recover = pick(&objects, "DaemonSet", "recover");
+    let (recover, _) = world.place("recover", "logsinkfs", &recover, &objects);
+    let recover = world.create(&recover);
+    recover.start("recover");
+    let spools = world.dir.path().join("var/lib/logsinkfs/pods");
+    eventually("the spool to be uploaded and removed", || {
+        fs::read_dir(&spools).unwrap().next().is_none().then_some(())
+    });
+    deployed.journal.ledger().assert_in(&world.bucket().lines("app.log"));
+    assert_eq!(recover.stop("recover"), 0, "{}", recover.logs("recover"));
 }
 
 #[test]

@@ -106,6 +106,13 @@ impl<'a> Pod<'a> {
         self.node.podman(["exec", &full].into_iter().chain(program.iter().copied()))
     }
 
+    /// Runs the hook that a manifest has for the time before a container is stopped.
+    pub fn run_hook(&self, container: &str, manifest: &Value) {
+        let hook = manifest.pointer("/lifecycle/preStop/exec/command").unwrap().as_array().unwrap();
+        let hook: Vec<&str> = hook.iter().map(|word| word.as_str().unwrap()).collect();
+        self.exec(container, &hook);
+    }
+
     /// What a container has printed.
     pub fn logs(&self, container: &str) -> String {
         let logs = self.node.command("podman").args(["logs", &self.full(container)]).output();
