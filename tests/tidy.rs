@@ -413,6 +413,39 @@ fn every_flag_is_documented_with_twin_and_default() {
     assert!(missing.is_empty(), "docs/CONFIGURATION.md:\n{}", missing.join("\n"));
 }
 
+/// What a document explains of messages of the program (the first cells of its table) and the sources do not have.
+/// `...` stands for what is different each time.
+fn unsaid(document: &str, sources: &str) -> Vec<String> {
+    let table = document.split("| what is seen | what it is |").nth(1).unwrap_or_default();
+    let cells = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let of_the_program =
+        |cell: &&str| !cell.contains("event") && !cell.contains("the application:");
+    let cells = cells.filter_map(|line| line.split('|').nth(1)).filter(of_the_program);
+    let messages = cells.filter_map(|cell| cell.split('`').nth(1));
+    let pieces = messages.flat_map(|message| message.split("..."));
+    let pieces = pieces.map(|piece| piece.trim_matches([' ', ':', ',', ';']));
+    pieces.filter(|piece| !sources.contains(piece)).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_message_that_is_explained_is_one() {
+    let table =
+        |seen: &str| format!("| what is seen | what it is |\n|---|---|\n| {seen} | why |\n");
+    let said = "the spool {0} is in use by {1}";
+    assert!(unsaid(&table("`the spool ... is in use`"), said).is_empty());
+    assert_eq!(unsaid(&table("worker: `the spool ... is used`"), said), ["is used"]);
+    assert!(unsaid(&table("event `of somebody else`"), said).is_empty());
+    let document = text("docs/KUBERNETES.md");
+    assert!(document.contains("| what is seen | what it is |"));
+    let sources: String = files("src", "rs").into_iter().map(|file| file.text).collect();
+    let missing = unsaid(&document, &sources);
+    assert!(
+        missing.is_empty(),
+        "docs/KUBERNETES.md explains what nobody says:\n{}",
+        missing.join("\n")
+    );
+}
+
 /// Names in backticks that begin like an option or a variable of this program.
 fn named(text: &str) -> BTreeSet<String> {
     let spans = text.split('`').skip(1).step_by(2);

@@ -69,6 +69,24 @@ fn an_unmount_from_outside_ends_the_daemon_and_loses_nothing() {
 }
 
 #[test]
+fn a_mount_that_is_made_again_at_once_is_not_taken_away_by_the_one_before() {
+    let rig = Rig::embedded();
+    let plan = rig.plan("a");
+    for round in 1..=5 {
+        let mut before = plan.clone().start();
+        fs::write(before.path("app.log"), format!("before {round}\n")).unwrap();
+        rustix::mount::unmount(&plan.point, rustix::mount::UnmountFlags::empty()).unwrap();
+        // Waits for the spool, which the one before uploads first.
+        let again = plan.clone().start();
+        assert_eq!(before.daemon.wait().code(), Some(0), "{}", before.daemon.stderr());
+        assert!(is_mounted(&plan.point), "the mount was taken away in round {round}");
+        fs::write(again.path("app.log"), format!("again {round}\n")).unwrap();
+        again.stop();
+    }
+    assert_eq!(rig.bucket().lines("app.log").len(), 10);
+}
+
+#[test]
 fn every_flag_has_a_twin_in_the_environment_and_the_flag_wins() {
     let rig = Rig::embedded();
     let plan =

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use crate::harness::mount::Plan;
+use crate::harness::mount::{Plan, is_mounted};
 use crate::harness::process::{Proc, command, program};
 use crate::harness::s3::script;
 use crate::harness::{Mount, Rig};
@@ -37,8 +37,7 @@ fn pretend(rig: &Rig, socket: &Path, uid: u32, say: &[&str]) -> Vec<String> {
     worker.said()
 }
 
-/// A keeper that holds a mount, the plan for workers, and its socket. Until a worker serves, nobody
-/// may look at the mount.
+/// A keeper that waits for a worker, the plan for workers, and its socket.
 fn hold(rig: &Rig) -> (Mount, Plan, PathBuf) {
     let (plan, socket) = (rig.plan("a"), rig.local("keeper.sock"));
     (plan.clone().hold(&socket), plan, socket)
@@ -59,6 +58,18 @@ fn keeper_and_worker_may_be_started_apart() {
     mount.stop();
     assert_eq!(rig.bucket().content("app.log"), b"first\nsecond\n");
     assert!(!socket.exists(), "the keeper's socket goes with it");
+}
+
+#[test]
+fn a_keeper_that_waits_for_a_worker_has_no_mount_that_anybody_would_wait_for() {
+    let rig = Rig::embedded();
+    let (mount, plan, socket) = hold(&rig);
+    assert!(!is_mounted(&mount.plan.point));
+    assert!(fs::write(mount.path("app.log"), "beside the mount\n").is_err(), "it is guarded");
+    let _worker = plan.attach(&socket);
+    append(&mount, "line\n");
+    mount.stop();
+    assert_eq!(rig.bucket().content("app.log"), b"line\n");
 }
 
 #[test]

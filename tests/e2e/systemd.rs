@@ -248,7 +248,6 @@ fn the_environment_of_the_example_is_that_of_a_mount() {
 #[test]
 fn a_service_manager_learns_when_the_mount_serves_and_when_it_ends() {
     let rig = Rig::embedded();
-    // One for each mount: an end may be told twice.
     let manager = |name| {
         let path = rig.local(name);
         let manager = UnixDatagram::bind(&path).unwrap();

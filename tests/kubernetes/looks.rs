@@ -327,6 +327,14 @@ pub fn resources(object: &Object) -> Vec<String> {
     })
 }
 
+pub fn last_words(object: &Object) -> Vec<String> {
+    refuse(object, "its end is not explained in the status of the pod", |container| {
+        is_ours(container)
+            && container["command"].is_null()
+            && container["terminationMessagePolicy"] != "FallbackToLogsOnError"
+    })
+}
+
 pub fn hardened(object: &Object) -> Vec<String> {
     refuse(object, "more rights than it needs", |container| {
         let context = &container["securityContext"];

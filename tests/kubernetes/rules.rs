@@ -223,4 +223,12 @@ pub const RULES: &[Rule] = &[
         look: looks::view,
         broken: &[(POD, "/spec/initContainers/0/args/4", r#""--view=bucket""#)],
     },
+    Rule {
+        says: "what a container left in the spool is in the status of its pod",
+        look: looks::last_words,
+        broken: &[
+            (POD, "/spec/initContainers/0/terminationMessagePolicy", "null"),
+            (WORKER, "/spec/template/spec/containers/0/terminationMessagePolicy", r#""File""#),
+        ],
+    },
 ];

@@ -15,8 +15,9 @@ use crate::values::span::Moment;
 const SINCE: Duration = Duration::from_secs(24 * 3600);
 /// Sixteen segments of the usual size.
 const CACHE_MAX: u64 = 1 << 30;
-/// What writers alone are told, and has no default that could be meant: beside `--read-only` it is a mistake.
-const OF_WRITERS: [&str; 17] = [
+/// What writers alone are told, and has no default that could be meant: beside `--read-only` it is a mistake. Not
+/// `--keeper-socket`, which an image sets for whatever runs in it.
+const OF_WRITERS: [&str; 16] = [
     "spool_dir",
     "spool_max",
     "writer_id",
@@ -31,7 +32,6 @@ const OF_WRITERS: [&str; 17] = [
     "require_bucket",
     "run_as",
     "no_keeper",
-    "keeper_socket",
     "hold",
     "attach",
 ];

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::socket::{ControlMessage, MsgFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -54,6 +55,8 @@ pub struct Device {
     source: String,
     /// We made the mount, and take it away.
     ours: bool,
+    /// It was taken out of sight.
+    detached: AtomicBool,
 }
 
 /// What a mount is to be.
@@ -86,6 +89,27 @@ impl<'a> From<&'a Settings> for Plan<'a> {
     }
 }
 
+impl Plan<'_> {
+    /// Makes the directory ready for the mount, and guards it where that is asked for; gives its absolute path.
+    pub fn prepare(&self) -> Result<PathBuf, DaemonError> {
+        if self.mountpoint.starts_with(DESCRIPTOR) {
+            return Ok(self.mountpoint.to_owned());
+        }
+        let mut apart = self.apart.clone();
+        if let Source::Embedded { dir } = self.source {
+            apart.push(dir);
+        }
+        if self.guard.is_some() {
+            mountpoint::make(self.mountpoint)?;
+        }
+        let point = mountpoint::prepare(self.mountpoint, &apart)?;
+        if let Some(guard) = self.guard {
+            mountpoint::guard(&point, guard)?;
+        }
+        Ok(point)
+    }
+}
+
 impl Device {
     /// Makes the mount, or takes the one whose descriptor the plan names.
     pub fn new(plan: Plan<'_>) -> Result<Device, DaemonError> {
@@ -94,19 +118,15 @@ impl Device {
         if let Some(number) = given {
             let point = plan.mountpoint.to_owned();
             let fuse = handed_on(number).map_err(|e| DaemonError::Descriptor(point.clone(), e))?;
-            return Ok(Device { fuse, point, source, ours: false });
+            return Ok(Device {
+                fuse,
+                point,
+                source,
+                ours: false,
+                detached: AtomicBool::new(false),
+            });
         }
-        let mut apart = plan.apart.clone();
-        if let Source::Embedded { dir } = plan.source {
-            apart.push(dir);
-        }
-        if plan.guard.is_some() {
-            mountpoint::make(plan.mountpoint)?;
-        }
-        let point = mountpoint::prepare(plan.mountpoint, &apart)?;
-        if let Some(guard) = plan.guard {
-            mountpoint::guard(&point, guard)?;
-        }
+        let point = plan.prepare()?;
         let mounted = match mount_directly(&source, &point, &plan) {
             Err(e) if Errno::from_io_error(&e) == Some(Errno::PERM) => {
                 debug!("mount(2) is not permitted: {FUSERMOUNT} is asked");
@@ -115,7 +135,7 @@ impl Device {
             mounted => mounted,
         };
         let fuse = mounted.map_err(|e| DaemonError::Mount(point.clone(), e))?;
-        Ok(Device { fuse, point, source, ours: true })
+        Ok(Device { fuse, point, source, ours: true, detached: AtomicBool::new(false) })
     }
 
     /// The kernel's first request, FUSE_INIT, as it was read.
@@ -139,9 +159,13 @@ impl Device {
         found.map(|mount| mount.device)
     }
 
-    /// Takes the mount out of sight: no new opens, while open files go on. Asked again, or of a mount
-    /// that is not ours, it does nothing but say so.
+    /// Takes the mount out of sight: no new opens, while open files go on. Of a mount that is not ours it says no more than
+    /// that it ends. Asked again it does nothing: what is mounted there then is somebody else's, perhaps of the same
+    /// source, that waited for the spool.
     pub fn detach(&self) {
+        if self.detached.swap(true, Ordering::Relaxed) {
+            return;
+        }
         launch::announce_end();
         if self.ours {
             mountpoint::detach(&self.point, &self.source);

@@ -26,8 +26,9 @@ mod restarts;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{debug, warn};
 
 pub use self::backing::Registry;
@@ -36,9 +37,12 @@ pub use self::device::{Device, Plan};
 
 use self::attend::{EVENTS_MAX, Event, listen_to_signals};
 use self::child::Program;
+use self::coming::refuse;
 use self::control::{Control, Place, make_folder};
 use self::keep::{Keeper, Kept};
+use self::protocol::ToClient;
 use super::error::DaemonError;
+use super::stop::EXIT_DATA_LEFT;
 use super::{handover, launch, privileges};
 use crate::values::ids::SessionId;
 use crate::values::processes::Keeping;
@@ -59,10 +63,25 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
     let (events, heard) = sync_channel(EVENTS_MAX);
     listen_to_signals(events.clone())?;
     let spool = handover::prepare(settings, user)?;
+    let held = match (settings.processes.keeping, &settings.processes.socket) {
+        (Keeping::Hold, Some(path)) => {
+            let point = Plan::from(settings).prepare()?;
+            let control = Control::listen(path, Place::Named, user.uid, events.clone())
+                .map_err(|e| DaemonError::Socket(path.clone(), e))?;
+            launch::announce_holding(&point);
+            leave_terminal(&spool, user);
+            if !await_worker(&events, &heard) {
+                return Ok(ExitCode::from(EXIT_DATA_LEFT));
+            }
+            Some(control)
+        }
+        _ => None,
+    };
     let device = Device::new(settings.into())?;
     let ready = device.first_request().and_then(|init| {
         let registry = Registry::new(device.fuse.try_clone()?, spool.try_clone()?, user.uid);
-        Ok((init, Arc::new(registry), listen(settings, &device, user.uid, &events)?))
+        let control = held.or_else(|| listen(settings, &device, user.uid, &events));
+        Ok((init, Arc::new(registry), control))
     });
     let (init, registry, _control) = match ready {
         Ok(ready) => ready,
@@ -71,10 +90,6 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
             return Err(e);
         }
     };
-    if settings.processes.keeping == Keeping::Hold {
-        launch::announce_holding(&device.point);
-        leave_terminal(&spool, user);
-    }
     let point = device.point.clone();
     let announce = Box::new(move || {
         launch::announce(&point);
@@ -87,32 +102,49 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
     Ok(ExitCode::from(code))
 }
 
-/// Opens the keeper's socket. Without one the mount serves all the same, unless workers are to come
-/// from there.
+/// Waits for the first worker that somebody else starts; `false` when the keeper is told to stop before. There is no
+/// mount until then: whoever looked at one that nobody serves would wait, however long that is.
+fn await_worker(events: &SyncSender<Event>, heard: &Receiver<Event>) -> bool {
+    for event in heard {
+        match event {
+            // It is greeted when there is a mount. One that finds no room is gone, and comes again.
+            Event::Attach(link) if events.try_send(Event::Attach(link.clone())).is_ok() => {
+                return true;
+            }
+            Event::Signal(SIGTERM | SIGINT) => return false,
+            Event::Upgrade(client) => refuse(&client, "no worker has come yet"),
+            // Whoever asked may have gone.
+            Event::Ask(_, client) => drop(client.send(&ToClient::Unserved)),
+            Event::Signal(_) | Event::Said(..) | Event::Gone(..) | Event::Attach(_) => {}
+        }
+    }
+    false
+}
+
+/// Opens the keeper's socket. Without one the mount serves all the same.
 fn listen(
     settings: &Settings,
     device: &Device,
     worker: u32,
     events: &SyncSender<Event>,
-) -> Result<Option<Control>, DaemonError> {
+) -> Option<Control> {
     let own = rustix::process::geteuid().as_raw();
     let asked = settings.processes.socket.clone();
     let Some(path) =
         asked.clone().or_else(|| device.number().map(|number| default_path(&number, own)))
     else {
         debug!("there is no socket for upgrades: --keeper-socket says where to make one");
-        return Ok(None);
+        return None;
     };
     let (place, folder) = match asked {
         Some(_) => (Place::Named, Ok(())),
         None => (Place::OfTheDevice, make_folder(&path)),
     };
     match folder.and_then(|()| Control::listen(&path, place, worker, events.clone())) {
-        Ok(control) => Ok(Some(control)),
-        Err(e) if settings.processes.keeping == Keeping::Hold => Err(DaemonError::Socket(path, e)),
+        Ok(control) => Some(control),
         Err(e) => {
             warn!(path = %path.display(), "there is no socket for upgrades: {e}");
-            Ok(None)
+            None
         }
     }
 }

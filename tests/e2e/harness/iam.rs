@@ -50,10 +50,8 @@ impl Rules {
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
             .map(|(name, value)| (name, decoded(value)))
             .collect();
-        let mut context = BTreeMap::from([
-            ("aws:SecureTransport".to_owned(), self.secure.to_string()),
-            ("aws:PrincipalAccount".to_owned(), "111122223333".to_owned()),
-        ]);
+        let mut context =
+            BTreeMap::from([("aws:SecureTransport".to_owned(), self.secure.to_string())]);
         for (tag, value) in &self.tags {
             context.insert(format!("aws:PrincipalTag/{tag}"), (*value).to_owned());
         }
