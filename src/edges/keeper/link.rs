@@ -11,11 +11,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{UnixCredentials, getsockopt};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags,
-    SocketType, UCred, connect, recv, recvmsg, sendmsg, shutdown, socket_with, socketpair,
+    SocketType, connect, recv, recvmsg, sendmsg, shutdown, socket_with, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -68,9 +70,10 @@ impl Link {
         Ok(set_socket_timeout(&self.0, Timeout::Recv, patience)?)
     }
 
-    /// Who is at the other end, as the kernel says.
-    pub fn peer(&self) -> io::Result<UCred> {
-        Ok(socket_peercred(&self.0)?)
+    /// Who is at the other end, as the kernel says. In another container its process has the number 0 for us, which
+    /// rustix's type for this does not know.
+    pub fn peer(&self) -> io::Result<UnixCredentials> {
+        Ok(getsockopt(&self.0, PeerCredentials)?)
     }
 
     /// Sends a message.

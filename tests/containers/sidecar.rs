@@ -1,0 +1,183 @@
+//! Pods with the sidecar, as `k8s/sidecar` has it.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::harness::World;
+use crate::harness::journal::Ledger;
+use crate::harness::manifest::pick;
+use crate::harness::pod::{Pod, await_probe};
+use crate::harness::wait::eventually;
+use crate::harness::world::Journal;
+
+const SIDECAR: &str = "logsinkfs";
+const APPLICATION: &str = "application";
+
+/// Most processes and threads of a pod, where a kubelet is told to be strict.
+const PIDS: u32 = 64;
+
+/// A pod that is made from the sidecar's manifest.
+struct Deployed<'a> {
+    pod: Pod<'a>,
+    journal: Journal,
+    admin: u16,
+    /// What the manifest says about probe and hook, which only a kubelet knows.
+    sidecar: Value,
+}
+
+impl<'a> Deployed<'a> {
+    /// Makes the pod, and starts the sidecar in it.
+    fn new(world: &'a World, name: &str) -> Self {
+        Self::of(world, name, &world.render("k8s/sidecar/base"))
+    }
+
+    fn of(world: &'a World, name: &str, objects: &[Value]) -> Self {
+        let manifest = pick(objects, "Pod", "");
+        let (mut pod, admin) = world.place(name, "shop", &manifest, objects);
+        let journal = world.application(&mut pod, APPLICATION, "/logs/live/app.log");
+        let sidecar = manifest["spec"]["initContainers"][0].clone();
+        let deployed = Self { pod: world.create(&pod), journal, admin, sidecar };
+        deployed.start_sidecar();
+        deployed
+    }
+
+    /// Starts the sidecar, and waits for what its startup probe asks.
+    fn start_sidecar(&self) {
+        self.pod.start(SIDECAR);
+        let probe = self.sidecar.pointer("/startupProbe/httpGet/path").unwrap();
+        await_probe(self.admin, probe.as_str().unwrap());
+    }
+
+    /// Ends the pod as a kubelet does: TERM to the application beside the sidecar's hook, and when it has ended, TERM to
+    /// the sidecar. Gives what the application wrote.
+    fn delete(&self) -> Ledger {
+        self.pod.run_hook(SIDECAR, &self.sidecar);
+        assert_eq!(self.pod.stop(APPLICATION), 0);
+        assert_eq!(self.pod.stop(SIDECAR), 0, "{}", self.pod.logs(SIDECAR));
+        self.journal.ledger()
+    }
+}
+
+#[test]
+fn ten_restarts_of_the_application_lose_no_line() {
+    let world = World::new();
+    let deployed = Deployed::new(&world, "web-1");
+    for start in 0..10 {
+        if start > 0 {
+            deployed.pod.kill(APPLICATION);
+        }
+        deployed.pod.start(APPLICATION);
+        deployed.journal.await_more(200);
+    }
+    let ledger = deployed.delete();
+    assert_eq!(ledger.failed, 0);
+    let bucket = world.bucket();
+    ledger.assert_in(&bucket.lines("app.log"));
+    assert_eq!(bucket.generations("app.log").len(), 10, "each start began the log anew");
+    // What the downward API told is with each object.
+    for segment in bucket.all_segments() {
+        let metadata = bucket.get(&segment.key).metadata;
+        let labels =
+            ["namespace", "pod", "node", "app"].map(|name| &*metadata[&format!("label-{name}")]);
+        assert_eq!(labels, ["shop", "web-1", "node-1", "example"], "{metadata:?}");
+        assert!(segment.writer.starts_with("web-1-"), "{}", segment.key);
+    }
+}
+
+#[test]
+fn the_application_sees_no_error_when_the_worker_is_killed() {
+    let world = World::new();
+    let deployed = Deployed::new(&world, "web-1");
+    deployed.pod.start(APPLICATION);
+    for _ in 0..5 {
+        deployed.journal.await_more(500);
+        deployed.pod.kill_worker(SIDECAR);
+    }
+    deployed.journal.await_more(500);
+    let ledger = deployed.delete();
+    assert_eq!(ledger.failed, 0);
+    ledger.assert_in(&world.bucket().lines("app.log"));
+}
+
+#[test]
+fn what_a_killed_sidecar_had_is_uploaded_when_it_is_started_again() {
+    let world = World::new();
+    let deployed = Deployed::new(&world, "web-1");
+    deployed.pod.start(APPLICATION);
+    for _ in 0..2 {
+        deployed.journal.await_more(500);
+        deployed.pod.kill(SIDECAR);
+        // The mount is made anew below the volume, and the application sees it there.
+        deployed.start_sidecar();
+    }
+    deployed.journal.await_more(500);
+    deployed.delete().assert_in(&world.bucket().lines("app.log"));
+}
+
+#[test]
+fn what_a_pod_left_on_its_node_is_uploaded_when_the_pod_is_gone() {
+    let world = World::new();
+    let deployed = Deployed::new(&world, "web-1");
+    deployed.pod.start(APPLICATION);
+    deployed.journal.await_more(500);
+    for container in [APPLICATION, SIDECAR] {
+        deployed.pod.kill(container);
+    }
+    let objects = world.render("k8s/daemonset");
+    let recover = pick(&objects, "DaemonSet", "recover");
+    let (recover, _) = world.place("recover", "logsinkfs", &recover, &objects);
+    let recover = world.create(&recover);
+    recover.start("recover");
+    let spools = world.dir.path().join("var/lib/logsinkfs/pods");
+    eventually("the spool to be uploaded and removed", || {
+        fs::read_dir(&spools).unwrap().next().is_none().then_some(())
+    });
+    deployed.journal.ledger().assert_in(&world.bucket().lines("app.log"));
+    assert_eq!(recover.stop("recover"), 0, "{}", recover.logs("recover"));
+}
+
+#[test]
+fn two_pods_that_write_one_log_lose_no_line() {
+    let world = World::new();
+    let [one, two] = ["web-1", "web-2"].map(|name| Deployed::new(&world, name));
+    for deployed in [&one, &two] {
+        deployed.pod.start(APPLICATION);
+    }
+    for deployed in [&one, &two] {
+        deployed.journal.await_more(1000);
+    }
+    let mut ledger = one.delete();
+    ledger.add(two.delete());
+    assert_eq!(ledger.failed, 0);
+    ledger.assert_in(&world.bucket().lines("app.log"));
+}
+
+#[test]
+fn more_than_the_memory_holds_goes_through_a_pod_within_its_limits() {
+    const MIB: u64 = 1 << 20;
+    let world = World::new();
+    let mut objects = world.render("k8s/sidecar/base");
+    for object in objects.iter_mut().filter(|object| object["kind"] == "ConfigMap") {
+        object["data"]["LOGSINKFS_ROTATE_SIZE"] = Value::from("8MiB");
+    }
+    let deployed = Deployed::of(&world, "web-1", &objects);
+    let memory = |container: &str| deployed.pod.inspect(container, "HostConfig.Memory");
+    assert_eq!(memory(SIDECAR), (256 * MIB).to_string());
+    assert_eq!(memory(APPLICATION), (64 * MIB).to_string());
+    let refused = deployed.pod.limit_processes(SIDECAR, PIDS);
+    deployed.pod.start(APPLICATION);
+    let bulk = "base64 -w 99 /dev/zero | head -c 300M >/logs/live/bulk.log";
+    deployed.pod.exec(APPLICATION, &["/bin/bash", "-c", bulk]);
+    // Another worker has threads of its own.
+    deployed.pod.kill_worker(SIDECAR);
+    deployed.journal.await_more(500);
+    assert_eq!(fs::read_to_string(refused).unwrap(), "max 0\n", "a thread could not be started");
+    let ledger = deployed.delete();
+    assert_eq!(ledger.failed, 0);
+    let bucket = world.bucket();
+    ledger.assert_in(&bucket.lines("app.log"));
+    let bulk = bucket.segments("bulk.log");
+    assert_eq!(bulk.iter().map(|segment| segment.length).sum::<u64>(), 300 * MIB);
+    assert_eq!(deployed.pod.inspect(SIDECAR, "State.OOMKilled"), "false");
+}
