@@ -163,8 +163,11 @@ fn find(mountpoint: Option<&Path>, socket: Option<&Path>) -> Result<Keeper, Fail
     };
     match (found.pop(), found.is_empty()) {
         (Some(mount), true) => Ok(Keeper(default_path(&mount.device, mount.user.unwrap_or(0)))),
-        (Some(_), false) => {
-            Err(Failure::new("there are several mounts", "name one by its directory"))
+        (Some(last), false) => {
+            found.push(last);
+            let points: Vec<_> = found.iter().map(|m| m.point.display().to_string()).collect();
+            let what = format!("there are several mounts: {}", points.join(", "));
+            Err(Failure::new(what, "name one by its directory"))
         }
         (None, _) => Err(Failure::new(
             match mountpoint {
@@ -183,21 +186,21 @@ fn readable(status: &Value) -> String {
     let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
     let size = |name: &str| ByteSize::b(status[name].as_u64().unwrap_or_default()).display().iec();
     let count = |name: &str| status[name].as_u64().unwrap_or_default();
-    let seconds = |value: &Value| Duration::from_secs(value.as_f64().unwrap_or_default() as u64);
+    let time = |value: &Value| span(value.as_f64().unwrap_or_default() as u64);
     let ready = match status["not_ready"].as_str() {
         None => "ready".to_owned(),
         Some(why) => format!("not ready: {why}"),
     };
     let s3 = match status["s3"]["error"].as_str() {
         None => "up".to_owned(),
-        Some(why) => format!("away for {:?}: {why}", seconds(&status["s3"]["away_seconds"])),
+        Some(why) => format!("away for {}: {why}", time(&status["s3"]["away_seconds"])),
     };
     let unuploaded = match count("unuploaded_bytes") {
         0 => "nothing".to_owned(),
         _ => format!(
-            "{}, the oldest for {:?}",
+            "{}, the oldest for {}",
             size("unuploaded_bytes"),
-            seconds(&status["oldest_unuploaded_seconds"])
+            time(&status["oldest_unuploaded_seconds"])
         ),
     };
     let mut rows = vec![
@@ -230,4 +233,23 @@ fn readable(status: &Value) -> String {
     }
     let rows = rows.iter().map(|(name, value)| format!("  {name:<13} {value}\n"));
     format!("{} on {}: {ready}\n", text("source"), text("mountpoint")) + &rows.collect::<String>()
+}
+
+/// A span of time, in the two units that matter.
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_told_as_people_say_it() {
+        assert_eq!([0, 59, 61, 3_725].map(span), ["0 s", "59 s", "1 min 1 s", "1 h 2 min"]);
+    }
 }

@@ -54,7 +54,8 @@ impl MountpointError {
 /// A line of /proc/self/mountinfo.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mount {
-    point: PathBuf,
+    /// Where it is.
+    pub point: PathBuf,
     kind: String,
     source: String,
     /// The number of its device, as `0:52`.
