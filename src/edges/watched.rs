@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::tasks::measure::{measure, takes_writes};
 use crate::tasks::parts::Parts;
-use crate::tasks::registrar::Conditional;
 use crate::values::settings::Source;
+use crate::world::bucket::Conditional;
 use crate::world::metrics::METRICS;
 
 /// A mount that is watched.

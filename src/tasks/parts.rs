@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::outbox::{Outbox, WatchList};
-use super::registrar::Conditional;
 use crate::local::catalog::Catalog;
 use crate::local::life::{Life, State};
 use crate::local::namespace::Namespace;
@@ -19,7 +18,7 @@ use crate::local::stream::Streams;
 use crate::values::ids::SpoolOffset;
 use crate::values::settings::{Segmenting, WhenFull};
 use crate::values::time::Utc;
-use crate::world::bucket::Bucket;
+use crate::world::bucket::{Bucket, Conditional};
 use crate::world::clock::Clock;
 use crate::world::metrics::METRICS;
 

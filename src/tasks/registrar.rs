@@ -14,17 +14,7 @@ use crate::local::disk::memory_file;
 use crate::values::errors::LocalError;
 use crate::values::ids::{Epoch, WriterId};
 use crate::values::naming::registration_key;
-use crate::world::bucket::{Bucket, BucketError, Kind, NewObject, Payload};
-
-/// What the service does with `If-None-Match: *`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Conditional {
-    /// It refuses the second write of a key.
-    Enforced,
-    /// It ignores the condition: a HEAD has to go before every PUT.
-    Ignored,
-}
+use crate::world::bucket::{Bucket, BucketError, Conditional, Kind, NewObject, Payload};
 
 /// What a registration says.
 #[derive(Debug, Serialize)]

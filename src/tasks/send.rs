@@ -12,13 +12,12 @@ use super::body::{Body, prepare};
 use super::examine::CHECKSUM;
 use super::outbox::Job;
 use super::parts::Parts;
-use super::registrar::Conditional;
 use super::settle;
 use crate::local::marker::Marker;
 use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::escape::escape_ascii;
 use crate::values::naming::{Form, MarkerName, Phase, SegmentName};
-use crate::world::bucket::{BucketError, Kind, NewObject, Payload};
+use crate::world::bucket::{BucketError, Conditional, Kind, NewObject, Payload};
 use crate::world::metrics::METRICS;
 
 /// A job with what earlier tries left behind.

@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
 use super::parts::Parts;
-use super::registrar::{Conditional, Registrar, RegistrationError};
+use super::registrar::{Registrar, RegistrationError};
 use super::send::{Attempt, Outcome, Places, form_of, send};
 use crate::local::marker::Marker;
 use crate::values::escape::escape_path;
 use crate::values::naming::Form;
-use crate::world::bucket::{BucketError, Kind};
+use crate::world::bucket::{BucketError, Conditional, Kind};
 use crate::world::metrics::METRICS;
 
 /// PUTs at once in normal work: enough for a gigabit at 50 ms.

@@ -259,3 +259,24 @@ impl BucketError {
         BucketError { source: Some(Arc::new(cause)), ..self }
     }
 }
+/// What the service does with `If-None-Match: *`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Conditional {
+    /// It refuses the second write of a key.
+    Enforced,
+    /// It ignores the condition: a HEAD has to go before every PUT.
+    Ignored,
+}
+
+/// The messages of an error and its causes, on one line.
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut messages = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        messages.push(cause.to_string().replace('\n', "; "));
+        next = cause.source();
+    }
+    messages.dedup();
+    messages.join(": ")
+}

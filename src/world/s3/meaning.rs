@@ -8,7 +8,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::body::FileBodyError;
 use super::{S3Bucket, credentials};
-use crate::world::bucket::{BucketError, Kind};
+use crate::world::bucket::{BucketError, Kind, causes};
 
 impl S3Bucket {
     /// Finds the meaning of an SDK error. `precondition` is what a 412 means for the operation.
@@ -86,18 +86,6 @@ fn kind_of(code: &str, status: u16, region: Option<&str>, precondition: Kind) ->
         // With a success, what it said was no answer of S3.
         _ => Kind::Server,
     }
-}
-
-/// The messages of an error and its causes, on one line.
-pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut messages = Vec::new();
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        messages.push(cause.to_string().replace('\n', "; "));
-        next = cause.source();
-    }
-    messages.dedup();
-    messages.join(": ")
 }
 
 fn caused_by<C: Error + 'static>(error: &(dyn Error + 'static)) -> bool {

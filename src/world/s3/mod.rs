@@ -25,9 +25,10 @@ use tokio::sync::OnceCell;
 use self::attempts::Attempts;
 use self::body::FileBody;
 use self::credentials::Kept;
-use self::meaning::causes;
 use self::skew::SkewReport;
-use super::bucket::{Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead, StoredObject};
+use super::bucket::{
+    Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead, StoredObject, causes,
+};
 use crate::values::settings::S3Settings;
 use crate::values::time::Utc;
 
