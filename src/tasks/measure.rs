@@ -44,22 +44,24 @@ pub fn measure(parts: &Parts) -> Measures {
     let mut measures = Measures {
         live_files: lives.len(),
         appended: parts.sealed.load(Ordering::Relaxed),
-        spool_used: parts.room.used(),
-        spool_free: parts.room.left(),
         ..Measures::default()
     };
     for life in &lives {
         let len = life.len().unwrap_or_default();
-        let (unsent, unsealed) = {
+        let (unsent, unsealed, held) = {
             let state = life.state();
-            (state.unsent(len), len.since(state.sealed_end()))
+            (state.unsent(len), len.since(state.sealed_end()), state.held(len))
         };
+        measures.spool_used += held;
         measures.appended += unsealed;
         measures.unuploaded += unsent;
         if unsent > 0 {
             measures.oldest = measures.oldest.max(now.since(oldest(life)));
         }
     }
+    // What the kernel has just written is not counted there yet.
+    let uncounted = measures.spool_used.saturating_sub(parts.room.used());
+    measures.spool_free = parts.room.left().saturating_sub(uncounted);
     measures
 }
 
