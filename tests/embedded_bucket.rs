@@ -272,9 +272,14 @@ async fn a_body_changed_on_its_way_is_refused() {
     std::fs::write(&file, b"the original body").unwrap();
 
     // Framed in chunks, each with a signature; the checksum comes behind them.
-    let streamed = ByteStream::from_path(&file).await.unwrap();
-    let put = client().put_object().bucket(BUCKET).key("streamed").body(streamed);
-    assert_eq!(code_of(&put.send().await.unwrap_err()), "SignatureDoesNotMatch");
+    let mut codes = Vec::new();
+    // An answer before the body's end can get lost with the connection that it ends: then another is asked for.
+    while codes.last().is_none_or(String::is_empty) && codes.len() < 20 {
+        let streamed = ByteStream::from_path(&file).await.unwrap();
+        let put = client().put_object().bucket(BUCKET).key("streamed").body(streamed);
+        codes.push(code_of(&put.send().await.unwrap_err()));
+    }
+    assert_eq!(codes.last().unwrap(), "SignatureDoesNotMatch");
     // In one piece, with all checksums before it.
     for (signed, code) in [(true, "XAmzContentSHA256Mismatch"), (false, "BadDigest")] {
         let whole = b"the original body".to_vec().into();

@@ -21,6 +21,7 @@ packages=(
     nginx-light
     openjdk-17-jdk-headless
     podman
+    procps
     python3-venv
     runc
     systemd

@@ -22,6 +22,11 @@ fn append(daemon: &Daemon, text: &str) {
     daemon.close(log);
 }
 
+/// Waits for the first contact with S3, which is not made for anything that waits.
+async fn registered(daemon: &Daemon) {
+    daemon.until("it is registered", |parts| parts.s3.lock().conditional.is_some()).await;
+}
+
 #[test]
 fn a_copied_spool_gets_a_new_writer_id_for_what_is_not_sealed() {
     run(async {
@@ -31,9 +36,9 @@ fn a_copied_spool_gets_a_new_writer_id_for_what_is_not_sealed() {
         daemon.flush().await;
         let copy = daemon.image();
         let original = world.boot_from(&copy);
-        original.flush().await;
+        registered(&original).await;
         let copied = world.boot_from(&copy);
-        copied.flush().await;
+        registered(&copied).await;
         append(&original, "original\n");
         append(&copied, "copy\n");
         original.flush().await;
