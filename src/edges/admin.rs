@@ -51,6 +51,7 @@ fn answer(watched: &Watched, method: &Method, path: &str) -> Response<Full<Bytes
         _ => say(StatusCode::NOT_FOUND, TEXT, "/healthz /readyz /metrics /status\n".to_owned()),
     }
 }
+
 /// The page for people.
 const PAGE: &str = "<!doctype html><meta charset=utf-8><title>logsinkfs</title><h1>logsinkfs</h1>\
 <ul><li><a href=/status>status</a><li><a href=/metrics>metrics</a><li><a href=/readyz>readyz</a>\

@@ -3,14 +3,14 @@
 
 use std::fmt::Display;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde_json::Value;
 
-use super::cli::{FlushArgs, MountedArgs, StatusArgs, UpgradeArgs};
+use super::cli::{FlushArgs, MountedArgs, StatusArgs};
 use super::keeper::default_path;
 use super::keeper::link::{Link, LinkError};
 use super::keeper::protocol::{Request, ToClient, ToKeeper};
@@ -46,16 +46,17 @@ fn end(done: Result<ExitCode, Failure>) -> ExitCode {
 }
 
 /// Has the worker of a mount replaced by the program now on disk.
-pub fn upgrade(args: &UpgradeArgs) -> ExitCode {
-    let point = args.mountpoint.display();
-    let asked = find(Some(&args.mountpoint), args.keeper_socket.as_deref())
-        .and_then(|keeper| keeper.ask(&ToKeeper::Upgrade, None));
+pub fn upgrade(args: &MountedArgs) -> ExitCode {
+    let point =
+        args.mountpoint.as_ref().map_or("the mount".into(), |point| point.to_string_lossy());
+    let asked = find(args).and_then(|keeper| keeper.ask(&ToKeeper::Upgrade, None));
     end(match asked {
-        Ok(ToClient::Upgraded) => {
+        Ok(Some(ToClient::Upgraded)) => {
             println!("logsinkfs: {point} is served by the program now on disk");
             Ok(ExitCode::SUCCESS)
         }
-        Ok(other) => Err(refused(other)),
+        Ok(Some(other)) => Err(refused(other)),
+        Ok(None) => Err(Failure::new("the keeper has gone", "look at its log")),
         Err(e) => Err(e),
     }
     .map_err(|e| Failure { what: format!("{point} was not upgraded: {}", e.what), ..e }))
@@ -63,7 +64,7 @@ pub fn upgrade(args: &UpgradeArgs) -> ExitCode {
 
 /// Says how a mount is; gives 0 when programs can write into it.
 pub fn status(args: &StatusArgs) -> ExitCode {
-    let answer = find_mounted(&args.mounted)
+    let answer = find(&args.mounted)
         .and_then(|keeper| keeper.ask_worker(Request::Status, Some(STATUS_PATIENCE)));
     end(answer.and_then(|answer| match answer {
         ToClient::Status(status) => {
@@ -80,8 +81,7 @@ pub fn status(args: &StatusArgs) -> ExitCode {
 /// Has everything sealed and uploaded.
 pub fn flush(args: &FlushArgs) -> ExitCode {
     let request = Request::Flush { wait: !args.no_wait };
-    let answer =
-        find_mounted(&args.mounted).and_then(|keeper| keeper.ask_worker(request, args.timeout));
+    let answer = find(&args.mounted).and_then(|keeper| keeper.ask_worker(request, args.timeout));
     end(answer.and_then(|answer| match answer {
         ToClient::Flushed => Ok(ExitCode::SUCCESS),
         other => Err(refused(other)),
@@ -95,12 +95,24 @@ fn refused(answer: ToClient) -> Failure {
     }
 }
 
+fn time_is_up() -> Failure {
+    Failure {
+        what: "the time is up, and it is not done".to_owned(),
+        hint: "it goes on all the same; `logsinkfs status` says what is left",
+        code: ExitCode::from(EXIT_DATA_LEFT),
+    }
+}
+
 /// A keeper, by its socket.
 struct Keeper(PathBuf);
 
 impl Keeper {
-    /// Asks, and waits for the answer.
-    fn ask(&self, question: &ToKeeper, patience: Option<Duration>) -> Result<ToClient, Failure> {
+    /// Asks, and waits for the answer; `None` when whoever had taken the question is gone.
+    fn ask(
+        &self,
+        question: &ToKeeper,
+        patience: Option<Duration>,
+    ) -> Result<Option<ToClient>, Failure> {
         let talk = |e: &dyn Display| {
             Failure::new(
                 format!("the keeper at {} cannot be asked: {e}", self.0.display()),
@@ -111,13 +123,8 @@ impl Keeper {
         link.be_patient(patience).map_err(|e| talk(&e))?;
         link.send(question).map_err(|e| talk(&e))?;
         match link.receive() {
-            Ok(Some(answer)) => Ok(answer),
-            Ok(None) => Ok(ToClient::Unserved),
-            Err(LinkError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => Err(Failure {
-                what: "the time is up, and it is not done".to_owned(),
-                hint: "it goes on all the same; `logsinkfs status` says what is left",
-                code: ExitCode::from(EXIT_DATA_LEFT),
-            }),
+            Ok(answer) => Ok(answer),
+            Err(LinkError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => Err(time_is_up()),
             Err(e) => Err(talk(&e)),
         }
     }
@@ -131,31 +138,31 @@ impl Keeper {
         let clock = SystemClock::new();
         let mut unserved_since = None;
         loop {
-            let left = patience.map(|all| all.saturating_sub(clock.monotonic()).max(PAUSE));
-            match self.ask(&ToKeeper::Ask(request), left)? {
-                ToClient::Unserved => {}
-                answer => return Ok(answer),
+            let left = patience.map(|all| all.saturating_sub(clock.monotonic()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(time_is_up());
             }
-            let since = *unserved_since.get_or_insert(clock.monotonic());
-            if clock.monotonic() - since > UNSERVED_PATIENCE {
-                return Err(Failure::new(
-                    "no worker serves the mount",
-                    "the keeper's log says why",
-                ));
+            match self.ask(&ToKeeper::Ask(request), left)? {
+                // It had a worker until now.
+                None => unserved_since = None,
+                Some(ToClient::Unserved) => {
+                    let since = *unserved_since.get_or_insert(clock.monotonic());
+                    if clock.monotonic() - since > UNSERVED_PATIENCE {
+                        let what = "no worker serves the mount";
+                        return Err(Failure::new(what, "the keeper's log says why"));
+                    }
+                }
+                Some(answer) => return Ok(answer),
             }
             std::thread::sleep(PAUSE);
         }
     }
 }
 
-fn find_mounted(args: &MountedArgs) -> Result<Keeper, Failure> {
-    find(args.mountpoint.as_deref(), args.keeper_socket.as_deref())
-}
-
 /// Finds the keeper of a mount, or of the only one that there is.
-fn find(mountpoint: Option<&Path>, socket: Option<&Path>) -> Result<Keeper, Failure> {
-    if let Some(socket) = socket {
-        return Ok(Keeper(socket.to_owned()));
+fn find(MountedArgs { mountpoint, keeper_socket }: &MountedArgs) -> Result<Keeper, Failure> {
+    if let Some(socket) = keeper_socket {
+        return Ok(Keeper(socket.clone()));
     }
     let mut found = match mountpoint {
         Some(point) => mountpoint::find(point).ok().flatten().into_iter().collect(),
@@ -192,7 +199,8 @@ fn readable(status: &Value) -> String {
         Some(why) => format!("not ready: {why}"),
     };
     let s3 = match status["s3"]["error"].as_str() {
-        None => "up".to_owned(),
+        None if status["s3"]["up"] == true => "up".to_owned(),
+        None => "not asked yet".to_owned(),
         Some(why) => format!("away for {}: {why}", time(&status["s3"]["away_seconds"])),
     };
     let unuploaded = match count("unuploaded_bytes") {
@@ -227,9 +235,10 @@ fn readable(status: &Value) -> String {
     if count("dropped_bytes") > 0 {
         rows.push(("given up", format!("{}, because the spool was full", size("dropped_bytes"))));
     }
-    let aside = count("conflicts") + count("quarantined_segments");
-    if aside > 0 {
-        rows.push(("set aside", format!("{aside} segments, in the spool's quarantine")));
+    if count("quarantined_segments") > 0 {
+        let (aside, conflicts) = (count("quarantined_segments"), count("conflicts"));
+        let what = format!("{aside} segments, in the spool's quarantine; conflicts: {conflicts}");
+        rows.push(("set aside", what));
     }
     let rows = rows.iter().map(|(name, value)| format!("  {name:<13} {value}\n"));
     format!("{} on {}: {ready}\n", text("source"), text("mountpoint")) + &rows.collect::<String>()

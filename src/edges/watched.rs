@@ -125,6 +125,7 @@ impl Watched {
             METRICS.oldest_unuploaded_seconds.set(now.oldest.as_secs_f64());
             METRICS.spool_used_bytes.set(now.spool_used as i64);
             METRICS.spool_free_bytes.set(now.spool_free as i64);
+            METRICS.s3_up.set(writing.parts.s3.lock().is_up().into());
         }
         METRICS.text(self.writing.is_some())
     }
@@ -158,7 +159,7 @@ impl Writing {
             write_path: self.path(),
             worker_restarts: self.worker_restarts,
             s3: S3 {
-                up: away.is_none(),
+                up: s3.is_up(),
                 away_seconds: away
                     .map(|(at, _)| parts.clock.now().since(*at).as_secs_f64().round()),
                 error: away.map(|(_, why)| why.as_str()),

@@ -31,6 +31,13 @@ pub struct S3State {
     pub conditional: Option<Conditional>,
 }
 
+impl S3State {
+    /// Whether it takes segments, as far as is known.
+    pub fn is_up(&self) -> bool {
+        self.away.is_none() && self.conditional.is_some()
+    }
+}
+
 /// The parts of a mount that everybody behind the file system works on.
 pub struct Parts {
     /// The spool's identity and layout.

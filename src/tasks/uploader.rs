@@ -244,10 +244,11 @@ impl Uploader {
         self.gate.new_every = if everything { NEW_EVERY_OUTAGE } else { NEW_EVERY };
         let now = self.parts.clock.monotonic();
         self.gate.since.get_or_insert(now);
-        METRICS.s3_up.set(0);
-        let began = self.parts.s3.lock().away.take().map(|(since, _)| since);
-        let away = (began.unwrap_or_else(|| self.parts.clock.now()), e.to_string());
-        self.parts.s3.lock().away = Some(away);
+        {
+            let mut s3 = self.parts.s3.lock();
+            let began = s3.away.take().map(|(since, _)| since);
+            s3.away = Some((began.unwrap_or_else(|| self.parts.clock.now()), e.to_string()));
+        }
         if !self.gate.said.contains(&e.kind) {
             self.gate.said.push(e.kind.clone());
             warn!(hint = e.kind.hint(), "S3 cannot be used; writes go on into the spool: {e}");
@@ -262,7 +263,6 @@ impl Uploader {
     }
 
     fn opened(&mut self) {
-        METRICS.s3_up.set(1);
         if let Some(since) = self.gate.since.take() {
             self.gate.said.clear();
             self.parts.s3.lock().away = None;

@@ -42,14 +42,3 @@ pub struct FlushArgs {
     #[arg(long, value_name = "TIME", value_parser = values::parse_duration, conflicts_with = "no_wait")]
     pub timeout: Option<Duration>,
 }
-
-/// `logsinkfs upgrade`.
-#[derive(Debug, Args)]
-pub struct UpgradeArgs {
-    /// The mount's directory.
-    #[arg(value_name = "MOUNTPOINT")]
-    pub mountpoint: PathBuf,
-    /// The keeper's socket, when the mount was given one.
-    #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH")]
-    pub keeper_socket: Option<PathBuf>,
-}

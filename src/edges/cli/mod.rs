@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 #[cfg(target_os = "linux")]
-pub use self::ask::{FlushArgs, MountedArgs, StatusArgs, UpgradeArgs};
+pub use self::ask::{FlushArgs, MountedArgs, StatusArgs};
 #[cfg(target_os = "linux")]
 pub use self::mount::MountArgs;
 #[cfg(target_os = "linux")]
@@ -94,7 +94,7 @@ pub enum Command {
     Flush(FlushArgs),
     /// Replace the worker of a mount with the program now on disk; no write fails or is lost.
     #[cfg(target_os = "linux")]
-    Upgrade(UpgradeArgs),
+    Upgrade(MountedArgs),
     /// Upload what spools hold that no mount uses any more.
     #[cfg(target_os = "linux")]
     Recover(Box<RecoverArgs>),

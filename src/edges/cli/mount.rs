@@ -1,4 +1,4 @@
-//! The flags of `mount`, and of `upgrade`.
+//! The flags of `mount`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -102,7 +102,7 @@ pub struct Keeper<'a> {
     /// When the next worker is started.
     pub(super) start_at: Option<Duration>,
     pub(super) peers: u64,
-    /// A worker was told to serve: requests may be unanswered.
+    /// How many workers were told to serve: behind the first, requests may be unanswered.
     pub(super) workers: u64,
     /// A worker has served.
     pub(super) served: bool,
