@@ -109,7 +109,7 @@ fn own_attribute(life: &Life, name: &str) -> Result<Vec<u8>, FsError> {
     let unsent = state.unsent(len);
     let current = state.current();
     let text = match name {
-        "stream" => Some(escape_path(&life.stream.path)),
+        "stream" => Some(escape_path(&life.stream().path)),
         "generation" => {
             state.tail(len);
             current.number.map(|number| number.0.to_string())

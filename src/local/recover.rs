@@ -218,9 +218,9 @@ fn restore(
     for marker in markers {
         let MarkerName { range, generation, phase } = *marker;
         state.segments.insert(range.start, Segment { end: range.end, generation, phase });
-        life.stream.seen(generation);
+        life.stream().seen(generation);
         if phase.owes_object() {
-            life.stream.add_unsent();
+            life.stream().add_unsent();
         }
     }
     let len = fit(life, &mut state, record, SpoolOffset(metadata.len()), at.now)?;

@@ -53,7 +53,7 @@ fn take_or_give_up(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
         match waits.oldest {
             Some(start) => {
                 let bytes = give_up(parts, life, start)?;
-                *lost.entry(life.stream.path.clone()).or_insert(0) += bytes;
+                *lost.entry(life.stream().path.clone()).or_insert(0) += bytes;
                 freed += bytes;
                 *waits = look(life, waits.stream)?;
             }
@@ -108,7 +108,7 @@ fn waiting(parts: &Parts) -> Vec<(Waits, Arc<Life>)> {
     let mut found = Vec::new();
     for life in parts.namespace.lives() {
         let next = numbers.len();
-        let stream = *numbers.entry(life.stream.path.clone()).or_insert(next);
+        let stream = *numbers.entry(life.stream().path.clone()).or_insert(next);
         // One that cannot be looked at gives nothing up.
         match look(&life, stream) {
             Ok(waits) if waits.unsent > 0 => found.push((waits, life)),

@@ -53,7 +53,8 @@ pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsErr
     crash_point("seal: the name is durable");
     let (crc64, last_byte) = checksum(&file, range).map_err(reading)?;
 
-    let numbering = order.generation.number.is_none().then(|| life.stream.numbering());
+    let stream = life.stream();
+    let numbering = order.generation.number.is_none().then(|| stream.numbering());
     let (marker, name) = describe(parts, life, &order, range, crc64, last_byte);
     for generation in &mut life.state().generations {
         if generation.base == order.generation.base {
@@ -66,7 +67,7 @@ pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsErr
     marker.store(life.folder(), &name)?;
     // The range has its key for ever, and nothing was sent.
     crash_point("seal: the marker is durable");
-    life.stream.seen(name.generation);
+    stream.seen(name.generation);
     drop(numbering);
 
     let mut state = life.state();
@@ -77,7 +78,7 @@ pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsErr
     let left = state.last_growth.1 > end;
     state.first_byte = next.or(left.then_some(state.last_growth.0));
     drop(state);
-    life.stream.add_unsent();
+    stream.add_unsent();
     parts.outbox.push(Job { life: life.clone(), start: range.start, may_have_arrived: false });
     parts.sealed.fetch_add(range.len(), Ordering::Relaxed);
     METRICS.sealed_segments.inc();
@@ -95,13 +96,14 @@ fn describe(
     last_byte: u8,
 ) -> (Marker, MarkerName) {
     let base = order.generation.base.at;
-    let generation = order.generation.number.unwrap_or_else(|| life.stream.next_generation());
+    let target = life.target();
+    let generation = order.generation.number.unwrap_or_else(|| target.stream.next_generation());
     let (first, last) = {
         let state = life.state();
         (state.first_byte.unwrap_or(state.last_growth.0), state.last_growth.0)
     };
     let key = SegmentName {
-        stream: life.stream.path.clone(),
+        stream: target.stream.path.clone(),
         partition: parts.segmenting.partition.of(first),
         start: first,
         writer: parts.spool.identity().writer,
@@ -112,8 +114,8 @@ fn describe(
         form: parts.segmenting.form,
     }
     .key(&parts.prefix);
-    let labels = life.labels.clone();
-    let marker = Marker { key, crc64: format!("{crc64:016x}"), base, first, last, labels };
+    let marker =
+        Marker { key, crc64: format!("{crc64:016x}"), base, first, last, labels: target.labels };
     (marker, MarkerName { range, generation, phase: Phase::Sealed })
 }
 

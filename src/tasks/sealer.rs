@@ -260,10 +260,10 @@ fn next_order(parts: &Parts, life: &Life, now: Utc) -> Result<Next, LocalError> 
         ended,
         forced: range.start < state.forced_to,
         unlinked: !state.linked,
-        backlog: life.stream.has_backlog(),
+        backlog: life.stream().has_backlog(),
     };
-    let token = life.stream.has_token(now, rules.interval);
-    let offset = phase(&life.stream.path, rules.interval);
+    let token = life.stream().has_token(now, rules.interval);
+    let offset = phase(&life.stream().path, rules.interval);
     match decide(rules, &tail, now, offset, token) {
         Decision::Wait(until) => Ok(Next::Wait(until)),
         Decision::Seal { reason, upto, split, exact } => {
@@ -278,8 +278,8 @@ fn next_order(parts: &Parts, life: &Life, now: Utc) -> Result<Next, LocalError> 
 fn draw_token(life: &Life, reason: Reason) {
     match reason {
         Reason::Idle | Reason::Unlinked | Reason::Ended => {
-            if let Some(times) = life.stream.take_token() {
-                let stream = crate::values::escape::escape_path(&life.stream.path);
+            if let Some(times) = life.stream().take_token() {
+                let stream = crate::values::escape::escape_path(&life.stream().path);
                 warn!(%stream, times, "this log is truncated or removed so often that each time makes a small object");
             }
         }

@@ -184,7 +184,7 @@ fn mark_of(parts: &Parts, marker: &Marker) -> String {
 fn load_marker(parts: &Parts, job: &Job, name: &MarkerName) -> Result<Marker, LocalError> {
     let folder = job.life.folder();
     let marker = Marker::load(folder, name)?;
-    if marker.fits(name, &job.life.stream.path, &parts.prefix) {
+    if marker.fits(name, &job.life.stream().path, &parts.prefix) {
         return Ok(marker);
     }
     let why = format!("its key is not that of its range: {}", marker.key);
@@ -325,7 +325,7 @@ fn metadata(
     ];
     let writer =
         SegmentName::parse("", &marker.key).map(|n| ("writer".to_owned(), n.writer.to_string()));
-    let stream = ("stream".to_owned(), escape_ascii(&job.life.stream.path));
+    let stream = ("stream".to_owned(), escape_ascii(&job.life.stream().path));
     let labels = marker.labels.iter().map(|(label, value)| {
         (format!("label-{}", escape_ascii(label.as_bytes())), escape_ascii(value.as_bytes()))
     });

@@ -70,7 +70,7 @@ pub fn confirm(
         state.last_key = Some(marker.key.clone());
         state.last_error = None;
     }
-    life.stream.take_unsent();
+    life.stream().take_unsent();
     if phase == Phase::Confirmed {
         METRICS.uploaded_segments.inc();
         METRICS.uploaded_bytes.inc_by(name.range.len());
@@ -117,7 +117,7 @@ pub fn quarantine(
             segment.phase = Phase::Quarantined;
         }
     }
-    life.stream.take_unsent();
+    life.stream().take_unsent();
     METRICS.quarantined_segments.inc();
     let key = marker.map_or("unknown", |marker| marker.key.as_str());
     error!(key, kept = %target.display(), "a segment was set aside");
@@ -156,7 +156,7 @@ fn forget_ended(parts: &Parts, life: &Arc<Life>) -> Result<(), FsError> {
     parts.namespace.make_record_durable(life.id)?;
     // What lies before the record's first base needs no marker.
     crash_point("forget: the record has no old base");
-    life.stream.remember()?;
+    life.stream().remember()?;
     crash_point("forget: the number is remembered");
     for name in &settled {
         marker::remove(life.folder(), name)?;
@@ -190,7 +190,7 @@ fn remove(parts: &Parts, life: &Arc<Life>) -> bool {
             parts.count(&mut state, len);
             state.held(len)
         };
-        life.stream.remember()?;
+        life.stream().remember()?;
         // All is sent and nothing removed: it is removed at the next start.
         crash_point("remove: the number is remembered");
         let gone = parts.namespace.retire(life.id, parts.clock.now())?;
@@ -220,7 +220,7 @@ pub fn retire_finished(parts: &Parts) {
             state.handles == 0 && now.since(state.last_growth.0) >= parts.retire_after
         };
         if finished && remove(parts, &life) {
-            info!(stream = %crate::values::escape::escape_path(&life.stream.path),
+            info!(stream = %crate::values::escape::escape_path(&life.stream().path),
                 "a finished log left the live view");
         }
     }

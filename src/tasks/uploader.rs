@@ -226,7 +226,7 @@ impl Uploader {
                 // Its part of the reserve is for those that can be sent.
                 (attempt.body, attempt.reserve) = (None, None);
                 let wait = backoff(attempt.failures);
-                let stream = escape_path(&attempt.job.life.stream.path);
+                let stream = escape_path(&attempt.job.life.stream().path);
                 match attempt.failures {
                     1 => {
                         warn!(%stream, "a segment could not be sent, it is tried until it can: {why}")

@@ -39,15 +39,21 @@ pub enum Route {
     Kernel(BackingId),
 }
 
+/// The stream that a log adds to, with the labels of the stream's rule.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The stream.
+    pub stream: Arc<StreamState>,
+    /// Labels of the stream's rule.
+    pub labels: BTreeMap<String, String>,
+}
+
 /// One life of a live file.
 #[derive(Debug)]
 pub struct Life {
     /// The node that it belongs to.
     pub id: NodeId,
-    /// The stream that it adds to.
-    pub stream: Arc<StreamState>,
-    /// Labels of the stream's rule.
-    pub labels: BTreeMap<String, String>,
+    target: Mutex<Target>,
     folder: PathBuf,
     file: Mutex<Weak<File>>,
     route: Mutex<Route>,
@@ -68,8 +74,7 @@ impl Life {
     ) -> Life {
         Life {
             id,
-            stream,
-            labels,
+            target: Mutex::new(Target { stream, labels }),
             folder,
             file: Mutex::default(),
             route: Mutex::default(),
@@ -77,6 +82,16 @@ impl Life {
             settling: Mutex::new(()),
             state: Mutex::new(State::new(bases)),
         }
+    }
+
+    /// The stream that it adds to.
+    pub fn stream(&self) -> Arc<StreamState> {
+        self.target.lock().stream.clone()
+    }
+
+    /// The stream that it adds to, and its labels.
+    pub fn target(&self) -> Target {
+        self.target.lock().clone()
     }
 
     /// The node's folder in the spool.

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use super::{Name, Open};
-use crate::local::life::Life;
+use crate::local::life::{Life, Target};
 use crate::local::local_file::LocalFile;
 use crate::local::record::{Claim, Kind, Record, Times};
 use crate::local::session::{Session, StoredNode};
@@ -141,11 +141,11 @@ impl Node {
                     hidden: hidden.map(|n| crate::values::escape::escape_path(n)).collect(),
                 }
             }
-            Body::Live(life) => Kind::Live {
-                stream: life.stream.path.clone(),
-                labels: life.labels.clone(),
-                bases: life.state().bases(),
-            },
+            Body::Live(life) => {
+                let Target { stream, labels } = life.target();
+                let bases = life.state().bases();
+                Kind::Live { stream: stream.path.clone(), labels, bases }
+            }
             Body::Local(_) => Kind::Local,
             Body::Symlink(target) => Kind::Symlink { target: target.clone() },
             Body::Object(_) => return None,
