@@ -555,6 +555,6 @@ fn the_map_shows_every_module_and_stays_short() {
     let missing = unmapped(&map, &files("src", "rs"));
     assert!(missing.is_empty(), "ARCHITECTURE.md lacks:\n{}", missing.join("\n"));
     let lines = map.lines().count();
-    assert!(lines < 200, "ARCHITECTURE.md has {lines} lines; it is a map, not the land");
+    assert!(lines < 220, "ARCHITECTURE.md has {lines} lines; it is a map, not the land");
     assert!(map.contains("**Architecture Invariant:**"));
 }

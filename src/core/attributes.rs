@@ -112,9 +112,9 @@ fn own_attribute(life: &Life, name: &str) -> Result<Vec<u8>, FsError> {
         "stream" => Some(escape_path(&life.stream().path)),
         "generation" => {
             state.tail(len);
-            current.number.map(|number| number.0.to_string())
+            current.number().map(|number| number.0.to_string())
         }
-        "uploaded" => Some(len.since(current.base.at).saturating_sub(unsent).to_string()),
+        "uploaded" => Some(len.since(current.at).saturating_sub(unsent).to_string()),
         "unsent" => Some(unsent.to_string()),
         "last_key" => state.last_key.clone(),
         "last_error" => state.last_error.clone(),

@@ -96,7 +96,12 @@ impl Fs {
             self.parts.touch(life);
             return Ok(written);
         }
-        if len.since(life.state().current().base.at) != offset {
+        let base = {
+            let mut state = life.state();
+            state.will_grow(len, || self.parts.clock.now());
+            state.current().at
+        };
+        if len.since(base) != offset {
             if self.policy.strict_append {
                 return Err(FsError::Invalid);
             }

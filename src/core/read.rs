@@ -60,7 +60,7 @@ impl Fs {
         offset: u64,
         size: u32,
     ) -> Result<Option<Bytes>, FsError> {
-        let at = life.state().current().base.at.plus(offset);
+        let at = life.state().current().at.plus(offset);
         let mut bytes = vec![0; size as usize];
         let read = Life::read_spool(file, at, &mut bytes).at("read", life.folder())?;
         bytes.truncate(read);
@@ -83,7 +83,7 @@ impl Fs {
         size: u32,
     ) -> Result<Bytes, FsError> {
         let mut bytes = Vec::with_capacity(size as usize);
-        let at = life.state().current().base.at.plus(offset);
+        let at = life.state().current().at.plus(offset);
         let end = life.len()?.min(at.plus(u64::from(size)));
         let mut at = at;
         while at < end {

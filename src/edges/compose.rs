@@ -41,13 +41,7 @@ pub fn recover_parts(
     let streams = Streams::new(&spool.streams());
     let room = Room::new(spool.dir(), &settings.limits, settings.segmenting.rules.size)?;
     let open = spool.session().nodes_left();
-    let at = Circumstances {
-        open: &open,
-        streams: &streams,
-        room: &room,
-        now: clock.now(),
-        interval: settings.segmenting.rules.interval,
-    };
+    let at = Circumstances { open: &open, streams: &streams, room: &room, now: clock.now() };
     let found = recover(&spool, at)?;
     let namespace = Namespace::load(spool.clone(), settings.ownership, found, clock.now());
     Ok(Parts {

@@ -26,10 +26,13 @@ pub struct Marker {
     pub crc64: String,
     /// Where the generation begins in the spool file.
     pub base: SpoolOffset,
-    /// When the first byte was written.
+    /// When the first byte was written, or a little before: the start in the key.
     pub first: Utc,
     /// When the last byte was written, as far as it was watched.
     pub last: Utc,
+    /// A time before which what follows the range was not written.
+    #[serde(default)]
+    pub next: Utc,
     /// Labels for the object's metadata.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::disk::{Durable, load_json, store_json};
 use crate::values::errors::LocalError;
 use crate::values::escape::as_text;
-use crate::values::ids::{NodeId, RequestId, SpoolOffset};
+use crate::values::ids::{GenerationNo, NodeId, RequestId, SpoolOffset};
 use crate::values::time::Utc;
 
 /// The record's file name in a node's folder.
@@ -36,16 +36,44 @@ pub struct Claim {
     pub made_by: Option<RequestId>,
 }
 
-/// Where a generation begins.
+/// A generation of a log, as the record keeps it until it is sealed to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Base {
-    /// The spool file's length at that moment.
+pub struct Generation {
+    /// Where it begins: the spool file's length at that moment.
     pub at: SpoolOffset,
     /// The wall clock at that moment.
     pub since: Utc,
+    /// Its place in the order of birth within the spool; 0 in records of earlier versions.
+    #[serde(default)]
+    pub birth: u64,
+    /// Its number in the stream and the start of its first segment, fixed together when it or a younger one is sealed
+    /// first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numbered: Option<Numbered>,
     /// The truncation that it began with, when that may come again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_by: Option<RequestId>,
+}
+
+/// What a generation is called for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Numbered {
+    /// Its number.
+    pub number: GenerationNo,
+    /// The start of its first segment.
+    pub start: Utc,
+}
+
+impl Generation {
+    /// Sorts the generations of a stream, whatever files they are in, as they were born.
+    pub fn order(&self, node: NodeId) -> (u64, Utc, NodeId, SpoolOffset) {
+        (self.birth, self.since, node, self.at)
+    }
+
+    /// Its number, once it has one.
+    pub fn number(&self) -> Option<GenerationNo> {
+        self.numbered.map(|numbered| numbered.number)
+    }
 }
 
 /// What kind of node it is.
@@ -61,7 +89,7 @@ pub enum Kind {
         #[serde(default)]
         labels: BTreeMap<String, String>,
         /// Where its generations begin; those before the last only while they are unsealed.
-        bases: Vec<Base>,
+        bases: Vec<Generation>,
     },
     /// An excluded file: local only, an ordinary POSIX file.
     Local,
@@ -115,6 +143,16 @@ impl Record {
     /// Reads the record of a node's folder.
     pub fn load(folder: &Path) -> Result<Record, LocalError> {
         load_json(&folder.join(RECORD))
+    }
+
+    /// The highest number that it gives to a claim or to a generation's birth.
+    pub fn last_number(&self) -> u64 {
+        let bases = match &self.kind {
+            Kind::Live { bases, .. } => bases.as_slice(),
+            Kind::Local | Kind::Directory { .. } | Kind::Symlink { .. } => &[],
+        };
+        let births = bases.iter().map(|generation| generation.birth);
+        self.claims.iter().map(|claim| claim.number).chain(births).max().unwrap_or(0)
     }
 
     /// Replaces the record of a node's folder.

@@ -2,7 +2,7 @@
 //! tokens for early seals, and how many of its segments S3 has not confirmed. The number outlives the
 //! stream's folders, in one small file a stream.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use tracing::error;
 
 use super::disk::{Durable, load_json, store_json};
+use super::record::Numbered;
 use crate::values::errors::LocalError;
 use crate::values::escape::as_text;
-use crate::values::ids::GenerationNo;
+use crate::values::ids::{GenerationNo, NodeId};
 use crate::values::rotation::EarlySeals;
 use crate::values::time::Utc;
 
@@ -31,9 +32,13 @@ pub struct StreamState {
 struct Inner {
     /// Given or found.
     highest: GenerationNo,
-    /// In a marker, so that it is not given again after a crash.
+    /// In a marker or a record, so that it is not given again after a crash.
     stored: GenerationNo,
     remembered: GenerationNo,
+    /// The latest start that a generation's first segment has.
+    last_start: Utc,
+    /// The logs that add to it.
+    logs: BTreeSet<NodeId>,
     early: EarlySeals,
     unsent: usize,
     /// Generations that ended before their turn, since the last warning.
@@ -46,6 +51,9 @@ struct Highest {
     #[serde(with = "as_text")]
     stream: Vec<u8>,
     generation: GenerationNo,
+    /// The start of its first segment.
+    #[serde(default)]
+    start: Utc,
 }
 
 impl StreamState {
@@ -55,25 +63,49 @@ impl StreamState {
         self.numbering.lock()
     }
 
-    /// Gives the next generation's number.
-    pub fn next_generation(&self) -> GenerationNo {
+    /// Gives the next generation its number, and its first segment a start: `not_before`, or that of the generation
+    /// before it where the clock was set back since.
+    pub fn next_generation(&self, not_before: Utc) -> Numbered {
         let mut inner = self.inner.lock();
         inner.highest.0 += 1;
-        inner.highest
+        inner.last_start = inner.last_start.max(not_before);
+        Numbered { number: inner.highest, start: inner.last_start }
     }
 
-    /// Notes a number that is in a marker, so that it is not given again.
-    pub fn seen(&self, generation: GenerationNo) {
+    /// Notes what a generation is called by a marker or a durable record, so that the number is not given again.
+    pub fn seen(&self, Numbered { number, start }: Numbered) {
         let mut inner = self.inner.lock();
-        inner.highest = inner.highest.max(generation);
-        inner.stored = inner.stored.max(generation);
+        inner.highest = inner.highest.max(number);
+        inner.stored = inner.stored.max(number);
+        inner.last_start = inner.last_start.max(start);
+    }
+
+    /// Whether a number would be given again after a crash.
+    pub fn is_stored(&self, number: GenerationNo) -> bool {
+        number <= self.inner.lock().stored
+    }
+
+    /// A log adds to the stream from now on.
+    pub fn add_log(&self, id: NodeId) {
+        self.inner.lock().logs.insert(id);
+    }
+
+    /// A log adds to it no longer.
+    pub fn remove_log(&self, id: NodeId) {
+        self.inner.lock().logs.remove(&id);
+    }
+
+    /// The logs that add to it.
+    pub fn logs(&self) -> Vec<NodeId> {
+        self.inner.lock().logs.iter().copied().collect()
     }
 
     /// Makes the highest stored number outlive the markers that showed it. To be called before one is removed.
     pub fn remember(&self) -> Result<(), LocalError> {
         let mut inner = self.inner.lock();
         if inner.remembered < inner.stored {
-            let record = Highest { stream: self.path.clone(), generation: inner.stored };
+            let (stream, generation) = (self.path.clone(), inner.stored);
+            let record = Highest { stream, generation, start: inner.last_start };
             store_json(&self.file, &record, Durable::Now)?;
             inner.remembered = inner.stored;
         }
@@ -141,11 +173,13 @@ impl Streams {
         }
         // Two streams that share a checksum share a file; the higher number serves both.
         let file = self.folder.join(format!("{:016x}.json", crc_fast::crc64_nvme(path)));
-        let highest = highest(&file, now)?;
+        let (highest, last_start) = highest(&file, now)?;
         let inner = Inner {
             highest,
             stored: highest,
             remembered: highest,
+            last_start,
+            logs: BTreeSet::new(),
             early: EarlySeals::new(now),
             unsent: 0,
             overdrawn: 0,
@@ -165,16 +199,16 @@ impl Streams {
     }
 }
 
-/// The highest number that a stream's file remembers. One that is damaged gives a number that no stream
+/// The highest number that a stream's file remembers, and its start. One that is damaged gives a number that no stream
 /// has counted up to, so that none is given a second time.
-fn highest(file: &Path, now: Utc) -> Result<GenerationNo, LocalError> {
+fn highest(file: &Path, now: Utc) -> Result<(GenerationNo, Utc), LocalError> {
     match load_json::<Highest>(file) {
-        Ok(highest) => Ok(highest.generation),
-        Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => Ok(GenerationNo::default()),
+        Ok(highest) => Ok((highest.generation, highest.start)),
+        Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => Ok(Default::default()),
         Err(e) if e.is_damage() => {
             let seconds = u64::try_from(now.micros() / 1_000_000).unwrap_or(0);
             error!("a stream's number is lost, it goes on from {seconds}: {e}");
-            Ok(GenerationNo(seconds))
+            Ok((GenerationNo(seconds), Utc::default()))
         }
         // No descriptor is left, say: the number is there, and another time it can be read.
         Err(e) => Err(e),
@@ -190,19 +224,19 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let now = Utc::from_micros(1_795_000_000_000_000);
         let first = Streams::new(dir.path()).get(b"web/app.log", now).expect("known");
-        assert_eq!(first.next_generation(), GenerationNo(1));
-        first.seen(GenerationNo(1));
+        assert_eq!(first.next_generation(now).number, GenerationNo(1));
+        first.seen(Numbered { number: GenerationNo(1), start: now });
         first.remember().expect("stored");
         // Given, and in no marker when the daemon died.
-        assert_eq!(first.next_generation(), GenerationNo(2));
+        assert_eq!(first.next_generation(now).number, GenerationNo(2));
         first.remember().expect("stored");
         let again = Streams::new(dir.path()).get(b"web/app.log", now).expect("known");
-        assert_eq!(again.next_generation(), GenerationNo(2));
+        assert_eq!(again.next_generation(now).number, GenerationNo(2));
         for entry in std::fs::read_dir(dir.path()).expect("listed") {
             std::fs::write(entry.expect("an entry").path(), b"").expect("damaged");
         }
         let damaged = Streams::new(dir.path()).get(b"web/app.log", now).expect("known");
-        assert!(damaged.next_generation() > GenerationNo(1_000_000_000));
+        assert!(damaged.next_generation(now).number > GenerationNo(1_000_000_000));
     }
 
     #[test]

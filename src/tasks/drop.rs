@@ -115,7 +115,7 @@ fn waiting(parts: &Parts) -> Vec<(Waits, Arc<Life>)> {
             Ok(_) | Err(_) => {}
         }
     }
-    found.sort_by_key(|(_, life)| life.state().generations.front().map(|g| g.base.since));
+    found.sort_by_key(|(_, life)| life.state().generations.front().map(|g| g.since));
     found
 }
 

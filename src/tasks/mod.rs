@@ -15,6 +15,7 @@ pub mod gather;
 pub mod lister;
 #[cfg(target_os = "linux")]
 pub mod measure;
+pub mod number;
 pub mod objects;
 #[cfg(target_os = "linux")]
 pub mod outbox;

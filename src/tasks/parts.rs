@@ -81,7 +81,6 @@ impl Parts {
     /// bytes are in the spool file, so that whoever takes it off the list sees them.
     pub fn touch(&self, life: &Arc<Life>) {
         if life.start_watch() {
-            life.state().first_byte.get_or_insert(self.clock.now());
             self.watch_list.push(life.clone());
         }
     }

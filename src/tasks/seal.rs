@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::local::crash_point::crash_point;
-use crate::local::life::{Generation, Life, Segment};
+use crate::local::life::Life;
 use crate::local::marker::Marker;
+use crate::local::record::{Generation, Numbered};
+use crate::tasks::number::number;
 use crate::tasks::outbox::Job;
 use crate::tasks::parts::Parts;
 use crate::values::errors::{AtPath, FsError, LocalError};
@@ -51,33 +53,21 @@ pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsErr
     crash_point("seal: the data is durable");
     parts.namespace.make_durable(life.id)?;
     crash_point("seal: the name is durable");
-    let (crc64, last_byte) = checksum(&file, range).map_err(reading)?;
+    let sum = checksum(&file, range).map_err(reading)?;
 
     let stream = life.stream();
-    let numbering = order.generation.number.is_none().then(|| stream.numbering());
-    let (marker, name) = describe(parts, life, &order, range, crc64, last_byte);
-    for generation in &mut life.state().generations {
-        if generation.base == order.generation.base {
-            // Also when the marker cannot be stored: the next try must not leave a number out.
-            generation.number = Some(name.generation);
-        }
-    }
+    let numbering = order.generation.numbered.is_none().then(|| stream.numbering());
+    let numbered = number(parts, life, &stream, order.generation)?;
+    let (marker, name) = describe(parts, life, numbered, order.generation.at, range, sum);
     // The number that was just given is given again.
     crash_point("seal: the key is formed");
     marker.store(life.folder(), &name)?;
     // The range has its key for ever, and nothing was sent.
     crash_point("seal: the marker is durable");
-    stream.seen(name.generation);
+    stream.seen(numbered);
     drop(numbering);
 
-    let mut state = life.state();
-    let segment = Segment { end, generation: name.generation, phase: Phase::Sealed };
-    state.segments.insert(range.start, segment);
-    // What is left was begun with its generation, or was there when growth was last seen.
-    let next = state.generations.iter().find(|g| g.base.at == end).map(|g| g.base.since);
-    let left = state.last_growth.1 > end;
-    state.first_byte = next.or(left.then_some(state.last_growth.0));
-    drop(state);
+    life.state().sealed(range, name.generation, marker.first);
     stream.add_unsent();
     parts.outbox.push(Job { life: life.clone(), start: range.start, may_have_arrived: false });
     parts.sealed.fetch_add(range.len(), Ordering::Relaxed);
@@ -87,20 +77,23 @@ pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsErr
     Ok(true)
 }
 
+/// The marker of a range, but for its key the same as in each try.
 fn describe(
     parts: &Parts,
     life: &Life,
-    order: &Order,
+    Numbered { number: generation, start }: Numbered,
+    base: SpoolOffset,
     range: SpoolRange,
-    crc64: u64,
-    last_byte: u8,
+    (crc64, last_byte): (u64, u8),
 ) -> (Marker, MarkerName) {
-    let base = order.generation.base.at;
     let target = life.target();
-    let generation = order.generation.number.unwrap_or_else(|| target.stream.next_generation());
-    let (first, last) = {
+    let (first, last, next) = {
         let state = life.state();
-        (state.first_byte.unwrap_or(state.last_growth.0), state.last_growth.0)
+        let first = match range.start == base {
+            true => start,
+            false => state.not_before(range.start),
+        };
+        (first, state.last_growth.0.max(first), state.not_before(range.end).max(first))
     };
     let key = SegmentName {
         stream: target.stream.path.clone(),
@@ -114,8 +107,8 @@ fn describe(
         form: parts.segmenting.form,
     }
     .key(&parts.prefix);
-    let marker =
-        Marker { key, crc64: format!("{crc64:016x}"), base, first, last, labels: target.labels };
+    let (crc64, labels) = (format!("{crc64:016x}"), target.labels);
+    let marker = Marker { key, crc64, base, first, last, next, labels };
     (marker, MarkerName { range, generation, phase: Phase::Sealed })
 }
 

@@ -166,7 +166,7 @@ fn sealed(
 fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut JoinSet<Outcome>) {
     let (now, monotonic) = (parts.clock.now(), parts.clock.monotonic());
     let longest = longest_pause(parts);
-    // The older log first, so that generations of one stream are numbered as they were written.
+    // The older log first: it waits longest.
     let mut oldest_first: Vec<(Option<Utc>, NodeId)> = watched
         .values()
         .filter(|entry| !entry.sealing && monotonic >= entry.due())
@@ -238,13 +238,7 @@ fn next_order(parts: &Parts, life: &Life, now: Utc) -> Result<Next, LocalError> 
     let rules = &parts.segmenting.rules;
     let len = life.len()?;
     let mut state = life.state();
-    // The clock may have been set back: what was written in its future would wait for it there.
-    state.last_growth.0 = state.last_growth.0.min(now);
-    state.first_byte = state.first_byte.map(|first| first.min(now));
-    if len > state.last_growth.1 {
-        state.last_growth = (now, len);
-        state.first_byte.get_or_insert(now);
-    }
+    state.saw(now, len);
     parts.count(&mut state, len);
     let (range, generation, ended) = state.tail(len);
     if range.is_empty() {

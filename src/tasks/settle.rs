@@ -143,7 +143,7 @@ fn forget_ended(parts: &Parts, life: &Arc<Life>) -> Result<(), FsError> {
         let mut state = life.state();
         // Leaves generations behind that are sealed to their ends.
         state.tail(len);
-        let begin = state.generations.front().map_or(SpoolOffset(0), |g| g.base.at);
+        let begin = state.generations.front().map_or(SpoolOffset(0), |g| g.at);
         let front = state
             .segments
             .iter()

@@ -1,8 +1,8 @@
 //! A stream as one file: which segment stands where, and what stands between two. Pure: names go in, places
 //! come out, and the size of all is known without a byte being read.
 //!
-//! Segments of one writer are in the order of (generation, offset), never of the clock; writers are merged by
-//! the time of each segment's first byte. Bytes that are missing or were given up leave a line that
+//! Segments of one writer are in the order of (generation, offset); writers are merged by
+//! the start of each segment. Bytes that are missing or were given up leave a line that
 //! says which. A line that ends nowhere is closed before somebody else's begins.
 //!
 //! Invariants: what has a place keeps it; what arrives later comes behind. Each byte of a generation has at
@@ -270,7 +270,7 @@ impl Writer {
         let mut parts = VecDeque::new();
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.sort_by_key(|segment| segment.order());
-        for generation in waiting.chunk_by(|a, b| a.generation == b.generation) {
+        for generation in in_order(&waiting) {
             self.take_generation(id, generation, settled, &mut parts);
         }
         parts
@@ -324,6 +324,20 @@ impl Writer {
             parts.push_back(Part::Bytes { segment: segment.clone(), skip });
         }
     }
+}
+
+/// The generations of a writer in the order of reading. That is the order of their numbers, and of the starts of their
+/// first segments; but in buckets of earlier versions numbers were given at the first seal, so that only the starts
+/// tell. Where the first segment is not there, a generation stays behind the one that is numbered before it.
+fn in_order(waiting: &[Arc<Segment>]) -> Vec<&[Arc<Segment>]> {
+    let mut known = Utc::default();
+    let mut generations = Vec::new();
+    for segments in waiting.chunk_by(|a, b| a.generation == b.generation) {
+        known = segments.iter().find(|first| first.offset == 0).map_or(known, |first| first.start);
+        generations.push((known, segments));
+    }
+    generations.sort_by_key(|(start, _)| *start);
+    generations.into_iter().map(|(_, segments)| segments).collect()
 }
 
 impl Generation {

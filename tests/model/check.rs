@@ -6,6 +6,7 @@ use std::io::Read;
 
 use logsinkfs::values::ids::{GenerationNo, WriterId};
 use logsinkfs::values::naming::{Form, SegmentName};
+use logsinkfs::values::time::Utc;
 
 use super::daemon::{PREFIX, World};
 use super::memory::Object;
@@ -19,6 +20,8 @@ pub struct Generation {
     /// Where it begins; not 0 when another writer had begun it.
     pub offset: u64,
     pub bytes: Vec<u8>,
+    /// Where its segments begin, and the start that each has in its key.
+    pub starts: Vec<(u64, Utc)>,
 }
 
 /// The segments in a bucket, by key.
@@ -58,15 +61,28 @@ pub fn generations(world: &World) -> Vec<Generation> {
     let join = |((stream, writer, number), mut segments): (_, Parts)| {
         segments.sort_by_key(|(name, _)| name.offset);
         let offset = segments[0].0.offset;
-        let mut bytes = Vec::new();
+        let (mut bytes, mut starts) = (Vec::new(), Vec::new());
         for (name, content) in &segments {
             let end = offset + bytes.len() as u64;
             assert_eq!(name.offset, end, "a gap or an overlap before {name} of {stream}");
             bytes.extend_from_slice(content);
+            starts.push((name.offset, name.start));
         }
-        Generation { stream, writer, number, offset, bytes }
+        let in_order = starts.is_sorted_by_key(|(_, start)| *start);
+        assert!(
+            in_order,
+            "names of generation {number:?} of {stream} are out of order: {starts:?}"
+        );
+        Generation { stream, writer, number, offset, bytes, starts }
     };
-    parts.into_iter().map(join).collect()
+    let all: Vec<Generation> = parts.into_iter().map(join).collect();
+    for pair in all.windows(2) {
+        let ([a, b], of) =
+            ([&pair[0], &pair[1]], |g: &Generation| (g.stream.clone(), g.writer.clone()));
+        let in_order = of(a) != of(b) || b.offset > 0 || a.starts[0].1 <= b.starts[0].1;
+        assert!(in_order, "generations begin out of order: {a:?} {b:?}");
+    }
+    all
 }
 
 fn check_object(key: &str, name: &SegmentName, object: &Object, bytes: &[u8]) {

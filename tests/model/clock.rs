@@ -12,19 +12,31 @@ use parking_lot::Mutex;
 pub struct TestClock {
     started: tokio::time::Instant,
     wall: Mutex<Utc>,
+    /// The latest that it showed before it was set back.
+    highest: Mutex<Utc>,
 }
 
 impl TestClock {
     /// Starts at half past eight on a Monday.
     pub fn start() -> TestClock {
         let wall = Utc::from_name("20261123T083000.000000Z").unwrap();
-        TestClock { started: tokio::time::Instant::now(), wall: Mutex::new(wall) }
+        TestClock {
+            started: tokio::time::Instant::now(),
+            wall: Mutex::new(wall),
+            highest: Mutex::new(wall),
+        }
     }
 
     /// The wall clock is set back.
     pub fn jump_back(&self, by: Duration) {
+        *self.highest.lock() = self.latest();
         let mut wall = self.wall.lock();
         *wall = wall.minus(by);
+    }
+
+    /// The latest that it has shown.
+    pub fn latest(&self) -> Utc {
+        self.now().max(*self.highest.lock())
     }
 
     /// The wall clock is set forward.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use logsinkfs::local::crash_point::watch;
 use logsinkfs::local::life::Life;
 use logsinkfs::values::naming::Form;
+use logsinkfs::values::time::Utc;
 use logsinkfs::world::bucket::Kind;
 
 use super::check::{generations, plain, segments};
@@ -19,6 +20,11 @@ use super::faulty::{Fault, Op};
 use super::image::Image;
 use super::logs::{Logs, NAMES, Step};
 use super::memory::Objects;
+
+/// Long after everything: what is written is not dated.
+fn later() -> Utc {
+    Utc::from_micros(4_000_000_000_000_000)
+}
 
 /// A daemon's death.
 #[derive(Clone)]
@@ -83,6 +89,9 @@ fn life() -> Vec<Step> {
     steps.extend([Step::Append(1, b"no end".to_vec()), Step::ClockBack(90_000), Step::Flush]);
     steps.extend([Step::Unlink(1), Step::Close(0), Step::Close(2), Step::Unlink(2)]);
     steps.extend([Step::Pass(10), Step::Flush, line(0, 12), Step::Pass(400)]);
+    // A log that was rotated before it was sealed, and its successor, which is sealed first.
+    steps.extend([Step::Truncate(0), line(0, 13), Step::Rename(0, 1)]);
+    steps.extend((14..18).map(|n| line(0, n)).chain([Step::Pass(1), Step::Flush]));
     steps
 }
 
@@ -93,7 +102,7 @@ async fn deaths_of_a_life() -> Vec<Death> {
     for step in life() {
         let before = driver.logs.clone();
         let mut after = before.clone();
-        after.apply(&step);
+        after.apply(&step, later());
         coroner.0.lock().unwrap().1 = [before, after];
         driver.step(&step).await;
     }
@@ -145,7 +154,7 @@ fn every_death_of_a_life_loses_nothing() {
             // Whoever goes on meets nothing of what was.
             let next = NAMES.iter().enumerate().map(|(n, _)| line(n, 9999));
             let logs = death.logs.clone().map(|mut logs| {
-                next.clone().for_each(|step| logs.apply(&step));
+                next.clone().for_each(|step| logs.apply(&step, later()));
                 logs
             });
             for step in next {

@@ -64,7 +64,7 @@ impl Driver {
 
     /// Notes what a step has done.
     fn done(&mut self, step: &Step, log: Option<(&str, Log)>) {
-        self.logs.apply(step);
+        self.logs.apply(step, self.world.clock.latest());
         if let Some((file, log)) = log.and_then(|(name, log)| Some((self.logs.named(name)?, log))) {
             self.open.insert(file, log);
         }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use logsinkfs::values::time::Utc;
+
 use super::check::Generation;
 
 /// The names that logs can have.
@@ -48,7 +50,34 @@ pub enum Step {
 struct File {
     /// The path under which it was made.
     stream: &'static str,
-    generations: Vec<Vec<u8>>,
+    generations: Vec<Written>,
+}
+
+/// A generation as it was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Written {
+    bytes: Vec<u8>,
+    /// When it was born, and when its first byte was written, counted in steps.
+    born: u64,
+    first: Option<u64>,
+    /// What the clock said when the bytes from an offset on were written, or earlier if it was set back since.
+    times: Vec<(usize, Utc)>,
+}
+
+impl Written {
+    fn append(&mut self, bytes: &[u8], step: u64, time: Utc) {
+        if !bytes.is_empty() {
+            self.first.get_or_insert(step);
+            self.times.push((self.bytes.len(), time));
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    /// When the byte at an offset was written.
+    fn time_of(&self, offset: u64) -> Option<Utc> {
+        let before = self.times.iter().rfind(|(at, _)| *at as u64 <= offset);
+        before.map(|(_, time)| *time)
+    }
 }
 
 /// All logs of one daemon.
@@ -56,6 +85,7 @@ struct File {
 pub struct Logs {
     files: Vec<File>,
     names: BTreeMap<&'static str, usize>,
+    steps: u64,
 }
 
 impl Logs {
@@ -64,7 +94,8 @@ impl Logs {
         let next = self.files.len();
         let at = *self.names.entry(name).or_insert(next);
         if at == next {
-            self.files.push(File { stream: name, generations: vec![Vec::new()] });
+            let first = Written { born: self.steps, ..Written::default() };
+            self.files.push(File { stream: name, generations: vec![first] });
         }
         &mut self.files[at]
     }
@@ -76,17 +107,22 @@ impl Logs {
 
     /// What the file of a name holds, as an application reads it.
     pub fn content(&self, name: &str) -> Option<&[u8]> {
-        self.named(name).map(|file| self.files[file].generations.last().unwrap().as_slice())
+        self.named(name).map(|file| self.files[file].generations.last().unwrap().bytes.as_slice())
     }
 
-    /// Carries out what changes logs.
-    pub fn apply(&mut self, step: &Step) {
+    /// Carries out what changes logs. `latest` is the latest that the clock has shown.
+    pub fn apply(&mut self, step: &Step, latest: Utc) {
+        self.steps += 1;
+        let steps = self.steps;
         match step {
             Step::Append(name, bytes) => {
                 let log = self.file(NAMES[*name]);
-                log.generations.last_mut().unwrap().extend_from_slice(bytes);
+                log.generations.last_mut().unwrap().append(bytes, steps, latest);
             }
-            Step::Truncate(name) => self.file(NAMES[*name]).generations.push(Vec::new()),
+            Step::Truncate(name) => {
+                let next = Written { born: steps, ..Written::default() };
+                self.file(NAMES[*name]).generations.push(next);
+            }
             Step::Rename(from, to) if from != to => {
                 if let Some(file) = self.names.remove(NAMES[*from]) {
                     self.names.insert(NAMES[*to], file);
@@ -101,40 +137,61 @@ impl Logs {
 
     /// Compares with what a bucket has of one writer; `Err` says what differs.
     pub fn compare(&self, found: Vec<Generation>) -> Result<(), String> {
-        let mut arrived: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut numbers: BTreeMap<String, u64> = BTreeMap::new();
-        let mut number_of: BTreeMap<String, u64> = BTreeMap::new();
+        let mut arrived: BTreeMap<String, Vec<Generation>> = BTreeMap::new();
         for generation in found {
             let number = numbers.entry(generation.stream.clone()).or_default();
             *number += 1;
             if generation.number.0 != *number || generation.offset != 0 {
                 return Err(format!("something is missing before {generation:?}"));
             }
-            let text = String::from_utf8(generation.bytes).unwrap();
-            number_of.insert(text.clone(), *number);
-            arrived.entry(generation.stream).or_default().push(text);
+            arrived.entry(generation.stream.clone()).or_default().push(generation);
         }
-        let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut accepted: BTreeMap<String, Vec<&Written>> = BTreeMap::new();
         for file in &self.files {
-            let written = file.generations.iter().filter(|bytes| !bytes.is_empty());
-            let written: Vec<_> =
-                written.map(|bytes| String::from_utf8(bytes.clone()).unwrap()).collect();
-            let in_order = written.iter().filter_map(|text| number_of.get(text));
-            if !in_order.is_sorted() {
-                return Err(format!(
-                    "the generations of {} are numbered out of order",
-                    file.stream
-                ));
-            }
-            expected.entry(file.stream.to_owned()).or_default().extend(written);
+            let written = file.generations.iter().filter(|written| written.first.is_some());
+            accepted.entry(file.stream.to_owned()).or_default().extend(written);
         }
-        expected.retain(|_, generations| !generations.is_empty());
-        for generations in arrived.values_mut().chain(expected.values_mut()) {
-            generations.sort();
+        accepted.retain(|_, generations| !generations.is_empty());
+        for (stream, generations) in &accepted {
+            let arrived = arrived.remove(stream).unwrap_or_default();
+            same(stream, &arrived, generations)?;
         }
-        match arrived == expected {
+        match arrived.is_empty() {
             true => Ok(()),
-            false => Err(format!("arrived: {arrived:#?}\naccepted: {expected:#?}")),
+            false => Err(format!("nobody wrote {arrived:?}")),
         }
     }
+}
+
+/// Compares the generations of one stream: each arrived once, the elder before the younger, and none of its bytes is
+/// older than the key of its segment says.
+fn same(stream: &str, arrived: &[Generation], accepted: &[&Written]) -> Result<(), String> {
+    let mut left = accepted.to_vec();
+    let mut in_order = Vec::new();
+    for generation in arrived {
+        let at = left.iter().position(|written| written.bytes == generation.bytes);
+        let Some(at) = at else {
+            return Err(format!("nobody wrote {generation:?}; accepted: {accepted:#?}"));
+        };
+        let written = left.swap_remove(at);
+        for (offset, start) in &generation.starts {
+            if written.time_of(*offset).is_some_and(|time| time < *start) {
+                return Err(format!(
+                    "a byte is older than {start:?} at {offset} of {generation:?}"
+                ));
+            }
+        }
+        in_order.push(written);
+    }
+    if !left.is_empty() {
+        return Err(format!("{stream} lacks {left:#?}; arrived: {arrived:#?}"));
+    }
+    let before = |a: &Written, b: &Written| a.born < b.born && a.first < b.first;
+    for (at, written) in in_order.iter().enumerate() {
+        if let Some(younger) = in_order[..at].iter().find(|other| before(written, other)) {
+            return Err(format!("of {stream} {younger:?} is numbered before {written:?}"));
+        }
+    }
+    Ok(())
 }

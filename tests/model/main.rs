@@ -35,6 +35,7 @@ mod memory;
 mod misplaced;
 mod names;
 mod objects;
+mod order;
 mod property;
 mod reader;
 mod reading;

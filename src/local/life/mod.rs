@@ -17,10 +17,10 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-pub use self::state::{Generation, Segment, State};
+pub use self::state::{Looks, Segment, State};
 use super::disk::open_spool_file;
 use super::lease::has_writer;
-use super::record::{Base, DATA};
+use super::record::{DATA, Generation};
 use super::stream::StreamState;
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::{BackingId, NodeId, SpoolOffset};
@@ -70,8 +70,9 @@ impl Life {
         folder: PathBuf,
         stream: Arc<StreamState>,
         labels: BTreeMap<String, String>,
-        bases: &[Base],
+        bases: &[Generation],
     ) -> Life {
+        stream.add_log(id);
         Life {
             id,
             target: Mutex::new(Target { stream, labels }),
@@ -189,5 +190,11 @@ impl Life {
     /// Takes the life off the sealer's list. Growth after this puts it there again.
     pub fn end_watch(&self) {
         self.watched.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.target.get_mut().stream.remove_log(self.id);
     }
 }

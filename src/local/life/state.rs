@@ -3,19 +3,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::local::record::Base;
+use crate::local::record::Generation;
 use crate::values::ids::{GenerationNo, SpoolOffset, SpoolRange};
 use crate::values::naming::{MarkerName, Phase};
 use crate::values::time::Utc;
-
-/// A generation that still has something to do, or the current one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Generation {
-    /// Where it begins.
-    pub base: Base,
-    /// Its number, once something of it is sealed.
-    pub number: Option<GenerationNo>,
-}
 
 /// A sealed range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +19,49 @@ pub struct Segment {
     pub phase: Phase,
 }
 
+/// Looks that are remembered.
+const LOOKS: usize = 8;
+
+/// When somebody looked how long a spool file was: the last look before the first unsealed byte, and the latest ones. They
+/// bound from below when a byte was written of which the kernel told nobody.
+#[derive(Clone, Debug, Default)]
+pub struct Looks(VecDeque<(Utc, SpoolOffset)>);
+
+impl Looks {
+    /// Adds one. Those are forgotten that say no more of the bytes from `unsealed` on than a later one.
+    fn add(&mut self, now: Utc, len: SpoolOffset, unsealed: SpoolOffset) {
+        while self.0.get(1).is_some_and(|(_, seen)| *seen <= unsealed) {
+            self.0.pop_front();
+        }
+        match self.0.back_mut() {
+            Some(last) if last.1 == len => last.0 = now,
+            _ => self.0.push_back((now, len)),
+        }
+        if self.0.len() > LOOKS {
+            self.0.remove(1);
+        }
+    }
+
+    /// None of them is later than now, however the clock was set.
+    fn set_back(&mut self, now: Utc) {
+        self.0.iter_mut().for_each(|(time, _)| *time = now.min(*time));
+    }
+
+    /// Begins with one.
+    pub fn begin(at: Utc, len: SpoolOffset) -> Looks {
+        Looks(VecDeque::from([(at, len)]))
+    }
+
+    /// The last look that did not see the byte at `at`.
+    fn before(&self, at: SpoolOffset) -> Option<Utc> {
+        self.0.iter().rfind(|(_, len)| *len <= at).map(|(time, _)| *time)
+    }
+}
+
 /// What changes in a life.
 #[derive(Debug)]
 pub struct State {
-    /// Generations from the first unsealed byte on; never empty.
+    /// Generations from the first unsealed byte on, the last of which applications see; never empty.
     pub generations: VecDeque<Generation>,
     /// Sealed ranges by their start.
     pub segments: BTreeMap<SpoolOffset, Segment>,
@@ -52,10 +82,14 @@ pub struct State {
     pub linked: bool,
     /// Everything before this is to be sealed at once.
     pub forced_to: SpoolOffset,
-    /// When the first unsealed byte was written.
+    /// When the first unsealed byte was written, or a little before.
     pub first_byte: Option<Utc>,
     /// When growth was last seen, and the length then.
     pub last_growth: (Utc, SpoolOffset),
+    /// What the length was when somebody looked.
+    pub looks: Looks,
+    /// The start of the segment that was sealed last.
+    pub last_start: Utc,
     /// Whether something was set aside that no fsync to S3 has reported yet.
     pub set_aside: bool,
     /// Key of the segment confirmed last.
@@ -66,10 +100,9 @@ pub struct State {
 
 impl State {
     /// The state of a life that nobody has open; `bases` as the record has them.
-    pub fn new(bases: &[Base]) -> State {
-        let generations: VecDeque<_> =
-            bases.iter().map(|base| Generation { base: *base, number: None }).collect();
-        let begin = generations.back().map(|g| g.base).unwrap_or_default();
+    pub fn new(bases: &[Generation]) -> State {
+        let generations: VecDeque<_> = bases.iter().copied().collect();
+        let begin = generations.back().copied().unwrap_or_default();
         State {
             generations,
             segments: BTreeMap::new(),
@@ -83,6 +116,8 @@ impl State {
             forced_to: SpoolOffset(0),
             first_byte: None,
             last_growth: (begin.since, begin.at),
+            looks: Looks::default(),
+            last_start: Utc::default(),
             set_aside: false,
             last_key: None,
             last_error: None,
@@ -93,16 +128,13 @@ impl State {
     pub fn current(&self) -> Generation {
         // `Life::new` gives at least one and nothing takes the last away; an empty list would be
         // a life from the file's beginning.
-        self.generations
-            .back()
-            .copied()
-            .unwrap_or(Generation { base: Base::default(), number: None })
+        self.generations.back().copied().unwrap_or_default()
     }
 
     /// Where the bytes begin that no seal covers.
     pub fn sealed_end(&self) -> SpoolOffset {
         let sealed = self.segments.last_key_value().map(|(_, s)| s.end);
-        let base = self.generations.front().map_or(SpoolOffset(0), |g| g.base.at);
+        let base = self.generations.front().map_or(SpoolOffset(0), |g| g.at);
         sealed.map_or(base, |end| end.max(base))
     }
 
@@ -112,7 +144,7 @@ impl State {
         loop {
             let start = self.sealed_end();
             let first = self.generations.front().copied().unwrap_or_else(|| self.current());
-            match self.generations.get(1).map(|next| next.base.at) {
+            match self.generations.get(1).map(|next| next.at) {
                 Some(next) if start >= next => {
                     self.generations.pop_front();
                 }
@@ -127,17 +159,74 @@ impl State {
 
     /// Begins a new generation, at the file's present length; `false` when the current one is empty
     /// and stays.
-    pub fn begin_generation(&mut self, base: Base) -> bool {
-        if base.at <= self.current().base.at {
+    pub fn begin_generation(&mut self, generation: Generation) -> bool {
+        if generation.at <= self.current().at {
             return false;
         }
-        self.generations.push_back(Generation { base, number: None });
+        self.generations.push_back(generation);
         true
     }
 
-    /// Where the generations begin, as the record keeps them.
-    pub fn bases(&self) -> Vec<Base> {
-        self.generations.iter().map(|g| g.base).collect()
+    /// The generations, as the record keeps them.
+    pub fn bases(&self) -> Vec<Generation> {
+        self.generations.iter().copied().collect()
+    }
+
+    /// The generation that begins at `at`, while something of it is to be sealed.
+    pub fn generation_at(&mut self, at: SpoolOffset) -> Option<&mut Generation> {
+        self.generations.iter_mut().find(|generation| generation.at == at)
+    }
+
+    /// The generations that have bytes, with a time before which none of these was written.
+    pub fn with_bytes(&self, len: SpoolOffset) -> Vec<(Generation, Utc)> {
+        let ends = self.generations.iter().skip(1).map(|next| next.at).chain([len]);
+        let with_bytes = self.generations.iter().zip(ends).filter(|(g, end)| g.at < *end);
+        with_bytes.map(|(g, _)| (*g, self.not_before(g.at))).collect()
+    }
+
+    /// A time before which the byte at `at`, the first one that is not sealed or the first one of its generation, was
+    /// not written: the best of what is known.
+    pub fn not_before(&self, at: SpoolOffset) -> Utc {
+        let born = self.generations.iter().rfind(|generation| generation.at <= at);
+        let born = born.map_or(Utc::default(), |generation| generation.since);
+        let seen = self.looks.before(at).unwrap_or_default();
+        let first = self.first_byte.filter(|_| at == self.sealed_end()).unwrap_or_default();
+        born.max(seen).max(first).max(self.last_start)
+    }
+
+    /// Notes, before it happens, that the daemon appends behind `len`.
+    pub fn will_grow(&mut self, len: SpoolOffset, now: impl FnOnce() -> Utc) {
+        if self.first_byte.is_none() {
+            let (unsealed, now) = (self.sealed_end(), now());
+            self.looks.set_back(now);
+            self.first_byte = Some(if len > unsealed { self.not_before(unsealed) } else { now });
+        }
+    }
+
+    /// Notes how long the file was at a time. The clock may have been set back since the look before.
+    pub fn saw(&mut self, now: Utc, len: SpoolOffset) {
+        // What was written in the clock's future would wait for it there.
+        self.last_growth.0 = self.last_growth.0.min(now);
+        self.first_byte = self.first_byte.map(|first| first.min(now));
+        if len > self.last_growth.1 {
+            self.last_growth = (now, len);
+        }
+        self.looks.set_back(now);
+        let unsealed = self.sealed_end();
+        if len > unsealed && self.first_byte.is_none() {
+            self.first_byte = Some(self.not_before(unsealed).min(now));
+        }
+        self.looks.add(now, len, unsealed);
+    }
+
+    /// Notes that a range is sealed under a key whose start is `start`.
+    pub fn sealed(&mut self, range: SpoolRange, generation: GenerationNo, start: Utc) {
+        self.segments
+            .insert(range.start, Segment { end: range.end, generation, phase: Phase::Sealed });
+        self.last_start = start;
+        // Whether anything is left, the next look finds out.
+        self.first_byte = None;
+        self.first_byte = Some(self.not_before(range.end));
     }
 
     /// Bytes that S3 has not confirmed.
@@ -188,8 +277,8 @@ impl State {
 mod tests {
     use super::*;
 
-    fn base(at: u64) -> Base {
-        Base { at: SpoolOffset(at), ..Base::default() }
+    fn base(at: u64) -> Generation {
+        Generation { at: SpoolOffset(at), ..Generation::default() }
     }
 
     fn state(bases: &[u64]) -> State {
@@ -208,11 +297,11 @@ mod tests {
         assert!(state.begin_generation(base(100)));
         let (range, generation, ended) = state.tail(SpoolOffset(130));
         assert_eq!((range.start.0, range.end.0, ended), (0, 100, true));
-        assert_eq!(generation.base, base(0));
+        assert_eq!(generation, base(0));
         seal(&mut state, 0, 100);
         let (range, generation, ended) = state.tail(SpoolOffset(130));
         assert_eq!((range.start.0, range.end.0, ended), (100, 130, false));
-        assert_eq!(generation.base, base(100));
+        assert_eq!(generation, base(100));
         assert_eq!(state.unsent(SpoolOffset(130)), 130);
     }
 

@@ -13,7 +13,7 @@ use super::tree::{Attr, Body, Directory, Durability, Node, Tree};
 use crate::local::crash_point::crash_point;
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
-use crate::local::record::{Base, Times};
+use crate::local::record::{Generation, Times};
 use crate::local::stream::StreamState;
 use crate::values::errors::{AtPath, FsError};
 use crate::values::ids::{NodeId, RequestId};
@@ -65,7 +65,7 @@ impl Namespace {
         file: NewFile,
         by: Change,
     ) -> Result<Attr, FsError> {
-        self.add(parent, name, by, |id, folder| {
+        self.add(parent, name, by, |id, folder, birth| {
             let body = match file {
                 NewFile::Local => {
                     let local = LocalFile::new(&folder);
@@ -73,8 +73,8 @@ impl Namespace {
                     Body::Local(Arc::new(local))
                 }
                 NewFile::Live(stream, labels) => {
-                    let base = Base { since: by.stamp.now, ..Base::default() };
-                    let life = Life::new(id, folder, stream, labels, &[base]);
+                    let first = Generation { since: by.stamp.now, birth, ..Generation::default() };
+                    let life = Life::new(id, folder, stream, labels, &[first]);
                     life.file()?;
                     Body::Live(Arc::new(life))
                 }
@@ -85,7 +85,7 @@ impl Namespace {
 
     /// Makes a directory and counts the lookup.
     pub fn mkdir(&self, parent: NodeId, name: &[u8], by: Change) -> Result<Attr, FsError> {
-        self.add(parent, name, by, |_, _| Ok(Body::Directory(Directory::default())))
+        self.add(parent, name, by, |_, _, _| Ok(Body::Directory(Directory::default())))
     }
 
     /// Makes a symbolic link and counts the lookup.
@@ -96,7 +96,7 @@ impl Namespace {
         target: &[u8],
         by: Change,
     ) -> Result<Attr, FsError> {
-        self.add(parent, name, by, |_, _| Ok(Body::Symlink(target.to_vec())))
+        self.add(parent, name, by, |_, _, _| Ok(Body::Symlink(target.to_vec())))
     }
 
     /// Gives a file another name and counts the lookup.
@@ -221,15 +221,22 @@ impl Namespace {
     pub fn begin_generation(&self, id: NodeId, stamp: Stamp) -> Result<bool, FsError> {
         let Stamp { now, request: made_by } = stamp;
         let mut tree = self.tree.lock();
+        let birth = tree.next_number();
         let node = tree.node_mut(id)?;
         let Body::Live(life) = &node.body else { return Err(FsError::NotPermitted) };
         let life = life.clone();
         let len = life.len()?;
-        if made_by.is_some() && life.state().current().base.made_by == made_by {
+        if made_by.is_some() && life.state().current().made_by == made_by {
             // The worker before got this far, and was not heard.
             return Ok(true);
         }
-        let begun = life.state().begin_generation(Base { at: len, since: now, made_by });
+        let begun = life.state().begin_generation(Generation {
+            at: len,
+            since: now,
+            birth,
+            numbered: None,
+            made_by,
+        });
         (node.times.modified, node.times.changed) = (now, now);
         if let Err(e) = self.store(node, id) {
             if begun {
@@ -245,7 +252,7 @@ impl Namespace {
         parent: NodeId,
         name: &[u8],
         by: Change,
-        body: impl FnOnce(NodeId, PathBuf) -> Result<Body, FsError>,
+        body: impl FnOnce(NodeId, PathBuf, u64) -> Result<Body, FsError>,
     ) -> Result<Attr, FsError> {
         let mut tree = self.tree.lock();
         check_free(&tree, parent, name)?;
@@ -256,11 +263,12 @@ impl Namespace {
         DirBuilder::new().mode(0o700).create(&folder).at("create", &folder)?;
         // A folder without a record is nobody's: the node was not born.
         crash_point("create: the folder is made");
-        let body = body(id, folder)?;
+        let claim = tree.new_claim(parent, name, by.stamp.request);
+        let body = body(id, folder, claim.number)?;
         crash_point("create: the spool file is made");
         let mut node = Node {
             body,
-            claims: vec![tree.new_claim(parent, name, by.stamp.request)],
+            claims: vec![claim],
             mode: by.mode & 0o7777,
             uid: by.uid,
             gid: by.gid,

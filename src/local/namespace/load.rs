@@ -33,8 +33,7 @@ impl Namespace {
     /// directory is gone is shown in the root, so that no log becomes unreachable.
     pub fn load(spool: Arc<Spool>, ownership: Ownership, found: Vec<Found>, now: Utc) -> Namespace {
         let last_id = found.iter().map(|f| f.id.0).max().unwrap_or(0).max(NodeId::ROOT.0);
-        let claims = found.iter().flat_map(|f| &f.record.claims);
-        let next_claim = claims.map(|c| c.number).max().unwrap_or(0);
+        let last_number = found.iter().map(|f| f.record.last_number()).max().unwrap_or(0);
         let mut nodes: HashMap<_, _> = found.into_iter().map(|f| (f.id, node(&spool, f))).collect();
         nodes.entry(NodeId::ROOT).or_insert_with(|| root(&ownership, now));
 
@@ -67,7 +66,7 @@ impl Namespace {
                 _ => {}
             }
         }
-        let mut tree = Tree { nodes, last_id, next_claim };
+        let mut tree = Tree { nodes, last_id, last_number };
         tree.reattach_cycles();
         for stored in spool.session().stored() {
             // What has a record by now, or lost its directory, is not to be had from the journal.

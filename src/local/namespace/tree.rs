@@ -167,7 +167,8 @@ pub(super) struct Tree {
     pub nodes: HashMap<NodeId, Node>,
     /// The highest number that a node has had.
     pub last_id: u64,
-    pub next_claim: u64,
+    /// The highest number that a claim or a generation's birth has had.
+    pub last_number: u64,
 }
 
 impl Tree {
@@ -202,8 +203,13 @@ impl Tree {
     }
 
     pub fn new_claim(&mut self, parent: NodeId, name: &[u8], made_by: Option<RequestId>) -> Claim {
-        self.next_claim += 1;
-        Claim { parent, name: name.to_vec(), number: self.next_claim, made_by }
+        Claim { parent, name: name.to_vec(), number: self.next_number(), made_by }
+    }
+
+    /// A number above all that claims and generations of the spool have: the order in which they came.
+    pub fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
     }
 
     pub fn count_lookup(&mut self, id: NodeId) -> Result<Attr, FsError> {
@@ -342,7 +348,7 @@ impl Tree {
         };
         match &node.body {
             Body::Live(life) => {
-                let base = life.state().current().base.at;
+                let base = life.state().current().at;
                 let (len, used) = written(life.metadata()?);
                 (size, blocks) = (len.saturating_sub(base.0), used);
                 // `du` would count a truncated generation that still waits for S3.

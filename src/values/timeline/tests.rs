@@ -55,11 +55,29 @@ fn writers_are_merged_by_time_and_each_keeps_its_own_order() {
     let segments = [
         segment("b", 1, 0..10, 15),
         segment("a", 1, 10..20, 30),
-        // A clock that was set back.
-        segment("a", 2, 0..10, 5),
+        // Both logs are written side by side.
+        segment("a", 2, 0..10, 12),
         segment("a", 1, 0..10, 10),
     ];
     assert_eq!(all(segments), ["a1 0..10", "b1 0..10", "a1 10..20", "a2 0..10"]);
+}
+
+#[test]
+fn generations_that_were_numbered_as_they_were_sealed_are_read_by_their_starts() {
+    let numbers = [(2, 10), (4, 20), (1, 30), (3, 40)];
+    let segments = numbers.map(|(number, start)| segment("a", number, 0..10, start));
+    assert_eq!(all(segments), ["a2 0..10", "a4 0..10", "a1 0..10", "a3 0..10"]);
+}
+
+#[test]
+fn a_generation_whose_beginning_is_not_there_keeps_its_place_among_the_numbers() {
+    let segments = [
+        segment("a", 1, 0..10, 10),
+        segment("a", 2, 50..60, 5),
+        segment("a", 3, 0..10, 20),
+        segment("a", 4, 70..80, 90),
+    ];
+    assert_eq!(all(segments), ["a1 0..10", "a2 50..60", "a3 0..10", "a4 70..80"]);
 }
 
 #[test]

@@ -1,0 +1,208 @@
+//! One log as a spool has it: its segments, generations and numbers, made to agree with the bytes that are there.
+
+use std::fs;
+
+use tracing::{error, info};
+
+use super::{Births, Circumstances};
+use crate::local::crash_point::crash_point;
+use crate::local::disk::{Durable, punch};
+use crate::local::life::{Life, Looks, Segment, State};
+use crate::local::marker::Marker;
+use crate::local::record::{DATA, Generation, Kind, Numbered, Record};
+use crate::local::spool::Spool;
+use crate::values::errors::{AtPath, LocalError};
+use crate::values::ids::{SpoolOffset, SpoolRange};
+use crate::values::naming::{MarkerName, Phase, SegmentName};
+
+/// Puts the segments into the life and makes its generations, and their record, fit what is on disk.
+pub(super) fn restore(
+    spool: &Spool,
+    life: &Life,
+    record: &mut Record,
+    markers: &[MarkerName],
+    at: Circumstances<'_>,
+    births: &Births,
+) -> Result<(), LocalError> {
+    let file = life.file()?;
+    let metadata = life.metadata()?;
+    let mut state = life.state();
+    for marker in markers {
+        let MarkerName { range, generation, phase } = *marker;
+        state.segments.insert(range.start, Segment { end: range.end, generation, phase });
+        if phase.owes_object() {
+            life.stream().add_unsent();
+        }
+    }
+    let len = fit(life, &mut state, record, SpoolOffset(metadata.len()), |end| {
+        births.begin(end, at.now)
+    })?;
+    if len.0 > metadata.len() {
+        file.set_len(len.0).at("extend", &life.folder().join(DATA))?;
+        // That bytes are missing shows in the record, and by their checksum.
+        crash_point("recover: the spool file is extended");
+    }
+    keep_holes(spool, life, &mut state, &file)?;
+    number_generations(life, &mut state);
+
+    punch_again(life, &state, &file)?;
+    at.room.found(state.held(len));
+    state.counted = len;
+
+    let cut = spool.session().was_cut(life.id, len) && state.current().at < len;
+    if cut || (spool.rebooted && ends_within_a_line(life, &state, &file, len)) {
+        info!(node = %life.id, "machine or daemon went down in the middle of a line: a new generation begins");
+        state.begin_generation(births.begin(len, at.now));
+    }
+    let written = Life::written_at(&metadata);
+    if len > state.sealed_end() {
+        let unsealed = state.sealed_end();
+        state.first_byte = Some(state.not_before(unsealed).min(at.now));
+    } else {
+        state.looks = Looks::begin(at.now, len);
+    }
+    state.last_growth = (written, len);
+    follow(life, &state, record)
+}
+
+/// Makes length, sealed end and bases agree. Gives the length that the file is to have.
+fn fit(
+    life: &Life,
+    state: &mut State,
+    record: &mut Record,
+    len: SpoolOffset,
+    begin: impl FnOnce(SpoolOffset) -> Generation,
+) -> Result<SpoolOffset, LocalError> {
+    let sealed = state.segments.last_key_value().map_or(SpoolOffset(0), |(_, s)| s.end);
+    let end = len.max(sealed);
+    for generation in &mut state.generations {
+        // A base that lies beyond what reached the disk was never used for a key.
+        generation.at = generation.at.min(end);
+    }
+    if len < sealed {
+        error!(node = %life.id, sealed = sealed.0, found = len.0,
+            "the spool file is shorter than what was sealed of it: a new generation begins");
+        state.begin_generation(begin(sealed));
+        // Before the file is extended: the next start finds no sign then.
+        follow(life, state, record)?;
+    }
+    Ok(end)
+}
+
+/// Sets ranges aside that lie before a sealed range and have no marker: whether S3 has them cannot be
+/// known, and what is neither sealed nor unsealed would go with the log one day, unseen.
+fn keep_holes(
+    spool: &Spool,
+    life: &Life,
+    state: &mut State,
+    file: &fs::File,
+) -> Result<(), LocalError> {
+    let base = state.generations.front().map(|g| g.at);
+    let first = state.segments.first_key_value().map(|(start, _)| *start);
+    let (Some(base), Some(first)) = (base, first) else { return Ok(()) };
+    let mut covered = base.min(first);
+    let mut holes = Vec::new();
+    for (start, segment) in &state.segments {
+        if *start > covered {
+            let range = SpoolRange { start: covered, end: *start };
+            // The number of what follows, so that a generation whose first range this is keeps it.
+            let (generation, phase) = (segment.generation, Phase::Quarantined);
+            holes.push(MarkerName { range, generation, phase });
+        }
+        covered = covered.max(segment.end);
+    }
+    for hole in holes {
+        let kept = spool.keep_copy(file, hole.range, &format!("{}-{hole}", life.id))?;
+        error!(node = %life.id, range = ?hole.range, kept = %kept.display(),
+            "a sealed range has lost its marker; a copy of its bytes is kept");
+        // Kept twice is better than not at all.
+        crash_point("recover: a range without marker is kept");
+        let path = life.folder().join(hole.to_string());
+        fs::write(&path, "{}").at("write", &path)?;
+        let MarkerName { range, generation, phase } = hole;
+        state.segments.insert(range.start, Segment { end: range.end, generation, phase });
+    }
+    Ok(())
+}
+
+/// Finds what the generations are called: by their markers, where they have any. The stream learns of it, and the life
+/// when it may have been written at the earliest what is not sealed.
+fn number_generations(life: &Life, state: &mut State) {
+    let stream = life.stream();
+    let marked = |start: SpoolOffset| {
+        let name = state.marker(start)?;
+        let marker = Marker::load(life.folder(), &name).ok()?;
+        Some((SegmentName::parse("", &marker.key)?, marker.next))
+    };
+    let mut named = Vec::new();
+    let mut before = None;
+    for (start, segment) in &state.segments {
+        if before.replace(segment.generation) != Some(segment.generation) {
+            let key = marked(*start).map(|(key, _)| key).filter(|key| key.offset == 0);
+            let number = segment.generation;
+            named.push((
+                *start,
+                Numbered { number, start: key.map(|key| key.start).unwrap_or_default() },
+            ));
+        }
+    }
+    let last = state.segments.last_key_value().and_then(|(start, _)| marked(*start));
+    if let Some((key, next)) = last {
+        state.last_start = key.start;
+        state.looks = Looks::begin(next, state.sealed_end());
+    }
+    let ends: Vec<_> = state.generations.iter().skip(1).map(|g| g.at).collect();
+    for (i, generation) in state.generations.iter_mut().enumerate() {
+        let next = ends.get(i).copied().unwrap_or(SpoolOffset(u64::MAX));
+        let found = named.iter().find(|(start, _)| (generation.at..next).contains(start));
+        generation.numbered = found.map(|(_, numbered)| *numbered).or(generation.numbered);
+    }
+    let recorded = state.generations.iter().filter_map(|generation| generation.numbered);
+    named
+        .into_iter()
+        .map(|(_, numbered)| numbered)
+        .chain(recorded)
+        .for_each(|numbered| stream.seen(numbered));
+}
+
+/// The daemon may have died between a marker's last step and the hole that follows it. What lies before
+/// the first base is settled, since the record forgets a base only then; bytes behind it whose
+/// marker is missing are not.
+fn punch_again(life: &Life, state: &State, file: &fs::File) -> Result<(), LocalError> {
+    let path = life.folder().join(DATA);
+    let settled =
+        state.generations.front().map_or(SpoolOffset(0), |g| g.at).min(state.first_kept());
+    if settled > SpoolOffset(0) {
+        punch(file, 0, settled.0, &path)?;
+    }
+    for (start, segment) in state.segments.iter().filter(|(_, s)| !s.phase.is_here()) {
+        punch(file, start.0, segment.end.since(*start), &path)?;
+    }
+    Ok(())
+}
+
+fn ends_within_a_line(life: &Life, state: &State, file: &fs::File, len: SpoolOffset) -> bool {
+    let last = state.segments.keys().next_back().and_then(|start| state.marker(*start));
+    if let Some(name) = last.filter(|m| m.range.end == len && !m.phase.is_here()) {
+        // The last byte is no longer here; the key says what it was.
+        let key = Marker::load(life.folder(), &name).map(|marker| marker.key);
+        let name = key.ok().and_then(|key| SegmentName::parse("", &key));
+        return name.is_some_and(|name| name.partial);
+    }
+    let mut last = [0];
+    let at = SpoolOffset(len.0.saturating_sub(1));
+    matches!(Life::read_spool(file, at, &mut last), Ok(1)) && last != *b"\n"
+}
+
+/// Makes the record say where the generations begin.
+fn follow(life: &Life, state: &State, record: &mut Record) -> Result<(), LocalError> {
+    let Kind::Live { bases, .. } = &mut record.kind else { return Ok(()) };
+    let found = state.bases();
+    if *bases != found {
+        *bases = found;
+        record.store(life.folder(), Durable::OldOrNew)?;
+        // A generation that began here begins no second time.
+        crash_point("recover: the record follows");
+    }
+    Ok(())
+}

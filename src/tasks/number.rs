@@ -1,0 +1,102 @@
+//! Numbers of generations. Within a stream of a writer they follow birth, because readers put generations in the order of
+//! their numbers. Owns the rule; the numbers themselves are counted by `local::stream`. Blocking.
+//!
+//! Invariants: a generation without bytes has no number, so that a missing number shows a loss; when a number is in a
+//! marker, all that are older and have bytes have theirs in a durable record.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use crate::local::crash_point::crash_point;
+use crate::local::life::Life;
+use crate::local::namespace::Open;
+use crate::local::record::{Generation, Numbered};
+use crate::local::stream::StreamState;
+use crate::tasks::parts::Parts;
+use crate::values::errors::{AtPath, FsError};
+use crate::values::time::Utc;
+
+/// A generation that was born before another one of its stream, and comes before it.
+struct Elder {
+    life: Arc<Life>,
+    generation: Generation,
+    /// None of its bytes was written before.
+    not_before: Utc,
+}
+
+/// What the generation `own` of a log is called, now that something of it is to be sealed. The elder ones of the stream
+/// that have bytes get their numbers before it, whenever they will be sealed themselves. To be called under
+/// [`StreamState::numbering`], held until the number is in a marker.
+pub fn number(
+    parts: &Parts,
+    life: &Arc<Life>,
+    stream: &StreamState,
+    own: Generation,
+) -> Result<Numbered, FsError> {
+    let given = |life: &Life| life.state().generation_at(own.at).and_then(|g| g.numbered);
+    if let Some(numbered) = given(life) {
+        return Ok(numbered);
+    }
+    let not_before = life.state().not_before(own.at);
+    let mut elders = elders(parts, life, stream, own)?;
+    elders.sort_by_key(|elder| elder.generation.order(elder.life.id));
+    // A start is a lower bound: lowered to that of the next, names sort as numbers do.
+    let mut latest = not_before;
+    for elder in elders.iter_mut().rev() {
+        elder.not_before = elder.not_before.min(latest);
+        latest = elder.not_before;
+    }
+    for elder in elders {
+        settle(parts, stream, elder)?;
+    }
+    let numbered = stream.next_generation(not_before);
+    // Also when the marker cannot be stored: the next try must not leave a number out.
+    assign(life, own, numbered);
+    Ok(numbered)
+}
+
+/// The elder generations that have bytes and no number that would survive.
+fn elders(
+    parts: &Parts,
+    life: &Arc<Life>,
+    stream: &StreamState,
+    own: Generation,
+) -> Result<Vec<Elder>, FsError> {
+    let mut found = Vec::new();
+    for id in stream.logs() {
+        let Ok(Open::Live(other)) = parts.namespace.open(id) else { continue };
+        let len = match other.len() {
+            // It was finished and removed: S3 has all of it.
+            Err(e) if e.source.kind() == ErrorKind::NotFound => continue,
+            len => len?,
+        };
+        for (generation, not_before) in other.state().with_bytes(len) {
+            let elder = generation.order(id) < own.order(life.id);
+            let stored = generation.number().is_some_and(|number| stream.is_stored(number));
+            if elder && !stored {
+                found.push(Elder { life: other.clone(), generation, not_before });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Gives an elder generation its number, durably, with its bytes: a number must not outlive them.
+fn settle(parts: &Parts, stream: &StreamState, elder: Elder) -> Result<(), FsError> {
+    let Elder { life, generation, not_before } = elder;
+    let numbered = generation.numbered.unwrap_or_else(|| stream.next_generation(not_before));
+    assign(&life, generation, numbered);
+    life.file()?.sync_data().at("sync", life.folder())?;
+    parts.namespace.make_record_durable(life.id)?;
+    parts.namespace.make_durable(life.id)?;
+    stream.seen(numbered);
+    // The elder has its number, and the one for which it got it has none.
+    crash_point("number: an elder generation has its number");
+    Ok(())
+}
+
+fn assign(life: &Life, of: Generation, numbered: Numbered) {
+    if let Some(generation) = life.state().generation_at(of.at) {
+        generation.numbered = Some(numbered);
+    }
+}
