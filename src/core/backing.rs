@@ -1,13 +1,14 @@
 //! Backing files: spool files that the kernel writes to itself (FUSE passthrough). Says what the file
 //! system needs of whoever registers them; registering takes a privilege that it does not have.
 
-use crate::values::ids::{BackingId, NodeId};
+use crate::values::ids::{BackingId, NodeId, SpoolOffset};
 
 /// Registers spool files with the kernel.
 pub trait Backings: Send + Sync {
-    /// Registers the spool file of a node, or gives the number that it has. Waits a few seconds at
-    /// most. The error says why not; the daemon's own path is taken then.
-    fn register(&self, node: NodeId) -> Result<BackingId, String>;
+    /// Registers the spool file of a node that begins at a position, or gives the number that it has. A node has one
+    /// file registered at a time. Waits a few seconds at most. The error says why not; the daemon's own path is taken
+    /// then.
+    fn register(&self, node: NodeId, start: SpoolOffset) -> Result<BackingId, String>;
 
     /// The last handle of a node is closed.
     fn unregister(&self, node: NodeId);

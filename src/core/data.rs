@@ -1,6 +1,5 @@
 //! Operations on bytes: append, truncate, fsync.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use tracing::warn;
 use super::handles::{Access, Handle, Opened};
 use super::resent::written_before;
 use super::{Answer, DEADLINE, Fs};
-use crate::local::life::Life;
+use crate::local::life::{Life, SpoolFile};
 use crate::local::namespace::Open;
 use crate::tasks::drop;
 use crate::values::errors::{AtPath, FsError, LocalError};
@@ -113,7 +112,7 @@ impl Fs {
             self.parts.room.take(bytes).map_err(|_| FsError::NoSpace)?;
         }
         session.intend(handle.place, origin, len, bytes)?;
-        let mut written = (&**file).write(data).at("append to", life.folder());
+        let mut written = file.append(data).at("append to", life.folder());
         if written.as_ref().is_err_and(LocalError::is_no_space) {
             // Others have taken what the spool counted on.
             self.parts.room.disk_is_full();
@@ -121,7 +120,7 @@ impl Fs {
                 self.parts.room.give(bytes);
                 no_room(e)
             })?;
-            written = (&**file).write(data).at("append to", life.folder());
+            written = file.append(data).at("append to", life.folder());
         }
         let written = written.map_err(|e| {
             self.parts.room.give(bytes);
@@ -140,14 +139,14 @@ impl Fs {
 
     /// Where the spool file ends, which is known while nobody but this process appends: the kernel
     /// makes one write after the other.
-    fn end_of(&self, life: &Life, file: &std::fs::File) -> Result<SpoolOffset, FsError> {
+    fn end_of(&self, life: &Life, file: &SpoolFile) -> Result<SpoolOffset, FsError> {
         let known = {
             let state = life.state();
             state.end.filter(|_| state.unseen_writers == 0)
         };
         match known {
             Some(end) => Ok(end),
-            None => Ok(SpoolOffset(file.metadata().at("stat", life.folder())?.len())),
+            None => Ok(file.end().at("stat", life.folder())?),
         }
     }
 
@@ -188,16 +187,7 @@ impl Fs {
             Open::Live(life) => {
                 let now = self.parts.namespace.attr(id)?.size;
                 match size {
-                    0 => {
-                        let serving = self.serving.read();
-                        if !*serving {
-                            return Err(FsError::Stopping);
-                        }
-                        if self.parts.namespace.begin_generation(id, self.stamp(origin))? {
-                            self.parts.touch(&life);
-                        }
-                        Ok(())
-                    }
+                    0 => self.truncate(&life, origin),
                     size if size == now => Ok(()),
                     _ => Err(FsError::NotPermitted),
                 }
@@ -207,6 +197,18 @@ impl Fs {
             Open::Directory => Err(FsError::IsDirectory),
             Open::Symlink(_) => Err(FsError::Invalid),
         }
+    }
+
+    /// Truncates a live file to nothing: what is there will be sealed, and the next generation begins.
+    pub(super) fn truncate(&self, life: &Arc<Life>, origin: Origin) -> Result<(), FsError> {
+        let serving = self.serving.read();
+        if !*serving {
+            return Err(FsError::Stopping);
+        }
+        if self.parts.namespace.begin_generation(life.id, self.stamp(origin))? {
+            self.parts.touch(life);
+        }
+        Ok(())
     }
 
     /// fallocate(2): room is not set aside for logs; making them longer is no append.
@@ -254,7 +256,7 @@ impl Fs {
     }
 
     fn sync_life(&self, life: &Life) -> Result<(), FsError> {
-        life.file()?.sync_data().at("sync", life.folder())?;
+        life.file()?.sync().at("sync", life.folder())?;
         self.parts.namespace.make_durable(life.id)
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::dirs::Reading;
-use crate::local::life::Life;
+use crate::local::life::{Life, SpoolFile};
 use crate::local::local_file::LocalFile;
 use crate::local::session::{Noted, Place, Session};
 use crate::tasks::objects::ObjectReader;
@@ -25,6 +25,8 @@ pub struct Access {
     pub sync: bool,
     /// O_EXCL with O_CREAT.
     pub exclusive: bool,
+    /// O_TRUNC: the kernel leaves it to the open (`FUSE_ATOMIC_O_TRUNC`).
+    pub truncate: bool,
 }
 
 /// How the kernel is to treat an open file.
@@ -42,7 +44,7 @@ pub enum Mode {
 
 /// Something open.
 pub(super) enum Handle {
-    Live { life: Arc<Life>, file: Arc<File>, access: Access },
+    Live { life: Arc<Life>, file: SpoolFile, access: Access },
     Local { id: NodeId, local: Arc<LocalFile>, file: Arc<File> },
     Stored(ObjectReader),
     Dir { id: NodeId, reading: tokio::sync::Mutex<Option<Reading>> },
@@ -66,10 +68,11 @@ impl Flags {
         bits.iter().rev().fold(0, |sum, bit| sum << 1 | u32::from(*bit))
     }
 
-    /// As it was noted; O_EXCL means nothing once the file is open.
+    /// As it was noted; O_EXCL and O_TRUNC mean nothing once the file is open.
     pub fn from_bits(bits: u32) -> Flags {
         let bit = |n: u32| bits & (1 << n) != 0;
-        Flags(Access { write: bit(0), append: bit(1), sync: bit(2), exclusive: false }, bit(3))
+        let (write, append, sync) = (bit(0), bit(1), bit(2));
+        Flags(Access { write, append, sync, ..Access::default() }, bit(3))
     }
 }
 

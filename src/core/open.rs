@@ -2,20 +2,31 @@
 //! and what a worker finds open when it begins.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tracing::{info, warn};
 
 use super::Fs;
+use super::backing::Backings;
 use super::handles::{Access, Flags, Handle, Mode, Opened};
 use super::names::Creator;
-use crate::local::life::{Life, Route};
+use crate::local::life::{Life, Route, SpoolFile};
+use crate::local::local_file::LocalFile;
 use crate::local::namespace::Open;
 use crate::local::session::Left;
 use crate::values::errors::FsError;
 use crate::values::ids::{BackingId, HandleId, NodeId, Origin};
 use crate::world::bucket::StoredObject;
+
+/// Why a file is opened.
+enum Opening<'a> {
+    /// A program asked for it.
+    Asked(Origin),
+    /// The worker before had it open, and these nodes were registered with the kernel.
+    Again(&'a HashSet<NodeId>),
+}
 
 impl Fs {
     /// Opens a file.
@@ -28,7 +39,7 @@ impl Fs {
         if let Some(opened) = self.handles.opened_by(origin) {
             return Ok(opened);
         }
-        let (what, mode) = match self.hold(id, access)? {
+        let (what, mode) = match self.hold(id, access, &Opening::Asked(origin))? {
             Some(held) => held,
             None => return self.open_over(id, origin),
         };
@@ -44,26 +55,28 @@ impl Fs {
     }
 
     /// What a handle on a node is; `None` for a stored object that is to be written.
-    fn hold(&self, id: NodeId, access: Access) -> Result<Option<(Handle, Mode)>, FsError> {
+    fn hold(
+        &self,
+        id: NodeId,
+        access: Access,
+        opening: &Opening<'_>,
+    ) -> Result<Option<(Handle, Mode)>, FsError> {
         match self.parts.namespace.hold(id, access.write)? {
-            Open::Live(life) => match life.file() {
-                Ok(file) => {
-                    let mode = self.route(&life, access);
-                    Ok(Some((Handle::Live { life, file, access }, mode)))
-                }
+            Open::Live(life) => match self.open_live(&life, access, opening) {
+                Ok((file, mode)) => Ok(Some((Handle::Live { life, file, access }, mode))),
                 Err(e) => {
                     life.let_go(access.write);
-                    Err(e.into())
+                    Err(e)
                 }
             },
-            Open::Local(local) => match local.file() {
+            Open::Local(local) => match self.open_local(&local, access) {
                 Ok(file) => Ok(Some((Handle::Local { id, local, file }, Mode::Cached))),
                 Err(e) => {
                     local.handles.fetch_sub(1, Ordering::AcqRel);
-                    Err(e.into())
+                    Err(e)
                 }
             },
-            Open::Stored(_) if access.write => Ok(None),
+            Open::Stored(_) if access.write || access.truncate => Ok(None),
             Open::Stored(object) => {
                 Ok(Some((Handle::Stored(self.objects.open(object)), Mode::Direct)))
             }
@@ -72,23 +85,34 @@ impl Fs {
         }
     }
 
-    /// Who writes for an open of a live file. The first open decides for the file: one that the kernel
-    /// writes to has a backing file in all its opens, also those that come here.
-    fn route(&self, life: &Arc<Life>, access: Access) -> Mode {
-        let Some(backings) = &self.backings else { return Mode::Direct };
+    fn open_local(&self, local: &LocalFile, access: Access) -> Result<Arc<File>, FsError> {
+        let file = local.file()?;
+        if access.truncate {
+            local.set_len(&self.parts.room, 0)?;
+        }
+        Ok(file)
+    }
+
+    /// Opens a live file that counts the handle already. The first who has it open decides who writes: all opens of a file that
+    /// the kernel writes to have its backing file, also those that come here.
+    fn open_live(
+        &self,
+        life: &Arc<Life>,
+        access: Access,
+        opening: &Opening<'_>,
+    ) -> Result<(SpoolFile, Mode), FsError> {
         let mut route = life.route();
+        if let (Opening::Asked(origin), true) = (opening, access.truncate) {
+            self.truncate(life, *origin)?;
+        }
         if *route == Route::Undecided {
-            *route = match backings.register(life.id) {
-                Ok(backing) => Route::Kernel(backing),
-                Err(why) => {
-                    if !self.warned_of_fallback.swap(true, Ordering::Relaxed) {
-                        warn!(node = %life.id, why, "the daemon writes for a file for which the kernel could not; further ones are not named");
-                    }
-                    Route::Daemon
-                }
+            *route = match opening {
+                Opening::Asked(_) => self.decide(life),
+                Opening::Again(registered) => self.decided_before(life, registered),
             };
         }
-        match *route {
+        let file = life.file()?;
+        let mode = match *route {
             // What O_SYNC promises also holds for the file's name, which the kernel does not sync.
             Route::Kernel(backing) if access.append && !access.sync => {
                 let mut state = life.state();
@@ -100,6 +124,42 @@ impl Fs {
             }
             Route::Kernel(backing) => Mode::Beside(backing),
             Route::Daemon | Route::Undecided => Mode::Direct,
+        };
+        Ok((file, mode))
+    }
+
+    /// Who is to write into a file that nobody else has open. The kernel counts and maps from the beginning of the spool
+    /// file, so that the generation has to begin there.
+    fn decide(&self, life: &Life) -> Route {
+        let alone = life.state().handles == 1;
+        let aligned = if alone { life.align() } else { Ok(life.is_aligned()) };
+        let aligned = aligned.unwrap_or_else(|e| {
+            warn!(node = %life.id, "a log goes on in its old spool file, by the daemon: {e}");
+            false
+        });
+        match &self.backings {
+            Some(backings) if aligned => self.register(&**backings, life),
+            Some(_) | None => Route::Daemon,
+        }
+    }
+
+    fn register(&self, backings: &dyn Backings, life: &Life) -> Route {
+        match backings.register(life.id, life.files.current().0) {
+            Ok(backing) => Route::Kernel(backing),
+            Err(why) => {
+                if !self.warned_of_fallback.swap(true, Ordering::Relaxed) {
+                    warn!(node = %life.id, why, "the daemon writes for a file for which the kernel could not; further ones are not named");
+                }
+                Route::Daemon
+            }
+        }
+    }
+
+    /// Who wrote into a file for the worker before.
+    fn decided_before(&self, life: &Life, registered: &HashSet<NodeId>) -> Route {
+        match &self.backings {
+            Some(backings) if registered.contains(&life.id) => self.register(&**backings, life),
+            Some(_) | None => Route::Daemon,
         }
     }
 
@@ -163,9 +223,11 @@ impl Fs {
     /// Takes over what the worker before had open. What cannot be opened again is named; its handle
     /// answers EBADF.
     pub(super) fn take_over(&self) {
+        let registered = self.backings.as_ref().map(|b| b.registered()).unwrap_or_default();
+        let registered: HashSet<NodeId> = registered.into_iter().collect();
         let mut open = HashSet::new();
         for left in self.parts.spool.session().take_left() {
-            match self.reopen(&left) {
+            match self.reopen(&left, &registered) {
                 Ok(()) => drop(open.insert(left.noted.node)),
                 Err(e) => {
                     warn!(node = %left.noted.node, "a file that was open is lost: {e}");
@@ -173,7 +235,6 @@ impl Fs {
                 }
             }
         }
-        let registered = self.backings.as_ref().map(|b| b.registered()).unwrap_or_default();
         for (node, backings) in registered.iter().zip(self.backings.iter().cycle()) {
             if !open.contains(node) {
                 backings.unregister(*node);
@@ -181,14 +242,16 @@ impl Fs {
         }
     }
 
-    fn reopen(&self, left: &Left) -> Result<(), FsError> {
+    fn reopen(&self, left: &Left, registered: &HashSet<NodeId>) -> Result<(), FsError> {
         let Left { place, noted } = *left;
         let Flags(access, unseen) = Flags::from_bits(noted.flags);
         let (what, mode) = match self.parts.namespace.open(noted.node)? {
             Open::Directory => {
                 (Handle::Dir { id: noted.node, reading: Default::default() }, Mode::Direct)
             }
-            _ => self.hold(noted.node, access)?.ok_or(FsError::Stale)?,
+            _ => {
+                self.hold(noted.node, access, &Opening::Again(registered))?.ok_or(FsError::Stale)?
+            }
         };
         let mode = match &what {
             // The kernel goes on writing for it, whether or not we would let it today.

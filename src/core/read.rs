@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::handles::Handle;
 use super::{Answer, Fs};
-use crate::local::life::Life;
+use crate::local::life::{Life, SpoolFile};
 use crate::values::errors::{AtPath, FsError};
 use crate::values::ids::{HandleId, SpoolOffset};
 use crate::values::naming::Phase;
@@ -30,7 +30,8 @@ impl Fs {
             },
             Handle::Local { file, .. } => {
                 let mut bytes = vec![0; size as usize];
-                let read = Life::read_spool(file, SpoolOffset(offset), &mut bytes);
+                let read =
+                    SpoolFile::from_start(file.clone()).read_at(&mut bytes, SpoolOffset(offset));
                 Answer::Now(read.at("read", self.parts.spool.dir()).map_err(Into::into).map(|n| {
                     bytes.truncate(n);
                     bytes.into()
@@ -56,13 +57,13 @@ impl Fs {
     fn read_spool(
         &self,
         life: &Life,
-        file: &std::fs::File,
+        file: &SpoolFile,
         offset: u64,
         size: u32,
     ) -> Result<Option<Bytes>, FsError> {
         let at = life.state().current().at.plus(offset);
         let mut bytes = vec![0; size as usize];
-        let read = Life::read_spool(file, at, &mut bytes).at("read", life.folder())?;
+        let read = file.read_at(&mut bytes, at).at("read", life.folder())?;
         bytes.truncate(read);
         // Looked at after the read: a range that is reclaimed meanwhile has read as zeros.
         let state = life.state();
@@ -101,7 +102,7 @@ impl Fs {
                     restored.read_exact_at(&mut piece, within).at("read", life.folder())?;
                 }
                 None => {
-                    let read = Life::read_spool(&*life.file()?, at, &mut piece);
+                    let read = life.file()?.read_at(&mut piece, at);
                     read.at("read", life.folder())?;
                     let now = life.state().segment_at(at).map(|s| s.phase);
                     if now.is_some_and(|phase| !phase.is_here()) {

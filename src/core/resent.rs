@@ -4,11 +4,10 @@
 //! directories and files that such a request is about, so that nobody changed them meanwhile but
 //! those for whom the kernel itself appends.
 
-use std::fs::File;
 use std::io;
 
 use super::Fs;
-use crate::local::life::Life;
+use crate::local::life::SpoolFile;
 use crate::local::namespace::Stamp;
 use crate::values::ids::{NodeId, Origin, SpoolOffset};
 
@@ -45,7 +44,7 @@ impl Fs {
 /// made. Two writers that write the very same bytes at the moment of the crash cannot be told
 /// apart.
 pub(super) fn written_before(
-    file: &File,
+    file: &SpoolFile,
     from: SpoolOffset,
     to: SpoolOffset,
     data: &[u8],
@@ -56,7 +55,7 @@ pub(super) fn written_before(
     }
     if between <= data.len() {
         let mut found = vec![0; between];
-        let read = Life::read_spool(file, from, &mut found)?;
+        let read = file.read_at(&mut found, from)?;
         if read == between && data.starts_with(&found) {
             return Ok(Some(between));
         }
@@ -69,7 +68,7 @@ pub(super) fn written_before(
         let kept = window.len().min(data.len() - 1);
         window.drain(..window.len() - kept);
         window.resize(kept + len, 0);
-        let read = Life::read_spool(file, at, &mut window[kept..])?;
+        let read = file.read_at(&mut window[kept..], at)?;
         window.truncate(kept + read);
         if memchr::memmem::find(&window, data).is_some() {
             return Ok(Some(data.len()));
@@ -84,14 +83,14 @@ pub(super) fn written_before(
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
+    use crate::local::life::Files;
 
     fn found(before: &[u8], between: &[u8], data: &[u8]) -> Option<usize> {
-        let mut file = tempfile::tempfile().expect("a file");
-        file.write_all(before).expect("written");
-        file.write_all(between).expect("written");
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = Files::new(dir.path().to_owned(), Vec::new()).last().expect("a file");
+        file.append(before).expect("written");
+        file.append(between).expect("written");
         let from = SpoolOffset(before.len() as u64);
         written_before(&file, from, from.plus(between.len() as u64), data).expect("read")
     }

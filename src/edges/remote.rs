@@ -16,7 +16,7 @@ use tracing::{debug, error, info, warn};
 use super::keeper::link::Link;
 use super::keeper::protocol::{Request, ToKeeper, ToWorker};
 use crate::core::backing::Backings;
-use crate::values::ids::{BackingId, NodeId};
+use crate::values::ids::{BackingId, NodeId, SpoolOffset};
 
 /// Longest wait for an answer: the keeper opens a file, or asks another program to unmount.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -121,17 +121,25 @@ impl Remote {
 }
 
 impl Backings for Remote {
-    fn register(&self, node: NodeId) -> Result<BackingId, String> {
+    fn register(&self, node: NodeId, start: SpoolOffset) -> Result<BackingId, String> {
         let of_node = |answer| match answer {
-            ToWorker::Registered { node: of, backing } if of == node => Some(backing),
+            ToWorker::Registered { node: of, start, backing } if of == node => {
+                Some((start, backing))
+            }
             _ => None,
         };
-        let registered = self.ask(&ToKeeper::Register { node }, of_node);
+        let registered = match self.ask(&ToKeeper::Register { node, start }, of_node) {
+            Ok((of, backing)) if of == start => backing.map(BackingId),
+            Ok(_) => {
+                Err("the keeper is of an earlier version, which knows one file of a log".to_owned())
+            }
+            Err(why) => Err(why),
+        };
         if registered.is_err() {
-            // It may be registered after all, and nobody would know.
+            // It may be registered after all, or another file, and nobody would know.
             self.unregister(node);
         }
-        registered?.map(BackingId)
+        registered
     }
 
     fn unregister(&self, node: NodeId) {

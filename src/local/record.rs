@@ -41,7 +41,10 @@ pub struct Claim {
 pub struct Generation {
     /// Where it begins: the spool file's length at that moment.
     pub at: SpoolOffset,
-    /// The wall clock at that moment.
+    /// Where it ends, when that is before the next one begins: a power cut took its last bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<SpoolOffset>,
+    /// The wall clock when it began.
     pub since: Utc,
     /// Its place in the order of birth within the spool; 0 in records of earlier versions.
     #[serde(default)]
@@ -64,9 +67,12 @@ pub struct Numbered {
     pub start: Utc,
 }
 
+/// Number, time and place of a birth: records of earlier versions lack the number.
+pub type Birth = (u64, Utc, NodeId, SpoolOffset);
+
 impl Generation {
     /// Sorts the generations of a stream, whatever files they are in, as they were born.
-    pub fn order(&self, node: NodeId) -> (u64, Utc, NodeId, SpoolOffset) {
+    pub fn order(&self, node: NodeId) -> Birth {
         (self.birth, self.since, node, self.at)
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use flate2::write::GzEncoder;
 
 use crate::local::disk::{memory_file, unnamed_file};
-use crate::local::life::Life;
+use crate::local::life::{Life, SpoolFile};
 use crate::local::marker::Marker;
 use crate::tasks::parts::Parts;
 use crate::tasks::seal::for_each_chunk;
@@ -43,7 +43,7 @@ pub fn prepare(
     marker: &Marker,
     form: Form,
 ) -> Result<Body, LocalError> {
-    let file = life.file()?;
+    let file = life.files.at(range.start)?;
     let sink = match form {
         Form::Plain => return plain(&file, range, marker).at("read", life.folder()),
         Form::Dropped => return empty(parts.spool.dir()),
@@ -67,7 +67,7 @@ fn empty(named_for: &Path) -> Result<Body, LocalError> {
     Ok(Body::Sound(Payload { file, range: 0..0, crc32 }))
 }
 
-fn plain(file: &Arc<File>, range: SpoolRange, marker: &Marker) -> io::Result<Body> {
+fn plain(file: &SpoolFile, range: SpoolRange, marker: &Marker) -> io::Result<Body> {
     let mut crc64 = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
     let mut crc32 = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32IsoHdlc);
     for_each_chunk(file, range, |chunk| {
@@ -75,16 +75,13 @@ fn plain(file: &Arc<File>, range: SpoolRange, marker: &Marker) -> io::Result<Bod
         crc32.update(chunk);
         Ok(())
     })?;
-    let payload = Payload {
-        file: file.clone(),
-        range: range.start.0..range.end.0,
-        crc32: crc32.finalize() as u32,
-    };
+    let (file, range) = file.part(range);
+    let payload = Payload { file, range, crc32: crc32.finalize() as u32 };
     Ok(checked(marker, crc64.finalize(), payload))
 }
 
 fn compress(
-    file: &File,
+    file: &SpoolFile,
     range: SpoolRange,
     marker: &Marker,
     form: Form,
@@ -114,7 +111,7 @@ fn compress(
     Ok(checked(marker, crc64, payload))
 }
 
-fn feed(file: &File, range: SpoolRange, encoder: &mut impl Write) -> io::Result<u64> {
+fn feed(file: &SpoolFile, range: SpoolRange, encoder: &mut impl Write) -> io::Result<u64> {
     let mut crc64 = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
     for_each_chunk(file, range, |chunk| {
         crc64.update(chunk);

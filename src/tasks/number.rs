@@ -10,18 +10,24 @@ use std::sync::Arc;
 use crate::local::crash_point::crash_point;
 use crate::local::life::Life;
 use crate::local::namespace::Open;
-use crate::local::record::{Generation, Numbered};
+use crate::local::record::{Birth, Generation, Numbered};
 use crate::local::stream::StreamState;
 use crate::tasks::parts::Parts;
 use crate::values::errors::{AtPath, FsError};
 use crate::values::time::Utc;
 
-/// A generation that was born before another one of its stream, and comes before it.
-struct Elder {
+/// Another generation of the stream, with bytes and without a number that would survive.
+struct Sibling {
     life: Arc<Life>,
     generation: Generation,
     /// None of its bytes was written before.
     not_before: Utc,
+}
+
+impl Sibling {
+    fn order(&self) -> Birth {
+        self.generation.order(self.life.id)
+    }
 }
 
 /// What the generation `own` of a log is called, now that something of it is to be sealed. The elder ones of the stream
@@ -37,16 +43,18 @@ pub fn number(
     if let Some(numbered) = given(life) {
         return Ok(numbered);
     }
-    let not_before = life.state().not_before(own.at);
-    let mut elders = elders(parts, life, stream, own)?;
-    elders.sort_by_key(|elder| elder.generation.order(elder.life.id));
-    // A start is a lower bound: lowered to that of the next, names sort as numbers do.
+    let mut siblings = siblings(parts, life, stream, own)?;
+    siblings.sort_by_key(Sibling::order);
+    // A start is a lower bound: lowered to those of the younger ones, names sort as numbers do.
+    let youngest = siblings.partition_point(|sibling| sibling.order() < own.order(life.id));
+    let younger = siblings.drain(youngest..).map(|sibling| sibling.not_before);
+    let not_before = younger.fold(life.state().not_before(own.at), Utc::min);
     let mut latest = not_before;
-    for elder in elders.iter_mut().rev() {
+    for elder in siblings.iter_mut().rev() {
         elder.not_before = elder.not_before.min(latest);
         latest = elder.not_before;
     }
-    for elder in elders {
+    for elder in siblings {
         settle(parts, stream, elder)?;
     }
     let numbered = stream.next_generation(not_before);
@@ -55,13 +63,12 @@ pub fn number(
     Ok(numbered)
 }
 
-/// The elder generations that have bytes and no number that would survive.
-fn elders(
+fn siblings(
     parts: &Parts,
     life: &Arc<Life>,
     stream: &StreamState,
     own: Generation,
-) -> Result<Vec<Elder>, FsError> {
+) -> Result<Vec<Sibling>, FsError> {
     let mut found = Vec::new();
     for id in stream.logs() {
         let Ok(Open::Live(other)) = parts.namespace.open(id) else { continue };
@@ -71,10 +78,10 @@ fn elders(
             len => len?,
         };
         for (generation, not_before) in other.state().with_bytes(len) {
-            let elder = generation.order(id) < own.order(life.id);
+            let itself = (id, generation.at) == (life.id, own.at);
             let stored = generation.number().is_some_and(|number| stream.is_stored(number));
-            if elder && !stored {
-                found.push(Elder { life: other.clone(), generation, not_before });
+            if !itself && !stored {
+                found.push(Sibling { life: other.clone(), generation, not_before });
             }
         }
     }
@@ -82,11 +89,11 @@ fn elders(
 }
 
 /// Gives an elder generation its number, durably, with its bytes: a number must not outlive them.
-fn settle(parts: &Parts, stream: &StreamState, elder: Elder) -> Result<(), FsError> {
-    let Elder { life, generation, not_before } = elder;
+fn settle(parts: &Parts, stream: &StreamState, elder: Sibling) -> Result<(), FsError> {
+    let Sibling { life, generation, not_before } = elder;
     let numbered = generation.numbered.unwrap_or_else(|| stream.next_generation(not_before));
     assign(&life, generation, numbered);
-    life.file()?.sync_data().at("sync", life.folder())?;
+    life.files.at(generation.at)?.sync().at("sync", life.folder())?;
     parts.namespace.make_record_durable(life.id)?;
     parts.namespace.make_durable(life.id)?;
     stream.seen(numbered);

@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use super::decode::Decoder;
 use super::parts::Parts;
 use crate::local::disk::unnamed_file;
-use crate::local::life::Life;
+use crate::local::life::{Life, SpoolFile};
 use crate::local::marker::Marker;
 use crate::tasks::seal::{checksum, for_each_chunk};
 use crate::values::errors::{AtPath, FsError};
@@ -68,7 +68,7 @@ impl Restorer {
             tokio::task::spawn_blocking(move || decompress(&parts, body, size, length, &marker))
                 .await
                 .map_err(|e| FsError::Bucket(e.to_string()))??;
-        Ok(Arc::new(restored))
+        Ok(restored)
     }
 }
 
@@ -78,7 +78,8 @@ fn decompress(
     size: u64,
     length: u64,
     marker: &Marker,
-) -> Result<File, FsError> {
+) -> Result<Arc<File>, FsError> {
+    let body = Arc::new(body);
     let whole = |len| SpoolRange { start: SpoolOffset(0), end: SpoolOffset(len) };
     let form = SegmentName::parse("", &marker.key).map_or(Form::Plain, |name| name.form);
     let plain = match form {
@@ -86,13 +87,14 @@ fn decompress(
         Form::Gzip | Form::Zstd => {
             let sink = unnamed_file(parts.spool.dir())?;
             Decoder::new(form, sink).and_then(|mut decoder| {
+                let body = SpoolFile::from_start(body);
                 for_each_chunk(&body, whole(size), |chunk| decoder.feed(chunk))?;
-                decoder.finish()
+                decoder.finish().map(Arc::new)
             })
         }
     };
     let plain = plain.at("decompress", parts.spool.dir())?;
-    match checksum(&plain, whole(length)) {
+    match checksum(&SpoolFile::from_start(plain.clone()), whole(length)) {
         Ok((crc64, _)) if format!("{crc64:016x}") == marker.crc64 => Ok(plain),
         Ok(_) => Err(FsError::Bucket(format!("{} holds other bytes than were stored", marker.key))),
         Err(e) => Err(FsError::Bucket(format!("{}: {e}", marker.key))),

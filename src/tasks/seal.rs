@@ -1,13 +1,11 @@
 //! The steps of one seal, in their durable order: find the end, data to disk, name and folder to
 //! disk, checksum, key, marker to disk. Blocking. Whoever calls it has the life to himself.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::local::crash_point::crash_point;
-use crate::local::life::Life;
+use crate::local::life::{Life, SpoolFile};
 use crate::local::marker::Marker;
 use crate::local::record::{Generation, Numbered};
 use crate::tasks::number::number;
@@ -39,7 +37,7 @@ pub struct Order {
 
 /// Seals a range. Gives `false` when no line ends in it and none may be split.
 pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsError> {
-    let file = life.file()?;
+    let file = life.files.at(order.range.start)?;
     let reading = |e: std::io::Error| LocalError {
         action: "read",
         path: life.folder().to_owned(),
@@ -48,7 +46,7 @@ pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsErr
     let Some(end) = find_end(parts, &file, &order).map_err(reading)? else { return Ok(false) };
     let range = SpoolRange { start: order.range.start, end };
 
-    file.sync_data().at("sync", life.folder())?;
+    file.sync().at("sync", life.folder())?;
     // No marker, no seal: the bytes are the tail of their log.
     crash_point("seal: the data is durable");
     parts.namespace.make_durable(life.id)?;
@@ -114,7 +112,11 @@ fn describe(
 
 /// Where the segment ends: the range's end when that is asked, else behind its last newline (before its
 /// last record, where records have a known beginning and may still grow), else nowhere or at the end.
-fn find_end(parts: &Parts, file: &File, order: &Order) -> std::io::Result<Option<SpoolOffset>> {
+fn find_end(
+    parts: &Parts,
+    file: &SpoolFile,
+    order: &Order,
+) -> std::io::Result<Option<SpoolOffset>> {
     let SpoolRange { start, end } = order.range;
     if order.exact {
         return Ok(Some(end));
@@ -135,13 +137,13 @@ fn find_end(parts: &Parts, file: &File, order: &Order) -> std::io::Result<Option
 }
 
 /// The position behind the last newline of a range.
-fn last_newline(file: &File, range: SpoolRange) -> std::io::Result<Option<SpoolOffset>> {
+fn last_newline(file: &SpoolFile, range: SpoolRange) -> std::io::Result<Option<SpoolOffset>> {
     let mut end = range.end;
     while end > range.start {
         let len = end.since(range.start).min(CHUNK);
         let begin = SpoolOffset(end.0 - len);
         let mut chunk = vec![0; usize::try_from(len).unwrap_or(0)];
-        file.read_exact_at(&mut chunk, begin.0)?;
+        file.read_exact_at(&mut chunk, begin)?;
         if let Some(at) = chunk.iter().rposition(|b| *b == b'\n') {
             return Ok(Some(begin.plus(at as u64 + 1)));
         }
@@ -155,7 +157,7 @@ const RECORD_START_MAX: u64 = 4096;
 
 /// The last line of a range whose beginning fits, as its begin and the end of what was searched.
 fn last_line(
-    file: &File,
+    file: &SpoolFile,
     range: SpoolRange,
     fits: impl Fn(&[u8]) -> bool,
 ) -> std::io::Result<Option<(SpoolOffset, SpoolOffset)>> {
@@ -167,7 +169,7 @@ fn last_line(
         };
         let len = range.end.since(begin).min(RECORD_START_MAX);
         let mut line = vec![0; usize::try_from(len).unwrap_or(0)];
-        file.read_exact_at(&mut line, begin.0)?;
+        file.read_exact_at(&mut line, begin)?;
         let line = line.split(|b| *b == b'\n').next().unwrap_or_default();
         if !line.is_empty() && fits(line) {
             return Ok(Some((begin, end)));
@@ -180,7 +182,7 @@ fn last_line(
 }
 
 /// CRC-64/NVME and last byte of a range.
-pub fn checksum(file: &File, range: SpoolRange) -> std::io::Result<(u64, u8)> {
+pub fn checksum(file: &SpoolFile, range: SpoolRange) -> std::io::Result<(u64, u8)> {
     let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
     let mut last = b'\n';
     for_each_chunk(file, range, |chunk| {
@@ -193,7 +195,7 @@ pub fn checksum(file: &File, range: SpoolRange) -> std::io::Result<(u64, u8)> {
 
 /// Reads a range in pieces.
 pub fn for_each_chunk(
-    file: &File,
+    file: &SpoolFile,
     range: SpoolRange,
     mut each: impl FnMut(&[u8]) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
@@ -201,7 +203,7 @@ pub fn for_each_chunk(
     let mut at = range.start;
     while at < range.end {
         let len = usize::try_from(range.end.since(at).min(CHUNK)).unwrap_or(0);
-        file.read_exact_at(&mut chunk[..len], at.0)?;
+        file.read_exact_at(&mut chunk[..len], at)?;
         each(&chunk[..len])?;
         at = at.plus(len as u64);
     }
@@ -210,13 +212,13 @@ pub fn for_each_chunk(
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
+    use crate::local::life::Files;
 
-    fn file(text: &[u8]) -> File {
-        let mut file = tempfile::tempfile().expect("a file");
-        file.write_all(text).expect("written");
+    fn file(text: &[u8]) -> SpoolFile {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = Files::new(dir.path().to_owned(), Vec::new()).last().expect("a file");
+        file.append(text).expect("written");
         file
     }
 

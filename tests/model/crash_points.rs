@@ -92,6 +92,9 @@ fn life() -> Vec<Step> {
     // A log that was rotated before it was sealed, and its successor, which is sealed first.
     steps.extend([Step::Truncate(0), line(0, 13), Step::Rename(0, 1)]);
     steps.extend((14..18).map(|n| line(0, n)).chain([Step::Pass(1), Step::Flush]));
+    // Generations that begin spool files of their own, empty, and with bytes that were in another one.
+    steps.extend([Step::OpenAnew(2), line(2, 18), Step::OpenAnew(2), line(2, 19)]);
+    steps.extend([Step::Truncate(2), line(2, 20), Step::Close(2), line(2, 21), Step::Flush]);
     steps
 }
 

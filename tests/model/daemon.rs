@@ -22,7 +22,9 @@ use logsinkfs::tasks::registrar::Registrar;
 use logsinkfs::tasks::uploader::{self, Pace};
 use logsinkfs::tasks::{sealer, settle};
 use logsinkfs::values::errors::FsError;
-use logsinkfs::values::ids::{BackingId, HandleId, NodeId, Origin, SessionId, WriterId};
+use logsinkfs::values::ids::{
+    BackingId, HandleId, NodeId, Origin, SessionId, SpoolOffset, WriterId,
+};
 use logsinkfs::values::settings::Settings;
 use logsinkfs::world::clock::Clock;
 use tempfile::TempDir;
@@ -80,7 +82,7 @@ impl Registered {
 }
 
 impl Backings for Registered {
-    fn register(&self, node: NodeId) -> Result<BackingId, String> {
+    fn register(&self, node: NodeId, _: SpoolOffset) -> Result<BackingId, String> {
         self.0.lock().unwrap().insert(node);
         Ok(BackingId(u32::try_from(node.0).unwrap()))
     }
@@ -233,8 +235,10 @@ pub struct Log {
     pub handle: HandleId,
 }
 
-const WRITE: Access = Access { write: true, append: true, sync: false, exclusive: false };
-const READ: Access = Access { write: false, append: false, sync: false, exclusive: false };
+const WRITE: Access =
+    Access { write: true, append: true, sync: false, exclusive: false, truncate: false };
+const READ: Access =
+    Access { write: false, append: false, sync: false, exclusive: false, truncate: false };
 pub const ONCE: Origin = Origin { unique: 0, resent: false };
 pub const BY: Creator = Creator { mode: 0o644, uid: 0, gid: 0 };
 
@@ -257,8 +261,17 @@ impl Daemon {
 
     /// Opens a log, which may be refused.
     pub fn try_open(&self, path: &str) -> Result<Log, FsError> {
+        self.try_open_as(path, WRITE)
+    }
+
+    /// Opens a log with O_TRUNC, which may be refused.
+    pub fn try_open_anew(&self, path: &str) -> Result<Log, FsError> {
+        self.try_open_as(path, Access { truncate: true, ..WRITE })
+    }
+
+    fn try_open_as(&self, path: &str, access: Access) -> Result<Log, FsError> {
         let (parent, name) = self.place(path);
-        let (entry, handle, _) = self.fs.create(parent, name.as_bytes(), BY, WRITE, ONCE)?;
+        let (entry, handle, _) = self.fs.create(parent, name.as_bytes(), BY, access, ONCE)?;
         Ok(Log { id: entry.attr.id, handle })
     }
 

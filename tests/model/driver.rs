@@ -119,6 +119,14 @@ impl Driver {
                 self.daemon().truncate(log);
                 self.done(step, Some((name, log)));
             }
+            Step::OpenAnew(name) => {
+                let name = NAMES[*name];
+                if let Some(file) = self.logs.named(name) {
+                    self.close(file);
+                }
+                let Ok(log) = self.daemon().try_open_anew(name) else { return };
+                self.done(step, Some((name, log)));
+            }
             Step::Rename(from, to) => {
                 if self.logs.named(NAMES[*from]).is_some() && from != to {
                     self.daemon().rename(NAMES[*from], NAMES[*to]).await;

@@ -16,6 +16,8 @@ pub enum Step {
     /// Bytes are appended to the log of that name, which is made if there is none.
     Append(usize, Vec<u8>),
     Truncate(usize),
+    /// The log is closed, and opened with O_TRUNC.
+    OpenAnew(usize),
     /// Onto another name, replacing the log that has it.
     Rename(usize, usize),
     Unlink(usize),
@@ -119,7 +121,7 @@ impl Logs {
                 let log = self.file(NAMES[*name]);
                 log.generations.last_mut().unwrap().append(bytes, steps, latest);
             }
-            Step::Truncate(name) => {
+            Step::Truncate(name) | Step::OpenAnew(name) => {
                 let next = Written { born: steps, ..Written::default() };
                 self.file(NAMES[*name]).generations.push(next);
             }
@@ -190,7 +192,19 @@ fn same(stream: &str, arrived: &[Generation], accepted: &[&Written]) -> Result<(
     let before = |a: &Written, b: &Written| a.born < b.born && a.first < b.first;
     for (at, written) in in_order.iter().enumerate() {
         if let Some(younger) = in_order[..at].iter().find(|other| before(written, other)) {
-            return Err(format!("of {stream} {younger:?} is numbered before {written:?}"));
+            let brief = |w: &Written| {
+                (
+                    w.born,
+                    w.first,
+                    w.bytes.len(),
+                    String::from_utf8_lossy(&w.bytes[..8]).into_owned(),
+                )
+            };
+            return Err(format!(
+                "of {stream} {:?} is numbered before {:?}",
+                brief(younger),
+                brief(written)
+            ));
         }
     }
     Ok(())

@@ -1,7 +1,6 @@
 //! Order: the generations of a stream are numbered as they were born, whenever each is sealed, and no byte is older than
 //! the key of its segment says.
 
-use std::io::Write;
 use std::time::Duration;
 
 use logsinkfs::core::Access;
@@ -12,7 +11,8 @@ use logsinkfs::world::clock::Clock;
 use super::check::{assert_delivered, generations, segments};
 use super::daemon::{BY, Daemon, Log, ONCE, World, run};
 
-const KERNEL: Access = Access { write: true, append: true, sync: false, exclusive: false };
+const KERNEL: Access =
+    Access { write: true, append: true, sync: false, exclusive: false, truncate: false };
 
 /// The starts of a stream's segments, in the order of (generation, offset).
 fn starts(world: &World, stream: &str) -> Vec<Utc> {
@@ -142,7 +142,7 @@ fn what_the_kernel_appends_is_never_older_than_its_key_says() {
             // Quiet for so long that the file is looked at seldom; then at any moment between two looks.
             daemon.pass(Duration::from_millis(n * 997)).await;
             written.push(world.clock.now());
-            daemon.life(log).file().unwrap().as_ref().write_all(b"line\n").unwrap();
+            daemon.life(log).file().unwrap().append(b"line\n").unwrap();
             if n % 4 == 3 {
                 daemon.flush().await;
             }
@@ -156,5 +156,21 @@ fn what_the_kernel_appends_is_never_older_than_its_key_says() {
             // The last look that did not see it is not far back.
             assert!(first.since(*start) <= Duration::from_secs(6), "{start:?}, {first:?}");
         }
+    });
+}
+
+#[test]
+fn a_log_that_is_truncated_while_it_is_empty_is_as_young_as_that() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let old = daemon.open("app.log");
+        daemon.rename("app.log", "app.log.1").await;
+        let log = daemon.open("app.log");
+        daemon.append(log, "one\n");
+        daemon.truncate(old);
+        daemon.append(old, "two\n");
+        daemon.flush().await;
+        assert_delivered(&world, "app.log", &["one\n", "two\n"]);
     });
 }

@@ -53,6 +53,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (name.clone(), any_bytes()).prop_map(|(name, bytes)| Step::Append(name, bytes)),
         2 => name.clone().prop_map(Step::Truncate),
+        2 => name.clone().prop_map(Step::OpenAnew),
         2 => (name.clone(), name.clone()).prop_map(|(from, to)| Step::Rename(from, to)),
         1 => name.clone().prop_map(Step::Unlink),
         2 => name.prop_map(Step::Close),
@@ -81,7 +82,8 @@ fn for_all<S: Strategy>(strategy: S, check: impl Fn(S::Value)) {
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let cases = u32::try_from(cases).unwrap();
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let max_shrink_iters = u32::try_from(asked("MODEL_SHRINK", 300)).unwrap();
+    let config = Config { cases, max_shrink_iters, failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new_with_rng(config, rng).run(&strategy, |case| {
         check(case);
         Ok(())

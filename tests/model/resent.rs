@@ -13,7 +13,8 @@ use super::check::{assert_delivered, segments};
 use super::daemon::{BY, Daemon, Log, ONCE, World, answer, run};
 
 const ROOT: NodeId = NodeId::ROOT;
-const APPEND: Access = Access { write: true, append: true, sync: false, exclusive: false };
+const APPEND: Access =
+    Access { write: true, append: true, sync: false, exclusive: false, truncate: false };
 const ANYWHERE: Access = Access { append: false, ..APPEND };
 const EXCLUSIVE: Access = Access { exclusive: true, ..APPEND };
 const READ: Access = Access { write: false, append: false, ..APPEND };
@@ -345,7 +346,9 @@ fn a_write_that_the_daemons_death_cut_is_not_glued_to_the_next() {
         worker.append(log, "whole\n");
         worker.append(log, "cut in two\n");
         // A kill has the kernel stop copying where a page ends; here that is behind the fifth byte.
-        worker.life(log).file().unwrap().set_len(11).unwrap();
+        let data =
+            std::fs::File::options().write(true).open(worker.life(log).folder().join("data"));
+        data.unwrap().set_len(11).unwrap();
         let daemon = world.next_mount(worker).await;
         let log = open(&daemon, "app.log");
         daemon.append(log, "next\n");

@@ -115,6 +115,7 @@ pub(super) fn access(flags: i32) -> Access {
             && flags & (libc::O_APPEND | libc::O_DIRECT) == libc::O_APPEND,
         sync: flags & libc::O_DSYNC != 0,
         exclusive: flags & libc::O_EXCL != 0,
+        truncate: flags & libc::O_TRUNC != 0,
     }
 }
 

@@ -26,7 +26,9 @@ pub(super) fn ask(config: &mut KernelConfig) {
     // (`file_remove_privs`, 20 us); with it once. Nothing runs from a mount that is nosuid.
     // With the last two a directory is read together with the attributes of what is in it, when the
     // program asks for them anyway.
+    // An open truncates by itself, so that a log that begins anew can have another backing file from then on.
     let wanted = InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP
+        | InitFlags::FUSE_ATOMIC_O_TRUNC
         | InitFlags::FUSE_PARALLEL_DIROPS
         | InitFlags::FUSE_PASSTHROUGH
         | InitFlags::FUSE_HANDLE_KILLPRIV_V2

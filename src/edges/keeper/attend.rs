@@ -94,9 +94,9 @@ fn about_backing_files(
     message: ToKeeper,
 ) -> Result<Option<ToWorker>, ToKeeper> {
     Ok(match message {
-        ToKeeper::Register { node } => {
-            let backing = registry.register_for(peer, node).map(|id| id.0);
-            Some(ToWorker::Registered { node, backing })
+        ToKeeper::Register { node, start } => {
+            let backing = registry.register_for(peer, node, start).map(|id| id.0);
+            Some(ToWorker::Registered { node, start, backing })
         }
         ToKeeper::Unregister { node } => {
             registry.unregister_for(peer, node);

@@ -18,7 +18,8 @@ use tracing::warn;
 
 use super::ioctl::{backing_close, backing_open};
 use crate::core::backing::Backings;
-use crate::values::ids::{BackingId, NodeId};
+use crate::local::life::data_name;
+use crate::values::ids::{BackingId, NodeId, SpoolOffset};
 
 /// Most numbers in one message of the protocol: a page is far below the longest message.
 const PAGE: usize = 1000;
@@ -40,7 +41,8 @@ pub struct Registry {
 struct State {
     /// Who may ask.
     entitled: Option<PeerId>,
-    ids: BTreeMap<NodeId, BackingId>,
+    /// Which file of each node, by where it begins, and its number.
+    ids: BTreeMap<NodeId, (SpoolOffset, BackingId)>,
 }
 
 impl Registry {
@@ -62,24 +64,33 @@ impl Registry {
         self.state.lock().entitled = peer;
     }
 
-    /// Registers the spool file of a node for a worker, or gives the number that it has.
-    pub fn register_for(&self, peer: PeerId, node: NodeId) -> Result<BackingId, String> {
+    /// Registers the spool file of a node that begins at a position for a worker, or gives the number that it has.
+    pub fn register_for(
+        &self,
+        peer: PeerId,
+        node: NodeId,
+        start: SpoolOffset,
+    ) -> Result<BackingId, String> {
         let mut state = self.entitled(peer)?;
-        if let Some(id) = state.ids.get(&node) {
+        if let Some((_, id)) = state.ids.get(&node).filter(|(of, _)| *of == start) {
             return Ok(*id);
         }
-        let id = self.open(&format!("nodes/{node}/data")).map_err(|why| {
+        let name = data_name(start);
+        let id = self.open(&format!("nodes/{node}/{name}")).map_err(|why| {
             warn!(%node, why, "a backing file is refused");
             why
         })?;
-        state.ids.insert(node, id);
+        if let Some((_, before)) = state.ids.insert(node, (start, id)) {
+            // Of a worker that died before it could say that nobody has it open any more.
+            let _ = backing_close(self.fuse.as_fd(), before);
+        }
         Ok(id)
     }
 
     /// Lets the spool file of a node go. A worker that is replaced may still ask, and is not heard.
     pub fn unregister_for(&self, peer: PeerId, node: NodeId) {
         let Ok(mut state) = self.entitled(peer) else { return };
-        if let Some(id) = state.ids.remove(&node)
+        if let Some((_, id)) = state.ids.remove(&node)
             && let Err(e) = backing_close(self.fuse.as_fd(), id)
         {
             warn!(%node, "a backing file could not be let go: {e}");
@@ -165,8 +176,8 @@ impl Registry {
 
 /// Where one process does all, the registry serves it directly.
 impl Backings for Registry {
-    fn register(&self, node: NodeId) -> Result<BackingId, String> {
-        self.register_for(PeerId::default(), node)
+    fn register(&self, node: NodeId, start: SpoolOffset) -> Result<BackingId, String> {
+        self.register_for(PeerId::default(), node, start)
     }
 
     fn unregister(&self, node: NodeId) {

@@ -22,7 +22,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::values::ids::{NodeId, SessionId};
+use crate::values::ids::{NodeId, SessionId, SpoolOffset};
 
 /// Names the descriptor of the socket to a worker that the keeper started.
 pub const SOCKET_ENV: &str = "LOGSINKFS_KEEPER_FD";
@@ -54,6 +54,9 @@ pub enum ToWorker {
     Registered {
         /// The node that was asked for.
         node: NodeId,
+        /// Where its file begins. A keeper that does not say knows only of the first.
+        #[serde(default)]
+        start: SpoolOffset,
         /// The kernel's number for the backing file, or why not.
         backing: Result<u32, String>,
     },
@@ -110,10 +113,13 @@ pub enum ToKeeper {
     Serving,
     /// Could a spool file be registered?
     Probe,
-    /// Register the spool file of a node, or give the number it has.
+    /// Register a spool file of a node, or give the number it has.
     Register {
         /// The node.
         node: NodeId,
+        /// Where the file begins.
+        #[serde(default)]
+        start: SpoolOffset,
     },
     /// The last handle of a node is closed. Not answered.
     Unregister {

@@ -6,25 +6,29 @@
 //! Invariants: the spool file only grows; segments cover it from the first base without gap or
 //! overlap up to the sealed end; the last generation is the one that applications see.
 
+mod files;
 mod state;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+pub use self::files::{Files, SpoolFile, data_name, parse_data_name};
 pub use self::state::{Looks, Segment, State};
-use super::disk::open_spool_file;
 use super::lease::has_writer;
-use super::record::{DATA, Generation};
+use super::record::Generation;
 use super::stream::StreamState;
-use crate::values::errors::{AtPath, LocalError};
+use crate::values::errors::LocalError;
 use crate::values::ids::{BackingId, NodeId, SpoolOffset};
 use crate::values::time::Utc;
+
+/// Most bytes that are copied when a log is opened which was truncated while somebody had it open: a quarter of a second of
+/// a slow disk, for which its first program waits once.
+pub const COPY_MAX: u64 = 16 << 20;
 
 /// Who writes into the spool file what applications append. Decided when the first of them opens it,
 /// kept until the last has closed it, because the kernel takes one way at a time.
@@ -54,8 +58,8 @@ pub struct Life {
     /// The node that it belongs to.
     pub id: NodeId,
     target: Mutex<Target>,
-    folder: PathBuf,
-    file: Mutex<Weak<File>>,
+    /// Its bytes.
+    pub files: Files,
     route: Mutex<Route>,
     /// Whether it is on the sealer's list already.
     watched: AtomicBool,
@@ -64,20 +68,21 @@ pub struct Life {
 }
 
 impl Life {
-    /// A life whose folder exists; `bases` as the record has them (at least one).
+    /// A life whose folder exists; `bases` as the record has them (at least one), `starts` where its spool files begin, if
+    /// there are any yet.
     pub fn new(
         id: NodeId,
         folder: PathBuf,
         stream: Arc<StreamState>,
         labels: BTreeMap<String, String>,
         bases: &[Generation],
+        starts: Vec<SpoolOffset>,
     ) -> Life {
         stream.add_log(id);
         Life {
             id,
             target: Mutex::new(Target { stream, labels }),
-            folder,
-            file: Mutex::default(),
+            files: Files::new(folder, starts),
             route: Mutex::default(),
             watched: AtomicBool::new(false),
             settling: Mutex::new(()),
@@ -97,7 +102,7 @@ impl Life {
 
     /// The node's folder in the spool.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        self.files.folder()
     }
 
     /// The state, locked. Never held over a wait for the disk's durability or for S3.
@@ -115,49 +120,50 @@ impl Life {
         self.route.lock()
     }
 
-    /// The spool file: one descriptor for all who have it open, closed with the last of them, so
-    /// that thousands of quiet logs hold none.
-    pub fn file(&self) -> Result<Arc<File>, LocalError> {
-        let mut slot = self.file.lock();
-        if let Some(file) = slot.upgrade() {
-            return Ok(file);
-        }
-        let file = Arc::new(open_spool_file(&self.folder.join(DATA))?);
-        *slot = Arc::downgrade(&file);
-        Ok(file)
+    /// The spool file that grows.
+    pub fn file(&self) -> Result<SpoolFile, LocalError> {
+        self.files.last()
     }
 
-    /// The spool file's length: the only truth about how much was written.
+    /// Where the spool file that grows ends: the only truth about how much was written.
     pub fn len(&self) -> Result<SpoolOffset, LocalError> {
-        Ok(SpoolOffset(self.metadata()?.len()))
+        Ok(self.metadata()?.0)
     }
 
-    /// Length and times of the spool file.
-    pub fn metadata(&self) -> Result<std::fs::Metadata, LocalError> {
-        let path = self.folder.join(DATA);
-        match self.file.lock().upgrade() {
-            Some(file) => file.metadata().at("stat", &path),
-            None => std::fs::metadata(&path).at("stat", &path),
+    /// Where the spool file that grows ends, with what stat(2) says of it.
+    pub fn metadata(&self) -> Result<(SpoolOffset, std::fs::Metadata), LocalError> {
+        let (start, metadata) = self.files.metadata()?;
+        Ok((start.plus(metadata.len()), metadata))
+    }
+
+    /// Whether positions in the spool file that grows are those that applications see.
+    pub fn is_aligned(&self) -> bool {
+        self.files.current().0 == self.state.lock().current().at
+    }
+
+    /// Has the current generation begin a spool file, if it does not. It may have begun within one, because somebody had
+    /// the log open when it was truncated; what there is of it is copied then, [`COPY_MAX`] at most. Says whether it
+    /// does. To be called by the first who opens the log.
+    pub fn align(&self) -> Result<bool, LocalError> {
+        if self.is_aligned() {
+            return Ok(true);
         }
+        // Ranges are not given back while they are copied.
+        let _settling = self.settling();
+        let base = self.state().current().at;
+        if self.len()?.since(base) > COPY_MAX {
+            return Ok(false);
+        }
+        self.files.begin_at(base)?;
+        if self.state().first_kept() >= base {
+            self.files.forget_before(base)?;
+        }
+        Ok(true)
     }
 
     /// When the spool file was last written.
     pub fn written_at(metadata: &std::fs::Metadata) -> Utc {
         Utc::from_micros(metadata.mtime() * 1_000_000 + metadata.mtime_nsec() / 1000)
-    }
-
-    /// Reads at a spool offset; fewer bytes at the end.
-    pub fn read_spool(file: &File, at: SpoolOffset, into: &mut [u8]) -> std::io::Result<usize> {
-        let mut filled = 0;
-        while filled < into.len() {
-            match file.read_at(&mut into[filled..], at.0 + filled as u64) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(filled)
     }
 
     /// One handle less. Handles are counted by `Namespace::hold`.
@@ -170,7 +176,7 @@ impl Life {
     /// Asks the kernel whether programs of a dead mount still write, and counts them as one that has
     /// the file open. To be asked while this process has it open nowhere.
     pub fn look_for_orphans(&self) {
-        let orphaned = has_writer(&self.folder.join(DATA));
+        let orphaned = has_writer(&self.files.current().1);
         let mut state = self.state.lock();
         if state.orphaned == orphaned {
             return;

@@ -145,10 +145,10 @@ impl State {
             let start = self.sealed_end();
             let first = self.generations.front().copied().unwrap_or_else(|| self.current());
             match self.generations.get(1).map(|next| next.at) {
-                Some(next) if start >= next => {
-                    self.generations.pop_front();
-                }
-                Some(next) => return (SpoolRange { start, end: next }, first, true),
+                Some(next) => match first.end.unwrap_or(next) {
+                    end if start >= end => drop(self.generations.pop_front()),
+                    end => return (SpoolRange { start, end }, first, true),
+                },
                 None => {
                     let end = len.max(start);
                     return (SpoolRange { start, end }, first, !self.linked && self.handles == 0);
@@ -157,10 +157,13 @@ impl State {
         }
     }
 
-    /// Begins a new generation, at the file's present length; `false` when the current one is empty
-    /// and stays.
+    /// Begins a new generation, at the file's present length; `false` when the current one is empty, which
+    /// stays and is as young as the new one would be.
     pub fn begin_generation(&mut self, generation: Generation) -> bool {
-        if generation.at <= self.current().at {
+        if let Some(current) = self.generations.back_mut()
+            && generation.at <= current.at
+        {
+            (current.since, current.birth) = (generation.since, generation.birth);
             return false;
         }
         self.generations.push_back(generation);
@@ -180,7 +183,8 @@ impl State {
     /// The generations that have bytes, with a time before which none of these was written.
     pub fn with_bytes(&self, len: SpoolOffset) -> Vec<(Generation, Utc)> {
         let ends = self.generations.iter().skip(1).map(|next| next.at).chain([len]);
-        let with_bytes = self.generations.iter().zip(ends).filter(|(g, end)| g.at < *end);
+        let with_bytes =
+            self.generations.iter().zip(ends).filter(|(g, end)| g.at < g.end.unwrap_or(*end));
         with_bytes.map(|(g, _)| (*g, self.not_before(g.at))).collect()
     }
 

@@ -74,7 +74,7 @@ impl Namespace {
                 }
                 NewFile::Live(stream, labels) => {
                     let first = Generation { since: by.stamp.now, birth, ..Generation::default() };
-                    let life = Life::new(id, folder, stream, labels, &[first]);
+                    let life = Life::new(id, folder, stream, labels, &[first], Vec::new());
                     life.file()?;
                     Body::Live(Arc::new(life))
                 }
@@ -234,8 +234,8 @@ impl Namespace {
             at: len,
             since: now,
             birth,
-            numbered: None,
             made_by,
+            ..Generation::default()
         });
         (node.times.modified, node.times.changed) = (now, now);
         if let Err(e) = self.store(node, id) {

@@ -349,8 +349,9 @@ impl Tree {
         match &node.body {
             Body::Live(life) => {
                 let base = life.state().current().at;
-                let (len, used) = written(life.metadata()?);
-                (size, blocks) = (len.saturating_sub(base.0), used);
+                let (end, metadata) = life.metadata()?;
+                let (_, used) = written(metadata);
+                (size, blocks) = (end.since(base), used);
                 // `du` would count a truncated generation that still waits for S3.
                 blocks = blocks.min(size.div_ceil(512));
             }

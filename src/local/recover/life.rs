@@ -6,14 +6,15 @@ use tracing::{error, info};
 
 use super::{Births, Circumstances};
 use crate::local::crash_point::crash_point;
-use crate::local::disk::{Durable, punch};
+use crate::local::disk::Durable;
 use crate::local::life::{Life, Looks, Segment, State};
 use crate::local::marker::Marker;
-use crate::local::record::{DATA, Generation, Kind, Numbered, Record};
+use crate::local::record::{Generation, Kind, Numbered, Record};
 use crate::local::spool::Spool;
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::{SpoolOffset, SpoolRange};
 use crate::values::naming::{MarkerName, Phase, SegmentName};
+use crate::values::time::Utc;
 
 /// Puts the segments into the life and makes its generations, and their record, fit what is on disk.
 pub(super) fn restore(
@@ -24,8 +25,6 @@ pub(super) fn restore(
     at: Circumstances<'_>,
     births: &Births,
 ) -> Result<(), LocalError> {
-    let file = life.file()?;
-    let metadata = life.metadata()?;
     let mut state = life.state();
     for marker in markers {
         let MarkerName { range, generation, phase } = *marker;
@@ -34,23 +33,19 @@ pub(super) fn restore(
             life.stream().add_unsent();
         }
     }
-    let len = fit(life, &mut state, record, SpoolOffset(metadata.len()), |end| {
-        births.begin(end, at.now)
-    })?;
-    if len.0 > metadata.len() {
-        file.set_len(len.0).at("extend", &life.folder().join(DATA))?;
-        // That bytes are missing shows in the record, and by their checksum.
-        crash_point("recover: the spool file is extended");
-    }
-    keep_holes(spool, life, &mut state, &file)?;
+    fit_files(life, &mut state, at.now, births)?;
+    let metadata = life.metadata()?.1;
+    let len = fit_last(life, &mut state, record, |end| births.begin(end, at.now))?;
+    keep_holes(spool, life, &mut state)?;
     number_generations(life, &mut state);
 
-    punch_again(life, &state, &file)?;
+    punch_again(life, &state)?;
     at.room.found(state.held(len));
     state.counted = len;
 
-    let cut = spool.session().was_cut(life.id, len) && state.current().at < len;
-    if cut || (spool.rebooted && ends_within_a_line(life, &state, &file, len)) {
+    let cut = spool.session().was_cut(life.id, len)
+        || (spool.rebooted && ends_within_a_line(life, &state, len));
+    if cut && state.current().at < len {
         info!(node = %life.id, "machine or daemon went down in the middle of a line: a new generation begins");
         state.begin_generation(births.begin(len, at.now));
     }
@@ -65,46 +60,91 @@ pub(super) fn restore(
     follow(life, &state, record)
 }
 
-/// Makes length, sealed end and bases agree. Gives the length that the file is to have.
-fn fit(
+/// Makes the spool files before the last one, and the generations in them, agree.
+fn fit_files(life: &Life, state: &mut State, now: Utc, births: &Births) -> Result<(), LocalError> {
+    let first = state.generations.front().map_or(SpoolOffset(0), |g| g.at).min(state.first_kept());
+    life.files.complete(first, |start| state.generations.iter().any(|g| g.at == start))?;
+    let starts = life.files.starts();
+    for start in starts.iter().skip(1).filter(|start| **start > first) {
+        let after = state.generations.partition_point(|g| g.at < *start);
+        if state.generations.get(after).is_none_or(|g| g.at != *start) {
+            // A power cut took back what the record says of it; the name of the file says it too.
+            let since = state.generations.get(after.max(1) - 1).map_or(now, |before| before.since);
+            let begun = Generation { since, ..births.begin(*start, now) };
+            state.generations.insert(after, begun);
+        }
+    }
+    for (start, next) in starts.iter().zip(&starts[1..]) {
+        let sealed = state.segments.range(*start..*next).next_back().map_or(*start, |(_, s)| s.end);
+        let end = fit_file(life, *start, sealed)?;
+        let within = state.generations.iter_mut().filter(|g| (*start..*next).contains(&g.at));
+        let mut last = None;
+        for generation in within {
+            generation.at = generation.at.min(end);
+            last = Some(generation);
+        }
+        if let Some(generation) = last.filter(|_| end < *next) {
+            generation.end = Some(end);
+        }
+    }
+    Ok(())
+}
+
+/// Makes a spool file at least as long as what was sealed of it; gives where it ends then.
+fn fit_file(
+    life: &Life,
+    start: SpoolOffset,
+    sealed: SpoolOffset,
+) -> Result<SpoolOffset, LocalError> {
+    let file = life.files.at(start)?;
+    let found = file.end().at("stat", life.folder())?;
+    if found < sealed {
+        error!(node = %life.id, sealed = sealed.0, found = found.0,
+            "a spool file is shorter than what was sealed of it");
+        file.extend(sealed).at("extend", life.folder())?;
+        // That bytes are missing shows by their checksum, and in the record where the generation goes on.
+        crash_point("recover: the spool file is extended");
+    }
+    Ok(found.max(sealed))
+}
+
+/// Makes the last spool file, the sealed end and the generations agree. Gives where the file ends then.
+fn fit_last(
     life: &Life,
     state: &mut State,
     record: &mut Record,
-    len: SpoolOffset,
     begin: impl FnOnce(SpoolOffset) -> Generation,
 ) -> Result<SpoolOffset, LocalError> {
+    let len = life.len()?;
     let sealed = state.segments.last_key_value().map_or(SpoolOffset(0), |(_, s)| s.end);
     let end = len.max(sealed);
     for generation in &mut state.generations {
         // A base that lies beyond what reached the disk was never used for a key.
         generation.at = generation.at.min(end);
     }
-    if len < sealed {
-        error!(node = %life.id, sealed = sealed.0, found = len.0,
-            "the spool file is shorter than what was sealed of it: a new generation begins");
+    if len < sealed && state.current().at < sealed {
+        // Another generation begins. Before the file is extended: the next start finds no sign then.
         state.begin_generation(begin(sealed));
-        // Before the file is extended: the next start finds no sign then.
         follow(life, state, record)?;
     }
-    Ok(end)
+    let (start, _) = life.files.current();
+    fit_file(life, start, sealed)
 }
 
 /// Sets ranges aside that lie before a sealed range and have no marker: whether S3 has them cannot be
 /// known, and what is neither sealed nor unsealed would go with the log one day, unseen.
-fn keep_holes(
-    spool: &Spool,
-    life: &Life,
-    state: &mut State,
-    file: &fs::File,
-) -> Result<(), LocalError> {
+fn keep_holes(spool: &Spool, life: &Life, state: &mut State) -> Result<(), LocalError> {
     let base = state.generations.front().map(|g| g.at);
     let first = state.segments.first_key_value().map(|(start, _)| *start);
     let (Some(base), Some(first)) = (base, first) else { return Ok(()) };
     let mut covered = base.min(first);
     let mut holes = Vec::new();
     for (start, segment) in &state.segments {
-        if *start > covered {
-            let range = SpoolRange { start: covered, end: *start };
+        // Between two spool files there may be nothing.
+        let file = life.files.at(covered)?;
+        let end = file.end().at("stat", life.folder())?.min(*start);
+        if end > covered {
+            let range = SpoolRange { start: covered, end };
             // The number of what follows, so that a generation whose first range this is keeps it.
             let (generation, phase) = (segment.generation, Phase::Quarantined);
             holes.push(MarkerName { range, generation, phase });
@@ -112,7 +152,11 @@ fn keep_holes(
         covered = covered.max(segment.end);
     }
     for hole in holes {
-        let kept = spool.keep_copy(file, hole.range, &format!("{}-{hole}", life.id))?;
+        let kept = spool.keep_copy(
+            &life.files.at(hole.range.start)?,
+            hole.range,
+            &format!("{}-{hole}", life.id),
+        )?;
         error!(node = %life.id, range = ?hole.range, kept = %kept.display(),
             "a sealed range has lost its marker; a copy of its bytes is kept");
         // Kept twice is better than not at all.
@@ -168,20 +212,17 @@ fn number_generations(life: &Life, state: &mut State) {
 /// The daemon may have died between a marker's last step and the hole that follows it. What lies before
 /// the first base is settled, since the record forgets a base only then; bytes behind it whose
 /// marker is missing are not.
-fn punch_again(life: &Life, state: &State, file: &fs::File) -> Result<(), LocalError> {
-    let path = life.folder().join(DATA);
+fn punch_again(life: &Life, state: &State) -> Result<(), LocalError> {
     let settled =
         state.generations.front().map_or(SpoolOffset(0), |g| g.at).min(state.first_kept());
-    if settled > SpoolOffset(0) {
-        punch(file, 0, settled.0, &path)?;
-    }
+    life.files.forget_before(settled)?;
     for (start, segment) in state.segments.iter().filter(|(_, s)| !s.phase.is_here()) {
-        punch(file, start.0, segment.end.since(*start), &path)?;
+        life.files.punch(SpoolRange { start: *start, end: segment.end })?;
     }
     Ok(())
 }
 
-fn ends_within_a_line(life: &Life, state: &State, file: &fs::File, len: SpoolOffset) -> bool {
+fn ends_within_a_line(life: &Life, state: &State, len: SpoolOffset) -> bool {
     let last = state.segments.keys().next_back().and_then(|start| state.marker(*start));
     if let Some(name) = last.filter(|m| m.range.end == len && !m.phase.is_here()) {
         // The last byte is no longer here; the key says what it was.
@@ -191,7 +232,8 @@ fn ends_within_a_line(life: &Life, state: &State, file: &fs::File, len: SpoolOff
     }
     let mut last = [0];
     let at = SpoolOffset(len.0.saturating_sub(1));
-    matches!(Life::read_spool(file, at, &mut last), Ok(1)) && last != *b"\n"
+    let Ok(file) = life.files.at(at) else { return false };
+    matches!(file.read_at(&mut last, at), Ok(1)) && last != *b"\n"
 }
 
 /// Makes the record say where the generations begin.

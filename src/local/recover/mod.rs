@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use tracing::{error, warn};
 
-use super::life::Life;
+use super::life::{Life, parse_data_name};
 use super::namespace::Found;
 use super::record::{DATA, Generation, Kind, RECORD, Record};
 use super::room::Room;
@@ -131,10 +131,10 @@ fn recover_node(
 ) -> Result<Option<Found>, LocalError> {
     let folder = spool.node(id);
     let data = folder.join(DATA);
-    if fs::symlink_metadata(&data).is_ok() && !is_file(&data) {
+    let Some(starts) = spool_files(&folder)? else {
         set_aside(spool, &folder, &id.to_string(), "its bytes are in no file");
         return Ok(None);
-    }
+    };
     let Kind::Live { stream, labels, bases } = &record.kind else {
         if record.kind == Kind::Local {
             let len = fs::metadata(data).map_or(0, |m| m.len());
@@ -153,7 +153,7 @@ fn recover_node(
         return Ok(None);
     }
     let stream = at.streams.get(stream, at.now)?;
-    let life = Arc::new(Life::new(id, folder.clone(), stream, labels.clone(), bases));
+    let life = Arc::new(Life::new(id, folder.clone(), stream, labels.clone(), bases, starts));
     let markers = read_markers(spool, &life)?;
     let mut record = record;
     life::restore(spool, &life, &mut record, &markers, at, births)?;
@@ -161,6 +161,21 @@ fn recover_node(
         life.look_for_orphans();
     }
     Ok(Some(Found { id, record, life: Some(life) }))
+}
+
+/// Where the spool files of a folder begin; `None` when something else has the name of one.
+fn spool_files(folder: &Path) -> Result<Option<Vec<SpoolOffset>>, LocalError> {
+    let mut starts = Vec::new();
+    for entry in fs::read_dir(folder).at("list", folder)? {
+        let entry = entry.at("list", folder)?;
+        if let Some(start) = parse_data_name(&entry.file_name().to_string_lossy()) {
+            if !is_file(&entry.path()) {
+                return Ok(None);
+            }
+            starts.push(start);
+        }
+    }
+    Ok(Some(starts))
 }
 
 /// Whether a folder has no record, or an empty one, because it was just being made: it holds nothing
@@ -186,7 +201,7 @@ fn read_markers(spool: &Spool, life: &Life) -> Result<Vec<MarkerName>, LocalErro
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match MarkerName::parse(&name) {
             Some(marker) if is_file(&path) => markers.push(marker),
-            _ if name == DATA || name == RECORD => {}
+            _ if parse_data_name(&name).is_some() || name == RECORD => {}
             // Half-written by a daemon that died: its range has no key yet.
             _ if is_half_written(&name) && is_file(&path) => {
                 fs::remove_file(&path).at("remove", &path)?;
@@ -209,11 +224,13 @@ fn read_markers(spool: &Spool, life: &Life) -> Result<Vec<MarkerName>, LocalErro
     Ok(sound)
 }
 
-/// Whether a name is that of a record or marker before it gets its own.
+/// Whether a name is that of a record, marker or spool file before it gets its own.
 fn is_half_written(name: &str) -> bool {
     let Some(stem) = name.strip_suffix(".new") else { return false };
     let marker = MarkerName::parse(&format!("{stem}.sealed"));
-    marker.is_some() || RECORD.strip_suffix(".json") == Some(stem)
+    marker.is_some()
+        || parse_data_name(stem).is_some()
+        || RECORD.strip_suffix(".json") == Some(stem)
 }
 
 fn set_aside(spool: &Spool, path: &Path, name: &str, why: &str) {

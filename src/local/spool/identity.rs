@@ -57,7 +57,7 @@ pub(super) fn lose(dir: &Path, source: &str, error: LocalError) -> Result<(), Sp
     let path = dir.join(IDENTITY);
     let kind = error.source.kind();
     if let Ok(Format { format }) = load_json(&path)
-        && format != FORMAT
+        && !(1..=FORMAT).contains(&format)
     {
         return Err(SpoolError::TooNew(dir.to_owned(), format));
     }

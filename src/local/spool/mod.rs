@@ -25,6 +25,7 @@ use tracing::warn;
 
 use super::crash_point::crash_point;
 use super::disk::{Durable, store_json, sync_folder};
+use super::life::SpoolFile;
 use super::session::Session;
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::{Epoch, NodeId, SessionId, SpoolRange, WriterId};
@@ -33,8 +34,8 @@ use crate::values::ids::{Epoch, NodeId, SessionId, SpoolRange, WriterId};
 const IDENTITY: &str = "spool.json";
 /// The file that its daemon has locked.
 const LOCK: &str = "lock";
-/// The layout that this program reads and writes.
-const FORMAT: u32 = 1;
+/// The layout that this program writes. It reads 1 too, where a log has one spool file.
+const FORMAT: u32 = 2;
 /// Bytes copied at once.
 const COPY_CHUNK: usize = 256 * 1024;
 
@@ -118,7 +119,7 @@ impl Spool {
                 Identity::new(new_writer(readable), source, inode)
             }
         };
-        if identity.format != FORMAT {
+        if !(1..=FORMAT).contains(&identity.format) {
             return Err(SpoolError::TooNew(dir.to_owned(), identity.format));
         }
         if identity.source != source {
@@ -139,7 +140,7 @@ impl Spool {
                 (new, Epoch(0))
             }
         };
-        let identity = Mutex::new(Identity { writer, epoch, inode, ..identity });
+        let identity = Mutex::new(Identity { format: FORMAT, writer, epoch, inode, ..identity });
         let session = Session::default();
         let spool = Spool { dir: dir.to_owned(), identity, session, rebooted, boot, _lock: lock };
         let counted = spool.next_epoch();
@@ -269,7 +270,7 @@ impl Spool {
     /// Keeps a copy of a range of a spool file in the quarantine, durably.
     pub fn keep_copy(
         &self,
-        file: &File,
+        file: &SpoolFile,
         range: SpoolRange,
         name: &str,
     ) -> Result<PathBuf, LocalError> {
@@ -279,7 +280,7 @@ impl Spool {
         let mut at = range.start;
         while at < range.end {
             let len = usize::try_from(range.end.since(at)).unwrap_or(COPY_CHUNK).min(COPY_CHUNK);
-            file.read_exact_at(&mut chunk[..len], at.0).at("read for", &target)?;
+            file.read_exact_at(&mut chunk[..len], at).at("read for", &target)?;
             copy.write_all_at(&chunk[..len], at.since(range.start)).at("write", &target)?;
             at = at.plus(len as u64);
         }
