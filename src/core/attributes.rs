@@ -77,7 +77,8 @@ impl Fs {
         }
         // One that comes again may have set it already.
         let create = create && !origin.resent;
-        self.parts.namespace.set_attribute(id, name, Some(value), (create, replace))
+        let now = self.parts.clock.now();
+        self.parts.namespace.set_attribute(id, name, Some(value), (create, replace), now)
     }
 
     /// Removes an extended attribute.
@@ -85,7 +86,8 @@ impl Fs {
         if name.starts_with(OWN) {
             return Err(FsError::NotPermitted);
         }
-        match self.parts.namespace.set_attribute(id, name, None, (false, false)) {
+        let now = self.parts.clock.now();
+        match self.parts.namespace.set_attribute(id, name, None, (false, false), now) {
             // One that comes again may have removed it already.
             Err(FsError::NoAttribute) if origin.resent => Ok(()),
             removed => removed,

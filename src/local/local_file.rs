@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::record::DATA;
 use super::room::Room;
 use crate::values::errors::{AtPath, FsError, LocalError};
+use crate::values::time::FileTime;
 
 /// A local-only file.
 #[derive(Debug)]
@@ -44,6 +45,11 @@ impl LocalFile {
     /// Length and times.
     pub fn metadata(&self) -> Result<std::fs::Metadata, LocalError> {
         std::fs::metadata(&self.path).at("stat", &self.path)
+    }
+
+    /// Sets the time of its last write.
+    pub fn set_modified(&self, at: FileTime) -> Result<(), LocalError> {
+        self.file()?.set_modified(at.into()).at("set the times of", &self.path)
     }
 
     /// Writes all of `data` at a position.

@@ -6,6 +6,8 @@
 //! existing file is one atomic replacement, whatever happens to the other record afterwards.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,7 @@ use super::disk::{Durable, load_json, store_json};
 use crate::values::errors::LocalError;
 use crate::values::escape::as_text;
 use crate::values::ids::{GenerationNo, NodeId, RequestId, SpoolOffset};
-use crate::values::time::Utc;
+use crate::values::time::{FileTime, Utc};
 
 /// The record's file name in a node's folder.
 pub const RECORD: &str = "node.json";
@@ -107,15 +109,56 @@ pub enum Kind {
     },
 }
 
-/// Times set by utimens. They hold until the file is written again.
+/// A node's times. Those of the last write stand in the spool file itself, which the kernel may write to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {
     /// Last access, as set or as created.
-    pub accessed: Utc,
-    /// Last change of content, as set or as created.
-    pub modified: Utc,
+    pub accessed: FileTime,
+    /// Last change of content: of a directory or symbolic link, or set for a live file.
+    pub modified: FileTime,
     /// Last change of the record itself.
-    pub changed: Utc,
+    pub changed: FileTime,
+    /// The last write to a live file before `modified` was set; after another one `modified` does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_after: Option<LastWrite>,
+}
+
+impl Times {
+    /// Times of a node that is made.
+    pub fn new(at: impl Into<FileTime>) -> Times {
+        let at = at.into();
+        Times { accessed: at, modified: at, changed: at, set_after: None }
+    }
+
+    /// What a live file shows whose spool file has this `last` write.
+    #[must_use]
+    pub fn written(self, last: LastWrite) -> Times {
+        match self.set_after == Some(last) {
+            true => self,
+            false => Times { modified: last.at, changed: self.changed.max(last.at), ..self },
+        }
+    }
+}
+
+/// What a spool file shows of its last write. The length tells writes apart that the file system's clock, which
+/// may go in steps of 10 ms, does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastWrite {
+    len: u64,
+    at: FileTime,
+}
+
+impl LastWrite {
+    /// As the spool file's metadata say.
+    pub fn of(metadata: &Metadata) -> LastWrite {
+        LastWrite { len: metadata.len(), at: modified(metadata) }
+    }
+}
+
+/// When a file was written last.
+pub fn modified(metadata: &Metadata) -> FileTime {
+    // Nanoseconds within a second.
+    FileTime::new(metadata.mtime(), metadata.mtime_nsec() as u32)
 }
 
 /// A node's record.

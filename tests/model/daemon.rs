@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 pub use logsinkfs::core::Answer;
 use logsinkfs::core::backing::Backings;
@@ -24,6 +24,7 @@ use logsinkfs::tasks::{sealer, settle};
 use logsinkfs::values::errors::FsError;
 use logsinkfs::values::ids::{BackingId, HandleId, NodeId, Origin, SessionId, WriterId};
 use logsinkfs::values::settings::Settings;
+use logsinkfs::values::time::FileTime;
 use logsinkfs::world::clock::Clock;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -302,8 +303,8 @@ impl Daemon {
             Answer::Now(written) => assert_eq!(written?, bytes.len()),
             Answer::Later(_) => panic!("an append waits"),
         }
-        let now = SystemTime::from(self.clock.now());
-        self.life(log).file().unwrap().set_modified(now).unwrap();
+        let now = FileTime::from(self.clock.now());
+        self.life(log).file().unwrap().set_modified(now.into()).unwrap();
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 use logsinkfs::values::errors::FsError;
 use logsinkfs::values::naming::Form;
+use logsinkfs::values::time::Utc;
 use logsinkfs::world::bucket::Kind;
 
 use super::check::{assert_delivered, plain, segments};
@@ -66,7 +67,7 @@ fn giving_room_back_is_no_write_for_those_who_look_at_the_time() {
         daemon.append(log, "one\n");
         daemon.flush().await;
         let before = daemon.fs.getattr(log.id).unwrap().times.modified;
-        assert_eq!(before.to_name(), "20261123T083000.000000Z");
+        assert_eq!(before, Utc::from_name("20261123T083000.000000Z").unwrap().into());
         assert_eq!(daemon.reclaim_all(), 4);
         assert_eq!(daemon.fs.getattr(log.id).unwrap().times.modified, before);
     });

@@ -249,7 +249,7 @@ impl ReaderFs {
             Thing::Directory(_) => (FileKind::Directory, dir_mode, 2),
             Thing::Stream(_) | Thing::Object(_) => (FileKind::File, file_mode, 1),
         };
-        let times = Times { accessed: modified, modified, changed: modified };
+        let times = Times::new(modified);
         let (blocks, mode) = (size.div_ceil(512), mode & !WRITE_BITS);
         Attr { id, kind, size, blocks, mode, links, uid, gid, times, stored: true }
     }

@@ -24,11 +24,11 @@ use fuser::{
 
 use crate::core::{Answer, Entry, Fs, SetAttr};
 use crate::values::errors::FsError;
-use crate::values::time::Utc;
 
 pub use self::caches::caches_of;
 use self::convert::{
-    BLOCK, access, creator, errno, file_attr, handle, node, origin, reply_entry, reply_xattr,
+    BLOCK, access, creator, errno, file_attr, file_time, handle, node, origin, reply_entry,
+    reply_xattr,
 };
 pub use self::mount::{ask_again, begin, negotiate, take_over};
 pub use self::reader::Reader;
@@ -113,8 +113,8 @@ impl Filesystem for Adapter {
     ) {
         let now = self.fs.parts().clock.now();
         let instant = |time| match time {
-            TimeOrNow::SpecificTime(time) => Utc::from(time),
-            TimeOrNow::Now => now,
+            TimeOrNow::SpecificTime(time) => file_time(time),
+            TimeOrNow::Now => now.into(),
         };
         let set =
             SetAttr { mode, uid, gid, accessed: atime.map(instant), modified: mtime.map(instant) };

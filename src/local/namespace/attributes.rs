@@ -2,11 +2,11 @@
 
 use super::Namespace;
 use super::tree::{Attr, Body};
-use crate::local::record::Times;
+use crate::local::record::LastWrite;
 use crate::values::errors::FsError;
 use crate::values::escape::{escape_path, unescape};
 use crate::values::ids::NodeId;
-use crate::values::time::Utc;
+use crate::values::time::{FileTime, Utc};
 
 /// Most bytes of extended attributes that one node keeps.
 const ATTRIBUTES_MAX: usize = 64 * 1024;
@@ -21,29 +21,35 @@ pub struct SetAttr {
     /// Group.
     pub gid: Option<u32>,
     /// Last access.
-    pub accessed: Option<Utc>,
+    pub accessed: Option<FileTime>,
     /// Last change of content.
-    pub modified: Option<Utc>,
+    pub modified: Option<FileTime>,
 }
 
 impl Namespace {
     /// Sets mode, owner and times.
     pub fn set_attr(&self, id: NodeId, set: SetAttr, now: Utc) -> Result<Attr, FsError> {
         let mut tree = self.tree.lock();
-        if matches!(tree.node(id)?.body, Body::Object(_)) {
-            return Err(FsError::NotPermitted);
+        match tree.node(id)? {
+            node if matches!(node.body, Body::Object(_)) => return Err(FsError::NotPermitted),
+            node if node.is_removed() => return Err(FsError::Stale),
+            _ => {}
         }
-        let before = tree.attr(id)?;
         self.adopt(&mut tree, id)?;
         let node = tree.node_mut(id)?;
+        match (&node.body, set.modified) {
+            (Body::Local(file), Some(modified)) => file.set_modified(modified)?,
+            (Body::Live(life), Some(_)) => {
+                node.times.set_after = Some(LastWrite::of(&life.metadata()?));
+            }
+            _ => {}
+        }
         node.mode = set.mode.map_or(node.mode, |mode| mode & 0o7777);
         node.uid = set.uid.unwrap_or(node.uid);
         node.gid = set.gid.unwrap_or(node.gid);
-        node.times = Times {
-            accessed: set.accessed.unwrap_or(before.times.accessed),
-            modified: set.modified.unwrap_or(before.times.modified),
-            changed: now,
-        };
+        node.times.accessed = set.accessed.unwrap_or(node.times.accessed);
+        node.times.modified = set.modified.unwrap_or(node.times.modified);
+        node.times.changed = now.into();
         self.record(&mut tree, id)?;
         tree.attr(id)
     }
@@ -67,6 +73,7 @@ impl Namespace {
         name: &str,
         value: Option<&[u8]>,
         (create, replace): (bool, bool),
+        now: Utc,
     ) -> Result<(), FsError> {
         let mut tree = self.tree.lock();
         if matches!(tree.node(id)?.body, Body::Object(_)) {
@@ -90,6 +97,7 @@ impl Namespace {
                 node.attributes.remove(name);
             }
         }
+        node.times.changed = now.into();
         self.record(&mut tree, id)
     }
 }

@@ -13,10 +13,10 @@ use super::tree::{Attr, Body, Directory, Durability, Node, Tree};
 use crate::local::crash_point::crash_point;
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
-use crate::local::record::{Generation, Times};
+use crate::local::record::{Generation, LastWrite, Times};
 use crate::local::stream::StreamState;
 use crate::values::errors::{AtPath, FsError};
-use crate::values::ids::{NodeId, RequestId};
+use crate::values::ids::{NodeId, RequestId, SpoolOffset};
 use crate::values::naming::PRIVATE_FOLDER;
 use crate::values::time::Utc;
 
@@ -117,10 +117,11 @@ impl Namespace {
         let claim = tree.new_claim(parent, name, stamp.request);
         let node = tree.node_mut(id)?;
         node.claims.push(claim);
-        node.times.changed = stamp.now;
+        node.times.changed = stamp.now.into();
         self.store(node, id)?;
         tree.directory_mut(parent)?.live.insert(name.to_vec(), id);
         set_linked(tree.node(id)?, true);
+        touch(&mut tree, parent, stamp.now);
         tree.count_lookup(id)
     }
 
@@ -187,7 +188,7 @@ impl Namespace {
         let before = node.claims.clone();
         node.claims.retain(|c| !(c.parent == parent && c.name == name));
         node.claims.push(claim);
-        node.times.changed = now;
+        node.times.changed = now.into();
         if let Err(e) = self.store(node, id) {
             node.claims = before;
             return Err(e);
@@ -225,19 +226,20 @@ impl Namespace {
         let node = tree.node_mut(id)?;
         let Body::Live(life) = &node.body else { return Err(FsError::NotPermitted) };
         let life = life.clone();
-        let len = life.len()?;
+        let spooled = life.metadata()?;
         if made_by.is_some() && life.state().current().made_by == made_by {
             // The worker before got this far, and was not heard.
             return Ok(true);
         }
         let begun = life.state().begin_generation(Generation {
-            at: len,
+            at: SpoolOffset(spooled.len()),
             since: now,
             birth,
             numbered: None,
             made_by,
         });
-        (node.times.modified, node.times.changed) = (now, now);
+        (node.times.modified, node.times.changed) = (now.into(), now.into());
+        node.times.set_after = Some(LastWrite::of(&spooled));
         if let Err(e) = self.store(node, id) {
             if begun {
                 life.state().generations.pop_back();
@@ -272,7 +274,7 @@ impl Namespace {
             mode: by.mode & 0o7777,
             uid: by.uid,
             gid: by.gid,
-            times: Times { accessed: now, modified: now, changed: now },
+            times: Times::new(now),
             attributes: BTreeMap::new(),
             lookups: 0,
             recorded: true,
@@ -334,6 +336,6 @@ fn live_entry(tree: &Tree, parent: NodeId, name: &[u8]) -> Result<NodeId, FsErro
 /// them after a crash.
 fn touch(tree: &mut Tree, id: NodeId, now: Utc) {
     if let Ok(node) = tree.node_mut(id) {
-        (node.times.modified, node.times.changed) = (now, now);
+        (node.times.modified, node.times.changed) = (now.into(), now.into());
     }
 }

@@ -84,7 +84,7 @@ impl Namespace {
                     && node.lookups == 0
                     && dir.live.is_empty()
                     && dir.hidden.is_empty()
-                    && node.times.modified < before =>
+                    && node.times.modified < before.into() =>
             {
                 node.claims.first().map(|claim| (*id, claim.parent, claim.name.clone()))
             }
@@ -162,7 +162,7 @@ impl Namespace {
     ) -> Result<(), FsError> {
         let node = tree.node_mut(id)?;
         node.claims.retain(|c| !(c.parent == parent && c.name == name));
-        node.times.changed = now;
+        node.times.changed = now.into();
         if !node.claims.is_empty() {
             return self.store(node, id);
         }

@@ -159,7 +159,7 @@ fn root(owner: &Ownership, now: Utc) -> Node {
         mode: owner.dir_mode,
         uid: owner.uid,
         gid: owner.gid,
-        times: Times { accessed: now, modified: now, changed: now },
+        times: Times::new(now),
         attributes: BTreeMap::new(),
         lookups: 1,
         recorded: false,

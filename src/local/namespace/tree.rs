@@ -8,12 +8,12 @@ use std::sync::Arc;
 use super::{Name, Open};
 use crate::local::life::{Life, Target};
 use crate::local::local_file::LocalFile;
-use crate::local::record::{Claim, Kind, Record, Times};
+use crate::local::record::{Claim, Kind, LastWrite, Record, Times, modified};
 use crate::local::session::{Session, StoredNode};
 use crate::values::errors::FsError;
 use crate::values::ids::{NodeId, RequestId};
 use crate::values::settings::Ownership;
-use crate::values::time::Utc;
+use crate::values::time::{FileTime, Utc};
 use crate::world::bucket::StoredObject;
 
 /// What stat(2) shows.
@@ -252,7 +252,7 @@ impl Tree {
             Some(object) => Body::Object(object),
             None => Body::Directory(Directory::default()),
         };
-        let times = Times { accessed: modified, modified, changed: modified };
+        let times = Times::new(modified);
         let claims = vec![self.new_claim(parent, &name, None)];
         let node = Node {
             body,
@@ -339,22 +339,21 @@ impl Tree {
             return Err(FsError::Stale);
         }
         let (mut size, mut blocks, mut times) = (0, 0, node.times);
-        let mut written = |metadata: std::fs::Metadata| {
-            let at = Life::written_at(&metadata);
-            if at > times.changed {
-                (times.modified, times.changed) = (at, at);
-            }
-            (metadata.len(), metadata.blocks())
-        };
         match &node.body {
             Body::Live(life) => {
                 let base = life.state().current().at;
-                let (len, used) = written(life.metadata()?);
-                (size, blocks) = (len.saturating_sub(base.0), used);
+                let spooled = life.metadata()?;
+                times = times.written(LastWrite::of(&spooled));
+                size = spooled.len().saturating_sub(base.0);
                 // `du` would count a truncated generation that still waits for S3.
-                blocks = blocks.min(size.div_ceil(512));
+                blocks = spooled.blocks().min(size.div_ceil(512));
             }
-            Body::Local(file) => (size, blocks) = written(file.metadata()?),
+            Body::Local(file) => {
+                let file = file.metadata()?;
+                let changed = FileTime::new(file.ctime(), file.ctime_nsec() as u32);
+                (times.modified, times.changed) = (modified(&file), times.changed.max(changed));
+                (size, blocks) = (file.len(), file.blocks());
+            }
             Body::Symlink(target) => size = target.len() as u64,
             Body::Object(object) => (size, blocks) = (object.size, object.size.div_ceil(512)),
             Body::Directory(_) => {}
