@@ -11,7 +11,7 @@ use super::handles::{Access, Handle, Opened};
 use super::resent::written_before;
 use super::{Answer, DEADLINE, Fs};
 use crate::local::life::Life;
-use crate::local::namespace::Open;
+use crate::local::namespace::{Open, SetAttr};
 use crate::tasks::drop;
 use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::ids::{HandleId, NodeId, Origin, SpoolOffset};
@@ -186,7 +186,7 @@ impl Fs {
     pub fn set_size(&self, id: NodeId, size: u64, origin: Origin) -> Result<(), FsError> {
         match self.parts.namespace.open(id)? {
             Open::Live(life) => {
-                let now = self.parts.namespace.attr(id)?.size;
+                let same = self.parts.namespace.attr(id)?.size;
                 match size {
                     0 => {
                         let serving = self.serving.read();
@@ -198,7 +198,11 @@ impl Fs {
                         }
                         Ok(())
                     }
-                    size if size == now => Ok(()),
+                    size if size == same => {
+                        let now = self.parts.clock.now();
+                        let modified = SetAttr { modified: Some(now.into()), ..SetAttr::default() };
+                        self.parts.namespace.set_attr(id, modified, now).map(drop)
+                    }
                     _ => Err(FsError::NotPermitted),
                 }
             }

@@ -53,6 +53,8 @@ pub struct Target {
 pub struct Life {
     /// The node that it belongs to.
     pub id: NodeId,
+    /// Whether its mode may have a set-id bit, which a write takes away.
+    pub set_id: AtomicBool,
     target: Mutex<Target>,
     folder: PathBuf,
     file: Mutex<Weak<File>>,
@@ -75,6 +77,7 @@ impl Life {
         stream.add_log(id);
         Life {
             id,
+            set_id: AtomicBool::new(false),
             target: Mutex::new(Target { stream, labels }),
             folder,
             file: Mutex::default(),

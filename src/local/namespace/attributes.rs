@@ -11,6 +11,15 @@ use crate::values::time::{FileTime, Utc};
 /// Most bytes of extended attributes that one node keeps.
 const ATTRIBUTES_MAX: usize = 64 * 1024;
 
+/// The mode bit S_ISUID.
+const SET_USER_ID: u32 = 0o4000;
+/// The mode bit S_ISGID.
+pub(super) const SET_GROUP_ID: u32 = 0o2000;
+/// Both.
+pub(super) const SET_ID: u32 = SET_USER_ID | SET_GROUP_ID;
+/// The mode bit S_IXGRP.
+const GROUP_EXECUTES: u32 = 0o0010;
+
 /// What chmod, chown and utimens ask for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SetAttr {
@@ -24,6 +33,29 @@ pub struct SetAttr {
     pub accessed: Option<FileTime>,
     /// Last change of content.
     pub modified: Option<FileTime>,
+    /// Whether the caller is not root, so that its truncation takes set-id bits away. (The kernel says so by
+    /// FATTR_KILL_SUIDGID, which fuser does not pass on.)
+    pub unprivileged: bool,
+}
+
+impl SetAttr {
+    /// Whether nothing is to be set. The kernel sends such a request before a user without CAP_FSETID appends to
+    /// a file with set-id bits through the backing file, and for a chown(2) that changes nothing: both take the
+    /// bits away (`fuse_setattr` in [fs/fuse/dir.c](https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/fs/fuse/dir.c)).
+    pub fn is_empty(&self) -> bool {
+        let SetAttr { mode, uid, gid, accessed, modified, unprivileged: _ } = self;
+        let nobody = mode.is_none() && uid.is_none() && gid.is_none();
+        nobody && accessed.is_none() && modified.is_none()
+    }
+}
+
+/// Mode of a file after a change that takes set-id bits away. Without execution by the group its bit says something
+/// else and stays ([chown(2)](https://man7.org/linux/man-pages/man2/chown.2.html)).
+fn without_set_id(mode: u32) -> u32 {
+    match mode & GROUP_EXECUTES {
+        0 => mode & !SET_USER_ID,
+        _ => mode & !SET_ID,
+    }
 }
 
 impl Namespace {
@@ -45,6 +77,10 @@ impl Namespace {
             _ => {}
         }
         node.mode = set.mode.map_or(node.mode, |mode| mode & 0o7777);
+        let chown = set.uid.is_some() || set.gid.is_some();
+        if (chown || set.is_empty()) && !matches!(node.body, Body::Directory(_)) {
+            node.mode = without_set_id(node.mode);
+        }
         node.uid = set.uid.unwrap_or(node.uid);
         node.gid = set.gid.unwrap_or(node.gid);
         node.times.accessed = set.accessed.unwrap_or(node.times.accessed);
@@ -52,6 +88,15 @@ impl Namespace {
         node.times.changed = now.into();
         self.record(&mut tree, id)?;
         tree.attr(id)
+    }
+
+    /// Takes a file's set-id bits away, if it has any: it is changed by a user without CAP_FSETID.
+    pub fn clear_set_id(&self, id: NodeId, now: Utc) -> Result<(), FsError> {
+        let mode = self.tree.lock().node(id)?.mode;
+        match without_set_id(mode) == mode {
+            true => Ok(()),
+            false => self.set_attr(id, SetAttr::default(), now).map(drop),
+        }
     }
 
     /// An application's extended attribute.

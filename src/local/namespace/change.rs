@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Namespace;
+use super::attributes::SET_GROUP_ID;
 use super::keep::set_linked;
 use super::tree::{Attr, Body, Directory, Durability, Node, Tree};
 use crate::local::crash_point::crash_point;
@@ -268,12 +269,13 @@ impl Namespace {
         let claim = tree.new_claim(parent, name, by.stamp.request);
         let body = body(id, folder, claim.number)?;
         crash_point("create: the spool file is made");
+        let (mode, gid) = inherited(tree.node(parent)?, &body, by);
         let mut node = Node {
             body,
             claims: vec![claim],
-            mode: by.mode & 0o7777,
+            mode: mode & 0o7777,
             uid: by.uid,
-            gid: by.gid,
+            gid,
             times: Times::new(now),
             attributes: BTreeMap::new(),
             lookups: 0,
@@ -301,6 +303,16 @@ impl Namespace {
         let dir = tree.directory_mut(parent)?;
         dir.live.remove(name);
         Ok(())
+    }
+}
+
+/// Mode and group of a new node: a set-group-id directory gives its group, and the bit to directories
+/// ([inode(7)](https://man7.org/linux/man-pages/man7/inode.7.html)).
+fn inherited(parent: &Node, body: &Body, by: Change) -> (u32, u32) {
+    match (parent.mode & SET_GROUP_ID, body) {
+        (0, _) => (by.mode, by.gid),
+        (bit, Body::Directory(_)) => (by.mode | bit, parent.gid),
+        (_, _) => (by.mode, parent.gid),
     }
 }
 

@@ -141,6 +141,7 @@ impl Namespace {
 
     pub(super) fn store(&self, node: &mut Node, id: NodeId) -> Result<(), FsError> {
         let Some(record) = node.record() else { return Ok(()) };
+        node.body.note_mode(node.mode);
         let durable = match node.durability {
             Durability::Never => Durable::Later,
             Durability::Earlier | Durability::Current => Durable::OldOrNew,

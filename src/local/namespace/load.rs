@@ -137,6 +137,7 @@ fn node(spool: &Spool, found: Found) -> Node {
             ..Directory::default()
         }),
     };
+    body.note_mode(record.mode);
     Node {
         body,
         claims: record.claims,

@@ -78,6 +78,15 @@ impl Namespace {
         tree.count_lookup(id)
     }
 
+    /// Finds a node by its number and counts the lookup.
+    pub fn lookup_node(&self, id: NodeId) -> Result<Attr, FsError> {
+        let mut tree = self.tree.lock();
+        match tree.node(id)?.claims.is_empty() && id != NodeId::ROOT {
+            true => Err(FsError::Stale),
+            false => tree.count_lookup(id),
+        }
+    }
+
     /// Whether a live file once hid the stored object of that name.
     pub fn is_hidden(&self, parent: NodeId, name: &[u8]) -> bool {
         let tree = self.tree.lock();

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use super::attributes::SET_ID;
 use super::{Name, Open};
 use crate::local::life::{Life, Target};
 use crate::local::local_file::LocalFile;
@@ -69,6 +71,15 @@ pub(super) enum Body {
 }
 
 impl Body {
+    /// Tells the file its mode, so that a write need not look for it here.
+    pub fn note_mode(&self, mode: u32) {
+        match self {
+            Body::Live(life) => life.set_id.store(mode & SET_ID != 0, Ordering::Relaxed),
+            Body::Local(file) => file.set_id.store(mode & SET_ID != 0, Ordering::Relaxed),
+            Body::Directory(_) | Body::Symlink(_) | Body::Object(_) => {}
+        }
+    }
+
     pub fn open(&self) -> Open {
         match self {
             Body::Directory(_) => Open::Directory,
