@@ -202,6 +202,7 @@ impl Fs {
         if self.taken_before(origin, parent, name) {
             return Ok(());
         }
+        self.remember_directory(parent, name)?;
         let now = self.parts.clock.now();
         let removed = self.parts.namespace.rmdir(parent, name, now);
         removed.map_err(|e| self.or_not_permitted(e, parent, name))
@@ -249,6 +250,7 @@ impl Fs {
         if target.is_some() && !hidden && !live.iter().any(|e| e.name == *new_name) {
             return Err(FsError::NotPermitted);
         }
+        self.remember_directory(*parent, name)?;
         let stamp = self.stamp(origin);
         let replaced = self
             .parts

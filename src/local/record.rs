@@ -100,6 +100,13 @@ pub enum Kind {
         /// Names of stored objects that a live file once hid.
         #[serde(default)]
         hidden: Vec<String>,
+        /// Directories that were in it, and in these, by their escaped paths from here, as they are to be when stored
+        /// content shows them again.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        former: BTreeMap<String, Former>,
+        /// Whether it is known from a listing alone: nobody made it, nor set its owner or mode.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        listed: bool,
     },
     /// A symbolic link.
     Symlink {
@@ -107,6 +114,17 @@ pub enum Kind {
         #[serde(with = "as_text")]
         target: Vec<u8>,
     },
+}
+
+/// What a directory was that was removed or renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// A node's times. Those of the last write stand in the spool file itself, which the kernel may write to.

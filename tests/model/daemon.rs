@@ -234,7 +234,7 @@ pub struct Log {
     pub handle: HandleId,
 }
 
-const WRITE: Access = Access { write: true, append: true, sync: false, exclusive: false };
+pub const WRITE: Access = Access { write: true, append: true, sync: false, exclusive: false };
 const READ: Access = Access { write: false, append: false, sync: false, exclusive: false };
 pub const ONCE: Origin = Origin { unique: 0, resent: false };
 pub const BY: Creator = Creator { mode: 0o644, uid: 0, gid: 0 };

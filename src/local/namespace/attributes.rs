@@ -77,6 +77,7 @@ impl Namespace {
             _ => {}
         }
         node.mode = set.mode.map_or(node.mode, |mode| mode & 0o7777);
+        node.body.made();
         let chown = set.uid.is_some() || set.gid.is_some();
         if (chown || set.is_empty()) && !matches!(node.body, Body::Directory(_)) {
             node.mode = without_set_id(node.mode);
@@ -126,6 +127,7 @@ impl Namespace {
         }
         self.adopt(&mut tree, id)?;
         let node = tree.node_mut(id)?;
+        node.body.made();
         let there = node.attributes.contains_key(name);
         match value {
             Some(_) if create && there => return Err(FsError::Exists),

@@ -184,12 +184,14 @@ impl Namespace {
             }
         }
         self.adopt(&mut tree, new_parent)?;
+        self.forget_former(&mut tree, new_parent, new_name)?;
         let claim = tree.new_claim(new_parent, new_name, request);
         let node = tree.node_mut(id)?;
         let before = node.claims.clone();
         node.claims.retain(|c| !(c.parent == parent && c.name == name));
         node.claims.push(claim);
         node.times.changed = now.into();
+        node.body.made();
         if let Err(e) = self.store(node, id) {
             node.claims = before;
             return Err(e);
@@ -260,6 +262,7 @@ impl Namespace {
         let mut tree = self.tree.lock();
         check_free(&tree, parent, name)?;
         self.adopt(&mut tree, parent)?;
+        self.forget_former(&mut tree, parent, name)?;
         let id = tree.new_id(self.spool.session())?;
         let now = by.stamp.now;
         let folder = self.spool.node(id);

@@ -132,8 +132,10 @@ fn node(spool: &Spool, found: Found) -> Node {
             Body::Local(Arc::new(LocalFile::new(&spool.node(id))))
         }
         (Kind::Symlink { target }, _) => Body::Symlink(target),
-        (Kind::Directory { hidden }, _) => Body::Directory(Directory {
+        (Kind::Directory { hidden, former, listed }, _) => Body::Directory(Directory {
             hidden: hidden.iter().map(|name| unescape(name)).collect(),
+            former,
+            listed,
             ..Directory::default()
         }),
     };

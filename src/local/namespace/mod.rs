@@ -30,6 +30,7 @@ use crate::world::bucket::StoredObject;
 
 pub use self::attributes::SetAttr;
 pub use self::change::{Change, NAME_MAX, NewFile, Stamp};
+pub use self::keep::EMPTY_MAX;
 pub use self::load::Found;
 pub use self::tree::{Attr, FileKind};
 

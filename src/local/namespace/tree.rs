@@ -10,9 +10,10 @@ use super::attributes::SET_ID;
 use super::{Name, Open};
 use crate::local::life::{Life, Target};
 use crate::local::local_file::LocalFile;
-use crate::local::record::{Claim, Kind, LastWrite, Record, Times, modified};
+use crate::local::record::{Claim, Former, Kind, LastWrite, Record, Times, modified};
 use crate::local::session::{Session, StoredNode};
 use crate::values::errors::FsError;
+use crate::values::escape::escape_path;
 use crate::values::ids::{NodeId, RequestId};
 use crate::values::settings::Ownership;
 use crate::values::time::{FileTime, Utc};
@@ -59,6 +60,10 @@ pub(super) struct Directory {
     pub live: BTreeMap<Name, NodeId>,
     pub stored: BTreeMap<Name, NodeId>,
     pub hidden: BTreeSet<Name>,
+    /// Directories that were in it, by their escaped paths from here.
+    pub former: BTreeMap<String, Former>,
+    /// Whether it is known from a listing alone.
+    pub listed: bool,
 }
 
 #[derive(Debug)]
@@ -77,6 +82,13 @@ impl Body {
             Body::Live(life) => life.set_id.store(mode & SET_ID != 0, Ordering::Relaxed),
             Body::Local(file) => file.set_id.store(mode & SET_ID != 0, Ordering::Relaxed),
             Body::Directory(_) | Body::Symlink(_) | Body::Object(_) => {}
+        }
+    }
+
+    /// Somebody made the directory, or set what its owner sets: it is kept for that.
+    pub fn made(&mut self) {
+        if let Body::Directory(dir) = self {
+            dir.listed = false;
         }
     }
 
@@ -147,10 +159,8 @@ impl Node {
     pub fn record(&self) -> Option<Record> {
         let kind = match &self.body {
             Body::Directory(dir) => {
-                let hidden = dir.hidden.iter();
-                Kind::Directory {
-                    hidden: hidden.map(|n| crate::values::escape::escape_path(n)).collect(),
-                }
+                let hidden = dir.hidden.iter().map(|name| escape_path(name)).collect();
+                Kind::Directory { hidden, former: dir.former.clone(), listed: dir.listed }
             }
             Body::Live(life) => {
                 let Target { stream, labels } = life.target();
@@ -258,10 +268,18 @@ impl Tree {
     ) -> Result<(), FsError> {
         let StoredNode { id, parent, name, object } = stored;
         let modified = object.as_ref().map_or(now, |o| o.modified);
-        let mode = if object.is_some() { owner.file_mode } else { owner.dir_mode };
-        let body = match object {
-            Some(object) => Body::Object(object),
-            None => Body::Directory(Directory::default()),
+        let Ownership { file_mode, dir_mode, uid, gid } = *owner;
+        let former = self.directory(parent)?.former_of(&name);
+        let (body, Former { mode, uid, gid }) = match (object, former) {
+            (Some(object), _) => (Body::Object(object), Former { mode: file_mode, uid, gid }),
+            (None, (Some(former), below)) => {
+                let again = Directory { former: below, ..Directory::default() };
+                (Body::Directory(again), former)
+            }
+            (None, (None, below)) => {
+                let listed = Directory { listed: true, former: below, ..Directory::default() };
+                (Body::Directory(listed), Former { mode: dir_mode, uid, gid })
+            }
         };
         let times = Times::new(modified);
         let claims = vec![self.new_claim(parent, &name, None)];
@@ -269,8 +287,8 @@ impl Tree {
             body,
             claims,
             mode,
-            uid: owner.uid,
-            gid: owner.gid,
+            uid,
+            gid,
             times,
             attributes: BTreeMap::new(),
             lookups: 0,
