@@ -127,56 +127,60 @@ pub struct Former {
     pub gid: u32,
 }
 
-/// A node's times. Those of the last write stand in the spool file itself, which the kernel may write to.
+/// A node's times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {
     /// Last access, as set or as created.
     pub accessed: FileTime,
-    /// Last change of content: of a directory or symbolic link, or set for a live file.
+    /// Last change of content, as far as the record knows.
     pub modified: FileTime,
     /// Last change of the record itself.
     pub changed: FileTime,
-    /// The last write to a live file before `modified` was set; after another one `modified` does not count.
+    /// A file's last write before that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub set_after: Option<LastWrite>,
+    pub last_write: Option<LastWrite>,
 }
 
 impl Times {
     /// Times of a node that is made.
     pub fn new(at: impl Into<FileTime>) -> Times {
         let at = at.into();
-        Times { accessed: at, modified: at, changed: at, set_after: None }
+        Times { accessed: at, modified: at, changed: at, last_write: None }
     }
 
-    /// What a live file shows whose spool file has this `last` write.
+    /// The times of a file whose last write is this one: one that the record does not know came after its last change,
+    /// however the clock of the file system lags behind.
     #[must_use]
-    pub fn written(self, last: LastWrite) -> Times {
-        match self.set_after == Some(last) {
-            true => self,
-            false => Times { modified: last.at, changed: self.changed.max(last.at), ..self },
+    pub fn after(self, last: LastWrite) -> Times {
+        if self.last_write == Some(last) {
+            return self;
         }
+        let lags = last.at <= self.changed && self.changed < last.at.plus(TICK);
+        let modified = if lags { self.changed.plus(1) } else { last.at };
+        let changed = self.changed.max(modified);
+        Times { modified, changed, last_write: Some(last), ..self }
     }
 }
 
-/// What a spool file shows of its last write. The length tells writes apart that the file system's clock, which
-/// may go in steps of 10 ms, does not.
+/// Nanoseconds by which the clock that dates writes is behind at most: a tick of a kernel with 100 in a second.
+const TICK: u32 = 10_000_000;
+
+/// What a spool file, which the kernel may write to, shows of its last write. By the length two writes to a log are told
+/// apart also within one tick of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastWrite {
-    len: u64,
+    /// The length that it left.
+    pub len: u64,
     at: FileTime,
 }
 
 impl LastWrite {
     /// As the spool file's metadata say.
     pub fn of(metadata: &Metadata) -> LastWrite {
-        LastWrite { len: metadata.len(), at: modified(metadata) }
+        // Nanoseconds within a second.
+        let at = FileTime::new(metadata.mtime(), metadata.mtime_nsec() as u32);
+        LastWrite { len: metadata.len(), at }
     }
-}
-
-/// When a file was written last.
-pub fn modified(metadata: &Metadata) -> FileTime {
-    // Nanoseconds within a second.
-    FileTime::new(metadata.mtime(), metadata.mtime_nsec() as u32)
 }
 
 /// A node's record.
@@ -219,5 +223,26 @@ impl Record {
     /// Replaces the record of a node's folder.
     pub fn store(&self, folder: &Path, durable: Durable) -> Result<(), LocalError> {
         store_json(&folder.join(RECORD), self, durable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_after_a_change_counts_also_within_one_tick() {
+        let write = |len, secs, nanos| LastWrite { len, at: FileTime::new(secs, nanos) };
+        let (set, now) = (FileTime::new(4_000, 0), FileTime::new(100, 5_000_000));
+        let touched = Times { modified: set, last_write: Some(write(7, 99, 0)), ..Times::new(now) };
+        assert_eq!(touched.after(write(7, 99, 0)).modified, set, "nothing was written");
+        let shown = |last| (touched.after(last).modified, touched.after(last).changed);
+        let later = FileTime::new(100, 7_000_000);
+        assert_eq!(shown(write(8, 100, 7_000_000)), (later, later));
+        // The file system's clock has not gone on since before the change.
+        let next = FileTime::new(100, 5_000_001);
+        assert_eq!(shown(write(8, 99, 999_000_000)), (next, next));
+        // The clock was set back.
+        assert_eq!(shown(write(8, 50, 0)), (FileTime::new(50, 0), now));
     }
 }

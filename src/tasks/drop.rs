@@ -12,10 +12,8 @@ use tracing::warn;
 use super::parts::Parts;
 use super::settle;
 use crate::local::crash_point::crash_point;
-use crate::local::disk::punch;
 use crate::local::life::Life;
 use crate::local::marker;
-use crate::local::record::DATA;
 use crate::values::errors::LocalError;
 use crate::values::escape::escape_path;
 use crate::values::ids::SpoolOffset;
@@ -148,7 +146,7 @@ fn give_up(parts: &Parts, life: &Life, start: SpoolOffset) -> Result<u64, LocalE
             segment.phase = Phase::Dropped;
         }
     }
-    punch(&*life.file()?, start.0, name.range.len(), &life.folder().join(DATA))?;
+    life.punch(start.0, name.range.len())?;
     parts.room.give(name.range.len());
     Ok(name.range.len())
 }

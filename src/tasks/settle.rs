@@ -2,19 +2,17 @@
 //! nobody needs any more go. Blocking. Invariant: a byte leaves the disk only after its marker
 //! says, durably, that S3 has it.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use tracing::{error, info};
 
 use super::parts::Parts;
 use crate::local::crash_point::crash_point;
-use crate::local::disk::{punch, store_json};
+use crate::local::disk::store_json;
 use crate::local::life::Life;
 use crate::local::marker::{self, Marker};
-use crate::local::record::DATA;
 use crate::values::errors::{FsError, LocalError};
-use crate::values::ids::{SpoolOffset, SpoolRange};
+use crate::values::ids::SpoolOffset;
 use crate::values::naming::{MarkerName, Phase};
 use crate::world::bucket::StoredObject;
 use crate::world::metrics::METRICS;
@@ -166,7 +164,7 @@ fn forget_ended(parts: &Parts, life: &Arc<Life>) -> Result<(), FsError> {
     let end = last.range.end;
     life.state().segments.retain(|start, _| *start >= end);
     let freed = settled.iter().filter(|m| m.phase.is_here()).map(|m| m.range.len()).sum();
-    punch(&*life.file()?, 0, end.0, &life.folder().join(DATA))?;
+    life.punch(0, end.0)?;
     parts.room.give(freed);
     Ok(())
 }
@@ -268,9 +266,7 @@ fn reclaim_one(parts: &Parts, life: &Life, name: &MarkerName) -> Result<u64, Loc
     if let Some(segment) = life.state().segments.get_mut(&name.range.start) {
         segment.phase = Phase::Reclaimed;
     }
-    let path: &Path = &life.folder().join(DATA);
-    let SpoolRange { start, .. } = name.range;
-    punch(&*life.file()?, start.0, name.range.len(), path)?;
+    life.punch(name.range.start.0, name.range.len())?;
     parts.room.give(name.range.len());
     Ok(name.range.len())
 }

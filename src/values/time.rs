@@ -104,6 +104,16 @@ impl FileTime {
     pub fn new(secs: i64, nanos: u32) -> FileTime {
         FileTime { secs, nanos }
     }
+
+    /// So many nanoseconds later, less than a second.
+    pub fn plus(self, nanos: u32) -> FileTime {
+        match self.nanos.saturating_add(nanos) {
+            second @ 1_000_000_000.. => {
+                FileTime { secs: self.secs.saturating_add(1), nanos: second - 1_000_000_000 }
+            }
+            nanos => FileTime { nanos, ..self },
+        }
+    }
 }
 
 /// How a file's time stands in a record.

@@ -299,5 +299,6 @@ fn nothing_is_opened_for_writing_and_no_mode_says_that_it_could_be() {
             desk.clock.now().minus(Duration::from_secs(600)).into()
         });
         assert!(matches!(desk.find("other").await, Err(FsError::NotFound)));
+        assert!(matches!(desk.find(&"o".repeat(256)).await, Err(FsError::NameTooLong)));
     });
 }

@@ -9,7 +9,7 @@
 mod state;
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,9 +18,9 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 pub use self::state::{Looks, Segment, State};
-use super::disk::open_spool_file;
+use super::disk::{open_spool_file, punch};
 use super::lease::has_writer;
-use super::record::{DATA, Generation};
+use super::record::{DATA, Generation, LastWrite};
 use super::stream::StreamState;
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::{BackingId, NodeId, SpoolOffset};
@@ -62,6 +62,8 @@ pub struct Life {
     /// Whether it is on the sealer's list already.
     watched: AtomicBool,
     settling: Mutex<()>,
+    /// The inode of the spool file, and the last write to it that was seen.
+    last_write: Mutex<Option<(u64, LastWrite)>>,
     state: Mutex<State>,
 }
 
@@ -84,6 +86,7 @@ impl Life {
             route: Mutex::default(),
             watched: AtomicBool::new(false),
             settling: Mutex::new(()),
+            last_write: Mutex::default(),
             state: Mutex::new(State::new(bases)),
         }
     }
@@ -136,7 +139,7 @@ impl Life {
     }
 
     /// Length and times of the spool file.
-    pub fn metadata(&self) -> Result<std::fs::Metadata, LocalError> {
+    pub fn metadata(&self) -> Result<Metadata, LocalError> {
         let path = self.folder.join(DATA);
         match self.file.lock().upgrade() {
             Some(file) => file.metadata().at("stat", &path),
@@ -144,8 +147,24 @@ impl Life {
         }
     }
 
+    /// The last write to the spool file, by its metadata. Its time is taken once for each length, since
+    /// [`Life::punch`] changes the time of the file for a moment.
+    pub fn last_write(&self, metadata: &Metadata) -> LastWrite {
+        let mut known = self.last_write.lock();
+        match *known {
+            Some((file, last)) if file == metadata.ino() && last.len == metadata.len() => last,
+            _ => known.insert((metadata.ino(), LastWrite::of(metadata))).1,
+        }
+    }
+
+    /// Gives back the disk space of a range.
+    pub fn punch(&self, start: u64, len: u64) -> Result<(), LocalError> {
+        self.last_write(&self.metadata()?);
+        punch(&*self.file()?, start, len, &self.folder.join(DATA))
+    }
+
     /// When the spool file was last written.
-    pub fn written_at(metadata: &std::fs::Metadata) -> Utc {
+    pub fn written_at(metadata: &Metadata) -> Utc {
         Utc::from_micros(metadata.mtime() * 1_000_000 + metadata.mtime_nsec() / 1000)
     }
 

@@ -1,7 +1,9 @@
 //! What chmod, chown, utimens and setfattr keep: in the node's record, whatever the file is.
 
+use std::sync::atomic::Ordering;
+
 use super::Namespace;
-use super::tree::{Attr, Body};
+use super::tree::{Attr, Body, Node};
 use crate::local::record::LastWrite;
 use crate::values::errors::FsError;
 use crate::values::escape::{escape_path, unescape};
@@ -16,7 +18,7 @@ const SET_USER_ID: u32 = 0o4000;
 /// The mode bit S_ISGID.
 pub(super) const SET_GROUP_ID: u32 = 0o2000;
 /// Both.
-pub(super) const SET_ID: u32 = SET_USER_ID | SET_GROUP_ID;
+const SET_ID: u32 = SET_USER_ID | SET_GROUP_ID;
 /// The mode bit S_IXGRP.
 const GROUP_EXECUTES: u32 = 0o0010;
 
@@ -58,6 +60,43 @@ fn without_set_id(mode: u32) -> u32 {
     }
 }
 
+impl Body {
+    /// Tells the file its mode, so that a write need not look for it here.
+    pub fn note_mode(&self, mode: u32) {
+        match self {
+            Body::Live(life) => life.set_id.store(mode & SET_ID != 0, Ordering::Relaxed),
+            Body::Local(file) => file.set_id.store(mode & SET_ID != 0, Ordering::Relaxed),
+            Body::Directory(_) | Body::Symlink(_) | Body::Object(_) => {}
+        }
+    }
+
+    /// The last write to a file.
+    pub fn last_write(&self) -> Option<LastWrite> {
+        match self {
+            Body::Live(life) => Some(life.last_write(&life.metadata().ok()?)),
+            Body::Local(file) => Some(LastWrite::of(&file.metadata().ok()?)),
+            Body::Directory(_) | Body::Symlink(_) | Body::Object(_) => None,
+        }
+    }
+
+    /// Somebody made the directory, or set what its owner sets: it is kept for that.
+    pub fn made(&mut self) {
+        if let Body::Directory(dir) = self {
+            dir.listed = false;
+        }
+    }
+}
+
+impl Node {
+    /// Dates a change of the record: what was written before is told apart from what is written afterwards.
+    pub fn change(&mut self, now: Utc) {
+        if let Some(last) = self.body.last_write() {
+            self.times = self.times.after(last);
+        }
+        self.times.changed = now.into();
+    }
+}
+
 impl Namespace {
     /// Sets mode, owner and times.
     pub fn set_attr(&self, id: NodeId, set: SetAttr, now: Utc) -> Result<Attr, FsError> {
@@ -69,12 +108,9 @@ impl Namespace {
         }
         self.adopt(&mut tree, id)?;
         let node = tree.node_mut(id)?;
-        match (&node.body, set.modified) {
-            (Body::Local(file), Some(modified)) => file.set_modified(modified)?,
-            (Body::Live(life), Some(_)) => {
-                node.times.set_after = Some(LastWrite::of(&life.metadata()?));
-            }
-            _ => {}
+        if let (Body::Local(file), Some(modified)) = (&node.body, set.modified) {
+            // A write may leave the length as it is: it shows by the time alone, which is another one then.
+            file.set_modified(modified)?;
         }
         node.mode = set.mode.map_or(node.mode, |mode| mode & 0o7777);
         node.body.made();
@@ -84,9 +120,9 @@ impl Namespace {
         }
         node.uid = set.uid.unwrap_or(node.uid);
         node.gid = set.gid.unwrap_or(node.gid);
+        node.change(now);
         node.times.accessed = set.accessed.unwrap_or(node.times.accessed);
         node.times.modified = set.modified.unwrap_or(node.times.modified);
-        node.times.changed = now.into();
         self.record(&mut tree, id)?;
         tree.attr(id)
     }
@@ -144,7 +180,7 @@ impl Namespace {
                 node.attributes.remove(name);
             }
         }
-        node.times.changed = now.into();
+        node.change(now);
         self.record(&mut tree, id)
     }
 }

@@ -14,10 +14,10 @@ use super::tree::{Attr, Body, Directory, Durability, Node, Tree};
 use crate::local::crash_point::crash_point;
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
-use crate::local::record::{Generation, LastWrite, Times};
+use crate::local::record::{Generation, Times};
 use crate::local::stream::StreamState;
 use crate::values::errors::{AtPath, FsError};
-use crate::values::ids::{NodeId, RequestId, SpoolOffset};
+use crate::values::ids::{NodeId, RequestId};
 use crate::values::naming::PRIVATE_FOLDER;
 use crate::values::time::Utc;
 
@@ -118,7 +118,7 @@ impl Namespace {
         let claim = tree.new_claim(parent, name, stamp.request);
         let node = tree.node_mut(id)?;
         node.claims.push(claim);
-        node.times.changed = stamp.now.into();
+        node.change(stamp.now);
         self.store(node, id)?;
         tree.directory_mut(parent)?.live.insert(name.to_vec(), id);
         set_linked(tree.node(id)?, true);
@@ -190,7 +190,7 @@ impl Namespace {
         let before = node.claims.clone();
         node.claims.retain(|c| !(c.parent == parent && c.name == name));
         node.claims.push(claim);
-        node.times.changed = now.into();
+        node.change(now);
         node.body.made();
         if let Err(e) = self.store(node, id) {
             node.claims = before;
@@ -229,20 +229,20 @@ impl Namespace {
         let node = tree.node_mut(id)?;
         let Body::Live(life) = &node.body else { return Err(FsError::NotPermitted) };
         let life = life.clone();
-        let spooled = life.metadata()?;
+        let len = life.len()?;
         if made_by.is_some() && life.state().current().made_by == made_by {
             // The worker before got this far, and was not heard.
             return Ok(true);
         }
         let begun = life.state().begin_generation(Generation {
-            at: SpoolOffset(spooled.len()),
+            at: len,
             since: now,
             birth,
             numbered: None,
             made_by,
         });
-        (node.times.modified, node.times.changed) = (now.into(), now.into());
-        node.times.set_after = Some(LastWrite::of(&spooled));
+        node.change(now);
+        node.times.modified = now.into();
         if let Err(e) = self.store(node, id) {
             if begun {
                 life.state().generations.pop_back();
@@ -273,13 +273,14 @@ impl Namespace {
         let body = body(id, folder, claim.number)?;
         crash_point("create: the spool file is made");
         let (mode, gid) = inherited(tree.node(parent)?, &body, by);
+        let times = Times { last_write: body.last_write(), ..Times::new(now) };
         let mut node = Node {
             body,
             claims: vec![claim],
             mode: mode & 0o7777,
             uid: by.uid,
             gid,
-            times: Times::new(now),
+            times,
             attributes: BTreeMap::new(),
             lookups: 0,
             recorded: true,

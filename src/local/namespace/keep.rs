@@ -239,7 +239,7 @@ impl Namespace {
     ) -> Result<(), FsError> {
         let node = tree.node_mut(id)?;
         node.claims.retain(|c| !(c.parent == parent && c.name == name));
-        node.times.changed = now.into();
+        node.change(now);
         if !node.claims.is_empty() {
             return self.store(node, id);
         }

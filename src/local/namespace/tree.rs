@@ -4,19 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use super::attributes::SET_ID;
 use super::{Name, Open};
 use crate::local::life::{Life, Target};
 use crate::local::local_file::LocalFile;
-use crate::local::record::{Claim, Former, Kind, LastWrite, Record, Times, modified};
+use crate::local::record::{Claim, Former, Kind, LastWrite, Record, Times};
 use crate::local::session::{Session, StoredNode};
 use crate::values::errors::FsError;
 use crate::values::escape::escape_path;
 use crate::values::ids::{NodeId, RequestId};
 use crate::values::settings::Ownership;
-use crate::values::time::{FileTime, Utc};
+use crate::values::time::Utc;
 use crate::world::bucket::StoredObject;
 
 /// What stat(2) shows.
@@ -76,22 +74,6 @@ pub(super) enum Body {
 }
 
 impl Body {
-    /// Tells the file its mode, so that a write need not look for it here.
-    pub fn note_mode(&self, mode: u32) {
-        match self {
-            Body::Live(life) => life.set_id.store(mode & SET_ID != 0, Ordering::Relaxed),
-            Body::Local(file) => file.set_id.store(mode & SET_ID != 0, Ordering::Relaxed),
-            Body::Directory(_) | Body::Symlink(_) | Body::Object(_) => {}
-        }
-    }
-
-    /// Somebody made the directory, or set what its owner sets: it is kept for that.
-    pub fn made(&mut self) {
-        if let Body::Directory(dir) = self {
-            dir.listed = false;
-        }
-    }
-
     pub fn open(&self) -> Open {
         match self {
             Body::Directory(_) => Open::Directory,
@@ -372,15 +354,14 @@ impl Tree {
             Body::Live(life) => {
                 let base = life.state().current().at;
                 let spooled = life.metadata()?;
-                times = times.written(LastWrite::of(&spooled));
+                times = times.after(life.last_write(&spooled));
                 size = spooled.len().saturating_sub(base.0);
                 // `du` would count a truncated generation that still waits for S3.
                 blocks = spooled.blocks().min(size.div_ceil(512));
             }
             Body::Local(file) => {
                 let file = file.metadata()?;
-                let changed = FileTime::new(file.ctime(), file.ctime_nsec() as u32);
-                (times.modified, times.changed) = (modified(&file), times.changed.max(changed));
+                times = times.after(LastWrite::of(&file));
                 (size, blocks) = (file.len(), file.blocks());
             }
             Body::Symlink(target) => size = target.len() as u64,
