@@ -584,3 +584,47 @@ fn a_directory_has_two_links_and_no_size() {
     assert_eq!((seen.nlink(), seen.len()), (2, 0));
     mount.stop();
 }
+
+#[test]
+fn a_directory_of_a_user_takes_its_logs_again_after_they_have_left_the_view() {
+    let rig = Rig::embedded();
+    for view in ["live", "bucket"] {
+        let mut plan = rig.plan(view);
+        plan.flags = vec!["--view".into(), view.into()];
+        let mount =
+            plan.with(&["--allow-other", "--retire-after", "1s", "--rotate-idle", "1s"]).start();
+        let dir = mount.path(view);
+        fs::create_dir(&dir).unwrap();
+        chown(&dir, Some(NOBODY), Some(GROUP)).unwrap();
+        fs::set_permissions(&dir, Permissions::from_mode(0o2770)).unwrap();
+        let append = |log: PathBuf| {
+            as_user(NOBODY, move || {
+                let mut log = OpenOptions::new().append(true).create(true).open(log).unwrap();
+                log.write_all(b"line\n").unwrap();
+            });
+        };
+        let log = dir.join("app.log");
+        append(log.clone());
+        let gone = |log: &Path| {
+            eventually("a finished log to leave the view", || (!log.exists()).then_some(()));
+        };
+        gone(&log);
+        // Directories go in the same rounds as logs, after these: the second log that goes from here on proves that there
+        // was one since the kernel forgot.
+        forget_names();
+        for name in ["one.log", "two.log"] {
+            fs::write(mount.path(name), "line\n").unwrap();
+            gone(&mount.path(name));
+        }
+        append(log.clone());
+        let seen = fs::metadata(&dir).unwrap();
+        assert_eq!((seen.mode(), seen.uid(), seen.gid()), (0o042_770, NOBODY, GROUP), "{view}");
+        assert_eq!(fs::metadata(&log).unwrap().gid(), GROUP, "{view}");
+        mount.stop();
+    }
+}
+
+/// Has the kernel forget names and inodes that nobody uses; a name holds its inode until it is gone itself.
+fn forget_names() {
+    (0..2).for_each(|_| fs::write("/proc/sys/vm/drop_caches", "2").unwrap());
+}
