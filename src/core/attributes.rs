@@ -1,12 +1,15 @@
 //! Operations on attributes: stat, chmod, chown, utimens, extended attributes, statfs.
 
+use std::sync::atomic::Ordering;
+
 use super::Fs;
+use super::handles::Handle;
 use crate::local::life::Life;
 use crate::local::namespace::{Attr, Open, SetAttr};
 use crate::local::room::Capacity;
 use crate::values::errors::FsError;
 use crate::values::escape::escape_path;
-use crate::values::ids::{NodeId, Origin};
+use crate::values::ids::{HandleId, NodeId, Origin};
 
 /// What we tell about a live file, read-only: `getfattr -d -m user.logsinkfs FILE`.
 const OWN: &str = "user.logsinkfs.";
@@ -27,14 +30,30 @@ impl Fs {
         set: SetAttr,
         origin: Origin,
     ) -> Result<Attr, FsError> {
+        let now = self.parts.clock.now();
         if let Some(size) = size {
             self.set_size(id, size, origin)?;
+            if set.unprivileged {
+                self.parts.namespace.clear_set_id(id, now)?;
+            }
         }
-        let SetAttr { mode, uid, gid, accessed, modified } = set;
-        let nothing = mode.is_none() && uid.is_none() && gid.is_none();
-        match nothing && accessed.is_none() && modified.is_none() {
+        match size.is_some() && set.is_empty() {
             true => self.parts.namespace.attr(id),
-            false => self.parts.namespace.set_attr(id, set, self.parts.clock.now()),
+            false => self.parts.namespace.set_attr(id, set, now),
+        }
+    }
+
+    /// A user without CAP_FSETID is about to write: takes the file's set-id bits away.
+    pub fn clear_set_id(&self, handle: HandleId) -> Result<(), FsError> {
+        let handle = self.handles.get(handle)?;
+        let (id, set_id) = match &handle.what {
+            Handle::Live { life, .. } => (life.id, &life.set_id),
+            Handle::Local { id, local, .. } => (*id, &local.set_id),
+            Handle::Stored(_) | Handle::Dir { .. } => return Ok(()),
+        };
+        match set_id.load(Ordering::Relaxed) {
+            true => self.parts.namespace.clear_set_id(id, self.parts.clock.now()),
+            false => Ok(()),
         }
     }
 
@@ -77,7 +96,8 @@ impl Fs {
         }
         // One that comes again may have set it already.
         let create = create && !origin.resent;
-        self.parts.namespace.set_attribute(id, name, Some(value), (create, replace))
+        let now = self.parts.clock.now();
+        self.parts.namespace.set_attribute(id, name, Some(value), (create, replace), now)
     }
 
     /// Removes an extended attribute.
@@ -85,7 +105,8 @@ impl Fs {
         if name.starts_with(OWN) {
             return Err(FsError::NotPermitted);
         }
-        match self.parts.namespace.set_attribute(id, name, None, (false, false)) {
+        let now = self.parts.clock.now();
+        match self.parts.namespace.set_attribute(id, name, None, (false, false), now) {
             // One that comes again may have removed it already.
             Err(FsError::NoAttribute) if origin.resent => Ok(()),
             removed => removed,

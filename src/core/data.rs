@@ -10,7 +10,7 @@ use super::handles::{Access, Handle, Opened};
 use super::resent::written_before;
 use super::{Answer, DEADLINE, Fs};
 use crate::local::life::{Life, SpoolFile};
-use crate::local::namespace::Open;
+use crate::local::namespace::{Open, SetAttr};
 use crate::tasks::drop;
 use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::ids::{HandleId, NodeId, Origin, SpoolOffset};
@@ -185,10 +185,14 @@ impl Fs {
     pub fn set_size(&self, id: NodeId, size: u64, origin: Origin) -> Result<(), FsError> {
         match self.parts.namespace.open(id)? {
             Open::Live(life) => {
-                let now = self.parts.namespace.attr(id)?.size;
+                let same = self.parts.namespace.attr(id)?.size;
                 match size {
                     0 => self.truncate(&life, origin),
-                    size if size == now => Ok(()),
+                    size if size == same => {
+                        let now = self.parts.clock.now();
+                        let modified = SetAttr { modified: Some(now.into()), ..SetAttr::default() };
+                        self.parts.namespace.set_attr(id, modified, now).map(drop)
+                    }
                     _ => Err(FsError::NotPermitted),
                 }
             }

@@ -7,7 +7,7 @@ use tracing::warn;
 use super::handles::{Access, Mode};
 use super::{Answer, Entry, Fs};
 use crate::local::listing::Stored;
-use crate::local::namespace::{Attr, Change, FileKind, NewFile, Open};
+use crate::local::namespace::{Attr, Change, FileKind, NAME_MAX, NewFile, Open};
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId, Origin};
 use crate::values::naming::keys_fit;
@@ -25,9 +25,18 @@ pub struct Creator {
 }
 
 impl Fs {
-    /// Looks a name up, in the live view first.
+    /// Looks a name up, in the live view first. By `.` and `..` the kernel finds a node again that it has forgotten,
+    /// for open_by_handle_at(2) and NFS (`fuse_get_dentry` and `fuse_get_parent` in
+    /// [fs/fuse/inode.c](https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/fs/fuse/inode.c)).
     pub fn lookup(self: &Arc<Self>, parent: NodeId, name: &[u8]) -> Answer<Entry> {
-        match self.parts.namespace.lookup(parent, name) {
+        let namespace = &self.parts.namespace;
+        let live = match name {
+            b"." => namespace.lookup_node(parent),
+            b".." => namespace.lookup_node(namespace.parent(parent)),
+            _ if name.len() > NAME_MAX => Err(FsError::NameTooLong),
+            _ => namespace.lookup(parent, name),
+        };
+        match live {
             Ok(attr) => Answer::Now(Ok(self.live_entry(attr))),
             Err(FsError::NotFound) => self.lookup_stored(parent, name),
             Err(e) => Answer::Now(Err(e)),
@@ -193,6 +202,7 @@ impl Fs {
         if self.taken_before(origin, parent, name) {
             return Ok(());
         }
+        self.remember_directory(parent, name)?;
         let now = self.parts.clock.now();
         let removed = self.parts.namespace.rmdir(parent, name, now);
         removed.map_err(|e| self.or_not_permitted(e, parent, name))
@@ -240,6 +250,7 @@ impl Fs {
         if target.is_some() && !hidden && !live.iter().any(|e| e.name == *new_name) {
             return Err(FsError::NotPermitted);
         }
+        self.remember_directory(*parent, name)?;
         let stamp = self.stamp(origin);
         let replaced = self
             .parts

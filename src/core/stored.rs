@@ -71,6 +71,17 @@ impl Fs {
         Some(known.1)
     }
 
+    /// A directory of the live view is about to leave its place. Where stored content may show it again, its owner
+    /// and mode come back with it.
+    pub(super) fn remember_directory(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
+        match self.policy.view {
+            View::Bucket if !matches!(self.known_stored(parent, name), Some(None)) => {
+                self.parts.namespace.remember_directory(parent, name)
+            }
+            View::Bucket | View::Live => Ok(()),
+        }
+    }
+
     /// A live name goes away. A stored object of that name, known or possible, stays out of view.
     pub(super) fn hide_if_stored(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
         if self.policy.view == View::Live {

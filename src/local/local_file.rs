@@ -4,7 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -12,12 +12,15 @@ use parking_lot::Mutex;
 use super::record::DATA;
 use super::room::Room;
 use crate::values::errors::{AtPath, FsError, LocalError};
+use crate::values::time::FileTime;
 
 /// A local-only file.
 #[derive(Debug)]
 pub struct LocalFile {
     /// Open handles.
     pub handles: AtomicU32,
+    /// Whether its mode may have a set-id bit, which a write takes away.
+    pub set_id: AtomicBool,
     path: PathBuf,
     file: Mutex<Weak<File>>,
 }
@@ -25,7 +28,12 @@ pub struct LocalFile {
 impl LocalFile {
     /// The file in a node's folder.
     pub fn new(folder: &Path) -> LocalFile {
-        LocalFile { handles: AtomicU32::new(0), path: folder.join(DATA), file: Mutex::default() }
+        LocalFile {
+            handles: AtomicU32::new(0),
+            set_id: AtomicBool::new(false),
+            path: folder.join(DATA),
+            file: Mutex::default(),
+        }
     }
 
     /// The open file; one descriptor for all who have it open.
@@ -44,6 +52,11 @@ impl LocalFile {
     /// Length and times.
     pub fn metadata(&self) -> Result<std::fs::Metadata, LocalError> {
         std::fs::metadata(&self.path).at("stat", &self.path)
+    }
+
+    /// Sets the time of its last write.
+    pub fn set_modified(&self, at: FileTime) -> Result<(), LocalError> {
+        self.file()?.set_modified(at.into()).at("set the times of", &self.path)
     }
 
     /// Writes all of `data` at a position.

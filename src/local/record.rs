@@ -6,6 +6,8 @@
 //! existing file is one atomic replacement, whatever happens to the other record afterwards.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,7 @@ use super::disk::{Durable, load_json, store_json};
 use crate::values::errors::LocalError;
 use crate::values::escape::as_text;
 use crate::values::ids::{GenerationNo, NodeId, RequestId, SpoolOffset};
-use crate::values::time::Utc;
+use crate::values::time::{FileTime, Utc};
 
 /// The record's file name in a node's folder.
 pub const RECORD: &str = "node.json";
@@ -104,6 +106,13 @@ pub enum Kind {
         /// Names of stored objects that a live file once hid.
         #[serde(default)]
         hidden: Vec<String>,
+        /// Directories that were in it, and in these, by their escaped paths from here, as they are to be when stored
+        /// content shows them again.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        former: BTreeMap<String, Former>,
+        /// Whether it is known from a listing alone: nobody made it, nor set its owner or mode.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        listed: bool,
     },
     /// A symbolic link.
     Symlink {
@@ -113,15 +122,76 @@ pub enum Kind {
     },
 }
 
-/// Times set by utimens. They hold until the file is written again.
+/// What a directory was that was removed or renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// A node's times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {
     /// Last access, as set or as created.
-    pub accessed: Utc,
-    /// Last change of content, as set or as created.
-    pub modified: Utc,
+    pub accessed: FileTime,
+    /// Last change of content, as far as the record knows.
+    pub modified: FileTime,
     /// Last change of the record itself.
-    pub changed: Utc,
+    pub changed: FileTime,
+    /// A file's last write before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_write: Option<LastWrite>,
+}
+
+impl Times {
+    /// Times of a node that is made.
+    pub fn new(at: impl Into<FileTime>) -> Times {
+        let at = at.into();
+        Times { accessed: at, modified: at, changed: at, last_write: None }
+    }
+
+    /// The times of a file whose last write is this one: one that the record does not know came after its last change,
+    /// however the clock of the file system lags behind.
+    #[must_use]
+    pub fn after(self, last: LastWrite) -> Times {
+        if self.last_write == Some(last) {
+            return self;
+        }
+        let lags = last.at <= self.changed && self.changed < last.at.plus(TICK);
+        let modified = if lags { self.changed.plus(1) } else { last.at };
+        let changed = self.changed.max(modified);
+        Times { modified, changed, last_write: Some(last), ..self }
+    }
+}
+
+/// Nanoseconds by which the clock that dates writes is behind at most: a tick of a kernel with 100 in a second.
+const TICK: u32 = 10_000_000;
+
+/// What a spool file, which the kernel may write to, shows of its last write. By the length two writes to a log are told
+/// apart also within one tick of the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastWrite {
+    /// The length that it left.
+    pub len: u64,
+    at: FileTime,
+}
+
+impl LastWrite {
+    /// To a file, as its metadata say.
+    pub fn of(metadata: &Metadata) -> LastWrite {
+        LastWrite::of_log(SpoolOffset(metadata.len()), metadata)
+    }
+
+    /// To a log that ends there, as the metadata of its last spool file say.
+    pub fn of_log(end: SpoolOffset, metadata: &Metadata) -> LastWrite {
+        // Nanoseconds within a second.
+        let at = FileTime::new(metadata.mtime(), metadata.mtime_nsec() as u32);
+        LastWrite { len: end.0, at }
+    }
 }
 
 /// A node's record.
@@ -164,5 +234,26 @@ impl Record {
     /// Replaces the record of a node's folder.
     pub fn store(&self, folder: &Path, durable: Durable) -> Result<(), LocalError> {
         store_json(&folder.join(RECORD), self, durable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_after_a_change_counts_also_within_one_tick() {
+        let write = |len, secs, nanos| LastWrite { len, at: FileTime::new(secs, nanos) };
+        let (set, now) = (FileTime::new(4_000, 0), FileTime::new(100, 5_000_000));
+        let touched = Times { modified: set, last_write: Some(write(7, 99, 0)), ..Times::new(now) };
+        assert_eq!(touched.after(write(7, 99, 0)).modified, set, "nothing was written");
+        let shown = |last| (touched.after(last).modified, touched.after(last).changed);
+        let later = FileTime::new(100, 7_000_000);
+        assert_eq!(shown(write(8, 100, 7_000_000)), (later, later));
+        // The file system's clock has not gone on since before the change.
+        let next = FileTime::new(100, 5_000_001);
+        assert_eq!(shown(write(8, 99, 999_000_000)), (next, next));
+        // The clock was set back.
+        assert_eq!(shown(write(8, 50, 0)), (FileTime::new(50, 0), now));
     }
 }

@@ -146,7 +146,7 @@ fn give_up(parts: &Parts, life: &Life, start: SpoolOffset) -> Result<u64, LocalE
             segment.phase = Phase::Dropped;
         }
     }
-    life.files.punch(name.range)?;
+    life.punch(name.range)?;
     parts.room.give(name.range.len());
     Ok(name.range.len())
 }

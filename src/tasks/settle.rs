@@ -164,7 +164,7 @@ fn forget_ended(parts: &Parts, life: &Arc<Life>) -> Result<(), FsError> {
     let end = last.range.end;
     life.state().segments.retain(|start, _| *start >= end);
     let freed = settled.iter().filter(|m| m.phase.is_here()).map(|m| m.range.len()).sum();
-    life.files.forget_before(end)?;
+    life.forget_before(end)?;
     parts.room.give(freed);
     Ok(())
 }
@@ -266,7 +266,7 @@ fn reclaim_one(parts: &Parts, life: &Life, name: &MarkerName) -> Result<u64, Loc
     if let Some(segment) = life.state().segments.get_mut(&name.range.start) {
         segment.phase = Phase::Reclaimed;
     }
-    life.files.punch(name.range)?;
+    life.punch(name.range)?;
     parts.room.give(name.range.len());
     Ok(name.range.len())
 }

@@ -89,6 +89,78 @@ impl Utc {
     }
 }
 
+/// A time of a file as stat(2) shows it, also before 1970, to the nanosecond.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(from = "Stored", into = "Stored")]
+pub struct FileTime {
+    secs: i64,
+    nanos: u32,
+}
+
+impl FileTime {
+    /// Seconds since 1970, and nanoseconds to be added to them, as in `struct timespec`.
+    pub fn new(secs: i64, nanos: u32) -> FileTime {
+        FileTime { secs, nanos }
+    }
+
+    /// So many nanoseconds later, less than a second.
+    pub fn plus(self, nanos: u32) -> FileTime {
+        match self.nanos.saturating_add(nanos) {
+            second @ 1_000_000_000.. => {
+                FileTime { secs: self.secs.saturating_add(1), nanos: second - 1_000_000_000 }
+            }
+            nanos => FileTime { nanos, ..self },
+        }
+    }
+}
+
+/// How a file's time stands in a record.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    /// Seconds and nanoseconds.
+    Exact(i64, u32),
+    /// Microseconds since 1970, as earlier versions wrote it.
+    Micros(i64),
+}
+
+impl From<Stored> for FileTime {
+    fn from(stored: Stored) -> FileTime {
+        match stored {
+            Stored::Exact(secs, nanos) => FileTime { secs, nanos },
+            Stored::Micros(micros) => Utc(micros).into(),
+        }
+    }
+}
+
+impl From<FileTime> for Stored {
+    fn from(FileTime { secs, nanos }: FileTime) -> Stored {
+        Stored::Exact(secs, nanos)
+    }
+}
+
+impl From<Utc> for FileTime {
+    fn from(Utc(micros): Utc) -> FileTime {
+        // Less than a second in nanoseconds fits.
+        let nanos = micros.rem_euclid(1_000_000) as u32 * 1000;
+        FileTime { secs: micros.div_euclid(1_000_000), nanos }
+    }
+}
+
+impl From<FileTime> for SystemTime {
+    fn from(FileTime { secs, nanos }: FileTime) -> SystemTime {
+        let whole = Duration::from_secs(secs.unsigned_abs());
+        let second = match secs < 0 {
+            true => SystemTime::UNIX_EPOCH.checked_sub(whole),
+            false => SystemTime::UNIX_EPOCH.checked_add(whole),
+        };
+        let time = second.and_then(|at| at.checked_add(Duration::from_nanos(nanos.into())));
+        time.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
 impl From<SystemTime> for Utc {
     fn from(time: SystemTime) -> Utc {
         let micros = match time.duration_since(SystemTime::UNIX_EPOCH) {
@@ -96,12 +168,6 @@ impl From<SystemTime> for Utc {
             Err(_) => 0,
         };
         Utc::from_micros(micros)
-    }
-}
-
-impl From<Utc> for SystemTime {
-    fn from(time: Utc) -> SystemTime {
-        SystemTime::UNIX_EPOCH + time.since(Utc(0))
     }
 }
 
@@ -118,6 +184,17 @@ mod tests {
         for bad in ["20261323T081502.123456Z", "20260230T081502.123456Z", "x", ""] {
             assert_eq!(Utc::from_name(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_files_time_is_read_as_any_version_wrote_it() {
+        let read = |text: &str| serde_json::from_str::<FileTime>(text).expect("a time");
+        assert_eq!(read("1500000"), FileTime::new(1, 500_000_000));
+        for time in [FileTime::new(-5, 250_000_000), FileTime::new(i64::MAX, 999_999_999)] {
+            assert_eq!(read(&serde_json::to_string(&time).expect("text")), time);
+        }
+        let quarter = SystemTime::UNIX_EPOCH - Duration::from_millis(4750);
+        assert_eq!(SystemTime::from(FileTime::new(-5, 250_000_000)), quarter);
     }
 
     proptest! {

@@ -14,6 +14,7 @@
 
 mod admin;
 mod ask;
+mod attributes;
 mod bad_input;
 mod command_line;
 mod credentials;

@@ -6,6 +6,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use crate::harness::disk::Disk;
+use crate::harness::process::{Proc, command, program};
 use crate::harness::{Ledger, Mount, Rig, Run, eventually, programs};
 
 const PASSTHROUGH: &str = "the kernel writes";
@@ -254,4 +255,25 @@ fn an_unlinked_file_of_a_dead_mount_is_kept_until_its_program_ends() {
     drop(file);
     mount.stop();
     assert_eq!(rig.bucket().lines("app.log"), ["one", "two"]);
+}
+
+#[test]
+fn an_asynchronous_write_without_o_append_is_appended_where_the_daemon_writes() {
+    let rig = Rig::embedded();
+    let (appended, overwritten) = ("a line\nA LINE\n", "A LINE\n");
+    for write_path in ["daemon", "passthrough"] {
+        let mount = rig.mount(&["--write-path", write_path]);
+        let name = format!("{write_path}.log");
+        let mut python = command(program("python3"));
+        python.arg("tests/e2e/programs/asynchronous.py").arg(mount.path(&name));
+        Proc::start("python3", python).success();
+        let found = fs::read_to_string(mount.path(&name)).unwrap();
+        // Linux 6.18 overwrites where it writes itself; nobody is asked.
+        assert!(
+            found == appended || write_path == "passthrough" && found == overwritten,
+            "{found}"
+        );
+        mount.stop();
+        assert_eq!(rig.bucket().content(&name), found.as_bytes());
+    }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 pub use logsinkfs::core::Answer;
 use logsinkfs::core::backing::Backings;
@@ -26,6 +26,7 @@ use logsinkfs::values::ids::{
     BackingId, HandleId, NodeId, Origin, SessionId, SpoolOffset, WriterId,
 };
 use logsinkfs::values::settings::Settings;
+use logsinkfs::values::time::FileTime;
 use logsinkfs::world::clock::Clock;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -235,7 +236,7 @@ pub struct Log {
     pub handle: HandleId,
 }
 
-const WRITE: Access =
+pub const WRITE: Access =
     Access { write: true, append: true, sync: false, exclusive: false, truncate: false };
 const READ: Access =
     Access { write: false, append: false, sync: false, exclusive: false, truncate: false };
@@ -315,8 +316,8 @@ impl Daemon {
             Answer::Now(written) => assert_eq!(written?, bytes.len()),
             Answer::Later(_) => panic!("an append waits"),
         }
-        let now = SystemTime::from(self.clock.now());
-        self.life(log).file().unwrap().set_modified(now).unwrap();
+        let now = FileTime::from(self.clock.now());
+        self.life(log).file().unwrap().set_modified(now.into()).unwrap();
         Ok(())
     }
 

@@ -25,6 +25,7 @@ mod endless;
 mod examine;
 mod faulty;
 mod flags;
+mod folders;
 mod fuzz;
 mod identity;
 mod image;

@@ -296,8 +296,9 @@ fn nothing_is_opened_for_writing_and_no_mode_says_that_it_could_be() {
         let root = answer(desk.fs.getattr(NodeId::ROOT)).await.unwrap().0;
         assert_eq!((root.kind, root.mode), (FileKind::Directory, 0o550));
         assert_eq!(desk.find("app.log").await.unwrap().times.modified, {
-            desk.clock.now().minus(Duration::from_secs(600))
+            desk.clock.now().minus(Duration::from_secs(600)).into()
         });
         assert!(matches!(desk.find("other").await, Err(FsError::NotFound)));
+        assert!(matches!(desk.find(&"o".repeat(256)).await, Err(FsError::NameTooLong)));
     });
 }

@@ -1,12 +1,16 @@
 //! Little room: what S3 has makes place for what is appended, and reads come back from the bucket as
 //! they were written.
 
+use std::time::Duration;
+
+use logsinkfs::core::SetAttr;
 use logsinkfs::values::errors::FsError;
 use logsinkfs::values::naming::Form;
+use logsinkfs::values::time::{FileTime, Utc};
 use logsinkfs::world::bucket::Kind;
 
 use super::check::{assert_delivered, plain, segments};
-use super::daemon::{World, run};
+use super::daemon::{ONCE, World, run};
 use super::faulty::{Fault, Op};
 use super::memory::Object;
 
@@ -58,15 +62,39 @@ fn a_small_spool_takes_a_log_of_any_size_and_reads_come_back_from_the_bucket() {
 }
 
 #[test]
-fn giving_room_back_is_no_write_for_those_who_look_at_the_time() {
+fn a_time_that_is_set_while_room_is_given_back_holds() {
     run(async {
         let world = small(Form::Gzip);
         let daemon = world.boot();
         let log = daemon.open("app.log");
         daemon.append(log, "one\n");
+        let modified = || daemon.fs.getattr(log.id).unwrap().times.modified;
+        let (written, file) = (modified(), daemon.life(log).file().unwrap());
+        // A hole in a file is a write for the kernel, until the file's time is put back.
+        let before = daemon.life(log).metadata().unwrap().1.modified().unwrap();
+        file.set_modified(before + Duration::from_secs(1)).unwrap();
+        assert_eq!(modified(), written);
+        let set = FileTime::new(1_000_000_000, 5);
+        let asked = SetAttr { modified: Some(set), ..SetAttr::default() };
+        daemon.fs.setattr(log.id, None, asked, ONCE).unwrap();
+        file.set_modified(before).unwrap();
+        assert_eq!(modified(), set);
+        daemon.append(log, "two\n");
+        assert_ne!(modified(), set);
+    });
+}
+
+#[test]
+fn giving_room_back_is_no_write_for_those_who_look_at_the_time() {
+    run(async {
+        let world = small(Form::Gzip);
+        let daemon = world.boot();
+        let log = daemon.open("app.log");
+        daemon.pass(Duration::from_secs(1)).await;
+        daemon.append(log, "one\n");
         daemon.flush().await;
         let before = daemon.fs.getattr(log.id).unwrap().times.modified;
-        assert_eq!(before.to_name(), "20261123T083000.000000Z");
+        assert_eq!(before, Utc::from_name("20261123T083001.000000Z").unwrap().into());
         assert_eq!(daemon.reclaim_all(), 4);
         assert_eq!(daemon.fs.getattr(log.id).unwrap().times.modified, before);
     });

@@ -27,7 +27,7 @@ use self::nodes::Nodes;
 use self::streams::Streams;
 use super::Answer;
 use crate::local::catalog::Catalog;
-use crate::local::namespace::{Attr, FileKind};
+use crate::local::namespace::{Attr, FileKind, NAME_MAX};
 use crate::local::record::Times;
 use crate::tasks::lister::{Lister, Means};
 use crate::tasks::objects::Objects;
@@ -134,6 +134,10 @@ impl ReaderFs {
 
     /// Looks a name up.
     pub fn lookup(self: &Arc<Self>, parent: NodeId, name: &[u8]) -> Answer<Found> {
+        // The name of a slice may be longer than the log's.
+        if name.split(|byte| *byte == b'@').next().is_some_and(|log| log.len() > NAME_MAX) {
+            return Answer::Now(Err(FsError::NameTooLong));
+        }
         let prefixes = match self.directory(parent) {
             Ok(prefixes) => prefixes,
             Err(e) => return Answer::Now(Err(e)),
@@ -249,7 +253,7 @@ impl ReaderFs {
             Thing::Directory(_) => (FileKind::Directory, dir_mode, 2),
             Thing::Stream(_) | Thing::Object(_) => (FileKind::File, file_mode, 1),
         };
-        let times = Times { accessed: modified, modified, changed: modified };
+        let times = Times::new(modified);
         let (blocks, mode) = (size.div_ceil(512), mode & !WRITE_BITS);
         Attr { id, kind, size, blocks, mode, links, uid, gid, times, stored: true }
     }

@@ -1,6 +1,6 @@
 //! Between fuser's words and ours: ids, attributes, flags, errors.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, Generation, INodeNo, ReplyEntry, ReplyXattr, Request,
@@ -12,6 +12,7 @@ use crate::core::{Access, Entry, FileKind, Fs};
 use crate::local::namespace::Attr;
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId, Origin};
+use crate::values::time::FileTime;
 
 pub(super) fn reply_entry(fs: &Fs, result: Result<Entry, Errno>, reply: ReplyEntry) {
     match result {
@@ -106,6 +107,20 @@ pub(super) fn file_attr(attr: &Attr) -> FileAttr {
         blksize: BLOCK as u32,
         flags: 0,
     }
+}
+
+/// A time that utimensat(2) sets. fuser takes the nanoseconds of a time before 1970 away where they are to be
+/// added (`system_time_from_time` in its `time.rs`).
+pub(super) fn file_time(time: SystemTime) -> FileTime {
+    let parts = |span: Duration| (span.as_secs() as i64, span.subsec_nanos());
+    let (secs, nanos) = match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => parts(after),
+        Err(before) => {
+            let (secs, nanos) = parts(before.duration());
+            (secs.wrapping_neg(), nanos)
+        }
+    };
+    FileTime::new(secs, nanos)
 }
 
 pub(super) fn access(flags: i32) -> Access {

@@ -24,11 +24,11 @@ use fuser::{
 
 use crate::core::{Answer, Entry, Fs, SetAttr};
 use crate::values::errors::FsError;
-use crate::values::time::Utc;
 
 pub use self::caches::caches_of;
 use self::convert::{
-    BLOCK, access, creator, errno, file_attr, handle, node, origin, reply_entry, reply_xattr,
+    BLOCK, access, creator, errno, file_attr, file_time, handle, node, origin, reply_entry,
+    reply_xattr,
 };
 pub use self::mount::{ask_again, begin, negotiate, take_over};
 pub use self::reader::Reader;
@@ -113,11 +113,12 @@ impl Filesystem for Adapter {
     ) {
         let now = self.fs.parts().clock.now();
         let instant = |time| match time {
-            TimeOrNow::SpecificTime(time) => Utc::from(time),
-            TimeOrNow::Now => now,
+            TimeOrNow::SpecificTime(time) => file_time(time),
+            TimeOrNow::Now => now.into(),
         };
-        let set =
-            SetAttr { mode, uid, gid, accessed: atime.map(instant), modified: mtime.map(instant) };
+        let (accessed, modified) = (atime.map(instant), mtime.map(instant));
+        let unprivileged = req.uid() != 0;
+        let set = SetAttr { mode, uid, gid, accessed, modified, unprivileged };
         match self.fs.setattr(node(ino), size, set, origin(req)) {
             Ok(attr) => reply.attr(&self.fs.attr_ttl(&attr), &file_attr(&attr)),
             Err(e) => reply.error(errno("setattr", &e)),
@@ -273,6 +274,11 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        if write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID)
+            && let Err(e) = self.fs.clear_set_id(handle(fh))
+        {
+            return reply.error(errno("write", &e));
+        }
         let mapped = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let answer = self.fs.write(handle(fh), offset, data, mapped, origin(req));
         self.answer("write", answer, |result| match result {

@@ -24,8 +24,8 @@ pub(super) fn ask(config: &mut KernelConfig) {
     // the kernel write into spool files itself, whether or not it will be told to. Without the fourth
     // it would ask before each of those writes whether the file has capabilities to be taken away
     // (`file_remove_privs`, 20 us); with it once. Nothing runs from a mount that is nosuid.
-    // With the last two a directory is read together with the attributes of what is in it, when the
-    // program asks for them anyway.
+    // With the next two a directory is read together with the attributes of what is in it, when the
+    // program asks for them anyway. With the last one the kernel finds nodes again that it has forgotten.
     // An open truncates by itself, so that a log that begins anew can have another backing file from then on.
     let wanted = InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP
         | InitFlags::FUSE_ATOMIC_O_TRUNC
@@ -33,7 +33,8 @@ pub(super) fn ask(config: &mut KernelConfig) {
         | InitFlags::FUSE_PASSTHROUGH
         | InitFlags::FUSE_HANDLE_KILLPRIV_V2
         | InitFlags::FUSE_DO_READDIRPLUS
-        | InitFlags::FUSE_READDIRPLUS_AUTO;
+        | InitFlags::FUSE_READDIRPLUS_AUTO
+        | InitFlags::FUSE_EXPORT_SUPPORT;
     offer(config, wanted);
     // Spool files lie on a file system that is not stacked itself. The depth is within fuser's limit.
     let _ = config.set_max_stack_depth(1);

@@ -251,8 +251,10 @@ impl Files {
         let path = self.folder.join(data_name(base));
         let end = old.end().at("stat", &path)?;
         if end <= base {
-            // Recovery takes it for the file of the generation that begins there.
-            open_spool_file(&path)?;
+            let written = old.file.metadata().and_then(|metadata| metadata.modified());
+            let fresh = open_spool_file(&path)?;
+            // What stat(2) shows of the last write is that of the last spool file.
+            written.and_then(|time| fresh.set_modified(time)).at("date", &path)?;
         } else {
             let fresh = path.with_added_extension("new");
             copy(&old, SpoolRange { start: base, end }, &fresh).at("copy to", &fresh)?;

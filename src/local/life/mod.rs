@@ -10,6 +10,7 @@ mod files;
 mod state;
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,10 +21,10 @@ use parking_lot::Mutex;
 pub use self::files::{Files, SpoolFile, data_name, parse_data_name};
 pub use self::state::{Looks, Segment, State};
 use super::lease::has_writer;
-use super::record::Generation;
+use super::record::{Generation, LastWrite};
 use super::stream::StreamState;
 use crate::values::errors::LocalError;
-use crate::values::ids::{BackingId, NodeId, SpoolOffset};
+use crate::values::ids::{BackingId, NodeId, SpoolOffset, SpoolRange};
 use crate::values::time::Utc;
 
 /// Most bytes that are copied when a log is opened which was truncated while somebody had it open: a quarter of a second of
@@ -57,13 +58,17 @@ pub struct Target {
 pub struct Life {
     /// The node that it belongs to.
     pub id: NodeId,
+    /// Whether its mode may have a set-id bit, which a write takes away.
+    pub set_id: AtomicBool,
     target: Mutex<Target>,
-    /// Its bytes.
+    /// Its bytes. Room is given back by [`Life::punch`] and [`Life::forget_before`].
     pub files: Files,
     route: Mutex<Route>,
     /// Whether it is on the sealer's list already.
     watched: AtomicBool,
     settling: Mutex<()>,
+    /// The inode of the spool file, and the last write to it that was seen.
+    last_write: Mutex<Option<(u64, LastWrite)>>,
     state: Mutex<State>,
 }
 
@@ -81,11 +86,13 @@ impl Life {
         stream.add_log(id);
         Life {
             id,
+            set_id: AtomicBool::new(false),
             target: Mutex::new(Target { stream, labels }),
             files: Files::new(folder, starts),
             route: Mutex::default(),
             watched: AtomicBool::new(false),
             settling: Mutex::new(()),
+            last_write: Mutex::default(),
             state: Mutex::new(State::new(bases)),
         }
     }
@@ -131,7 +138,7 @@ impl Life {
     }
 
     /// Where the spool file that grows ends, with what stat(2) says of it.
-    pub fn metadata(&self) -> Result<(SpoolOffset, std::fs::Metadata), LocalError> {
+    pub fn metadata(&self) -> Result<(SpoolOffset, Metadata), LocalError> {
         let (start, metadata) = self.files.metadata()?;
         Ok((start.plus(metadata.len()), metadata))
     }
@@ -156,13 +163,41 @@ impl Life {
         }
         self.files.begin_at(base)?;
         if self.state().first_kept() >= base {
-            self.files.forget_before(base)?;
+            self.forget_before(base)?;
         }
         Ok(true)
     }
 
+    /// The last write to the spool file, by its metadata. Its time is taken once for each length, since
+    /// [`Life::punch`] changes the time of the file for a moment.
+    pub fn last_write(&self, end: SpoolOffset, metadata: &Metadata) -> LastWrite {
+        let mut known = self.last_write.lock();
+        match *known {
+            Some((file, last)) if file == metadata.ino() && last.len == end.0 => last,
+            _ => known.insert((metadata.ino(), LastWrite::of_log(end, metadata))).1,
+        }
+    }
+
+    /// Gives back the disk space of a range.
+    pub fn punch(&self, range: SpoolRange) -> Result<(), LocalError> {
+        self.note_last_write()?;
+        self.files.punch(range)
+    }
+
+    /// Gives back the disk space of all that lies before a position.
+    pub fn forget_before(&self, end: SpoolOffset) -> Result<(), LocalError> {
+        self.note_last_write()?;
+        self.files.forget_before(end)
+    }
+
+    fn note_last_write(&self) -> Result<(), LocalError> {
+        let (end, metadata) = self.metadata()?;
+        self.last_write(end, &metadata);
+        Ok(())
+    }
+
     /// When the spool file was last written.
-    pub fn written_at(metadata: &std::fs::Metadata) -> Utc {
+    pub fn written_at(metadata: &Metadata) -> Utc {
         Utc::from_micros(metadata.mtime() * 1_000_000 + metadata.mtime_nsec() / 1000)
     }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Namespace;
+use super::attributes::SET_GROUP_ID;
 use super::keep::set_linked;
 use super::tree::{Attr, Body, Directory, Durability, Node, Tree};
 use crate::local::crash_point::crash_point;
@@ -117,10 +118,11 @@ impl Namespace {
         let claim = tree.new_claim(parent, name, stamp.request);
         let node = tree.node_mut(id)?;
         node.claims.push(claim);
-        node.times.changed = stamp.now;
+        node.change(stamp.now);
         self.store(node, id)?;
         tree.directory_mut(parent)?.live.insert(name.to_vec(), id);
         set_linked(tree.node(id)?, true);
+        touch(&mut tree, parent, stamp.now);
         tree.count_lookup(id)
     }
 
@@ -182,12 +184,14 @@ impl Namespace {
             }
         }
         self.adopt(&mut tree, new_parent)?;
+        self.forget_former(&mut tree, new_parent, new_name)?;
         let claim = tree.new_claim(new_parent, new_name, request);
         let node = tree.node_mut(id)?;
         let before = node.claims.clone();
         node.claims.retain(|c| !(c.parent == parent && c.name == name));
         node.claims.push(claim);
-        node.times.changed = now;
+        node.change(now);
+        node.body.made();
         if let Err(e) = self.store(node, id) {
             node.claims = before;
             return Err(e);
@@ -237,7 +241,8 @@ impl Namespace {
             made_by,
             ..Generation::default()
         });
-        (node.times.modified, node.times.changed) = (now, now);
+        node.change(now);
+        node.times.modified = now.into();
         if let Err(e) = self.store(node, id) {
             if begun {
                 life.state().generations.pop_back();
@@ -257,6 +262,7 @@ impl Namespace {
         let mut tree = self.tree.lock();
         check_free(&tree, parent, name)?;
         self.adopt(&mut tree, parent)?;
+        self.forget_former(&mut tree, parent, name)?;
         let id = tree.new_id(self.spool.session())?;
         let now = by.stamp.now;
         let folder = self.spool.node(id);
@@ -266,13 +272,15 @@ impl Namespace {
         let claim = tree.new_claim(parent, name, by.stamp.request);
         let body = body(id, folder, claim.number)?;
         crash_point("create: the spool file is made");
+        let (mode, gid) = inherited(tree.node(parent)?, &body, by);
+        let times = Times { last_write: body.last_write(), ..Times::new(now) };
         let mut node = Node {
             body,
             claims: vec![claim],
-            mode: by.mode & 0o7777,
+            mode: mode & 0o7777,
             uid: by.uid,
-            gid: by.gid,
-            times: Times { accessed: now, modified: now, changed: now },
+            gid,
+            times,
             attributes: BTreeMap::new(),
             lookups: 0,
             recorded: true,
@@ -299,6 +307,16 @@ impl Namespace {
         let dir = tree.directory_mut(parent)?;
         dir.live.remove(name);
         Ok(())
+    }
+}
+
+/// Mode and group of a new node: a set-group-id directory gives its group, and the bit to directories
+/// ([inode(7)](https://man7.org/linux/man-pages/man7/inode.7.html)).
+fn inherited(parent: &Node, body: &Body, by: Change) -> (u32, u32) {
+    match (parent.mode & SET_GROUP_ID, body) {
+        (0, _) => (by.mode, by.gid),
+        (bit, Body::Directory(_)) => (by.mode | bit, parent.gid),
+        (_, _) => (by.mode, parent.gid),
     }
 }
 
@@ -334,6 +352,6 @@ fn live_entry(tree: &Tree, parent: NodeId, name: &[u8]) -> Result<NodeId, FsErro
 /// them after a crash.
 fn touch(tree: &mut Tree, id: NodeId, now: Utc) {
     if let Ok(node) = tree.node_mut(id) {
-        (node.times.modified, node.times.changed) = (now, now);
+        (node.times.modified, node.times.changed) = (now.into(), now.into());
     }
 }

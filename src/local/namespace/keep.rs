@@ -1,16 +1,45 @@
 //! Nodes and their records on disk: written, made durable, and removed when nobody needs the node.
 
+use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::atomic::Ordering;
 
 use super::Namespace;
-use super::tree::{Body, Durability, Node, Tree};
+use super::tree::{Body, Directory, Durability, Node, Tree};
 use crate::local::crash_point::crash_point;
 use crate::local::disk::{Durable, sync_folder};
+use crate::local::record::Former;
 use crate::values::errors::{AtPath, FsError};
+use crate::values::escape::escape_path;
 use crate::values::ids::NodeId;
 use crate::values::time::Utc;
+
+/// Most empty directories that are kept because somebody made them. Each takes 8 KiB and two inodes of the spool's disk, so that
+/// all take 8 MiB. Who leaves more behind names them by date or number, and does not come back to the oldest.
+pub const EMPTY_MAX: usize = 1024;
+/// Most bytes of names of former directories that a directory remembers: its record is written as a whole.
+const FORMER_MAX: usize = 64 * 1024;
+
+impl Directory {
+    /// The directory that once had a name, if it is remembered, and those that were in it.
+    pub fn former_of(&self, name: &[u8]) -> (Option<Former>, BTreeMap<String, Former>) {
+        let name = escape_path(name);
+        let former = self.former.get(&name).copied();
+        let inside = format!("{name}/");
+        let below = self.former.range(inside.clone()..).map_while(|(path, former)| {
+            path.strip_prefix(&inside).map(|path| (path.to_owned(), *former))
+        });
+        (former, below.collect())
+    }
+
+    /// Forgets both; says whether there was anything.
+    pub fn forget_former(&mut self, name: &[u8]) -> bool {
+        let (known, name) = (self.former.len(), escape_path(name));
+        self.former.retain(|path, _| path.split('/').next() != Some(&name));
+        self.former.len() < known
+    }
+}
 
 impl Namespace {
     /// Makes a node's name and folder durable, and those of the directories above it. Under the lock
@@ -75,7 +104,8 @@ impl Namespace {
     }
 
     /// Removes directories of the live view that have been empty since `before` and that the kernel
-    /// has forgotten: nobody is in them.
+    /// has forgotten: nobody is in them. Those that somebody made, or set the owner or mode of, stay, but for the
+    /// oldest of more than [`EMPTY_MAX`].
     pub fn retire_directories(&self, before: Utc, now: Utc) -> Result<(), FsError> {
         let mut tree = self.tree.lock();
         let empty = |(id, node): (&NodeId, &Node)| match &node.body {
@@ -84,17 +114,63 @@ impl Namespace {
                     && node.lookups == 0
                     && dir.live.is_empty()
                     && dir.hidden.is_empty()
-                    && node.times.modified < before =>
+                    && node.times.modified < before.into() =>
             {
-                node.claims.first().map(|claim| (*id, claim.parent, claim.name.clone()))
+                let (parent, name) = node.place()?;
+                let listed = dir.listed && dir.former.is_empty();
+                Some((listed, node.times.modified, *id, parent, name.to_vec()))
             }
             _ => None,
         };
         let found: Vec<_> = tree.nodes.iter().filter_map(empty).collect();
-        for (id, parent, name) in found {
+        let (mut gone, mut made): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.0);
+        made.sort();
+        made.truncate(made.len().saturating_sub(EMPTY_MAX));
+        gone.append(&mut made);
+        for (_, _, id, parent, name) in gone {
             self.unname(&mut tree, id, parent, &name, now)?;
         }
         Ok(())
+    }
+
+    /// Keeps owner and mode of a directory that is about to leave its place, for the time when stored content shows
+    /// it there again.
+    pub fn remember_directory(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
+        let mut tree = self.tree.lock();
+        let Some(id) = tree.directory(parent)?.live.get(name).copied() else { return Ok(()) };
+        let Node { body: Body::Directory(dir), mode, uid, gid, .. } = tree.node(id)? else {
+            return Ok(());
+        };
+        let escaped = escape_path(name);
+        let own = (escaped.clone(), Former { mode: *mode, uid: *uid, gid: *gid });
+        let below = dir.former.iter().map(|(path, former)| (format!("{escaped}/{path}"), *former));
+        let left: Vec<_> = (!dir.listed).then_some(own).into_iter().chain(below).collect();
+        let above = tree.directory_mut(parent)?;
+        if !above.forget_former(name) && left.is_empty() {
+            return Ok(());
+        }
+        let mut bytes: usize = above.former.keys().map(String::len).sum();
+        for (path, former) in left {
+            bytes += path.len();
+            if bytes > FORMER_MAX {
+                break;
+            }
+            above.former.insert(path, former);
+        }
+        self.record(&mut tree, parent)
+    }
+
+    /// Forgets the directory that once had a name, since the name is to stand for something else.
+    pub(super) fn forget_former(
+        &self,
+        tree: &mut Tree,
+        parent: NodeId,
+        name: &[u8],
+    ) -> Result<(), FsError> {
+        match tree.directory_mut(parent)?.forget_former(name) {
+            true => self.record(tree, parent),
+            false => Ok(()),
+        }
     }
 
     /// Gives the bytes of a local-only file back when it has no name and is not open; gives how many.
@@ -141,6 +217,7 @@ impl Namespace {
 
     pub(super) fn store(&self, node: &mut Node, id: NodeId) -> Result<(), FsError> {
         let Some(record) = node.record() else { return Ok(()) };
+        node.body.note_mode(node.mode);
         let durable = match node.durability {
             Durability::Never => Durable::Later,
             Durability::Earlier | Durability::Current => Durable::OldOrNew,
@@ -162,7 +239,7 @@ impl Namespace {
     ) -> Result<(), FsError> {
         let node = tree.node_mut(id)?;
         node.claims.retain(|c| !(c.parent == parent && c.name == name));
-        node.times.changed = now;
+        node.change(now);
         if !node.claims.is_empty() {
             return self.store(node, id);
         }

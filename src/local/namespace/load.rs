@@ -132,11 +132,14 @@ fn node(spool: &Spool, found: Found) -> Node {
             Body::Local(Arc::new(LocalFile::new(&spool.node(id))))
         }
         (Kind::Symlink { target }, _) => Body::Symlink(target),
-        (Kind::Directory { hidden }, _) => Body::Directory(Directory {
+        (Kind::Directory { hidden, former, listed }, _) => Body::Directory(Directory {
             hidden: hidden.iter().map(|name| unescape(name)).collect(),
+            former,
+            listed,
             ..Directory::default()
         }),
     };
+    body.note_mode(record.mode);
     Node {
         body,
         claims: record.claims,
@@ -159,7 +162,7 @@ fn root(owner: &Ownership, now: Utc) -> Node {
         mode: owner.dir_mode,
         uid: owner.uid,
         gid: owner.gid,
-        times: Times { accessed: now, modified: now, changed: now },
+        times: Times::new(now),
         attributes: BTreeMap::new(),
         lookups: 1,
         recorded: false,

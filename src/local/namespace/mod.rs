@@ -30,6 +30,7 @@ use crate::world::bucket::StoredObject;
 
 pub use self::attributes::SetAttr;
 pub use self::change::{Change, NAME_MAX, NewFile, Stamp};
+pub use self::keep::EMPTY_MAX;
 pub use self::load::Found;
 pub use self::tree::{Attr, FileKind};
 
@@ -76,6 +77,15 @@ impl Namespace {
         let mut tree = self.tree.lock();
         let id = *tree.directory(parent)?.live.get(name).ok_or(FsError::NotFound)?;
         tree.count_lookup(id)
+    }
+
+    /// Finds a node by its number and counts the lookup.
+    pub fn lookup_node(&self, id: NodeId) -> Result<Attr, FsError> {
+        let mut tree = self.tree.lock();
+        match tree.node(id)?.claims.is_empty() && id != NodeId::ROOT {
+            true => Err(FsError::Stale),
+            false => tree.count_lookup(id),
+        }
     }
 
     /// Whether a live file once hid the stored object of that name.

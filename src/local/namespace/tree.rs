@@ -8,9 +8,10 @@ use std::sync::Arc;
 use super::{Name, Open};
 use crate::local::life::{Life, Target};
 use crate::local::local_file::LocalFile;
-use crate::local::record::{Claim, Kind, Record, Times};
+use crate::local::record::{Claim, Former, Kind, LastWrite, Record, Times};
 use crate::local::session::{Session, StoredNode};
 use crate::values::errors::FsError;
+use crate::values::escape::escape_path;
 use crate::values::ids::{NodeId, RequestId};
 use crate::values::settings::Ownership;
 use crate::values::time::Utc;
@@ -57,6 +58,10 @@ pub(super) struct Directory {
     pub live: BTreeMap<Name, NodeId>,
     pub stored: BTreeMap<Name, NodeId>,
     pub hidden: BTreeSet<Name>,
+    /// Directories that were in it, by their escaped paths from here.
+    pub former: BTreeMap<String, Former>,
+    /// Whether it is known from a listing alone.
+    pub listed: bool,
 }
 
 #[derive(Debug)]
@@ -136,10 +141,8 @@ impl Node {
     pub fn record(&self) -> Option<Record> {
         let kind = match &self.body {
             Body::Directory(dir) => {
-                let hidden = dir.hidden.iter();
-                Kind::Directory {
-                    hidden: hidden.map(|n| crate::values::escape::escape_path(n)).collect(),
-                }
+                let hidden = dir.hidden.iter().map(|name| escape_path(name)).collect();
+                Kind::Directory { hidden, former: dir.former.clone(), listed: dir.listed }
             }
             Body::Live(life) => {
                 let Target { stream, labels } = life.target();
@@ -247,19 +250,27 @@ impl Tree {
     ) -> Result<(), FsError> {
         let StoredNode { id, parent, name, object } = stored;
         let modified = object.as_ref().map_or(now, |o| o.modified);
-        let mode = if object.is_some() { owner.file_mode } else { owner.dir_mode };
-        let body = match object {
-            Some(object) => Body::Object(object),
-            None => Body::Directory(Directory::default()),
+        let Ownership { file_mode, dir_mode, uid, gid } = *owner;
+        let former = self.directory(parent)?.former_of(&name);
+        let (body, Former { mode, uid, gid }) = match (object, former) {
+            (Some(object), _) => (Body::Object(object), Former { mode: file_mode, uid, gid }),
+            (None, (Some(former), below)) => {
+                let again = Directory { former: below, ..Directory::default() };
+                (Body::Directory(again), former)
+            }
+            (None, (None, below)) => {
+                let listed = Directory { listed: true, former: below, ..Directory::default() };
+                (Body::Directory(listed), Former { mode: dir_mode, uid, gid })
+            }
         };
-        let times = Times { accessed: modified, modified, changed: modified };
+        let times = Times::new(modified);
         let claims = vec![self.new_claim(parent, &name, None)];
         let node = Node {
             body,
             claims,
             mode,
-            uid: owner.uid,
-            gid: owner.gid,
+            uid,
+            gid,
             times,
             attributes: BTreeMap::new(),
             lookups: 0,
@@ -339,23 +350,20 @@ impl Tree {
             return Err(FsError::Stale);
         }
         let (mut size, mut blocks, mut times) = (0, 0, node.times);
-        let mut written = |metadata: std::fs::Metadata| {
-            let at = Life::written_at(&metadata);
-            if at > times.changed {
-                (times.modified, times.changed) = (at, at);
-            }
-            (metadata.len(), metadata.blocks())
-        };
         match &node.body {
             Body::Live(life) => {
                 let base = life.state().current().at;
-                let (end, metadata) = life.metadata()?;
-                let (_, used) = written(metadata);
-                (size, blocks) = (end.since(base), used);
+                let (end, spooled) = life.metadata()?;
+                times = times.after(life.last_write(end, &spooled));
+                size = end.since(base);
                 // `du` would count a truncated generation that still waits for S3.
-                blocks = blocks.min(size.div_ceil(512));
+                blocks = spooled.blocks().min(size.div_ceil(512));
             }
-            Body::Local(file) => (size, blocks) = written(file.metadata()?),
+            Body::Local(file) => {
+                let file = file.metadata()?;
+                times = times.after(LastWrite::of(&file));
+                (size, blocks) = (file.len(), file.blocks());
+            }
             Body::Symlink(target) => size = target.len() as u64,
             Body::Object(object) => (size, blocks) = (object.size, object.size.div_ceil(512)),
             Body::Directory(_) => {}
