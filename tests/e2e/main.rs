@@ -28,6 +28,7 @@ mod keeper;
 mod limits;
 mod mountpoint;
 mod nginx;
+mod positions;
 mod power_cut;
 mod processes;
 mod queries;
