@@ -457,7 +457,7 @@ fn named(text: &str) -> BTreeSet<String> {
 #[test]
 fn documents_name_no_flag_that_is_not_there() {
     // Options of other programs that our texts name in backticks.
-    const OF_OTHERS: [&str; 27] = [
+    const OF_OTHERS: [&str; 29] = [
         "--all-targets",
         "--bench",
         "--check",
@@ -480,6 +480,8 @@ fn documents_name_no_flag_that_is_not_there() {
         "--release",
         "--root",
         "--rounds",
+        "--count",
+        "--many",
         "--size",
         "--system",
         "--vfs-cache-mode",

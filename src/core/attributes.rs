@@ -6,7 +6,7 @@ use super::Fs;
 use super::handles::Handle;
 use crate::local::life::Life;
 use crate::local::namespace::{Attr, Open, SetAttr};
-use crate::local::room::Capacity;
+use crate::local::room::{Capacity, Inodes};
 use crate::values::errors::FsError;
 use crate::values::escape::escape_path;
 use crate::values::ids::{HandleId, NodeId, Origin};
@@ -39,7 +39,11 @@ impl Fs {
         }
         match size.is_some() && set.is_empty() {
             true => self.parts.namespace.attr(id),
-            false => self.parts.namespace.set_attr(id, set, now),
+            false => {
+                let set = self.parts.namespace.set_attr(id, set, now);
+                self.parts.namespace.do_chores();
+                set
+            }
         }
     }
 
@@ -96,8 +100,10 @@ impl Fs {
         }
         // One that comes again may have set it already.
         let create = create && !origin.resent;
-        let now = self.parts.clock.now();
-        self.parts.namespace.set_attribute(id, name, Some(value), (create, replace), now)
+        let (now, how) = (self.parts.clock.now(), (create, replace));
+        let set = self.parts.namespace.set_attribute(id, name, Some(value), how, now);
+        self.parts.namespace.do_chores();
+        set
     }
 
     /// Removes an extended attribute.
@@ -106,7 +112,9 @@ impl Fs {
             return Err(FsError::NotPermitted);
         }
         let now = self.parts.clock.now();
-        match self.parts.namespace.set_attribute(id, name, None, (false, false), now) {
+        let removed = self.parts.namespace.set_attribute(id, name, None, (false, false), now);
+        self.parts.namespace.do_chores();
+        match removed {
             // One that comes again may have removed it already.
             Err(FsError::NoAttribute) if origin.resent => Ok(()),
             removed => removed,
@@ -116,6 +124,11 @@ impl Fs {
     /// The spool's budget, since that is what a writer can fill.
     pub fn statfs(&self) -> Capacity {
         self.parts.room.capacity()
+    }
+
+    /// What there is for new files and directories.
+    pub fn inodes(&self) -> Inodes {
+        self.parts.room.inodes(self.parts.namespace.kept())
     }
 }
 

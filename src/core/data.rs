@@ -211,6 +211,7 @@ impl Fs {
         }
         if self.parts.namespace.begin_generation(life.id, self.stamp(origin))? {
             self.parts.touch(life);
+            self.parts.namespace.do_chores();
         }
         Ok(())
     }

@@ -124,6 +124,7 @@ pub struct Fs {
     caches: caches::Known,
     serving: RwLock<bool>,
     warned_of_fallback: AtomicBool,
+    warned_of_inodes: AtomicBool,
     /// Writes that were not at the end and were appended all the same.
     misplaced: AtomicU64,
 }
@@ -150,6 +151,7 @@ impl Fs {
             caches,
             serving: RwLock::new(true),
             warned_of_fallback: AtomicBool::new(false),
+            warned_of_inodes: AtomicBool::new(false),
             misplaced: AtomicU64::new(0),
         };
         fs.take_over();

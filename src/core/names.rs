@@ -1,6 +1,7 @@
 //! Operations on names: look-up, create, link, rename, remove.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tracing::warn;
 
@@ -100,6 +101,7 @@ impl Fs {
         by: Creator,
         origin: Origin,
     ) -> Result<Attr, FsError> {
+        self.check_inodes(parent, name)?;
         let by = self.change(by, origin);
         let file = self.new_file(parent, name)?;
         if matches!(self.known_stored(parent, name), Some(Some(Stored::Object(_)))) {
@@ -144,7 +146,10 @@ impl Fs {
         origin: Origin,
     ) -> Result<Entry, FsError> {
         let by = self.change(by, origin);
-        self.once(origin, parent, name, || self.parts.namespace.mkdir(parent, name, by))
+        self.once(origin, parent, name, || {
+            self.check_inodes(parent, name)?;
+            self.parts.namespace.mkdir(parent, name, by)
+        })
     }
 
     /// Makes a symbolic link.
@@ -157,7 +162,10 @@ impl Fs {
         origin: Origin,
     ) -> Result<Entry, FsError> {
         let by = self.change(by, origin);
-        self.once(origin, parent, name, || self.parts.namespace.symlink(parent, name, target, by))
+        self.once(origin, parent, name, || {
+            self.check_inodes(parent, name)?;
+            self.parts.namespace.symlink(parent, name, target, by)
+        })
     }
 
     /// Where a symbolic link points.
@@ -177,7 +185,10 @@ impl Fs {
         origin: Origin,
     ) -> Result<Entry, FsError> {
         let stamp = self.stamp(origin);
-        self.once(origin, parent, name, || self.parts.namespace.link(id, parent, name, stamp))
+        let link = || self.parts.namespace.link(id, parent, name, stamp);
+        let linked = self.once(origin, parent, name, link);
+        self.parts.namespace.do_chores();
+        linked
     }
 
     /// Takes a name away; nothing is deleted from S3.
@@ -205,6 +216,7 @@ impl Fs {
         self.remember_directory(parent, name)?;
         let now = self.parts.clock.now();
         let removed = self.parts.namespace.rmdir(parent, name, now);
+        self.parts.namespace.do_chores();
         removed.map_err(|e| self.or_not_permitted(e, parent, name))
     }
 
@@ -220,10 +232,9 @@ impl Fs {
             return Answer::Now(self.hide_if_stored(parent, name));
         }
         let (from, to) = ((parent, name.to_vec()), (new_parent, new_name.to_vec()));
-        let entries = self.parts.namespace.live_entries(parent).unwrap_or_default();
-        let moved = entries.iter().find(|e| e.name == name);
-        let directory = moved.filter(|e| e.kind == FileKind::Directory).map(|e| e.id);
-        match directory.and_then(|id| self.prefix_of(id)) {
+        let moved = self.parts.namespace.live_entry(parent, name);
+        let directory = moved.filter(|(_, kind)| *kind == FileKind::Directory);
+        match directory.and_then(|(id, _)| self.prefix_of(id)) {
             None => Answer::Now(self.rename_live(&from, &to, replace, origin)),
             Some(prefix) => {
                 let fs = self.clone();
@@ -244,38 +255,39 @@ impl Fs {
         replace: bool,
         origin: Origin,
     ) -> Result<(), FsError> {
-        let target = self.known_stored(*new_parent, new_name).flatten();
-        let live = self.parts.namespace.live_entries(*new_parent)?;
-        let hidden = self.parts.namespace.is_hidden(*new_parent, new_name);
-        if target.is_some() && !hidden && !live.iter().any(|e| e.name == *new_name) {
-            return Err(FsError::NotPermitted);
-        }
+        // Nothing is renamed onto a stored object.
+        let onto = self.known_stored(*new_parent, new_name).flatten().is_some();
         self.remember_directory(*parent, name)?;
         let stamp = self.stamp(origin);
         let replaced = self
             .parts
             .namespace
-            .rename((*parent, name), (*new_parent, new_name), replace, stamp)
+            .rename((*parent, name), (*new_parent, new_name), (replace, onto), stamp)
             .map_err(|e| self.or_not_permitted(e, *parent, name))?;
         self.hide_if_stored(*parent, name)?;
         match replaced {
             Some(id) => self.after_unlink(id),
-            None => Ok(()),
+            None => {
+                self.parts.namespace.do_chores();
+                Ok(())
+            }
         }
     }
 
     /// A node lost a name: an ended log is sealed, an ended local file goes.
     fn after_unlink(&self, id: NodeId) -> Result<(), FsError> {
         match self.parts.namespace.open(id) {
-            Ok(Open::Live(life)) => self.parts.touch(&life),
+            Ok(Open::Live(life)) if self.parts.namespace.is_kept(id) => self.parts.touch(&life),
             Ok(Open::Local(_)) => self.drop_local(id)?,
-            Ok(Open::Stored(_) | Open::Directory | Open::Symlink(_)) | Err(_) => {}
+            Ok(Open::Live(_) | Open::Stored(_) | Open::Directory | Open::Symlink(_)) | Err(_) => {}
         }
+        self.parts.namespace.do_chores();
         Ok(())
     }
 
     pub(super) fn drop_local(&self, id: NodeId) -> Result<(), FsError> {
         let freed = self.parts.namespace.drop_local(id)?;
+        self.parts.namespace.do_chores();
         self.parts.room.give_local(freed);
         Ok(())
     }
@@ -286,6 +298,20 @@ impl Fs {
             (FsError::NotFound, Some(Some(_))) => FsError::NotPermitted,
             _ => error,
         }
+    }
+
+    /// Refuses a new name while the spool's file system has inodes only for what is there: its seals, its removal, and
+    /// the next start.
+    fn check_inodes(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
+        let inodes = self.inodes();
+        if inodes.have_room() || self.parts.namespace.has_live(parent, name) {
+            return Ok(());
+        }
+        if !self.warned_of_inodes.swap(true, Ordering::Relaxed) {
+            let (spool, total) = (self.parts.spool.dir().display(), inodes.total);
+            warn!(%spool, total, "new logs are refused: the spool's file system has no inodes left but for those that are there; remove logs, or give the spool another file system (--spool-dir); this is said once");
+        }
+        Err(FsError::NoSpace)
     }
 
     fn change(&self, by: Creator, origin: Origin) -> Change {

@@ -232,6 +232,10 @@ fn readable(status: &Value) -> String {
             "ignored by this service: a HEAD goes before every PUT".to_owned(),
         ));
     }
+    if status["spool_free_inodes"] == 0 {
+        let what = "none left in the spool's file system for new logs: they are refused (ENOSPC)";
+        rows.push(("inodes", what.to_owned()));
+    }
     if count("dropped_bytes") > 0 {
         rows.push(("given up", format!("{}, because the spool was full", size("dropped_bytes"))));
     }

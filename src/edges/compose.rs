@@ -16,6 +16,7 @@ use super::reach::{EMBEDDED_NAME, served_by};
 use crate::core::Policy;
 use crate::local::catalog::Catalog;
 use crate::local::namespace::Namespace;
+use crate::local::numbers::Numbers;
 use crate::local::recover::{Circumstances, recover};
 use crate::local::room::Room;
 use crate::local::spool::Spool;
@@ -38,7 +39,7 @@ pub fn recover_parts(
     clock: Arc<dyn Clock>,
 ) -> Result<Parts, DaemonError> {
     let spool = Arc::new(spool);
-    let streams = Streams::new(&spool.streams());
+    let streams = Streams::new(Numbers::open(&spool, clock.now())?);
     let room = Room::new(spool.dir(), &settings.limits, settings.segmenting.rules.size)?;
     let open = spool.session().nodes_left();
     let at = Circumstances { open: &open, streams: &streams, room: &room, now: clock.now() };

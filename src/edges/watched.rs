@@ -70,6 +70,7 @@ struct WritingStatus<'a> {
     quarantined_segments: u64,
     spool_used_bytes: u64,
     spool_free_bytes: u64,
+    spool_free_inodes: Option<u64>,
 }
 
 /// How S3 is, as the uploader finds it.
@@ -174,6 +175,7 @@ impl Writing {
             quarantined_segments: METRICS.quarantined_segments.get(),
             spool_used_bytes: now.spool_used,
             spool_free_bytes: now.spool_free,
+            spool_free_inodes: now.spool_free_inodes,
         };
         serde_json::to_value(&status).unwrap_or_default()
     }

@@ -17,9 +17,6 @@ use crate::values::errors::{AtPath, LocalError};
 pub enum Durable {
     /// The new one, with its name.
     Now,
-    /// The old one or the new one, whichever; never an empty one. Without it a file system that
-    /// writes names before content (XFS) may leave a file of no length behind.
-    OldOrNew,
     /// Nothing: only a crash of the daemon has to be survived.
     Later,
 }
@@ -30,11 +27,19 @@ pub fn store_json<T: Serialize>(
     value: &T,
     durable: Durable,
 ) -> Result<(), LocalError> {
+    store(
+        path,
+        &serde_json::to_vec(value).map_err(std::io::Error::other).at("encode", path)?,
+        durable,
+    )
+}
+
+/// Does so with any small file.
+pub fn store(path: &Path, text: &[u8], durable: Durable) -> Result<(), LocalError> {
     // The new content never shares a name with anything that recovery reads.
     let fresh = path.with_extension("new");
-    let text = serde_json::to_vec(value).map_err(std::io::Error::other).at("encode", path)?;
     let mut file = File::create(&fresh).at("create", &fresh)?;
-    file.write_all(&text).at("write", &fresh)?;
+    file.write_all(text).at("write", &fresh)?;
     if durable != Durable::Later {
         file.sync_data().at("sync", &fresh)?;
     }

@@ -11,6 +11,7 @@ pub mod local_file;
 pub mod mapped;
 pub mod marker;
 pub mod namespace;
+pub mod numbers;
 pub mod record;
 pub mod recover;
 pub mod room;

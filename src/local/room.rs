@@ -18,6 +18,10 @@ const ASK_EVERY: u64 = 16 << 20;
 /// What of the disk is left to seal markers and records, whatever is asked for: without them nothing could
 /// be sealed any more, and so nothing sent or given up.
 const FOR_RECORDS: u64 = 1 << 20;
+/// Inodes of the spool's file system that are left for restarts, ...
+const INODES: u64 = 32;
+/// ... and for each node, to whose log seals add a marker for each range.
+const INODES_PER_NODE: u64 = 4;
 /// Reclaiming begins at this many parts of ten of the room for live files, ...
 const HIGH_TENTHS: u64 = 8;
 /// ... and ends at this many.
@@ -47,6 +51,22 @@ pub struct Capacity {
     pub total: u64,
     /// Bytes that can still be written.
     pub free: u64,
+}
+
+/// Files and folders that the spool's file system has room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inodes {
+    /// In all; 0 where there is no limit.
+    pub total: u64,
+    /// For new nodes: without what those that are there may still need.
+    pub free: u64,
+}
+
+impl Inodes {
+    /// Whether there are any for another node.
+    pub fn have_room(self) -> bool {
+        self.total == 0 || self.free > 0
+    }
 }
 
 impl Room {
@@ -147,6 +167,13 @@ impl Room {
     pub fn capacity(&self) -> Capacity {
         let local = self.local.load(Ordering::Relaxed);
         Capacity { total: self.live_max(), free: self.left().saturating_sub(local) }
+    }
+
+    /// What `df -i` shows, with so many nodes in the spool. Asks the file system.
+    pub fn inodes(&self, nodes: u64) -> Inodes {
+        let Ok(fs) = rustix::fs::statvfs(&self.dir) else { return Inodes::default() };
+        let kept = INODES + INODES_PER_NODE * nodes;
+        Inodes { total: fs.f_files, free: fs.f_favail.saturating_sub(kept) }
     }
 
     fn disk_has_room(&self, bytes: u64) -> bool {

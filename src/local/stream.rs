@@ -1,19 +1,15 @@
 //! What is known of a stream beyond its files: the highest generation number ever given, its
 //! tokens for early seals, and how many of its segments S3 has not confirmed. The number outlives the
-//! stream's folders, in one small file a stream.
+//! stream's folders (`local::numbers`).
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
-use tracing::error;
 
-use super::disk::{Durable, load_json, store_json};
+use super::numbers::Numbers;
 use super::record::Numbered;
 use crate::values::errors::LocalError;
-use crate::values::escape::as_text;
 use crate::values::ids::{GenerationNo, NodeId};
 use crate::values::rotation::EarlySeals;
 use crate::values::time::Utc;
@@ -25,7 +21,7 @@ pub struct StreamState {
     pub path: Vec<u8>,
     inner: Mutex<Inner>,
     numbering: Mutex<()>,
-    file: PathBuf,
+    numbers: Arc<Numbers>,
 }
 
 #[derive(Debug)]
@@ -43,17 +39,6 @@ struct Inner {
     unsent: usize,
     /// Generations that ended before their turn, since the last warning.
     overdrawn: u64,
-}
-
-/// The file that outlives a stream's folders.
-#[derive(Serialize, Deserialize)]
-struct Highest {
-    #[serde(with = "as_text")]
-    stream: Vec<u8>,
-    generation: GenerationNo,
-    /// The start of its first segment.
-    #[serde(default)]
-    start: Utc,
 }
 
 impl StreamState {
@@ -102,13 +87,16 @@ impl StreamState {
 
     /// Makes the highest stored number outlive the markers that showed it. To be called before one is removed.
     pub fn remember(&self) -> Result<(), LocalError> {
+        let kept = {
+            let inner = self.inner.lock();
+            if inner.remembered >= inner.stored {
+                return Ok(());
+            }
+            Numbered { number: inner.stored, start: inner.last_start }
+        };
+        self.numbers.put(&self.path, kept)?;
         let mut inner = self.inner.lock();
-        if inner.remembered < inner.stored {
-            let (stream, generation) = (self.path.clone(), inner.stored);
-            let record = Highest { stream, generation, start: inner.last_start };
-            store_json(&self.file, &record, Durable::Now)?;
-            inner.remembered = inner.stored;
-        }
+        inner.remembered = inner.remembered.max(kept.number);
         Ok(())
     }
 
@@ -148,7 +136,7 @@ impl StreamState {
 /// The streams that have a file at the moment.
 #[derive(Debug)]
 pub struct Streams {
-    folder: PathBuf,
+    numbers: Arc<Numbers>,
     known: Mutex<Known>,
 }
 
@@ -160,9 +148,9 @@ struct Known {
 }
 
 impl Streams {
-    /// Streams whose numbers are kept in `folder`.
-    pub fn new(folder: &Path) -> Streams {
-        Streams { folder: folder.to_owned(), known: Mutex::default() }
+    /// Streams whose numbers are kept in `numbers`.
+    pub fn new(numbers: Numbers) -> Streams {
+        Streams { numbers: Arc::new(numbers), known: Mutex::default() }
     }
 
     /// The stream of that path.
@@ -171,9 +159,7 @@ impl Streams {
         if let Some(stream) = known.streams.get(path).and_then(Weak::upgrade) {
             return Ok(stream);
         }
-        // Two streams that share a checksum share a file; the higher number serves both.
-        let file = self.folder.join(format!("{:016x}.json", crc_fast::crc64_nvme(path)));
-        let (highest, last_start) = highest(&file, now)?;
+        let Numbered { number: highest, start: last_start } = self.numbers.get(path)?;
         let inner = Inner {
             highest,
             stored: highest,
@@ -188,7 +174,7 @@ impl Streams {
             path: path.to_vec(),
             inner: Mutex::new(inner),
             numbering: Mutex::default(),
-            file,
+            numbers: self.numbers.clone(),
         });
         if known.streams.len() >= known.sweep_at {
             known.streams.retain(|_, stream| stream.strong_count() > 0);
@@ -199,52 +185,29 @@ impl Streams {
     }
 }
 
-/// The highest number that a stream's file remembers, and its start. One that is damaged gives a number that no stream
-/// has counted up to, so that none is given a second time.
-fn highest(file: &Path, now: Utc) -> Result<(GenerationNo, Utc), LocalError> {
-    match load_json::<Highest>(file) {
-        Ok(highest) => Ok((highest.generation, highest.start)),
-        Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => Ok(Default::default()),
-        Err(e) if e.is_damage() => {
-            let seconds = u64::try_from(now.micros() / 1_000_000).unwrap_or(0);
-            error!("a stream's number is lost, it goes on from {seconds}: {e}");
-            Ok((GenerationNo(seconds), Utc::default()))
-        }
-        // No descriptor is left, say: the number is there, and another time it can be read.
-        Err(e) => Err(e),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::spool::Spool;
+    use crate::values::ids::WriterId;
 
     #[test]
-    fn a_number_is_never_given_twice_even_when_its_file_is_damaged() {
+    fn a_number_is_never_given_twice() {
         let dir = tempfile::tempdir().expect("a folder");
+        let writer = |name: &str| WriterId::compose(name, |bound| fastrand::usize(..bound));
+        let spool = Spool::open(dir.path(), "s3://b/", "host", writer).expect("a spool");
         let now = Utc::from_micros(1_795_000_000_000_000);
-        let first = Streams::new(dir.path()).get(b"web/app.log", now).expect("known");
+        let streams = || Streams::new(Numbers::open(&spool, now).expect("a table"));
+        let first = streams().get(b"web/app.log", now).expect("known");
         assert_eq!(first.next_generation(now).number, GenerationNo(1));
         first.seen(Numbered { number: GenerationNo(1), start: now });
         first.remember().expect("stored");
         // Given, and in no marker when the daemon died.
         assert_eq!(first.next_generation(now).number, GenerationNo(2));
         first.remember().expect("stored");
-        let again = Streams::new(dir.path()).get(b"web/app.log", now).expect("known");
-        assert_eq!(again.next_generation(now).number, GenerationNo(2));
-        for entry in std::fs::read_dir(dir.path()).expect("listed") {
-            std::fs::write(entry.expect("an entry").path(), b"").expect("damaged");
-        }
-        let damaged = Streams::new(dir.path()).get(b"web/app.log", now).expect("known");
-        assert!(damaged.next_generation(now).number > GenerationNo(1_000_000_000));
-    }
-
-    #[test]
-    fn a_number_that_cannot_be_read_at_the_moment_is_not_given_up() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let now = Utc::from_micros(1_795_000_000_000_000);
-        let file = dir.path().join(format!("{:016x}.json", crc_fast::crc64_nvme(b"app.log")));
-        std::fs::create_dir(file).expect("something that cannot be read");
-        Streams::new(dir.path()).get(b"app.log", now).expect_err("no number");
+        let again = streams().get(b"web/app.log", now).expect("known");
+        let earlier = Utc::from_micros(1);
+        let next = Numbered { number: GenerationNo(2), start: now };
+        assert_eq!(again.next_generation(earlier), next, "not before the one before it");
     }
 }

@@ -29,6 +29,8 @@ pub struct Measures {
     pub spool_used: u64,
     /// Bytes that logs can still grow by.
     pub spool_free: u64,
+    /// Inodes for new logs; `None` where the spool's file system has no limit.
+    pub spool_free_inodes: Option<u64>,
 }
 
 /// Whether the spool takes what programs write. Costs next to nothing.
@@ -62,6 +64,8 @@ pub fn measure(parts: &Parts) -> Measures {
     // What the kernel has just written is not counted there yet.
     let uncounted = measures.spool_used.saturating_sub(parts.room.used());
     measures.spool_free = parts.room.left().saturating_sub(uncounted);
+    let inodes = parts.room.inodes(parts.namespace.kept());
+    measures.spool_free_inodes = (inodes.total > 0).then_some(inodes.free);
     measures
 }
 

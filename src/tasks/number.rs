@@ -94,8 +94,7 @@ fn settle(parts: &Parts, stream: &StreamState, elder: Sibling) -> Result<(), FsE
     let numbered = generation.numbered.unwrap_or_else(|| stream.next_generation(not_before));
     assign(&life, generation, numbered);
     life.files.at(generation.at)?.sync().at("sync", life.folder())?;
-    parts.namespace.make_record_durable(life.id)?;
-    parts.namespace.make_durable(life.id)?;
+    parts.namespace.store_durably(life.id)?;
     stream.seen(numbered);
     // The elder has its number, and the one for which it got it has none.
     crash_point("number: an elder generation has its number");

@@ -38,6 +38,8 @@ const LOOK_AT_LEAST: Duration = Duration::from_secs(60);
 const PARALLEL: usize = 4;
 /// Wait before a seal is tried again that failed, or that found no line's end.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Least time between two lines of the log about seals that fail.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 struct Watched {
     life: Arc<Life>,
@@ -68,6 +70,13 @@ impl Watched {
     }
 }
 
+/// What was said of seals that failed.
+#[derive(Default)]
+struct Failures {
+    said: Option<Duration>,
+    unsaid: u64,
+}
+
 type Outcome = (NodeId, Reason, Result<bool, FsError>);
 
 /// Runs until `stop` says so.
@@ -76,6 +85,7 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
     let mut seals: JoinSet<Outcome> = JoinSet::new();
     let mut rest = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
     let mut making_room = None;
+    let mut failures = Failures::default();
     loop {
         let due = next_due(&parts, &watched, &seals);
         let news = async {
@@ -91,7 +101,7 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
                 rest.as_mut().reset(tokio::time::Instant::now() + pause);
             }
             Some(done) = seals.join_next(), if !seals.is_empty() => match done {
-                Ok((id, reason, result)) => sealed(&parts, &mut watched, id, reason, result),
+                Ok((id, reason, result)) => sealed(&parts, &mut watched, &mut failures, id, reason, result),
                 Err(e) => error!("a seal did not end: {e}"),
             },
             _ = stop.wait_for(|stop| *stop) => return,
@@ -143,6 +153,7 @@ fn next_due(
 fn sealed(
     parts: &Parts,
     watched: &mut HashMap<NodeId, Watched>,
+    failures: &mut Failures,
     id: NodeId,
     reason: Reason,
     result: Result<bool, FsError>,
@@ -153,7 +164,14 @@ fn sealed(
         Ok(true) => draw_token(&entry.life, reason),
         Ok(false) => entry.not_before = parts.clock.monotonic() + AGAIN,
         Err(e) => {
-            error!(node = %id, "sealing failed, it is tried again: {e}");
+            // Where the disk is full each log fails each second.
+            let now = parts.clock.monotonic();
+            if failures.said.is_none_or(|said| now - said >= SAY_AGAIN) {
+                error!(node = %id, unsaid = failures.unsaid, "sealing failed, it is tried again: {e}");
+                *failures = Failures { said: Some(now), unsaid: 0 };
+            } else {
+                failures.unsaid += 1;
+            }
             if matches!(&e, FsError::Local(e) if e.is_no_space()) {
                 parts.spool.drop_ballast();
             }

@@ -151,7 +151,7 @@ fn forget_ended(parts: &Parts, life: &Arc<Life>) -> Result<(), FsError> {
     let Some(last) = settled.last() else { return Ok(()) };
     // Without its old bases the record says that what lies before is done; and the number of a
     // generation must outlive its markers.
-    parts.namespace.make_record_durable(life.id)?;
+    parts.namespace.replace_record(life.id)?;
     // What lies before the record's first base needs no marker.
     crash_point("forget: the record has no old base");
     life.stream().remember()?;
@@ -182,6 +182,10 @@ fn remove(parts: &Parts, life: &Arc<Life>) -> bool {
     let done = || -> Result<bool, FsError> {
         // Whoever reclaims must not meet the folder half gone, nor believe that it is there.
         let _settling = life.settling();
+        if !parts.namespace.is_kept(life.id) {
+            // Two saw that it had ended, and this is the second.
+            return Ok(false);
+        }
         let len = life.len()?;
         let held = {
             let mut state = life.state();
@@ -191,10 +195,11 @@ fn remove(parts: &Parts, life: &Arc<Life>) -> bool {
         life.stream().remember()?;
         // All is sent and nothing removed: it is removed at the next start.
         crash_point("remove: the number is remembered");
-        let gone = parts.namespace.retire(life.id, parts.clock.now())?;
+        let gone = parts.namespace.retire(life.id)?;
         if gone {
             life.state().segments.clear();
             parts.room.give(held);
+            parts.namespace.do_chores();
             parts.bump();
         }
         Ok(gone)
@@ -225,6 +230,7 @@ pub fn retire_finished(parts: &Parts) {
     if let Err(e) = parts.namespace.retire_directories(now.minus(parts.retire_after), now) {
         error!("an empty directory could not be removed from the spool: {e}");
     }
+    parts.namespace.do_chores();
 }
 
 /// Gives back the room of confirmed bytes, those of the quietest logs first, until `need` bytes are

@@ -18,7 +18,7 @@ fn start(mount: &Mount, words: &[&str]) -> Proc {
 }
 
 /// Runs it to its end; gives exit code, what it printed and what it complained of.
-fn ask(mount: &Mount, words: &[&str]) -> (i32, String, String) {
+pub fn ask(mount: &Mount, words: &[&str]) -> (i32, String, String) {
     let mut asked = start(mount, words);
     let code = asked.wait().code().unwrap();
     (code, asked.said().join("\n"), asked.stderr())

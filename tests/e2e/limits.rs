@@ -261,3 +261,33 @@ fn a_disk_that_a_stranger_fills_refuses_and_loses_nothing() {
 fn a_disk_that_a_stranger_fills_leaves_no_silent_gap_where_the_kernel_writes() {
     a_stranger_fills_the_disk(&["--write-path", "passthrough"]);
 }
+
+#[test]
+fn logs_that_are_removed_or_replaced_one_after_the_other_leave_no_word_in_the_log() {
+    let rig = Rig::embedded();
+    // Each is sealed and sent for itself, and several end at once.
+    let mount = rig.mount(&["--rotate-idle", "100ms"]);
+    for n in 0..400 {
+        let path = mount.path(&format!("{}.log", n % 7));
+        writeln!(append_to(&path), "line {n}").unwrap();
+        match n % 3 {
+            0 => fs::remove_file(&path).unwrap(),
+            1 => fs::rename(&path, mount.path("replaced.log")).unwrap(),
+            _ => drop(append_to(&mount.path(&format!("empty-{n}.log")))),
+        }
+    }
+    (2..400)
+        .step_by(3)
+        .for_each(|n| fs::remove_file(mount.path(&format!("empty-{n}.log"))).unwrap());
+    let (code, said) = mount.terminate();
+    assert_eq!(code, 0);
+    let loud: Vec<_> =
+        said.lines().filter(|l| l.contains("ERROR") || l.contains(" WARN ")).collect();
+    let expected = |line: &&str| !line.contains("so often that each time makes a small object");
+    let loud: Vec<_> = loud.into_iter().filter(expected).collect();
+    assert!(loud.is_empty(), "{loud:#?}");
+    let bucket = rig.bucket();
+    let text: Vec<u8> = bucket.all_segments().iter().flat_map(|s| bucket.bytes(s)).collect();
+    let found: Vec<String> = String::from_utf8(text).unwrap().lines().map(str::to_owned).collect();
+    Ledger::written((0..400).map(|n| format!("line {n}"))).assert_in(&found);
+}

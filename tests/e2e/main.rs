@@ -24,6 +24,7 @@ mod full;
 mod harness;
 mod hold;
 mod identity;
+mod inodes;
 mod keeper;
 mod limits;
 mod mountpoint;

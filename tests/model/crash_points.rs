@@ -74,6 +74,7 @@ fn life() -> Vec<Step> {
         line(0, 2),
         line(2, 50),
         Step::Truncate(2),
+        line(2, 51),
         Step::Flush,
     ];
     steps.extend([Step::Truncate(0), line(0, 3), Step::LoseNextReply, Step::Flush]);

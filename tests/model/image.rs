@@ -112,14 +112,6 @@ impl Image {
         self.0.insert(path.as_ref().to_owned(), Some(file));
     }
 
-    /// Makes the files of a folder those that another image has.
-    pub fn copy_folder(&mut self, folder: &str, from: &Image) {
-        let inside = |path: &Path| path.parent() == Some(Path::new(folder));
-        self.0.retain(|path, _| !inside(path));
-        let files = from.0.iter().filter(|(path, _)| inside(path));
-        self.0.extend(files.map(|(path, file)| (path.clone(), file.clone())));
-    }
-
     /// Removes a file or an empty folder.
     pub fn remove(&mut self, path: impl AsRef<Path>) {
         assert!(self.0.remove(path.as_ref()).is_some(), "{:?}", path.as_ref());

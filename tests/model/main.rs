@@ -40,6 +40,7 @@ mod order;
 mod property;
 mod reader;
 mod reading;
+mod records;
 mod resent;
 mod room;
 mod settings;

@@ -87,8 +87,8 @@ fn files_in_the_place_of_folders_and_folders_in_that_of_numbers_are_set_aside() 
         let image = spool_with_three_ranges(&world).await;
         let daemon = go_on_after(&world, &image, |spool, _| {
             fs::write(spool.join("nodes/00000000000000ff.gone"), "a file").unwrap();
-            let number = format!("streams/{:016x}.json", crc_fast::crc64_nvme(b"app.log"));
-            fs::create_dir_all(spool.join(number).join("inside")).unwrap();
+            fs::remove_file(spool.join("numbers")).unwrap();
+            fs::create_dir_all(spool.join("numbers/inside")).unwrap();
         })
         .await;
         assert_eq!(arrived(&world, "app.log").len(), ALL.len());

@@ -371,10 +371,11 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        let capacity = self.fs.statfs();
+        let (capacity, inodes) = (self.fs.statfs(), self.fs.inodes());
         let (total, free) = (capacity.total / BLOCK, capacity.free / BLOCK);
         let name_max = crate::local::namespace::NAME_MAX as u32;
-        reply.statfs(total, free, free, 0, 0, BLOCK as u32, name_max, BLOCK as u32);
+        let (files, unused) = (inodes.total, inodes.free);
+        reply.statfs(total, free, free, files, unused, BLOCK as u32, name_max, BLOCK as u32);
     }
 
     fn setxattr(

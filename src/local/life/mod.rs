@@ -168,6 +168,13 @@ impl Life {
         Ok(true)
     }
 
+    /// Whether nobody has it open, and nothing of it is to be sealed, sent or forgotten.
+    pub fn is_spent(&self) -> Result<bool, LocalError> {
+        let len = self.len()?;
+        let state = self.state.lock();
+        Ok(state.handles == 0 && state.segments.is_empty() && state.unsent(len) == 0)
+    }
+
     /// The last write to the spool file, by its metadata. Its time is taken once for each length, since
     /// [`Life::punch`] changes the time of the file for a moment.
     pub fn last_write(&self, end: SpoolOffset, metadata: &Metadata) -> LastWrite {

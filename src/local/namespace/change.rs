@@ -9,14 +9,16 @@ use std::sync::Arc;
 
 use super::Namespace;
 use super::attributes::SET_GROUP_ID;
+use super::durable::OnDisk;
 use super::keep::set_linked;
-use super::tree::{Attr, Body, Directory, Durability, Node, Tree};
+use super::tree::{Attr, Body, Directory, Node, Tree};
 use crate::local::crash_point::crash_point;
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
-use crate::local::record::{Generation, Times};
+use crate::local::record::{Generation, Record, Times};
 use crate::local::stream::StreamState;
 use crate::values::errors::{AtPath, FsError};
+use crate::values::escape::escape_path;
 use crate::values::ids::{NodeId, RequestId};
 use crate::values::naming::PRIVATE_FOLDER;
 use crate::values::time::Utc;
@@ -119,7 +121,10 @@ impl Namespace {
         let node = tree.node_mut(id)?;
         node.claims.push(claim);
         node.change(stamp.now);
-        self.store(node, id)?;
+        if let Err(e) = self.store(node, id) {
+            node.claims.pop();
+            return Err(e);
+        }
         tree.directory_mut(parent)?.live.insert(name.to_vec(), id);
         set_linked(tree.node(id)?, true);
         touch(&mut tree, parent, stamp.now);
@@ -151,18 +156,24 @@ impl Namespace {
         Ok(())
     }
 
-    /// Renames a live entry, replacing what has the new name. Gives the node that was replaced.
+    /// Renames a live entry, replacing what has the new name where `replace` says so. Gives the node that
+    /// was replaced. Where `stored` says that the bucket has an object of the new name, a live entry, or
+    /// what once hid the object, must stand for it.
     pub fn rename(
         &self,
         (parent, name): (NodeId, &[u8]),
         (new_parent, new_name): (NodeId, &[u8]),
-        replace: bool,
+        (replace, stored): (bool, bool),
         Stamp { now, request }: Stamp,
     ) -> Result<Option<NodeId>, FsError> {
         let mut tree = self.tree.lock();
         let id = live_entry(&tree, parent, name)?;
         check_name(new_parent, new_name)?;
-        let replaced = tree.directory(new_parent)?.live.get(new_name).copied();
+        let target = tree.directory(new_parent)?;
+        let replaced = target.live.get(new_name).copied();
+        if stored && replaced.is_none() && !target.hidden.contains(new_name) {
+            return Err(FsError::NotPermitted);
+        }
         if replaced == Some(id) {
             // Two names of one file: rename(2) does nothing then.
             return Ok(None);
@@ -198,6 +209,7 @@ impl Namespace {
         }
         // From here on the rename has happened: the new claim beats the replaced node's.
         crash_point("rename: the new claim is stored");
+        tree.leave(parent, name, id);
         tree.directory_mut(parent)?.live.remove(name);
         tree.directory_mut(new_parent)?.live.insert(new_name.to_vec(), id);
         if let Some(other) = replaced {
@@ -216,8 +228,12 @@ impl Namespace {
         if dir.hidden.len() >= HIDDEN_MAX || !dir.hidden.insert(name.to_vec()) {
             return Ok(());
         }
-        // The root's record begins with its first hidden name.
-        self.record(&mut tree, parent)
+        let node = tree.node_mut(parent)?;
+        match node.recorded {
+            true => self.append(node, parent, &Record::hide_line(&escape_path(name))?),
+            // The root's record begins with its first hidden name.
+            false => self.record(&mut tree, parent),
+        }
     }
 
     /// Truncates a live file to nothing: a new generation begins where the spool file ends now.
@@ -270,24 +286,29 @@ impl Namespace {
         // A folder without a record is nobody's: the node was not born.
         crash_point("create: the folder is made");
         let claim = tree.new_claim(parent, name, by.stamp.request);
-        let body = body(id, folder, claim.number)?;
-        crash_point("create: the spool file is made");
-        let (mode, gid) = inherited(tree.node(parent)?, &body, by);
-        let times = Times { last_write: body.last_write(), ..Times::new(now) };
-        let mut node = Node {
-            body,
-            claims: vec![claim],
-            mode: mode & 0o7777,
-            uid: by.uid,
-            gid,
-            times,
-            attributes: BTreeMap::new(),
-            lookups: 0,
-            recorded: true,
-            durability: Durability::Never,
+        let (above, claims) = (tree.node(parent)?, vec![claim]);
+        let birth = || {
+            let body = body(id, folder.clone(), claims[0].number)?;
+            crash_point("create: the spool file is made");
+            let (mode, gid) = inherited(above, &body, by);
+            let times = Times { last_write: body.last_write(), ..Times::new(now) };
+            let mut node = Node {
+                body,
+                claims,
+                mode: mode & 0o7777,
+                uid: by.uid,
+                gid,
+                times,
+                attributes: BTreeMap::new(),
+                lookups: 0,
+                recorded: true,
+                disk: OnDisk::default(),
+            };
+            self.store(&mut node, id).map(|()| node)
         };
-        self.store(&mut node, id)?;
+        let node = birth().inspect_err(|_| drop(std::fs::remove_dir_all(&folder)))?;
         tree.nodes.insert(id, node);
+        tree.kept += 1;
         tree.directory_mut(parent)?.live.insert(name.to_vec(), id);
         tree.directory_mut(parent)?.stored.remove(name);
         touch(&mut tree, parent, now);

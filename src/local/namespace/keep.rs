@@ -1,15 +1,21 @@
-//! Nodes and their records on disk: written, made durable, and removed when nobody needs the node.
+//! Nodes and their records on disk: written, and removed when nobody needs the node (`durable` makes them so).
+//!
+//! Invariant: the tree's lock is never held over a wait for the disk's durability, nor over the removal
+//! of a file, which may be large. What is left to do is noted as a [`Chore`], for when the lock is free.
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
+use tracing::warn;
+
 use super::Namespace;
-use super::tree::{Body, Directory, Durability, Node, Tree};
+use super::tree::{Body, Directory, Node, Tree};
 use crate::local::crash_point::crash_point;
-use crate::local::disk::{Durable, sync_folder};
-use crate::local::record::Former;
+use crate::local::record::{self, DATA, Former, GROWN, RECORD, Record};
 use crate::values::errors::{AtPath, FsError};
 use crate::values::escape::escape_path;
 use crate::values::ids::NodeId;
@@ -41,50 +47,39 @@ impl Directory {
     }
 }
 
+/// What a change of the tree leaves to be done once its lock is free.
+#[derive(Debug)]
+pub(super) enum Chore {
+    /// A record has grown.
+    Replace(NodeId),
+    /// A node's folder has its last name.
+    Remove(PathBuf),
+}
+
 impl Namespace {
-    /// Makes a node's name and folder durable, and those of the directories above it. Under the lock
-    /// throughout, so that an older record never replaces a newer one.
-    pub fn make_durable(&self, id: NodeId) -> Result<(), FsError> {
-        let mut tree = self.tree.lock();
-        let mut stored = Vec::new();
-        let mut at = id;
-        while let Ok(node) = tree.node(at) {
-            if node.recorded && node.durability != Durability::Current {
-                if let Some(record) = node.record() {
-                    record.store(&self.spool.node(at), Durable::Now)?;
-                    // The name is durable; the folder and the directories above may not be.
-                    crash_point("durable: a record");
-                }
-                stored.push(at);
-            }
-            match node.place() {
-                Some((parent, _)) if at != NodeId::ROOT => at = parent,
-                _ => break,
+    /// Does what changes of the tree have left to be done. To be called by whoever made one.
+    pub fn do_chores(&self) {
+        loop {
+            let Some(chore) = self.chores.lock().pop() else { return };
+            let done = match &chore {
+                Chore::Replace(id) => self.replace_record(*id),
+                // Whatever is left of it goes at the next start.
+                Chore::Remove(folder) => remove(folder).at("remove", folder).map_err(FsError::from),
+            };
+            if let Err(e) = done {
+                warn!("the spool keeps more than it needs to: {e}");
             }
         }
-        if stored.is_empty() {
-            return Ok(());
-        }
-        sync_folder(&self.spool.nodes())?;
-        for id in stored {
-            tree.node_mut(id)?.durability = Durability::Current;
-        }
-        Ok(())
     }
 
-    /// Makes a node's record durable as it is now.
-    pub fn make_record_durable(&self, id: NodeId) -> Result<(), FsError> {
-        let mut tree = self.tree.lock();
-        let node = tree.node_mut(id)?;
-        match node.record() {
-            Some(record) => Ok(record.store(&self.spool.node(id), Durable::Now)?),
-            None => Ok(()),
-        }
+    /// Whether a node has its record in the spool.
+    pub fn is_kept(&self, id: NodeId) -> bool {
+        self.tree.lock().nodes.get(&id).is_some_and(|node| node.recorded)
     }
 
     /// Takes a finished live file out of the view and gives its folder back, unless it came to life
     /// again: it is open, or not all of it is confirmed.
-    pub fn retire(&self, id: NodeId, now: Utc) -> Result<bool, FsError> {
+    pub fn retire(&self, id: NodeId) -> Result<bool, FsError> {
         let mut tree = self.tree.lock();
         let Body::Live(life) = &tree.node(id)?.body else { return Ok(false) };
         let life = life.clone();
@@ -95,11 +90,15 @@ impl Namespace {
                 return Ok(false);
             }
         }
-        for claim in tree.node(id)?.claims.clone() {
-            self.unclaim(&mut tree, id, claim.parent, &claim.name, now)?;
+        let claims = tree.node(id)?.claims.clone();
+        self.discard(&mut tree, id)?;
+        if let Ok(node) = tree.node_mut(id) {
+            node.claims.clear();
+        }
+        for claim in claims {
             tree.directory_mut(claim.parent)?.live.remove(&claim.name);
         }
-        self.discard(&mut tree, id)?;
+        life.state().linked = false;
         Ok(true)
     }
 
@@ -211,21 +210,46 @@ impl Namespace {
         let folder = self.spool.node(id);
         DirBuilder::new().mode(0o700).recursive(true).create(&folder).at("create", &folder)?;
         let node = tree.node_mut(id)?;
-        node.recorded = true;
-        self.store(node, id)
+        let before = std::mem::replace(&mut node.recorded, true);
+        tree.kept += u64::from(!before);
+        self.store(tree.node_mut(id)?, id)
     }
 
+    /// Writes a node's record.
     pub(super) fn store(&self, node: &mut Node, id: NodeId) -> Result<(), FsError> {
-        let Some(record) = node.record() else { return Ok(()) };
         node.body.note_mode(node.mode);
-        let durable = match node.durability {
-            Durability::Never => Durable::Later,
-            Durability::Earlier | Durability::Current => Durable::OldOrNew,
-        };
-        if node.durability == Durability::Current {
-            node.durability = Durability::Earlier;
+        match node.record() {
+            Some(record) => self.append(node, id, &self.line(record)?),
+            None => Ok(()),
         }
-        Ok(record.store(&self.spool.node(id), durable)?)
+    }
+
+    /// The line for a record that is written now.
+    pub(super) fn line(&self, record: Record) -> Result<Vec<u8>, FsError> {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(Record { number, ..record }.line()?)
+    }
+
+    /// Appends a line to a node's record.
+    pub(super) fn append(&self, node: &mut Node, id: NodeId, line: &[u8]) -> Result<(), FsError> {
+        let folder = self.spool.node(id);
+        match record::append(&folder, line) {
+            // What is there can be renamed and removed, however full the disk is.
+            Err(e) if e.is_no_space() && node.disk.changes > 0 => {
+                self.spool.drop_ballast();
+                record::append(&folder, line)?;
+            }
+            appended => appended?,
+        }
+        // The change counts, and nobody was told so.
+        crash_point("record: a change is appended");
+        node.disk.changes += 1;
+        node.disk.len += line.len() as u64;
+        if node.disk.len > GROWN.max(8 * line.len() as u64) {
+            node.disk.len = 0;
+            self.chores.lock().push(Chore::Replace(id));
+        }
+        Ok(())
     }
 
     /// Takes one name from a node, and what is not needed without a name.
@@ -238,16 +262,27 @@ impl Namespace {
         now: Utc,
     ) -> Result<(), FsError> {
         let node = tree.node_mut(id)?;
+        let needed = match &node.body {
+            // A log that nobody has open is needed for what is to be sealed, sent or forgotten of it.
+            Body::Live(life) => !life.is_spent().unwrap_or(false),
+            Body::Local(_) => true,
+            Body::Directory(_) | Body::Symlink(_) | Body::Object(_) => false,
+        };
+        let before = node.claims.clone();
         node.claims.retain(|c| !(c.parent == parent && c.name == name));
         node.change(now);
-        if !node.claims.is_empty() {
-            return self.store(node, id);
+        let done = match needed || !node.claims.is_empty() {
+            true => self.store(node, id),
+            false => self.discard(tree, id),
+        };
+        if let Some(node) = tree.nodes.get_mut(&id) {
+            match done {
+                Ok(()) => set_linked(node, !node.claims.is_empty()),
+                Err(_) => node.claims = before,
+            }
+            tree.leave(parent, name, id);
         }
-        set_linked(node, false);
-        match &node.body {
-            Body::Live(_) | Body::Local(_) => self.store(node, id),
-            Body::Directory(_) | Body::Symlink(_) | Body::Object(_) => self.discard(tree, id),
-        }
+        done
     }
 
     /// Gives a node's folder back, and the node when the kernel has forgotten it.
@@ -256,17 +291,30 @@ impl Namespace {
         // Renamed first, so that recovery never sees a folder half removed.
         let doomed = folder.with_extension("gone");
         match std::fs::rename(&folder, &doomed) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
             other => {
                 other.at("rename", &folder)?;
                 // Whatever is left of it goes at the next start.
                 crash_point("discard: under its last name");
-                std::fs::remove_dir_all(&doomed).at("remove", &doomed)?;
+                self.chores.lock().push(Chore::Remove(doomed));
             }
         }
-        tree.node_mut(id)?.recorded = false;
+        let before = std::mem::replace(&mut tree.node_mut(id)?.recorded, false);
+        tree.kept -= u64::from(before);
         tree.drop_if_gone(id);
         Ok(())
+    }
+}
+
+/// Removes a node's folder, which mostly has no markers any more.
+fn remove(folder: &Path) -> std::io::Result<()> {
+    for name in [RECORD, DATA] {
+        // What stands in the way shows below.
+        let _ = std::fs::remove_file(folder.join(name));
+    }
+    match std::fs::remove_dir(folder) {
+        Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => std::fs::remove_dir_all(folder),
+        removed => removed,
     }
 }
 

@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use tracing::warn;
 
-use super::tree::{Body, Directory, Durability, Node, Tree};
+use super::durable::OnDisk;
+use super::tree::{Body, Directory, Node, Tree};
 use super::{Name, Namespace};
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
-use crate::local::record::{Claim, Kind, Record, Times};
+use crate::local::record::{Claim, Kind, Moved, Record, Times};
 use crate::local::spool::Spool;
 use crate::values::escape::unescape;
-use crate::values::ids::{NodeId, RequestId};
+use crate::values::ids::NodeId;
 use crate::values::settings::Ownership;
 use crate::values::time::Utc;
 
@@ -31,18 +33,27 @@ pub struct Found {
 impl Namespace {
     /// Builds the live view of a spool. Claims on a name are settled by their numbers; a node whose
     /// directory is gone is shown in the root, so that no log becomes unreachable.
-    pub fn load(spool: Arc<Spool>, ownership: Ownership, found: Vec<Found>, now: Utc) -> Namespace {
+    pub fn load(
+        spool: Arc<Spool>,
+        ownership: Ownership,
+        mut found: Vec<Found>,
+        now: Utc,
+    ) -> Namespace {
         let last_id = found.iter().map(|f| f.id.0).max().unwrap_or(0).max(NodeId::ROOT.0);
+        let moved = move_again(&mut found);
         let last_number = found.iter().map(|f| f.record.last_number()).max().unwrap_or(0);
+        let numbers = Arc::new(AtomicU64::new(last_number));
+        let count = found.len() as u64;
         let mut nodes: HashMap<_, _> = found.into_iter().map(|f| (f.id, node(&spool, f))).collect();
         nodes.entry(NodeId::ROOT).or_insert_with(|| root(&ownership, now));
 
-        let mut winners: BTreeMap<(NodeId, Name), Winner> = BTreeMap::new();
+        let mut winners: BTreeMap<(NodeId, Name), (NodeId, Claim)> = BTreeMap::new();
         for (id, node) in &nodes {
             for claim in &node.claims {
-                let best = winners.entry((claim.parent, claim.name.clone())).or_default();
-                if claim.number > best.number {
-                    *best = Winner { number: claim.number, id: *id, made_by: claim.made_by };
+                let name = (claim.parent, claim.name.clone());
+                let best = winners.entry(name).or_insert_with(|| (*id, claim.clone()));
+                if claim.number > best.1.number {
+                    *best = (*id, claim.clone());
                 }
             }
         }
@@ -50,13 +61,13 @@ impl Namespace {
             |id: &NodeId| nodes.get(id).is_some_and(|n| matches!(n.body, Body::Directory(_)));
         let mut entries: HashMap<NodeId, BTreeMap<Name, NodeId>> = HashMap::new();
         let mut kept: HashMap<NodeId, Vec<Claim>> = HashMap::new();
-        for ((parent, name), Winner { number, id, made_by }) in winners {
+        for ((parent, name), (id, claim)) in winners {
             let parent = if is_directory(&parent) { parent } else { NodeId::ROOT };
             if id == NodeId::ROOT || entries.get(&parent).is_some_and(|e| e.contains_key(&name)) {
                 continue;
             }
             entries.entry(parent).or_default().insert(name.clone(), id);
-            kept.entry(id).or_default().push(Claim { parent, name, number, made_by });
+            kept.entry(id).or_default().push(Claim { parent, ..claim });
         }
         for (id, node) in &mut nodes {
             node.claims = kept.remove(id).unwrap_or_default();
@@ -66,7 +77,8 @@ impl Namespace {
                 _ => {}
             }
         }
-        let mut tree = Tree { nodes, last_id, last_number };
+        let mut tree =
+            Tree { nodes, kept: count, last_id, numbers: numbers.clone(), left: HashMap::new() };
         tree.reattach_cycles();
         for stored in spool.session().stored() {
             // What has a record by now, or lost its directory, is not to be had from the journal.
@@ -74,20 +86,58 @@ impl Namespace {
                 let _ = tree.add_stored(stored, &ownership, now);
             }
         }
-        let namespace = Namespace { spool, ownership, tree: Mutex::new(tree) };
-        if let Err(e) = namespace.rewrite_stored(&namespace.tree.lock()) {
-            warn!("a worker that follows may not know the stored directories: {e}");
-        }
+        let namespace = Namespace {
+            spool,
+            ownership,
+            tree: Mutex::new(tree),
+            chores: Mutex::default(),
+            numbers,
+            replaced: Condvar::new(),
+        };
+        namespace.keep_loaded(&moved);
         namespace
     }
 }
 
-/// The node that has a name, and the claim by which it does.
-#[derive(Clone, Copy, Default)]
-struct Winner {
-    number: u64,
-    id: NodeId,
-    made_by: Option<RequestId>,
+impl Namespace {
+    /// Writes what is not on the disk as it was loaded.
+    fn keep_loaded(&self, moved: &[NodeId]) {
+        let mut tree = self.tree.lock();
+        if let Err(e) = self.rewrite_stored(&tree) {
+            warn!("a worker that follows may not know the stored directories: {e}");
+        }
+        for id in moved {
+            if let Err(e) = tree.node_mut(*id).and_then(|node| self.store(node, *id)) {
+                warn!(node = %id, "a rename of before the power cut may not last: {e}");
+            }
+        }
+    }
+}
+
+/// Makes renames again that a power cut took back although it left the claim of another node on the old name.
+/// Gives the nodes.
+fn move_again(found: &mut [Found]) -> Vec<NodeId> {
+    let claims = found.iter().flat_map(|f| &f.record.claims);
+    let mut latest: HashMap<NodeId, Moved> = HashMap::new();
+    for moved in claims.flat_map(|claim| &claim.moved) {
+        let best = latest.entry(moved.node).or_insert_with(|| moved.clone());
+        if moved.number > best.number {
+            *best = moved.clone();
+        }
+    }
+    let mut again = Vec::new();
+    for Found { id, record, .. } in found {
+        let Some(moved) = latest.remove(id).filter(|moved| record.number < moved.number) else {
+            continue;
+        };
+        if let [_] = *record.claims {
+            record.claims.clear();
+        }
+        let Moved { parent, name, number, .. } = moved;
+        record.claims.push(Claim { parent, name, number, made_by: None, moved: Vec::new() });
+        again.push(*id);
+    }
+    again
 }
 
 impl Tree {
@@ -151,7 +201,8 @@ fn node(spool: &Spool, found: Found) -> Node {
         // The kernel may know what the worker before had told it of; a process may be in a directory.
         lookups: u64::from(spool.session().resumed),
         recorded: true,
-        durability: Durability::Earlier,
+        // Whether it is durable is not known.
+        disk: OnDisk { changes: 1, ..OnDisk::default() },
     }
 }
 
@@ -166,6 +217,6 @@ fn root(owner: &Ownership, now: Utc) -> Node {
         attributes: BTreeMap::new(),
         lookups: 1,
         recorded: false,
-        durability: Durability::Never,
+        disk: OnDisk::default(),
     }
 }

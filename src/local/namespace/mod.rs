@@ -8,15 +8,17 @@
 
 mod attributes;
 mod change;
+mod durable;
 mod keep;
 mod load;
 mod tree;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
+use self::keep::Chore;
 use self::tree::{Body, Node, Tree};
 use super::life::Life;
 use super::local_file::LocalFile;
@@ -43,6 +45,11 @@ pub struct Namespace {
     spool: Arc<Spool>,
     ownership: Ownership,
     tree: Mutex<Tree>,
+    chores: Mutex<Vec<Chore>>,
+    /// The highest number of claims and records.
+    numbers: Arc<AtomicU64>,
+    /// A record was replaced.
+    replaced: Condvar,
 }
 
 /// What a node is, for those who read and write it.
@@ -211,6 +218,18 @@ impl Namespace {
             let named = node.claims.iter().find(|c| c.parent == parent && c.name == name);
             named.is_some_and(|claim| claim.made_by == Some(request))
         })
+    }
+
+    /// A live entry, by its name.
+    pub fn live_entry(&self, parent: NodeId, name: &[u8]) -> Option<(NodeId, FileKind)> {
+        let tree = self.tree.lock();
+        let id = *tree.directory(parent).ok()?.live.get(name)?;
+        Some((id, tree.node(id).ok()?.kind()))
+    }
+
+    /// How many nodes have a record in the spool.
+    pub fn kept(&self) -> u64 {
+        self.tree.lock().kept
     }
 
     /// Whether a live entry has that name.

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::durable::OnDisk;
 use super::{Name, Open};
 use crate::local::life::{Life, Target};
 use crate::local::local_file::LocalFile;
@@ -85,17 +87,6 @@ impl Body {
     }
 }
 
-/// What of a node's record a power cut leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Durability {
-    /// Perhaps nothing: the node was made a moment ago, and nobody asked for more.
-    Never,
-    /// The record as it is, or an earlier one.
-    Earlier,
-    /// The record as it is.
-    Current,
-}
-
 #[derive(Debug)]
 pub(super) struct Node {
     pub body: Body,
@@ -109,8 +100,8 @@ pub(super) struct Node {
     pub lookups: u64,
     /// Whether it has a record in the spool.
     pub recorded: bool,
-    /// What of that record would survive a power cut.
-    pub durability: Durability,
+    /// That record.
+    pub disk: OnDisk,
 }
 
 impl Node {
@@ -130,6 +121,11 @@ impl Node {
             Body::Object(_) => self.claims.is_empty(),
             Body::Directory(_) | Body::Symlink(_) => false,
         }
+    }
+
+    /// Whether a power cut may take a change of its record back.
+    pub fn is_not_durable(&self) -> bool {
+        self.recorded && self.disk.durable < self.disk.changes
     }
 
     /// The first name.
@@ -155,6 +151,7 @@ impl Node {
         };
         Some(Record {
             kind,
+            number: 0,
             claims: self.claims.clone(),
             mode: self.mode,
             uid: self.uid,
@@ -168,10 +165,14 @@ impl Node {
 #[derive(Debug)]
 pub(super) struct Tree {
     pub nodes: HashMap<NodeId, Node>,
+    /// How many of them have a record.
+    pub kept: u64,
     /// The highest number that a node has had.
     pub last_id: u64,
-    /// The highest number that a claim or a generation's birth has had.
-    pub last_number: u64,
+    /// The highest number that a claim, a record or a generation's birth has had.
+    pub numbers: Arc<AtomicU64>,
+    /// Names that a rename took from a node, whose record may not be durable yet.
+    pub left: HashMap<(NodeId, Name), NodeId>,
 }
 
 impl Tree {
@@ -206,13 +207,13 @@ impl Tree {
     }
 
     pub fn new_claim(&mut self, parent: NodeId, name: &[u8], made_by: Option<RequestId>) -> Claim {
-        Claim { parent, name: name.to_vec(), number: self.next_number(), made_by }
+        let (number, moved) = (self.next_number(), self.moved_from(parent, name));
+        Claim { parent, name: name.to_vec(), number, made_by, moved }
     }
 
-    /// A number above all that claims and generations of the spool have: the order in which they came.
-    pub fn next_number(&mut self) -> u64 {
-        self.last_number += 1;
-        self.last_number
+    /// A number above all that claims, records and generations of the spool have: the order in which they came.
+    pub fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub fn count_lookup(&mut self, id: NodeId) -> Result<Attr, FsError> {
@@ -275,7 +276,7 @@ impl Tree {
             attributes: BTreeMap::new(),
             lookups: 0,
             recorded: false,
-            durability: Durability::Never,
+            disk: OnDisk::default(),
         };
         self.directory_mut(parent)?.stored.insert(name, id);
         self.nodes.insert(id, node);

@@ -6,7 +6,6 @@ use tracing::{error, info};
 
 use super::{Births, Circumstances};
 use crate::local::crash_point::crash_point;
-use crate::local::disk::Durable;
 use crate::local::life::{Life, Looks, Segment, State};
 use crate::local::marker::Marker;
 use crate::local::record::{Generation, Kind, Numbered, Record};
@@ -242,7 +241,7 @@ fn follow(life: &Life, state: &State, record: &mut Record) -> Result<(), LocalEr
     let found = state.bases();
     if *bases != found {
         *bases = found;
-        record.store(life.folder(), Durable::OldOrNew)?;
+        record.replace(life.folder())?;
         // A generation that began here begins no second time.
         crash_point("recover: the record follows");
     }

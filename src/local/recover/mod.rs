@@ -15,7 +15,7 @@ use tracing::{error, warn};
 
 use super::life::{Life, parse_data_name};
 use super::namespace::Found;
-use super::record::{DATA, Generation, Kind, RECORD, Record};
+use super::record::{DATA, GROWN, Generation, Kind, RECORD, Record};
 use super::room::Room;
 use super::spool::Spool;
 use super::stream::Streams;
@@ -39,7 +39,6 @@ pub struct Circumstances<'a> {
 
 /// Reads all nodes of a spool.
 pub fn recover(spool: &Spool, at: Circumstances<'_>) -> Result<Vec<Found>, LocalError> {
-    clear_streams(spool)?;
     let nodes = spool.nodes();
     let mut records = Vec::new();
     for entry in fs::read_dir(&nodes).at("list", &nodes)? {
@@ -86,19 +85,6 @@ impl Births {
     }
 }
 
-/// Sets aside what stands where a stream's number is to be stored, and is no file.
-fn clear_streams(spool: &Spool) -> Result<(), LocalError> {
-    let streams = spool.streams();
-    for entry in fs::read_dir(&streams).at("list", &streams)? {
-        let path = entry.at("list", &streams)?.path();
-        if !is_file(&path) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            set_aside(spool, &path, &name, "it is no stream's number");
-        }
-    }
-    Ok(())
-}
-
 /// Whether there is a file, and no link to one.
 fn is_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
@@ -108,7 +94,13 @@ fn is_file(path: &Path) -> bool {
 fn load_record(spool: &Spool, id: NodeId) -> Result<Option<Record>, LocalError> {
     let folder = spool.node(id);
     match Record::load(&folder) {
-        Ok(record) => Ok(Some(record)),
+        Ok(found) if found.torn => mend(spool, id, found.record).map(Some),
+        Ok(found) => {
+            if found.len as u64 > GROWN {
+                found.record.replace(&folder)?;
+            }
+            Ok(Some(found.record))
+        }
         Err(_) if is_unborn(&folder) => {
             // The daemon died between making the folder and the record, so that nobody was told of the
             // node; or the power went before anybody synced it.
@@ -120,6 +112,20 @@ fn load_record(spool: &Spool, id: NodeId) -> Result<Option<Record>, LocalError> 
             Ok(None)
         }
     }
+}
+
+/// Goes on with the last change of a record that can be read. What cannot be read behind it was not synced when the
+/// power went, or is damage: then it is kept.
+fn mend(spool: &Spool, id: NodeId, record: Record) -> Result<Record, LocalError> {
+    let folder = spool.node(id);
+    let path = folder.join(RECORD);
+    if !spool.rebooted {
+        let kept = spool.free_name(&format!("{id}-{RECORD}"));
+        fs::copy(&path, &kept).at("copy to", &kept)?;
+        warn!(node = %id, kept = %kept.display(), "the last change of a record cannot be read: the one before counts, a copy is kept");
+    }
+    record.replace(&folder)?;
+    Ok(record)
 }
 
 fn recover_node(

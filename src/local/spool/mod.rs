@@ -6,7 +6,7 @@
 //! nodes/<id>/node.json      a file, directory or symbolic link of the live view
 //! nodes/<id>/data           a file's bytes, one growing file for its whole life
 //! nodes/<id>/*.sealed       seal markers (also .confirmed, .reclaimed)
-//! streams/<crc>.json        a stream's highest generation number
+//! numbers                   the streams' highest generation numbers
 //! quarantine/               what recovery could not use
 //! session/                  what a worker leaves to the next one of the same mount
 //! ballast                   room for markers when others have filled the disk
@@ -26,6 +26,7 @@ use tracing::warn;
 use super::crash_point::crash_point;
 use super::disk::{Durable, store_json, sync_folder};
 use super::life::SpoolFile;
+use super::numbers::Numbers;
 use super::session::Session;
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::{Epoch, NodeId, SessionId, SpoolRange, WriterId};
@@ -104,7 +105,7 @@ impl Spool {
         readable: &str,
         new_writer: fn(&str) -> WriterId,
     ) -> Result<Spool, SpoolError> {
-        for folder in ["nodes", "streams", "quarantine"] {
+        for folder in ["nodes", "quarantine"] {
             // Logs are nobody else's business: the folders are the owner's alone.
             let path = dir.join(folder);
             DirBuilder::new().recursive(true).mode(0o700).create(&path).at("create", &path)?;
@@ -116,6 +117,8 @@ impl Spool {
             Ok(found) => found,
             Err(e) => {
                 identity::lose(dir, source, e)?;
+                // Before the spool has an identity: one with an identity and without its numbers has lost them.
+                Numbers::create(dir)?;
                 Identity::new(new_writer(readable), source, inode)
             }
         };
@@ -216,11 +219,6 @@ impl Spool {
         self.dir.join("nodes")
     }
 
-    /// The folder of the streams' numbers.
-    pub fn streams(&self) -> PathBuf {
-        self.dir.join("streams")
-    }
-
     /// The folder for what cannot be used.
     pub fn quarantine(&self) -> PathBuf {
         self.dir.join("quarantine")
@@ -265,6 +263,11 @@ impl Spool {
     /// Moves a file or folder that cannot be used out of the way, keeping it.
     pub fn set_aside(&self, path: &Path, name: &str) -> Result<PathBuf, LocalError> {
         set_aside(&self.quarantine(), path, name)
+    }
+
+    /// A path in the quarantine that nothing has, for a copy of that name.
+    pub fn free_name(&self, name: &str) -> PathBuf {
+        free_name(&self.quarantine(), name)
     }
 
     /// Keeps a copy of a range of a spool file in the quarantine, durably.

@@ -18,9 +18,18 @@ pub struct Disk {
 impl Disk {
     /// A disk of so many MiB at `path`.
     pub fn new(path: &Path, mebibytes: u32) -> Self {
+        Self::memory(path, &format!("size={mebibytes}m"))
+    }
+
+    /// A disk with room for so many files and folders at `path`.
+    pub fn with_inodes(path: &Path, inodes: u32) -> Self {
+        Self::memory(path, &format!("size=64m,nr_inodes={inodes}"))
+    }
+
+    fn memory(path: &Path, options: &str) -> Self {
         std::fs::create_dir_all(path).unwrap();
-        let size = CString::new(format!("size={mebibytes}m")).unwrap();
-        mount("tmpfs", path, "tmpfs", MountFlags::empty(), Some(size.as_c_str())).unwrap();
+        let options = CString::new(options).unwrap();
+        mount("tmpfs", path, "tmpfs", MountFlags::empty(), Some(options.as_c_str())).unwrap();
         Self { path: path.to_owned() }
     }
 

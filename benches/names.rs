@@ -1,0 +1,124 @@
+//! What operations on names cost: create + write + close, rename, unlink of the last name (of a log with a
+//! line, and of an empty one), mkdir, and rename in a folder of many names, on a mount and in a folder of
+//! the spool's own file system, in turns within one run. Prints operations a second and their ratio.
+//!
+//! `cargo bench --bench names -- --rounds 5 --count 500 --many 4000`
+//!
+//! Before each turn the mount has come to rest, so that what one leaves to be sealed and sent is not
+//! measured with the next.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a benchmark that cannot run should stop where it is, and measures with the machine's clock"
+)]
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use common::{Bucket, Process, Spread, argument};
+
+/// What is measured, in the order in which it is done.
+const OPERATIONS: [&str; 6] = [
+    "create, write a line, close",
+    "rename",
+    "unlink of a log with a line",
+    "unlink of an empty log",
+    "mkdir",
+    "rename in a folder of many names",
+];
+
+/// Operations a second, in the order of [`OPERATIONS`].
+type Rates = [f64; OPERATIONS.len()];
+
+fn main() {
+    let (rounds, count, many) =
+        (argument("rounds", 5), argument("count", 500), argument("many", 4000));
+    let scratch = common::scratch();
+    let dir = |name: &str| scratch.path().canonicalize().unwrap().join(name);
+    let bucket = Bucket::start(&dir("bucket"));
+    let mount = bucket.mount(&dir("mount"), &dir("spool"), &[]);
+    fs::create_dir(dir("plain")).unwrap();
+    let targets = [dir("plain"), dir("mount")];
+    for target in &targets {
+        fs::create_dir(target.join("many")).unwrap();
+        (0..many).for_each(|n| drop(File::create(target.join(format!("many/{n}"))).unwrap()));
+    }
+    let mut measured: Vec<[Rates; 2]> = Vec::new();
+    for round in 0..=rounds {
+        let mut rates = [Rates::default(); 2];
+        for turn in 0..2 {
+            let at = (turn + round) % 2;
+            rest(&mount);
+            rates[at] = measure(&targets[at], round, count);
+        }
+        // The first round warms up.
+        if round > 0 {
+            measured.push(rates);
+        }
+    }
+    println!(
+        "{count} of each, {rounds} rounds, {many} names in the folder of many; median (min-max)"
+    );
+    println!("| | plain, a second | mount, a second | of plain |");
+    println!("|---|---|---|---|");
+    for (n, operation) in OPERATIONS.iter().enumerate() {
+        let spread = |of: &dyn Fn(&[Rates; 2]) -> f64| Spread::of(measured.iter().map(of));
+        println!(
+            "| {operation} | {} | {} | {} |",
+            spread(&|[plain, _]| plain[n]),
+            spread(&|[_, mount]| mount[n]),
+            spread(&|[plain, mount]| mount[n] / plain[n]),
+        );
+    }
+}
+
+/// Waits until the daemon has done nothing for a moment, 30 s at most.
+fn rest(mount: &Process) {
+    let end = Instant::now() + Duration::from_secs(30);
+    let mut before = mount.cpu();
+    loop {
+        std::thread::sleep(Duration::from_millis(700));
+        let now = mount.cpu();
+        if now <= before + 0.01 || Instant::now() > end {
+            return;
+        }
+        before = now;
+    }
+}
+
+fn measure(target: &Path, round: usize, count: usize) -> Rates {
+    let folder = target.join(format!("round-{round}"));
+    fs::create_dir(&folder).unwrap();
+    let path = |name: &str, n: usize| folder.join(format!("{name}-{n}"));
+    let create = a_second(count, |n| {
+        let mut file = File::options().create(true).append(true).open(path("log", n)).unwrap();
+        file.write_all(b"a line of a log\n").unwrap();
+    });
+    let rename = a_second(count, |n| fs::rename(path("log", n), path("old", n)).unwrap());
+    let unlink = a_second(count, |n| fs::remove_file(path("old", n)).unwrap());
+    (0..count).for_each(|n| drop(File::create(path("empty", n)).unwrap()));
+    let unlink_empty = a_second(count, |n| fs::remove_file(path("empty", n)).unwrap());
+    let mkdir = a_second(count, |n| fs::create_dir(path("folder", n)).unwrap());
+    let one_of_many = |to: bool, n: usize| -> PathBuf {
+        let name = if to { format!("many/renamed-{n}") } else { format!("many/{n}") };
+        target.join(name)
+    };
+    let there = round.is_multiple_of(2);
+    let rename_many = a_second(count, |n| {
+        fs::rename(one_of_many(!there, n), one_of_many(there, n)).unwrap();
+    });
+    [create, rename, unlink, unlink_empty, mkdir, rename_many]
+}
+
+/// Does something so many times; gives how often a second.
+fn a_second(count: usize, mut act: impl FnMut(usize)) -> f64 {
+    let begin = Instant::now();
+    (0..count).for_each(&mut act);
+    count as f64 / begin.elapsed().as_secs_f64()
+}
