@@ -34,7 +34,7 @@ impl Fs {
         if let Some(size) = size {
             self.set_size(id, size, origin)?;
             if set.unprivileged {
-                self.parts.namespace.clear_set_id(id, now)?;
+                self.clear_set_id_at_truncation(id)?;
             }
         }
         match size.is_some() && set.is_empty() {
@@ -45,6 +45,11 @@ impl Fs {
                 set
             }
         }
+    }
+
+    /// Somebody who is not root truncates a file: takes its set-id bits away.
+    pub fn clear_set_id_at_truncation(&self, id: NodeId) -> Result<(), FsError> {
+        self.parts.namespace.clear_set_id(id, self.parts.clock.now())
     }
 
     /// A user without CAP_FSETID is about to write: takes the file's set-id bits away.

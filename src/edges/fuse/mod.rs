@@ -222,7 +222,14 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        match self.fs.open(node(ino), access(flags.0), origin(req)) {
+        let access = access(flags.0);
+        if access.truncate
+            && req.uid() != 0
+            && let Err(e) = self.fs.clear_set_id_at_truncation(node(ino))
+        {
+            return reply.error(errno("open", &e));
+        }
+        match self.fs.open(node(ino), access, origin(req)) {
             Ok((handle, mode)) => passthrough::opened(reply, handle, mode),
             Err(e) => reply.error(errno("open", &e)),
         }
