@@ -265,6 +265,7 @@ fn a_bad_value_is_refused_with_the_name_of_its_flag() {
         ("--partition", "/%Y"),
         ("--stream-map", "no equals sign"),
         ("--stream-map", "(=x"),
+        ("--stream-map", "(?<pod>.*)=$prod.log"),
         ("--compression", "brotli"),
         ("--exclude", "["),
         ("--writer-id", "Node/7"),
