@@ -8,10 +8,9 @@ use crate::values::errors::FsError;
 use crate::values::escape::escape_path;
 use crate::values::ids::{NodeId, Origin};
 
-/// What we tell about a live file, read-only: `getfattr -d -m user.logsinkfs FILE`.
+/// What the mount tells about a file: `getfattr -n user.logsinkfs.unsent FILE`. Answered, but neither listed nor set:
+/// programs that copy a file with its attributes (`cp --preserve=xattr`, `rsync -X`) would fail to set them elsewhere.
 const OWN: &str = "user.logsinkfs.";
-const OWN_NAMES: [&str; 6] =
-    ["stream", "generation", "uploaded", "unsent", "last_key", "last_error"];
 
 impl Fs {
     /// Attributes of a node.
@@ -50,14 +49,9 @@ impl Fs {
         }
     }
 
-    /// Names of the extended attributes.
+    /// Names of the extended attributes that were set.
     pub fn listxattr(&self, id: NodeId) -> Result<Vec<String>, FsError> {
-        let mut names = self.parts.namespace.attributes(id)?;
-        if let Open::Live(life) = self.parts.namespace.open(id)? {
-            let there = OWN_NAMES.iter().filter(|own| own_attribute(&life, own).is_ok());
-            names.extend(there.map(|own| format!("{OWN}{own}")));
-        }
-        Ok(names)
+        self.parts.namespace.attributes(id)
     }
 
     /// Sets an extended attribute, as `create` and `replace` (XATTR_CREATE, XATTR_REPLACE) allow.
@@ -69,11 +63,8 @@ impl Fs {
         (create, replace): (bool, bool),
         origin: Origin,
     ) -> Result<(), FsError> {
-        if !is_users(name) {
+        if !is_users(name) || name.starts_with(OWN) {
             return Err(FsError::NotSupported);
-        }
-        if name.starts_with(OWN) {
-            return Err(FsError::NotPermitted);
         }
         // One that comes again may have set it already.
         let create = create && !origin.resent;
@@ -83,7 +74,7 @@ impl Fs {
     /// Removes an extended attribute.
     pub fn removexattr(&self, id: NodeId, name: &str, origin: Origin) -> Result<(), FsError> {
         if name.starts_with(OWN) {
-            return Err(FsError::NotPermitted);
+            return Err(FsError::NotSupported);
         }
         match self.parts.namespace.set_attribute(id, name, None, (false, false)) {
             // One that comes again may have removed it already.

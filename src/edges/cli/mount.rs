@@ -124,10 +124,10 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_GID", value_name = "GID", help_heading = "View")]
     pub gid: Option<u32>,
     /// Mode of stored objects.
-    #[arg(long, env = "LOGSINKFS_FILE_MODE", value_name = "MODE", default_value = "0644", value_parser = values::parse_mode, help_heading = "View")]
+    #[arg(long, env = "LOGSINKFS_FILE_MODE", value_name = "MODE", default_value = "0640", value_parser = values::parse_mode, help_heading = "View")]
     pub file_mode: u32,
     /// Mode of the mount's root and of stored prefixes.
-    #[arg(long, env = "LOGSINKFS_DIR_MODE", value_name = "MODE", default_value = "0755", value_parser = values::parse_mode, help_heading = "View")]
+    #[arg(long, env = "LOGSINKFS_DIR_MODE", value_name = "MODE", default_value = "0750", value_parser = values::parse_mode, help_heading = "View")]
     pub dir_mode: u32,
     /// Let other users than the one who mounts in.
     #[arg(long, env = "LOGSINKFS_ALLOW_OTHER", help_heading = "View")]
