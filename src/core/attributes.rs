@@ -41,6 +41,7 @@ impl Fs {
     pub fn getxattr(&self, id: NodeId, name: &str) -> Result<Vec<u8>, FsError> {
         match (name.strip_prefix(OWN), self.parts.namespace.open(id)?) {
             (Some(own), Open::Live(life)) => own_attribute(&life, own),
+            (Some("local"), Open::Local(_)) => Ok(self.why_local(id).into_bytes()),
             (Some(_), _) => Err(FsError::NoAttribute),
             // `ls -l` asks each file for its label and its ACL, until it is told that there is no such
             // thing here.

@@ -1,6 +1,7 @@
 //! Operations on bytes: append, truncate, fsync.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,7 +48,8 @@ impl Fs {
                 Answer::Now(Err(FsError::BadHandle))
             }
             Handle::Live { life, .. } if mapped => {
-                warn!(node = %life.id, "a program writes a log through a mapping: refused");
+                let path = self.parts.path_of(life);
+                warn!(%path, "a program writes this log through a mapping: refused");
                 Answer::Now(Err(FsError::NotPermitted))
             }
             Handle::Live { life, access, .. } => match self.append(&handle, offset, data, origin) {
@@ -104,7 +106,10 @@ impl Fs {
             if self.policy.strict_append {
                 return Err(FsError::Invalid);
             }
-            self.count_misplaced(life.id);
+            // Who goes on where its own last write ended has had its file truncated, or shares it.
+            if handle.went_to.load(Ordering::Relaxed) != offset {
+                self.say_misplaced(life);
+            }
         }
         let bytes = data.len() as u64;
         if self.parts.room.take(bytes).is_err() {
@@ -127,6 +132,7 @@ impl Fs {
             no_room(e)
         })?;
         self.parts.room.give(bytes - written as u64);
+        handle.went_to.store(offset.saturating_add(written as u64), Ordering::Relaxed);
         let mut state = life.state();
         state.counted = state.counted.plus(written as u64);
         // What others append unseen would make it untrue, also once they have closed the file.
@@ -147,6 +153,19 @@ impl Fs {
         match known {
             Some(end) => Ok(end),
             None => Ok(file.end().at("stat", life.folder())?),
+        }
+    }
+
+    /// Names a file that a program writes elsewhere than at its end: what it reads back is not what it wrote there.
+    fn say_misplaced(&self, life: &Life) {
+        let count = {
+            let mut state = life.state();
+            state.misplaced += 1;
+            state.misplaced
+        };
+        if count.is_power_of_two() {
+            let path = self.parts.path_of(life);
+            warn!(%path, count, "a program writes elsewhere than at the end of this file; its writes are appended, which suits logs and no databases");
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::RwLock;
 
@@ -81,6 +82,8 @@ pub(super) struct Opened {
     pub what: Handle,
     pub mode: Mode,
     pub place: Place,
+    /// Where its last write ended, as the program counts; beyond every file before the first.
+    pub went_to: AtomicU64,
     by: u64,
 }
 
@@ -100,7 +103,7 @@ impl Handles {
         let handle = session.new_handle()?;
         let flags = Flags::of(&what, mode).bits();
         let place = session.opened(Noted { handle, node, flags, opened_by: by.unique })?;
-        self.restore(handle, Opened { what, mode, place, by: by.unique });
+        self.restore(handle, Opened::new(what, mode, place, by.unique));
         Ok(handle)
     }
 
@@ -128,8 +131,12 @@ impl Handles {
 }
 
 impl Opened {
+    fn new(what: Handle, mode: Mode, place: Place, by: u64) -> Opened {
+        Opened { what, mode, place, went_to: AtomicU64::new(u64::MAX), by }
+    }
+
     /// A handle that the worker before noted.
     pub fn noted(what: Handle, mode: Mode, place: Place, noted: Noted) -> Opened {
-        Opened { what, mode, place, by: noted.opened_by }
+        Opened::new(what, mode, place, noted.opened_by)
     }
 }

@@ -2,16 +2,12 @@
 
 use std::sync::Arc;
 
-use tracing::warn;
-
 use super::handles::{Access, Mode};
 use super::{Answer, Entry, Fs};
 use crate::local::listing::Stored;
-use crate::local::namespace::{Attr, Change, FileKind, NewFile, Open};
+use crate::local::namespace::{Attr, Change, FileKind, Open};
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId, Origin};
-use crate::values::naming::keys_fit;
-use crate::values::stream_map::stream_of;
 
 /// Who asks for a new node, and with which permission bits.
 #[derive(Clone, Copy, Debug)]
@@ -97,33 +93,6 @@ impl Fs {
             self.parts.namespace.hide(parent, name)?;
         }
         self.parts.namespace.create(parent, name, file, by)
-    }
-
-    /// Decides what a new file is: local only by its name, else a live file of its path's stream.
-    fn new_file(&self, parent: NodeId, name: &[u8]) -> Result<NewFile, FsError> {
-        let mut path = self.parts.namespace.path(parent)?;
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name);
-        let routing = &self.policy.routing;
-        let excluded = |bytes: &[u8]| {
-            let text: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(bytes);
-            routing.exclude.is_match(text)
-        };
-        if excluded(name) || excluded(&path) {
-            return Ok(NewFile::Local);
-        }
-        let now = self.parts.clock.now();
-        let stream = stream_of(&routing.stream_map, &routing.labels, &path);
-        let partition = self.parts.segmenting.partition.of(now).len();
-        let writer = self.parts.spool.identity().writer;
-        if !keys_fit(&self.parts.prefix, &stream.path, partition, &writer) {
-            let stream = crate::values::escape::escape_path(&stream.path);
-            warn!(%stream, "a path was refused: its keys would be longer than S3's 1,024 bytes");
-            return Err(FsError::NameTooLong);
-        }
-        Ok(NewFile::Live(self.parts.streams.get(&stream.path, now)?, stream.labels))
     }
 
     /// Makes a directory.

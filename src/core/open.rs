@@ -17,6 +17,7 @@ use crate::local::local_file::LocalFile;
 use crate::local::namespace::Open;
 use crate::local::session::Left;
 use crate::values::errors::FsError;
+use crate::values::escape::escape_path;
 use crate::values::ids::{BackingId, HandleId, NodeId, Origin};
 use crate::world::bucket::StoredObject;
 
@@ -148,7 +149,8 @@ impl Fs {
             Ok(backing) => Route::Kernel(backing),
             Err(why) => {
                 if !self.warned_of_fallback.swap(true, Ordering::Relaxed) {
-                    warn!(node = %life.id, why, "the daemon writes for a file for which the kernel could not; further ones are not named");
+                    let path = self.parts.path_of(life);
+                    warn!(%path, why, "the daemon writes for this file, for which the kernel could not; further ones are not named");
                 }
                 Route::Daemon
             }
@@ -230,7 +232,9 @@ impl Fs {
             match self.reopen(&left, &registered) {
                 Ok(()) => drop(open.insert(left.noted.node)),
                 Err(e) => {
-                    warn!(node = %left.noted.node, "a file that was open is lost: {e}");
+                    let node = left.noted.node;
+                    let path = self.parts.namespace.path(node).map(|path| escape_path(&path));
+                    warn!(%node, ?path, "a file that was open is lost: {e}");
                     let _ = self.parts.spool.session().closed(left.place);
                 }
             }

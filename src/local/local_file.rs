@@ -1,4 +1,4 @@
-//! A local-only file: one that an exclude pattern keeps from the bucket (compressed copies, lock and pid
+//! A local-only file: one that a glob of `--exclude` keeps from the bucket (lock and pid
 //! files, editors' swap files). An ordinary POSIX file, within the room that local-only files have.
 
 use std::fs::{File, OpenOptions};

@@ -153,7 +153,7 @@ fn sealed(
         Ok(true) => draw_token(&entry.life, reason),
         Ok(false) => entry.not_before = parts.clock.monotonic() + AGAIN,
         Err(e) => {
-            error!(node = %id, "sealing failed, it is tried again: {e}");
+            error!(path = parts.path_of(&entry.life), "sealing failed, it is tried again: {e}");
             if matches!(&e, FsError::Local(e) if e.is_no_space()) {
                 parts.spool.drop_ballast();
             }
@@ -204,7 +204,7 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
             // It was finished and removed since it came onto the list.
             Err(_) if parts.namespace.attr(id).is_err() => drop(watched.remove(&id)),
             Err(e) => {
-                error!(node = %id, "a live file cannot be looked at: {e}");
+                error!(path = parts.path_of(&entry.life), "a live file cannot be looked at: {e}");
                 entry.not_before = monotonic + AGAIN;
             }
         }

@@ -4,6 +4,7 @@
 pub mod coverage;
 pub mod errors;
 pub mod escape;
+pub mod exclude;
 pub mod freshness;
 pub mod ids;
 pub mod metrics;

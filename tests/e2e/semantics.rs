@@ -3,6 +3,7 @@
 //! One test per promise. Where a promise is about what arrives, the daemon is stopped (which
 //! uploads everything) and the bucket is read with another client.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -463,26 +464,89 @@ fn attributes_of_the_mount_itself_are_answered_and_hinder_no_copy() {
 fn excluded_names_are_ordinary_local_files() {
     let rig = Rig::embedded();
     let mount = rig.mount(&[]);
-    for name in ["app.pid", "app.log.1.gz", "core.123", "app.log.3", "app.log.12"] {
+    for name in ["app.pid", "app.log.lck", ".app.log.swp", "app.log~"] {
         let path = mount.path(name);
         fs::write(&path, "0123456789").unwrap();
         let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         file.write_all_at(b"AB", 2).unwrap();
         file.set_len(6).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "01AB45", "{name}");
+        assert!(attribute(&path, "user.logsinkfs.local").unwrap().starts_with("excluded by *"));
+    }
+    fs::write(mount.path("other.pid"), "7").unwrap();
+    let (_, said) = mount.terminate();
+    assert_eq!(said.matches("*.pid").count(), 1, "once for each glob: {said}");
+    assert!(said.contains("path=app.pid"), "{said}");
+    assert!(said.contains("stopped; S3 has everything but 5 files (25 B)"), "{said}");
+    assert!(rig.bucket().streams().is_empty());
+}
+
+#[test]
+fn a_name_that_rotation_makes_is_no_reason_to_stay_local() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    // What java.util.logging, winston, Logback and rotatelogs write into.
+    let names = ["app.log.0", "app.log.1", "app.log.12", "core.log", "app.log.gz", "java.hprof"];
+    for name in names {
+        fs::write(mount.path(name), format!("{name}\n")).unwrap();
+        assert_eq!(attribute(&mount.path(name), "user.logsinkfs.local"), Err(Errno::NODATA));
     }
     mount.stop();
-    assert!(rig.bucket().streams().is_empty());
+    let bucket = rig.bucket();
+    for name in names {
+        assert_eq!(bucket.content(name), format!("{name}\n").as_bytes());
+    }
+}
+
+#[test]
+fn a_program_that_writes_in_the_middle_is_named_at_once() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    let file = write_only(&mount.path("app.db"));
+    file.write_all_at(b"0123456789", 0).unwrap();
+    let named = "a program writes elsewhere than at the end of this file";
+    assert!(!mount.daemon.stderr().contains(named));
+    file.write_all_at(b"AB", 2).unwrap();
+    mount.daemon.await_stderr(named);
+    for _ in 0..7 {
+        file.write_all_at(b"AB", 2).unwrap();
+    }
+    drop(file);
+    let (_, said) = mount.terminate();
+    // After 1, 2, 4 and 8 of them.
+    assert_eq!(said.matches(named).count(), 4, "{said}");
+    assert_eq!(said.matches("path=app.db").count(), 4, "{said}");
+}
+
+#[test]
+fn a_program_that_goes_on_after_a_truncation_is_not_blamed() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    let mut file = write_only(&mount.path("app.log"));
+    file.write_all(b"before\n").unwrap();
+    File::create(mount.path("app.log")).unwrap();
+    file.write_all(b"after\n").unwrap();
+    assert_eq!(fs::read_to_string(mount.path("app.log")).unwrap(), "after\n");
+    drop(file);
+    let (_, said) = mount.terminate();
+    assert!(!said.contains("elsewhere than at the end"), "{said}");
 }
 
 #[test]
 fn further_globs_can_be_excluded() {
     let rig = Rig::embedded();
-    let mount = rig.mount(&["--exclude", "*.db"]);
-    fs::write(mount.path("state.db"), "local\n").unwrap();
-    fs::write(mount.path("app.log"), "uploaded\n").unwrap();
-    mount.stop();
-    assert_eq!(rig.bucket().streams().into_iter().collect::<Vec<_>>(), ["app.log"]);
+    for (glob, uploaded) in [("*.db", vec!["app.log", "app.pid"]), ("+*.db", vec!["app.log"])] {
+        let mount = rig.mount(&["--exclude", glob]);
+        for name in ["state.db", "app.log", "app.pid"] {
+            fs::write(mount.path(name), "line\n").unwrap();
+        }
+        mount.stop();
+        let segments = rig.bucket().all_segments();
+        let streams: BTreeSet<_> = segments.iter().map(|s| s.stream.as_str()).collect();
+        assert_eq!(streams.into_iter().collect::<Vec<_>>(), uploaded, "{glob}");
+        segments.iter().for_each(|segment| rig.bucket().delete(&segment.key));
+        fs::remove_dir_all(rig.dir.path().join("spool-a")).unwrap();
+    }
 }
 
 #[test]

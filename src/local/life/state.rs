@@ -82,6 +82,8 @@ pub struct State {
     pub linked: bool,
     /// Everything before this is to be sealed at once.
     pub forced_to: SpoolOffset,
+    /// Writes that were not at the end and were appended all the same.
+    pub misplaced: u64,
     /// When the first unsealed byte was written, or a little before.
     pub first_byte: Option<Utc>,
     /// When growth was last seen, and the length then.
@@ -114,6 +116,7 @@ impl State {
             handles: 0,
             linked: true,
             forced_to: SpoolOffset(0),
+            misplaced: 0,
             first_byte: None,
             last_growth: (begin.since, begin.at),
             looks: Looks::default(),

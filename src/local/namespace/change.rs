@@ -11,10 +11,9 @@ use super::Namespace;
 use super::keep::set_linked;
 use super::tree::{Attr, Body, Directory, Durability, Node, Tree};
 use crate::local::crash_point::crash_point;
-use crate::local::life::Life;
+use crate::local::life::{Life, Target};
 use crate::local::local_file::LocalFile;
 use crate::local::record::{Generation, Times};
-use crate::local::stream::StreamState;
 use crate::values::errors::{AtPath, FsError};
 use crate::values::ids::{NodeId, RequestId};
 use crate::values::naming::PRIVATE_FOLDER;
@@ -50,8 +49,8 @@ pub struct Stamp {
 /// What a new file is.
 #[derive(Clone, Debug)]
 pub enum NewFile {
-    /// A live file of a stream.
-    Live(Arc<StreamState>, BTreeMap<String, String>),
+    /// A live file, and the stream that it adds to.
+    Live(Target),
     /// A local-only file.
     Local,
 }
@@ -72,7 +71,7 @@ impl Namespace {
                     local.file()?;
                     Body::Local(Arc::new(local))
                 }
-                NewFile::Live(stream, labels) => {
+                NewFile::Live(Target { stream, labels }) => {
                     let first = Generation { since: by.stamp.now, birth, ..Generation::default() };
                     let life = Life::new(id, folder, stream, labels, &[first], Vec::new());
                     life.file()?;

@@ -245,6 +245,21 @@ impl Namespace {
         tree.node(id).ok().and_then(Node::place).map_or(NodeId::ROOT, |(parent, _)| parent)
     }
 
+    /// Number and bytes of the files that stay local.
+    pub fn local_files(&self) -> (usize, u64) {
+        let locals: Vec<_> = {
+            let tree = self.tree.lock();
+            let kept = tree.nodes.values().filter(|node| node.recorded);
+            let local = kept.filter_map(|node| match &node.body {
+                Body::Local(file) => Some(file.clone()),
+                _ => None,
+            });
+            local.collect()
+        };
+        let bytes = locals.iter().filter_map(|file| file.metadata().ok()).map(|m| m.len()).sum();
+        (locals.len(), bytes)
+    }
+
     /// All live files, for whoever has to look after each. Those whose folder is gone need nobody,
     /// however long the kernel remembers them.
     pub fn lives(&self) -> Vec<Arc<Life>> {
