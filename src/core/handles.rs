@@ -46,9 +46,26 @@ pub enum Mode {
 /// Something open.
 pub(super) enum Handle {
     Live { life: Arc<Life>, file: SpoolFile, access: Access },
-    Local { id: NodeId, local: Arc<LocalFile>, file: Arc<File> },
+    Local { id: NodeId, local: Arc<LocalFile>, file: Arc<File>, access: Access },
     Stored(ObjectReader),
     Dir { id: NodeId, reading: tokio::sync::Mutex<Option<Reading>> },
+}
+
+/// A log that is open: its life, its spool file, and what the handle may do.
+pub(super) type OpenLog = (Arc<Life>, SpoolFile, Access);
+
+impl Handle {
+    /// The log that it is a handle of, also of a local file that has become one.
+    pub fn log(&self) -> Result<Option<OpenLog>, FsError> {
+        match self {
+            Handle::Live { life, file, access } => Ok(Some((life.clone(), file.clone(), *access))),
+            Handle::Local { local, access, .. } => match local.log() {
+                Some(life) => Ok(Some((life.clone(), life.file()?, *access))),
+                None => Ok(None),
+            },
+            Handle::Stored(_) | Handle::Dir { .. } => Ok(None),
+        }
+    }
 }
 
 /// How a file is open, as it is noted in the session: access, and whether the kernel writes.
@@ -57,8 +74,8 @@ pub(super) struct Flags(pub Access, pub bool);
 impl Flags {
     fn of(what: &Handle, mode: Mode) -> Flags {
         let access = match what {
-            Handle::Live { access, .. } => *access,
-            Handle::Local { .. } | Handle::Stored(_) | Handle::Dir { .. } => Access::default(),
+            Handle::Live { access, .. } | Handle::Local { access, .. } => *access,
+            Handle::Stored(_) | Handle::Dir { .. } => Access::default(),
         };
         Flags(access, matches!(mode, Mode::Passthrough(_)))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::handles::{Access, Mode};
 use super::{Answer, Entry, Fs};
 use crate::local::listing::Stored;
-use crate::local::namespace::{Attr, Change, FileKind, Open};
+use crate::local::namespace::{Attr, Change, FileKind, Open, Renamed};
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId, Origin};
 
@@ -137,7 +137,12 @@ impl Fs {
         origin: Origin,
     ) -> Result<Entry, FsError> {
         let stamp = self.stamp(origin);
-        self.once(origin, parent, name, || self.parts.namespace.link(id, parent, name, stamp))
+        self.once(origin, parent, name, || {
+            let target = self.target_of_link(id, parent, name)?;
+            let (attr, became) = self.parts.namespace.link(id, parent, name, target, stamp)?;
+            became.iter().for_each(|life| self.took_over(life));
+            Ok(attr)
+        })
     }
 
     /// Takes a name away; nothing is deleted from S3.
@@ -210,11 +215,14 @@ impl Fs {
             return Err(FsError::NotPermitted);
         }
         let stamp = self.stamp(origin);
-        let replaced = self
+        let (from, to) = ((*parent, name.as_slice()), (*new_parent, new_name.as_slice()));
+        let target = self.target_of_rename(from, to)?;
+        let Renamed { replaced, became } = self
             .parts
             .namespace
-            .rename((*parent, name), (*new_parent, new_name), replace, stamp)
+            .rename(from, to, replace, target, stamp)
             .map_err(|e| self.or_not_permitted(e, *parent, name))?;
+        became.iter().for_each(|life| self.took_over(life));
         self.hide_if_stored(*parent, name)?;
         match replaced {
             Some(id) => self.after_unlink(id),

@@ -13,7 +13,7 @@ use super::backing::Backings;
 use super::handles::{Access, Flags, Handle, Mode, Opened};
 use super::names::Creator;
 use crate::local::life::{Life, Route, SpoolFile};
-use crate::local::local_file::LocalFile;
+use crate::local::local_file::{IsLog, LocalFile};
 use crate::local::namespace::Open;
 use crate::local::session::Left;
 use crate::values::errors::FsError;
@@ -71,9 +71,9 @@ impl Fs {
                 }
             },
             Open::Local(local) => match self.open_local(&local, access) {
-                Ok(file) => Ok(Some((Handle::Local { id, local, file }, Mode::Cached))),
+                Ok(file) => Ok(Some((Handle::Local { id, local, file, access }, Mode::Cached))),
                 Err(e) => {
-                    local.handles.fetch_sub(1, Ordering::AcqRel);
+                    let _ = local.let_go();
                     Err(e)
                 }
             },
@@ -213,10 +213,14 @@ impl Fs {
                 self.let_go(life, *access, opened.mode);
                 self.parts.touch(life);
             }
-            Handle::Local { id, local, .. } => {
-                local.handles.fetch_sub(1, Ordering::AcqRel);
-                self.drop_local(*id)?;
-            }
+            Handle::Local { id, local, .. } => match (local.let_go(), local.log()) {
+                (Err(IsLog), Some(life)) => {
+                    // It was counted as a writer, whatever it was opened for.
+                    self.let_go(life, Access { write: true, ..Access::default() }, opened.mode);
+                    self.parts.touch(life);
+                }
+                _ => self.drop_local(*id)?,
+            },
             Handle::Stored(_) | Handle::Dir { .. } => {}
         }
         Ok(struck?)

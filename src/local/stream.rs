@@ -165,14 +165,20 @@ impl Streams {
         Streams { folder: folder.to_owned(), known: Mutex::default() }
     }
 
+    /// Whether logs add to that stream, or have.
+    pub fn is_known(&self, path: &[u8]) -> bool {
+        let known = self.known.lock();
+        let alive = known.streams.get(path).is_some_and(|stream| stream.strong_count() > 0);
+        alive || self.file(path).exists()
+    }
+
     /// The stream of that path.
     pub fn get(&self, path: &[u8], now: Utc) -> Result<Arc<StreamState>, LocalError> {
         let mut known = self.known.lock();
         if let Some(stream) = known.streams.get(path).and_then(Weak::upgrade) {
             return Ok(stream);
         }
-        // Two streams that share a checksum share a file; the higher number serves both.
-        let file = self.folder.join(format!("{:016x}.json", crc_fast::crc64_nvme(path)));
+        let file = self.file(path);
         let (highest, last_start) = highest(&file, now)?;
         let inner = Inner {
             highest,
@@ -196,6 +202,11 @@ impl Streams {
         }
         known.streams.insert(path.to_vec(), Arc::downgrade(&stream));
         Ok(stream)
+    }
+
+    /// Two streams that share a checksum share a file; the higher number serves both.
+    fn file(&self, path: &[u8]) -> PathBuf {
+        self.folder.join(format!("{:016x}.json", crc_fast::crc64_nvme(path)))
     }
 }
 

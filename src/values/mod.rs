@@ -12,6 +12,7 @@ pub mod naming;
 pub mod partition;
 pub mod processes;
 pub mod reader;
+pub mod renames;
 pub mod rotation;
 pub mod settings;
 pub mod span;

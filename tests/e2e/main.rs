@@ -26,6 +26,7 @@ mod identity;
 mod keeper;
 mod limits;
 mod mountpoint;
+mod names;
 mod nginx;
 mod power_cut;
 mod processes;

@@ -65,6 +65,30 @@ fn open_files_stay_open_and_are_closed_once() {
 }
 
 #[test]
+fn a_handle_that_was_of_a_local_file_is_of_the_log_for_the_next_worker() {
+    run(async {
+        let world = World::new();
+        let worker = world.boot_worker();
+        let local = open(&worker, "app.pid");
+        answer(worker.fs.write(local.handle, 0, b"one\n", false, first(2))).await.unwrap();
+        let (from, to) = ((ROOT, b"app.pid".as_slice()), (ROOT, b"app.log".as_slice()));
+        answer(worker.fs.rename(from, to, true, first(3))).await.unwrap();
+        let worker = world.next_worker(worker).await;
+        answer(worker.fs.rename(from, to, true, again(3))).await.unwrap();
+        worker.append(local, "two\n");
+        // The kernel reads and writes the file through its page cache: it takes no backing file for it.
+        let opened = || worker.fs.open(local.id, APPEND, ONCE).unwrap();
+        let (beside, mode) = opened();
+        assert_eq!(mode, Mode::Direct);
+        worker.fs.release(beside, ONCE).unwrap();
+        worker.fs.release(local.handle, ONCE).unwrap();
+        assert!(matches!(opened().1, Mode::Passthrough(_)));
+        worker.flush().await;
+        assert_delivered(&world, "app.log", &["one\ntwo\n"]);
+    });
+}
+
+#[test]
 fn an_unlinked_file_that_is_open_is_there_for_the_next_worker() {
     run(async {
         let world = World::new();

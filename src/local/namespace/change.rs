@@ -55,6 +55,15 @@ pub enum NewFile {
     Local,
 }
 
+/// What a rename has done beside.
+#[derive(Debug, Default)]
+pub struct Renamed {
+    /// The node that had the new name.
+    pub replaced: Option<NodeId>,
+    /// The life of a local file that has become a log.
+    pub became: Option<Arc<Life>>,
+}
+
 impl Namespace {
     /// Makes a file, which must not be there, and counts the lookup.
     pub fn create(
@@ -98,14 +107,15 @@ impl Namespace {
         self.add(parent, name, by, |_, _, _| Ok(Body::Symlink(target.to_vec())))
     }
 
-    /// Gives a file another name and counts the lookup.
+    /// Gives a file another name, and the stream of that if there is one; counts the lookup.
     pub fn link(
         &self,
         id: NodeId,
         parent: NodeId,
         name: &[u8],
+        target: Option<Target>,
         stamp: Stamp,
-    ) -> Result<Attr, FsError> {
+    ) -> Result<(Attr, Option<Arc<Life>>), FsError> {
         let mut tree = self.tree.lock();
         check_free(&tree, parent, name)?;
         match tree.node(id)?.body {
@@ -117,10 +127,16 @@ impl Namespace {
         let node = tree.node_mut(id)?;
         node.claims.push(claim);
         node.times.changed = stamp.now;
-        self.store(node, id)?;
+        let became = match self.store_rerouted(node, id, target, stamp.now) {
+            Ok(became) => became,
+            Err(e) => {
+                node.claims.pop();
+                return Err(e);
+            }
+        };
         tree.directory_mut(parent)?.live.insert(name.to_vec(), id);
         set_linked(tree.node(id)?, true);
-        tree.count_lookup(id)
+        Ok((tree.count_lookup(id)?, became))
     }
 
     /// Takes a file's or link's name away. The node stays while it is open, and a live file's bytes
@@ -148,21 +164,22 @@ impl Namespace {
         Ok(())
     }
 
-    /// Renames a live entry, replacing what has the new name. Gives the node that was replaced.
+    /// Renames a live entry, replacing what has the new name, and gives it the stream of that if there is one.
     pub fn rename(
         &self,
         (parent, name): (NodeId, &[u8]),
         (new_parent, new_name): (NodeId, &[u8]),
         replace: bool,
+        target: Option<Target>,
         Stamp { now, request }: Stamp,
-    ) -> Result<Option<NodeId>, FsError> {
+    ) -> Result<Renamed, FsError> {
         let mut tree = self.tree.lock();
         let id = live_entry(&tree, parent, name)?;
         check_name(new_parent, new_name)?;
         let replaced = tree.directory(new_parent)?.live.get(new_name).copied();
         if replaced == Some(id) {
             // Two names of one file: rename(2) does nothing then.
-            return Ok(None);
+            return Ok(Renamed::default());
         }
         let is_directory = matches!(tree.node(id)?.body, Body::Directory(_));
         if is_directory && tree.is_inside(new_parent, id) {
@@ -187,10 +204,13 @@ impl Namespace {
         node.claims.retain(|c| !(c.parent == parent && c.name == name));
         node.claims.push(claim);
         node.times.changed = now;
-        if let Err(e) = self.store(node, id) {
-            node.claims = before;
-            return Err(e);
-        }
+        let became = match self.store_rerouted(node, id, target, now) {
+            Ok(became) => became,
+            Err(e) => {
+                node.claims = before;
+                return Err(e);
+            }
+        };
         // From here on the rename has happened: the new claim beats the replaced node's.
         crash_point("rename: the new claim is stored");
         tree.directory_mut(parent)?.live.remove(name);
@@ -200,7 +220,7 @@ impl Namespace {
         }
         touch(&mut tree, parent, now);
         touch(&mut tree, new_parent, now);
-        Ok(replaced)
+        Ok(Renamed { replaced, became })
     }
 
     /// Remembers that a stored object of that name stays out of view.

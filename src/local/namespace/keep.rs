@@ -2,7 +2,6 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
-use std::sync::atomic::Ordering;
 
 use super::Namespace;
 use super::tree::{Body, Durability, Node, Tree};
@@ -105,7 +104,7 @@ impl Namespace {
         else {
             return Ok(0);
         };
-        if !claims.is_empty() || file.handles.load(Ordering::Acquire) > 0 {
+        if !claims.is_empty() || file.handles() > 0 {
             return Ok(0);
         }
         let len = file.metadata()?.len();

@@ -10,10 +10,10 @@ mod attributes;
 mod change;
 mod keep;
 mod load;
+mod reroute;
 mod tree;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -29,7 +29,7 @@ use crate::values::time::Utc;
 use crate::world::bucket::StoredObject;
 
 pub use self::attributes::SetAttr;
-pub use self::change::{Change, NAME_MAX, NewFile, Stamp};
+pub use self::change::{Change, NAME_MAX, NewFile, Renamed, Stamp};
 pub use self::load::Found;
 pub use self::tree::{Attr, FileKind};
 
@@ -165,7 +165,7 @@ impl Namespace {
     }
 
     /// What a node is, counted as one more handle on it: from here on it cannot be removed behind its
-    /// user's back. Whoever holds it lets go with [`Life::let_go`] or by the local file's count.
+    /// user's back. Whoever holds it lets go with [`Life::let_go`] or [`LocalFile::let_go`].
     pub fn hold(&self, id: NodeId, write: bool) -> Result<Open, FsError> {
         let tree = self.tree.lock();
         let node = tree.node(id)?;
@@ -180,7 +180,7 @@ impl Namespace {
                 state.writers += u32::from(write);
             }
             Open::Local(local) => {
-                local.handles.fetch_add(1, Ordering::AcqRel);
+                local.hold();
             }
             Open::Stored(_) => {
                 if let Some(stored) = tree.stored_node(id) {
@@ -201,6 +201,13 @@ impl Namespace {
             let named = node.claims.iter().find(|c| c.parent == parent && c.name == name);
             named.is_some_and(|claim| claim.made_by == Some(request))
         })
+    }
+
+    /// What a live entry is.
+    pub fn live(&self, parent: NodeId, name: &[u8]) -> Option<Open> {
+        let tree = self.tree.lock();
+        let id = tree.directory(parent).ok()?.live.get(name)?;
+        tree.node(*id).ok().map(|node| node.body.open())
     }
 
     /// Whether a live entry has that name.
