@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::handles::{Access, Mode};
 use super::{Answer, Entry, Fs};
 use crate::local::listing::Stored;
-use crate::local::namespace::{Attr, Change, FileKind, Open, Renamed};
+use crate::local::namespace::{Attr, Change, Open, Renamed};
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId, Origin};
 
@@ -162,17 +162,33 @@ impl Fs {
         self.after_unlink(id)
     }
 
-    /// Removes a directory of the live view.
-    pub fn rmdir(&self, parent: NodeId, name: &[u8], origin: Origin) -> Result<(), FsError> {
+    /// Removes a directory that shows no entry. What the bucket has below it (segments, hidden objects) is out of view
+    /// then, until something live is made under that name.
+    pub fn rmdir(self: &Arc<Self>, parent: NodeId, name: &[u8], origin: Origin) -> Answer<()> {
         if self.taken_before(origin, parent, name) {
-            return Ok(());
+            return Answer::Now(Ok(()));
         }
-        let now = self.parts.clock.now();
-        let removed = self.parts.namespace.rmdir(parent, name, now);
+        let (fs, name) = (self.clone(), name.to_vec());
+        let dir = self.parts.namespace.child(parent, &name);
+        let Some((dir, prefix)) = dir.and_then(|dir| Some((dir, self.prefix_of(dir)?))) else {
+            return Answer::Now(self.remove_dir(parent, &name, None));
+        };
+        Answer::later(async move {
+            let live = fs.parts.namespace.has_entries(dir);
+            match live || fs.shows_stored(dir, &prefix).await {
+                true => Err(FsError::NotEmpty),
+                false => fs.remove_dir(parent, &name, Some(&prefix)),
+            }
+        })
+    }
+
+    fn remove_dir(&self, parent: NodeId, name: &[u8], prefix: Option<&str>) -> Result<(), FsError> {
+        let hide = prefix.is_some_and(|prefix| self.may_have_stored(prefix));
+        let removed = self.parts.namespace.rmdir(parent, name, hide, self.parts.clock.now());
         removed.map_err(|e| self.or_not_permitted(e, parent, name))
     }
 
-    /// Renames a live entry. A directory that also has stored content stays where its content is.
+    /// Renames a live entry. What the bucket has of a directory stays where it is.
     pub fn rename(
         self: &Arc<Self>,
         (parent, name): (NodeId, &[u8]),
@@ -181,24 +197,24 @@ impl Fs {
         origin: Origin,
     ) -> Answer<()> {
         if self.made_before(origin, new_parent, new_name) {
-            return Answer::Now(self.hide_if_stored(parent, name));
+            return Answer::Now(self.hide_renamed((parent, name), (new_parent, new_name)));
         }
         let (from, to) = ((parent, name.to_vec()), (new_parent, new_name.to_vec()));
-        let entries = self.parts.namespace.live_entries(parent).unwrap_or_default();
-        let moved = entries.iter().find(|e| e.name == name);
-        let directory = moved.filter(|e| e.kind == FileKind::Directory).map(|e| e.id);
-        match directory.and_then(|id| self.prefix_of(id)) {
-            None => Answer::Now(self.rename_live(&from, &to, replace, origin)),
-            Some(prefix) => {
-                let fs = self.clone();
-                Answer::later(async move {
-                    match fs.lister.has_anything(&prefix).await {
-                        true => Err(FsError::CrossDevice),
-                        false => fs.rename_live(&from, &to, replace, origin),
-                    }
-                })
+        let namespace = &self.parts.namespace;
+        let onto = match namespace.live(new_parent, new_name) {
+            Some(Open::Directory) => namespace.child(new_parent, new_name),
+            _ => None,
+        };
+        let Some((dir, prefix)) = onto.and_then(|dir| Some((dir, self.prefix_of(dir)?))) else {
+            return Answer::Now(self.rename_live(&from, &to, replace, origin));
+        };
+        let fs = self.clone();
+        Answer::later(async move {
+            match fs.shows_stored(dir, &prefix).await {
+                true => Err(FsError::NotEmpty),
+                false => fs.rename_live(&from, &to, replace, origin),
             }
-        }
+        })
     }
 
     fn rename_live(
@@ -208,25 +224,37 @@ impl Fs {
         replace: bool,
         origin: Origin,
     ) -> Result<(), FsError> {
-        let target = self.known_stored(*new_parent, new_name).flatten();
-        let live = self.parts.namespace.live_entries(*new_parent)?;
-        let hidden = self.parts.namespace.is_hidden(*new_parent, new_name);
-        if target.is_some() && !hidden && !live.iter().any(|e| e.name == *new_name) {
+        let stored = self.shown_stored(*new_parent, new_name);
+        if stored.is_some() && !self.parts.namespace.has_live(*new_parent, new_name) {
             return Err(FsError::NotPermitted);
         }
         let stamp = self.stamp(origin);
         let (from, to) = ((*parent, name.as_slice()), (*new_parent, new_name.as_slice()));
         let target = self.target_of_rename(from, to)?;
-        let Renamed { replaced, became } = self
+        let Renamed { replaced, became, outdated } = self
             .parts
             .namespace
             .rename(from, to, replace, target, stamp)
             .map_err(|e| self.or_not_permitted(e, *parent, name))?;
         became.iter().for_each(|life| self.took_over(life));
-        self.hide_if_stored(*parent, name)?;
+        self.forget_outdated(outdated);
+        self.hide_renamed(from, to)?;
         match replaced {
             Some(id) => self.after_unlink(id),
             None => Ok(()),
+        }
+    }
+
+    /// A stored object stays out of view when the live file that hid it is renamed; what a directory has in the bucket
+    /// goes on showing.
+    fn hide_renamed(
+        &self,
+        (parent, name): (NodeId, &[u8]),
+        (new_parent, new_name): (NodeId, &[u8]),
+    ) -> Result<(), FsError> {
+        match self.parts.namespace.live(new_parent, new_name) {
+            Some(Open::Directory) => Ok(()),
+            _ => self.hide_if_stored(parent, name),
         }
     }
 

@@ -11,6 +11,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::disk::{Durable, load_json, store_json};
+use super::hidden::Hidden;
 use crate::values::errors::LocalError;
 use crate::values::escape::as_text;
 use crate::values::ids::{GenerationNo, NodeId, RequestId, SpoolOffset};
@@ -101,9 +102,9 @@ pub enum Kind {
     Local,
     /// A directory.
     Directory {
-        /// Names of stored objects that a live file once hid.
-        #[serde(default)]
-        hidden: Vec<String>,
+        /// What it does not show of the bucket.
+        #[serde(flatten)]
+        hidden: Hidden,
     },
     /// A symbolic link.
     Symlink {

@@ -18,6 +18,7 @@ mod bad_input;
 mod command_line;
 mod credentials;
 mod faults;
+mod folders;
 mod fstab;
 mod full;
 mod harness;

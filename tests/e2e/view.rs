@@ -245,19 +245,6 @@ fn stored_objects_cannot_be_changed() {
 }
 
 #[test]
-fn a_directory_with_stored_content_is_not_renamed() {
-    let rig = Rig::embedded();
-    rig.bucket().put("team/web/old.txt", b"stored\n");
-    let mount = rig.mount_bucket_view(&[]);
-    await_stored(&mount, "web/old.txt");
-    append(&mount.path("web/app.log"), "live\n");
-    let refused = Some(Errno::XDEV.raw_os_error());
-    assert_eq!(errno(fs::rename(mount.path("web"), mount.path("shop"))), refused);
-    await_names(&mount.path("web"), &["app.log", "old.txt"]);
-    mount.stop();
-}
-
-#[test]
 fn the_folder_of_the_program_itself_is_hidden() {
     let rig = Rig::embedded();
     let mount = rig.mount_bucket_view(&[]);

@@ -223,12 +223,12 @@ fn a_name_is_taken_away_once() {
         let (a, b) = ((ROOT, &b"a.log"[..]), (ROOT, &b"b.log"[..]));
         answer(worker.fs.rename(a, b, true, first(50))).await.unwrap();
         worker.fs.unlink(ROOT, b"c.log", first(51)).unwrap();
-        worker.fs.rmdir(ROOT, b"dir", first(52)).unwrap();
+        answer(worker.fs.rmdir(ROOT, b"dir", first(52))).await.unwrap();
         let worker = world.next_worker(worker).await;
         answer(worker.fs.rename(a, b, true, again(50))).await.unwrap();
         answer(worker.fs.rename(a, b, false, again(50))).await.unwrap();
         worker.fs.unlink(ROOT, b"c.log", again(51)).unwrap();
-        worker.fs.rmdir(ROOT, b"dir", again(52)).unwrap();
+        answer(worker.fs.rmdir(ROOT, b"dir", again(52))).await.unwrap();
         assert_eq!(names(&worker), names_of(&["b.log"]));
         // Read by the worker before, and not carried out.
         let c = (ROOT, &b"c.log"[..]);

@@ -21,8 +21,6 @@ use crate::values::time::Utc;
 
 /// Longest name of a directory entry, as everywhere on Linux.
 pub const NAME_MAX: usize = 255;
-/// Most names of once hidden objects that a directory remembers.
-const HIDDEN_MAX: usize = 10_000;
 
 /// Who makes a node, and when.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +60,8 @@ pub struct Renamed {
     pub replaced: Option<NodeId>,
     /// The life of a local file that has become a log.
     pub became: Option<Arc<Life>>,
+    /// Nodes of stored objects and prefixes, which did not go with their directory.
+    pub outdated: Vec<NodeId>,
 }
 
 impl Namespace {
@@ -152,14 +152,29 @@ impl Namespace {
         Ok(id)
     }
 
-    /// Removes a directory without live entries.
-    pub fn rmdir(&self, parent: NodeId, name: &[u8], now: Utc) -> Result<(), FsError> {
+    /// Removes a directory without live entries. `hide` has what the bucket holds below it out of view from now on.
+    pub fn rmdir(&self, parent: NodeId, name: &[u8], hide: bool, now: Utc) -> Result<(), FsError> {
         let mut tree = self.tree.lock();
-        let id = live_entry(&tree, parent, name)?;
-        if !tree.directory(id)?.live.is_empty() {
+        let stored = tree.directory(parent)?.stored.get(name).copied();
+        let hide = hide || stored.is_some();
+        let id = stored.map_or_else(|| live_entry(&tree, parent, name), Ok)?;
+        let dir = tree.directory(id)?;
+        if !dir.live.is_empty() {
             return Err(FsError::NotEmpty);
         }
-        self.unname(&mut tree, id, parent, name, now)?;
+        if hide {
+            // First, so that it never shows again.
+            let below = dir.hidden.clone();
+            self.adopt(&mut tree, parent)?;
+            if tree.directory_mut(parent)?.hidden.leave(name, below, true) {
+                self.record(&mut tree, parent)?;
+            }
+        }
+        tree.outdate_below(id);
+        match stored {
+            Some(_) => tree.outdate_stored(parent, name),
+            None => self.unname(&mut tree, id, parent, name, now)?,
+        }
         touch(&mut tree, parent, now);
         Ok(())
     }
@@ -220,19 +235,11 @@ impl Namespace {
         }
         touch(&mut tree, parent, now);
         touch(&mut tree, new_parent, now);
-        Ok(Renamed { replaced, became })
-    }
-
-    /// Remembers that a stored object of that name stays out of view.
-    pub fn hide(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
-        let mut tree = self.tree.lock();
-        self.adopt(&mut tree, parent)?;
-        let dir = tree.directory_mut(parent)?;
-        if dir.hidden.len() >= HIDDEN_MAX || !dir.hidden.insert(name.to_vec()) {
-            return Ok(());
-        }
-        // The root's record begins with its first hidden name.
-        self.record(&mut tree, parent)
+        let outdated = match is_directory {
+            true => self.leave_stored(&mut tree, id, (parent, name), (new_parent, new_name))?,
+            false => Vec::new(),
+        };
+        Ok(Renamed { replaced, became, outdated })
     }
 
     /// Truncates a live file to nothing: a new generation begins where the spool file ends now.
@@ -283,7 +290,13 @@ impl Namespace {
         // A folder without a record is nobody's: the node was not born.
         crash_point("create: the folder is made");
         let claim = tree.new_claim(parent, name, by.stamp.request);
-        let body = body(id, folder, claim.number)?;
+        let mut body = body(id, folder, claim.number)?;
+        let mut entered = false;
+        if let Body::Directory(dir) = &mut body
+            && let Some(hidden) = tree.directory_mut(parent)?.hidden.enter(name)
+        {
+            (dir.hidden, entered) = (hidden, true);
+        }
         crash_point("create: the spool file is made");
         let mut node = Node {
             body,
@@ -301,6 +314,9 @@ impl Namespace {
         tree.nodes.insert(id, node);
         tree.directory_mut(parent)?.live.insert(name.to_vec(), id);
         tree.directory_mut(parent)?.stored.remove(name);
+        if entered {
+            self.record(&mut tree, parent)?;
+        }
         touch(&mut tree, parent, now);
         tree.count_lookup(id)
     }

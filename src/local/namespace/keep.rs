@@ -125,6 +125,8 @@ impl Namespace {
         self.record(tree, id)?;
         let dir = tree.directory_mut(parent)?;
         dir.stored.remove(&name);
+        // It hides that itself by now.
+        dir.hidden.enter(&name);
         dir.live.insert(name, id);
         Ok(())
     }

@@ -12,7 +12,6 @@ use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
 use crate::local::record::{Claim, Kind, Record, Times};
 use crate::local::spool::Spool;
-use crate::values::escape::unescape;
 use crate::values::ids::{NodeId, RequestId};
 use crate::values::settings::Ownership;
 use crate::values::time::Utc;
@@ -132,10 +131,9 @@ fn node(spool: &Spool, found: Found) -> Node {
             Body::Local(Arc::new(LocalFile::new(&spool.node(id))))
         }
         (Kind::Symlink { target }, _) => Body::Symlink(target),
-        (Kind::Directory { hidden }, _) => Body::Directory(Directory {
-            hidden: hidden.iter().map(|name| unescape(name)).collect(),
-            ..Directory::default()
-        }),
+        (Kind::Directory { hidden }, _) => {
+            Body::Directory(Directory { hidden, ..Directory::default() })
+        }
     };
     Node {
         body,

@@ -11,6 +11,7 @@ mod change;
 mod keep;
 mod load;
 mod reroute;
+mod stored;
 mod tree;
 
 use std::sync::Arc;
@@ -78,10 +79,17 @@ impl Namespace {
         tree.count_lookup(id)
     }
 
-    /// Whether a live file once hid the stored object of that name.
-    pub fn is_hidden(&self, parent: NodeId, name: &[u8]) -> bool {
+    /// Whether a live file once hid the stored object of that name; whether the stored folder (`true`) was removed.
+    pub fn is_hidden(&self, parent: NodeId, name: &[u8], folder: bool) -> bool {
         let tree = self.tree.lock();
-        tree.directory(parent).is_ok_and(|dir| dir.hidden.contains(name))
+        tree.directory(parent).is_ok_and(|dir| dir.hidden.has(name, folder))
+    }
+
+    /// The node of a directory's entry, live or stored.
+    pub fn child(&self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
+        let tree = self.tree.lock();
+        let dir = tree.directory(parent).ok()?;
+        dir.live.get(name).or_else(|| dir.stored.get(name)).copied()
     }
 
     /// Gives a stored object or prefix (`None`) a node, or finds the one it has, and counts the
@@ -234,6 +242,11 @@ impl Namespace {
     /// Path of a node below the mount, without a leading `/`; by its first name when it has several.
     pub fn path(&self, id: NodeId) -> Result<Vec<u8>, FsError> {
         self.tree.lock().path(id)
+    }
+
+    /// Whether a directory has live entries.
+    pub fn has_entries(&self, id: NodeId) -> bool {
+        self.tree.lock().directory(id).is_ok_and(|dir| !dir.live.is_empty())
     }
 
     /// The live entries of a directory, in byte order of their names.

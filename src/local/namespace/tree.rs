@@ -1,11 +1,12 @@
 //! The tree itself: nodes, their bodies and what can be read off them. Everything here happens
 //! under the namespace's lock.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use super::{Name, Open};
+use crate::local::hidden::Hidden;
 use crate::local::life::{Life, Target};
 use crate::local::local_file::LocalFile;
 use crate::local::record::{Claim, Kind, Record, Times};
@@ -56,7 +57,9 @@ pub enum FileKind {
 pub(super) struct Directory {
     pub live: BTreeMap<Name, NodeId>,
     pub stored: BTreeMap<Name, NodeId>,
-    pub hidden: BTreeSet<Name>,
+    pub hidden: Hidden,
+    /// It stood for a common prefix, and does no more: the directory above it has another name.
+    pub outdated: bool,
 }
 
 #[derive(Debug)]
@@ -117,13 +120,14 @@ impl Node {
         }
     }
 
-    /// Whether it is a file whose folder is gone from the spool, or an object that is replaced or gone.
+    /// Whether it is a file whose folder is gone from the spool, or an object or prefix that is replaced or gone.
     /// The kernel may still believe the name for a moment: `ESTALE` makes it look again.
     pub fn is_removed(&self) -> bool {
         match self.body {
             Body::Live(_) | Body::Local(_) => !self.recorded,
             Body::Object(_) => self.claims.is_empty(),
-            Body::Directory(_) | Body::Symlink(_) => false,
+            Body::Directory(Directory { outdated, .. }) => outdated,
+            Body::Symlink(_) => false,
         }
     }
 
@@ -135,12 +139,7 @@ impl Node {
     /// The node as its record keeps it; stored nodes have none.
     pub fn record(&self) -> Option<Record> {
         let kind = match &self.body {
-            Body::Directory(dir) => {
-                let hidden = dir.hidden.iter();
-                Kind::Directory {
-                    hidden: hidden.map(|n| crate::values::escape::escape_path(n)).collect(),
-                }
-            }
+            Body::Directory(dir) => Kind::Directory { hidden: dir.hidden.clone() },
             Body::Live(life) => {
                 let Target { stream, labels } = life.target();
                 let bases = life.state().bases();
@@ -250,7 +249,10 @@ impl Tree {
         let mode = if object.is_some() { owner.file_mode } else { owner.dir_mode };
         let body = match object {
             Some(object) => Body::Object(object),
-            None => Body::Directory(Directory::default()),
+            None => {
+                let hidden = self.directory(parent)?.hidden.below(&name);
+                Body::Directory(Directory { hidden, ..Directory::default() })
+            }
         };
         let times = Times { accessed: modified, modified, changed: modified };
         let claims = vec![self.new_claim(parent, &name, None)];
