@@ -171,19 +171,22 @@ impl Fs {
         let (fs, name) = (self.clone(), name.to_vec());
         let dir = self.parts.namespace.child(parent, &name);
         let Some((dir, prefix)) = dir.and_then(|dir| Some((dir, self.prefix_of(dir)?))) else {
-            return Answer::Now(self.remove_dir(parent, &name, None));
+            return Answer::Now(self.remove_dir(parent, &name, false));
         };
+        if self.is_absent(parent, &name) {
+            return Answer::Now(self.remove_dir(parent, &name, self.will_store(&prefix)));
+        }
         Answer::later(async move {
             let live = fs.parts.namespace.has_entries(dir);
-            match live || fs.shows_stored(dir, &prefix).await {
-                true => Err(FsError::NotEmpty),
-                false => fs.remove_dir(parent, &name, Some(&prefix)),
+            if live || fs.shows_stored(dir, &prefix).await {
+                return Err(FsError::NotEmpty);
             }
+            let empty = fs.lister.known(&prefix).is_some_and(|known| known.is_empty());
+            fs.remove_dir(parent, &name, !empty || fs.will_store(&prefix))
         })
     }
 
-    fn remove_dir(&self, parent: NodeId, name: &[u8], prefix: Option<&str>) -> Result<(), FsError> {
-        let hide = prefix.is_some_and(|prefix| self.may_have_stored(prefix));
+    fn remove_dir(&self, parent: NodeId, name: &[u8], hide: bool) -> Result<(), FsError> {
         let removed = self.parts.namespace.rmdir(parent, name, hide, self.parts.clock.now());
         removed.map_err(|e| self.or_not_permitted(e, parent, name))
     }

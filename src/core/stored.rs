@@ -89,13 +89,17 @@ impl Fs {
         Some(known.1)
     }
 
-    /// Whether the bucket has something below a prefix that is not shown, or will have it.
-    pub(super) fn may_have_stored(&self, prefix: &str) -> bool {
-        let known = self.lister.known(prefix);
+    /// Whether the bucket is known to have nothing of that name, neither object nor prefix.
+    pub(super) fn is_absent(&self, parent: NodeId, name: &[u8]) -> bool {
+        let known = self.prefix_of(parent).and_then(|prefix| self.lister.known_name(&prefix, name));
+        known == Some(None)
+    }
+
+    /// Whether this mount will store something below a prefix.
+    pub(super) fn will_store(&self, prefix: &str) -> bool {
         let below = prefix.strip_prefix(&self.parts.prefix).unwrap_or_default().as_bytes();
-        let waits = |life: &Arc<Life>| life.stream().path.starts_with(below);
-        known.is_none_or(|known| !known.is_empty())
-            || self.parts.namespace.lives().iter().any(waits)
+        let adds = |life: &Arc<Life>| life.stream().path.starts_with(below);
+        self.parts.namespace.lives().iter().any(adds)
     }
 
     /// A live name goes away. A stored object of that name, known or possible, stays out of view.
