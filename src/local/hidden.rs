@@ -1,16 +1,18 @@
-//! What of the bucket a directory does not show: objects that a live file once hid, and folders that were removed here,
-//! with what is hidden in them. Kept in the directory's record, names as escaped text.
+//! What of the bucket a directory does not show: objects that a live file once hid, and folders that were removed here.
+//! Kept in the directory's record, with what is hidden below folders that have no record themselves. Paths below the
+//! directory, as escaped text.
 //!
 //! Invariant: bounded. What is hidden beyond that shows again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::values::escape::escape_path;
+use crate::values::naming::KEY_MAX;
 
-/// Most names that one directory's record holds.
-const NAMES_MAX: usize = 10_000;
+/// Most paths that one directory's record holds.
+const PATHS_MAX: usize = 10_000;
 
 /// What a directory does not show of the bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,18 +20,9 @@ pub struct Hidden {
     /// Objects.
     #[serde(default, rename = "hidden")]
     objects: BTreeSet<String>,
-    /// Folders of which something is hidden, or all.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    folders: BTreeMap<String, Folder>,
-}
-
-/// A folder that is not in the live view.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Folder {
-    /// It was removed: it does not show at all.
-    removed: bool,
-    #[serde(flatten)]
-    below: Hidden,
+    /// Folders (common prefixes).
+    #[serde(default, rename = "removed", skip_serializing_if = "BTreeSet::is_empty")]
+    folders: BTreeSet<String>,
 }
 
 impl Hidden {
@@ -38,51 +31,67 @@ impl Hidden {
         self.objects.is_empty() && self.folders.is_empty()
     }
 
-    fn len(&self) -> usize {
-        let below: usize = self.folders.values().map(|folder| 1 + folder.below.len()).sum();
-        self.objects.len() + below
-    }
-
-    /// Whether a name is hidden, as a folder (a common prefix) or as an object.
+    /// Whether a name is hidden, as a folder or as an object.
     pub fn has(&self, name: &[u8], folder: bool) -> bool {
-        if self.is_empty() {
-            return false;
-        }
-        let name = escape_path(name);
-        match folder {
-            true => self.folders.get(&name).is_some_and(|folder| folder.removed),
-            false => self.objects.contains(&name),
-        }
+        let paths = if folder { &self.folders } else { &self.objects };
+        !paths.is_empty() && paths.contains(&escape_path(name))
     }
 
     /// Hides an object; gives whether that is new.
     pub fn hide(&mut self, name: &[u8]) -> bool {
-        self.len() < NAMES_MAX && self.objects.insert(escape_path(name))
+        self.has_room() && self.objects.insert(escape_path(name))
     }
 
-    /// A folder leaves the live view: what is hidden in it stays hidden, and all of it when it was removed. Gives
-    /// whether there is anything to remember.
-    pub fn leave(&mut self, name: &[u8], below: Hidden, removed: bool) -> bool {
-        let matters = removed || !below.is_empty();
-        if !matters || self.len() + below.len() >= NAMES_MAX {
-            return false;
+    /// Hides a folder.
+    pub fn remove(&mut self, name: &[u8]) {
+        if self.has_room() {
+            self.folders.insert(escape_path(name));
         }
-        self.folders.insert(escape_path(name), Folder { removed, below });
-        true
     }
 
-    /// A folder is in the live view (again): gives what is hidden in it.
-    pub fn enter(&mut self, name: &[u8]) -> Option<Hidden> {
-        if self.folders.is_empty() {
-            return None;
+    /// Takes over what is hidden in a folder that leaves the live view.
+    pub fn leave(&mut self, folder: &[u8], below: Hidden) {
+        let folder = escape_path(folder);
+        for (mine, theirs) in
+            [(&mut self.objects, below.objects), (&mut self.folders, below.folders)]
+        {
+            // S3 has nothing under a longer path.
+            let paths = theirs.into_iter().map(|path| format!("{folder}/{path}"));
+            let paths = paths.filter(|path| path.len() <= 3 * KEY_MAX);
+            mine.extend(paths.take(PATHS_MAX.saturating_sub(mine.len())));
         }
-        self.folders.remove(&escape_path(name)).map(|folder| folder.below)
+    }
+
+    /// A folder is in the live view (again): gives what is hidden in it, when anything was remembered of it.
+    pub fn enter(&mut self, folder: &[u8]) -> Option<Hidden> {
+        let below = self.below(folder);
+        let folder = escape_path(folder);
+        for (paths, gone) in
+            [(&mut self.objects, &below.objects), (&mut self.folders, &below.folders)]
+        {
+            for path in gone {
+                paths.remove(&format!("{folder}/{path}"));
+            }
+        }
+        let was_removed = self.folders.remove(&folder);
+        (was_removed || !below.is_empty()).then_some(below)
     }
 
     /// What is hidden in a folder that is not in the live view.
-    pub fn below(&self, name: &[u8]) -> Hidden {
-        let folder = self.folders.get(&escape_path(name));
-        folder.map(|folder| folder.below.clone()).unwrap_or_default()
+    pub fn below(&self, folder: &[u8]) -> Hidden {
+        if self.is_empty() {
+            return Hidden::default();
+        }
+        let folder = escape_path(folder) + "/";
+        let below = |paths: &BTreeSet<String>| {
+            let within = paths.range(folder.clone()..).map_while(|p| p.strip_prefix(&*folder));
+            within.map(str::to_owned).collect()
+        };
+        Hidden { objects: below(&self.objects), folders: below(&self.folders) }
+    }
+
+    fn has_room(&self) -> bool {
+        self.objects.len() + self.folders.len() < PATHS_MAX
     }
 }
 
@@ -91,15 +100,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_removed_folder_keeps_what_was_hidden_in_it() {
+    fn a_folder_that_leaves_the_view_keeps_what_was_hidden_in_it() {
         let (mut root, mut web) = (Hidden::default(), Hidden::default());
         assert!(web.hide(b"old.txt") && !web.hide(b"old.txt"));
-        assert!(root.leave(b"web\xff", web.clone(), true));
+        web.remove(b"deep");
+        root.remove(b"web\xff");
+        root.remove(b"web");
+        root.leave(b"web\xff", web.clone());
         assert!(root.has(b"web\xff", true) && !root.has(b"web\xff", false));
         let text = serde_json::to_string(&root).expect("written");
         let mut root: Hidden = serde_json::from_str(&text).expect("read");
-        assert_eq!(root.enter(b"web\xff"), Some(web));
-        assert!(root.is_empty() && !root.leave(b"web", Hidden::default(), false));
+        assert_eq!(root.enter(b"web"), Some(Hidden::default()));
+        assert_eq!((root.below(b"web\xff"), root.enter(b"web\xff")), (web.clone(), Some(web)));
+        assert_eq!(root.enter(b"web"), None);
+        assert!(root.is_empty());
     }
 
     #[test]
@@ -109,10 +123,19 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded() {
+    fn it_is_bounded_however_much_is_removed_and_however_deep() {
         let mut hidden = Hidden::default();
-        let hid = (0..NAMES_MAX + 5).filter(|n| hidden.hide(n.to_string().as_bytes())).count();
-        assert_eq!(hid, NAMES_MAX);
-        assert!(!hidden.leave(b"web", Hidden::default(), true));
+        for depth in 0..20_000 {
+            let mut above = Hidden::default();
+            above.remove(b"x");
+            above.hide(depth.to_string().as_bytes());
+            above.leave(b"x", hidden);
+            hidden = above;
+        }
+        let text = serde_json::to_string(&hidden).expect("written");
+        assert!(text.len() < 10 << 20, "{}", text.len());
+        assert_eq!(serde_json::from_str::<Hidden>(&text).expect("read"), hidden);
+        let hid = (0..PATHS_MAX + 5).filter(|n| hidden.hide(format!("{n}.").as_bytes())).count();
+        assert!(hid < PATHS_MAX);
     }
 }

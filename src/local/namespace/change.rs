@@ -166,9 +166,10 @@ impl Namespace {
             // First, so that it never shows again.
             let below = dir.hidden.clone();
             self.adopt(&mut tree, parent)?;
-            if tree.directory_mut(parent)?.hidden.leave(name, below, true) {
-                self.record(&mut tree, parent)?;
-            }
+            let above = tree.directory_mut(parent)?;
+            above.hidden.leave(name, below);
+            above.hidden.remove(name);
+            self.record(&mut tree, parent)?;
         }
         tree.outdate_below(id);
         match stored {

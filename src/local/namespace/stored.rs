@@ -1,11 +1,12 @@
 //! What the bucket has below a directory, when names change: which of it stays out of view, and which nodes of stored
 //! objects and prefixes are stale.
 
-use super::Namespace;
 use super::tree::{Body, Tree};
+use super::{Name, Namespace};
 use crate::local::hidden::Hidden;
 use crate::values::errors::FsError;
 use crate::values::ids::NodeId;
+use crate::values::naming::KEY_MAX;
 
 impl Namespace {
     /// Remembers that a stored object of that name stays out of view.
@@ -28,9 +29,9 @@ impl Namespace {
         (parent, name): (NodeId, &[u8]),
         (new_parent, new_name): (NodeId, &[u8]),
     ) -> Result<Vec<NodeId>, FsError> {
-        let mut changed = Vec::new();
-        let below = tree.take_hidden(id, &mut changed);
-        if tree.directory_mut(parent)?.hidden.leave(name, below, false) {
+        let (below, mut changed) = tree.take_hidden(id);
+        if !below.is_empty() {
+            tree.directory_mut(parent)?.hidden.leave(name, below);
             changed.push(parent);
         }
         if let Some(hidden) = tree.directory_mut(new_parent)?.hidden.enter(new_name) {
@@ -51,12 +52,15 @@ impl Namespace {
 impl Tree {
     /// Takes the names of all stored nodes below a directory away; gives them.
     pub fn outdate_below(&mut self, id: NodeId) -> Vec<NodeId> {
-        let Ok(dir) = self.directory_mut(id) else { return Vec::new() };
-        let names: Vec<_> = dir.stored.iter().map(|(name, id)| (name.clone(), *id)).collect();
-        let below: Vec<_> = dir.live.values().chain(dir.stored.values()).copied().collect();
-        let below: Vec<_> = below.into_iter().flat_map(|id| self.outdate_below(id)).collect();
-        names.iter().for_each(|(name, _)| self.outdate_stored(id, name));
-        names.into_iter().map(|(_, id)| id).chain(below).collect()
+        let (mut outdated, mut left) = (Vec::new(), vec![id]);
+        while let Some(id) = left.pop() {
+            let Ok(dir) = self.directory(id) else { continue };
+            left.extend(dir.live.values().chain(dir.stored.values()));
+            outdated.extend(dir.stored.iter().map(|(name, node)| (id, name.clone(), *node)));
+        }
+        // Those below others first: a node that the kernel has forgotten goes with its name.
+        outdated.iter().rev().for_each(|(parent, name, _)| self.outdate_stored(*parent, name));
+        outdated.into_iter().map(|(_, _, node)| node).collect()
     }
 
     /// Takes the name of a stored object or prefix away.
@@ -72,18 +76,25 @@ impl Tree {
         self.drop_if_gone(id);
     }
 
-    /// Takes what a directory and those below it hide; adds those that did to `changed`.
-    pub fn take_hidden(&mut self, id: NodeId, changed: &mut Vec<NodeId>) -> Hidden {
-        let Ok(dir) = self.directory_mut(id) else { return Hidden::default() };
-        let mut hidden = std::mem::take(&mut dir.hidden);
-        let children: Vec<_> = dir.live.iter().map(|(name, id)| (name.clone(), *id)).collect();
-        if !hidden.is_empty() {
-            changed.push(id);
+    /// Takes what a directory and those below it hide, as paths below it. Gives also those that did.
+    fn take_hidden(&mut self, id: NodeId) -> (Hidden, Vec<NodeId>) {
+        let (mut all, mut changed) = (Hidden::default(), Vec::new());
+        let mut left = vec![(id, Vec::new())];
+        while let Some((id, path)) = left.pop() {
+            let Ok(dir) = self.directory_mut(id) else { continue };
+            if path.len() <= KEY_MAX {
+                let below = |name: &Name| [path.as_slice(), name.as_slice()].join(&b'/');
+                left.extend(dir.live.iter().map(|(name, id)| (*id, below(name))));
+            }
+            let hidden = std::mem::take(&mut dir.hidden);
+            if !hidden.is_empty() {
+                changed.push(id);
+                match path.strip_prefix(b"/") {
+                    Some(path) => all.leave(path, hidden),
+                    None => all = hidden,
+                }
+            }
         }
-        for (name, child) in children {
-            let below = self.take_hidden(child, changed);
-            hidden.leave(&name, below, false);
-        }
-        hidden
+        (all, changed)
     }
 }
