@@ -11,10 +11,9 @@ use crate::values::errors::FsError;
 use crate::values::escape::escape_path;
 use crate::values::ids::{HandleId, NodeId, Origin};
 
-/// What we tell about a live file, read-only: `getfattr -d -m user.logsinkfs FILE`.
+/// What the mount tells about a file: `getfattr -n user.logsinkfs.unsent FILE`. Answered, but neither listed nor set:
+/// programs that copy a file with its attributes (`cp --preserve=xattr`, `rsync -X`) would fail to set them elsewhere.
 const OWN: &str = "user.logsinkfs.";
-const OWN_NAMES: [&str; 6] =
-    ["stream", "generation", "uploaded", "unsent", "last_key", "last_error"];
 
 impl Fs {
     /// Attributes of a node.
@@ -70,6 +69,7 @@ impl Fs {
     pub fn getxattr(&self, id: NodeId, name: &str) -> Result<Vec<u8>, FsError> {
         match (name.strip_prefix(OWN), self.parts.namespace.open(id)?) {
             (Some(own), Open::Live(life)) => own_attribute(&life, own),
+            (Some("local"), Open::Local(_)) => Ok(self.why_local(id).into_bytes()),
             (Some(_), _) => Err(FsError::NoAttribute),
             // `ls -l` asks each file for its label and its ACL, until it is told that there is no such
             // thing here.
@@ -78,14 +78,9 @@ impl Fs {
         }
     }
 
-    /// Names of the extended attributes.
+    /// Names of the extended attributes that were set.
     pub fn listxattr(&self, id: NodeId) -> Result<Vec<String>, FsError> {
-        let mut names = self.parts.namespace.attributes(id)?;
-        if let Open::Live(life) = self.parts.namespace.open(id)? {
-            let there = OWN_NAMES.iter().filter(|own| own_attribute(&life, own).is_ok());
-            names.extend(there.map(|own| format!("{OWN}{own}")));
-        }
-        Ok(names)
+        self.parts.namespace.attributes(id)
     }
 
     /// Sets an extended attribute, as `create` and `replace` (XATTR_CREATE, XATTR_REPLACE) allow.
@@ -97,11 +92,8 @@ impl Fs {
         (create, replace): (bool, bool),
         origin: Origin,
     ) -> Result<(), FsError> {
-        if !is_users(name) {
+        if !is_users(name) || name.starts_with(OWN) {
             return Err(FsError::NotSupported);
-        }
-        if name.starts_with(OWN) {
-            return Err(FsError::NotPermitted);
         }
         // One that comes again may have set it already.
         let create = create && !origin.resent;
@@ -114,7 +106,7 @@ impl Fs {
     /// Removes an extended attribute.
     pub fn removexattr(&self, id: NodeId, name: &str, origin: Origin) -> Result<(), FsError> {
         if name.starts_with(OWN) {
-            return Err(FsError::NotPermitted);
+            return Err(FsError::NotSupported);
         }
         let now = self.parts.clock.now();
         let removed = self.parts.namespace.set_attribute(id, name, None, (false, false), now);

@@ -1,6 +1,7 @@
 //! Operations on bytes: append, truncate, fsync.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use super::handles::{Access, Handle, Opened};
 use super::resent::written_before;
 use super::{Answer, DEADLINE, Fs};
 use crate::local::life::{Life, SpoolFile};
+use crate::local::local_file::IsLog;
 use crate::local::namespace::{Open, SetAttr};
 use crate::tasks::drop;
 use crate::values::errors::{AtPath, FsError, LocalError};
@@ -32,44 +34,51 @@ impl Fs {
     /// whole pages, which nobody could append: a live file refuses it.
     pub fn write(
         self: &Arc<Self>,
-        handle: HandleId,
+        id: HandleId,
         offset: u64,
         data: &[u8],
         mapped: bool,
         origin: Origin,
     ) -> Answer<usize> {
-        let handle = match self.handles.get(handle) {
+        let handle = match self.handles.get(id) {
             Ok(handle) => handle,
             Err(e) => return Answer::Now(Err(e)),
         };
-        match &handle.what {
-            Handle::Live { access: Access { write: false, .. }, .. } => {
-                Answer::Now(Err(FsError::BadHandle))
-            }
-            Handle::Live { life, .. } if mapped => {
-                warn!(node = %life.id, "a program writes a log through a mapping: refused");
+        let log = match handle.what.log() {
+            Ok(log) => log,
+            Err(e) => return Answer::Now(Err(e)),
+        };
+        match (&handle.what, log) {
+            (_, Some((.., Access { write: false, .. }))) => Answer::Now(Err(FsError::BadHandle)),
+            (_, Some((life, ..))) if mapped => {
+                let path = self.parts.path_of(&life);
+                warn!(%path, "a program writes this log through a mapping: refused");
                 Answer::Now(Err(FsError::NotPermitted))
             }
-            Handle::Live { life, access, .. } => match self.append(&handle, offset, data, origin) {
-                Ok(written) if access.sync => {
-                    let fs = self.clone();
-                    let life = life.clone();
-                    Answer::blocking(move || fs.sync_life(&life).map(|()| written))
+            (_, Some((life, file, access))) => {
+                match self.append(&handle, (&life, &file), offset, data, origin) {
+                    Ok(written) if access.sync => {
+                        let fs = self.clone();
+                        Answer::blocking(move || fs.sync_life(&life).map(|()| written))
+                    }
+                    Err(FsError::NoSpace) if self.parts.when_full != WhenFull::Error => {
+                        let (fs, handle) = (self.clone(), handle.clone());
+                        let data = Bytes::copy_from_slice(data);
+                        Answer::later(async move {
+                            fs.append_when_room(&handle, (&life, &file), offset, &data, origin)
+                                .await
+                        })
+                    }
+                    other => Answer::Now(other),
                 }
-                Err(FsError::NoSpace) if self.parts.when_full != WhenFull::Error => {
-                    let (fs, handle) = (self.clone(), handle.clone());
-                    let data = Bytes::copy_from_slice(data);
-                    Answer::later(async move {
-                        fs.append_when_room(&handle, offset, &data, origin).await
-                    })
-                }
-                other => Answer::Now(other),
-            },
-            Handle::Local { local, .. } => {
-                let written = local.write(&self.parts.room, offset, data);
-                Answer::Now(written.map(|()| data.len()))
             }
-            Handle::Stored { .. } | Handle::Dir { .. } => Answer::Now(Err(FsError::BadHandle)),
+            (Handle::Local { local, .. }, None) => {
+                match local.write(&self.parts.room, offset, data) {
+                    Ok(written) => Answer::Now(written.map(|()| data.len())),
+                    Err(IsLog) => self.write(id, offset, data, mapped, origin),
+                }
+            }
+            (_, None) => Answer::Now(Err(FsError::BadHandle)),
         }
     }
 
@@ -77,11 +86,11 @@ impl Fs {
     fn append(
         &self,
         handle: &Opened,
+        (life, file): (&Arc<Life>, &SpoolFile),
         offset: u64,
         data: &[u8],
         origin: Origin,
     ) -> Result<usize, FsError> {
-        let Handle::Live { life, file, .. } = &handle.what else { return Err(FsError::BadHandle) };
         let serving = self.serving.read();
         if !*serving {
             return Err(FsError::Stopping);
@@ -104,7 +113,10 @@ impl Fs {
             if self.policy.strict_append {
                 return Err(FsError::Invalid);
             }
-            self.count_misplaced(life.id);
+            // Who goes on where its own last write ended has had its file truncated, or shares it.
+            if handle.went_to.load(Ordering::Relaxed) != offset {
+                self.say_misplaced(life);
+            }
         }
         let bytes = data.len() as u64;
         if self.parts.room.take(bytes).is_err() {
@@ -127,6 +139,7 @@ impl Fs {
             no_room(e)
         })?;
         self.parts.room.give(bytes - written as u64);
+        handle.went_to.store(offset.saturating_add(written as u64), Ordering::Relaxed);
         let mut state = life.state();
         state.counted = state.counted.plus(written as u64);
         // What others append unseen would make it untrue, also once they have closed the file.
@@ -150,9 +163,23 @@ impl Fs {
         }
     }
 
+    /// Names a file that a program writes elsewhere than at its end: what it reads back is not what it wrote there.
+    fn say_misplaced(&self, life: &Life) {
+        let count = {
+            let mut state = life.state();
+            state.misplaced += 1;
+            state.misplaced
+        };
+        if count.is_power_of_two() {
+            let path = self.parts.path_of(life);
+            warn!(%path, count, "a program writes elsewhere than at the end of this file; its writes are appended, which suits logs and no databases");
+        }
+    }
+
     async fn append_when_room(
         &self,
         handle: &Opened,
+        log: (&Arc<Life>, &SpoolFile),
         offset: u64,
         data: &[u8],
         origin: Origin,
@@ -161,7 +188,7 @@ impl Fs {
         let room = async {
             loop {
                 progress.borrow_and_update();
-                match self.append(handle, offset, data, origin) {
+                match self.append(handle, log, offset, data, origin) {
                     Err(FsError::NoSpace) => {}
                     other => return other,
                 }
@@ -218,11 +245,12 @@ impl Fs {
 
     /// fallocate(2): room is not set aside for logs; making them longer is no append.
     pub fn allocate(&self, handle: HandleId, keep_size: bool) -> Result<(), FsError> {
-        match &self.handles.get(handle)?.what {
-            Handle::Live { .. } if keep_size => Ok(()),
-            Handle::Live { .. } => Err(FsError::Invalid),
-            Handle::Local { .. } => Err(FsError::NotSupported),
-            Handle::Stored { .. } | Handle::Dir { .. } => Err(FsError::BadHandle),
+        let handle = self.handles.get(handle)?;
+        match (&handle.what, handle.what.log()?) {
+            (_, Some(_)) if keep_size => Ok(()),
+            (_, Some(_)) => Err(FsError::Invalid),
+            (Handle::Local { .. }, None) => Err(FsError::NotSupported),
+            (_, None) => Err(FsError::BadHandle),
         }
     }
 
@@ -232,9 +260,13 @@ impl Fs {
             Ok(handle) => handle,
             Err(e) => return Answer::Now(Err(e)),
         };
-        match &handle.what {
-            Handle::Live { life, .. } => {
-                let (fs, life) = (self.clone(), life.clone());
+        let log = match handle.what.log() {
+            Ok(log) => log,
+            Err(e) => return Answer::Now(Err(e)),
+        };
+        match (&handle.what, log) {
+            (_, Some((life, ..))) => {
+                let fs = self.clone();
                 Answer::later(async move {
                     let (worker, spooled) = (fs.clone(), life.clone());
                     let step = tokio::task::spawn_blocking(move || worker.sync_life(&spooled));
@@ -245,18 +277,18 @@ impl Fs {
                     }
                 })
             }
-            Handle::Local { id, file, .. } => {
+            (Handle::Local { id, file, .. }, None) => {
                 let (fs, id, file) = (self.clone(), *id, file.clone());
                 Answer::blocking(move || {
                     file.sync_all().at("sync", fs.parts.spool.dir())?;
                     fs.parts.namespace.make_durable(id)
                 })
             }
-            Handle::Dir { id, .. } => {
+            (Handle::Dir { id, .. }, None) => {
                 let (fs, id) = (self.clone(), *id);
                 Answer::blocking(move || fs.parts.namespace.make_durable(id))
             }
-            Handle::Stored { .. } => Answer::Now(Ok(())),
+            (Handle::Stored(_) | Handle::Live { .. }, None) => Answer::Now(Ok(())),
         }
     }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::handles::{Handle, Mode, Opened};
 use super::shown::{DirEntry, Shown};
 use super::{Answer, Entry, Fs};
-use crate::local::listing::Stored;
+use crate::local::listing::{Row, Stored};
 use crate::local::namespace::Open;
 use crate::tasks::feed::{Feed, News};
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId, Origin};
+use crate::values::naming::SEGMENTS_ENDING;
 use crate::world::metrics::METRICS;
 
 /// A directory that somebody goes through.
@@ -103,7 +104,7 @@ impl Fs {
             };
             match news {
                 News::Pages(pages, last) => {
-                    let hidden = |name: &[u8]| self.parts.namespace.is_hidden(*id, name);
+                    let hidden = |row: &Row| self.is_unlisted(*id, row);
                     pages.into_iter().for_each(|page| shown.add_page(page, hidden));
                     if last {
                         shown.finish();
@@ -144,9 +145,22 @@ impl Fs {
     }
 
     fn add_whole(&self, id: NodeId, shown: &mut Shown, pages: &[crate::local::listing::Page]) {
-        let hidden = |name: &[u8]| self.parts.namespace.is_hidden(id, name);
+        let hidden = |row: &Row| self.is_unlisted(id, row);
         pages.iter().for_each(|page| shown.add_page(page.clone(), hidden));
         shown.finish();
+    }
+
+    /// Whether a name of the bucket is not listed: it is hidden, or the folder of a log's segments, which is found by
+    /// its name, so that programs that go through logs meet logs alone.
+    fn is_unlisted(&self, dir: NodeId, row: &Row) -> bool {
+        let (name, folder) = row.key();
+        (folder && name.ends_with(SEGMENTS_ENDING.as_bytes()))
+            || self.parts.namespace.is_hidden(dir, name, folder)
+    }
+
+    /// Whether a directory shows anything of the bucket. Waits for S3 as a look-up does.
+    pub(super) async fn shows_stored(&self, dir: NodeId, prefix: &str) -> bool {
+        self.lister.has(prefix, |row| !self.is_unlisted(dir, row)).await
     }
 
     fn entries(&self, id: NodeId, reading: &Reading, cursor: u64) -> Option<Entries> {

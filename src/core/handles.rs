@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::RwLock;
 
@@ -45,9 +46,26 @@ pub enum Mode {
 /// Something open.
 pub(super) enum Handle {
     Live { life: Arc<Life>, file: SpoolFile, access: Access },
-    Local { id: NodeId, local: Arc<LocalFile>, file: Arc<File> },
+    Local { id: NodeId, local: Arc<LocalFile>, file: Arc<File>, access: Access },
     Stored(ObjectReader),
     Dir { id: NodeId, reading: tokio::sync::Mutex<Option<Reading>> },
+}
+
+/// A log that is open: its life, its spool file, and what the handle may do.
+pub(super) type OpenLog = (Arc<Life>, SpoolFile, Access);
+
+impl Handle {
+    /// The log that it is a handle of, also of a local file that has become one.
+    pub fn log(&self) -> Result<Option<OpenLog>, FsError> {
+        match self {
+            Handle::Live { life, file, access } => Ok(Some((life.clone(), file.clone(), *access))),
+            Handle::Local { local, access, .. } => match local.log() {
+                Some(life) => Ok(Some((life.clone(), life.file()?, *access))),
+                None => Ok(None),
+            },
+            Handle::Stored(_) | Handle::Dir { .. } => Ok(None),
+        }
+    }
 }
 
 /// How a file is open, as it is noted in the session: access, and whether the kernel writes.
@@ -56,8 +74,8 @@ pub(super) struct Flags(pub Access, pub bool);
 impl Flags {
     fn of(what: &Handle, mode: Mode) -> Flags {
         let access = match what {
-            Handle::Live { access, .. } => *access,
-            Handle::Local { .. } | Handle::Stored(_) | Handle::Dir { .. } => Access::default(),
+            Handle::Live { access, .. } | Handle::Local { access, .. } => *access,
+            Handle::Stored(_) | Handle::Dir { .. } => Access::default(),
         };
         Flags(access, matches!(mode, Mode::Passthrough(_)))
     }
@@ -81,6 +99,8 @@ pub(super) struct Opened {
     pub what: Handle,
     pub mode: Mode,
     pub place: Place,
+    /// Where its last write ended, as the program counts; beyond every file before the first.
+    pub went_to: AtomicU64,
     by: u64,
 }
 
@@ -100,7 +120,7 @@ impl Handles {
         let handle = session.new_handle()?;
         let flags = Flags::of(&what, mode).bits();
         let place = session.opened(Noted { handle, node, flags, opened_by: by.unique })?;
-        self.restore(handle, Opened { what, mode, place, by: by.unique });
+        self.restore(handle, Opened::new(what, mode, place, by.unique));
         Ok(handle)
     }
 
@@ -128,8 +148,12 @@ impl Handles {
 }
 
 impl Opened {
+    fn new(what: Handle, mode: Mode, place: Place, by: u64) -> Opened {
+        Opened { what, mode, place, went_to: AtomicU64::new(u64::MAX), by }
+    }
+
     /// A handle that the worker before noted.
     pub fn noted(what: Handle, mode: Mode, place: Place, noted: Noted) -> Opened {
-        Opened { what, mode, place, by: noted.opened_by }
+        Opened::new(what, mode, place, noted.opened_by)
     }
 }

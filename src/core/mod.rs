@@ -15,17 +15,18 @@ mod open;
 mod read;
 pub mod reader;
 mod resent;
+mod routing;
 mod shown;
 mod stored;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use parking_lot::RwLock;
-use tracing::info;
+use parking_lot::{Mutex, RwLock};
 
 use self::backing::Backings;
 use self::caches::Caches;
@@ -36,7 +37,6 @@ use crate::tasks::objects::{self, Objects};
 use crate::tasks::parts::Parts;
 use crate::tasks::restorer::Restorer;
 use crate::values::errors::FsError;
-use crate::values::ids::NodeId;
 use crate::values::settings::{FsyncLevel, Routing, View};
 
 pub use self::dirs::Entries;
@@ -125,8 +125,8 @@ pub struct Fs {
     serving: RwLock<bool>,
     warned_of_fallback: AtomicBool,
     warned_of_inodes: AtomicBool,
-    /// Writes that were not at the end and were appended all the same.
-    misplaced: AtomicU64,
+    /// Globs of `--exclude` by which a file was named in the log.
+    said_local: Mutex<BTreeSet<String>>,
 }
 
 impl Fs {
@@ -152,7 +152,7 @@ impl Fs {
             serving: RwLock::new(true),
             warned_of_fallback: AtomicBool::new(false),
             warned_of_inodes: AtomicBool::new(false),
-            misplaced: AtomicU64::new(0),
+            said_local: Mutex::default(),
         };
         fs.take_over();
         fs
@@ -183,13 +183,6 @@ impl Fs {
             (FileKind::File, false) => Duration::ZERO,
             (_, true) => self.policy.metadata_ttl,
             (_, false) => LIVE_TTL,
-        }
-    }
-
-    fn count_misplaced(&self, node: NodeId) {
-        let count = self.misplaced.fetch_add(1, Ordering::Relaxed) + 1;
-        if count.is_power_of_two() {
-            info!(%node, count, "a program writes elsewhere than at the end; its writes are appended");
         }
     }
 }

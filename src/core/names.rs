@@ -8,11 +8,9 @@ use tracing::warn;
 use super::handles::{Access, Mode};
 use super::{Answer, Entry, Fs};
 use crate::local::listing::Stored;
-use crate::local::namespace::{Attr, Change, FileKind, NAME_MAX, NewFile, Open};
+use crate::local::namespace::{Attr, Change, NAME_MAX, Open, Renamed};
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId, Origin};
-use crate::values::naming::keys_fit;
-use crate::values::stream_map::stream_of;
 
 /// Who asks for a new node, and with which permission bits.
 #[derive(Clone, Copy, Debug)]
@@ -110,33 +108,6 @@ impl Fs {
         self.parts.namespace.create(parent, name, file, by)
     }
 
-    /// Decides what a new file is: local only by its name, else a live file of its path's stream.
-    fn new_file(&self, parent: NodeId, name: &[u8]) -> Result<NewFile, FsError> {
-        let mut path = self.parts.namespace.path(parent)?;
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name);
-        let routing = &self.policy.routing;
-        let excluded = |bytes: &[u8]| {
-            let text: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(bytes);
-            routing.exclude.is_match(text)
-        };
-        if excluded(name) || excluded(&path) {
-            return Ok(NewFile::Local);
-        }
-        let now = self.parts.clock.now();
-        let stream = stream_of(&routing.stream_map, &routing.labels, &path);
-        let partition = self.parts.segmenting.partition.of(now).len();
-        let writer = self.parts.spool.identity().writer;
-        if !keys_fit(&self.parts.prefix, &stream.path, partition, &writer) {
-            let stream = crate::values::escape::escape_path(&stream.path);
-            warn!(%stream, "a path was refused: its keys would be longer than S3's 1,024 bytes");
-            return Err(FsError::NameTooLong);
-        }
-        Ok(NewFile::Live(self.parts.streams.get(&stream.path, now)?, stream.labels))
-    }
-
     /// Makes a directory.
     pub fn mkdir(
         &self,
@@ -185,8 +156,12 @@ impl Fs {
         origin: Origin,
     ) -> Result<Entry, FsError> {
         let stamp = self.stamp(origin);
-        let link = || self.parts.namespace.link(id, parent, name, stamp);
-        let linked = self.once(origin, parent, name, link);
+        let linked = self.once(origin, parent, name, || {
+            let target = self.target_of_link(id, parent, name)?;
+            let (attr, became) = self.parts.namespace.link(id, parent, name, target, stamp)?;
+            became.iter().for_each(|life| self.took_over(life));
+            Ok(attr)
+        });
         self.parts.namespace.do_chores();
         linked
     }
@@ -208,19 +183,38 @@ impl Fs {
         self.after_unlink(id)
     }
 
-    /// Removes a directory of the live view.
-    pub fn rmdir(&self, parent: NodeId, name: &[u8], origin: Origin) -> Result<(), FsError> {
+    /// Removes a directory that shows no entry. What the bucket has below it (segments, hidden objects) is out of view
+    /// then, until something live is made under that name.
+    pub fn rmdir(self: &Arc<Self>, parent: NodeId, name: &[u8], origin: Origin) -> Answer<()> {
         if self.taken_before(origin, parent, name) {
-            return Ok(());
+            return Answer::Now(Ok(()));
         }
+        let (fs, name) = (self.clone(), name.to_vec());
+        let dir = self.parts.namespace.child(parent, &name);
+        let Some((dir, prefix)) = dir.and_then(|dir| Some((dir, self.prefix_of(dir)?))) else {
+            return Answer::Now(self.remove_dir(parent, &name, false));
+        };
+        if self.is_absent(parent, &name) {
+            return Answer::Now(self.remove_dir(parent, &name, self.will_store(&prefix)));
+        }
+        Answer::later(async move {
+            let live = fs.parts.namespace.has_entries(dir);
+            if live || fs.shows_stored(dir, &prefix).await {
+                return Err(FsError::NotEmpty);
+            }
+            let empty = fs.lister.known(&prefix).is_some_and(|known| known.is_empty());
+            fs.remove_dir(parent, &name, !empty || fs.will_store(&prefix))
+        })
+    }
+
+    fn remove_dir(&self, parent: NodeId, name: &[u8], hide: bool) -> Result<(), FsError> {
         self.remember_directory(parent, name)?;
-        let now = self.parts.clock.now();
-        let removed = self.parts.namespace.rmdir(parent, name, now);
+        let removed = self.parts.namespace.rmdir(parent, name, hide, self.parts.clock.now());
         self.parts.namespace.do_chores();
         removed.map_err(|e| self.or_not_permitted(e, parent, name))
     }
 
-    /// Renames a live entry. A directory that also has stored content stays where its content is.
+    /// Renames a live entry. What the bucket has of a directory stays where it is.
     pub fn rename(
         self: &Arc<Self>,
         (parent, name): (NodeId, &[u8]),
@@ -229,23 +223,24 @@ impl Fs {
         origin: Origin,
     ) -> Answer<()> {
         if self.made_before(origin, new_parent, new_name) {
-            return Answer::Now(self.hide_if_stored(parent, name));
+            return Answer::Now(self.hide_renamed((parent, name), (new_parent, new_name)));
         }
         let (from, to) = ((parent, name.to_vec()), (new_parent, new_name.to_vec()));
-        let moved = self.parts.namespace.live_entry(parent, name);
-        let directory = moved.filter(|(_, kind)| *kind == FileKind::Directory);
-        match directory.and_then(|(id, _)| self.prefix_of(id)) {
-            None => Answer::Now(self.rename_live(&from, &to, replace, origin)),
-            Some(prefix) => {
-                let fs = self.clone();
-                Answer::later(async move {
-                    match fs.lister.has_anything(&prefix).await {
-                        true => Err(FsError::CrossDevice),
-                        false => fs.rename_live(&from, &to, replace, origin),
-                    }
-                })
+        let namespace = &self.parts.namespace;
+        let onto = match namespace.live(new_parent, new_name) {
+            Some(Open::Directory) => namespace.child(new_parent, new_name),
+            _ => None,
+        };
+        let Some((dir, prefix)) = onto.and_then(|dir| Some((dir, self.prefix_of(dir)?))) else {
+            return Answer::Now(self.rename_live(&from, &to, replace, origin));
+        };
+        let fs = self.clone();
+        Answer::later(async move {
+            match fs.shows_stored(dir, &prefix).await {
+                true => Err(FsError::NotEmpty),
+                false => fs.rename_live(&from, &to, replace, origin),
             }
-        }
+        })
     }
 
     fn rename_live(
@@ -255,22 +250,41 @@ impl Fs {
         replace: bool,
         origin: Origin,
     ) -> Result<(), FsError> {
-        // Nothing is renamed onto a stored object.
-        let onto = self.known_stored(*new_parent, new_name).flatten().is_some();
+        let stored = self.shown_stored(*new_parent, new_name);
+        if stored.is_some() && !self.parts.namespace.has_live(*new_parent, new_name) {
+            return Err(FsError::NotPermitted);
+        }
         self.remember_directory(*parent, name)?;
         let stamp = self.stamp(origin);
-        let replaced = self
+        let (from, to) = ((*parent, name.as_slice()), (*new_parent, new_name.as_slice()));
+        let target = self.target_of_rename(from, to)?;
+        let Renamed { replaced, became, outdated } = self
             .parts
             .namespace
-            .rename((*parent, name), (*new_parent, new_name), (replace, onto), stamp)
+            .rename(from, to, replace, target, stamp)
             .map_err(|e| self.or_not_permitted(e, *parent, name))?;
-        self.hide_if_stored(*parent, name)?;
+        became.iter().for_each(|life| self.took_over(life));
+        self.forget_outdated(outdated);
+        self.hide_renamed(from, to)?;
         match replaced {
             Some(id) => self.after_unlink(id),
             None => {
                 self.parts.namespace.do_chores();
                 Ok(())
             }
+        }
+    }
+
+    /// A stored object stays out of view when the live file that hid it is renamed; what a directory has in the bucket
+    /// goes on showing.
+    fn hide_renamed(
+        &self,
+        (parent, name): (NodeId, &[u8]),
+        (new_parent, new_name): (NodeId, &[u8]),
+    ) -> Result<(), FsError> {
+        match self.parts.namespace.live(new_parent, new_name) {
+            Some(Open::Directory) => Ok(()),
+            _ => self.hide_if_stored(parent, name),
         }
     }
 

@@ -13,10 +13,11 @@ use super::backing::Backings;
 use super::handles::{Access, Flags, Handle, Mode, Opened};
 use super::names::Creator;
 use crate::local::life::{Life, Route, SpoolFile};
-use crate::local::local_file::LocalFile;
+use crate::local::local_file::{IsLog, LocalFile};
 use crate::local::namespace::Open;
 use crate::local::session::Left;
 use crate::values::errors::FsError;
+use crate::values::escape::escape_path;
 use crate::values::ids::{BackingId, HandleId, NodeId, Origin};
 use crate::world::bucket::StoredObject;
 
@@ -70,9 +71,9 @@ impl Fs {
                 }
             },
             Open::Local(local) => match self.open_local(&local, access) {
-                Ok(file) => Ok(Some((Handle::Local { id, local, file }, Mode::Cached))),
+                Ok(file) => Ok(Some((Handle::Local { id, local, file, access }, Mode::Cached))),
                 Err(e) => {
-                    local.handles.fetch_sub(1, Ordering::AcqRel);
+                    let _ = local.let_go();
                     Err(e)
                 }
             },
@@ -148,7 +149,8 @@ impl Fs {
             Ok(backing) => Route::Kernel(backing),
             Err(why) => {
                 if !self.warned_of_fallback.swap(true, Ordering::Relaxed) {
-                    warn!(node = %life.id, why, "the daemon writes for a file for which the kernel could not; further ones are not named");
+                    let path = self.parts.path_of(life);
+                    warn!(%path, why, "the daemon writes for this file, for which the kernel could not; further ones are not named");
                 }
                 Route::Daemon
             }
@@ -211,10 +213,14 @@ impl Fs {
                 self.let_go(life, *access, opened.mode);
                 self.parts.touch(life);
             }
-            Handle::Local { id, local, .. } => {
-                local.handles.fetch_sub(1, Ordering::AcqRel);
-                self.drop_local(*id)?;
-            }
+            Handle::Local { id, local, .. } => match (local.let_go(), local.log()) {
+                (Err(IsLog), Some(life)) => {
+                    // It was counted as a writer, whatever it was opened for.
+                    self.let_go(life, Access { write: true, ..Access::default() }, opened.mode);
+                    self.parts.touch(life);
+                }
+                _ => self.drop_local(*id)?,
+            },
             Handle::Stored(_) | Handle::Dir { .. } => {}
         }
         Ok(struck?)
@@ -230,7 +236,9 @@ impl Fs {
             match self.reopen(&left, &registered) {
                 Ok(()) => drop(open.insert(left.noted.node)),
                 Err(e) => {
-                    warn!(node = %left.noted.node, "a file that was open is lost: {e}");
+                    let node = left.noted.node;
+                    let path = self.parts.namespace.path(node).map(|path| escape_path(&path));
+                    warn!(%node, ?path, "a file that was open is lost: {e}");
                     let _ = self.parts.spool.session().closed(left.place);
                 }
             }

@@ -19,16 +19,20 @@ impl Fs {
             Ok(handle) => handle,
             Err(e) => return Answer::Now(Err(e)),
         };
-        match &handle.what {
-            Handle::Live { life, file, .. } => match self.read_spool(life, file, offset, size) {
+        let log = match handle.what.log() {
+            Ok(log) => log,
+            Err(e) => return Answer::Now(Err(e)),
+        };
+        match (&handle.what, log) {
+            (_, Some((life, file, _))) => match self.read_spool(&life, &file, offset, size) {
                 Ok(Some(bytes)) => Answer::Now(Ok(bytes)),
                 Ok(None) => {
-                    let (fs, life) = (self.clone(), life.clone());
+                    let fs = self.clone();
                     Answer::later(async move { fs.read_reclaimed(&life, offset, size).await })
                 }
                 Err(e) => Answer::Now(Err(e)),
             },
-            Handle::Local { file, .. } => {
+            (Handle::Local { file, .. }, None) => {
                 let mut bytes = vec![0; size as usize];
                 let read =
                     SpoolFile::from_start(file.clone()).read_at(&mut bytes, SpoolOffset(offset));
@@ -37,7 +41,7 @@ impl Fs {
                     bytes.into()
                 }))
             }
-            Handle::Stored(reader) => {
+            (Handle::Stored(reader), None) => {
                 if let Some(read) = reader.read_kept(offset, size) {
                     return Answer::Now(read);
                 }
@@ -49,7 +53,9 @@ impl Fs {
                     }
                 })
             }
-            Handle::Dir { .. } => Answer::Now(Err(FsError::IsDirectory)),
+            (Handle::Live { .. } | Handle::Dir { .. }, None) => {
+                Answer::Now(Err(FsError::IsDirectory))
+            }
         }
     }
 

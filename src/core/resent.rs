@@ -28,10 +28,7 @@ impl Fs {
 
     /// Whether a name that this request is to take away is gone: it was there when the kernel asked.
     pub(super) fn taken_before(&self, origin: Origin, parent: NodeId, name: &[u8]) -> bool {
-        let shown = || {
-            let stored = self.known_stored(parent, name).flatten().is_some();
-            stored && !self.parts.namespace.is_hidden(parent, name)
-        };
+        let shown = || self.shown_stored(parent, name).is_some();
         origin.resent && !self.parts.namespace.has_live(parent, name) && !shown()
     }
 }

@@ -64,9 +64,8 @@ impl Shown {
         self.pages.len()
     }
 
-    /// Adds the bucket's next names; a live entry hides the name in the bucket, and so does one that once
-    /// was live.
-    pub fn add_page(&mut self, page: Page, is_hidden: impl Fn(&[u8]) -> bool) {
+    /// Adds the bucket's next names but those that are hidden; a live entry hides the name in the bucket.
+    pub fn add_page(&mut self, page: Page, is_hidden: impl Fn(&Row) -> bool) {
         for (at, row) in page.iter().enumerate() {
             while let Some(live) = self.live.get(self.placed)
                 && in_order(key(live), row.key()).is_le()
@@ -74,8 +73,7 @@ impl Shown {
                 self.order.push(Item::Live(self.placed as u32));
                 self.placed += 1;
             }
-            let hidden = !row.is_prefix() && is_hidden(&row.name);
-            if !hidden && !self.is_live(&row.name) && !self.was_shown(row, &page) {
+            if !is_hidden(row) && !self.is_live(&row.name) && !self.was_shown(row, &page) {
                 self.order.push(Item::Row(self.pages.len() as u32, at as u32));
             }
         }

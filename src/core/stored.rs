@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::{Answer, Entry, Fs};
+use crate::local::life::Life;
 use crate::local::listing::Stored;
 use crate::values::errors::FsError;
 use crate::values::ids::NodeId;
@@ -25,19 +26,25 @@ impl Fs {
     /// Forgets what is known of the bucket, and has the kernel forget it.
     pub fn forget_stored(&self) {
         self.parts.catalog.clear();
-        let nodes = self.parts.namespace.outdate_all();
-        if let Some(caches) = self.caches.get() {
+        self.forget_outdated(self.parts.namespace.outdate_all());
+    }
+
+    /// Has the kernel forget nodes that are stale.
+    pub(super) fn forget_outdated(&self, nodes: Vec<NodeId>) {
+        if let Some(caches) = self.caches.get().filter(|_| !nodes.is_empty()) {
             caches.forget(nodes);
         }
     }
 
     /// Looks a name up that is not in the live view.
     pub(super) fn lookup_stored(self: &Arc<Self>, parent: NodeId, name: &[u8]) -> Answer<Entry> {
-        let hidden = self.parts.namespace.is_hidden(parent, name);
-        let Some(prefix) = self.prefix_of(parent).filter(|_| !hidden) else {
+        let Some(prefix) = self.prefix_of(parent) else {
             return Answer::Now(Err(FsError::NotFound));
         };
         let known = self.lister.known_name(&prefix, name);
+        if known.is_none() && self.parts.namespace.is_hidden(parent, name, false) {
+            return Answer::Now(Err(FsError::NotFound));
+        }
         METRICS.looked_into("names", known.is_some());
         if let Some(found) = known {
             return Answer::Now(self.entry_from(parent, name, found));
@@ -55,6 +62,7 @@ impl Fs {
         name: &[u8],
         found: Option<Stored>,
     ) -> Result<Entry, FsError> {
+        let found = found.filter(|found| !self.is_hidden(parent, name, found));
         let object = match found.ok_or(FsError::NotFound)? {
             Stored::Object(object) => Some(object),
             Stored::Prefix => None,
@@ -62,6 +70,16 @@ impl Fs {
         let now = self.parts.clock.now();
         let attr = self.parts.namespace.lookup_stored(parent, name, object, now)?;
         Ok(self.live_entry(attr))
+    }
+
+    fn is_hidden(&self, parent: NodeId, name: &[u8], stored: &Stored) -> bool {
+        self.parts.namespace.is_hidden(parent, name, *stored == Stored::Prefix)
+    }
+
+    /// What a name is known to show of the bucket.
+    pub(super) fn shown_stored(&self, parent: NodeId, name: &[u8]) -> Option<Stored> {
+        let known = self.known_stored(parent, name).flatten();
+        known.filter(|stored| !self.is_hidden(parent, name, stored))
     }
 
     /// What is known of a name in the bucket without asking: `None` when nothing is.
@@ -80,6 +98,19 @@ impl Fs {
             }
             View::Bucket | View::Live => Ok(()),
         }
+    }
+
+    /// Whether the bucket is known to have nothing of that name, neither object nor prefix.
+    pub(super) fn is_absent(&self, parent: NodeId, name: &[u8]) -> bool {
+        let known = self.prefix_of(parent).and_then(|prefix| self.lister.known_name(&prefix, name));
+        known == Some(None)
+    }
+
+    /// Whether this mount will store something below a prefix.
+    pub(super) fn will_store(&self, prefix: &str) -> bool {
+        let below = prefix.strip_prefix(&self.parts.prefix).unwrap_or_default().as_bytes();
+        let adds = |life: &Arc<Life>| life.stream().path.starts_with(below);
+        self.parts.namespace.lives().iter().any(adds)
     }
 
     /// A live name goes away. A stored object of that name, known or possible, stays out of view.

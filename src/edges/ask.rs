@@ -15,7 +15,7 @@ use super::keeper::default_path;
 use super::keeper::link::{Link, LinkError};
 use super::keeper::protocol::{Request, ToClient, ToKeeper};
 use super::mountpoint;
-use super::stop::EXIT_DATA_LEFT;
+use super::stop::{EXIT_DATA_LEFT, everything};
 use crate::world::clock::{Clock, SystemClock};
 
 /// How long a mount may be without a worker before that is an answer: a worker is replaced in tens of milliseconds.
@@ -81,11 +81,26 @@ pub fn status(args: &StatusArgs) -> ExitCode {
 /// Has everything sealed and uploaded.
 pub fn flush(args: &FlushArgs) -> ExitCode {
     let request = Request::Flush { wait: !args.no_wait };
-    let answer = find(&args.mounted).and_then(|keeper| keeper.ask_worker(request, args.timeout));
-    end(answer.and_then(|answer| match answer {
-        ToClient::Flushed => Ok(ExitCode::SUCCESS),
+    let flush = |keeper: Keeper| match keeper.ask_worker(request, args.timeout)? {
+        ToClient::Flushed if args.no_wait => Ok(ExitCode::SUCCESS),
+        ToClient::Flushed => {
+            let status = keeper.ask_worker(Request::Status, Some(STATUS_PATIENCE));
+            if let Ok(ToClient::Status(status)) = status
+                && let (files @ 1.., bytes) = local_files(&status)
+            {
+                println!("logsinkfs: {}", everything(files, bytes));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         other => Err(refused(other)),
-    }))
+    };
+    end(find(&args.mounted).and_then(flush))
+}
+
+/// Number and bytes of the files that are never uploaded.
+fn local_files(status: &Value) -> (usize, u64) {
+    let number = |name: &str| status[name].as_u64().unwrap_or_default();
+    (usize::try_from(number("local_files")).unwrap_or(usize::MAX), number("local_bytes"))
 }
 
 fn refused(answer: ToClient) -> Failure {
@@ -211,10 +226,15 @@ fn readable(status: &Value) -> String {
             time(&status["oldest_unuploaded_seconds"])
         ),
     };
+    let local = match local_files(status).0 {
+        0 => "nothing".to_owned(),
+        files => format!("{files} of --exclude, {}", size("local_bytes")),
+    };
     let mut rows = vec![
         ("writer", format!("{} (logsinkfs {})", text("writer"), text("version"))),
         ("live files", format!("{}, written by the {}", count("live_files"), text("write_path"))),
         ("not uploaded", unuploaded),
+        ("stays local", local),
         ("S3", s3),
         (
             "spool",

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use tracing::{error, info};
 
 use crate::core::Fs;
@@ -65,6 +66,16 @@ pub fn force_all(parts: &Parts) -> bool {
     left
 }
 
+/// What S3 has, for people, when it has every log: all but so many files that stay local.
+pub fn everything(local_files: usize, local_bytes: u64) -> String {
+    let bytes = ByteSize::b(local_bytes).display().iec();
+    match local_files {
+        0 => "S3 has everything".to_owned(),
+        1 => format!("S3 has everything but a file ({bytes}) that --exclude keeps local"),
+        n => format!("S3 has everything but {n} files ({bytes}) that --exclude keeps local"),
+    }
+}
+
 /// Says what stays behind; gives the exit code that goes with it.
 pub fn report(parts: &Parts, finished: bool) -> u8 {
     let lives = parts.namespace.lives();
@@ -74,7 +85,8 @@ pub fn report(parts: &Parts, finished: bool) -> u8 {
     };
     let files = lives.iter().filter(behind).count();
     if files == 0 {
-        info!("stopped; S3 has everything");
+        let (files, bytes) = parts.namespace.local_files();
+        info!("stopped; {}", everything(files, bytes));
         return 0;
     }
     let unsent = parts.unsent();

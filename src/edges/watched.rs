@@ -62,6 +62,8 @@ struct WritingStatus<'a> {
     worker_restarts: u64,
     s3: S3<'a>,
     live_files: usize,
+    local_files: usize,
+    local_bytes: u64,
     appended_bytes: u64,
     unuploaded_bytes: u64,
     oldest_unuploaded_seconds: f64,
@@ -122,6 +124,8 @@ impl Watched {
             let grown = now.appended.saturating_sub(METRICS.appended_bytes.get());
             METRICS.appended_bytes.inc_by(grown);
             METRICS.live_files.set(now.live_files as i64);
+            METRICS.local_files.set(now.local_files as i64);
+            METRICS.local_bytes.set(now.local_bytes as i64);
             METRICS.unuploaded_bytes.set(now.unuploaded as i64);
             METRICS.oldest_unuploaded_seconds.set(now.oldest.as_secs_f64());
             METRICS.spool_used_bytes.set(now.spool_used as i64);
@@ -167,6 +171,8 @@ impl Writing {
                 conditional_writes: s3.conditional,
             },
             live_files: now.live_files,
+            local_files: now.local_files,
+            local_bytes: now.local_bytes,
             appended_bytes: now.appended,
             unuploaded_bytes: now.unuploaded,
             oldest_unuploaded_seconds: now.oldest.as_secs_f64(),

@@ -1,14 +1,15 @@
-//! A local-only file: one that an exclude pattern keeps from the bucket (compressed copies, lock and pid
+//! A local-only file: one that a glob of `--exclude` keeps from the bucket (lock and pid
 //! files, editors' swap files). An ordinary POSIX file, within the room that local-only files have.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
+use super::life::{Life, Route};
 use super::record::DATA;
 use super::room::Room;
 use crate::values::errors::{AtPath, FsError, LocalError};
@@ -17,13 +18,20 @@ use crate::values::time::FileTime;
 /// A local-only file.
 #[derive(Debug)]
 pub struct LocalFile {
-    /// Open handles.
-    pub handles: AtomicU32,
     /// Whether its mode may have a set-id bit, which a write takes away.
     pub set_id: AtomicBool,
+    handles: AtomicU32,
     path: PathBuf,
     file: Mutex<Weak<File>>,
+    /// The log that it has become, by another name.
+    log: OnceLock<Arc<Life>>,
+    /// Held by all who change the file or its handles, alone by whoever makes it a log.
+    changing: RwLock<()>,
 }
+
+/// The file is a log by now: its bytes are appended, and no longer changed in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IsLog;
 
 impl LocalFile {
     /// The file in a node's folder.
@@ -33,7 +41,56 @@ impl LocalFile {
             set_id: AtomicBool::new(false),
             path: folder.join(DATA),
             file: Mutex::default(),
+            log: OnceLock::new(),
+            changing: RwLock::new(()),
         }
+    }
+
+    /// The log that it has become.
+    pub fn log(&self) -> Option<&Arc<Life>> {
+        self.log.get()
+    }
+
+    /// Makes it a log, when `store` can store that: all that is there is the log's, and so is what comes by handles
+    /// that are open.
+    pub fn become_log<E>(
+        &self,
+        life: Arc<Life>,
+        store: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let _alone = self.changing.write();
+        store()?;
+        let handles = self.handles();
+        if handles > 0 {
+            // They go through the page cache, beside which the kernel takes no backing file.
+            *life.route() = Route::Daemon;
+            let mut state = life.state();
+            (state.handles, state.writers) = (handles, handles);
+        }
+        let _ = self.log.set(life);
+        Ok(())
+    }
+
+    /// Open handles.
+    pub fn handles(&self) -> u32 {
+        self.handles.load(Ordering::Acquire)
+    }
+
+    /// One handle more.
+    pub fn hold(&self) {
+        self.handles.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One handle less. Those of a log are its own.
+    pub fn let_go(&self) -> Result<(), IsLog> {
+        self.while_local(|| {
+            self.handles.fetch_sub(1, Ordering::AcqRel);
+        })
+    }
+
+    fn while_local<T>(&self, step: impl FnOnce() -> T) -> Result<T, IsLog> {
+        let _changing = self.changing.read();
+        if self.log.get().is_some() { Err(IsLog) } else { Ok(step()) }
     }
 
     /// The open file; one descriptor for all who have it open.
@@ -60,7 +117,16 @@ impl LocalFile {
     }
 
     /// Writes all of `data` at a position.
-    pub fn write(&self, room: &Room, offset: u64, data: &[u8]) -> Result<(), FsError> {
+    pub fn write(
+        &self,
+        room: &Room,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<Result<(), FsError>, IsLog> {
+        self.while_local(|| self.write_now(room, offset, data))
+    }
+
+    fn write_now(&self, room: &Room, offset: u64, data: &[u8]) -> Result<(), FsError> {
         let file = self.file()?;
         let len = file.metadata().at("stat", &self.path)?.len();
         let growth = (offset.saturating_add(data.len() as u64)).saturating_sub(len);
@@ -68,8 +134,12 @@ impl LocalFile {
         Ok(file.write_all_at(data, offset).at("write", &self.path)?)
     }
 
-    /// Makes the file as long as that.
+    /// Makes the file as long as that. Stale is one that has just become a log.
     pub fn set_len(&self, room: &Room, to: u64) -> Result<(), FsError> {
+        self.while_local(|| self.set_len_now(room, to)).unwrap_or(Err(FsError::Stale))
+    }
+
+    fn set_len_now(&self, room: &Room, to: u64) -> Result<(), FsError> {
         let file = self.file()?;
         let len = file.metadata().at("stat", &self.path)?.len();
         room.take_local(to.saturating_sub(len)).map_err(|_| FsError::NoSpace)?;

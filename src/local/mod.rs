@@ -4,6 +4,7 @@
 pub mod catalog;
 pub mod crash_point;
 pub mod disk;
+pub mod hidden;
 pub mod lease;
 pub mod life;
 pub mod listing;

@@ -135,6 +135,12 @@ impl Numbers {
         })
     }
 
+    /// Whether the stream has come to a number.
+    pub fn knows(&self, stream: &[u8]) -> bool {
+        let found = self.table.lock().find(&hash(stream));
+        matches!(found, Ok((_, Content::Stream(..))))
+    }
+
     /// Keeps the number that a stream has come to, durably, unless a higher one is kept.
     pub fn put(&self, stream: &[u8], numbered: Numbered) -> Result<(), LocalError> {
         let hash = hash(stream);

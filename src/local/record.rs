@@ -18,6 +18,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::disk::{Durable, store};
+use super::hidden::Hidden;
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::escape::as_text;
 use crate::values::ids::{GenerationNo, NodeId, RequestId, SpoolOffset};
@@ -129,9 +130,9 @@ pub enum Kind {
     Local,
     /// A directory.
     Directory {
-        /// Names of stored objects that a live file once hid.
-        #[serde(default)]
-        hidden: Vec<String>,
+        /// What it does not show of the bucket.
+        #[serde(flatten)]
+        hidden: Hidden,
         /// Directories that were in it, and in these, by their escaped paths from here, as they are to be when stored
         /// content shows them again.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -276,7 +277,7 @@ impl Record {
                 Ok(Line::Hide { hide: name }) => hide.push(name),
                 Ok(Line::Record(mut record)) => {
                     if let Kind::Directory { hidden, .. } = &mut record.kind {
-                        hidden.extend(hide.into_iter().rev());
+                        hide.into_iter().for_each(|name| hidden.add(name));
                     }
                     return Ok(Found { record: *record, torn, len: text.len() });
                 }

@@ -153,6 +153,13 @@ impl Streams {
         Streams { numbers: Arc::new(numbers), known: Mutex::default() }
     }
 
+    /// Whether logs add to that stream, or have.
+    pub fn is_known(&self, path: &[u8]) -> bool {
+        let known = self.known.lock();
+        let alive = known.streams.get(path).is_some_and(|stream| stream.strong_count() > 0);
+        alive || self.numbers.knows(path)
+    }
+
     /// The stream of that path.
     pub fn get(&self, path: &[u8], now: Utc) -> Result<Arc<StreamState>, LocalError> {
         let mut known = self.known.lock();

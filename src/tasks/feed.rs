@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::local::listing::{Listing, Page};
+use crate::local::listing::{Listing, Page, Row};
 
 /// Longest wait for a later page: what was shown in part is not ended as if it were whole.
 const PAGE_PATIENCE: Duration = Duration::from_secs(10);
@@ -39,6 +39,24 @@ impl Feed {
     /// What has come so far.
     pub(super) fn listing(&self) -> Arc<Listing> {
         self.progress.borrow().listing.clone()
+    }
+
+    /// Whether a name is one that `counts`; `None` when S3 does not answer (in time).
+    pub(super) async fn has(&mut self, counts: impl Fn(&Row) -> bool) -> Option<bool> {
+        let mut have = 0;
+        loop {
+            match self.more(have).await {
+                News::Pages(pages, last) => {
+                    let found = pages.iter().any(|page| page.iter().any(&counts));
+                    if found || last {
+                        return Some(found);
+                    }
+                    have += pages.len();
+                }
+                News::End => return Some(false),
+                News::Failed => return None,
+            }
+        }
     }
 
     /// What comes after the first `have` pages. Waits briefly for the first page, longer for the others.

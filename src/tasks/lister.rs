@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 use super::feed::{Feed, News, Progress};
 use super::parts::Parts;
 use crate::local::catalog::Catalog;
-use crate::local::listing::{Listing, Stored};
+use crate::local::listing::{Listing, Row, Stored};
 use crate::values::freshness::Age;
 use crate::values::partition::PartitionTemplate;
 use crate::world::bucket::{Bucket, BucketError, Kind, ListPage};
@@ -179,16 +179,17 @@ impl Lister {
         self.last_known(prefix)
     }
 
-    /// Whether anything is below a prefix, as far as can be found out in time.
-    pub async fn has_anything(&self, prefix: &str) -> bool {
+    /// Whether a name below a prefix is one that `counts`, by what can be found out in time, or was last known.
+    pub async fn has(&self, prefix: &str, counts: impl Fn(&Row) -> bool) -> bool {
         let known = self.known(prefix);
-        if known.is_none() && !self.0.is_down() {
-            let asked = tokio::time::timeout(self.0.means.patience, self.first_page(prefix)).await;
-            if let Ok(Some(Progress { listing, end: None | Some(Ok(())) })) = asked {
-                return !listing.is_empty();
-            }
+        if known.is_none()
+            && let Some(mut feed) = self.feed(prefix)
+            && let ask = tokio::time::timeout(self.0.means.patience, feed.has(&counts))
+            && let Ok(Some(found)) = ask.await
+        {
+            return found;
         }
-        known.or_else(|| self.last_known(prefix)).is_some_and(|listing| !listing.is_empty())
+        known.or_else(|| self.last_known(prefix)).is_some_and(|known| known.rows().any(counts))
     }
 
     /// The last whole listing of a prefix, however old.

@@ -19,6 +19,10 @@ const ENOUGH: u64 = 64 * 1024;
 pub struct Measures {
     /// Files in the live view.
     pub live_files: usize,
+    /// Files that stay local.
+    pub local_files: usize,
+    /// Their bytes.
+    pub local_bytes: u64,
     /// Bytes that programs have written since this process began.
     pub appended: u64,
     /// Bytes that S3 has not confirmed.
@@ -43,8 +47,11 @@ pub fn takes_writes(parts: &Parts) -> bool {
 pub fn measure(parts: &Parts) -> Measures {
     let now = parts.clock.now();
     let lives = parts.namespace.lives();
+    let (local_files, local_bytes) = parts.namespace.local_files();
     let mut measures = Measures {
         live_files: lives.len(),
+        local_files,
+        local_bytes,
         appended: parts.sealed.load(Ordering::Relaxed),
         ..Measures::default()
     };

@@ -91,8 +91,10 @@ fn siblings(
 /// Gives an elder generation its number, durably, with its bytes: a number must not outlive them.
 fn settle(parts: &Parts, stream: &StreamState, elder: Sibling) -> Result<(), FsError> {
     let Sibling { life, generation, not_before } = elder;
-    let numbered = generation.numbered.unwrap_or_else(|| stream.next_generation(not_before));
-    assign(&life, generation, numbered);
+    let Some(numbered) = life.number(stream, generation.at, not_before) else {
+        // It was renamed, and adds to another stream by now; or all of it is sealed.
+        return Ok(());
+    };
     life.files.at(generation.at)?.sync().at("sync", life.folder())?;
     parts.namespace.store_durably(life.id)?;
     stream.seen(numbered);

@@ -15,6 +15,7 @@ use crate::local::namespace::Namespace;
 use crate::local::room::Room;
 use crate::local::spool::Spool;
 use crate::local::stream::Streams;
+use crate::values::escape::escape_path;
 use crate::values::ids::SpoolOffset;
 use crate::values::settings::{Segmenting, WhenFull};
 use crate::values::time::Utc;
@@ -110,6 +111,12 @@ impl Parts {
         life.state().forced_to = len;
         life.start_watch();
         self.watch_list.push(life.clone());
+    }
+
+    /// A log for people: its path in the mount, or that of its stream when it has no name any more.
+    pub fn path_of(&self, life: &Life) -> String {
+        let path = self.namespace.path(life.id);
+        escape_path(&path.unwrap_or_else(|_| life.stream().path.clone()))
     }
 
     /// Bytes that S3 has not confirmed, in all live files.

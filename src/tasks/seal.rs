@@ -49,6 +49,7 @@ pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsErr
     file.sync().at("sync", life.folder())?;
     // No marker, no seal: the bytes are the tail of their log.
     crash_point("seal: the data is durable");
+    life.bind_stream();
     parts.namespace.make_durable(life.id)?;
     crash_point("seal: the name is durable");
     let sum = checksum(&file, range).map_err(reading)?;

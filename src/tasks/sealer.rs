@@ -167,7 +167,8 @@ fn sealed(
             // Where the disk is full each log fails each second.
             let now = parts.clock.monotonic();
             if failures.said.is_none_or(|said| now - said >= SAY_AGAIN) {
-                error!(node = %id, unsaid = failures.unsaid, "sealing failed, it is tried again: {e}");
+                let path = parts.path_of(&entry.life);
+                error!(path, unsaid = failures.unsaid, "sealing failed, it is tried again: {e}");
                 *failures = Failures { said: Some(now), unsaid: 0 };
             } else {
                 failures.unsaid += 1;
@@ -222,7 +223,7 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
             // It was finished and removed since it came onto the list.
             Err(_) if parts.namespace.attr(id).is_err() => drop(watched.remove(&id)),
             Err(e) => {
-                error!(node = %id, "a live file cannot be looked at: {e}");
+                error!(path = parts.path_of(&entry.life), "a live file cannot be looked at: {e}");
                 entry.not_before = monotonic + AGAIN;
             }
         }

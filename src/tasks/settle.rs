@@ -208,7 +208,10 @@ fn remove(parts: &Parts, life: &Arc<Life>) -> bool {
         Ok(gone) => gone,
         Err(FsError::Stale) => false,
         Err(e) => {
-            error!(node = %life.id, "a finished log could not be removed from the spool: {e}");
+            error!(
+                path = parts.path_of(life),
+                "a finished log could not be removed from the spool: {e}"
+            );
             false
         }
     }

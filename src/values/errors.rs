@@ -34,9 +34,6 @@ pub enum FsError {
     /// The arguments mean nothing here.
     #[error("invalid argument")]
     Invalid,
-    /// A rename that would have to move objects.
-    #[error("a rename cannot move stored objects")]
-    CrossDevice,
     /// The spool has no room.
     #[error("the spool is full")]
     NoSpace,

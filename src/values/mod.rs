@@ -4,6 +4,7 @@
 pub mod coverage;
 pub mod errors;
 pub mod escape;
+pub mod exclude;
 pub mod freshness;
 pub mod ids;
 pub mod metrics;
@@ -11,6 +12,7 @@ pub mod naming;
 pub mod partition;
 pub mod processes;
 pub mod reader;
+pub mod renames;
 pub mod rotation;
 pub mod settings;
 pub mod span;

@@ -14,6 +14,8 @@ use super::time::Utc;
 pub const KEY_MAX: usize = 1024;
 /// What stands between a stream's name and its partitions.
 const SEGMENTS: &str = ".segments/";
+/// What follows a stream's name in that of the folder of its segments.
+pub const SEGMENTS_ENDING: &str = ".segments";
 /// Where registrations and other records of ours are kept below the prefix; hidden in mounts.
 pub const PRIVATE_FOLDER: &str = ".logsinkfs";
 /// Digits of a generation's number in a key.

@@ -5,10 +5,10 @@ use core::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use globset::GlobSet;
 use regex::bytes::Regex;
 
 use super::escape::{escape_ascii, unescape};
+use super::exclude::Exclude;
 use super::naming::Form;
 use super::partition::PartitionTemplate;
 use super::processes::Processes;
@@ -177,7 +177,7 @@ pub struct Routing {
     /// What every segment is labelled with.
     pub labels: Labels,
     /// Names that stay local.
-    pub exclude: GlobSet,
+    pub exclude: Exclude,
 }
 
 /// Limits of the spool.

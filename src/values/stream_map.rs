@@ -27,7 +27,22 @@ pub enum BadRule {
         /// What the regex parser said.
         cause: String,
     },
+    /// The replacement stands for a group that the regular expression does not have: it would be
+    /// replaced by nothing.
+    #[error(
+        "`{rule}`: the regex has no group `{group}`, for which `${group}` stands (`${{1}}` ends a name, `$$` is a dollar sign)"
+    )]
+    NoSuchGroup {
+        /// The rule as given.
+        rule: String,
+        /// The group.
+        group: String,
+    },
 }
+
+/// How the replacement refers to a group: `$name`, `${name}`; `$$` refers to none.
+/// <https://docs.rs/regex/latest/regex/bytes/struct.Captures.html#method.expand>
+const REFERENCE: &str = r"\$(?:\$|\{(?<braced>[^}]+)\}|(?<bare>[0-9A-Za-z_]+))";
 
 impl StreamRule {
     /// Reads `REGEX=REPLACEMENT`; the regex is taken to match the whole path, `$name` and `$1` in the
@@ -35,8 +50,22 @@ impl StreamRule {
     pub fn parse(rule: &str) -> Result<StreamRule, BadRule> {
         let (regex, replacement) =
             rule.split_once('=').ok_or_else(|| BadRule::NoReplacement(rule.into()))?;
-        let pattern = Regex::new(&format!("^(?:{regex})$"))
-            .map_err(|e| BadRule::Regex { rule: rule.into(), cause: e.to_string() })?;
+        let compile = |regex: &str| {
+            Regex::new(regex)
+                .map_err(|e| BadRule::Regex { rule: rule.into(), cause: e.to_string() })
+        };
+        let pattern = compile(&format!("^(?:{regex})$"))?;
+        let has = |group: &str| match group.parse::<usize>() {
+            Ok(number) => number < pattern.captures_len(),
+            Err(_) => pattern.capture_names().flatten().any(|name| name == group),
+        };
+        for reference in compile(REFERENCE)?.captures_iter(replacement.as_bytes()) {
+            let group = reference.name("braced").or(reference.name("bare"));
+            let group = group.map(|group| String::from_utf8_lossy(group.as_bytes()));
+            if let Some(group) = group.filter(|group| !has(group)) {
+                return Err(BadRule::NoSuchGroup { rule: rule.into(), group: group.into_owned() });
+            }
+        }
         Ok(StreamRule { source: rule.into(), pattern, replacement: replacement.into() })
     }
 }
@@ -116,5 +145,16 @@ mod tests {
         assert_eq!(stream_of(&rules, &labels(), b"a/x").path, b"a/x");
         assert!(StreamRule::parse("no-equals").is_err());
         assert!(StreamRule::parse("(=x").is_err());
+    }
+
+    #[test]
+    fn a_replacement_names_only_groups_that_there_are() {
+        for rule in ["(.*)=$2", "(?<a>.*)=$b.log", "(.*)=$1_all", "(.*)=${one}", "a=$1"] {
+            let refused = StreamRule::parse(rule);
+            assert!(matches!(refused, Err(BadRule::NoSuchGroup { .. })), "{rule}: {refused:?}");
+        }
+        for rule in ["(.*)=$1", "(?<a>.*)=${a}_all", "(?<a>.*)=$0", "a=$$1", "a=b$", "a=$-x"] {
+            StreamRule::parse(rule).expect(rule);
+        }
     }
 }

@@ -48,6 +48,8 @@ macro_rules! metrics {
 
 metrics! {
     live_files: Gauge = "logsinkfs_live_files";
+    local_files: Gauge = "logsinkfs_local_files";
+    local_bytes: Gauge = "logsinkfs_local_bytes";
     appended_bytes: Counter = "logsinkfs_appended_bytes_total";
     sealed_bytes: Counter = "logsinkfs_sealed_bytes_total";
     sealed_segments: Counter = "logsinkfs_sealed_segments_total";

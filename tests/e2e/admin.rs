@@ -46,6 +46,8 @@ fn a_mount_tells_how_it_is() {
     assert_eq!(value(&address, "logsinkfs_appended_bytes_total"), 12.0);
     assert_eq!(value(&address, "logsinkfs_unuploaded_bytes"), 12.0);
     assert_eq!(value(&address, "logsinkfs_live_files"), 1.0);
+    assert_eq!(value(&address, "logsinkfs_local_files"), 0.0);
+    assert_eq!(value(&address, "logsinkfs_local_bytes"), 0.0);
     assert_eq!(value(&address, "logsinkfs_spool_used_bytes"), 12.0);
     mount.daemon.signal(Signal::USR1);
     eventually("the upload", || {

@@ -53,6 +53,30 @@ fn flush_returns_when_s3_has_everything() {
 }
 
 #[test]
+fn what_stays_local_is_counted_and_said() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    let told = |mount: &Mount| {
+        let status = status(mount);
+        (status["local_files"].as_u64(), status["local_bytes"].as_u64())
+    };
+    assert_eq!(told(&mount), (Some(0), Some(0)));
+    assert!(ask(&mount, &["status"]).1.contains("stays local   nothing"));
+    fs::write(mount.path("app.pid"), "1234").unwrap();
+    fs::write(mount.path("app.log"), "line\n").unwrap();
+    assert_eq!(told(&mount), (Some(1), Some(4)));
+    assert!(ask(&mount, &["status"]).1.contains("stays local   1 of --exclude, 4 B"));
+    let said = "logsinkfs: S3 has everything but a file (4 B) that --exclude keeps local";
+    assert_eq!(ask(&mount, &["flush"]), (0, said.to_owned(), String::new()));
+    // The next worker finds it in the spool.
+    mount.kill_worker();
+    assert_eq!(told(&mount), (Some(1), Some(4)));
+    fs::remove_file(mount.path("app.pid")).unwrap();
+    assert_eq!(told(&mount), (Some(0), Some(0)));
+    mount.stop();
+}
+
+#[test]
 fn flush_waits_for_what_was_there_and_no_longer() {
     let rig = Rig::embedded();
     let gate = rig.gate();

@@ -265,6 +265,7 @@ fn a_bad_value_is_refused_with_the_name_of_its_flag() {
         ("--partition", "/%Y"),
         ("--stream-map", "no equals sign"),
         ("--stream-map", "(=x"),
+        ("--stream-map", "(?<pod>.*)=$prod.log"),
         ("--compression", "brotli"),
         ("--exclude", "["),
         ("--writer-id", "Node/7"),
@@ -315,7 +316,7 @@ fn a_bad_value_in_the_environment_is_refused_with_its_name() {
 #[test]
 fn a_file_without_rights_is_refused_by_the_kernel() {
     let rig = Rig::embedded();
-    let mount = rig.mount(&["--allow-other"]);
+    let mount = rig.mount(&["--allow-other", "--dir-mode", "0755"]);
     fs::write(mount.path("app.log"), "line\n").unwrap();
     fs::set_permissions(mount.path("app.log"), PermissionsExt::from_mode(0o600)).unwrap();
     let mut other = crate::harness::process::command("/usr/bin/setpriv");

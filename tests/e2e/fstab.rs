@@ -42,7 +42,7 @@ fn a_line_of_fstab_mounts_once_and_umount_uploads() {
     let plan = rig.plan("a");
     let _background = Background(&plan.point);
     let fstab = format!(
-        "{} {} logsinkfs _netdev,nofail,x-systemd.automount,allow_other,region=us-east-1,{} 0 0\n",
+        "{} {} logsinkfs _netdev,nofail,x-systemd.automount,allow_other,dir_mode=0751,gid=4,region=us-east-1,{} 0 0\n",
         plan.source.trim_end_matches('/'),
         plan.point.display(),
         options(&plan)

@@ -386,7 +386,7 @@ fn nothing_can_be_changed_and_the_end_is_an_end() {
     refused(fs::create_dir(mount.path("dir")));
     refused(fs::remove_dir(mount.path("app.log.segments")));
     let meta = fs::metadata(mount.path("app.log")).unwrap();
-    assert_eq!(meta.mode() & 0o777, 0o444);
+    assert_eq!(meta.mode() & 0o777, 0o440);
     let table = fs::read_to_string("/proc/mounts").unwrap();
     let read_only = format!(" {} fuse.logsinkfs ro,", mount.plan.point.display());
     assert!(table.contains(&read_only), "the kernel refuses: {table}");

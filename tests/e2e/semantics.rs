@@ -3,6 +3,7 @@
 //! One test per promise. Where a promise is about what arrives, the daemon is stopped (which
 //! uploads everything) and the bucket is read with another client.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -25,6 +26,13 @@ fn write_only(path: &Path) -> File {
 
 fn errno(result: std::io::Result<impl Sized>) -> Option<i32> {
     result.map(drop).expect_err("this operation must fail").raw_os_error()
+}
+
+/// An extended attribute.
+fn attribute(path: &Path, name: &str) -> Result<String, Errno> {
+    let mut value = [0; 1024];
+    let len = rustix::fs::getxattr(path, name, &mut value[..])?;
+    Ok(String::from_utf8(value[..len].to_vec()).unwrap())
 }
 
 /// Stops the daemon and gives the content of a stream, all its generations one after the other.
@@ -215,8 +223,10 @@ fn a_file_that_is_renamed_over_still_arrives() {
     assert_eq!(fs::read_to_string(mount.path("old.log")).unwrap(), "replacing\n");
     mount.stop();
     let bucket = rig.bucket();
-    assert_eq!(bucket.content("old.log"), b"replaced\n");
-    assert_eq!(bucket.content("new.log"), b"replacing\n");
+    let mut lines = bucket.lines("old.log");
+    lines.sort();
+    assert_eq!(lines, ["replaced", "replacing"], "it takes the stream of the log that it replaces");
+    assert_eq!(bucket.streams().len(), 1);
 }
 
 #[test]
@@ -420,16 +430,35 @@ fn attributes_tell_what_has_been_uploaded() {
     let rig = Rig::embedded();
     let mount = rig.mount(&["--rotate-idle", "1s"]);
     fs::write(mount.path("app.log"), "line\n").unwrap();
-    let told = || {
-        let mut dump = std::process::Command::new(program("getfattr"));
-        dump.args(["--absolute-names", "-m", "user.logsinkfs", "-d"]).arg(mount.path("app.log"));
-        String::from_utf8(dump.output().unwrap().stdout).unwrap()
-    };
+    let told = || attribute(&mount.path("app.log"), "user.logsinkfs.last_key").ok();
     let bucket = rig.bucket();
     eventually("the key of the segment among the attributes", || {
-        let key = &bucket.segments("app.log").first()?.key.clone();
-        told().contains(key.as_str()).then_some(())
+        let key = bucket.segments("app.log").first()?.key.clone();
+        told().is_some_and(|told| told.ends_with(&key)).then_some(())
     });
+    mount.stop();
+}
+
+#[test]
+fn attributes_of_the_mount_itself_are_answered_and_hinder_no_copy() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    let path = mount.path("app.log");
+    fs::write(&path, "line\n").unwrap();
+    rustix::fs::setxattr(&path, "user.team", b"shop", XattrFlags::CREATE).unwrap();
+    let mut names = [0; 256];
+    let len = rustix::fs::listxattr(&path, &mut names[..]).unwrap();
+    assert_eq!(&names[..len], b"user.team\0");
+    assert_eq!(attribute(&path, "user.logsinkfs.stream").as_deref(), Ok("app.log"));
+    let refused = rustix::fs::setxattr(&path, "user.logsinkfs.unsent", b"0", XattrFlags::empty());
+    assert_eq!(refused, Err(Errno::OPNOTSUPP));
+    let refused = rustix::fs::removexattr(&path, "user.logsinkfs.unsent");
+    assert_eq!(refused, Err(Errno::OPNOTSUPP));
+    let mut copy = command(program("cp"));
+    let copied = rig.local("copy.log");
+    copy.arg("--preserve=xattr").args([&path, &copied]);
+    Proc::start("cp", copy).success();
+    assert_eq!(attribute(&copied, "user.team").as_deref(), Ok("shop"));
     mount.stop();
 }
 
@@ -437,26 +466,89 @@ fn attributes_tell_what_has_been_uploaded() {
 fn excluded_names_are_ordinary_local_files() {
     let rig = Rig::embedded();
     let mount = rig.mount(&[]);
-    for name in ["app.pid", "app.log.1.gz", "core.123", "app.log.3", "app.log.12"] {
+    for name in ["app.pid", "app.log.lck", ".app.log.swp", "app.log~"] {
         let path = mount.path(name);
         fs::write(&path, "0123456789").unwrap();
         let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         file.write_all_at(b"AB", 2).unwrap();
         file.set_len(6).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "01AB45", "{name}");
+        assert!(attribute(&path, "user.logsinkfs.local").unwrap().starts_with("excluded by *"));
+    }
+    fs::write(mount.path("other.pid"), "7").unwrap();
+    let (_, said) = mount.terminate();
+    assert_eq!(said.matches("*.pid").count(), 1, "once for each glob: {said}");
+    assert!(said.contains("path=app.pid"), "{said}");
+    assert!(said.contains("stopped; S3 has everything but 5 files (25 B)"), "{said}");
+    assert!(rig.bucket().streams().is_empty());
+}
+
+#[test]
+fn a_name_that_rotation_makes_is_no_reason_to_stay_local() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    // What java.util.logging, winston, Logback and rotatelogs write into.
+    let names = ["app.log.0", "app.log.1", "app.log.12", "core.log", "app.log.gz", "java.hprof"];
+    for name in names {
+        fs::write(mount.path(name), format!("{name}\n")).unwrap();
+        assert_eq!(attribute(&mount.path(name), "user.logsinkfs.local"), Err(Errno::NODATA));
     }
     mount.stop();
-    assert!(rig.bucket().streams().is_empty());
+    let bucket = rig.bucket();
+    for name in names {
+        assert_eq!(bucket.content(name), format!("{name}\n").as_bytes());
+    }
+}
+
+#[test]
+fn a_program_that_writes_in_the_middle_is_named_at_once() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    let file = write_only(&mount.path("app.db"));
+    file.write_all_at(b"0123456789", 0).unwrap();
+    let named = "a program writes elsewhere than at the end of this file";
+    assert!(!mount.daemon.stderr().contains(named));
+    file.write_all_at(b"AB", 2).unwrap();
+    mount.daemon.await_stderr(named);
+    for _ in 0..7 {
+        file.write_all_at(b"AB", 2).unwrap();
+    }
+    drop(file);
+    let (_, said) = mount.terminate();
+    // After 1, 2, 4 and 8 of them.
+    assert_eq!(said.matches(named).count(), 4, "{said}");
+    assert_eq!(said.matches("path=app.db").count(), 4, "{said}");
+}
+
+#[test]
+fn a_program_that_goes_on_after_a_truncation_is_not_blamed() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    let mut file = write_only(&mount.path("app.log"));
+    file.write_all(b"before\n").unwrap();
+    File::create(mount.path("app.log")).unwrap();
+    file.write_all(b"after\n").unwrap();
+    assert_eq!(fs::read_to_string(mount.path("app.log")).unwrap(), "after\n");
+    drop(file);
+    let (_, said) = mount.terminate();
+    assert!(!said.contains("elsewhere than at the end"), "{said}");
 }
 
 #[test]
 fn further_globs_can_be_excluded() {
     let rig = Rig::embedded();
-    let mount = rig.mount(&["--exclude", "*.db"]);
-    fs::write(mount.path("state.db"), "local\n").unwrap();
-    fs::write(mount.path("app.log"), "uploaded\n").unwrap();
-    mount.stop();
-    assert_eq!(rig.bucket().streams().into_iter().collect::<Vec<_>>(), ["app.log"]);
+    for (glob, uploaded) in [("*.db", vec!["app.log", "app.pid"]), ("+*.db", vec!["app.log"])] {
+        let mount = rig.mount(&["--exclude", glob]);
+        for name in ["state.db", "app.log", "app.pid"] {
+            fs::write(mount.path(name), "line\n").unwrap();
+        }
+        mount.stop();
+        let segments = rig.bucket().all_segments();
+        let streams: BTreeSet<_> = segments.iter().map(|s| s.stream.as_str()).collect();
+        assert_eq!(streams.into_iter().collect::<Vec<_>>(), uploaded, "{glob}");
+        segments.iter().for_each(|segment| rig.bucket().delete(&segment.key));
+        fs::remove_dir_all(rig.dir.path().join("spool-a")).unwrap();
+    }
 }
 
 #[test]

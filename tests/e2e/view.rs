@@ -64,6 +64,22 @@ fn stored_objects_stand_beside_live_files() {
 }
 
 #[test]
+fn what_is_stored_is_shown_to_owner_and_group_alone() {
+    let rig = Rig::embedded();
+    rig.bucket().put("team/auth.txt", b"secret\n");
+    let mount = rig.mount_bucket_view(&["--allow-other"]);
+    let stored = await_stored(&mount, "auth.txt");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&mount.plan.point), mode(&stored)), (0o750, 0o640));
+    let mut other = command(program("setpriv"));
+    other.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "cat"]).arg(&stored);
+    let mut other = Proc::start("cat as nobody", other);
+    assert!(!other.wait().success());
+    other.await_stderr("Permission denied");
+    mount.stop();
+}
+
+#[test]
 fn a_large_object_is_read_at_any_place() {
     let rig = Rig::embedded();
     let bytes: Vec<u8> =
@@ -226,19 +242,6 @@ fn stored_objects_cannot_be_changed() {
     assert_eq!(fs::read_to_string(&stored).unwrap(), "stored\n");
     mount.stop();
     assert_eq!(rig.bucket().get("team/stored.txt").bytes, b"stored\n");
-}
-
-#[test]
-fn a_directory_with_stored_content_is_not_renamed() {
-    let rig = Rig::embedded();
-    rig.bucket().put("team/web/old.txt", b"stored\n");
-    let mount = rig.mount_bucket_view(&[]);
-    await_stored(&mount, "web/old.txt");
-    append(&mount.path("web/app.log"), "live\n");
-    let refused = Some(Errno::XDEV.raw_os_error());
-    assert_eq!(errno(fs::rename(mount.path("web"), mount.path("shop"))), refused);
-    await_names(&mount.path("web"), &["app.log", "old.txt"]);
-    mount.stop();
 }
 
 #[test]

@@ -96,6 +96,8 @@ fn life() -> Vec<Step> {
     // Generations that begin spool files of their own, empty, and with bytes that were in another one.
     steps.extend([Step::OpenAnew(2), line(2, 18), Step::OpenAnew(2), line(2, 19)]);
     steps.extend([Step::Truncate(2), line(2, 20), Step::Close(2), line(2, 21), Step::Flush]);
+    // Put in the place of another log, whose stream it takes.
+    steps.extend([line(1, 22), line(2, 23), Step::Rename(2, 1), line(1, 24), Step::Flush]);
     steps
 }
 
@@ -105,8 +107,7 @@ async fn deaths_of_a_life() -> Vec<Death> {
     coroner.attend(driver.daemon().dir().to_owned(), &driver.world);
     for step in life() {
         let before = driver.logs.clone();
-        let mut after = before.clone();
-        after.apply(&step, later());
+        let after = driver.logs_after(&step, later());
         coroner.0.lock().unwrap().1 = [before, after];
         driver.step(&step).await;
     }

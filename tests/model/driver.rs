@@ -7,9 +7,11 @@ use std::thread::{ThreadId, current};
 use std::time::Duration;
 
 use logsinkfs::local::crash_point::watch;
+use logsinkfs::local::namespace::Open;
 use logsinkfs::values::errors::FsError;
 use logsinkfs::values::ids::WriterId;
 use logsinkfs::values::naming::Form;
+use logsinkfs::values::time::Utc;
 use logsinkfs::world::bucket::Kind;
 
 use super::check::generations;
@@ -60,6 +62,31 @@ impl Driver {
     fn opened(&mut self, name: &'static str) -> Result<Log, FsError> {
         let known = self.logs.named(name).and_then(|file| self.open.get(&file).copied());
         known.map_or_else(|| self.daemon().try_open(name), Ok)
+    }
+
+    /// What there is when a step is made now.
+    pub fn logs_after(&self, step: &Step, latest: Utc) -> Logs {
+        let mut logs = self.logs.clone();
+        logs.apply(step, latest);
+        if let Step::Rename(from, to) = step
+            && self.takes_stream(NAMES[*from], NAMES[*to])
+        {
+            logs.take_stream(NAMES[*to], latest);
+        }
+        logs
+    }
+
+    /// Whether a log takes the stream of the name that it gets: nothing of it was sealed, it was not renamed before,
+    /// and there is such a stream.
+    fn takes_stream(&self, from: &str, to: &str) -> bool {
+        let Some(attr) = self.daemon().stat(from).filter(|_| from != to) else { return false };
+        let life = match self.daemon().parts.namespace.open(attr.id) {
+            Ok(Open::Live(life)) => life,
+            other => panic!("{from} is {other:?}"),
+        };
+        let sealed = life.state().is_bound();
+        let own = life.stream().path == from.as_bytes();
+        !sealed && own && self.daemon().parts.streams.is_known(to.as_bytes())
     }
 
     /// Notes what a step has done.
@@ -129,8 +156,9 @@ impl Driver {
             }
             Step::Rename(from, to) => {
                 if self.logs.named(NAMES[*from]).is_some() && from != to {
+                    let after = self.logs_after(step, self.world.clock.latest());
                     self.daemon().rename(NAMES[*from], NAMES[*to]).await;
-                    self.done(step, None);
+                    self.logs = after;
                 }
             }
             Step::Unlink(name) => {

@@ -153,8 +153,8 @@ fn a_removed_directory_comes_back_with_owner_and_mode_when_stored_content_shows_
         let dir = daemon.make(NodeId::ROOT, "web");
         let below = daemon.make(dir, "deep");
         [dir, below].into_iter().for_each(|id| daemon.give(id));
-        daemon.fs.rmdir(dir, b"deep", ONCE).unwrap();
-        daemon.fs.rmdir(NodeId::ROOT, b"web", ONCE).unwrap();
+        answer(daemon.fs.rmdir(dir, b"deep", ONCE)).await.unwrap();
+        answer(daemon.fs.rmdir(NodeId::ROOT, b"web", ONCE)).await.unwrap();
         let daemon = world.boot_from(&daemon.shut_down().await);
         world.store("web/deep/stored.txt");
         assert_eq!(daemon.shows("web").await, GIVEN);
@@ -179,7 +179,7 @@ fn a_deep_tree_that_was_removed_comes_back_as_it_was() {
             made.push(dir);
         }
         for dir in made[..100].iter().rev() {
-            daemon.fs.rmdir(*dir, b"d", ONCE).unwrap();
+            answer(daemon.fs.rmdir(*dir, b"d", ONCE)).await.unwrap();
         }
         let daemon = world.boot_from(&daemon.shut_down().await);
         world.store(&format!("{}stored.txt", "d/".repeat(100)));
@@ -193,7 +193,7 @@ fn a_directory_that_is_made_anew_has_the_owner_and_mode_of_its_maker() {
         let world = world(View::Bucket);
         let daemon = world.boot();
         daemon.give(daemon.make(NodeId::ROOT, "web"));
-        daemon.fs.rmdir(NodeId::ROOT, b"web", ONCE).unwrap();
+        answer(daemon.fs.rmdir(NodeId::ROOT, b"web", ONCE)).await.unwrap();
         daemon.make(NodeId::ROOT, "web");
         let made = (BY.mode, BY.uid, BY.gid);
         assert_eq!(daemon.shows("web").await, made);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use logsinkfs::core::Access;
 use logsinkfs::values::errors::FsError;
+use logsinkfs::values::ids::NodeId;
 use logsinkfs::values::settings::FsyncLevel;
 use logsinkfs::world::bucket::Kind;
 
@@ -294,6 +295,140 @@ fn local_only_files_never_reach_the_bucket() {
         daemon.unlink("app.log.gz");
         daemon.emptied().await;
         assert!(segments(&world).is_empty());
+    });
+}
+
+/// What the bucket has, by stream.
+fn texts(world: &World) -> Vec<(String, String)> {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let mut texts: Vec<_> =
+        generations(world).into_iter().map(|g| (g.stream, text(g.bytes))).collect();
+    texts.sort();
+    texts
+}
+
+fn of(stream: &str, text: &str) -> (String, String) {
+    (stream.to_owned(), text.to_owned())
+}
+
+#[test]
+fn a_file_that_is_filled_under_a_temporary_name_adds_to_the_stream_of_its_name() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        for temporary in
+            ["sedAb3xYz", "web/.app.log.Xy12ab", "tmp.kVtW5cQz9D", "app.log.inprogress"]
+        {
+            let log = daemon.open(temporary);
+            daemon.append(log, format!("{temporary}\n"));
+            daemon.rename(temporary, "app.log").await;
+            daemon.append(log, "later\n");
+        }
+        daemon.flush().await;
+        let mut found = texts(&world);
+        assert!(found.iter().all(|(stream, _)| stream == "app.log"), "{found:?}");
+        found.retain(|(_, text)| text.ends_with("\nlater\n"));
+        assert_eq!(found.len(), 4);
+    });
+}
+
+#[test]
+fn a_log_that_is_put_in_the_place_of_another_goes_on_in_its_stream() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let old = daemon.open("app.log");
+        daemon.append(old, "old\n");
+        let new = daemon.open("edited");
+        daemon.append(new, "new\n");
+        daemon.rename("edited", "app.log").await;
+        // Its place is free, and its stream is known.
+        daemon.rename("app.log", "app.log.1").await;
+        let third = daemon.open("third");
+        daemon.append(third, "third\n");
+        daemon.rename("third", "app.log").await;
+        let image = daemon.crash();
+        let daemon = world.boot_from(&image);
+        daemon.flush().await;
+        let expected = ["new\n", "old\n", "third\n"].map(|text| of("app.log", text));
+        assert_eq!(texts(&world), expected);
+    });
+}
+
+#[test]
+fn a_rename_leaves_a_log_in_its_stream_when_it_is_rotated_or_sealed() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        // A name that rotation gives, and that has been a stream.
+        let copied = daemon.open("app.log.1");
+        daemon.append(copied, "copied\n");
+        let log = daemon.open("app.log");
+        daemon.append(log, "rotated\n");
+        daemon.rename("app.log", "app.log.1").await;
+        daemon.rename("app.log.1", "app.log.2").await;
+        let log = daemon.open("x.tmp");
+        daemon.append(log, "sealed\n");
+        daemon.flush().await;
+        daemon.append(log, "later\n");
+        daemon.rename("x.tmp", "x.log").await;
+        // Nothing has that name, nor had.
+        let log = daemon.open("one.log");
+        daemon.append(log, "one\n");
+        daemon.rename("one.log", "two.log").await;
+        daemon.flush().await;
+        let expected = [
+            of("app.log", "rotated\n"),
+            of("app.log.1", "copied\n"),
+            of("one.log", "one\n"),
+            of("x.tmp", "sealed\nlater\n"),
+        ];
+        assert_eq!(texts(&world), expected);
+    });
+}
+
+#[test]
+fn a_local_file_becomes_a_log_with_all_its_bytes_by_the_name_that_it_gets() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        for (excluded, name) in [("app.log.gz", "app.log"), ("web/web.pid", "web/web.log")] {
+            let local = daemon.open(excluded);
+            answer(daemon.fs.write(local.handle, 0, b"onX\n", false, ONCE)).await.unwrap();
+            answer(daemon.fs.write(local.handle, 2, b"e", false, ONCE)).await.unwrap();
+            daemon.rename(excluded, name).await;
+            daemon.append(local, "two\n");
+            assert_eq!(daemon.read(local.id).await.unwrap(), b"one\ntwo\n");
+            assert_eq!(daemon.parts.namespace.local_files(), (0, 0));
+            assert_eq!(daemon.parts.room.used(), daemon.parts.unsent());
+            daemon.close(local);
+            let again = daemon.open(name);
+            daemon.append(again, "three\n");
+            daemon.close(again);
+        }
+        let image = daemon.crash();
+        let daemon = world.boot_from(&image);
+        daemon.flush().await;
+        let expected = ["app.log", "web/web.log"].map(|name| of(name, "one\ntwo\nthree\n"));
+        assert_eq!(texts(&world), expected);
+    });
+}
+
+#[test]
+fn a_second_name_makes_a_log_as_a_rename_does() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        for (first, second) in [("app.log.gz", "app.log"), ("x.tmp", "x.log")] {
+            let file = daemon.open(first);
+            answer(daemon.fs.write(file.handle, 0, b"one\n", false, ONCE)).await.unwrap();
+            daemon.fs.link(file.id, NodeId::ROOT, second.as_bytes(), ONCE).unwrap();
+            daemon.unlink(first);
+            daemon.append(file, "two\n");
+            daemon.close(file);
+        }
+        daemon.flush().await;
+        assert_eq!(texts(&world), ["app.log", "x.log"].map(|name| of(name, "one\ntwo\n")));
     });
 }
 

@@ -50,7 +50,7 @@ pub enum Step {
 /// A log as an application knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct File {
-    /// The path under which it was made.
+    /// The path under which it was made, or was put in another's place before anything was sealed.
     stream: &'static str,
     generations: Vec<Written>,
 }
@@ -134,6 +134,18 @@ impl Logs {
                 self.names.remove(NAMES[*name]);
             }
             _ => {}
+        }
+    }
+
+    /// The log of a name goes on in the stream of that name, where it is as old as this step.
+    pub fn take_stream(&mut self, name: &'static str, latest: Utc) {
+        let step = self.steps;
+        let file = self.file(name);
+        file.stream = name;
+        for written in &mut file.generations {
+            written.born = step;
+            written.first = written.first.map(|_| step);
+            written.times.iter_mut().for_each(|(_, time)| *time = latest.max(*time));
         }
     }
 

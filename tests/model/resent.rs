@@ -65,6 +65,30 @@ fn open_files_stay_open_and_are_closed_once() {
 }
 
 #[test]
+fn a_handle_that_was_of_a_local_file_is_of_the_log_for_the_next_worker() {
+    run(async {
+        let world = World::new();
+        let worker = world.boot_worker();
+        let local = open(&worker, "app.pid");
+        answer(worker.fs.write(local.handle, 0, b"one\n", false, first(2))).await.unwrap();
+        let (from, to) = ((ROOT, b"app.pid".as_slice()), (ROOT, b"app.log".as_slice()));
+        answer(worker.fs.rename(from, to, true, first(3))).await.unwrap();
+        let worker = world.next_worker(worker).await;
+        answer(worker.fs.rename(from, to, true, again(3))).await.unwrap();
+        worker.append(local, "two\n");
+        // The kernel reads and writes the file through its page cache: it takes no backing file for it.
+        let opened = || worker.fs.open(local.id, APPEND, ONCE).unwrap();
+        let (beside, mode) = opened();
+        assert_eq!(mode, Mode::Direct);
+        worker.fs.release(beside, ONCE).unwrap();
+        worker.fs.release(local.handle, ONCE).unwrap();
+        assert!(matches!(opened().1, Mode::Passthrough(_)));
+        worker.flush().await;
+        assert_delivered(&world, "app.log", &["one\ntwo\n"]);
+    });
+}
+
+#[test]
 fn an_unlinked_file_that_is_open_is_there_for_the_next_worker() {
     run(async {
         let world = World::new();
@@ -199,12 +223,12 @@ fn a_name_is_taken_away_once() {
         let (a, b) = ((ROOT, &b"a.log"[..]), (ROOT, &b"b.log"[..]));
         answer(worker.fs.rename(a, b, true, first(50))).await.unwrap();
         worker.fs.unlink(ROOT, b"c.log", first(51)).unwrap();
-        worker.fs.rmdir(ROOT, b"dir", first(52)).unwrap();
+        answer(worker.fs.rmdir(ROOT, b"dir", first(52))).await.unwrap();
         let worker = world.next_worker(worker).await;
         answer(worker.fs.rename(a, b, true, again(50))).await.unwrap();
         answer(worker.fs.rename(a, b, false, again(50))).await.unwrap();
         worker.fs.unlink(ROOT, b"c.log", again(51)).unwrap();
-        worker.fs.rmdir(ROOT, b"dir", again(52)).unwrap();
+        answer(worker.fs.rmdir(ROOT, b"dir", again(52))).await.unwrap();
         assert_eq!(names(&worker), names_of(&["b.log"]));
         // Read by the worker before, and not carried out.
         let c = (ROOT, &b"c.log"[..]);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use logsinkfs::values::exclude::Exclude;
 use logsinkfs::values::naming::Form;
 use logsinkfs::values::partition::PartitionTemplate;
 use logsinkfs::values::processes::{Keeping, Processes};
@@ -18,11 +19,7 @@ use super::daemon::PREFIX;
 
 /// Settings with which nothing is sealed early by chance: the program's defaults but for the size.
 pub fn settings() -> Settings {
-    let exclude = globset::GlobSet::builder()
-        .add(globset::Glob::new("*.gz").unwrap())
-        .add(globset::Glob::new("*.pid").unwrap())
-        .build()
-        .unwrap();
+    let exclude = Exclude::parse(["+*.gz"]).unwrap();
     Settings {
         source: Source::S3 { bucket: "bucket".into(), prefix: PREFIX.into() },
         mountpoint: PathBuf::new(),

@@ -12,15 +12,11 @@ use super::words::{
 };
 use super::{ReaderArgs, SegmentArgs, StorageArgs};
 use crate::edges::telemetry::parse_level;
+use crate::values::exclude;
 use crate::values::freshness::parse_ttl;
 use crate::values::processes::RunAs;
 use crate::values::settings::{self as values, Source};
 use crate::values::stream_map::StreamRule;
-
-/// Names that stay local unless `--exclude` says otherwise; the last two are the copies that
-/// copytruncate makes.
-const EXCLUDED: &str =
-    "*.gz *.zst *.bz2 *.zip *.pid *.lock *.swp *.hprof core.* *.log.[0-9] *.log.[0-9][0-9]";
 
 /// `logsinkfs mount`.
 #[derive(Debug, Args)]
@@ -102,8 +98,9 @@ pub struct MountArgs {
         help_heading = "View"
     )]
     pub view: ViewArg,
-    /// Names of files that stay local and are never uploaded; several are separated by spaces.
-    #[arg(long, env = "LOGSINKFS_EXCLUDE", value_name = "GLOB", default_value = EXCLUDED, value_delimiter = ' ', help_heading = "View")]
+    /// Names of files that stay local and are never uploaded; several are separated by spaces. `+GLOB`
+    /// adds to the default.
+    #[arg(long, env = "LOGSINKFS_EXCLUDE", value_name = "GLOB", default_value = exclude::DEFAULT, value_delimiter = ' ', help_heading = "View")]
     pub exclude: Vec<String>,
     /// Refuse writes that are not at the end (EINVAL) instead of appending them.
     #[arg(long, env = "LOGSINKFS_STRICT_APPEND", help_heading = "View")]
@@ -124,10 +121,10 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_GID", value_name = "GID", help_heading = "View")]
     pub gid: Option<u32>,
     /// Mode of stored objects.
-    #[arg(long, env = "LOGSINKFS_FILE_MODE", value_name = "MODE", default_value = "0644", value_parser = values::parse_mode, help_heading = "View")]
+    #[arg(long, env = "LOGSINKFS_FILE_MODE", value_name = "MODE", default_value = "0640", value_parser = values::parse_mode, help_heading = "View")]
     pub file_mode: u32,
     /// Mode of the mount's root and of stored prefixes.
-    #[arg(long, env = "LOGSINKFS_DIR_MODE", value_name = "MODE", default_value = "0755", value_parser = values::parse_mode, help_heading = "View")]
+    #[arg(long, env = "LOGSINKFS_DIR_MODE", value_name = "MODE", default_value = "0750", value_parser = values::parse_mode, help_heading = "View")]
     pub dir_mode: u32,
     /// Let other users than the one who mounts in.
     #[arg(long, env = "LOGSINKFS_ALLOW_OTHER", help_heading = "View")]

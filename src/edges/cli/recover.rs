@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use globset::GlobSet;
 
 use super::settings::readable_name;
 use super::{SegmentArgs, StorageArgs};
 use crate::edges::telemetry::parse_level;
+use crate::values::exclude::Exclude;
 use crate::values::processes::{Keeping, Processes};
 use crate::values::settings::{
     FsyncLevel, Ownership, Routing, Settings, Source, SpoolLimits, View, WhenFull, WritePath,
@@ -58,7 +58,7 @@ impl RecoverArgs {
             routing: Routing {
                 stream_map: Vec::new(),
                 labels: Labels::new(),
-                exclude: GlobSet::empty(),
+                exclude: Exclude::default(),
             },
             // Nothing comes in: what is there has room, and none of it is given up.
             limits: SpoolLimits { max: None, min_free_percent: 0, when_full: WhenFull::Error },

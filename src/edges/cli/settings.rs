@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-
 use super::MountArgs;
 use super::words::{FsyncArg, GuardArg, ViewArg, WhenFullArg, WritePathArg};
 use crate::edges::write_path::must_stop_writers;
+use crate::values::exclude::Exclude;
 use crate::values::processes::{Guard, Keeping, Processes};
 use crate::values::settings::{
     FsyncLevel, Ownership, Routing, Settings, Source, SpoolLimits, View, WhenFull, WritePath,
@@ -76,7 +75,7 @@ impl MountArgs {
             routing: Routing {
                 stream_map: self.stream_map,
                 labels: self.label.into_iter().collect(),
-                exclude: globs(&self.exclude)?,
+                exclude: Exclude::parse(self.exclude.iter().map(String::as_str))?,
             },
             limits: SpoolLimits {
                 max: self.spool_max,
@@ -154,12 +153,4 @@ pub(in crate::edges) fn state_path(source: &Source, mountpoint: &Path) -> Option
 pub(super) fn readable_name() -> String {
     let pod = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
     pod.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
-}
-
-fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns.iter().filter(|p| !p.is_empty()) {
-        set.add(GlobBuilder::new(pattern).literal_separator(true).build()?);
-    }
-    set.build()
 }

@@ -55,7 +55,6 @@ pub(super) fn errno(operation: &'static str, error: &FsError) -> Errno {
         FsError::NotPermitted => Errno::EPERM,
         FsError::ReadOnly => Errno::EROFS,
         FsError::Invalid => Errno::EINVAL,
-        FsError::CrossDevice => Errno::EXDEV,
         FsError::Stale => Errno::ESTALE,
         FsError::NoAttribute => Errno::ENODATA,
         FsError::AttributeTooLarge => Errno::E2BIG,

@@ -169,7 +169,11 @@ impl Filesystem for Adapter {
     }
 
     fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.empty("rmdir", self.fs.rmdir(node(parent), name.as_bytes(), origin(req)), reply);
+        let answer = self.fs.rmdir(node(parent), name.as_bytes(), origin(req));
+        self.answer("rmdir", answer, |result| match result {
+            Ok(()) => reply.ok(),
+            Err(e) => reply.error(e),
+        });
     }
 
     fn symlink(

@@ -14,6 +14,7 @@ use crate::edges::cli::RecoverArgs;
 use crate::edges::compose::{connect, new_writer, recover_parts, registrar, resume};
 use crate::edges::daemon::raise_file_limit;
 use crate::edges::error::DaemonError;
+use crate::edges::stop::everything;
 use crate::edges::wishes::{Direct, Wishes};
 use crate::edges::{telemetry, worker};
 use crate::local::life::Life;
@@ -98,7 +99,10 @@ async fn upload(parts: &Arc<Parts>, in_turns: bool) -> Result<Ended, DaemonError
     }
     let left = parts.unsent();
     match all && !orphaned {
-        true => info!(%spool, bytes = unsent, "S3 has everything"),
+        true => {
+            let (local_files, local_bytes) = parts.namespace.local_files();
+            info!(%spool, bytes = unsent, "{}", everything(local_files, local_bytes));
+        }
         false => warn!(%spool, unsent = left, "left in the spool"),
     }
     Ok(match (all && !orphaned, is_empty(&parts.spool.quarantine())) {

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 pub use self::files::{Files, SpoolFile, data_name, parse_data_name};
 pub use self::state::{Looks, Segment, State};
 use super::lease::has_writer;
-use super::record::{Generation, LastWrite};
+use super::record::{Generation, LastWrite, Numbered};
 use super::stream::StreamState;
 use crate::values::errors::LocalError;
 use crate::values::ids::{BackingId, NodeId, SpoolOffset, SpoolRange};
@@ -105,6 +105,57 @@ impl Life {
     /// The stream that it adds to, and its labels.
     pub fn target(&self) -> Target {
         self.target.lock().clone()
+    }
+
+    /// Has the log add to another stream from now on, born there with `birth`, when `store` can store that; does
+    /// nothing but `store` once it is bound to its own.
+    pub fn assign_stream<E>(
+        &self,
+        target: Target,
+        birth: u64,
+        store: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let before = {
+            let mut state = self.state.lock();
+            (!state.is_bound()).then(|| self.join(&mut state, target, birth))
+        };
+        let stored = store();
+        if let (Err(_), Some((target, birth))) = (&stored, before) {
+            self.join(&mut self.state.lock(), target, birth);
+        }
+        stored
+    }
+
+    /// Gives what it was before.
+    fn join(&self, state: &mut State, target: Target, birth: u64) -> (Target, u64) {
+        target.stream.add_log(self.id);
+        let before = std::mem::replace(&mut *self.target.lock(), target.clone());
+        if !Arc::ptr_eq(&before.stream, &target.stream) {
+            before.stream.remove_log(self.id);
+        }
+        let births = state.generations.front_mut().map(|g| std::mem::replace(&mut g.birth, birth));
+        (before, births.unwrap_or_default())
+    }
+
+    /// Gives a generation its number in `stream`, unless it has one. `None`: the log adds to another stream by now.
+    pub fn number(
+        &self,
+        stream: &StreamState,
+        of: SpoolOffset,
+        not_before: Utc,
+    ) -> Option<Numbered> {
+        let mut state = self.state.lock();
+        if !std::ptr::eq(&*self.target.lock().stream, stream) {
+            return None;
+        }
+        let generation = state.generation_at(of)?;
+        Some(*generation.numbered.get_or_insert_with(|| stream.next_generation(not_before)))
+    }
+
+    /// Keeps the log in its stream: a key is about to be formed. The record is to be stored after this, and the stream
+    /// to be asked for after that.
+    pub fn bind_stream(&self) {
+        self.state.lock().bound = true;
     }
 
     /// The node's folder in the spool.

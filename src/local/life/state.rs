@@ -80,8 +80,12 @@ pub struct State {
     pub handles: u32,
     /// Whether a name is left.
     pub linked: bool,
+    /// Whether a key is being formed in the log's stream, or was: it stays there.
+    pub bound: bool,
     /// Everything before this is to be sealed at once.
     pub forced_to: SpoolOffset,
+    /// Writes that were not at the end and were appended all the same.
+    pub misplaced: u64,
     /// When the first unsealed byte was written, or a little before.
     pub first_byte: Option<Utc>,
     /// When growth was last seen, and the length then.
@@ -113,7 +117,9 @@ impl State {
             unseen_writers: 0,
             handles: 0,
             linked: true,
+            bound: false,
             forced_to: SpoolOffset(0),
+            misplaced: 0,
             first_byte: None,
             last_growth: (begin.since, begin.at),
             looks: Looks::default(),
@@ -122,6 +128,14 @@ impl State {
             last_key: None,
             last_error: None,
         }
+    }
+
+    /// Whether the log stays in its stream: a number was given there or a key formed, or a generation has ended, which
+    /// is about to get both. What is settled has left its markers, and the record begins behind it.
+    pub fn is_bound(&self) -> bool {
+        let first = self.current();
+        let settled = first.at > SpoolOffset(0) || self.generations.len() > 1;
+        self.bound || settled || first.numbered.is_some() || !self.segments.is_empty()
     }
 
     /// The generation that applications see.

@@ -8,25 +8,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Namespace;
-use super::attributes::SET_GROUP_ID;
+use super::attributes::inherited;
 use super::durable::OnDisk;
 use super::keep::set_linked;
 use super::tree::{Attr, Body, Directory, Node, Tree};
 use crate::local::crash_point::crash_point;
-use crate::local::life::Life;
+use crate::local::life::{Life, Target};
 use crate::local::local_file::LocalFile;
-use crate::local::record::{Generation, Record, Times};
-use crate::local::stream::StreamState;
+use crate::local::record::{Generation, Times};
 use crate::values::errors::{AtPath, FsError};
-use crate::values::escape::escape_path;
 use crate::values::ids::{NodeId, RequestId};
 use crate::values::naming::PRIVATE_FOLDER;
 use crate::values::time::Utc;
 
 /// Longest name of a directory entry, as everywhere on Linux.
 pub const NAME_MAX: usize = 255;
-/// Most names of once hidden objects that a directory remembers.
-const HIDDEN_MAX: usize = 10_000;
 
 /// Who makes a node, and when.
 #[derive(Clone, Copy, Debug)]
@@ -53,10 +49,21 @@ pub struct Stamp {
 /// What a new file is.
 #[derive(Clone, Debug)]
 pub enum NewFile {
-    /// A live file of a stream.
-    Live(Arc<StreamState>, BTreeMap<String, String>),
+    /// A live file, and the stream that it adds to.
+    Live(Target),
     /// A local-only file.
     Local,
+}
+
+/// What a rename has done beside.
+#[derive(Debug, Default)]
+pub struct Renamed {
+    /// The node that had the new name.
+    pub replaced: Option<NodeId>,
+    /// The life of a local file that has become a log.
+    pub became: Option<Arc<Life>>,
+    /// Nodes of stored objects and prefixes, which did not go with their directory.
+    pub outdated: Vec<NodeId>,
 }
 
 impl Namespace {
@@ -75,7 +82,7 @@ impl Namespace {
                     local.file()?;
                     Body::Local(Arc::new(local))
                 }
-                NewFile::Live(stream, labels) => {
+                NewFile::Live(Target { stream, labels }) => {
                     let first = Generation { since: by.stamp.now, birth, ..Generation::default() };
                     let life = Life::new(id, folder, stream, labels, &[first], Vec::new());
                     life.file()?;
@@ -102,14 +109,15 @@ impl Namespace {
         self.add(parent, name, by, |_, _, _| Ok(Body::Symlink(target.to_vec())))
     }
 
-    /// Gives a file another name and counts the lookup.
+    /// Gives a file another name, and the stream of that if there is one; counts the lookup.
     pub fn link(
         &self,
         id: NodeId,
         parent: NodeId,
         name: &[u8],
+        target: Option<Target>,
         stamp: Stamp,
-    ) -> Result<Attr, FsError> {
+    ) -> Result<(Attr, Option<Arc<Life>>), FsError> {
         let mut tree = self.tree.lock();
         check_free(&tree, parent, name)?;
         match tree.node(id)?.body {
@@ -121,14 +129,17 @@ impl Namespace {
         let node = tree.node_mut(id)?;
         node.claims.push(claim);
         node.change(stamp.now);
-        if let Err(e) = self.store(node, id) {
-            node.claims.pop();
-            return Err(e);
-        }
+        let became = match self.store_rerouted(node, id, target, stamp.now) {
+            Ok(became) => became,
+            Err(e) => {
+                node.claims.pop();
+                return Err(e);
+            }
+        };
         tree.directory_mut(parent)?.live.insert(name.to_vec(), id);
         set_linked(tree.node(id)?, true);
         touch(&mut tree, parent, stamp.now);
-        tree.count_lookup(id)
+        Ok((tree.count_lookup(id)?, became))
     }
 
     /// Takes a file's or link's name away. The node stays while it is open, and a live file's bytes
@@ -144,39 +155,51 @@ impl Namespace {
         Ok(id)
     }
 
-    /// Removes a directory without live entries.
-    pub fn rmdir(&self, parent: NodeId, name: &[u8], now: Utc) -> Result<(), FsError> {
+    /// Removes a directory without live entries. `hide` has what the bucket holds below it out of view from now on.
+    pub fn rmdir(&self, parent: NodeId, name: &[u8], hide: bool, now: Utc) -> Result<(), FsError> {
         let mut tree = self.tree.lock();
-        let id = live_entry(&tree, parent, name)?;
-        if !tree.directory(id)?.live.is_empty() {
+        let stored = tree.directory(parent)?.stored.get(name).copied();
+        let hide = hide || stored.is_some();
+        let id = stored.map_or_else(|| live_entry(&tree, parent, name), Ok)?;
+        let dir = tree.directory(id)?;
+        if !dir.live.is_empty() {
             return Err(FsError::NotEmpty);
         }
-        self.unname(&mut tree, id, parent, name, now)?;
+        if hide {
+            // First, so that it never shows again.
+            let below = dir.hidden.clone();
+            self.adopt(&mut tree, parent)?;
+            let above = tree.directory_mut(parent)?;
+            above.hidden.leave(name, below);
+            above.hidden.remove(name);
+            self.record(&mut tree, parent)?;
+        }
+        tree.outdate_below(id);
+        match stored {
+            Some(_) => tree.outdate_stored(parent, name),
+            None => self.unname(&mut tree, id, parent, name, now)?,
+        }
         touch(&mut tree, parent, now);
         Ok(())
     }
 
-    /// Renames a live entry, replacing what has the new name where `replace` says so. Gives the node that
-    /// was replaced. Where `stored` says that the bucket has an object of the new name, a live entry, or
-    /// what once hid the object, must stand for it.
+    /// Renames a live entry, replacing what has the new name where `replace` says so, and gives it the stream of that if
+    /// there is one.
     pub fn rename(
         &self,
         (parent, name): (NodeId, &[u8]),
         (new_parent, new_name): (NodeId, &[u8]),
-        (replace, stored): (bool, bool),
+        replace: bool,
+        target: Option<Target>,
         Stamp { now, request }: Stamp,
-    ) -> Result<Option<NodeId>, FsError> {
+    ) -> Result<Renamed, FsError> {
         let mut tree = self.tree.lock();
         let id = live_entry(&tree, parent, name)?;
         check_name(new_parent, new_name)?;
-        let target = tree.directory(new_parent)?;
-        let replaced = target.live.get(new_name).copied();
-        if stored && replaced.is_none() && !target.hidden.contains(new_name) {
-            return Err(FsError::NotPermitted);
-        }
+        let replaced = tree.directory(new_parent)?.live.get(new_name).copied();
         if replaced == Some(id) {
             // Two names of one file: rename(2) does nothing then.
-            return Ok(None);
+            return Ok(Renamed::default());
         }
         let is_directory = matches!(tree.node(id)?.body, Body::Directory(_));
         if is_directory && tree.is_inside(new_parent, id) {
@@ -203,10 +226,13 @@ impl Namespace {
         node.claims.push(claim);
         node.change(now);
         node.body.made();
-        if let Err(e) = self.store(node, id) {
-            node.claims = before;
-            return Err(e);
-        }
+        let became = match self.store_rerouted(node, id, target, now) {
+            Ok(became) => became,
+            Err(e) => {
+                node.claims = before;
+                return Err(e);
+            }
+        };
         // From here on the rename has happened: the new claim beats the replaced node's.
         crash_point("rename: the new claim is stored");
         tree.leave(parent, name, id);
@@ -217,23 +243,11 @@ impl Namespace {
         }
         touch(&mut tree, parent, now);
         touch(&mut tree, new_parent, now);
-        Ok(replaced)
-    }
-
-    /// Remembers that a stored object of that name stays out of view.
-    pub fn hide(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
-        let mut tree = self.tree.lock();
-        self.adopt(&mut tree, parent)?;
-        let dir = tree.directory_mut(parent)?;
-        if dir.hidden.len() >= HIDDEN_MAX || !dir.hidden.insert(name.to_vec()) {
-            return Ok(());
-        }
-        let node = tree.node_mut(parent)?;
-        match node.recorded {
-            true => self.append(node, parent, &Record::hide_line(&escape_path(name))?),
-            // The root's record begins with its first hidden name.
-            false => self.record(&mut tree, parent),
-        }
+        let outdated = match is_directory {
+            true => self.leave_stored(&mut tree, id, (parent, name), (new_parent, new_name))?,
+            false => Vec::new(),
+        };
+        Ok(Renamed { replaced, became, outdated })
     }
 
     /// Truncates a live file to nothing: a new generation begins where the spool file ends now.
@@ -306,11 +320,21 @@ impl Namespace {
             };
             self.store(&mut node, id).map(|()| node)
         };
-        let node = birth().inspect_err(|_| drop(std::fs::remove_dir_all(&folder)))?;
+        let mut node = birth().inspect_err(|_| drop(std::fs::remove_dir_all(&folder)))?;
+        let mut entered = false;
+        if let Body::Directory(dir) = &mut node.body
+            && let Some(hidden) = tree.directory_mut(parent)?.hidden.enter(name)
+        {
+            (dir.hidden, entered) = (hidden, true);
+            self.store(&mut node, id)?;
+        }
         tree.nodes.insert(id, node);
         tree.kept += 1;
         tree.directory_mut(parent)?.live.insert(name.to_vec(), id);
         tree.directory_mut(parent)?.stored.remove(name);
+        if entered {
+            self.record(&mut tree, parent)?;
+        }
         touch(&mut tree, parent, now);
         tree.count_lookup(id)
     }
@@ -328,16 +352,6 @@ impl Namespace {
         let dir = tree.directory_mut(parent)?;
         dir.live.remove(name);
         Ok(())
-    }
-}
-
-/// Mode and group of a new node: a set-group-id directory gives its group, and the bit to directories
-/// ([inode(7)](https://man7.org/linux/man-pages/man7/inode.7.html)).
-fn inherited(parent: &Node, body: &Body, by: Change) -> (u32, u32) {
-    match (parent.mode & SET_GROUP_ID, body) {
-        (0, _) => (by.mode, by.gid),
-        (bit, Body::Directory(_)) => (by.mode | bit, parent.gid),
-        (_, _) => (by.mode, parent.gid),
     }
 }
 

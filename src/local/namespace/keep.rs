@@ -180,7 +180,7 @@ impl Namespace {
         else {
             return Ok(0);
         };
-        if !claims.is_empty() || file.handles.load(Ordering::Acquire) > 0 {
+        if !claims.is_empty() || file.handles() > 0 {
             return Ok(0);
         }
         let len = file.metadata()?.len();
@@ -201,6 +201,8 @@ impl Namespace {
         self.record(tree, id)?;
         let dir = tree.directory_mut(parent)?;
         dir.stored.remove(&name);
+        // It hides that itself by now.
+        dir.hidden.enter(&name);
         dir.live.insert(name, id);
         Ok(())
     }

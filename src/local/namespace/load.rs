@@ -14,7 +14,6 @@ use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
 use crate::local::record::{Claim, Kind, Moved, Record, Times};
 use crate::local::spool::Spool;
-use crate::values::escape::unescape;
 use crate::values::ids::NodeId;
 use crate::values::settings::Ownership;
 use crate::values::time::Utc;
@@ -182,12 +181,9 @@ fn node(spool: &Spool, found: Found) -> Node {
             Body::Local(Arc::new(LocalFile::new(&spool.node(id))))
         }
         (Kind::Symlink { target }, _) => Body::Symlink(target),
-        (Kind::Directory { hidden, former, listed }, _) => Body::Directory(Directory {
-            hidden: hidden.iter().map(|name| unescape(name)).collect(),
-            former,
-            listed,
-            ..Directory::default()
-        }),
+        (Kind::Directory { hidden, former, listed }, _) => {
+            Body::Directory(Directory { hidden, former, listed, ..Directory::default() })
+        }
     };
     body.note_mode(record.mode);
     Node {

@@ -11,10 +11,12 @@ mod change;
 mod durable;
 mod keep;
 mod load;
+mod reroute;
+mod stored;
 mod tree;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -31,7 +33,7 @@ use crate::values::time::Utc;
 use crate::world::bucket::StoredObject;
 
 pub use self::attributes::SetAttr;
-pub use self::change::{Change, NAME_MAX, NewFile, Stamp};
+pub use self::change::{Change, NAME_MAX, NewFile, Renamed, Stamp};
 pub use self::keep::EMPTY_MAX;
 pub use self::load::Found;
 pub use self::tree::{Attr, FileKind};
@@ -95,10 +97,17 @@ impl Namespace {
         }
     }
 
-    /// Whether a live file once hid the stored object of that name.
-    pub fn is_hidden(&self, parent: NodeId, name: &[u8]) -> bool {
+    /// Whether a live file once hid the stored object of that name; whether the stored folder (`true`) was removed.
+    pub fn is_hidden(&self, parent: NodeId, name: &[u8], folder: bool) -> bool {
         let tree = self.tree.lock();
-        tree.directory(parent).is_ok_and(|dir| dir.hidden.contains(name))
+        tree.directory(parent).is_ok_and(|dir| dir.hidden.has(name, folder))
+    }
+
+    /// The node of a directory's entry, live or stored.
+    pub fn child(&self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
+        let tree = self.tree.lock();
+        let dir = tree.directory(parent).ok()?;
+        dir.live.get(name).or_else(|| dir.stored.get(name)).copied()
     }
 
     /// Gives a stored object or prefix (`None`) a node, or finds the one it has, and counts the
@@ -182,7 +191,7 @@ impl Namespace {
     }
 
     /// What a node is, counted as one more handle on it: from here on it cannot be removed behind its
-    /// user's back. Whoever holds it lets go with [`Life::let_go`] or by the local file's count.
+    /// user's back. Whoever holds it lets go with [`Life::let_go`] or [`LocalFile::let_go`].
     pub fn hold(&self, id: NodeId, write: bool) -> Result<Open, FsError> {
         let tree = self.tree.lock();
         let node = tree.node(id)?;
@@ -197,7 +206,7 @@ impl Namespace {
                 state.writers += u32::from(write);
             }
             Open::Local(local) => {
-                local.handles.fetch_add(1, Ordering::AcqRel);
+                local.hold();
             }
             Open::Stored(_) => {
                 if let Some(stored) = tree.stored_node(id) {
@@ -220,16 +229,16 @@ impl Namespace {
         })
     }
 
-    /// A live entry, by its name.
-    pub fn live_entry(&self, parent: NodeId, name: &[u8]) -> Option<(NodeId, FileKind)> {
-        let tree = self.tree.lock();
-        let id = *tree.directory(parent).ok()?.live.get(name)?;
-        Some((id, tree.node(id).ok()?.kind()))
-    }
-
     /// How many nodes have a record in the spool.
     pub fn kept(&self) -> u64 {
         self.tree.lock().kept
+    }
+
+    /// What a live entry is.
+    pub fn live(&self, parent: NodeId, name: &[u8]) -> Option<Open> {
+        let tree = self.tree.lock();
+        let id = tree.directory(parent).ok()?.live.get(name)?;
+        tree.node(*id).ok().map(|node| node.body.open())
     }
 
     /// Whether a live entry has that name.
@@ -258,6 +267,11 @@ impl Namespace {
         self.tree.lock().path(id)
     }
 
+    /// Whether a directory has live entries.
+    pub fn has_entries(&self, id: NodeId) -> bool {
+        self.tree.lock().directory(id).is_ok_and(|dir| !dir.live.is_empty())
+    }
+
     /// The live entries of a directory, in byte order of their names.
     pub fn live_entries(&self, id: NodeId) -> Result<Vec<LiveEntry>, FsError> {
         let tree = self.tree.lock();
@@ -272,6 +286,21 @@ impl Namespace {
     pub fn parent(&self, id: NodeId) -> NodeId {
         let tree = self.tree.lock();
         tree.node(id).ok().and_then(Node::place).map_or(NodeId::ROOT, |(parent, _)| parent)
+    }
+
+    /// Number and bytes of the files that stay local.
+    pub fn local_files(&self) -> (usize, u64) {
+        let locals: Vec<_> = {
+            let tree = self.tree.lock();
+            let kept = tree.nodes.values().filter(|node| node.recorded);
+            let local = kept.filter_map(|node| match &node.body {
+                Body::Local(file) => Some(file.clone()),
+                _ => None,
+            });
+            local.collect()
+        };
+        let bytes = locals.iter().filter_map(|file| file.metadata().ok()).map(|m| m.len()).sum();
+        (locals.len(), bytes)
     }
 
     /// All live files, for whoever has to look after each. Those whose folder is gone need nobody,

@@ -1,19 +1,19 @@
 //! The tree itself: nodes, their bodies and what can be read off them. Everything here happens
 //! under the namespace's lock.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::durable::OnDisk;
 use super::{Name, Open};
+use crate::local::hidden::Hidden;
 use crate::local::life::{Life, Target};
 use crate::local::local_file::LocalFile;
 use crate::local::record::{Claim, Former, Kind, LastWrite, Record, Times};
 use crate::local::session::{Session, StoredNode};
 use crate::values::errors::FsError;
-use crate::values::escape::escape_path;
 use crate::values::ids::{NodeId, RequestId};
 use crate::values::settings::Ownership;
 use crate::values::time::Utc;
@@ -59,7 +59,9 @@ pub enum FileKind {
 pub(super) struct Directory {
     pub live: BTreeMap<Name, NodeId>,
     pub stored: BTreeMap<Name, NodeId>,
-    pub hidden: BTreeSet<Name>,
+    pub hidden: Hidden,
+    /// It stood for a common prefix, and does no more: the directory above it has another name.
+    pub outdated: bool,
     /// Directories that were in it, by their escaped paths from here.
     pub former: BTreeMap<String, Former>,
     /// Whether it is known from a listing alone.
@@ -113,13 +115,14 @@ impl Node {
         }
     }
 
-    /// Whether it is a file whose folder is gone from the spool, or an object that is replaced or gone.
+    /// Whether it is a file whose folder is gone from the spool, or an object or prefix that is replaced or gone.
     /// The kernel may still believe the name for a moment: `ESTALE` makes it look again.
     pub fn is_removed(&self) -> bool {
         match self.body {
             Body::Live(_) | Body::Local(_) => !self.recorded,
             Body::Object(_) => self.claims.is_empty(),
-            Body::Directory(_) | Body::Symlink(_) => false,
+            Body::Directory(Directory { outdated, .. }) => outdated,
+            Body::Symlink(_) => false,
         }
     }
 
@@ -137,8 +140,9 @@ impl Node {
     pub fn record(&self) -> Option<Record> {
         let kind = match &self.body {
             Body::Directory(dir) => {
-                let hidden = dir.hidden.iter().map(|name| escape_path(name)).collect();
-                Kind::Directory { hidden, former: dir.former.clone(), listed: dir.listed }
+                let Directory { hidden, former, listed, .. } = dir;
+                let (hidden, former) = (hidden.clone(), former.clone());
+                Kind::Directory { hidden, former, listed: *listed }
             }
             Body::Live(life) => {
                 let Target { stream, labels } = life.target();
@@ -252,16 +256,15 @@ impl Tree {
         let StoredNode { id, parent, name, object } = stored;
         let modified = object.as_ref().map_or(now, |o| o.modified);
         let Ownership { file_mode, dir_mode, uid, gid } = *owner;
-        let former = self.directory(parent)?.former_of(&name);
-        let (body, Former { mode, uid, gid }) = match (object, former) {
-            (Some(object), _) => (Body::Object(object), Former { mode: file_mode, uid, gid }),
-            (None, (Some(former), below)) => {
-                let again = Directory { former: below, ..Directory::default() };
-                (Body::Directory(again), former)
-            }
-            (None, (None, below)) => {
-                let listed = Directory { listed: true, former: below, ..Directory::default() };
-                (Body::Directory(listed), Former { mode: dir_mode, uid, gid })
+        let above = self.directory(parent)?;
+        let (former, below) = above.former_of(&name);
+        let (body, Former { mode, uid, gid }) = match object {
+            Some(object) => (Body::Object(object), Former { mode: file_mode, uid, gid }),
+            None => {
+                let (hidden, listed) = (above.hidden.below(&name), former.is_none());
+                let dir = Directory { hidden, former: below, listed, ..Directory::default() };
+                let former = former.unwrap_or(Former { mode: dir_mode, uid, gid });
+                (Body::Directory(dir), former)
             }
         };
         let times = Times::new(modified);

@@ -11,6 +11,7 @@ use crate::local::marker::Marker;
 use crate::local::record::{Generation, Kind, Numbered, Record};
 use crate::local::spool::Spool;
 use crate::values::errors::{AtPath, LocalError};
+use crate::values::escape::escape_path;
 use crate::values::ids::{SpoolOffset, SpoolRange};
 use crate::values::naming::{MarkerName, Phase, SegmentName};
 use crate::values::time::Utc;
@@ -45,7 +46,7 @@ pub(super) fn restore(
     let cut = spool.session().was_cut(life.id, len)
         || (spool.rebooted && ends_within_a_line(life, &state, len));
     if cut && state.current().at < len {
-        info!(node = %life.id, "machine or daemon went down in the middle of a line: a new generation begins");
+        info!(stream = %escape_path(&life.stream().path), "machine or daemon went down in the middle of a line: a new generation begins");
         state.begin_generation(births.begin(len, at.now));
     }
     let written = Life::written_at(&metadata);
@@ -98,7 +99,7 @@ fn fit_file(
     let file = life.files.at(start)?;
     let found = file.end().at("stat", life.folder())?;
     if found < sealed {
-        error!(node = %life.id, sealed = sealed.0, found = found.0,
+        error!(stream = %escape_path(&life.stream().path), sealed = sealed.0, found = found.0,
             "a spool file is shorter than what was sealed of it");
         file.extend(sealed).at("extend", life.folder())?;
         // That bytes are missing shows by their checksum, and in the record where the generation goes on.
@@ -156,7 +157,7 @@ fn keep_holes(spool: &Spool, life: &Life, state: &mut State) -> Result<(), Local
             hole.range,
             &format!("{}-{hole}", life.id),
         )?;
-        error!(node = %life.id, range = ?hole.range, kept = %kept.display(),
+        error!(stream = %escape_path(&life.stream().path), range = ?hole.range, kept = %kept.display(),
             "a sealed range has lost its marker; a copy of its bytes is kept");
         // Kept twice is better than not at all.
         crash_point("recover: a range without marker is kept");

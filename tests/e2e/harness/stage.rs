@@ -50,7 +50,10 @@ impl Stage {
 pub fn play(kind: Kind, write_path: &str, play: Play, scenario: fn(&mut Stage) -> Ledger) {
     let rig = Rig::new(kind);
     // Small segments, so that uploads are under way while the scenario runs.
-    let mount = rig.mount(&["--rotate-size", "32KiB", "--write-path", write_path]);
+    // Copies that programs make of a log would bring its lines a second time.
+    let copies = "+*.gz +*.log.[0-9] +*.log.[0-9][0-9]";
+    let flags = ["--rotate-size", "32KiB", "--write-path", write_path, "--exclude", copies];
+    let mount = rig.mount(&flags);
     let mut stage = Stage { mount, rig, play };
     let ledger = scenario(&mut stage);
     if play != Play::Killed {

@@ -1,0 +1,57 @@
+//! A name can change what a file is: a log that nothing was sealed of may get another stream, a local file may become
+//! a log. Stored with the name, in one step.
+
+use std::sync::Arc;
+
+use super::Namespace;
+use super::tree::{Body, Node};
+use crate::local::life::{Life, Target};
+use crate::local::record::Generation;
+use crate::values::errors::FsError;
+use crate::values::ids::{NodeId, SpoolOffset};
+use crate::values::time::Utc;
+
+impl Namespace {
+    /// Stores a node with a new name and, where one is given, the stream that it adds to by that. Gives the life of a
+    /// local file that has become a log.
+    pub(super) fn store_rerouted(
+        &self,
+        node: &mut Node,
+        id: NodeId,
+        target: Option<Target>,
+        now: Utc,
+    ) -> Result<Option<Arc<Life>>, FsError> {
+        // In its stream it is as old as its name.
+        let birth = node.claims.last().map_or(0, |claim| claim.number);
+        match (&node.body, target) {
+            (Body::Live(life), Some(target)) => {
+                let life = life.clone();
+                life.assign_stream(target, birth, || self.store(node, id))?;
+                Ok(None)
+            }
+            (Body::Local(local), Some(Target { stream, labels })) => {
+                let local = local.clone();
+                // No byte is older than the file.
+                let made = local.metadata()?.created().map_or(now, Utc::from);
+                let first = Generation { since: made.min(now), birth, ..Generation::default() };
+                let (folder, starts) = (self.spool.node(id), vec![first.at]);
+                let life = Life::new(id, folder, stream, labels, &[first], starts);
+                let life = Arc::new(life);
+                let before = std::mem::replace(&mut node.body, Body::Live(life.clone()));
+                let stored = local.become_log(life.clone(), || {
+                    let len = life.len()?;
+                    let mut state = life.state();
+                    state.counted = len;
+                    state.first_byte = (len > SpoolOffset(0)).then_some(first.since);
+                    drop(state);
+                    self.store(node, id)
+                });
+                if stored.is_err() {
+                    node.body = before;
+                }
+                stored.map(|()| Some(life))
+            }
+            (_, _) => self.store(node, id).map(|()| None),
+        }
+    }
+}
