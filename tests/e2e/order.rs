@@ -1,0 +1,120 @@
+//! Logs that are rotated by rename, again and again, are read in the order in which they were written.
+
+use std::fs;
+
+use crate::harness::process::{Proc, command};
+use crate::harness::reading::{read, reading};
+use crate::harness::s3::LOGSINKFS;
+use crate::harness::{Mount, Rig};
+
+/// Sealed and uploaded while they are written, in many rounds.
+const BUSY: [&str; 4] = ["--rotate-idle", "10ms", "--rotate-interval", "1s"];
+const STREAMS: usize = 20;
+const LINES: usize = 8;
+
+fn names() -> Vec<String> {
+    (0..STREAMS).map(|n| format!("s{n:02}/app.log")).collect()
+}
+
+fn expected() -> String {
+    (0..LINES).map(|line| format!("line {line}\n")).collect()
+}
+
+/// Each line of each log into a file of its own, which is then renamed; of the renamed ones two are kept.
+fn rotate_all(mount: &Mount, lines: std::ops::Range<usize>) {
+    for line in lines {
+        for log in names().iter().map(|name| mount.path(name)) {
+            let rotated = |by: usize| log.with_extension(format!("log.{by}"));
+            fs::create_dir_all(log.parent().unwrap()).unwrap();
+            if line > 2 {
+                fs::remove_file(rotated(line - 3)).unwrap();
+            }
+            if line > 0 {
+                fs::rename(&log, rotated(line - 1)).unwrap();
+            }
+            fs::write(&log, format!("line {line}\n")).unwrap();
+        }
+    }
+}
+
+fn flush(mount: &Mount) {
+    let mut flush = command(LOGSINKFS);
+    flush.arg("flush").arg(&mount.plan.point);
+    Proc::start("flush", flush).success();
+}
+
+fn assert_in_order(rig: &Rig) {
+    assert_eq!(
+        rig.bucket().streams(),
+        names().into_iter().collect(),
+        "renamed files stay in their stream"
+    );
+    let reader = rig.read(&[]);
+    for name in &names() {
+        assert_eq!(read(rig, "cat", name, &[]), expected(), "cat {name}");
+        assert_eq!(
+            read(rig, "tail", name, &["-n", "1"]),
+            format!("line {}\n", LINES - 1),
+            "{name}"
+        );
+        assert_eq!(fs::read_to_string(reader.path(name)).unwrap(), expected(), "a reader's {name}");
+    }
+    reader.stop();
+}
+
+#[test]
+fn rotated_logs_are_read_in_order_after_a_flush() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&BUSY);
+    rotate_all(&mount, 0..LINES);
+    flush(&mount);
+    assert_in_order(&rig);
+    mount.stop();
+}
+
+#[test]
+fn rotated_logs_are_read_in_order_after_a_stop() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&BUSY);
+    rotate_all(&mount, 0..LINES);
+    mount.stop();
+    assert_in_order(&rig);
+}
+
+#[test]
+fn rotated_logs_are_read_in_order_after_kills() {
+    let rig = Rig::embedded();
+    let mut mount = rig.mount(&BUSY);
+    rotate_all(&mount, 0..3);
+    mount.kill_worker();
+    rotate_all(&mount, 3..5);
+    mount.crash();
+    mount.start_again();
+    rotate_all(&mount, 5..LINES);
+    mount.stop();
+    assert_in_order(&rig);
+}
+
+#[test]
+fn followers_see_rotated_logs_in_order() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&BUSY);
+    rotate_all(&mount, 0..2);
+    flush(&mount);
+    let follow = |name: &String| {
+        Proc::start("tail -f", reading(&rig, &rig.access, "tail", name, &["-f", "-s", "100ms"]))
+    };
+    let mut tails: Vec<Proc> = names()[..10].iter().map(follow).collect();
+    tails.iter_mut().for_each(|tail| {
+        tail.await_stdout("the second line", |said| (said == "line 1").then_some(()));
+    });
+    rotate_all(&mount, 2..LINES);
+    flush(&mount);
+    for mut tail in tails {
+        let last = format!("line {}", LINES - 1);
+        tail.await_stdout("the last line", |said| (said == last).then_some(()));
+        tail.kill();
+        assert_eq!(tail.said().join("\n") + "\n", expected());
+    }
+    mount.stop();
+}
