@@ -46,6 +46,7 @@ mod segments;
 mod semantics;
 mod shutdown;
 mod systemd;
+mod tools;
 mod two_writers;
 mod verify;
 mod view;

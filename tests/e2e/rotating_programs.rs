@@ -7,7 +7,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::process::Command;
 
-use crate::harness::{Ledger, Run, Stage, eventually, programs};
+use crate::harness::stage::assert_quiet;
+use crate::harness::{Ledger, Rig, Run, Stage, eventually, programs};
 use crate::scenario;
 
 /// Lets a program write, meets the middle of the scenario, and lets it write on until it has so many files.
@@ -71,7 +72,7 @@ fn rotatelogs_by_size(stage: &mut Stage) -> Ledger {
 scenario!(svlogd unbroken);
 fn svlogd(stage: &mut Stage) -> Ledger {
     stage.streams = ["current".to_owned()].into();
-    stage.beside = ["config".to_owned()].into();
+    stage.beside = |stream| stream == "config";
     fs::write(stage.mount.path("config"), "s20000\nn3\n").unwrap();
     let folder = stage.mount.plan.point.clone();
     // The configuration, a lock, the newest file and three that were renamed.
@@ -100,4 +101,57 @@ fn concurrent_log_handler_in_four_processes(stage: &mut Stage) -> Ledger {
     runs.into_iter().for_each(|run| ledger.add(run.finish()));
     assert!(stage.mount.path("app.log.3").exists(), "it rotated");
     ledger
+}
+
+/// Side by side on one mount, each in a folder of its own.
+#[test]
+fn ten_programs_leave_nothing_to_complain_of() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    let folder = |name: &str| {
+        let folder = mount.path(name);
+        fs::create_dir(&folder).unwrap();
+        folder
+    };
+    let with = |mut command: Command, args: &[&OsStr]| {
+        command.args(args);
+        command
+    };
+    let mut commands = Vec::new();
+    for handler in ["file", "rotating", "timed", "concurrent"] {
+        let log = folder(handler).join("app.log");
+        let python = programs::venv_python("python_logging.py");
+        commands.push((handler, with(python, &[handler.as_ref(), log.as_ref()])));
+    }
+    commands.push(("util", programs::java("util", &folder("util"))));
+    let loguru = programs::venv_python("loguru_program.py");
+    commands.push(("loguru", with(loguru, &[folder("loguru").join("app.log").as_ref()])));
+    let winston = programs::node("winston_program.js");
+    commands.push(("winston", with(winston, &[folder("winston").as_ref()])));
+    let glog = programs::python("glog_style.py");
+    commands.push(("glog", with(glog, &[folder("glog").as_ref()])));
+    let log = folder("rotatelogs").join("app.log");
+    commands
+        .push(("rotatelogs", programs::piped_into("rotatelogs", &[log.as_ref(), "20K".as_ref()])));
+    let svlogd = folder("svlogd");
+    fs::write(svlogd.join("config"), "s20000\nn3\n").unwrap();
+    commands.push(("svlogd", programs::piped_into("svlogd", &[svlogd.as_ref()])));
+
+    let started = commands.into_iter().map(|(name, command)| Run::start(&rig, name, command));
+    let mut runs: Vec<Run> = started.collect();
+    runs.iter_mut().for_each(|run| run.await_more(300));
+    let mut ledger = Ledger::default();
+    runs.into_iter().for_each(|run| ledger.add(run.finish()));
+    assert_quiet(&mount.stop_and_tell());
+    let bucket = rig.bucket();
+    let mut found = Vec::new();
+    for stream in bucket.streams() {
+        if stream == "svlogd/config" {
+            continue;
+        }
+        let lines = bucket.lines(&stream);
+        ledger.assert_each_in_order(&stream, &lines);
+        found.extend(lines);
+    }
+    ledger.assert_in(&found);
 }
