@@ -21,7 +21,7 @@ fn start(mount: &Mount, words: &[&str]) -> Proc {
 pub fn ask(mount: &Mount, words: &[&str]) -> (i32, String, String) {
     let mut asked = start(mount, words);
     let code = asked.wait().code().unwrap();
-    (code, asked.said().join("\n"), asked.stderr())
+    (code, asked.said().join("\n"), asked.last_words())
 }
 
 fn status(mount: &Mount) -> Value {
@@ -125,7 +125,7 @@ fn a_mount_that_is_not_there_is_named_with_a_hint() {
         asked
     });
     assert_eq!(asked.wait().code(), Some(1));
-    let said = asked.stderr();
+    let said = asked.last_words();
     assert!(said.contains("no file system of logsinkfs") && said.contains("hint:"), "{said}");
     mount.stop();
 }
