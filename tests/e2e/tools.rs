@@ -78,7 +78,7 @@ fn fetched_by_rsync(first: &[&str], again: Option<&[&str]>) {
 
 #[test]
 fn a_log_that_rsync_brings_is_the_stream_of_its_name() {
-    // It is filled as `.app.log.XXXXXX`, and renamed.
+    // It is filled as `.app.log.a1B2c3`, say, and renamed.
     fetched_by_rsync(&["-a"], None);
 }
 
