@@ -166,7 +166,8 @@ impl Ledger {
         let place: HashMap<&str, usize> =
             self.order.iter().enumerate().map(|(at, line)| (line.as_str(), at)).collect();
         let mut last: HashMap<usize, (usize, &str)> = HashMap::new();
-        for line in self.whole(found).into_iter().filter(|line| self.fate[*line] == Fate::Written) {
+        let written = |line: &&str| self.fate.get(*line) == Some(&Fate::Written);
+        for line in self.whole(found).into_iter().filter(written) {
             let program = self.programs.partition_point(|begin| *begin <= place[line]);
             if let Some((at, before)) = last.insert(program, (place[line], line)) {
                 assert!(at < place[line], "in {stream}, {line:?} stands behind {before:?}");

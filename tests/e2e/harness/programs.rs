@@ -71,7 +71,9 @@ pub fn java(library: &str, folder: &Path) -> Command {
 /// A program that writes lines, piped into another that keeps them in files.
 pub fn piped_into(keeper: &str, args: &[&OsStr]) -> Command {
     let mut shell = command(program("sh"));
-    shell.args(["-c", "writer=$1; shift; python3 -B \"$writer\" | exec \"$@\"", "sh"]);
+    // The writer ends with the shell, and the other with the writer.
+    let pipe = "writer=$1; shift; setpriv --pdeathsig KILL python3 -B \"$writer\" | exec \"$@\"";
+    shell.args(["-c", pipe, "sh"]);
     shell.arg(script("plain_writer.py")).arg(program(keeper)).args(args);
     shell
 }

@@ -106,6 +106,7 @@ pub fn assert_quiet(log: &str) {
 /// Insists that `cat`, `tail` and a reader mount show the lines of each program as it wrote them.
 fn assert_read_back(rig: &Rig, ledger: &Ledger, streams: &BTreeSet<String>) {
     let reader = rig.read(&["--since", "all"]);
+    let mut all = Vec::new();
     for stream in streams {
         let whole = read(rig, "cat", stream, &[]);
         let lines: Vec<String> = whole.lines().map(str::to_owned).collect();
@@ -115,7 +116,9 @@ fn assert_read_back(rig: &Rig, ledger: &Ledger, streams: &BTreeSet<String>) {
         assert_eq!(last, lines[lines.len().saturating_sub(50)..], "tail -n 50 of {stream}");
         let shown = std::fs::read(reader.path(stream)).unwrap();
         assert!(shown == whole.as_bytes(), "a reader mount shows {stream} otherwise than cat");
+        all.extend(lines);
     }
+    ledger.assert_in(&all);
     reader.stop();
 }
 
