@@ -73,16 +73,7 @@ fn rotated_logs_are_read_in_order_after_a_flush() {
 }
 
 #[test]
-fn rotated_logs_are_read_in_order_after_a_stop() {
-    let rig = Rig::embedded();
-    let mount = rig.mount(&BUSY);
-    rotate_all(&mount, 0..LINES);
-    mount.stop();
-    assert_in_order(&rig);
-}
-
-#[test]
-fn rotated_logs_are_read_in_order_after_kills() {
+fn rotated_logs_are_read_in_order_after_kills_and_a_stop() {
     let rig = Rig::embedded();
     let mut mount = rig.mount(&BUSY);
     rotate_all(&mount, 0..3);
