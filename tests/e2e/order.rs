@@ -5,7 +5,8 @@ use std::fs;
 use crate::harness::process::{Proc, command};
 use crate::harness::reading::{read, reading};
 use crate::harness::s3::LOGSINKFS;
-use crate::harness::{Mount, Rig};
+use crate::harness::stage::{DAEMON, KERNEL};
+use crate::harness::{Mount, Rig, Run, programs};
 
 /// Sealed and uploaded while they are written, in many rounds.
 const BUSY: [&str; 4] = ["--rotate-idle", "10ms", "--rotate-interval", "1s"];
@@ -84,6 +85,35 @@ fn rotated_logs_are_read_in_order_after_kills_and_a_stop() {
     rotate_all(&mount, 5..LINES);
     mount.stop();
     assert_in_order(&rig);
+}
+
+/// A real handler rotates while its daemon is killed over and over.
+#[test]
+fn a_log_is_read_in_order_however_often_it_is_rotated_and_its_daemon_killed() {
+    for write_path in [KERNEL, DAEMON] {
+        let rig = Rig::embedded();
+        let mut mount = rig.mount(&["--rotate-size", "8KiB", "--write-path", write_path]);
+        let mut python = programs::python("python_logging.py");
+        python.arg("rotating").arg(mount.path("app.log"));
+        let mut run = Run::start(&rig, "rotating", python);
+        for round in 1..=9 {
+            run.await_more(150);
+            if round % 3 != 0 {
+                mount.kill_worker();
+                continue;
+            }
+            let _ = fs::remove_file(programs::back(&rig));
+            mount.crash();
+            mount.start_again();
+            fs::write(programs::back(&rig), "").unwrap();
+        }
+        run.await_more(150);
+        let ledger = run.finish();
+        mount.stop();
+        let shown: Vec<String> =
+            read(&rig, "cat", "app.log", &[]).lines().map(str::to_owned).collect();
+        ledger.assert_in_order(&shown);
+    }
 }
 
 #[test]
