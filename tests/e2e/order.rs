@@ -92,7 +92,7 @@ fn rotated_logs_are_read_in_order_after_kills_and_a_stop() {
 fn a_log_is_read_in_order_however_often_it_is_rotated_and_its_daemon_killed() {
     for write_path in [KERNEL, DAEMON] {
         let rig = Rig::embedded();
-        let mut mount = rig.mount(&["--rotate-size", "8KiB", "--write-path", write_path]);
+        let mut mount = rig.mount(&["--rotate-size", "32KiB", "--write-path", write_path]);
         let mut python = programs::python("python_logging.py");
         python.arg("rotating").arg(mount.path("app.log"));
         let mut run = Run::start(&rig, "rotating", python);
