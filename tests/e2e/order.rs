@@ -1,12 +1,13 @@
 //! Logs that are rotated by rename, again and again, are read in the order in which they were written.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::harness::process::{Proc, command};
 use crate::harness::reading::{read, reading};
 use crate::harness::s3::LOGSINKFS;
 use crate::harness::stage::{DAEMON, KERNEL};
-use crate::harness::{Mount, Rig, Run, programs};
+use crate::harness::{Answer, Mount, Rig, Run, programs};
 
 /// Sealed and uploaded while they are written, in many rounds.
 const BUSY: [&str; 4] = ["--rotate-idle", "10ms", "--rotate-interval", "1s"];
@@ -144,5 +145,25 @@ fn followers_see_rotated_logs_in_order() {
         flush(&mount);
     }
     tails.into_iter().for_each(assert_followed);
+    mount.stop();
+}
+
+#[test]
+fn a_follower_waits_for_what_is_uploaded_late() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    let mount = rig.plan("a").through(&gate.endpoint).with(&BUSY).start();
+    rotate_all(&mount, 0..2);
+    flush(&mount);
+    let tail = follow(&rig, &names()[0], "line 1");
+    // Long enough for the follower to have seen all others.
+    let late = |target: &str| target.contains("s00/") && target.contains("_00000004_");
+    gate.rule(move |seen| match late(&seen.target) {
+        true => Answer::Delay(Duration::from_secs(2)),
+        false => Answer::Pass,
+    });
+    rotate_all(&mount, 2..LINES);
+    flush(&mount);
+    assert_followed(tail);
     mount.stop();
 }
