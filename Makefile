@@ -1,7 +1,7 @@
 # The commands of the project. CI runs `make check test` (see .ci/run), and nothing else.
 #
 #   make demo    build, mount the embedded bucket, log into it through restarts and kills, count
-#   make test    all tests, real mounts included
+#   make test    all tests, real mounts included; goes on after a failure, and fails at its end
 #   make soak    1,000 kill -9 of the worker and of the whole daemon, 100 power cuts, 5,000 faults of S3, under
 #                programs, and a dump of 10 GiB beside a quiet log (an hour)
 #   make check   what needs no test run: format, lints, dependencies, documentation
@@ -26,8 +26,7 @@ demo:
 # Benchmarks are no tests: they are compiled by `make check`, and run by `cargo bench`.
 test:
 	@tools/setup.sh test
-	$(CARGO) test --locked --doc --quiet
-	$(CARGO) nextest run --locked
+	$(CARGO) test --locked --doc --quiet; docs=$$?; $(CARGO) nextest run --locked --no-fail-fast && exit $$docs
 
 soak:
 	@tools/setup.sh test

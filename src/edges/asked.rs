@@ -51,9 +51,11 @@ async fn flush(parts: &Parts, wait: bool, client: &Link) -> Option<ToClient> {
     let mut left: Vec<(SpoolOffset, Arc<Life>)> =
         parts.namespace.lives().into_iter().map(ends).collect();
     force_all(parts);
+    // A log without a name is gone from the spool, and its segments from its state, once S3 has all of it.
+    let is_here = |life: &Life| parts.namespace.attr(life.id).is_ok();
     loop {
         progress.borrow_and_update();
-        left.retain(|(end, life)| !life.state().sent_until(*end));
+        left.retain(|(end, life)| !life.state().sent_until(*end) && is_here(life));
         match left.is_empty() || !wait {
             true => return Some(ToClient::Flushed),
             false if client.is_over() => return None,

@@ -87,7 +87,7 @@ fn a_container_logs_as_an_unprivileged_worker_and_ends_with_everything_uploaded(
     }
     // The keeper is the container's first process: it takes up orphans.
     let orphan = exec("sleep 1000 >/dev/null & echo $!");
-    assert_eq!(children().len(), 2, "the orphan has become a child of the keeper");
+    eventually("the orphan to be a child of the keeper", || (children().len() == 2).then_some(()));
     exec(&format!("kill -9 {orphan}"));
     eventually("the orphan to be taken up", || (children() == worker).then_some(()));
     // What the machine writes into the mount, which it sees below the volume.

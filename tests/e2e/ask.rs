@@ -21,7 +21,7 @@ fn start(mount: &Mount, words: &[&str]) -> Proc {
 pub fn ask(mount: &Mount, words: &[&str]) -> (i32, String, String) {
     let mut asked = start(mount, words);
     let code = asked.wait().code().unwrap();
-    (code, asked.said().join("\n"), asked.stderr())
+    (code, asked.said().join("\n"), asked.last_words())
 }
 
 fn status(mount: &Mount) -> Value {
@@ -114,6 +114,25 @@ fn a_flush_survives_the_worker_that_began_it() {
 }
 
 #[test]
+fn flush_returns_when_what_it_waits_for_is_uploaded_and_gone() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    let mount = rig.plan("a").through(&gate.endpoint).start();
+    gate.refuse(503, "SlowDown");
+    for log in (0..50).map(|n| mount.path(&format!("{n}.log"))) {
+        append(&log, "line\n");
+        fs::remove_file(&log).unwrap();
+    }
+    let mut waits = start(&mount, &["flush"]);
+    mount.daemon.await_stderr("somebody asks for it");
+    gate.open();
+    // As soon as S3 has a log without a name, nothing of it is left here.
+    assert_eq!(waits.wait().code(), Some(0), "{}", waits.stderr());
+    assert_eq!(rig.bucket().streams().len(), 50);
+    mount.stop();
+}
+
+#[test]
 fn status_says_what_a_mount_is_and_how_it_is() {
     let rig = Rig::embedded();
     let gate = rig.gate();
@@ -149,7 +168,7 @@ fn a_mount_that_is_not_there_is_named_with_a_hint() {
         asked
     });
     assert_eq!(asked.wait().code(), Some(1));
-    let said = asked.stderr();
+    let said = asked.last_words();
     assert!(said.contains("no file system of logsinkfs") && said.contains("hint:"), "{said}");
     mount.stop();
 }

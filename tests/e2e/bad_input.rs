@@ -131,7 +131,7 @@ fn a_mount_point_that_is_not_empty_is_covered_with_a_warning() {
     fs::write(&below, "below").unwrap();
     let mount = plan.start();
     assert!(!below.exists());
-    assert_says(&mount.daemon.stderr(), &["not empty"]);
+    mount.daemon.await_told(&["not empty"], 1);
     mount.stop();
     assert_eq!(fs::read_to_string(&below).unwrap(), "below");
 }

@@ -44,13 +44,6 @@ fn assert_arrived(rig: &Rig, gate: &Gate, mount: Mount, program: Run) {
     assert_eq!(gate.overwritten(), Vec::<String>::new());
 }
 
-/// What the daemon said in which all these words are.
-fn told(mount: &Mount, words: &[&str]) -> Vec<String> {
-    let said = mount.daemon.stderr();
-    let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
-    said.lines().filter(has_all).map(str::to_owned).collect()
-}
-
 /// The fault is there from the start on, heals, and comes back in the middle. Each time the daemon says
 /// it once, with these words.
 #[track_caller]
@@ -65,7 +58,7 @@ fn outlives(fault: Answer, words: &[&str]) {
         gate.await_hits(HITS);
         assert_serves(&mount, &mut program);
         if !words.is_empty() {
-            let said = told(&mount, words);
+            let said = mount.daemon.await_told(words, time);
             assert_eq!(said.len(), time, "{words:?}: {said:#?}\n{}", mount.daemon.stderr());
         }
         gate.open();
@@ -206,7 +199,7 @@ fn a_port_that_is_closed_for_a_while() {
     for time in 1..=2 {
         gate.shut();
         let words = ["S3 cannot be used", "--endpoint-url"];
-        eventually("that it is said", || (told(&mount, &words).len() == time).then_some(()));
+        assert_eq!(mount.daemon.await_told(&words, time).len(), time);
         assert_serves(&mount, &mut program);
         gate.reopen();
         await_uploads(&rig);
@@ -231,8 +224,9 @@ fn an_outage_that_gets_another_reason_names_that_too_once() {
     let mut program = program(&rig, &mount, "app");
     gate.await_hits(4);
     assert_serves(&mount, &mut program);
-    assert_eq!(told(&mount, &["SlowDown"]).len(), 1, "{}", mount.daemon.stderr());
-    assert_eq!(told(&mount, &["ExpiredToken", "renew"]).len(), 1, "{}", mount.daemon.stderr());
+    for words in [&["SlowDown"][..], &["ExpiredToken", "renew"]] {
+        assert_eq!(mount.daemon.await_told(words, 1).len(), 1, "{}", mount.daemon.stderr());
+    }
     gate.open();
     assert_arrived(&rig, &gate, mount, program);
 }
@@ -253,14 +247,16 @@ fn metadata_that_is_refused_as_too_large() {
         targets.windows(2).any(|two| two[0] == two[1]).then_some(())
     });
     assert_serves(&mount, &mut program);
-    let mut said: Vec<String> = told(&mount, &["MetadataTooLarge", "see its message"])
+    let mut said: Vec<String> = mount
+        .daemon
+        .await_told(&["MetadataTooLarge", "see its message"], 1)
         .iter()
         .map(|line| line.rsplit_once(".segments/").unwrap().1.to_owned())
         .collect();
     let all = said.len();
     said.sort();
     said.dedup();
-    assert!(all > 0 && said.len() == all, "{}", mount.daemon.stderr());
+    assert_eq!(said.len(), all, "{}", mount.daemon.stderr());
     gate.open();
     await_uploads(&rig);
     assert_arrived(&rig, &gate, mount, program);
@@ -277,12 +273,14 @@ fn a_clock_that_is_hours_behind_uploads_and_is_reported_once() {
     let mut program = program(&rig, &mount, "app");
     await_uploads(&rig);
     assert_serves(&mount, &mut program);
-    assert_eq!(told(&mount, &["s behind that of S3", "NTP"]).len(), 1, "{}", mount.daemon.stderr());
+    let said = mount.daemon.await_told(&["s behind that of S3", "NTP"], 1);
+    assert_eq!(said.len(), 1, "{said:?}");
     gate.open();
     // The next answer says so; one that was under way does not.
     mount.daemon.await_stderr("clock agrees");
     await_uploads(&rig);
-    assert_eq!(told(&mount, &["clock agrees"]).len(), 1, "{}", mount.daemon.stderr());
+    let said = mount.daemon.await_told(&["clock agrees"], 1);
+    assert_eq!(said.len(), 1, "{said:?}");
     assert_arrived(&rig, &gate, mount, program);
 }
 
@@ -306,7 +304,8 @@ fn a_service_that_ignores_conditions_overwrites_nothing_though_answers_are_lost(
         await_uploads(&rig);
     }
     assert_serves(&mount, &mut program);
-    assert_eq!(told(&mount, &["ignores If-None-Match"]).len(), 1, "{}", mount.daemon.stderr());
+    let said = mount.daemon.await_told(&["ignores If-None-Match"], 1);
+    assert_eq!(said.len(), 1, "{said:?}");
     let ledger = program.finish();
     mount.stop();
     ledger.assert_in(&rig.bucket().all_lines());

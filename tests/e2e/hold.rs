@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::harness::mount::{Plan, is_mounted};
 use crate::harness::process::{Proc, command, program};
 use crate::harness::s3::script;
-use crate::harness::{Mount, Rig};
+use crate::harness::{Mount, Rig, eventually};
 
 /// The worker's user where there is no other.
 const WORKER: u32 = 65532;
@@ -108,11 +108,11 @@ fn a_worker_may_attach_to_a_keeper_that_starts_its_own() {
     append(&mount, "first\n");
     let mut worker = plan.clone().attach(&socket);
     append(&mount, "second\n");
-    assert_eq!(mount.daemon.children(), []);
+    eventually("its own to be gone", || mount.daemon.children().is_empty().then_some(()));
     // When that is gone, the keeper has one of its own again.
     worker.kill();
     append(&mount, "third\n");
-    assert_eq!(mount.daemon.children().len(), 1);
+    mount.worker();
     mount.stop();
     assert_eq!(rig.bucket().content("app.log"), b"first\nsecond\nthird\n");
 }
@@ -205,11 +205,7 @@ fn a_hostile_worker_gets_nothing_registered_but_its_own_spool_files() {
     ];
     for (node, why) in why {
         assert!(answers[node - 1].contains(why), "{node}: {}", answers[node - 1]);
-        let refused = |line: &&str| line.contains("is refused") && line.contains(why);
-        let log = mount.daemon.stderr();
-        let line =
-            log.lines().filter(refused).find(|line| line.contains(&format!("node={node:016x}")));
-        assert!(line.is_some(), "the refusal of {node} is logged: {log}");
+        mount.daemon.await_told(&["is refused", why, &format!("node={node:016x}")], 1);
     }
     assert_eq!(first_list, "{\"Nodes\":{\"nodes\":[1]}}");
     assert_eq!(second_list, "{\"Nodes\":{\"nodes\":[]}}");
@@ -222,16 +218,15 @@ fn a_worker_that_talks_nonsense_is_ended_and_another_may_come() {
     let rig = Rig::embedded();
     let (mount, _, socket) = hold(&rig);
     let nonsense = [
-        ("Serve!", "malformed"),
-        ("{\"Register\":{\"node\":\"../../etc/shadow\"}}", "malformed"),
-        ("\"Upgrade\"", "out of turn"),
-        ("{\"Answer\":{\"answer\":[]}}", "out of turn"),
+        ("Serve!", "malformed", 1),
+        ("{\"Register\":{\"node\":\"../../etc/shadow\"}}", "malformed", 2),
+        ("\"Upgrade\"", "out of turn", 1),
+        ("{\"Answer\":{\"answer\":[]}}", "out of turn", 2),
     ];
-    for (message, logged) in nonsense {
+    for (message, logged, times) in nonsense {
         let said = pretend(&rig, &socket, WORKER, &["quiet \"Serving\"", message]);
         assert_eq!(said.last().unwrap(), "closed", "{message}: {said:?}");
-        let ended = |line: &str| line.contains("breaks the protocol") && line.contains(logged);
-        assert!(mount.daemon.stderr().lines().any(ended), "{message}: {}", mount.daemon.stderr());
+        mount.daemon.await_told(&["breaks the protocol", logged], times);
     }
     let said = pretend(&rig, &socket, WORKER, &["quiet \"Serving\"", "\"Probe\""]);
     assert!(said.last().unwrap().contains("Probed"), "{said:?}");

@@ -1,6 +1,5 @@
 //! nginx with its access log in a mount, asked to reopen it (USR1) while requests come in.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -101,10 +100,10 @@ impl Load {
         });
     }
 
-    /// The ids of all requests that were answered.
-    fn finish(self) -> Vec<String> {
+    /// The ids of all requests that were answered, by client in the order of asking.
+    fn finish(self) -> Vec<Vec<String>> {
         self.stop.store(true, Ordering::Relaxed);
-        self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+        self.clients.into_iter().map(|client| client.join().unwrap()).collect()
     }
 }
 
@@ -144,8 +143,7 @@ fn an_access_log_reopened_under_load(stage: &mut Stage) -> Ledger {
         nginx.reopen();
     }
     load.await_more(500);
-    let before: BTreeSet<String> = load.finish().into_iter().collect();
-    before.iter().for_each(|id| ledger.ok(id));
+    load.finish().into_iter().for_each(|ids| ledger.add(Ledger::written(ids)));
 
     // nginx answers whether it could log or not, so the requests around the middle are uncertain
     // when the daemon is killed there.
@@ -154,13 +152,16 @@ fn an_access_log_reopened_under_load(stage: &mut Stage) -> Ledger {
     let crashed = stage.play == crate::harness::stage::Play::Killed;
     stage.midway();
     nginx.reopen();
-    for id in load.finish() {
-        if crashed { ledger.maybe(&id) } else { ledger.ok(&id) }
+    for ids in load.finish() {
+        let mut of_client = Ledger::default();
+        ids.iter().for_each(|id| if crashed { of_client.maybe(id) } else { of_client.ok(id) });
+        ledger.add(of_client);
     }
 
     let load = Load::start("after", &nginx.socket);
     load.await_more(500);
-    load.finish().iter().for_each(|id| ledger.ok(id));
+    load.finish().into_iter().for_each(|ids| ledger.add(Ledger::written(ids)));
+    stage.streams = ["access.log".to_owned()].into();
     nginx.process.signal(Signal::QUIT);
     nginx.process.success();
     ledger

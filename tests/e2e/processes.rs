@@ -156,9 +156,8 @@ fn a_credentials_file_that_the_worker_may_not_read_is_named() {
     let plan = plan.env("AWS_CONFIG_FILE", open.to_str().unwrap());
     let plan = plan.env("AWS_WEB_IDENTITY_TOKEN_FILE", rig.local("missing").to_str().unwrap());
     let mount = plan.env("AWS_SHARED_CREDENTIALS_FILE", closed.to_str().unwrap()).start();
-    let log = mount.daemon.stderr();
-    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("credentials:")).collect();
-    assert_eq!(warnings.len(), 1, "{log}");
+    let warnings = mount.daemon.await_told(&["credentials:"], 1);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains(closed.to_str().unwrap()) && warnings[0].contains("--run-as"));
     mount.stop();
 }
@@ -328,7 +327,7 @@ fn a_worker_that_is_killed_for_want_of_memory_is_replaced() {
         (!Path::new(&format!("/proc/{}", worker.as_raw_nonzero())).exists()).then_some(())
     });
     append(&mount.path("app.log"), "after\n");
-    assert!(mount.daemon.stderr().contains("killed by signal 9"), "{}", mount.daemon.stderr());
+    mount.daemon.await_stderr("killed by signal 9");
     mount.stop();
     assert_eq!(rig.bucket().content("app.log"), b"before\nafter\n");
 }

@@ -8,46 +8,10 @@ use std::process::Stdio;
 use rustix::process::Signal;
 
 use crate::harness::process::{Proc, command};
+use crate::harness::reading::{read, read_by, reading};
 use crate::harness::rig::PREFIX;
-use crate::harness::s3::{Access, LOGSINKFS};
+use crate::harness::s3::LOGSINKFS;
 use crate::harness::{Answer, Kind, Rig, eventually};
-
-/// A command that reads, not started yet.
-fn reading(
-    rig: &Rig,
-    access: &Access,
-    name: &str,
-    path: &str,
-    args: &[&str],
-) -> std::process::Command {
-    let mut command = command(LOGSINKFS);
-    command.env_clear().env("HOME", rig.dir.path().join("home"));
-    access.env(&mut command);
-    command.args([name, "--endpoint-url", &access.endpoint, "--force-path-style"]);
-    command.args(args).arg(format!("s3://{}/{PREFIX}{path}", access.bucket));
-    command
-}
-
-/// Runs it to its end: exit code, standard output, standard error.
-fn read_by(
-    rig: &Rig,
-    access: &Access,
-    name: &str,
-    path: &str,
-    args: &[&str],
-) -> (i32, String, String) {
-    let output = reading(rig, access, name, path, args).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
-/// Runs it to its good end.
-#[track_caller]
-fn read(rig: &Rig, name: &str, path: &str, args: &[&str]) -> String {
-    let (code, out, said) = read_by(rig, &rig.access, name, path, args);
-    assert_eq!(code, 0, "{said}");
-    out
-}
 
 fn append(path: &Path, text: &str) {
     let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();

@@ -3,13 +3,22 @@
 //! Every scenario gives the lines that its program wrote; the stage compares them with the bucket.
 //! Lines are unique, so a line that is lost, doubled or torn shows by name.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use crate::harness::process::{Proc, command, program};
 use crate::harness::s3::script;
-use crate::harness::{Ledger, Run, Stage, eventually, programs};
+use crate::harness::{Ledger, Rig, Run, Stage, eventually, programs};
 use crate::scenario;
+
+/// Copies that rotation makes of a log in the mount are logs as well today, where their names are not excluded. That is
+/// to change: copies are to be found by their content and to stay out of the bucket, and these are to go.
+const COPIED: fn(&str) -> bool = |stream| stream == "app.log.1";
+const COMPRESSED: fn(&str) -> bool = |stream| stream.ends_with(".gz");
 
 /// Lets a program write, meets the middle of the scenario, and lets it write on.
 fn run(stage: &mut Stage, name: &str, command: Command) -> Ledger {
@@ -72,35 +81,24 @@ fn glog_style_files_with_a_link_to_the_newest(stage: &mut Stage) -> Ledger {
     let through_the_link = std::fs::read(stage.mount.path("app.INFO")).unwrap();
     let itself = std::fs::read(stage.mount.plan.point.join(newest)).unwrap();
     assert_eq!(through_the_link, itself);
+    stage.streams_are_files("app.host.");
     ledger
 }
 
 scenario!(log4j2_rolling_with_gzip_and_delete);
 fn log4j2_rolling_with_gzip_and_delete(stage: &mut Stage) -> Ledger {
-    for jar in ["log4j-api", "log4j-core"] {
-        let path = format!("/usr/share/java/{jar}.jar");
-        assert!(Path::new(&path).exists(), "{path} is missing: run tests/setup.sh first");
-    }
-    let mut java = command(program("java"));
-    java.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"])
-        .arg("/usr/share/java/log4j-api.jar:/usr/share/java/log4j-core.jar")
-        .arg(format!("-Dlog4j2.configurationFile={}", script("log4j2.xml").display()))
-        .arg(script("Log4jProgram.java"))
-        .env("LOG_DIR", &stage.mount.plan.point);
-    let ledger = run(stage, "log4j2", java);
-    // The copies are the application's own; they stay in the mount and out of the bucket.
-    assert_eq!(stage.rig.bucket().keys().iter().filter(|key| key.contains("app-")).count(), 0);
-    ledger
+    let java = programs::java("log4j2", &stage.mount.plan.point);
+    stage.beside = COMPRESSED;
+    run(stage, "log4j2", java)
 }
 
-/// Runs the real logrotate once over a configuration, whatever the time since the last rotation.
-fn logrotate(stage: &Stage, directives: &str) {
-    let log = stage.mount.path("app.log");
-    let config = stage.rig.local("logrotate.conf");
-    let text = format!("{} {{\n su root root\n rotate 3\n {directives}\n}}\n", log.display());
+/// Runs the real logrotate once over a log, whatever the time since the last rotation.
+fn logrotate(rig: &Rig, log: &Path, directives: &str) {
+    let config = rig.local("logrotate.conf");
+    let text = format!("{} {{\n rotate 3\n {directives}\n}}\n", log.display());
     std::fs::write(&config, text).unwrap();
     let mut rotate = command(program("logrotate"));
-    rotate.arg("--force").arg("--state").arg(stage.rig.local("logrotate.state")).arg(&config);
+    rotate.arg("--force").arg("--state").arg(rig.local("logrotate.state")).arg(&config);
     Proc::start("logrotate", rotate).success();
 }
 
@@ -115,7 +113,11 @@ fn rotated(stage: &mut Stage, directives: &dyn Fn(&Run) -> String) -> Ledger {
             stage.midway();
             run.await_more(50);
         }
-        logrotate(stage, &directives(&run));
+        logrotate(
+            &stage.rig,
+            &stage.mount.path("app.log"),
+            &format!("su root root\n {}", directives(&run)),
+        );
     }
     run.await_more(250);
     run.finish()
@@ -137,6 +139,7 @@ scenario!(logrotate_with_compress);
 fn logrotate_with_compress(stage: &mut Stage) -> Ledger {
     let directives = "create 0640 root root\n compress\n delaycompress";
     let ledger = rotated(stage, &|run| format!("{directives}\n {}", hang_up(run)));
+    stage.beside = COMPRESSED;
     assert!(stage.mount.path("app.log.2.gz").exists());
     ledger
 }
@@ -145,6 +148,49 @@ scenario!(logrotate_with_copytruncate);
 fn logrotate_with_copytruncate(stage: &mut Stage) -> Ledger {
     // On a local disk the lines between the copy and the truncation are lost; here none are.
     let ledger = rotated(stage, &|_| "copytruncate".to_owned());
+    stage.beside = COPIED;
     assert!(stage.mount.path("app.log.3").exists());
     ledger
+}
+
+#[test]
+fn logrotate_with_maxage_keeps_a_log_that_was_begun_long_ago_and_written_now() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    let log = mount.path("app.log");
+    std::fs::write(&log, "old\n").unwrap();
+    let ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    File::options().append(true).open(&log).unwrap().set_modified(ago).unwrap();
+    File::options().append(true).open(&log).unwrap().write_all(b"new\n").unwrap();
+    logrotate(&rig, &log, "su root root\n maxage 1\n create 0644 root root");
+    // The second rotation looks at the ages of what the first one has renamed.
+    std::fs::write(&log, "newest\n").unwrap();
+    logrotate(&rig, &log, "su root root\n maxage 1\n create 0644 root root");
+    assert_eq!(std::fs::read_to_string(mount.path("app.log.2")).unwrap(), "old\nnew\n");
+    mount.stop();
+    assert_eq!(rig.bucket().lines("app.log"), ["old", "new", "newest"]);
+}
+
+#[test]
+fn logrotate_in_a_set_group_id_folder_keeps_the_group() {
+    const GAMES: u32 = 60;
+    let rig = Rig::embedded();
+    let mount = rig.mount(&["--allow-other", "--dir-mode", "0755"]);
+    let (folder, log) = (mount.path("web"), mount.path("web/app.log"));
+    std::fs::create_dir(&folder).unwrap();
+    chown(&folder, None, Some(GAMES)).unwrap();
+    std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o2775)).unwrap();
+    let mut writer = programs::python("plain_writer.py");
+    writer.arg(&log);
+    let mut run = Run::start(&rig, "writer", writer);
+    run.await_more(200);
+    assert_eq!(std::fs::metadata(&log).unwrap().gid(), GAMES, "a new file has the folder's group");
+    logrotate(&rig, &log, &format!("su root games\n create\n {}", hang_up(&run)));
+    run.await_more(200);
+    for name in ["web/app.log", "web/app.log.1"] {
+        assert_eq!(std::fs::metadata(mount.path(name)).unwrap().gid(), GAMES, "{name}");
+    }
+    let ledger = run.finish();
+    mount.stop();
+    ledger.assert_in_order(&rig.bucket().lines("web/app.log"));
 }

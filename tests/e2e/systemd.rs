@@ -13,7 +13,7 @@ use rustix::process::{Signal, kill_process};
 use crate::harness::mount::{Plan, is_mounted};
 use crate::harness::process::{Proc, command, program};
 use crate::harness::s3::{LOGSINKFS, Server, root};
-use crate::harness::{Bucket, Kind, Rig, eventually};
+use crate::harness::{Bucket, Kind, Rig};
 
 const PROGRAM: &str = "/usr/local/bin/logsinkfs";
 
@@ -196,7 +196,7 @@ fn the_unit_s_command_has_all_the_rights_that_a_mount_takes() {
     let plan = rig.plan("a");
     let service = service(&plan);
     let mount = plan.start_as(service);
-    assert!(mount.daemon.stderr().contains("the kernel writes into the spool itself"));
+    mount.daemon.await_stderr("the kernel writes into the spool itself");
     let status = format!("/proc/{}/status", mount.worker().as_raw_nonzero());
     let status = fs::read_to_string(status).unwrap();
     assert!(status.contains("Uid:\t65532"), "the worker is root:\n{status}");
@@ -209,8 +209,7 @@ fn the_unit_s_command_has_all_the_rights_that_a_mount_takes() {
     mount.kill_worker();
     append("third\n");
     // ExecReload=, of a worker that cannot leave by itself.
-    let again = || mount.daemon.stderr().contains("serves again").then_some(());
-    eventually("the next worker to serve", again);
+    mount.daemon.await_stderr("serves again");
     kill_process(mount.worker(), Signal::STOP).unwrap();
     let mut upgrade = command(LOGSINKFS);
     upgrade

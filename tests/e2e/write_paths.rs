@@ -36,7 +36,7 @@ fn worker_writes(mount: &mut Mount, file: &mut File) -> bool {
 fn the_kernel_writes_what_is_appended_and_the_daemon_what_is_not() {
     let rig = Rig::embedded();
     let mut mount = rig.mount(&[]);
-    assert!(mount.daemon.stderr().contains(PASSTHROUGH), "{}", mount.daemon.stderr());
+    mount.daemon.await_stderr(PASSTHROUGH);
     let mut appender = append_to(&mount.path("app.log"));
     assert!(!worker_writes(&mut mount, &mut appender));
     let mut other = OpenOptions::new().write(true).open(mount.path("app.log")).unwrap();
@@ -55,7 +55,7 @@ fn the_daemon_writes_when_it_is_told_to() {
         [&["--write-path", "daemon"][..], &["--when-full", "block"], &["--when-full", "error"]]
     {
         let mut mount = rig.mount(flags);
-        assert!(mount.daemon.stderr().contains("the daemon writes"), "{}", mount.daemon.stderr());
+        mount.daemon.await_stderr("the daemon writes");
         let mut appender = append_to(&mount.path("app.log"));
         assert!(worker_writes(&mut mount, &mut appender));
         drop(appender);
@@ -167,8 +167,7 @@ fn a_spool_on_a_layered_file_system_is_written_by_the_daemon() {
     assert_eq!(code, 1);
     assert!(said.contains("stack"), "{said}");
     let mut mount = plan.start();
-    let said = mount.daemon.stderr();
-    assert!(said.contains("the daemon writes") && said.contains("stack"), "{said}");
+    mount.daemon.await_told(&["the daemon writes", "stack"], 1);
     let mut appender = append_to(&mount.path("app.log"));
     assert!(worker_writes(&mut mount, &mut appender));
     drop(appender);

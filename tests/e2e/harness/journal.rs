@@ -25,6 +25,8 @@ enum Fate {
 pub struct Ledger {
     order: Vec<String>,
     fate: HashMap<String, Fate>,
+    /// Where in `order` the lines of each further program begin.
+    programs: Vec<usize>,
     /// Writes that were answered with an error.
     pub failed: usize,
 }
@@ -73,6 +75,7 @@ impl Ledger {
 
     /// Adds what another program wrote.
     pub fn add(&mut self, other: Self) {
+        self.programs.extend([0].iter().chain(&other.programs).map(|at| at + self.order.len()));
         for line in other.order {
             self.note(&line, other.fate[&line]);
         }
@@ -156,5 +159,19 @@ impl Ledger {
         let expected = self.order.iter().filter(|line| self.fate[*line] == Fate::Written);
         let found = self.whole(found).into_iter().filter(|line| self.fate[*line] == Fate::Written);
         assert!(expected.eq(found), "the lines are all there, but in another order");
+    }
+    /// Insists that a stream has the lines of each program in the order in which it wrote them; those of two
+    /// programs may lie among each other.
+    pub fn assert_each_in_order(&self, stream: &str, found: &[String]) {
+        let place: HashMap<&str, usize> =
+            self.order.iter().enumerate().map(|(at, line)| (line.as_str(), at)).collect();
+        let mut last: HashMap<usize, (usize, &str)> = HashMap::new();
+        let written = |line: &&str| self.fate.get(*line) == Some(&Fate::Written);
+        for line in self.whole(found).into_iter().filter(written) {
+            let program = self.programs.partition_point(|begin| *begin <= place[line]);
+            if let Some((at, before)) = last.insert(program, (place[line], line)) {
+                assert!(at < place[line], "in {stream}, {line:?} stands behind {before:?}");
+            }
+        }
     }
 }

@@ -19,6 +19,7 @@ pub mod process;
 pub mod programs;
 #[cfg(test)]
 mod proof;
+pub mod reading;
 pub mod rig;
 pub mod s3;
 pub mod segments;

@@ -215,10 +215,16 @@ impl Mount {
 
     /// SIGTERM, after which everything that was accepted is in the bucket and nothing was set aside.
     pub fn stop(self) {
+        self.stop_and_tell();
+    }
+
+    /// The same; gives the daemon's log.
+    pub fn stop_and_tell(self) -> String {
         let spool = self.plan.spool.clone();
         let (code, said) = self.terminate();
         assert_eq!(code, 0, "the daemon left data behind:\n{said}");
         assert_eq!(set_aside(&spool), Vec::<String>::new(), "set aside in the spool:\n{said}");
+        said
     }
 
     /// SIGTERM; gives the exit code and what the daemon said.

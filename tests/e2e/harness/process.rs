@@ -20,7 +20,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, pidfd_send_signal,
 };
 
-use super::wait::{briefly, eventually};
+use super::wait::eventually;
 
 /// A process older than this hangs: no test takes a third of it.
 const LIFETIME: Duration = Duration::from_secs(300);
@@ -96,14 +96,25 @@ impl Proc {
         });
     }
 
-    /// What the program said so far on standard error.
+    /// Waits for this many lines of standard error that have all these words; gives those that are there then.
+    #[track_caller]
+    pub fn await_told(&self, words: &[&str], times: usize) -> Vec<String> {
+        let has_all = |line: &&String| words.iter().all(|word| line.contains(word));
+        eventually(&format!("{} to say {words:?} on stderr, {times} times", self.name), || {
+            let said = self.stderr.lock().unwrap();
+            let told: Vec<String> = said.iter().filter(has_all).cloned().collect();
+            (told.len() >= times).then_some(told)
+        })
+    }
+
+    /// What the program said so far on standard error: for a message, since more may come at any moment.
     pub fn stderr(&self) -> String {
         self.stderr.lock().unwrap().join("\n")
     }
 
     /// All of standard error of a process that has ended: the reader of the pipe may be behind.
     pub fn last_words(&self) -> String {
-        briefly(|| Arc::strong_count(&self.stderr) == 1);
+        ended(&self.stderr);
         self.stderr()
     }
 
@@ -119,7 +130,7 @@ impl Proc {
 
     /// All lines of standard output of a process that has ended.
     pub fn said(&self) -> Vec<String> {
-        briefly(|| Arc::strong_count(&self.stdout) == 1);
+        ended(&self.stdout);
         self.stdout.lock().unwrap().clone()
     }
 
@@ -199,6 +210,11 @@ fn collect(pipe: impl Read + Send + 'static) -> Lines {
         }
     });
     lines
+}
+
+/// Waits until all of a pipe has been read: its thread has ended.
+fn ended(lines: &Lines) {
+    eventually("the end of what it prints", || (Arc::strong_count(lines) == 1).then_some(()));
 }
 
 /// Kills the process when its `Proc` still lives after [`LIFETIME`].

@@ -3,15 +3,16 @@
 //! Owns: how such a program is told where its journal is, when to stop, and when a mount that died
 //! under it is back (three files on the local disk, see `programs/journal.py`).
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::journal::Ledger;
 use super::process::{Proc, command, program};
 use super::rig::Rig;
-use super::s3::script;
+use super::s3::{root, script, venv};
 use super::wait::eventually;
 
 /// One run of a program.
@@ -33,6 +34,48 @@ pub fn python(name: &str) -> Command {
     let mut python = command(program("python3"));
     python.arg("-B").arg(script(name));
     python
+}
+
+/// The same by the interpreter that has what tests/setup.sh installs from PyPI.
+pub fn venv_python(name: &str) -> Command {
+    let mut python = command(venv("python3"));
+    python.arg("-B").arg(script(name));
+    python
+}
+
+/// A program of Node.js that tests/setup.sh installs what it needs for.
+pub fn node(name: &str) -> Command {
+    let mut node = command(venv("node"));
+    node.arg(script(name)).env("NODE_PATH", root().join("target/npm/node_modules"));
+    node
+}
+
+/// Logs through a library of the JVM into the folder.
+pub fn java(library: &str, folder: &Path) -> Command {
+    let jars = ["log4j-api", "log4j-core", "logback-classic", "logback-core", "slf4j-api"]
+        .map(|jar| format!("/usr/share/java/{jar}.jar"));
+    for jar in &jars {
+        assert!(Path::new(jar).exists(), "{jar} is missing: run tests/setup.sh first");
+    }
+    let mut java = command(program("java"));
+    java.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"])
+        .arg(jars.join(":"))
+        .arg(format!("-Dlog4j2.configurationFile={}", script("log4j2.xml").display()))
+        .arg(format!("-Dlogback.configurationFile={}", script("logback.xml").display()))
+        .arg(script("JavaLogging.java"))
+        .arg(library)
+        .env("LOG_DIR", folder);
+    java
+}
+
+/// A program that writes lines, piped into another that keeps them in files.
+pub fn piped_into(keeper: &str, args: &[&OsStr]) -> Command {
+    let mut shell = command(program("sh"));
+    // The writer ends with the shell, and the other with the writer.
+    let pipe = "writer=$1; shift; setpriv --pdeathsig KILL python3 -B \"$writer\" | exec \"$@\"";
+    shell.args(["-c", pipe, "sh"]);
+    shell.arg(script("plain_writer.py")).arg(program(keeper)).args(args);
+    shell
 }
 
 impl Run {

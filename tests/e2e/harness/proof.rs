@@ -38,6 +38,24 @@ fn a_lost_a_doubled_and_a_torn_line_are_found() {
 }
 
 #[test]
+fn lines_of_one_program_in_another_order_are_found_and_those_of_two_may_mix() {
+    let check = |found: &'static str| {
+        move || {
+            let mut ledger = Ledger::written(lines("a b"));
+            ledger.add(Ledger::written(lines("c d")));
+            ledger.add(Ledger::written(lines("e f")));
+            ledger.assert_each_in_order("app.log", &lines(found));
+        }
+    };
+    for fine in ["a b c d e f", "e c a d f b", "b f"] {
+        check(fine)();
+    }
+    for wrong in ["b a", "a c d b f e", "d a c"] {
+        assert!(complaint(check(wrong)).contains("stands behind"), "{wrong}");
+    }
+}
+
+#[test]
 fn a_failed_line_may_be_there_once_or_not_at_all() {
     let dir = folder();
     let journal = dir.path().join("journal");

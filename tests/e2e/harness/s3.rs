@@ -126,9 +126,7 @@ fn moto(address: &str, more: &[&Path]) -> Command {
 }
 
 fn moto_program(name: &str) -> Command {
-    let python = root().join("target/venv/bin/python3");
-    assert!(python.exists(), "{} is missing: run tests/setup.sh first", python.display());
-    let mut command = command(python);
+    let mut command = command(venv("python3"));
     command.arg(script(name));
     command
 }
@@ -136,6 +134,13 @@ fn moto_program(name: &str) -> Command {
 /// The folder of the crate.
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A program of the Python environment that tests/setup.sh makes.
+pub fn venv(program: &str) -> PathBuf {
+    let path = root().join("target/venv/bin").join(program);
+    assert!(path.exists(), "{} is missing: run tests/setup.sh first", path.display());
+    path
 }
 
 /// A program file of the tests.

@@ -1,6 +1,8 @@
 """Logs through a file handler of Python's logging module.
 
-usage: python_logging.py file|rotating|timed PATH
+usage: python_logging.py file|rotating|timed|concurrent PATH
+
+The handler `concurrent` is that of concurrent-log-handler, by which several processes write and rotate one file.
 """
 
 import logging
@@ -38,11 +40,21 @@ class Timed(Loud, logging.handlers.TimedRotatingFileHandler):
     pass
 
 
+def concurrent():
+    from concurrent_log_handler import ConcurrentRotatingFileHandler
+
+    class Concurrent(Loud, ConcurrentRotatingFileHandler):
+        pass
+
+    return Concurrent(path, maxBytes=20_000, backupCount=3)
+
+
 kind, path = sys.argv[1:]
 handler = {
     "file": lambda: File(path),
     "rotating": lambda: Rotating(path, maxBytes=20_000, backupCount=3),
     "timed": lambda: Timed(path, when="S", backupCount=2),
+    "concurrent": concurrent,
 }[kind]()
 handler.setFormatter(logging.Formatter("%(message)s"))
 
