@@ -28,18 +28,35 @@ fn no_room(e: LocalError) -> FsError {
     if e.is_no_space() { FsError::NoSpace } else { e.into() }
 }
 
+/// Where a write is aimed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Aim {
+    /// The offset that the kernel gives it.
+    pub offset: u64,
+    /// O_APPEND: at the end, of which the kernel knows what it was when it asked last.
+    pub append: bool,
+    /// Through a mapping.
+    pub mapped: bool,
+}
+
+impl From<u64> for Aim {
+    fn from(offset: u64) -> Aim {
+        Aim { offset, ..Aim::default() }
+    }
+}
+
 impl Fs {
     /// Writes: at the end of a live file wherever the offset points, at the offset in a local-only
-    /// one. Gives the number of bytes written. What was written through a mapping (`mapped`) comes as
+    /// one. Gives the number of bytes written. What was written through a mapping comes as
     /// whole pages, which nobody could append: a live file refuses it.
     pub fn write(
         self: &Arc<Self>,
         id: HandleId,
-        offset: u64,
+        aim: impl Into<Aim>,
         data: &[u8],
-        mapped: bool,
         origin: Origin,
     ) -> Answer<usize> {
+        let aim = aim.into();
         let handle = match self.handles.get(id) {
             Ok(handle) => handle,
             Err(e) => return Answer::Now(Err(e)),
@@ -50,13 +67,13 @@ impl Fs {
         };
         match (&handle.what, log) {
             (_, Some((.., Access { write: false, .. }))) => Answer::Now(Err(FsError::BadHandle)),
-            (_, Some((life, ..))) if mapped => {
+            (_, Some((life, ..))) if aim.mapped => {
                 let path = self.parts.path_of(&life);
                 warn!(%path, "a program writes this log through a mapping: refused");
                 Answer::Now(Err(FsError::NotPermitted))
             }
             (_, Some((life, file, access))) => {
-                match self.append(&handle, (&life, &file), offset, data, origin) {
+                match self.append(&handle, (&life, &file), aim, data, origin) {
                     Ok(written) if access.sync => {
                         let fs = self.clone();
                         Answer::blocking(move || fs.sync_life(&life).map(|()| written))
@@ -65,17 +82,16 @@ impl Fs {
                         let (fs, handle) = (self.clone(), handle.clone());
                         let data = Bytes::copy_from_slice(data);
                         Answer::later(async move {
-                            fs.append_when_room(&handle, (&life, &file), offset, &data, origin)
-                                .await
+                            fs.append_when_room(&handle, (&life, &file), aim, &data, origin).await
                         })
                     }
                     other => Answer::Now(other),
                 }
             }
             (Handle::Local { local, .. }, None) => {
-                match local.write(&self.parts.room, offset, data) {
+                match local.write(&self.parts.room, aim.offset, data) {
                     Ok(written) => Answer::Now(written.map(|()| data.len())),
-                    Err(IsLog) => self.write(id, offset, data, mapped, origin),
+                    Err(IsLog) => self.write(id, aim, data, origin),
                 }
             }
             (_, None) => Answer::Now(Err(FsError::BadHandle)),
@@ -87,7 +103,7 @@ impl Fs {
         &self,
         handle: &Opened,
         (life, file): (&Arc<Life>, &SpoolFile),
-        offset: u64,
+        aim: Aim,
         data: &[u8],
         origin: Origin,
     ) -> Result<usize, FsError> {
@@ -109,12 +125,12 @@ impl Fs {
             state.will_grow(len, || self.parts.clock.now());
             state.current().at
         };
-        if len.since(base) != offset {
+        if len.since(base) != aim.offset && !aim.append {
             if self.policy.strict_append {
                 return Err(FsError::Invalid);
             }
             // Who goes on where its own last write ended has had its file truncated, or shares it.
-            if handle.went_to.load(Ordering::Relaxed) != offset {
+            if handle.went_to.load(Ordering::Relaxed) != aim.offset {
                 self.say_misplaced(life);
             }
         }
@@ -139,7 +155,7 @@ impl Fs {
             no_room(e)
         })?;
         self.parts.room.give(bytes - written as u64);
-        handle.went_to.store(offset.saturating_add(written as u64), Ordering::Relaxed);
+        handle.went_to.store(aim.offset.saturating_add(written as u64), Ordering::Relaxed);
         let mut state = life.state();
         state.counted = state.counted.plus(written as u64);
         // What others append unseen would make it untrue, also once they have closed the file.
@@ -180,7 +196,7 @@ impl Fs {
         &self,
         handle: &Opened,
         log: (&Arc<Life>, &SpoolFile),
-        offset: u64,
+        aim: Aim,
         data: &[u8],
         origin: Origin,
     ) -> Result<usize, FsError> {
@@ -188,7 +204,7 @@ impl Fs {
         let room = async {
             loop {
                 progress.borrow_and_update();
-                match self.append(handle, log, offset, data, origin) {
+                match self.append(handle, log, aim, data, origin) {
                     Err(FsError::NoSpace) => {}
                     other => return other,
                 }

@@ -39,6 +39,7 @@ use crate::tasks::restorer::Restorer;
 use crate::values::errors::FsError;
 use crate::values::settings::{FsyncLevel, Routing, View};
 
+pub use self::data::Aim;
 pub use self::dirs::Entries;
 pub use self::handles::{Access, Mode};
 pub use self::shown::DirEntry;

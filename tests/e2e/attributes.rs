@@ -424,7 +424,7 @@ fn ext4(rig: &Rig) -> (PathBuf, Option<Disk>) {
 /// Plays the script on ext4 and in a mount, as root and as a user, and compares.
 fn compare(suffix: &'static str, write_path: &str) {
     let rig = Rig::embedded();
-    let mount = rig.mount(&["--allow-other", "--write-path", write_path]);
+    let mount = rig.mount(&["--allow-other", "--dir-mode", "0751", "--write-path", write_path]);
     let (local, _disk) = ext4(&rig);
     fs::create_dir(&local).unwrap();
     let mut found = Vec::new();
@@ -534,7 +534,7 @@ fn a_file_is_found_by_its_handle_after_the_kernel_has_forgotten_it() {
 #[test]
 fn the_bit_of_a_file_with_mandatory_locks_stays_also_when_a_stranger_to_its_group_writes() {
     let rig = Rig::embedded();
-    let mount = rig.mount(&["--allow-other"]);
+    let mount = rig.mount(&["--allow-other", "--dir-mode", "0751"]);
     let path = mount.path("app.log");
     fs::write(&path, "line\n").unwrap();
     chown(&path, Some(NOBODY), Some(1234)).unwrap();
@@ -592,7 +592,7 @@ fn a_directory_of_a_user_takes_its_logs_again_after_they_have_left_the_view() {
         let mut plan = rig.plan(view);
         plan.flags = vec!["--view".into(), view.into()];
         let mount =
-            plan.with(&["--allow-other", "--retire-after", "1s", "--rotate-idle", "1s"]).start();
+            plan.with(&["--allow-other", "--dir-mode", "0751", "--retire-after", "1s", "--rotate-idle", "1s"]).start();
         let dir = mount.path(view);
         fs::create_dir(&dir).unwrap();
         chown(&dir, Some(NOBODY), Some(GROUP)).unwrap();

@@ -84,6 +84,22 @@ fn strict_append_refuses_a_write_elsewhere() {
 }
 
 #[test]
+fn strict_append_takes_what_is_appended_beside_one_for_whom_the_kernel_writes() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&["--strict-append"]);
+    let path = mount.path("app.log");
+    let mut one = fs::OpenOptions::new().append(true).create(true).open(&path).unwrap();
+    let mut two = fs::OpenOptions::new().read(true).append(true).open(&path).unwrap();
+    for number in 0..50 {
+        writeln!(one, "one {number}").unwrap();
+        writeln!(two, "two {number}").unwrap();
+    }
+    drop((one, two));
+    let expected: String = (0..50).map(|n| format!("one {n}\ntwo {n}\n")).collect();
+    assert_eq!(stored(&rig, mount, "app.log"), expected);
+}
+
+#[test]
 fn two_writers_of_one_file_never_overwrite_each_other() {
     let rig = Rig::embedded();
     let mount = rig.mount(&[]);

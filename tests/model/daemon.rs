@@ -312,7 +312,7 @@ impl Daemon {
     /// Appends to a log what may be refused.
     pub fn try_append(&self, log: Log, bytes: &[u8]) -> Result<(), FsError> {
         let offset = self.fs.getattr(log.id)?.size;
-        match self.fs.write(log.handle, offset, bytes, false, ONCE) {
+        match self.fs.write(log.handle, offset, bytes, ONCE) {
             Answer::Now(written) => assert_eq!(written?, bytes.len()),
             Answer::Later(_) => panic!("an append waits"),
         }

@@ -56,7 +56,7 @@ async fn spool_of_all_kinds(world: &World) -> Image {
     daemon.fs.symlink(daemon.place("link").0, b"link", b"a.log", BY, ONCE).unwrap();
     let local = daemon.open("app.pid");
     let super::daemon::Answer::Now(written) =
-        daemon.fs.write(local.handle, 0, b"<line local>\n", false, ONCE)
+        daemon.fs.write(local.handle, 0, b"<line local>\n", ONCE)
     else {
         panic!("a local file waits")
     };

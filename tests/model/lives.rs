@@ -283,8 +283,7 @@ fn local_only_files_never_reach_the_bucket() {
         let world = World::new();
         let daemon = world.boot();
         let local = daemon.open("app.log.gz");
-        let written =
-            answer(daemon.fs.write(local.handle, 3, b"local", false, ONCE)).await.unwrap();
+        let written = answer(daemon.fs.write(local.handle, 3, b"local", ONCE)).await.unwrap();
         assert_eq!(written, 5);
         assert_eq!(daemon.read(local.id).await.unwrap(), b"\0\0\0local");
         let image = daemon.shut_down().await;
@@ -394,8 +393,8 @@ fn a_local_file_becomes_a_log_with_all_its_bytes_by_the_name_that_it_gets() {
         let daemon = world.boot();
         for (excluded, name) in [("app.log.gz", "app.log"), ("web/web.pid", "web/web.log")] {
             let local = daemon.open(excluded);
-            answer(daemon.fs.write(local.handle, 0, b"onX\n", false, ONCE)).await.unwrap();
-            answer(daemon.fs.write(local.handle, 2, b"e", false, ONCE)).await.unwrap();
+            answer(daemon.fs.write(local.handle, 0, b"onX\n", ONCE)).await.unwrap();
+            answer(daemon.fs.write(local.handle, 2, b"e", ONCE)).await.unwrap();
             daemon.rename(excluded, name).await;
             daemon.append(local, "two\n");
             assert_eq!(daemon.read(local.id).await.unwrap(), b"one\ntwo\n");
@@ -421,7 +420,7 @@ fn a_second_name_makes_a_log_as_a_rename_does() {
         let daemon = world.boot();
         for (first, second) in [("app.log.gz", "app.log"), ("x.tmp", "x.log")] {
             let file = daemon.open(first);
-            answer(daemon.fs.write(file.handle, 0, b"one\n", false, ONCE)).await.unwrap();
+            answer(daemon.fs.write(file.handle, 0, b"one\n", ONCE)).await.unwrap();
             daemon.fs.link(file.id, NodeId::ROOT, second.as_bytes(), ONCE).unwrap();
             daemon.unlink(first);
             daemon.append(file, "two\n");

@@ -49,7 +49,7 @@ fn open_files_stay_open_and_are_closed_once() {
         worker.fs.release(other.handle, first(2)).unwrap();
         let worker = world.next_worker(worker).await;
         worker.append(log, "after\n");
-        let written = answer(worker.fs.write(local.handle, 0, b"17", false, first(9))).await;
+        let written = answer(worker.fs.write(local.handle, 0, b"17", first(9))).await;
         assert_eq!(written.unwrap(), 2);
         assert_eq!(worker.life(log).state().handles, 1);
         assert_eq!(worker.life(other).state().handles, 0);
@@ -70,7 +70,7 @@ fn a_handle_that_was_of_a_local_file_is_of_the_log_for_the_next_worker() {
         let world = World::new();
         let worker = world.boot_worker();
         let local = open(&worker, "app.pid");
-        answer(worker.fs.write(local.handle, 0, b"one\n", false, first(2))).await.unwrap();
+        answer(worker.fs.write(local.handle, 0, b"one\n", first(2))).await.unwrap();
         let (from, to) = ((ROOT, b"app.pid".as_slice()), (ROOT, b"app.log".as_slice()));
         answer(worker.fs.rename(from, to, true, first(3))).await.unwrap();
         let worker = world.next_worker(worker).await;
@@ -95,7 +95,7 @@ fn an_unlinked_file_that_is_open_is_there_for_the_next_worker() {
         let worker = world.boot_worker();
         let (log, local) = (open(&worker, "app.log"), open(&worker, "app.pid"));
         worker.append(log, "one\n");
-        answer(worker.fs.write(local.handle, 0, b"17", false, ONCE)).await.unwrap();
+        answer(worker.fs.write(local.handle, 0, b"17", ONCE)).await.unwrap();
         worker.unlink("app.log");
         worker.unlink("app.pid");
         let worker = world.next_worker(worker).await;
@@ -117,7 +117,7 @@ fn a_write_is_made_once_whether_or_not_it_had_been() {
         let line = b"the same line\n";
         let write = |worker: &Daemon, origin| {
             let size = worker.fs.getattr(log.id).unwrap().size;
-            worker.fs.write(log.handle, size, line, false, origin)
+            worker.fs.write(log.handle, size, line, origin)
         };
         for unique in [10, 12] {
             assert_eq!(answer(write(&worker, first(unique))).await.unwrap(), line.len());
@@ -143,7 +143,7 @@ fn a_write_is_found_behind_what_the_kernel_appended_meanwhile() {
         let world = World::new();
         let worker = world.boot_worker();
         let log = open(&worker, "app.log");
-        answer(worker.fs.write(log.handle, 0, b"mine\n", false, first(10))).await.unwrap();
+        answer(worker.fs.write(log.handle, 0, b"mine\n", first(10))).await.unwrap();
         let append = |text: &[u8]| {
             let folder = worker.life(log).folder().join("data");
             let mut file = std::fs::File::options().append(true).open(folder).unwrap();
@@ -151,7 +151,7 @@ fn a_write_is_found_behind_what_the_kernel_appended_meanwhile() {
         };
         append(b"the kernel's\n");
         let worker = world.next_worker(worker).await;
-        answer(worker.fs.write(log.handle, 0, b"mine\n", false, again(10))).await.unwrap();
+        answer(worker.fs.write(log.handle, 0, b"mine\n", again(10))).await.unwrap();
         worker.flush().await;
         assert_delivered(&world, "app.log", &["mine\nthe kernel's\n"]);
     });

@@ -22,7 +22,7 @@ use fuser::{
     WriteFlags,
 };
 
-use crate::core::{Answer, Entry, Fs, SetAttr};
+use crate::core::{Aim, Answer, Entry, Fs, SetAttr};
 use crate::values::errors::FsError;
 
 pub use self::caches::caches_of;
@@ -281,7 +281,7 @@ impl Filesystem for Adapter {
         offset: u64,
         data: &[u8],
         write_flags: WriteFlags,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
@@ -291,7 +291,8 @@ impl Filesystem for Adapter {
             return reply.error(errno("write", &e));
         }
         let mapped = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
-        let answer = self.fs.write(handle(fh), offset, data, mapped, origin(req));
+        let aim = Aim { offset, append: flags.0 & libc::O_APPEND != 0, mapped };
+        let answer = self.fs.write(handle(fh), aim, data, origin(req));
         self.answer("write", answer, |result| match result {
             Ok(written) => reply.written(u32::try_from(written).unwrap_or(u32::MAX)),
             Err(e) => reply.error(e),
