@@ -182,7 +182,7 @@ impl Timeline {
     }
 
     /// Adds what was found in the bucket, in any order, also what was found before. Segments behind a
-    /// gap wait for what fills it as long as they began after `settled`: a writer sends several at
+    /// gap, within a generation or between two, wait for what fills it as long as they began after `settled`: a writer sends several at
     /// once, and the later one may be there first.
     pub fn add(&mut self, found: impl IntoIterator<Item = Segment>, settled: Utc) {
         for segment in found {
@@ -270,10 +270,22 @@ impl Writer {
         let mut parts = VecDeque::new();
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.sort_by_key(|segment| segment.order());
+        let mut held = false;
         for generation in in_order(&waiting) {
-            self.take_generation(id, generation, settled, &mut parts);
+            let first = &generation[0];
+            held |= self.lacks_one_before(first.generation) && first.start > settled;
+            match held {
+                true => self.waiting.extend_from_slice(generation),
+                false => self.take_generation(id, generation, settled, &mut parts),
+            }
         }
         parts
+    }
+
+    /// Whether the generation that is numbered before this one is not there, and an older one is.
+    fn lacks_one_before(&self, number: GenerationNo) -> bool {
+        let before = self.generations.range(..number).next_back();
+        before.is_some_and(|(before, _)| before.0 + 1 < number.0)
     }
 
     fn take_generation(

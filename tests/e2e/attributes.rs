@@ -591,8 +591,17 @@ fn a_directory_of_a_user_takes_its_logs_again_after_they_have_left_the_view() {
     for view in ["live", "bucket"] {
         let mut plan = rig.plan(view);
         plan.flags = vec!["--view".into(), view.into()];
-        let mount =
-            plan.with(&["--allow-other", "--dir-mode", "0751", "--retire-after", "1s", "--rotate-idle", "1s"]).start();
+        let mount = plan
+            .with(&[
+                "--allow-other",
+                "--dir-mode",
+                "0751",
+                "--retire-after",
+                "1s",
+                "--rotate-idle",
+                "1s",
+            ])
+            .start();
         let dir = mount.path(view);
         fs::create_dir(&dir).unwrap();
         chown(&dir, Some(NOBODY), Some(GROUP)).unwrap();

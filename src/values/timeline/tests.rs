@@ -132,6 +132,20 @@ fn what_is_behind_a_fresh_gap_waits_for_what_fills_it() {
     assert_eq!(shown(&timeline, 3), ["missing 30..40", "a1 40..50"]);
 }
 
+#[test]
+fn a_generation_waits_for_the_one_before_it_as_long_as_that_may_be_on_its_way() {
+    let mut timeline = Timeline::default();
+    let late = segment("a", 3, 0..10, 30);
+    let found = [segment("a", 2, 0..10, 10), segment("a", 4, 0..10, 40)];
+    timeline.add(found, Utc::from_micros(35));
+    assert_eq!(shown(&timeline, 0), ["a2 0..10"], "nothing is older than what is shown first");
+    timeline.add([late], Utc::from_micros(35));
+    assert_eq!(shown(&timeline, 1), ["a3 0..10", "a4 0..10"]);
+    timeline.add([segment("a", 6, 0..10, 60)], Utc::from_micros(50));
+    timeline.add([], Utc::from_micros(60));
+    assert_eq!(shown(&timeline, 3), ["a6 0..10"], "it does not come any more");
+}
+
 prop_compose! {
     /// Two writers with generations cut into segments, in any order, in two portions.
     fn any_stream()(
