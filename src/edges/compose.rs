@@ -45,6 +45,8 @@ pub fn recover_parts(
     let at = Circumstances { open: &open, streams: &streams, room: &room, now: clock.now() };
     let found = recover(&spool, at)?;
     let namespace = Namespace::load(spool.clone(), settings.ownership, found, clock.now());
+    // Not before: on a full disk recovery may need the room.
+    spool.refill_ballast();
     Ok(Parts {
         spool,
         namespace: Arc::new(namespace),

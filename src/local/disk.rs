@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, OFlags};
@@ -52,6 +53,15 @@ pub fn store(path: &Path, text: &[u8], durable: Durable) -> Result<(), LocalErro
         (Durable::Now, Some(folder)) => sync_folder(folder),
         _ => Ok(()),
     }
+}
+
+/// Writes over a small file, durably, in the blocks that it has. What is no longer than before stays whole when the
+/// daemon is killed, and what lies within a sector when power is lost.
+pub fn overwrite(path: &Path, text: &[u8]) -> Result<(), LocalError> {
+    let file = OpenOptions::new().write(true).open(path).at("open", path)?;
+    file.write_all_at(text, 0).at("write", path)?;
+    file.set_len(text.len() as u64).at("write", path)?;
+    file.sync_data().at("sync", path)
 }
 
 /// Reads a small JSON file.

@@ -329,7 +329,13 @@ fn line<T: Serialize>(value: &T) -> Result<Vec<u8>, LocalError> {
 pub fn append(folder: &Path, line: &[u8]) -> Result<(), LocalError> {
     let path = folder.join(RECORD);
     let mut file = OpenOptions::new().append(true).create(true).open(&path).at("open", &path)?;
-    file.write_all(line).at("write", &path)
+    let len = file.metadata().at("stat", &path)?.len();
+    let written = file.write_all(line);
+    if written.is_err() {
+        // Of a change that failed nothing stays. Should that fail too, the next line does not rely on it.
+        let _ = file.set_len(len);
+    }
+    written.at("write", &path)
 }
 
 #[cfg(test)]

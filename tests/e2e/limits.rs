@@ -13,6 +13,7 @@ use crate::harness::disk::Disk;
 use crate::harness::process::{command, program};
 use crate::harness::s3::Server;
 use crate::harness::{Ledger, Mount, Rig, eventually, rig};
+use crate::power_cut::boot_again;
 
 fn append_to(path: &Path) -> File {
     OpenOptions::new().append(true).create(true).open(path).unwrap()
@@ -260,6 +261,42 @@ fn a_disk_that_a_stranger_fills_refuses_and_loses_nothing() {
 #[test]
 fn a_disk_that_a_stranger_fills_leaves_no_silent_gap_where_the_kernel_writes() {
     a_stranger_fills_the_disk(&["--write-path", "passthrough"]);
+}
+
+#[test]
+fn a_daemon_starts_without_a_free_block_also_where_it_has_something_to_record() {
+    let rig = Rig::embedded();
+    let disk = Disk::image(&rig.local("disk"), "ext4", 64);
+    let mut plan = rig.plan("a").with(&["--spool-min-free", "0", "--rotate-idle", "1h"]);
+    plan.spool = disk.path.join("spool");
+    let mut mount = plan.start();
+    let log = mount.path("app.log");
+    let mut file = append_to(&log);
+    // Its record as it is to be does not fit into the block that it has.
+    rustix::fs::fsetxattr(&file, "user.note", &[b'n'; 2_500], rustix::fs::XattrFlags::empty())
+        .unwrap();
+    file.write_all(b"whole\nhal").unwrap();
+    file.sync_all().unwrap();
+    mount.crash();
+    drop(file);
+    boot_again(&mount.plan.spool);
+    fs::remove_file(mount.plan.spool.join("ballast")).unwrap();
+    let stranger = disk.fill();
+
+    // What power took the end of is followed by another generation.
+    mount.start_again();
+    assert_eq!(fs::read(&log).unwrap(), b"");
+    stranger.set_len(0).unwrap();
+    // It is recorded as soon as there is room, and begins no second time.
+    eventually("room for the record", || File::open(&log).ok()?.sync_all().ok());
+    mount.crash();
+    mount.start_again();
+    assert_eq!(fs::read(&log).unwrap(), b"");
+    append_to(&log).write_all(b"next\n").unwrap();
+    mount.stop();
+    let bucket = rig.bucket();
+    let texts: Vec<_> = bucket.segments("app.log").iter().map(|s| bucket.bytes(s)).collect();
+    assert_eq!(texts, [&b"whole\nhal"[..], b"next\n"]);
 }
 
 #[test]

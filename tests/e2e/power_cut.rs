@@ -223,7 +223,7 @@ impl<'a> Rounds<'a> {
 }
 
 /// The machine booted since the spool was last used.
-fn boot_again(spool: &Path) {
+pub fn boot_again(spool: &Path) {
     let path = spool.join("spool.json");
     let Ok(text) = fs::read(&path) else { return };
     let mut identity: serde_json::Value = serde_json::from_slice(&text).unwrap();

@@ -30,6 +30,8 @@ pub(super) struct OnDisk {
     pub durable: u64,
     /// Bytes that were written since the record was replaced.
     pub len: u64,
+    /// Whether it lacks what recovery found, for want of room: nothing that relies on it may be sealed.
+    pub is_behind: bool,
     /// Whether somebody is just replacing it.
     pub is_replaced: bool,
 }
@@ -88,7 +90,13 @@ impl Tree {
 impl Namespace {
     /// Makes a node's name and folder durable, and those of the directories above it.
     pub fn make_durable(&self, id: NodeId) -> Result<(), FsError> {
-        let owed = self.tree.lock().not_durable(id);
+        let owed = {
+            let mut tree = self.tree.lock();
+            if let Some(node) = tree.nodes.get_mut(&id).filter(|node| node.disk.is_behind) {
+                self.store(node, id)?;
+            }
+            tree.not_durable(id)
+        };
         for (id, _) in &owed {
             let folder = self.spool.node(*id);
             let record = folder.join(RECORD);

@@ -245,6 +245,7 @@ impl Namespace {
         }
         // The change counts, and nobody was told so.
         crash_point("record: a change is appended");
+        node.disk.is_behind = false;
         node.disk.changes += 1;
         node.disk.len += line.len() as u64;
         if node.disk.len > GROWN.max(8 * line.len() as u64) {

@@ -27,6 +27,8 @@ pub struct Found {
     pub record: Record,
     /// Its life, when it is a live file.
     pub life: Option<Arc<Life>>,
+    /// Whether it has what the disk was too full to record.
+    pub is_ahead: bool,
 }
 
 impl Namespace {
@@ -39,7 +41,8 @@ impl Namespace {
         now: Utc,
     ) -> Namespace {
         let last_id = found.iter().map(|f| f.id.0).max().unwrap_or(0).max(NodeId::ROOT.0);
-        let moved = move_again(&mut found);
+        let mut unkept = move_again(&mut found);
+        unkept.extend(found.iter().filter(|f| f.is_ahead).map(|f| f.id));
         let last_number = found.iter().map(|f| f.record.last_number()).max().unwrap_or(0);
         let numbers = Arc::new(AtomicU64::new(last_number));
         let count = found.len() as u64;
@@ -93,21 +96,21 @@ impl Namespace {
             numbers,
             replaced: Condvar::new(),
         };
-        namespace.keep_loaded(&moved);
+        namespace.keep_loaded(&unkept);
         namespace
     }
 }
 
 impl Namespace {
     /// Writes what is not on the disk as it was loaded.
-    fn keep_loaded(&self, moved: &[NodeId]) {
+    fn keep_loaded(&self, unkept: &[NodeId]) {
         let mut tree = self.tree.lock();
         if let Err(e) = self.rewrite_stored(&tree) {
             warn!("a worker that follows may not know the stored directories: {e}");
         }
-        for id in moved {
+        for id in unkept {
             if let Err(e) = tree.node_mut(*id).and_then(|node| self.store(node, *id)) {
-                warn!(node = %id, "a rename of before the power cut may not last: {e}");
+                warn!(node = %id, "what was found after a crash is not recorded yet: {e}");
             }
         }
     }
@@ -174,7 +177,7 @@ impl Tree {
 }
 
 fn node(spool: &Spool, found: Found) -> Node {
-    let Found { id, record, life } = found;
+    let Found { id, record, life, is_ahead } = found;
     let body = match (record.kind, life) {
         (Kind::Live { .. }, Some(life)) => Body::Live(life),
         (Kind::Live { .. } | Kind::Local, _) => {
@@ -198,7 +201,7 @@ fn node(spool: &Spool, found: Found) -> Node {
         lookups: u64::from(spool.session().resumed),
         recorded: true,
         // Whether it is durable is not known.
-        disk: OnDisk { changes: 1, ..OnDisk::default() },
+        disk: OnDisk { changes: 1, is_behind: is_ahead, ..OnDisk::default() },
     }
 }
 

@@ -16,7 +16,8 @@ use crate::values::ids::{SpoolOffset, SpoolRange};
 use crate::values::naming::{MarkerName, Phase, SegmentName};
 use crate::values::time::Utc;
 
-/// Puts the segments into the life and makes its generations, and their record, fit what is on disk.
+/// Puts the segments into the life and makes its generations, and their record, fit what is on disk. Gives `false` when
+/// the disk is too full for that record.
 pub(super) fn restore(
     spool: &Spool,
     life: &Life,
@@ -24,7 +25,7 @@ pub(super) fn restore(
     markers: &[MarkerName],
     at: Circumstances<'_>,
     births: &Births,
-) -> Result<(), LocalError> {
+) -> Result<bool, LocalError> {
     let mut state = life.state();
     for marker in markers {
         let MarkerName { range, generation, phase } = *marker;
@@ -35,7 +36,7 @@ pub(super) fn restore(
     }
     fit_files(life, &mut state, at.now, births)?;
     let metadata = life.metadata()?.1;
-    let len = fit_last(life, &mut state, record, |end| births.begin(end, at.now))?;
+    let len = fit_last(spool, life, &mut state, record, |end| births.begin(end, at.now))?;
     keep_holes(spool, life, &mut state)?;
     number_generations(life, &mut state);
 
@@ -57,7 +58,7 @@ pub(super) fn restore(
         state.looks = Looks::begin(at.now, len);
     }
     state.last_growth = (written, len);
-    follow(life, &state, record)
+    follow(spool, life, &state, record)
 }
 
 /// Makes the spool files before the last one, and the generations in them, agree.
@@ -110,6 +111,7 @@ fn fit_file(
 
 /// Makes the last spool file, the sealed end and the generations agree. Gives where the file ends then.
 fn fit_last(
+    spool: &Spool,
     life: &Life,
     state: &mut State,
     record: &mut Record,
@@ -125,7 +127,7 @@ fn fit_last(
     if len < sealed && state.current().at < sealed {
         // Another generation begins. Before the file is extended: the next start finds no sign then.
         state.begin_generation(begin(sealed));
-        follow(life, state, record)?;
+        follow(spool, life, state, record)?;
     }
     let (start, _) = life.files.current();
     fit_file(life, start, sealed)
@@ -236,15 +238,25 @@ fn ends_within_a_line(life: &Life, state: &State, len: SpoolOffset) -> bool {
     matches!(file.read_at(&mut last, at), Ok(1)) && last != *b"\n"
 }
 
-/// Makes the record say where the generations begin.
-fn follow(life: &Life, state: &State, record: &mut Record) -> Result<(), LocalError> {
-    let Kind::Live { bases, .. } = &mut record.kind else { return Ok(()) };
+/// Makes the record say where the generations begin. Gives `false` when the disk is too full for that.
+fn follow(
+    spool: &Spool,
+    life: &Life,
+    state: &State,
+    record: &mut Record,
+) -> Result<bool, LocalError> {
+    let Kind::Live { bases, .. } = &mut record.kind else { return Ok(true) };
     let found = state.bases();
-    if *bases != found {
-        *bases = found;
-        record.replace(life.folder())?;
-        // A generation that began here begins no second time.
-        crash_point("recover: the record follows");
+    // Numbers that the record does not have are in the markers, as long as it has the generation.
+    let unnumbered = |bases: &[Generation]| -> Vec<_> {
+        bases.iter().map(|base| Generation { numbered: None, ..*base }).collect()
+    };
+    if unnumbered(bases) == unnumbered(&found) {
+        return Ok(true);
     }
-    Ok(())
+    *bases = found;
+    let kept = spool.has_room_for(|| record.replace(life.folder()))?;
+    // A generation that began here begins no second time.
+    crash_point("recover: the record follows");
+    Ok(kept)
 }

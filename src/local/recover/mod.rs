@@ -97,7 +97,7 @@ fn load_record(spool: &Spool, id: NodeId) -> Result<Option<Record>, LocalError> 
         Ok(found) if found.torn => mend(spool, id, found.record).map(Some),
         Ok(found) => {
             if found.len as u64 > GROWN {
-                found.record.replace(&folder)?;
+                spool.has_room_for(|| found.record.replace(&folder))?;
             }
             Ok(Some(found.record))
         }
@@ -121,10 +121,14 @@ fn mend(spool: &Spool, id: NodeId, record: Record) -> Result<Record, LocalError>
     let path = folder.join(RECORD);
     if !spool.rebooted {
         let kept = spool.free_name(&format!("{id}-{RECORD}"));
-        fs::copy(&path, &kept).at("copy to", &kept)?;
+        if !spool.has_room_for(|| fs::copy(&path, &kept).map(drop).at("copy to", &kept))? {
+            // What follows is appended, and what cannot be read stays in the record.
+            let _ = fs::remove_file(&kept);
+            return Ok(record);
+        }
         warn!(node = %id, kept = %kept.display(), "the last change of a record cannot be read: the one before counts, a copy is kept");
     }
-    record.replace(&folder)?;
+    spool.has_room_for(|| record.replace(&folder))?;
     Ok(record)
 }
 
@@ -152,7 +156,7 @@ fn recover_node(
         if unlinked {
             fs::remove_dir_all(&folder).at("remove", &folder)?;
         }
-        return Ok((!unlinked).then_some(Found { id, record, life: None }));
+        return Ok((!unlinked).then_some(Found { id, record, life: None, is_ahead: false }));
     };
     if bases.is_empty() {
         set_aside(spool, &folder, &id.to_string(), "its record has no generation");
@@ -162,11 +166,11 @@ fn recover_node(
     let life = Arc::new(Life::new(id, folder.clone(), stream, labels.clone(), bases, starts));
     let markers = read_markers(spool, &life)?;
     let mut record = record;
-    life::restore(spool, &life, &mut record, &markers, at, births)?;
+    let is_ahead = !life::restore(spool, &life, &mut record, &markers, at, births)?;
     if !at.open.contains(&id) {
         life.look_for_orphans();
     }
-    Ok(Some(Found { id, record, life: Some(life) }))
+    Ok(Some(Found { id, record, life: Some(life), is_ahead }))
 }
 
 /// Where the spool files of a folder begin; `None` when something else has the name of one.

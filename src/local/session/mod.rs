@@ -21,6 +21,7 @@ use tracing::error;
 use self::journal::Journal;
 pub use self::journal::StoredNode;
 use super::mapped::Words;
+use super::spool::ballast;
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::{HandleId, NodeId, Origin, RequestId, SessionId, SpoolOffset};
 
@@ -122,7 +123,12 @@ impl Session {
         options.read(true).write(true).create(true).truncate(!resumed).mode(0o600);
         let table = options.open(&table_path).at("open", &table_path)?;
         let stored = Journal::open(dir.join(format!("{}.stored", id.0)), resumed)?;
-        let words = Words::map(&table, MAPPED * PLACE as usize / 8).ok();
+        let map = || Words::map(&table, MAPPED * PLACE as usize / 8);
+        let on_full_disk = |_| {
+            ballast::drop(spool);
+            map()
+        };
+        let words = map().or_else(on_full_disk).ok();
         let text = fs::read(&table_path).at("read", &table_path)?;
         let mut session = Session {
             number: id.number(),

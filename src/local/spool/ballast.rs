@@ -13,7 +13,7 @@ const BALLAST: &str = "ballast";
 const BYTES: u64 = 1 << 20;
 
 /// Gives the room.
-pub(super) fn drop(dir: &Path) {
+pub(in crate::local) fn drop(dir: &Path) {
     // There may be none; who asked finds that the disk is as full as before.
     if fs::remove_file(dir.join(BALLAST)).is_ok() {
         free_now(dir);

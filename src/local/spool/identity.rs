@@ -15,6 +15,9 @@ use crate::values::escape::unescape;
 use crate::values::ids::{Epoch, WriterId};
 use crate::values::naming::MarkerName;
 
+/// Bytes that a disk writes all or none of.
+const SECTOR: usize = 512;
+
 /// Who a spool is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -39,6 +42,14 @@ impl Identity {
         // Of no boot: what a log ends with is looked at, as after a power cut.
         let (source, boot) = (source.to_owned(), String::new());
         Identity { format: FORMAT, writer, source, epoch: Epoch(0), inode, boot }
+    }
+
+    /// As it is stored: whole sectors, so that another identity can be written over it and a power cut leaves one of the
+    /// two.
+    pub(super) fn text(&self) -> io::Result<Vec<u8>> {
+        let mut text = serde_json::to_vec(self)?;
+        text.resize(text.len().next_multiple_of(SECTOR), b' ');
+        Ok(text)
     }
 
     /// Reads the identity of the spool in a directory.

@@ -1,7 +1,7 @@
 //! The lock that tells two daemons apart, and how one who only empties a spool is asked for it.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
@@ -32,7 +32,9 @@ pub(super) fn take(dir: &Path) -> Result<File, SpoolError> {
                 return Err(SpoolError::Locked(dir.to_owned(), String::new()));
             }
             let pid = std::process::id().to_string();
-            fs::write(&path, pid).at("write", &path)?;
+            // Over what is there: a block that is given back may not be had again on a full disk.
+            file.set_len(pid.len() as u64).at("write", &path)?;
+            file.write_all_at(pid.as_bytes(), 0).at("write", &path)?;
             // Whoever asked for it comes again.
             let _ = fs::remove_file(dir.join(WANTED));
             Ok(file)

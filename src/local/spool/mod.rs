@@ -12,7 +12,7 @@
 //! ballast                   room for markers when others have filled the disk
 //! ```
 
-mod ballast;
+pub(super) mod ballast;
 mod identity;
 mod lock;
 
@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use tracing::warn;
 
 use super::crash_point::crash_point;
-use super::disk::{Durable, store_json, sync_folder};
+use super::disk::{Durable, overwrite, store, sync_folder};
 use super::life::SpoolFile;
 use super::numbers::Numbers;
 use super::session::Session;
@@ -146,16 +146,31 @@ impl Spool {
         let identity = Mutex::new(Identity { format: FORMAT, writer, epoch, inode, ..identity });
         let session = Session::default();
         let spool = Spool { dir: dir.to_owned(), identity, session, rebooted, boot, _lock: lock };
-        let counted = spool.next_epoch();
-        if counted.as_ref().is_err_and(LocalError::is_no_space) {
-            // A full disk must not keep a daemon from starting which would send, and make room.
-            spool.drop_ballast();
-            spool.next_epoch()?;
-        } else {
-            counted?;
-        }
-        ballast::refill(dir);
+        spool.next_epoch()?;
         Ok(spool)
+    }
+
+    /// Writes a small file, with the ballast's room where there is no other.
+    fn with_ballast(&self, write: impl Fn() -> Result<(), LocalError>) -> Result<(), LocalError> {
+        match write() {
+            Err(e) if e.is_no_space() => {
+                self.drop_ballast();
+                write()
+            }
+            written => written,
+        }
+    }
+
+    /// Does so at a start. Gives `false` when the disk is full all the same, which must not keep a daemon from starting
+    /// that would send, and make room.
+    pub fn has_room_for(
+        &self,
+        write: impl Fn() -> Result<(), LocalError>,
+    ) -> Result<bool, LocalError> {
+        match self.with_ballast(write) {
+            Err(e) if e.is_no_space() => Ok(false),
+            written => written.map(|()| true),
+        }
     }
 
     /// Gives a little room on a full disk to markers and records.
@@ -229,11 +244,21 @@ impl Spool {
         self.identity.lock().clone()
     }
 
+    /// Stores the identity durably. On a disk without a free block it is written over, which takes none.
+    fn keep_identity(&self, identity: &Identity) -> Result<(), LocalError> {
+        let path = self.dir.join(IDENTITY);
+        let text = identity.text().at("encode", &path)?;
+        match self.with_ballast(|| store(&path, &text, Durable::Now)) {
+            Err(e) if e.is_no_space() && path.exists() => overwrite(&path, &text),
+            stored => stored,
+        }
+    }
+
     /// Counts a start, durably before anybody is told of it, so that no two starts register the same.
     pub fn next_epoch(&self) -> Result<Epoch, LocalError> {
         let mut identity = self.identity.lock();
         let next = Identity { epoch: Epoch(identity.epoch.0 + 1), ..identity.clone() };
-        store_json(&self.dir.join(IDENTITY), &next, Durable::Now)?;
+        self.keep_identity(&next)?;
         *identity = next;
         Ok(identity.epoch)
     }
@@ -246,7 +271,7 @@ impl Spool {
             return Ok(());
         }
         let next = Identity { boot: self.boot.clone(), ..identity.clone() };
-        store_json(&self.dir.join(IDENTITY), &next, Durable::Now)?;
+        self.keep_identity(&next)?;
         *identity = next;
         Ok(())
     }
@@ -255,7 +280,7 @@ impl Spool {
     pub fn become_writer(&self, writer: WriterId) -> Result<(), LocalError> {
         let mut identity = self.identity.lock();
         let next = Identity { writer, epoch: Epoch(1), ..identity.clone() };
-        store_json(&self.dir.join(IDENTITY), &next, Durable::Now)?;
+        self.keep_identity(&next)?;
         *identity = next;
         Ok(())
     }
