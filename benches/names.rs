@@ -1,4 +1,4 @@
-//! What operations on names cost: create + write + close, rename, unlink of the last name (of a log with a
+//! What operations on names cost: create + write + close, the same with a log that begins anew, rename, unlink of the last name (of a log with a
 //! line, and of an empty one), mkdir, and rename in a folder of many names, on a mount and in a folder of
 //! the spool's own file system, in turns within one run. Prints operations a second and their ratio.
 //!
@@ -24,8 +24,9 @@ use std::time::{Duration, Instant};
 use common::{Bucket, Process, Spread, argument};
 
 /// What is measured, in the order in which it is done.
-const OPERATIONS: [&str; 6] = [
+const OPERATIONS: [&str; 7] = [
     "create, write a line, close",
+    "open with O_TRUNC and O_APPEND, write a line, close",
     "rename",
     "unlink of a log with a line",
     "unlink of an empty log",
@@ -100,6 +101,10 @@ fn measure(target: &Path, round: usize, count: usize) -> Rates {
         let mut file = File::options().create(true).append(true).open(path("log", n)).unwrap();
         file.write_all(b"a line of a log\n").unwrap();
     });
+    let again = a_second(count, |_| {
+        let mut file = File::from(open_anew(&path("log", 0)));
+        file.write_all(b"a line of a log\n").unwrap();
+    });
     let rename = a_second(count, |n| fs::rename(path("log", n), path("old", n)).unwrap());
     let unlink = a_second(count, |n| fs::remove_file(path("old", n)).unwrap());
     (0..count).for_each(|n| drop(File::create(path("empty", n)).unwrap()));
@@ -113,7 +118,13 @@ fn measure(target: &Path, round: usize, count: usize) -> Rates {
     let rename_many = a_second(count, |n| {
         fs::rename(one_of_many(!there, n), one_of_many(there, n)).unwrap();
     });
-    [create, rename, unlink, unlink_empty, mkdir, rename_many]
+    [create, again, rename, unlink, unlink_empty, mkdir, rename_many]
+}
+
+/// What std does not offer: a log that begins anew, and is appended to.
+fn open_anew(path: &Path) -> std::os::fd::OwnedFd {
+    use rustix::fs::{Mode, OFlags, open};
+    open(path, OFlags::WRONLY | OFlags::APPEND | OFlags::TRUNC, Mode::empty()).unwrap()
 }
 
 /// Does something so many times; gives how often a second.

@@ -254,13 +254,24 @@ enum Line {
     Hide { hide: String },
 }
 
+/// What stands behind the last line of a record's file that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// Nothing.
+    None,
+    /// The beginning of a line: the kernel stops copying at the end of a page when the process is killed.
+    Cut,
+    /// Something else.
+    Damaged,
+}
+
 /// A record as it was found.
 #[derive(Debug)]
 pub struct Found {
     /// The record.
     pub record: Record,
-    /// Whether something behind the last whole line could not be read: a change that did not end.
-    pub torn: bool,
+    /// What is behind the last whole line.
+    pub tail: Tail,
     /// Bytes of its file.
     pub len: usize,
 }
@@ -270,7 +281,8 @@ impl Record {
     pub fn load(folder: &Path) -> Result<Found, LocalError> {
         let path = folder.join(RECORD);
         let text = fs::read(&path).at("read", &path)?;
-        let (mut torn, mut hide) = (false, Vec::new());
+        let (mut tail, mut hide) = (Tail::None, Vec::new());
+        let ended = text.last() == Some(&b'\n');
         let mut damage = io::Error::new(io::ErrorKind::UnexpectedEof, "it is empty");
         for line in text.rsplit(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice(line) {
@@ -279,9 +291,13 @@ impl Record {
                     if let Kind::Directory { hidden, .. } = &mut record.kind {
                         hide.into_iter().for_each(|name| hidden.add(name));
                     }
-                    return Ok(Found { record: *record, torn, len: text.len() });
+                    return Ok(Found { record: *record, tail, len: text.len() });
                 }
-                Err(e) => (torn, damage) = (true, e.into()),
+                Err(e) => {
+                    let last = tail == Tail::None && hide.is_empty();
+                    tail = if last && !ended { Tail::Cut } else { Tail::Damaged };
+                    damage = e.into();
+                }
             }
         }
         Err(io::Error::new(io::ErrorKind::InvalidData, damage)).at("decode", &path)

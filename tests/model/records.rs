@@ -39,13 +39,21 @@ fn a_change_that_did_not_end_leaves_the_one_before() {
             // Of the line feeds at its ends nothing depends.
             let (begun, done) = (len > before + 1, len >= after - 1);
             let torn = begun && !done;
-            for (image, rebooted) in [(cut.clone(), false), (cut.after_reboot(), true)] {
+            let mut damaged = cut.clone();
+            damaged.bytes(&record).push(b'\n');
+            let images = [
+                (cut.clone(), false),
+                (damaged.clone(), torn),
+                (cut.after_reboot(), false),
+                (damaged.after_reboot(), false),
+            ];
+            for (image, keeps) in images {
                 let world = World::new();
                 let daemon = world.boot_from(&image);
                 let there = ["app.log", "app.log.1"].map(|name| daemon.stat(name).is_some());
                 assert_eq!(there, [!done, done], "{len} of {after} bytes");
                 let kept = daemon.image().names("quarantine").len();
-                assert_eq!(kept, usize::from(torn && !rebooted), "{len} of {after} bytes");
+                assert_eq!(kept, usize::from(keeps), "{len} of {after} bytes");
                 // What was lost can be made again, and lasts.
                 if !done {
                     daemon.rename("app.log", "app.log.1").await;

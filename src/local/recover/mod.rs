@@ -15,7 +15,7 @@ use tracing::{error, warn};
 
 use super::life::{Life, parse_data_name};
 use super::namespace::Found;
-use super::record::{DATA, GROWN, Generation, Kind, RECORD, Record};
+use super::record::{self, DATA, GROWN, Generation, Kind, RECORD, Record, Tail};
 use super::room::Room;
 use super::spool::Spool;
 use super::stream::Streams;
@@ -94,7 +94,7 @@ fn is_file(path: &Path) -> bool {
 fn load_record(spool: &Spool, id: NodeId) -> Result<Option<Record>, LocalError> {
     let folder = spool.node(id);
     match Record::load(&folder) {
-        Ok(found) if found.torn => mend(spool, id, found.record).map(Some),
+        Ok(found) if found.tail != Tail::None => mend(spool, id, found).map(Some),
         Ok(found) => {
             if found.len as u64 > GROWN {
                 spool.has_room_for(|| found.record.replace(&folder))?;
@@ -114,12 +114,13 @@ fn load_record(spool: &Spool, id: NodeId) -> Result<Option<Record>, LocalError> 
     }
 }
 
-/// Goes on with the last change of a record that can be read. What cannot be read behind it was not synced when the
-/// power went, or is damage: then it is kept.
-fn mend(spool: &Spool, id: NodeId, record: Record) -> Result<Record, LocalError> {
+/// Goes on with the last change of a record that can be read. What cannot be read behind it was being written when the
+/// daemon was killed, or not synced when the power went, or is damage: then it is kept.
+fn mend(spool: &Spool, id: NodeId, found: record::Found) -> Result<Record, LocalError> {
+    let record::Found { record, tail, .. } = found;
     let folder = spool.node(id);
     let path = folder.join(RECORD);
-    if !spool.rebooted {
+    if tail == Tail::Damaged && !spool.rebooted {
         let kept = spool.free_name(&format!("{id}-{RECORD}"));
         if !spool.has_room_for(|| fs::copy(&path, &kept).map(drop).at("copy to", &kept))? {
             // What follows is appended, and what cannot be read stays in the record.
