@@ -135,7 +135,8 @@ impl Fs {
         let alone = life.state().handles == 1;
         let aligned = if alone { life.align() } else { Ok(life.is_aligned()) };
         let aligned = aligned.unwrap_or_else(|e| {
-            warn!(node = %life.id, "a log goes on in its old spool file, by the daemon: {e}");
+            let path = self.parts.path_of(life);
+            warn!(%path, "this log goes on in its old spool file, and the daemon writes: {e}");
             false
         });
         match &self.backings {

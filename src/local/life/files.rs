@@ -99,7 +99,7 @@ impl SpoolFile {
         self.file.set_len(end.since(self.start))
     }
 
-    /// For tests: dates the last write.
+    /// Dates the last write.
     pub fn set_modified(&self, time: std::time::SystemTime) -> io::Result<()> {
         self.file.set_modified(time)
     }
@@ -257,7 +257,10 @@ impl Files {
             written.and_then(|time| fresh.set_modified(time)).at("date", &path)?;
         } else {
             let fresh = path.with_added_extension("new");
-            copy(&old, SpoolRange { start: base, end }, &fresh).at("copy to", &fresh)?;
+            copy(&old, SpoolRange { start: base, end }, &fresh).at("copy to", &fresh).inspect_err(
+                // A full disk is not to be filled by what is of no use.
+                |_| drop(fs::remove_file(&fresh)),
+            )?;
             // It is removed: the old file has all bytes.
             crash_point("begin: the bytes are copied");
             fs::rename(&fresh, &path).at("rename", &fresh)?;

@@ -1,10 +1,10 @@
-//! One life of a live file: its spool file, who writes to it, and (in `state`) where its generations
+//! One life of a live file: its spool files (in `files`), who writes to them, and (in `state`) where its generations
 //! begin and what of them is sealed, with the arithmetic between the three coordinates (spool file,
 //! generation, segment). Does not decide when to seal (`values::rotation`), and does not know names
 //! (`local::namespace`).
 //!
-//! Invariants: the spool file only grows; segments cover it from the first base without gap or
-//! overlap up to the sealed end; the last generation is the one that applications see.
+//! Invariants: a spool file only grows; segments cover the log's positions from the first base without gap or
+//! overlap up to the sealed end, but for what a power cut took; the last generation is the one that applications see.
 
 mod files;
 mod state;

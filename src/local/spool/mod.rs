@@ -4,7 +4,8 @@
 //! ```text
 //! lock  spool.json          identity
 //! nodes/<id>/node.json      a file, directory or symbolic link of the live view
-//! nodes/<id>/data           a file's bytes, one growing file for its whole life
+//! nodes/<id>/data           a file's bytes, in a file that grows
+//! nodes/<id>/data.<start>   ... from a position of the log on, where a generation began alone
 //! nodes/<id>/*.sealed       seal markers (also .confirmed, .reclaimed)
 //! numbers                   the streams' highest generation numbers
 //! quarantine/               what recovery could not use
