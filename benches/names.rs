@@ -110,14 +110,13 @@ fn measure(target: &Path, round: usize, count: usize) -> Rates {
     (0..count).for_each(|n| drop(File::create(path("empty", n)).unwrap()));
     let unlink_empty = a_second(count, |n| fs::remove_file(path("empty", n)).unwrap());
     let mkdir = a_second(count, |n| fs::create_dir(path("folder", n)).unwrap());
-    let one_of_many = |to: bool, n: usize| -> PathBuf {
-        let name = if to { format!("many/renamed-{n}") } else { format!("many/{n}") };
-        target.join(name)
-    };
-    let there = round.is_multiple_of(2);
+    // Made just now, as in the small folder: a name that was not used for a second is looked up first.
+    let one_of_many = |name: &str, n: usize| target.join(format!("many/{name}-{round}-{n}"));
+    (0..count).for_each(|n| drop(File::create(one_of_many("log", n)).unwrap()));
     let rename_many = a_second(count, |n| {
-        fs::rename(one_of_many(!there, n), one_of_many(there, n)).unwrap();
+        fs::rename(one_of_many("log", n), one_of_many("old", n)).unwrap();
     });
+    (0..count).for_each(|n| fs::remove_file(one_of_many("old", n)).unwrap());
     [create, again, rename, unlink, unlink_empty, mkdir, rename_many]
 }
 

@@ -40,7 +40,7 @@ impl Fs {
             true => self.parts.namespace.attr(id),
             false => {
                 let set = self.parts.namespace.set_attr(id, set, now);
-                self.parts.namespace.do_chores();
+                self.parts.tidy();
                 set
             }
         }
@@ -99,7 +99,7 @@ impl Fs {
         let create = create && !origin.resent;
         let (now, how) = (self.parts.clock.now(), (create, replace));
         let set = self.parts.namespace.set_attribute(id, name, Some(value), how, now);
-        self.parts.namespace.do_chores();
+        self.parts.tidy();
         set
     }
 
@@ -110,7 +110,7 @@ impl Fs {
         }
         let now = self.parts.clock.now();
         let removed = self.parts.namespace.set_attribute(id, name, None, (false, false), now);
-        self.parts.namespace.do_chores();
+        self.parts.tidy();
         match removed {
             // One that comes again may have removed it already.
             Err(FsError::NoAttribute) if origin.resent => Ok(()),

@@ -114,8 +114,7 @@ impl Fs {
         let len = self.end_of(life, file)?;
         let session = self.parts.spool.session();
         if let Some(from) = session.intended(origin)
-            && let Some(written) =
-                written_before(file, from, len, data).at("read", life.folder())?
+            && let Some(written) = written_before(file, from, len, data).at("read", &life.path())?
         {
             self.parts.touch(life);
             return Ok(written);
@@ -140,7 +139,7 @@ impl Fs {
             self.parts.room.take(bytes).map_err(|_| FsError::NoSpace)?;
         }
         session.intend(handle.place, origin, len, bytes)?;
-        let mut written = file.append(data).at("append to", life.folder());
+        let mut written = file.append(data).at("append to", &life.path());
         if written.as_ref().is_err_and(LocalError::is_no_space) {
             // Others have taken what the spool counted on.
             self.parts.room.disk_is_full();
@@ -148,7 +147,7 @@ impl Fs {
                 self.parts.room.give(bytes);
                 no_room(e)
             })?;
-            written = file.append(data).at("append to", life.folder());
+            written = file.append(data).at("append to", &life.path());
         }
         let written = written.map_err(|e| {
             self.parts.room.give(bytes);
@@ -175,7 +174,7 @@ impl Fs {
         };
         match known {
             Some(end) => Ok(end),
-            None => Ok(file.end().at("stat", life.folder())?),
+            None => Ok(file.end().at("stat", &life.path())?),
         }
     }
 
@@ -254,7 +253,7 @@ impl Fs {
         }
         if self.parts.namespace.begin_generation(life.id, self.stamp(origin))? {
             self.parts.touch(life);
-            self.parts.namespace.do_chores();
+            self.parts.tidy();
         }
         Ok(())
     }
@@ -309,7 +308,7 @@ impl Fs {
     }
 
     fn sync_life(&self, life: &Life) -> Result<(), FsError> {
-        life.file()?.sync().at("sync", life.folder())?;
+        life.file()?.sync().at("sync", &life.path())?;
         self.parts.namespace.make_durable(life.id)
     }
 

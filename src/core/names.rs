@@ -117,10 +117,7 @@ impl Fs {
         origin: Origin,
     ) -> Result<Entry, FsError> {
         let by = self.change(by, origin);
-        self.once(origin, parent, name, || {
-            self.check_inodes(parent, name)?;
-            self.parts.namespace.mkdir(parent, name, by)
-        })
+        self.once(origin, parent, name, || self.parts.namespace.mkdir(parent, name, by))
     }
 
     /// Makes a symbolic link.
@@ -133,10 +130,7 @@ impl Fs {
         origin: Origin,
     ) -> Result<Entry, FsError> {
         let by = self.change(by, origin);
-        self.once(origin, parent, name, || {
-            self.check_inodes(parent, name)?;
-            self.parts.namespace.symlink(parent, name, target, by)
-        })
+        self.once(origin, parent, name, || self.parts.namespace.symlink(parent, name, target, by))
     }
 
     /// Where a symbolic link points.
@@ -162,7 +156,7 @@ impl Fs {
             became.iter().for_each(|life| self.took_over(life));
             Ok(attr)
         });
-        self.parts.namespace.do_chores();
+        self.parts.tidy();
         linked
     }
 
@@ -210,7 +204,7 @@ impl Fs {
     fn remove_dir(&self, parent: NodeId, name: &[u8], hide: bool) -> Result<(), FsError> {
         self.remember_directory(parent, name)?;
         let removed = self.parts.namespace.rmdir(parent, name, hide, self.parts.clock.now());
-        self.parts.namespace.do_chores();
+        self.parts.tidy();
         removed.map_err(|e| self.or_not_permitted(e, parent, name))
     }
 
@@ -269,7 +263,7 @@ impl Fs {
         match replaced {
             Some(id) => self.after_unlink(id),
             None => {
-                self.parts.namespace.do_chores();
+                self.parts.tidy();
                 Ok(())
             }
         }
@@ -295,13 +289,13 @@ impl Fs {
             Ok(Open::Local(_)) => self.drop_local(id)?,
             Ok(Open::Live(_) | Open::Stored(_) | Open::Directory | Open::Symlink(_)) | Err(_) => {}
         }
-        self.parts.namespace.do_chores();
+        self.parts.tidy();
         Ok(())
     }
 
     pub(super) fn drop_local(&self, id: NodeId) -> Result<(), FsError> {
         let freed = self.parts.namespace.drop_local(id)?;
-        self.parts.namespace.do_chores();
+        self.parts.tidy();
         self.parts.room.give_local(freed);
         Ok(())
     }
@@ -314,7 +308,7 @@ impl Fs {
         }
     }
 
-    /// Refuses a new name while the spool's file system has inodes only for what is there: its seals, its removal, and
+    /// Refuses a new file while the spool's file system has inodes only for what is there: its seals, its removal, and
     /// the next start.
     fn check_inodes(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
         let inodes = self.inodes();

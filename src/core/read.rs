@@ -69,7 +69,7 @@ impl Fs {
     ) -> Result<Option<Bytes>, FsError> {
         let at = life.state().current().at.plus(offset);
         let mut bytes = vec![0; size as usize];
-        let read = file.read_at(&mut bytes, at).at("read", life.folder())?;
+        let read = file.read_at(&mut bytes, at).at("read", &life.path())?;
         bytes.truncate(read);
         // Looked at after the read: a range that is reclaimed meanwhile has read as zeros.
         let state = life.state();
@@ -105,11 +105,11 @@ impl Fs {
                 Some(name) => {
                     let restored = self.restorer.restore(life, &name).await?;
                     let within = at.since(name.range.start);
-                    restored.read_exact_at(&mut piece, within).at("read", life.folder())?;
+                    restored.read_exact_at(&mut piece, within).at("read", &life.path())?;
                 }
                 None => {
                     let read = life.file()?.read_at(&mut piece, at);
-                    read.at("read", life.folder())?;
+                    read.at("read", &life.path())?;
                     let now = life.state().segment_at(at).map(|s| s.phase);
                     if now.is_some_and(|phase| !phase.is_here()) {
                         continue;

@@ -82,10 +82,13 @@ pub(super) fn written_before(
 mod tests {
     use super::*;
     use crate::local::life::Files;
+    use crate::local::spool::NodeFiles;
 
     fn found(before: &[u8], between: &[u8], data: &[u8]) -> Option<usize> {
         let dir = tempfile::tempdir().expect("a folder");
-        let file = Files::new(dir.path().to_owned(), Vec::new()).last().expect("a file");
+        let file = Files::new(NodeFiles::new(dir.path().into(), NodeId(7)), Vec::new())
+            .make()
+            .expect("a file");
         file.append(before).expect("written");
         file.append(between).expect("written");
         let from = SpoolOffset(before.len() as u64);

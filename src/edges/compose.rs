@@ -67,6 +67,7 @@ pub fn recover_parts(
         retire_after: settings.retire_after,
         watch_list: Default::default(),
         outbox: Default::default(),
+        chores: Default::default(),
         progress: watch::Sender::new(0),
     })
 }

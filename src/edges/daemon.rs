@@ -26,7 +26,7 @@ use crate::local::spool::{Spool, SpoolError};
 use crate::tasks::parts::Parts;
 use crate::tasks::registrar::Registrar;
 use crate::tasks::uploader::{self, Pace};
-use crate::tasks::{sealer, settle};
+use crate::tasks::{chores, sealer, settle};
 use crate::values::settings::{Settings, WritePath};
 use crate::world::clock::{Clock, SystemClock};
 use crate::world::observed::Observed;
@@ -122,6 +122,7 @@ fn serve(
 
     let (stop_sealer, sealer_stops) = watch::channel(false);
     let (pace, uploader_pace) = watch::channel(Pace::Normal);
+    let chores = runtime.spawn(chores::run(parts.clone(), sealer_stops.clone()));
     let sealer = runtime.spawn(sealer::run(parts.clone(), sealer_stops));
     let uploader = runtime.spawn(uploader::run(parts.clone(), registrar, uploader_pace));
     let retirer = runtime.spawn(retire(parts.clone()));
@@ -190,9 +191,9 @@ fn serve(
     let _ = pace.send(Pace::Stopped);
     retirer.abort();
     runtime.block_on(async {
-        let both = async { tokio::join!(sealer, uploader) };
+        let all = async { tokio::join!(chores, sealer, uploader) };
         // What does not end is cut off by the process's end, as a crash would: nothing is lost.
-        let _ = tokio::time::timeout(Duration::from_millis(500), both).await;
+        let _ = tokio::time::timeout(Duration::from_millis(500), all).await;
     });
     let code = report(&parts, finished);
     seat.stopped(code);

@@ -76,9 +76,10 @@ pub fn sync_folder(folder: &Path) -> Result<(), LocalError> {
     File::open(folder).and_then(|f| f.sync_all()).at("sync", folder)
 }
 
-/// Opens a spool file: reads anywhere, writes at the end only, whatever happens beside it.
-pub fn open_spool_file(path: &Path) -> Result<File, LocalError> {
-    OpenOptions::new().read(true).append(true).create(true).open(path).at("open", path)
+/// Opens a spool file, making it when there is none and it is to be made: reads anywhere, writes at the end only,
+/// whatever happens beside it.
+pub fn open_spool_file(path: &Path, make: bool) -> Result<File, LocalError> {
+    OpenOptions::new().read(true).append(true).create(make).open(path).at("open", path)
 }
 
 /// A file without a name, gone with its last user: on the spool's disk, or in memory when that

@@ -3,16 +3,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::life::{Life, Route};
-use super::record::DATA;
 use super::room::Room;
+use super::spool::NodeFiles;
 use crate::values::errors::{AtPath, FsError, LocalError};
+use crate::values::ids::SpoolOffset;
 use crate::values::time::FileTime;
 
 /// A local-only file.
@@ -34,12 +35,12 @@ pub struct LocalFile {
 pub struct IsLog;
 
 impl LocalFile {
-    /// The file in a node's folder.
-    pub fn new(folder: &Path) -> LocalFile {
+    /// The file of a node.
+    pub fn new(names: &NodeFiles) -> LocalFile {
         LocalFile {
             handles: AtomicU32::new(0),
             set_id: AtomicBool::new(false),
-            path: folder.join(DATA),
+            path: names.data(SpoolOffset(0)),
             file: Mutex::default(),
             log: OnceLock::new(),
             changing: RwLock::new(()),

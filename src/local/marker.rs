@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::crash_point::crash_point;
-use super::disk::{Durable, load_json, store_json, sync_folder};
+use super::disk::{Durable, load_json, store_json};
+use super::spool::NodeFiles;
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::SpoolOffset;
 use crate::values::naming::{MarkerName, Phase, SegmentName};
@@ -40,13 +40,13 @@ pub struct Marker {
 
 impl Marker {
     /// Stores a new marker durably: from here on the range has its key, whatever happens.
-    pub fn store(&self, folder: &Path, name: &MarkerName) -> Result<(), LocalError> {
-        store_json(&folder.join(name.to_string()), self, Durable::Now)
+    pub fn store(&self, files: &NodeFiles, name: &MarkerName) -> Result<(), LocalError> {
+        store_json(&files.marker(name), self, Durable::Now)
     }
 
     /// Reads a marker.
-    pub fn load(folder: &Path, name: &MarkerName) -> Result<Marker, LocalError> {
-        load_json(&folder.join(name.to_string()))
+    pub fn load(files: &NodeFiles, name: &MarkerName) -> Result<Marker, LocalError> {
+        load_json(&files.marker(name))
     }
 
     /// Whether its key is that of the range that it stands for. What is sent under another key would
@@ -62,18 +62,17 @@ impl Marker {
 }
 
 /// Moves a marker to another phase, durably.
-pub fn advance(folder: &Path, name: &MarkerName, to: Phase) -> Result<MarkerName, LocalError> {
-    let next = note(folder, name, to)?;
-    sync_folder(folder)?;
+pub fn advance(files: &NodeFiles, name: &MarkerName, to: Phase) -> Result<MarkerName, LocalError> {
+    let next = note(files, name, to)?;
+    files.sync()?;
     Ok(next)
 }
 
-/// Moves a marker to another phase. The next durable step in the folder makes it durable too; before, a power cut may
+/// Moves a marker to another phase. The next durable step in the spool makes it durable too; before, a power cut may
 /// take it back.
-pub fn note(folder: &Path, name: &MarkerName, to: Phase) -> Result<MarkerName, LocalError> {
+pub fn note(files: &NodeFiles, name: &MarkerName, to: Phase) -> Result<MarkerName, LocalError> {
     let next = MarkerName { phase: to, ..*name };
-    let from = folder.join(name.to_string());
-    let target = folder.join(next.to_string());
+    let (from, target) = (files.marker(name), files.marker(&next));
     match fs::rename(&from, &target) {
         // An earlier try got this far, and its sync failed.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && target.exists() => {}
@@ -85,8 +84,8 @@ pub fn note(folder: &Path, name: &MarkerName, to: Phase) -> Result<MarkerName, L
 }
 
 /// Removes a marker that nothing needs any more, unless an earlier try did.
-pub fn remove(folder: &Path, name: &MarkerName) -> Result<(), LocalError> {
-    let path = folder.join(name.to_string());
+pub fn remove(files: &NodeFiles, name: &MarkerName) -> Result<(), LocalError> {
+    let path = files.marker(name);
     match fs::remove_file(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         removed => {
@@ -101,19 +100,20 @@ pub fn remove(folder: &Path, name: &MarkerName) -> Result<(), LocalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::values::ids::{GenerationNo, SpoolRange};
+    use crate::values::ids::{GenerationNo, NodeId, SpoolRange};
 
     #[test]
     fn a_step_that_was_made_but_not_synced_is_made_again() {
         let dir = tempfile::tempdir().expect("a folder");
         let range = SpoolRange { start: SpoolOffset(0), end: SpoolOffset(5) };
         let name = MarkerName { range, generation: GenerationNo(1), phase: Phase::Sealed };
-        fs::write(dir.path().join(name.to_string()), b"{}").expect("written");
-        let first = advance(dir.path(), &name, Phase::Confirmed).expect("made");
-        let again = advance(dir.path(), &name, Phase::Confirmed).expect("made again");
+        let files = NodeFiles::new(dir.path().into(), NodeId(7));
+        fs::write(files.marker(&name), b"{}").expect("written");
+        let first = advance(&files, &name, Phase::Confirmed).expect("made");
+        let again = advance(&files, &name, Phase::Confirmed).expect("made again");
         assert_eq!(first, again);
-        assert!(advance(dir.path(), &name, Phase::Reclaimed).is_err(), "it was never there");
-        remove(dir.path(), &first).expect("removed");
-        remove(dir.path(), &first).expect("removed already");
+        assert!(advance(&files, &name, Phase::Reclaimed).is_err(), "it was never there");
+        remove(&files, &first).expect("removed");
+        remove(&files, &first).expect("removed already");
     }
 }

@@ -1,36 +1,19 @@
-//! The record of a node: one small file in the node's folder of the spool. All that an application set
-//! (names, mode, owner, times, attributes) and where its generations begin. Everything else (sizes,
-//! what is sealed) is read off the spool file and the markers.
-//!
-//! The file has a line of JSON for each change, and the last whole one counts: what a power cut leaves
-//! of an append is the record before or after it, without any fsync. The file is replaced when it has
-//! grown ([`GROWN`]), and before anything is removed that an earlier line speaks of.
+//! The record of a node: all that an application set (names, mode, owner, times, attributes) and where its generations
+//! begin. Everything else (sizes, what is sealed) is read off the spool files and the markers.
 //!
 //! Invariant: a name belongs to the node whose claim has the highest number, so that a rename over an
 //! existing file is one atomic replacement, whatever happens to the other record afterwards.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Metadata, OpenOptions};
-use std::io::{self, Write};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::disk::{Durable, store};
 use super::hidden::Hidden;
-use crate::values::errors::{AtPath, LocalError};
 use crate::values::escape::as_text;
 use crate::values::ids::{GenerationNo, NodeId, RequestId, SpoolOffset};
 use crate::values::time::{FileTime, Utc};
-
-/// The record's file name in a node's folder.
-pub const RECORD: &str = "node.json";
-/// The spool file's name in a node's folder.
-pub const DATA: &str = "data";
-
-/// Bytes from which on a record is to be replaced; longer when its last line alone is a good part of that.
-pub const GROWN: u64 = 64 << 10;
 
 /// A claim on a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,24 +28,6 @@ pub struct Claim {
     /// The request that made it, when that may come again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_by: Option<RequestId>,
-    /// Claims of those whom renames had moved away for it, as far as their own records were not durable: a power
-    /// cut that leaves this one and takes back theirs must not leave them without a name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub moved: Vec<Moved>,
-}
-
-/// Another node's claim.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moved {
-    /// The node.
-    pub node: NodeId,
-    /// The directory.
-    pub parent: NodeId,
-    /// The name in it.
-    #[serde(with = "as_text")]
-    pub name: Vec<u8>,
-    /// The claim's number.
-    pub number: u64,
 }
 
 /// A generation of a log, as the record keeps it until it is sealed to its end.
@@ -227,10 +192,6 @@ pub struct Record {
     /// What it is.
     #[serde(flatten)]
     pub kind: Kind,
-    /// Of this state of it; higher than the numbers of its claims, and than those of all records that were
-    /// written before.
-    #[serde(default)]
-    pub number: u64,
     /// Its names; none when it is unlinked and still open.
     pub claims: Vec<Claim>,
     /// Permission bits.
@@ -246,112 +207,16 @@ pub struct Record {
     pub attributes: BTreeMap<String, String>,
 }
 
-/// A line of a record's file.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Line {
-    Record(Box<Record>),
-    Hide { hide: String },
-}
-
-/// What stands behind the last line of a record's file that can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tail {
-    /// Nothing.
-    None,
-    /// The beginning of a line: the kernel stops copying at the end of a page when the process is killed.
-    Cut,
-    /// Something else.
-    Damaged,
-}
-
-/// A record as it was found.
-#[derive(Debug)]
-pub struct Found {
-    /// The record.
-    pub record: Record,
-    /// What is behind the last whole line.
-    pub tail: Tail,
-    /// Bytes of its file.
-    pub len: usize,
-}
-
 impl Record {
-    /// Reads the record of a node's folder.
-    pub fn load(folder: &Path) -> Result<Found, LocalError> {
-        let path = folder.join(RECORD);
-        let text = fs::read(&path).at("read", &path)?;
-        let (mut tail, mut hide) = (Tail::None, Vec::new());
-        let ended = text.last() == Some(&b'\n');
-        let mut damage = io::Error::new(io::ErrorKind::UnexpectedEof, "it is empty");
-        for line in text.rsplit(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            match serde_json::from_slice(line) {
-                Ok(Line::Hide { hide: name }) => hide.push(name),
-                Ok(Line::Record(mut record)) => {
-                    if let Kind::Directory { hidden, .. } = &mut record.kind {
-                        hide.into_iter().for_each(|name| hidden.add(name));
-                    }
-                    return Ok(Found { record: *record, tail, len: text.len() });
-                }
-                Err(e) => {
-                    let last = tail == Tail::None && hide.is_empty();
-                    tail = if last && !ended { Tail::Cut } else { Tail::Damaged };
-                    damage = e.into();
-                }
-            }
-        }
-        Err(io::Error::new(io::ErrorKind::InvalidData, damage)).at("decode", &path)
-    }
-
-    /// The highest number in it: its own, those of claims and those of generations' births.
+    /// The highest number in it, of claims and of generations' births.
     pub fn last_number(&self) -> u64 {
         let bases = match &self.kind {
             Kind::Live { bases, .. } => bases.as_slice(),
             Kind::Local | Kind::Directory { .. } | Kind::Symlink { .. } => &[],
         };
         let births = bases.iter().map(|generation| generation.birth);
-        let moved = self.claims.iter().flat_map(|claim| &claim.moved).map(|moved| moved.number);
-        let claims = self.claims.iter().map(|claim| claim.number).chain(moved);
-        claims.chain(births).max().unwrap_or(0).max(self.number)
+        self.claims.iter().map(|claim| claim.number).chain(births).max().unwrap_or(0)
     }
-
-    /// Replaces the record of a node's folder, durably: no earlier line can count any more.
-    pub fn replace(&self, folder: &Path) -> Result<(), LocalError> {
-        store(&folder.join(RECORD), &self.line()?, Durable::Now)
-    }
-
-    /// The line that stands for it.
-    pub fn line(&self) -> Result<Vec<u8>, LocalError> {
-        line(self)
-    }
-
-    /// The line that adds the name of a hidden object to a directory's record.
-    pub fn hide_line(name: &str) -> Result<Vec<u8>, LocalError> {
-        line(&BTreeMap::from([("hide", name)]))
-    }
-}
-
-/// Begins with a line feed too, so that what a full disk has left of the line before does not spoil it; and ends with
-/// one, so that a sector of the next line that a power cut has left behind zeros does not.
-fn line<T: Serialize>(value: &T) -> Result<Vec<u8>, LocalError> {
-    let mut line = vec![b'\n'];
-    let written = serde_json::to_writer(&mut line, value).map_err(io::Error::from);
-    written.at("encode", Path::new(RECORD))?;
-    line.push(b'\n');
-    Ok(line)
-}
-
-/// Appends a line to the record of a node's folder.
-pub fn append(folder: &Path, line: &[u8]) -> Result<(), LocalError> {
-    let path = folder.join(RECORD);
-    let mut file = OpenOptions::new().append(true).create(true).open(&path).at("open", &path)?;
-    let len = file.metadata().at("stat", &path)?.len();
-    let written = file.write_all(line);
-    if written.is_err() {
-        // Of a change that failed nothing stays. Should that fail too, the next line does not rely on it.
-        let _ = file.set_len(len);
-    }
-    written.at("write", &path)
 }
 
 #[cfg(test)]

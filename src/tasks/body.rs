@@ -45,7 +45,7 @@ pub fn prepare(
 ) -> Result<Body, LocalError> {
     let file = life.files.at(range.start)?;
     let sink = match form {
-        Form::Plain => return plain(&file, range, marker).at("read", life.folder()),
+        Form::Plain => return plain(&file, range, marker).at("read", &life.path()),
         Form::Dropped => return empty(parts.spool.dir()),
         Form::Gzip | Form::Zstd => unnamed_file(parts.spool.dir())?,
     };
@@ -57,7 +57,7 @@ pub fn prepare(
         }
         other => other,
     }
-    .at("compress", life.folder())
+    .at("compress", &life.path())
 }
 
 /// The body of a mark.

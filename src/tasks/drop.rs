@@ -135,7 +135,7 @@ fn give_up(parts: &Parts, life: &Life, start: SpoolOffset) -> Result<u64, LocalE
     let Some(name) = life.state().marker(start).filter(|m| m.phase == Phase::Sealed) else {
         return Ok(0);
     };
-    marker::advance(life.folder(), &name, Phase::Dropped)?;
+    marker::advance(life.names(), &name, Phase::Dropped)?;
     // The mark is owed, whether the bytes are gone or not.
     crash_point("drop: the marker says so");
     {

@@ -85,6 +85,6 @@ fn oldest(life: &Arc<Life>) -> Utc {
         (marker, state.first_byte.unwrap_or(state.last_growth.0))
     };
     // One that was just confirmed, or cannot be read, is as old as what follows it.
-    let marker = marker.and_then(|name| Marker::load(life.folder(), &name).ok());
+    let marker = marker.and_then(|name| Marker::load(life.names(), &name).ok());
     marker.map_or(first, |marker| marker.first)
 }

@@ -3,6 +3,8 @@
 
 #[cfg(target_os = "linux")]
 pub mod body;
+#[cfg(target_os = "linux")]
+pub mod chores;
 pub mod decode;
 #[cfg(target_os = "linux")]
 pub mod drop;

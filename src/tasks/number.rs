@@ -95,7 +95,7 @@ fn settle(parts: &Parts, stream: &StreamState, elder: Sibling) -> Result<(), FsE
         // It was renamed, and adds to another stream by now; or all of it is sealed.
         return Ok(());
     };
-    life.files.at(generation.at)?.sync().at("sync", life.folder())?;
+    life.files.at(generation.at)?.sync().at("sync", &life.path())?;
     parts.namespace.store_durably(life.id)?;
     stream.seen(numbered);
     // The elder has its number, and the one for which it got it has none.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::outbox::{Outbox, WatchList};
 use crate::local::catalog::Catalog;
@@ -73,6 +73,8 @@ pub struct Parts {
     pub sealed: AtomicU64,
     /// How S3 is.
     pub s3: Mutex<S3State>,
+    /// Told when changes of the live view have left something to be done.
+    pub chores: Notify,
     /// Bumped whenever something was sealed, confirmed or reclaimed.
     pub progress: watch::Sender<u64>,
 }
@@ -83,6 +85,13 @@ impl Parts {
     pub fn touch(&self, life: &Arc<Life>) {
         if life.start_watch() {
             self.watch_list.push(life.clone());
+        }
+    }
+
+    /// Has done, by somebody else, what a change of the live view left to be done.
+    pub fn tidy(&self) {
+        if self.namespace.has_chores() {
+            self.chores.notify_one();
         }
     }
 

@@ -48,7 +48,7 @@ impl Restorer {
     }
 
     async fn fetch(&self, life: &Arc<Life>, name: &MarkerName) -> Result<Arc<File>, FsError> {
-        let marker = Marker::load(life.folder(), name)?;
+        let marker = Marker::load(life.names(), name)?;
         let failed = |e: crate::world::bucket::BucketError| FsError::Bucket(e.to_string());
         let size = self.parts.bucket.head(&marker.key).await.map_err(failed)?.size;
         let body = unnamed_file(self.parts.spool.dir())?;

@@ -38,15 +38,11 @@ pub struct Order {
 /// Seals a range. Gives `false` when no line ends in it and none may be split.
 pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsError> {
     let file = life.files.at(order.range.start)?;
-    let reading = |e: std::io::Error| LocalError {
-        action: "read",
-        path: life.folder().to_owned(),
-        source: e,
-    };
+    let reading = |e: std::io::Error| LocalError { action: "read", path: life.path(), source: e };
     let Some(end) = find_end(parts, &file, &order).map_err(reading)? else { return Ok(false) };
     let range = SpoolRange { start: order.range.start, end };
 
-    file.sync().at("sync", life.folder())?;
+    file.sync().at("sync", &life.path())?;
     // No marker, no seal: the bytes are the tail of their log.
     crash_point("seal: the data is durable");
     life.bind_stream();
@@ -60,7 +56,7 @@ pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsErr
     let (marker, name) = describe(parts, life, numbered, order.generation.at, range, sum);
     // The number that was just given is given again.
     crash_point("seal: the key is formed");
-    marker.store(life.folder(), &name)?;
+    marker.store(life.names(), &name)?;
     // The range has its key for ever, and nothing was sent.
     crash_point("seal: the marker is durable");
     stream.seen(numbered);
@@ -215,10 +211,14 @@ pub fn for_each_chunk(
 mod tests {
     use super::*;
     use crate::local::life::Files;
+    use crate::local::spool::NodeFiles;
+    use crate::values::ids::NodeId;
 
     fn file(text: &[u8]) -> SpoolFile {
         let dir = tempfile::tempdir().expect("a folder");
-        let file = Files::new(dir.path().to_owned(), Vec::new()).last().expect("a file");
+        let file = Files::new(NodeFiles::new(dir.path().into(), NodeId(7)), Vec::new())
+            .make()
+            .expect("a file");
         file.append(text).expect("written");
         file
     }

@@ -182,14 +182,14 @@ fn mark_of(parts: &Parts, marker: &Marker) -> String {
 }
 
 fn load_marker(parts: &Parts, job: &Job, name: &MarkerName) -> Result<Marker, LocalError> {
-    let folder = job.life.folder();
-    let marker = Marker::load(folder, name)?;
+    let files = job.life.names();
+    let marker = Marker::load(files, name)?;
     if marker.fits(name, &job.life.stream().path, &parts.prefix) {
         return Ok(marker);
     }
     let why = format!("its key is not that of its range: {}", marker.key);
     let damaged = std::io::Error::new(std::io::ErrorKind::InvalidData, why);
-    Err(damaged).at("use", &folder.join(name.to_string()))
+    Err(damaged).at("use", &files.marker(name))
 }
 
 /// A range that was sealed before the registration, by a spool that turned out to be a copy, gets the
@@ -206,7 +206,7 @@ fn of_writer(
         Some(segment) if !job.may_have_arrived && segment.writer != writer => {
             let key = SegmentName { writer, ..segment }.key(&parts.prefix);
             let marker = Marker { key, ..marker };
-            marker.store(job.life.folder(), name)?;
+            marker.store(job.life.names(), name)?;
             Ok(marker)
         }
         _ => Ok(marker),

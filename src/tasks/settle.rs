@@ -27,7 +27,7 @@ pub fn begin_sending(life: &Life, name: &MarkerName) -> Result<Phase, LocalError
     }
     // Should a power cut take it back, a full spool may give up what has arrived: then S3 has the mark and the
     // object, and the object counts.
-    marker::note(life.folder(), &MarkerName { phase, ..*name }, Phase::Sending)?;
+    marker::note(life.names(), &MarkerName { phase, ..*name }, Phase::Sending)?;
     if let Some(segment) = life.state().segments.get_mut(&name.range.start) {
         segment.phase = Phase::Sending;
     }
@@ -38,7 +38,7 @@ pub fn begin_sending(life: &Life, name: &MarkerName) -> Result<Phase, LocalError
 pub fn sent_nothing(life: &Life, name: &MarkerName) -> Result<(), LocalError> {
     let _settling = life.settling();
     // Should a power cut take it back, the range counts as sent, which is the safe side.
-    marker::note(life.folder(), name, Phase::Sealed)?;
+    marker::note(life.names(), name, Phase::Sealed)?;
     if let Some(segment) = life.state().segments.get_mut(&name.range.start) {
         segment.phase = Phase::Sealed;
     }
@@ -57,7 +57,7 @@ pub fn confirm(
     let phase = if name.phase.is_given_up() { Phase::Marked } else { Phase::Confirmed };
     // Should a power cut take it back, the range is sent again, and its object found to be there. What gives
     // its bytes back makes this durable first (`reclaim_one`).
-    marker::note(life.folder(), name, phase)?;
+    marker::note(life.names(), name, phase)?;
     // Nothing is sent again; what was to be forgotten is forgotten later.
     crash_point("confirm: the marker says so");
     {
@@ -107,7 +107,7 @@ pub fn quarantine(
         let note = target.with_added_extension("json");
         store_json(&note, marker, crate::local::disk::Durable::Now)?;
     }
-    marker::advance(life.folder(), name, Phase::Quarantined)?;
+    marker::advance(life.names(), name, Phase::Quarantined)?;
     {
         let mut state = life.state();
         state.set_aside = true;
@@ -151,13 +151,13 @@ fn forget_ended(parts: &Parts, life: &Arc<Life>) -> Result<(), FsError> {
     let Some(last) = settled.last() else { return Ok(()) };
     // Without its old bases the record says that what lies before is done; and the number of a
     // generation must outlive its markers.
-    parts.namespace.replace_record(life.id)?;
+    parts.namespace.store_durably(life.id)?;
     // What lies before the record's first base needs no marker.
     crash_point("forget: the record has no old base");
     life.stream().remember()?;
     crash_point("forget: the number is remembered");
     for name in &settled {
-        marker::remove(life.folder(), name)?;
+        marker::remove(life.names(), name)?;
     }
     // The hole is punched again at the next start.
     crash_point("forget: the markers are gone");
@@ -197,9 +197,10 @@ fn remove(parts: &Parts, life: &Arc<Life>) -> bool {
         crash_point("remove: the number is remembered");
         let gone = parts.namespace.retire(life.id)?;
         if gone {
-            life.state().segments.clear();
+            // Nothing is left to be reclaimed, nor, for whoever looks before the files are gone, to be sealed.
+            life.state().segments.values_mut().for_each(|s| s.phase = Phase::Reclaimed);
             parts.room.give(held);
-            parts.namespace.do_chores();
+            parts.tidy();
             parts.bump();
         }
         Ok(gone)
@@ -233,7 +234,7 @@ pub fn retire_finished(parts: &Parts) {
     if let Err(e) = parts.namespace.retire_directories(now.minus(parts.retire_after), now) {
         error!("an empty directory could not be removed from the spool: {e}");
     }
-    parts.namespace.do_chores();
+    parts.tidy();
 }
 
 /// Gives back the room of confirmed bytes, those of the quietest logs first, until `need` bytes are
@@ -269,7 +270,7 @@ fn reclaim_one(parts: &Parts, life: &Life, name: &MarkerName) -> Result<u64, Loc
     if phase != Some(Phase::Confirmed) {
         return Ok(0);
     }
-    marker::advance(life.folder(), name, Phase::Reclaimed)?;
+    marker::advance(life.names(), name, Phase::Reclaimed)?;
     // From here on the bytes come from S3, whether the hole is there or not.
     crash_point("reclaim: the marker says so");
     if let Some(segment) = life.state().segments.get_mut(&name.range.start) {

@@ -291,7 +291,7 @@ fn take_reserve(parts: &Parts, reserve: &Arc<Semaphore>, attempt: &mut Attempt) 
         return true;
     }
     // A marker that cannot be read is named when it is to be sent.
-    let form = Marker::load(attempt.job.life.folder(), &name).map(|marker| form_of(&marker));
+    let form = Marker::load(attempt.job.life.names(), &name).map(|marker| form_of(&marker));
     match form.unwrap_or(Form::Plain) {
         Form::Plain => return true,
         Form::Gzip | Form::Zstd | Form::Dropped => {}

@@ -139,10 +139,10 @@ fn a_stranger_may_neither_attach_nor_ask_for_an_upgrade() {
 /// Spool files of every kind, each under a node's number.
 fn make_nodes(spool: &Path) {
     let own = |path: &Path| chown(path, Some(WORKER), Some(WORKER)).unwrap();
-    for node in 1..=8 {
-        fs::create_dir_all(spool.join(format!("nodes/{node:016x}"))).unwrap();
-    }
-    let data = |node: u64| spool.join(format!("nodes/{node:016x}/data"));
+    let nodes = spool.join("nodes");
+    fs::create_dir_all(&nodes).unwrap();
+    own(&nodes);
+    let data = |node: u64| nodes.join(format!("{node:016x}.data"));
     for node in [1, 3, 4] {
         fs::write(data(node), "bytes").unwrap();
         own(&data(node));
@@ -153,8 +153,7 @@ fn make_nodes(spool: &Path) {
     fs::create_dir(data(5)).unwrap();
     own(&data(5));
     // Node 6 has no file. Node 7 is a link to where one would be good.
-    fs::remove_dir(spool.join("nodes/0000000000000007")).unwrap();
-    symlink("0000000000000001", spool.join("nodes/0000000000000007")).unwrap();
+    symlink("0000000000000001.data", data(7)).unwrap();
     rustix::fs::mknodat(
         rustix::fs::CWD,
         data(8),
@@ -166,9 +165,6 @@ fn make_nodes(spool: &Path) {
     own(&data(8));
     fs::write(spool.join("lock"), "").unwrap();
     own(&spool.join("lock"));
-    let mut folders = vec![spool.join("nodes")];
-    folders.extend((1..=8).map(|node| spool.join(format!("nodes/{node:016x}"))));
-    folders.iter().filter(|path| !path.is_symlink()).for_each(|path| own(path));
 }
 
 #[test]

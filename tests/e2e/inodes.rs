@@ -62,8 +62,10 @@ fn logs_are_refused_while_there_is_room_to_send_remove_and_recover_the_others() 
     let refused = |result: std::io::Result<()>| {
         assert_eq!(result.unwrap_err().raw_os_error(), Some(Errno::NOSPC.raw_os_error()));
     };
-    refused(fs::create_dir(mount.path("dir")));
-    refused(std::os::unix::fs::symlink("x", mount.path("link")));
+    refused(fs::write(mount.path("one more.log"), ""));
+    // These take none.
+    fs::create_dir(mount.path("dir")).unwrap();
+    std::os::unix::fs::symlink("x", mount.path("link")).unwrap();
     let (_, status, _) = ask(&mount, &["status"]);
     assert!(status.contains("inodes") && status.contains("refused"), "{status}");
     // What is there goes on, is sealed and sent, again and again.

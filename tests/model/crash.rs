@@ -2,7 +2,6 @@
 //! it left: each byte arrives once, offsets have no gap, and recovering twice gives what once gives.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use logsinkfs::values::naming::Form;
@@ -24,11 +23,6 @@ async fn go_on(world: &World, image: &Image, path: &str, line: &str) -> Daemon {
     daemon
 }
 
-/// The folder of the one node that has data.
-fn folder(image: &Image) -> PathBuf {
-    image.file("/data").parent().unwrap().to_owned()
-}
-
 #[test]
 fn killed_after_an_append() {
     run(async {
@@ -48,16 +42,14 @@ fn killed_while_a_log_is_made() {
         let world = World::new();
         let daemon = world.boot();
         daemon.open("app.log");
-        let made = daemon.crash();
-        let folder = folder(&made);
-        // The steps of making a log: the folder, the spool file, the record.
+        let mut made = daemon.crash();
+        // The steps of making a log: the spool file, the record.
+        let mut with_file = made.clone();
+        with_file.bytes("records").clear();
         let mut with_record_begun = made.clone();
-        with_record_begun.rename(folder.join("node.json"), folder.join("node.new"));
-        let mut with_file = with_record_begun.clone();
-        with_file.remove(folder.join("node.new"));
-        let mut with_folder = with_file.clone();
-        with_folder.remove(folder.join("data"));
-        for image in [with_folder, with_file, with_record_begun] {
+        let begun = made.bytes("records").len() - 20;
+        with_record_begun.bytes("records").truncate(begun);
+        for image in [with_file, with_record_begun] {
             let daemon = world.recover(&image).unwrap();
             assert!(daemon.stat("app.log").is_none(), "nobody was told of it");
             assert!(daemon.image().names("quarantine").is_empty());
@@ -195,7 +187,6 @@ fn killed_in_the_middle_of_the_removal_of_markers() {
         let mut world = World::new();
         let (before, stored, after) = ended_generations(&mut world).await;
         let expected: Vec<_> = generations(&world).into_iter().map(|g| g.bytes).collect();
-        let folder = folder(&before);
         // The steps: the last marker is confirmed, the record forgets the old base, the stream's
         // number is remembered, the markers go one by one from the front, the bytes are punched.
         let mut image = before.clone();
@@ -203,8 +194,7 @@ fn killed_in_the_middle_of_the_removal_of_markers() {
         let last = image.file(".sending");
         image.rename(&last, last.with_extension("confirmed"));
         images.push(image.clone());
-        *image.bytes(folder.join("node.json")) =
-            after.clone().bytes(folder.join("node.json")).clone();
+        *image.bytes("records") = after.clone().bytes("records").clone();
         images.push(image.clone());
         *image.bytes("numbers") = after.clone().bytes("numbers").clone();
         images.push(image.clone());
@@ -239,19 +229,15 @@ fn killed_while_a_finished_log_is_removed() {
         let mut unlinked = daemon.image();
         daemon.close(log);
         daemon.emptied().await;
-        let folder = folder(&unlinked);
         let only_unlinked = unlinked.clone();
-        *unlinked.bytes("numbers") = daemon.crash().bytes("numbers").clone();
-        let gone = folder.with_extension("gone");
-        // The steps: the folder gets its last name, then loses its files in any order.
+        let mut after = daemon.crash();
+        *unlinked.bytes("numbers") = after.bytes("numbers").clone();
+        // The steps: the number is remembered, the record is gone, then the files are, in any order.
         let mut image = unlinked.clone();
-        let moved: Vec<_> = unlinked.0.keys().filter(|p| p.starts_with(&folder)).cloned().collect();
-        for path in &moved {
-            image.rename(path, gone.join(path.strip_prefix(&folder).unwrap()));
-        }
-        let mut images = vec![only_unlinked, unlinked.clone(), image.clone()];
-        for end in ["node.json", "data"] {
-            image.remove(gone.join(end));
+        *image.bytes("records") = after.bytes("records").clone();
+        let mut images = vec![only_unlinked, unlinked, image.clone()];
+        for end in [".data", ".confirmed"] {
+            image.remove(image.file(end));
             images.push(image.clone());
         }
         let stored = world.bucket.inner().objects();
@@ -282,13 +268,13 @@ fn killed_in_the_middle_of_a_rename_over_another_log() {
             let (old, new) = (daemon.open("app.log"), daemon.open("next.log"));
             daemon.append(old, "old\n");
             daemon.append(new, "new\n");
-            let before = daemon.image();
             daemon.rename("next.log", "app.log").await;
-            let mut after = daemon.crash();
+            let after = daemon.crash();
             // The new name is written down before the replaced log loses it.
-            let mut between = before.clone();
-            let record = after.file(&format!("{}/node.json", new.id));
-            *between.bytes(&record) = after.bytes(&record).clone();
+            let mut between = after.clone();
+            let records = between.bytes("records");
+            let lines: Vec<_> = records.split_inclusive(|byte| *byte == b'\n').collect();
+            *records = lines[..lines.len() - 1].concat();
             for image in [between, after] {
                 let world = World::new();
                 let daemon = world.recover(&image).unwrap();
@@ -318,7 +304,8 @@ fn killed_while_a_segment_is_reclaimed() {
         marked.rename(&marker, marker.with_extension("reclaimed"));
         daemon.reclaim_all();
         let mut punched = daemon.crash();
-        assert_eq!(punched.bytes(Path::new(&folder(&punched)).join("data")), b"\0\0\0\0");
+        let data = punched.file(".data");
+        assert_eq!(punched.bytes(data), b"\0\0\0\0");
         for image in [marked, punched] {
             let daemon = world.boot_from(&image);
             let log = daemon.open("app.log");
@@ -364,7 +351,7 @@ fn recovering_twice_gives_what_once_gives() {
         let mut world = World::new();
         let (before, _, after) = ended_generations(&mut world).await;
         let mut shorter = before.clone();
-        let data = shorter.file("/data");
+        let data = shorter.file(".data");
         shorter.bytes(&data).truncate(100);
         let mut foreign = after.clone();
         foreign.write("nodes/x", b"foreign");
@@ -372,6 +359,28 @@ fn recovering_twice_gives_what_once_gives() {
             let once = world.recover(&image).unwrap().image();
             let twice = world.recover(&once).unwrap().image();
             assert_eq!(once.without_identity(), twice.without_identity());
+        }
+    });
+}
+
+#[test]
+fn a_spool_of_an_earlier_version_is_taken_over_as_it_was() {
+    run(async {
+        let mut world = World::new();
+        let (before, stored, after) = ended_generations(&mut world).await;
+        let expected: Vec<_> = generations(&world).into_iter().map(|g| g.bytes).collect();
+        let whole = world.bucket.inner().objects();
+        for (image, stored) in [(before, stored), (after, whole)] {
+            world.bucket.inner().set_back(&stored);
+            let daemon = world.boot_from(&image.of_an_earlier_version());
+            daemon.flush().await;
+            let log = daemon.open("app.log");
+            assert_eq!(daemon.read(log.id).await.unwrap(), b"second\n");
+            let found: Vec<_> = generations(&world).into_iter().map(|g| g.bytes).collect();
+            assert_eq!(found, expected);
+            let image = daemon.image();
+            assert!(image.names("quarantine").is_empty());
+            assert!(image.files("node.json").is_empty());
         }
     });
 }

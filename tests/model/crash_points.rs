@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 
 use logsinkfs::local::crash_point::watch;
 use logsinkfs::local::life::Life;
+use logsinkfs::values::ids::NodeId;
 use logsinkfs::values::naming::Form;
 use logsinkfs::values::time::Utc;
 use logsinkfs::world::bucket::Kind;
 
 use super::check::{generations, plain, segments};
-use super::daemon::{Daemon, World, run};
+use super::daemon::{Answer, BY, Daemon, ONCE, World, run};
 use super::driver::Driver;
 use super::dropped::{dump, gapless, lines, small};
 use super::faulty::{Fault, Op};
@@ -215,7 +216,7 @@ fn every_death_while_bytes_are_given_up_leaves_no_silent_gap() {
             all_sent(&daemon).await;
             let mut written: Vec<_> = death
                 .image
-                .files("/data")
+                .files(".data")
                 .into_iter()
                 .map(|d| death.image.bytes(d).len())
                 .collect();
@@ -297,7 +298,7 @@ async fn damaged_spools() -> Vec<(&'static str, Image)> {
         daemon.sealed().await;
     }
     let image = daemon.crash();
-    let data = image.file("/data");
+    let data = image.file(".data");
     let mut shorter = image.clone();
     shorter.bytes(&data).truncate(10);
     let mut without_marker = image.clone();
@@ -311,6 +312,7 @@ async fn damaged_spools() -> Vec<(&'static str, Image)> {
         ("without a marker", without_marker),
         ("with a foreign file", foreign),
         ("cut by a power failure", cut.after_reboot()),
+        ("of an earlier version", image.of_an_earlier_version()),
     ]
 }
 
@@ -357,6 +359,20 @@ fn every_death_in_a_recovery_changes_nothing_for_the_next_one() {
     });
 }
 
+/// A daemon whose records are mostly out of date.
+fn deaths_while_records_are_written_anew() -> Vec<Death> {
+    let (world, coroner) = (Arc::new(World::new()), Coroner::default());
+    let daemon = world.boot();
+    for n in 0..6000 {
+        daemon.fs.mkdir(NodeId::ROOT, b"dir", BY, ONCE).unwrap();
+        let removed = daemon.fs.rmdir(NodeId::ROOT, b"dir", ONCE);
+        assert!(matches!(removed, Answer::Now(Ok(()))), "{n}");
+    }
+    coroner.attend(daemon.dir().to_owned(), &world);
+    daemon.parts.namespace.do_chores();
+    coroner.deaths()
+}
+
 /// The names of all crash points in the sources.
 fn in_the_sources() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
@@ -384,6 +400,7 @@ fn the_daemon_dies_at_every_crash_point_that_there_is() {
         let mut deaths = deaths_of_a_life().await;
         deaths.extend(deaths_while_bytes_are_given_up().await);
         deaths.extend(deaths_while_a_range_is_set_aside().await);
+        deaths.extend(deaths_while_records_are_written_anew());
         for (_, image) in damaged_spools().await {
             deaths.extend(deaths_in_recovery(&image).await);
         }

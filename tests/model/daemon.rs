@@ -20,7 +20,7 @@ use logsinkfs::local::spool::{Spool, SpoolError};
 use logsinkfs::tasks::parts::Parts;
 use logsinkfs::tasks::registrar::Registrar;
 use logsinkfs::tasks::uploader::{self, Pace};
-use logsinkfs::tasks::{sealer, settle};
+use logsinkfs::tasks::{chores, sealer, settle};
 use logsinkfs::values::errors::FsError;
 use logsinkfs::values::ids::{
     BackingId, HandleId, NodeId, Origin, SessionId, SpoolOffset, WriterId,
@@ -212,6 +212,7 @@ impl World {
             pod: None,
             new_writer,
         };
+        daemon.tasks.spawn(chores::run(parts.clone(), daemon.stop.subscribe()));
         daemon.tasks.spawn(sealer::run(parts.clone(), daemon.stop.subscribe()));
         daemon.tasks.spawn(uploader::run(parts, registrar, daemon.pace.subscribe()));
         daemon
@@ -487,7 +488,7 @@ impl Daemon {
 
     /// Changes bytes of a log's spool file behind the daemon's back.
     pub fn scribble(&self, log: Log, at: u64, bytes: &[u8]) {
-        let path = self.life(log).folder().join("data");
+        let path = self.life(log).path();
         let file = fs::File::options().write(true).open(path).unwrap();
         file.write_all_at(bytes, at).unwrap();
     }

@@ -1,7 +1,7 @@
 //! Spools that are not as the program left them: shorter, damaged, with strange files, after a power
 //! cut. What cannot be used is set aside and named, the rest goes on, nothing is deleted silently.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use logsinkfs::world::bucket::Kind;
 
@@ -70,7 +70,7 @@ fn a_spool_file_shorter_than_its_sealed_end_starts_a_new_generation() {
     run(async {
         let world = World::new();
         let mut image = spool_with_three_ranges(&world).await;
-        let data = image.files("/data").remove(0);
+        let data = image.files(".data").remove(0);
         image.bytes(&data).truncate(10);
         let daemon = go_on(&world, &image).await;
         assert_eq!(arrived(&world, "app.log"), [part(0, "one\n"), part(4, "two\n")]);
@@ -207,14 +207,14 @@ fn foreign_files_go_to_quarantine_and_the_rest_goes_on() {
     run(async {
         let world = World::new();
         let mut image = spool_with_three_ranges(&world).await;
-        let folder = image.files("/data").remove(0).parent().unwrap().to_owned();
+        let data = image.files(".data").remove(0);
         image.write("nodes/notes.txt", b"in nodes");
         image.write("nodes/2", b"no node's name");
         image.write("nodes/keep.gone", b"not one of ours");
-        image.write(folder.join("notes.txt"), b"in a node");
-        image.write(folder.join("draft.new"), b"not half a marker");
-        image.0.insert(folder.join("sub"), None);
-        image.write(folder.join("sub/file"), b"below a node");
+        image.write(data.with_extension("notes.txt"), b"in a node");
+        image.write(data.with_extension("draft.new"), b"not half a marker");
+        image.0.insert(data.with_extension("sub"), None);
+        image.write(data.with_extension("sub").join("file"), b"below a node");
         let daemon = go_on(&world, &image).await;
         assert_eq!(arrived(&world, "app.log").len(), 4);
         let after = daemon.image();
@@ -239,23 +239,32 @@ fn a_log_that_nobody_synced_may_be_gone_after_a_power_cut_and_leaves_nothing_to_
         daemon.open("dir/app.log");
         let mut image = daemon.crash().after_reboot();
         // The names reached the disk, the records did not.
-        for record in image.files("/node.json") {
-            image.bytes(record).clear();
-        }
+        image.bytes("records").clear();
         let daemon = world.recover(&image).unwrap();
         assert_eq!(daemon.image().names("quarantine"), Vec::<String>::new());
         assert_eq!(daemon.image().names("nodes"), Vec::<String>::new());
     });
 }
 
+/// Writes something else in the place of all that the records say of a node.
+fn without_record(image: &mut Image, data: &Path, damage: &[u8]) {
+    let id = data.file_stem().unwrap().to_str().unwrap().to_owned();
+    let text = String::from_utf8(image.bytes("records").clone()).unwrap();
+    let lines = text.split_inclusive('\n').map(|line| match line.contains(&format!(" {id} ")) {
+        true => [damage, b"\n"].concat(),
+        false => line.into(),
+    });
+    *image.bytes("records") = lines.collect::<Vec<_>>().concat();
+}
+
 #[test]
-fn a_folder_without_a_record_is_kept_when_it_has_anything_else() {
+fn a_log_without_a_record_is_kept_when_it_has_anything_else() {
     run(async {
         let world = World::new();
         let mut image = spool_with_three_ranges(&world).await;
-        let data = image.files("/data").remove(0);
+        let data = image.files(".data").remove(0);
         image.bytes(&data).clear();
-        image.remove(data.with_file_name("node.json"));
+        without_record(&mut image, &data, b"");
         let daemon = world.recover(&image).unwrap();
         assert_eq!(daemon.image().files(".sealed").len(), 3, "the keys of what was lost");
     });
@@ -267,8 +276,8 @@ fn a_damaged_record_goes_to_quarantine_with_its_bytes() {
         for damage in [&b""[..], b"{\"kind\":\"live\"", b"{}", b"\xff"] {
             let world = World::new();
             let mut image = spool_with_three_ranges(&world).await;
-            let record = image.files("/data").remove(0).with_file_name("node.json");
-            *image.bytes(record) = damage.to_vec();
+            let data = image.files(".data").remove(0);
+            without_record(&mut image, &data, damage);
             let daemon = go_on(&world, &image).await;
             assert!(is_kept(&daemon.image(), b"one\ntwo\nthree\ntail\n"));
             // The name is free again.
@@ -354,7 +363,7 @@ fn what_is_set_aside_never_replaces_what_was_set_aside_before() {
             daemon.seal_all();
             daemon.sealed().await;
             image = daemon.crash();
-            let data = image.file("/data");
+            let data = image.file(".data");
             image.bytes(&data)[0] = b'X';
             world.bucket.heal();
             let daemon = world.boot_from(&image);
@@ -395,9 +404,9 @@ fn a_failing_disk_burns_no_generation_number() {
         let world = World::new();
         let daemon = world.boot();
         let log = daemon.open("app.log");
-        let folder = daemon.life(log).folder().to_owned();
         // The marker's temporary name is taken: storing it fails, as on a full disk.
-        let taken = folder.join("0000000000000000_0000000000000004_00000001.new");
+        let name = format!("{}.0000000000000000_0000000000000004_00000001.new", log.id);
+        let taken = daemon.parts.spool.nodes().join(name);
         std::fs::create_dir(&taken).unwrap();
         daemon.append(log, "one\n");
         daemon.seal_all();

@@ -115,14 +115,15 @@ fn a_stored_directory_whose_mode_was_set_keeps_it_and_others_are_forgotten() {
         daemon.give(given[0].id);
         let found = daemon.hold("found").await.unwrap();
         daemon.log_in(found[0].id, "app.log").await;
+        let ids = [given[0].id, found[0].id];
+        let kept = || ids.map(|id| daemon.parts.namespace.is_kept(id));
         [given, found].into_iter().for_each(|held| daemon.forget(held));
-        let nodes = || std::fs::read_dir(daemon.parts.spool.nodes()).unwrap().count();
-        assert_eq!(nodes(), 3);
+        assert_eq!(kept(), [true, true]);
         world.clock.jump_forward(DAY * 2);
         daemon.retire();
         world.clock.jump_forward(DAY * 2);
         daemon.retire();
-        assert_eq!(nodes(), 1, "that which nobody made takes no room");
+        assert_eq!(kept(), [true, false], "that which nobody made takes no room");
         assert_eq!(daemon.shows("given").await, GIVEN);
         assert_eq!(daemon.shows("found").await, world.default());
     });

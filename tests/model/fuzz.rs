@@ -103,6 +103,7 @@ impl Place {
         let below_top = |path: &&PathBuf| {
             path.components().count() > 1
                 || path.ends_with("spool.json")
+                || path.ends_with("records")
                 || path.ends_with("numbers")
         };
         let image = Image::take(&self.spool());
@@ -207,11 +208,16 @@ async fn survive(world: &World, image: &Image, chance: &mut Rng, damages: &mut V
         |path: &Path| touched.iter().any(|bad| path.starts_with(bad) || bad.starts_with(path));
     // What must not be lost: the bytes of spool files that nobody damaged.
     let sound =
-        image.files("/data").into_iter().filter(|path| !is_touched(&place.spool().join(path)));
+        image.files(".data").into_iter().filter(|path| !is_touched(&place.spool().join(path)));
     let lines: Vec<_> =
         sound.clone().flat_map(|p| lines_in(&image.0[&p].as_ref().unwrap().bytes)).collect();
-    // What must arrive: those in folders that nobody damaged.
-    let whole = sound.filter(|path| !is_touched(place.spool().join(path).parent().unwrap()));
+    // What must arrive: those of nodes of which nobody damaged anything.
+    let of_node = |path: &Path| {
+        let id = path.file_name().unwrap().to_string_lossy()[..16].to_owned();
+        touched.iter().any(|bad| bad.file_name().unwrap().to_string_lossy().starts_with(&id))
+    };
+    let records = touched.iter().any(|bad| bad.ends_with("records"));
+    let whole = sound.filter(|path| !records && !of_node(path));
     let whole: Vec<_> =
         whole.flat_map(|p| lines_in(&image.0[&p].as_ref().unwrap().bytes)).collect();
 

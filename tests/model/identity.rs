@@ -64,7 +64,7 @@ fn the_spool_of_a_later_version_is_left_alone() {
     run(async {
         let world = World::new();
         let mut image = spool_with_three_ranges(&world).await;
-        *image.bytes("spool.json") = b"{\"format\":3,\"what\":\"is not known yet\"}".to_vec();
+        *image.bytes("spool.json") = b"{\"format\":4,\"what\":\"is not known yet\"}".to_vec();
         let refused = world.try_boot_from(&image).err().unwrap();
         assert!(matches!(refused, SpoolError::TooNew(..)), "{refused}");
     });

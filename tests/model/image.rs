@@ -123,12 +123,49 @@ impl Image {
         self.0.insert(to.as_ref().to_owned(), file);
     }
 
+    /// The same spool as a version wrote it that had a folder for each node, with a record in it.
+    pub fn of_an_earlier_version(mut self) -> Image {
+        let text = String::from_utf8(self.bytes("records").clone()).unwrap();
+        let mut records = BTreeMap::new();
+        for line in text.lines() {
+            let [_, id, change] = line.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
+            let folder = Path::new("nodes").join(id);
+            match change.strip_prefix("hide ") {
+                _ if id == "-" => {}
+                _ if change == "gone" => drop(records.remove(&folder)),
+                Some(name) => {
+                    let record: &mut String = records.get_mut(&folder).unwrap();
+                    record.push_str(&format!("{{\"hide\":{name}}}\n"));
+                }
+                None => drop(records.insert(folder, format!("\n{change}\n"))),
+            }
+        }
+        let mut earlier = Image::default();
+        for (path, file) in self.0 {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let of_node = path.starts_with("nodes").then(|| name.split_once('.')).flatten();
+            let path = of_node.map_or(path, |(id, rest)| Path::new("nodes").join(id).join(rest));
+            earlier.0.insert(path, file);
+        }
+        for (folder, record) in records {
+            earlier.0.insert(folder.clone(), None);
+            earlier.write(folder.join("node.json"), record.as_bytes());
+        }
+        earlier.remove("records");
+        earlier.set_identity("format", 2.into());
+        earlier
+    }
+
     /// The same spool after the machine was booted again.
     pub fn after_reboot(mut self) -> Image {
-        let text = String::from_utf8(self.bytes("spool.json").clone()).unwrap();
-        let mut identity: serde_json::Value = serde_json::from_str(&text).unwrap();
-        identity["boot"] = "the boot before".into();
-        *self.bytes("spool.json") = serde_json::to_vec(&identity).unwrap();
+        self.set_identity("boot", "the boot before".into());
         self
+    }
+
+    fn set_identity(&mut self, what: &str, to: serde_json::Value) {
+        let text = self.bytes("spool.json");
+        let mut identity: serde_json::Value = serde_json::from_slice(text).unwrap();
+        identity[what] = to;
+        *text = serde_json::to_vec(&identity).unwrap();
     }
 }

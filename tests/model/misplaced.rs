@@ -30,7 +30,7 @@ fn a_folder_or_a_link_in_the_place_of_a_spool_file_stops_nobody_else() {
         for link in [false, true] {
             let world = World::new();
             let image = spool_with_three_ranges(&world).await;
-            let data = image.files("/data").remove(0);
+            let data = image.files(".data").remove(0);
             let daemon = go_on_after(&world, &image, |spool, outside| {
                 fs::remove_file(spool.join(&data)).unwrap();
                 match link {
@@ -48,16 +48,15 @@ fn a_folder_or_a_link_in_the_place_of_a_spool_file_stops_nobody_else() {
 #[test]
 fn a_link_in_the_place_of_a_folder_is_not_followed() {
     run(async {
-        let world = World::new();
-        let image = spool_with_three_ranges(&world).await;
-        let folder = image.files("/data").remove(0).parent().unwrap().to_owned();
-        go_on_after(&world, &image, |spool, outside| {
-            let elsewhere = outside.join("folder");
-            fs::rename(spool.join(&folder), &elsewhere).unwrap();
-            symlink(elsewhere, spool.join(&folder)).unwrap();
-        })
-        .await;
-        assert_eq!(arrived(&world, "app.log"), []);
+        for folder in ["nodes", "quarantine"] {
+            let world = World::new();
+            let image = spool_with_three_ranges(&world).await;
+            let place = Place::new(&image);
+            let elsewhere = place.outside().join("folder");
+            fs::rename(place.spool().join(folder), &elsewhere).unwrap();
+            symlink(elsewhere, place.spool().join(folder)).unwrap();
+            assert!(world.try_boot_in(place.dir, "spool").is_err(), "{folder}");
+        }
     });
 }
 

@@ -1,7 +1,7 @@
-//! Records of nodes: a change is a line, the last whole one counts, a file of many lines is replaced. And
+//! Records of nodes: a change is a line, the last whole one of a node counts, a file of many lines is replaced. And
 //! that nobody waits for the disk's durability but who asked for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +11,8 @@ use logsinkfs::local::crash_point::watch;
 use logsinkfs::values::ids::NodeId;
 
 use super::check::assert_delivered;
-use super::daemon::{Daemon, Log, ONCE, World, answer, run};
+use super::daemon::{BY, Daemon, Log, ONCE, World, answer, run};
+use super::image::Image;
 
 /// A hang, not a slow machine.
 const HANG: Duration = Duration::from_secs(30);
@@ -27,27 +28,26 @@ fn a_change_that_did_not_end_leaves_the_one_before() {
         let daemon = world.boot();
         let log = daemon.open("app.log");
         daemon.append(log, "one\n");
-        let record = daemon.image().file("/node.json");
-        let before = daemon.image().bytes(&record).len();
+        let record = "records";
+        let before = daemon.image().bytes(record).len();
         daemon.rename("app.log", "app.log.1").await;
         let image = daemon.crash();
-        let after = image.clone().bytes(&record).len();
+        let after = image.clone().bytes(record).len();
         assert!(after > before);
         for len in [before, before + 1, before + 2, before + 90, after - 2, after - 1, after] {
             let mut cut = image.clone();
-            cut.bytes(&record).truncate(len);
-            // Of the line feeds at its ends nothing depends.
-            let (begun, done) = (len > before + 1, len >= after - 1);
-            let torn = begun && !done;
-            let mut damaged = cut.clone();
-            damaged.bytes(&record).push(b'\n');
+            cut.bytes(record).truncate(len);
+            let mut ended = cut.clone();
+            ended.bytes(record).push(b'\n');
+            let (whole, nearly) = (len == after, len >= after - 1);
+            let torn = len > before && !nearly;
             let images = [
-                (cut.clone(), false),
-                (damaged.clone(), torn),
-                (cut.after_reboot(), false),
-                (damaged.after_reboot(), false),
+                (cut.clone(), whole, false),
+                (ended.clone(), nearly, torn),
+                (cut.after_reboot(), whole, false),
+                (ended.after_reboot(), nearly, false),
             ];
-            for (image, keeps) in images {
+            for (image, done, keeps) in images {
                 let world = World::new();
                 let daemon = world.boot_from(&image);
                 let there = ["app.log", "app.log.1"].map(|name| daemon.stat(name).is_some());
@@ -68,23 +68,74 @@ fn a_change_that_did_not_end_leaves_the_one_before() {
 }
 
 #[test]
-fn a_record_does_not_grow_however_often_it_changes() {
+fn the_records_do_not_grow_however_often_they_change() {
     run(async {
         let world = World::new();
         let daemon = world.boot();
-        let log = daemon.open("app.log");
+        let logs = ["app.log", "dir/other.log", "gone.log"].map(|name| daemon.open(name));
+        daemon.close(logs[2]);
+        daemon.unlink("gone.log");
+        let path = daemon.dir().join("records");
         let mut longest = 0;
-        for mode in 0..3000 {
-            let set = SetAttr { mode: Some(mode % 0o777), ..SetAttr::default() };
-            daemon.fs.setattr(log.id, None, set, ONCE).unwrap();
-            let path = daemon.life(log).folder().join("node.json");
-            longest = longest.max(std::fs::metadata(path).unwrap().len());
+        for n in 0..9000 {
+            let set = SetAttr { mode: Some(n % 0o777), ..SetAttr::default() };
+            daemon.fs.setattr(logs[0].id, None, set, ONCE).unwrap();
+            longest = longest.max(std::fs::metadata(&path).unwrap().len());
+            if n % 10 == 0 {
+                daemon.parts.namespace.do_chores();
+            }
         }
-        assert!((64 << 10..80 << 10).contains(&longest), "{longest}");
+        assert!((1 << 20..(1 << 20) + 8192).contains(&longest), "{longest}");
         let image = daemon.crash();
         let daemon = world.boot_from(&image);
-        assert_eq!(daemon.stat("app.log").unwrap().mode, 2999 % 0o777);
-        assert_eq!(image.names(&format!("nodes/{}", log.id)).len(), 2, "nothing else is left");
+        assert_eq!(daemon.stat("app.log").unwrap().mode, 8999 % 0o777);
+        assert!(daemon.stat("dir/other.log").is_some() && daemon.stat("gone.log").is_none());
+        assert!(image.names("").iter().all(|name| name != "records.new"), "nothing else is left");
+    });
+}
+
+#[test]
+fn changes_go_on_while_the_records_are_written_anew_and_none_is_lost_by_a_kill() {
+    run(async {
+        let world = World::new();
+        let daemon = world.boot();
+        let logs: Vec<_> = (0..300).map(|n| daemon.open(&format!("{n}.log"))).collect();
+        for n in 0..3000 {
+            let set = SetAttr { mode: Some(n % 0o777), ..SetAttr::default() };
+            daemon.fs.setattr(logs[0].id, None, set, ONCE).unwrap();
+        }
+        assert!(daemon.parts.namespace.has_chores());
+        let (fs, dir) = (daemon.fs.clone(), daemon.dir().to_owned());
+        let (name, images) = (Mutex::new(0), Arc::<Mutex<Vec<_>>>::default());
+        let found = images.clone();
+        // As another thread would, whenever it can.
+        watch(move |point| {
+            if !point.starts_with("records: written anew") {
+                return;
+            }
+            let mut n = name.lock().unwrap();
+            *n += 1;
+            let made = fs.mkdir(NodeId::ROOT, format!("dir-{n}").as_bytes(), BY, ONCE);
+            made.unwrap();
+            fs.unlink(NodeId::ROOT, format!("{n}.log").as_bytes(), ONCE).unwrap();
+            found.lock().unwrap().push((*n, Image::take(&dir)));
+        });
+        daemon.parts.namespace.do_chores();
+        watch(|_| ());
+        daemon.parts.namespace.do_chores();
+        let last = (2, daemon.crash());
+        let images = std::mem::take(&mut *images.lock().unwrap());
+        assert_eq!(images.len(), 2);
+        for (n, image) in images.into_iter().chain([last]) {
+            let daemon = world.recover(&image).unwrap();
+            for n in 1..=n {
+                assert!(daemon.stat(&format!("dir-{n}")).is_some(), "{n}");
+                assert!(daemon.stat(&format!("{n}.log")).is_none(), "{n}");
+            }
+            assert_eq!(daemon.stat("0.log").unwrap().mode, 2999 % 0o777);
+            assert!((3..300).all(|n| daemon.stat(&format!("{n}.log")).is_some()));
+            assert!(daemon.image().names("quarantine").is_empty());
+        }
     });
 }
 
@@ -96,12 +147,10 @@ fn nobody_waits_for_the_disk_of_another() {
         // Each of these places is behind an fsync, or between two.
         let behind_an_fsync = [
             "seal: the data is durable",
-            "durable: a record",
+            "records: they have reached the disk",
             "seal: the name is durable",
             "store: written, not yet under its name",
             "seal: the marker is durable",
-            "record: written anew, not yet under its name",
-            "record: written anew",
             "forget: the number is remembered",
         ];
         let passed: Arc<Mutex<BTreeMap<&str, u32>>> = Arc::default();
@@ -133,53 +182,79 @@ fn nobody_waits_for_the_disk_of_another() {
 }
 
 #[test]
-fn a_rename_that_a_power_cut_took_back_is_known_from_who_has_the_name_now() {
+fn what_a_power_cut_leaves_is_what_was_there_at_some_moment() {
     run(async {
         let world = World::new();
         let daemon = world.boot();
-        let names = ["app.log.2", "app.log.1", "app.log"];
+        let names = ["app.log.1", "app.log"];
         let logs = names.map(|name| (daemon.open(name), name));
         for (log, name) in logs {
             daemon.append(log, format!("{name}\n"));
             fsync(&daemon, log).await;
         }
-        let mut before = daemon.image();
-        for (from, to) in
-            [("app.log.2", "app.log.3"), ("app.log.1", "app.log.2"), ("app.log", "app.log.1")]
-        {
-            daemon.rename(from, to).await;
-        }
-        let new = daemon.open("app.log");
-        daemon.append(new, "new\n");
-        fsync(&daemon, new).await;
-        let after = daemon.crash();
-        // Of the three that nobody synced, a power cut takes back any.
-        for taken in 0..8 {
-            let mut image = after.clone().after_reboot();
-            for (_, (log, _)) in logs.iter().enumerate().filter(|(n, _)| taken & (1 << n) != 0) {
-                let record = image.file(&format!("{}/node.json", log.id));
-                *image.bytes(&record) = before.bytes(&record).clone();
+        let begin = daemon.image().bytes("records").len();
+        daemon.rename("app.log.1", "app.log.2").await;
+        daemon.rename("app.log", "app.log.1").await;
+        daemon.open("app.log");
+        let image = daemon.crash();
+        let text = image.clone().bytes("records").clone();
+        let lines: Vec<_> = text[begin..].split_inclusive(|byte| *byte == b'\n').collect();
+        let mut at = begin;
+        let mut seen = BTreeSet::new();
+        for line in lines {
+            // A page in the middle never reached the disk, later ones did.
+            let mut image = image.clone().after_reboot();
+            image.bytes("records")[at..at + line.len() / 2].fill(0);
+            at += line.len();
+            let daemon = world.recover(&image).unwrap();
+            let mut shown = Vec::new();
+            for name in ["app.log", "app.log.1", "app.log.2"] {
+                if let Some(attr) = daemon.stat(name) {
+                    let text = daemon.read(attr.id).await.unwrap();
+                    shown.push((name, String::from_utf8(text).unwrap()));
+                }
             }
-            let expected = [
-                ("app.log.3", "app.log.2\n"),
-                ("app.log.2", "app.log.1\n"),
-                ("app.log.1", "app.log\n"),
-                ("app.log", "new\n"),
+            let text = |texts: &[&str]| -> Vec<String> {
+                texts.iter().map(|text| (*text).to_owned()).collect()
+            };
+            let moments = [
+                (vec!["app.log", "app.log.1"], text(&["app.log\n", "app.log.1\n"])),
+                (vec!["app.log", "app.log.2"], text(&["app.log\n", "app.log.1\n"])),
+                (vec!["app.log.1", "app.log.2"], text(&["app.log\n", "app.log.1\n"])),
             ];
-            // And what was known from another's claim lasts without that.
-            let mut daemon = world.recover(&image).unwrap();
-            for unlink_first in [false, true] {
-                for (name, text) in
-                    expected.iter().filter(|(n, _)| !unlink_first || *n != "app.log")
-                {
-                    let found = daemon.stat(name).unwrap_or_else(|| panic!("{name} of {taken:b}"));
-                    assert_eq!(daemon.read(found.id).await.unwrap(), text.as_bytes(), "{name}");
-                }
-                if !unlink_first {
-                    daemon.unlink("app.log");
-                    daemon = world.recover(&daemon.crash()).unwrap();
-                }
+            let shown: (Vec<_>, Vec<_>) = shown.into_iter().unzip();
+            let moment = moments.iter().position(|moment| *moment == shown);
+            seen.insert(moment.unwrap_or_else(|| panic!("{shown:?}")));
+            assert!(daemon.image().names("quarantine").is_empty());
+        }
+        assert_eq!(seen.len(), 3);
+    });
+}
+
+#[test]
+fn a_damaged_record_takes_none_along_that_had_reached_the_disk() {
+    run(async {
+        for rebooted in [false, true] {
+            let world = World::new();
+            let daemon = world.boot();
+            let log = daemon.open("first.log");
+            let first = daemon.image().bytes("records").len();
+            daemon.rename("first.log", "second.log").await;
+            let second = daemon.image().bytes("records").len();
+            for n in 0..3 {
+                let other = daemon.open(&format!("{n}.log"));
+                fsync(&daemon, other).await;
             }
+            daemon.append(log, "line\n");
+            let mut image = daemon.crash();
+            image.bytes("records")[first..second - 1].fill(b'x');
+            let image = if rebooted { image.after_reboot() } else { image };
+            let daemon = world.recover(&image).unwrap();
+            let found = ["first.log", "0.log", "1.log"].map(|name| daemon.stat(name).is_some());
+            assert_eq!(found, [true; 3], "rebooted: {rebooted}");
+            assert_eq!(daemon.image().names("quarantine"), ["records"]);
+            let daemon = world.recover(&daemon.crash()).unwrap();
+            assert_eq!(daemon.image().names("quarantine"), ["records"], "it is found once");
         }
     });
 }
@@ -198,11 +273,13 @@ fn an_fsync_of_a_directory_keeps_what_was_renamed_and_removed_in_it() {
         let handle = daemon.fs.opendir(dir, ONCE).unwrap();
         let synced: Arc<Mutex<u32>> = Arc::default();
         let count = synced.clone();
-        watch(move |point| *count.lock().unwrap() += u32::from(point == "durable: a record"));
+        watch(move |point| {
+            *count.lock().unwrap() += u32::from(point == "records: they have reached the disk")
+        });
         daemon.rename("dir/a.log", "dir/d.log").await;
         daemon.unlink("dir/b.log");
         daemon.rename("x.log", "y.log").await;
-        for expected in [2, 2] {
+        for expected in [1, 1] {
             answer(daemon.fs.fsync(handle)).await.unwrap();
             assert_eq!(*synced.lock().unwrap(), expected);
         }
@@ -211,14 +288,15 @@ fn an_fsync_of_a_directory_keeps_what_was_renamed_and_removed_in_it() {
 }
 
 #[test]
-fn an_empty_log_that_is_removed_is_gone_at_once() {
+fn an_empty_log_that_is_removed_leaves_nothing() {
     run(async {
         let world = World::new();
         let daemon = world.boot();
         let log = daemon.open("app.log");
         daemon.close(log);
         daemon.unlink("app.log");
-        assert_eq!(daemon.image_in_place().names("nodes"), Vec::<String>::new());
+        assert!(world.recover(&daemon.image_in_place()).unwrap().stat("app.log").is_none());
+        daemon.emptied().await;
     });
 }
 

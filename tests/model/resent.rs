@@ -145,7 +145,7 @@ fn a_write_is_found_behind_what_the_kernel_appended_meanwhile() {
         let log = open(&worker, "app.log");
         answer(worker.fs.write(log.handle, 0, b"mine\n", first(10))).await.unwrap();
         let append = |text: &[u8]| {
-            let folder = worker.life(log).folder().join("data");
+            let folder = worker.life(log).path();
             let mut file = std::fs::File::options().append(true).open(folder).unwrap();
             std::io::Write::write_all(&mut file, text).unwrap();
         };
@@ -323,7 +323,7 @@ fn the_kernel_keeps_the_files_that_it_appends_to_and_no_others() {
             worker.fs.release(handle, ONCE).unwrap();
             assert_eq!(world.kernel.nodes(), [id]);
         }
-        let path = worker.life(Log { id, handle: appender }).folder().join("data");
+        let path = worker.life(Log { id, handle: appender }).path();
         let mut file = std::fs::File::options().append(true).open(path).unwrap();
         std::io::Write::write_all(&mut file, b"unseen\n").unwrap();
         // Nobody says that it grew: it is looked at.
@@ -342,7 +342,7 @@ fn what_a_program_of_a_dead_mount_still_writes_is_sent_and_kept_until_it_ends() 
         let worker = world.boot_worker();
         let (entry, handle, _) = worker.fs.create(ROOT, b"a.log", BY, APPEND, first(90)).unwrap();
         let log = Log { id: entry.attr.id, handle };
-        let path = worker.life(log).folder().join("data");
+        let path = worker.life(log).path();
         let mut orphan = std::fs::File::options().append(true).open(path).unwrap();
         let mut write = |text: &str| std::io::Write::write_all(&mut orphan, text.as_bytes());
         write("one\n").unwrap();
@@ -370,8 +370,7 @@ fn a_write_that_the_daemons_death_cut_is_not_glued_to_the_next() {
         worker.append(log, "whole\n");
         worker.append(log, "cut in two\n");
         // A kill has the kernel stop copying where a page ends; here that is behind the fifth byte.
-        let data =
-            std::fs::File::options().write(true).open(worker.life(log).folder().join("data"));
+        let data = std::fs::File::options().write(true).open(worker.life(log).path());
         data.unwrap().set_len(11).unwrap();
         let daemon = world.next_mount(worker).await;
         let log = open(&daemon, "app.log");

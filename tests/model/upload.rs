@@ -308,8 +308,8 @@ fn a_spool_that_fails_after_the_put_does_not_make_our_own_object_a_conflict() {
         gate.reached(1).await;
         // Something has the name that the marker gets next.
         let sealed = daemon.image().file(".sending");
-        let folder = daemon.life(log).folder().to_owned();
-        let taken = folder.join(sealed.file_name().unwrap()).with_extension("confirmed");
+        let nodes = daemon.parts.spool.nodes().to_owned();
+        let taken = nodes.join(sealed.file_name().unwrap()).with_extension("confirmed");
         std::fs::create_dir_all(taken.join("x")).unwrap();
         gate.open();
         let life = daemon.life(log);

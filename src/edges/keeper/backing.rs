@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::ioctl::{backing_close, backing_open};
 use crate::core::backing::Backings;
-use crate::local::life::data_name;
+use crate::local::spool::data_path;
 use crate::values::ids::{BackingId, NodeId, SpoolOffset};
 
 /// Most numbers in one message of the protocol: a page is far below the longest message.
@@ -75,8 +75,7 @@ impl Registry {
         if let Some((_, id)) = state.ids.get(&node).filter(|(of, _)| *of == start) {
             return Ok(*id);
         }
-        let name = data_name(start);
-        let id = self.open(&format!("nodes/{node}/{name}")).map_err(|why| {
+        let id = self.open(&data_path(node, start)).map_err(|why| {
             warn!(%node, why, "a backing file is refused");
             why
         })?;

@@ -1,6 +1,6 @@
 //! The spool files of one log, one behind the other: each begins with a generation, so that a position in the file is the
-//! position in the log that applications see, also for the kernel when it writes, maps or counts for them. Owns their names
-//! and descriptors, and the way from the log's positions to those in a file.
+//! position in the log that applications see, also for the kernel when it writes, maps or counts for them. Owns their
+//! descriptors, and the way from the log's positions to those in a file.
 //!
 //! Invariants: a generation lies in one file; only the last file grows; where two have the bytes of a position, those of
 //! the later one count; a file ends before the next begins only where a power cut took its end.
@@ -15,27 +15,10 @@ use parking_lot::Mutex;
 use rustix::fs::{SeekFrom, copy_file_range, seek};
 
 use crate::local::crash_point::crash_point;
-use crate::local::disk::{open_spool_file, punch, sync_folder};
-use crate::local::record::DATA;
+use crate::local::disk::{open_spool_file, punch};
+use crate::local::spool::NodeFiles;
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::{SpoolOffset, SpoolRange};
-
-/// The name of the spool file that begins at a position: `data` for the first, then `data.` and 16 hexadecimal digits.
-pub fn data_name(start: SpoolOffset) -> String {
-    match start {
-        SpoolOffset(0) => DATA.to_owned(),
-        SpoolOffset(start) => format!("{DATA}.{start:016x}"),
-    }
-}
-
-/// Where the spool file of that name begins; `None` for any other file.
-pub fn parse_data_name(name: &str) -> Option<SpoolOffset> {
-    let start = match name.strip_prefix(DATA)? {
-        "" => 0,
-        rest => u64::from_str_radix(rest.strip_prefix('.')?, 16).ok()?,
-    };
-    Some(SpoolOffset(start)).filter(|start| data_name(*start) == name)
-}
 
 /// A spool file that is open. Positions are those of the log.
 #[derive(Clone, Debug)]
@@ -108,7 +91,7 @@ impl SpoolFile {
 /// All spool files of a log.
 #[derive(Debug)]
 pub struct Files {
-    folder: PathBuf,
+    names: NodeFiles,
     /// By their beginnings; never empty.
     slots: Mutex<Vec<Slot>>,
 }
@@ -125,11 +108,15 @@ impl Slot {
         Slot { start, open: Weak::new() }
     }
 
-    fn open(&mut self, folder: &Path) -> Result<SpoolFile, LocalError> {
+    fn open(&mut self, names: &NodeFiles) -> Result<SpoolFile, LocalError> {
+        self.open_or_make(names, false)
+    }
+
+    fn open_or_make(&mut self, names: &NodeFiles, make: bool) -> Result<SpoolFile, LocalError> {
         let file = match self.open.upgrade() {
             Some(file) => file,
             None => {
-                let file = Arc::new(open_spool_file(&folder.join(data_name(self.start)))?);
+                let file = Arc::new(open_spool_file(&names.data(self.start), make)?);
                 self.open = Arc::downgrade(&file);
                 file
             }
@@ -139,18 +126,18 @@ impl Slot {
 }
 
 impl Files {
-    /// Those of a folder that begin at `starts`; the first one where there is none.
-    pub fn new(folder: PathBuf, mut starts: Vec<SpoolOffset>) -> Files {
+    /// Those of a node that begin at `starts`; the first one where there is none.
+    pub fn new(names: NodeFiles, mut starts: Vec<SpoolOffset>) -> Files {
         starts.sort_unstable();
         if starts.is_empty() {
             starts.push(SpoolOffset(0));
         }
-        Files { folder, slots: Mutex::new(starts.into_iter().map(Slot::new).collect()) }
+        Files { names, slots: Mutex::new(starts.into_iter().map(Slot::new).collect()) }
     }
 
-    /// The folder that they are in.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Where they are, and the log's markers.
+    pub fn names(&self) -> &NodeFiles {
+        &self.names
     }
 
     /// Recovery: forgets empty files at the end with which no generation `begins`, and makes the file that holds `first`
@@ -165,8 +152,8 @@ impl Files {
             && last.start > SpoolOffset(0)
             && !begins(last.start)
         {
-            let file = last.open(&self.folder)?;
-            let path = self.folder.join(data_name(file.start));
+            let file = last.open(&self.names)?;
+            let path = self.names.data(file.start);
             if file.end().at("stat", &path)? > file.start {
                 break;
             }
@@ -176,8 +163,13 @@ impl Files {
         if slots.first().is_none_or(|slot| slot.start > first) {
             slots.insert(0, Slot::new(first));
         }
-        slots[0].open(&self.folder)?;
+        slots[0].open_or_make(&self.names, true)?;
         Ok(())
+    }
+
+    /// Makes the first one, of a log that is made.
+    pub fn make(&self) -> Result<SpoolFile, LocalError> {
+        self.slots.lock()[0].open_or_make(&self.names, true)
     }
 
     /// Where they begin.
@@ -194,13 +186,13 @@ impl Files {
     pub fn at(&self, at: SpoolOffset) -> Result<SpoolFile, LocalError> {
         let mut slots = self.slots.lock();
         let behind = slots.partition_point(|slot| slot.start <= at);
-        slots[behind.max(1) - 1].open(&self.folder)
+        slots[behind.max(1) - 1].open(&self.names)
     }
 
     /// Where the last one begins, and its path.
     pub fn current(&self) -> (SpoolOffset, PathBuf) {
         let start = self.slots.lock().last().map_or(SpoolOffset(0), |slot| slot.start);
-        (start, self.folder.join(data_name(start)))
+        (start, self.names.data(start))
     }
 
     /// Where the last one begins, its length and times.
@@ -209,7 +201,7 @@ impl Files {
             let slots = self.slots.lock();
             slots.last().map_or((SpoolOffset(0), None), |slot| (slot.start, slot.open.upgrade()))
         };
-        let path = self.folder.join(data_name(start));
+        let path = self.names.data(start);
         let metadata = open.map_or_else(|| fs::metadata(&path), |file| file.metadata());
         Ok((start, metadata.at("stat", &path)?))
     }
@@ -218,7 +210,7 @@ impl Files {
     pub fn punch(&self, range: SpoolRange) -> Result<(), LocalError> {
         let file = self.at(range.start)?;
         let (of, part) = file.part(range);
-        punch(&of, part.start, part.end - part.start, &self.folder.join(data_name(file.start)))
+        punch(&of, part.start, part.end - part.start, &self.names.data(file.start))
     }
 
     /// Gives back what lies before a position: whole files, and the front of the one that holds it.
@@ -227,7 +219,7 @@ impl Files {
         while let [first, next, ..] = &slots[..]
             && next.start <= end
         {
-            let path = self.folder.join(data_name(first.start));
+            let path = self.names.data(first.start);
             match fs::remove_file(&path) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 removed => removed.at("remove", &path)?,
@@ -248,15 +240,15 @@ impl Files {
     /// there are behind it. Nobody else may have the log open.
     pub fn begin_at(&self, base: SpoolOffset) -> Result<(), LocalError> {
         let old = self.last()?;
-        let path = self.folder.join(data_name(base));
+        let path = self.names.data(base);
         let end = old.end().at("stat", &path)?;
         if end <= base {
             let written = old.file.metadata().and_then(|metadata| metadata.modified());
-            let fresh = open_spool_file(&path)?;
+            let fresh = open_spool_file(&path, true)?;
             // What stat(2) shows of the last write is that of the last spool file.
             written.and_then(|time| fresh.set_modified(time)).at("date", &path)?;
         } else {
-            let fresh = path.with_added_extension("new");
+            let fresh = self.names.new_data(base);
             copy(&old, SpoolRange { start: base, end }, &fresh).at("copy to", &fresh).inspect_err(
                 // A full disk is not to be filled by what is of no use.
                 |_| drop(fs::remove_file(&fresh)),
@@ -264,7 +256,7 @@ impl Files {
             // It is removed: the old file has all bytes.
             crash_point("begin: the bytes are copied");
             fs::rename(&fresh, &path).at("rename", &fresh)?;
-            sync_folder(&self.folder)?;
+            self.names.sync()?;
             // The bytes are there twice until what is before them is settled; those of the new file count.
             crash_point("begin: the new file has its name");
         }
@@ -307,9 +299,12 @@ fn copy(from: &SpoolFile, range: SpoolRange, to: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::values::ids::NodeId;
 
     fn files(dir: &Path) -> Files {
-        Files::new(dir.to_owned(), Vec::new())
+        let files = Files::new(NodeFiles::new(dir.into(), NodeId(7)), Vec::new());
+        files.make().expect("made");
+        files
     }
 
     fn read(files: &Files, start: u64, end: u64) -> String {
@@ -317,17 +312,6 @@ mod tests {
         let file = files.at(SpoolOffset(start)).expect("a file");
         file.read_exact_at(&mut bytes, SpoolOffset(start)).expect("read");
         String::from_utf8(bytes).expect("text")
-    }
-
-    #[test]
-    fn names_say_where_files_begin() {
-        for start in [0, 1, 4096, u64::MAX] {
-            let name = data_name(SpoolOffset(start));
-            assert_eq!(parse_data_name(&name), Some(SpoolOffset(start)), "{name}");
-        }
-        for other in ["data.", "data.1", "data.0000000000000000", "dat", "data.00000000000000FF"] {
-            assert_eq!(parse_data_name(other), None, "{other}");
-        }
     }
 
     #[test]
@@ -343,7 +327,7 @@ mod tests {
         assert_eq!((start.0, metadata.len()), (9, 14));
         files.forget_before(SpoolOffset(9)).expect("forgotten");
         assert_eq!(files.starts(), [SpoolOffset(9)]);
-        assert!(!dir.path().join(DATA).exists());
+        assert!(!files.names().data(SpoolOffset(0)).exists());
     }
 
     #[test]

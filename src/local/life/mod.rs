@@ -12,16 +12,17 @@ mod state;
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-pub use self::files::{Files, SpoolFile, data_name, parse_data_name};
+pub use self::files::{Files, SpoolFile};
 pub use self::state::{Looks, Segment, State};
 use super::lease::has_writer;
 use super::record::{Generation, LastWrite, Numbered};
+use super::spool::NodeFiles;
 use super::stream::StreamState;
 use crate::values::errors::LocalError;
 use crate::values::ids::{BackingId, NodeId, SpoolOffset, SpoolRange};
@@ -73,22 +74,21 @@ pub struct Life {
 }
 
 impl Life {
-    /// A life whose folder exists; `bases` as the record has them (at least one), `starts` where its spool files begin, if
+    /// A life; `bases` as the record has them (at least one), `starts` where its spool files begin, if
     /// there are any yet.
     pub fn new(
-        id: NodeId,
-        folder: PathBuf,
+        names: NodeFiles,
         stream: Arc<StreamState>,
         labels: BTreeMap<String, String>,
         bases: &[Generation],
         starts: Vec<SpoolOffset>,
     ) -> Life {
-        stream.add_log(id);
+        stream.add_log(names.id());
         Life {
-            id,
+            id: names.id(),
             set_id: AtomicBool::new(false),
             target: Mutex::new(Target { stream, labels }),
-            files: Files::new(folder, starts),
+            files: Files::new(names, starts),
             route: Mutex::default(),
             watched: AtomicBool::new(false),
             settling: Mutex::new(()),
@@ -158,9 +158,14 @@ impl Life {
         self.state.lock().bound = true;
     }
 
-    /// The node's folder in the spool.
-    pub fn folder(&self) -> &Path {
-        self.files.folder()
+    /// The node's files in the spool.
+    pub fn names(&self) -> &NodeFiles {
+        self.files.names()
+    }
+
+    /// The spool file that grows, to name it in an error.
+    pub fn path(&self) -> PathBuf {
+        self.files.current().1
     }
 
     /// The state, locked. Never held over a wait for the disk's durability or for S3.

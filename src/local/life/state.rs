@@ -284,6 +284,11 @@ impl State {
         Some(MarkerName { range, generation: segment.generation, phase: segment.phase })
     }
 
+    /// The markers of all segments.
+    pub fn markers(&self) -> Vec<MarkerName> {
+        self.segments.keys().filter_map(|start| self.marker(*start)).collect()
+    }
+
     /// The segment that holds a position, when it is sealed.
     pub fn segment_at(&self, at: SpoolOffset) -> Option<MarkerName> {
         let (start, segment) = self.segments.range(..=at).next_back()?;

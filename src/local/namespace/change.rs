@@ -2,9 +2,6 @@
 //! answers, so that a crash of the daemon loses none; a power cut loses what no fsync covered.
 
 use std::collections::BTreeMap;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Namespace;
@@ -16,8 +13,9 @@ use crate::local::crash_point::crash_point;
 use crate::local::life::{Life, Target};
 use crate::local::local_file::LocalFile;
 use crate::local::record::{Generation, Times};
-use crate::values::errors::{AtPath, FsError};
-use crate::values::ids::{NodeId, RequestId};
+use crate::local::spool::NodeFiles;
+use crate::values::errors::FsError;
+use crate::values::ids::{NodeId, RequestId, SpoolOffset};
 use crate::values::naming::PRIVATE_FOLDER;
 use crate::values::time::Utc;
 
@@ -75,17 +73,17 @@ impl Namespace {
         file: NewFile,
         by: Change,
     ) -> Result<Attr, FsError> {
-        self.add(parent, name, by, |id, folder, birth| {
+        self.add(parent, name, by, |files, birth| {
             let body = match file {
                 NewFile::Local => {
-                    let local = LocalFile::new(&folder);
+                    let local = LocalFile::new(&files);
                     local.file()?;
                     Body::Local(Arc::new(local))
                 }
                 NewFile::Live(Target { stream, labels }) => {
                     let first = Generation { since: by.stamp.now, birth, ..Generation::default() };
-                    let life = Life::new(id, folder, stream, labels, &[first], Vec::new());
-                    life.file()?;
+                    let life = Life::new(files, stream, labels, &[first], Vec::new());
+                    life.files.make()?;
                     Body::Live(Arc::new(life))
                 }
             };
@@ -95,7 +93,7 @@ impl Namespace {
 
     /// Makes a directory and counts the lookup.
     pub fn mkdir(&self, parent: NodeId, name: &[u8], by: Change) -> Result<Attr, FsError> {
-        self.add(parent, name, by, |_, _, _| Ok(Body::Directory(Directory::default())))
+        self.add(parent, name, by, |_, _| Ok(Body::Directory(Directory::default())))
     }
 
     /// Makes a symbolic link and counts the lookup.
@@ -106,7 +104,7 @@ impl Namespace {
         target: &[u8],
         by: Change,
     ) -> Result<Attr, FsError> {
-        self.add(parent, name, by, |_, _, _| Ok(Body::Symlink(target.to_vec())))
+        self.add(parent, name, by, |_, _| Ok(Body::Symlink(target.to_vec())))
     }
 
     /// Gives a file another name, and the stream of that if there is one; counts the lookup.
@@ -235,7 +233,6 @@ impl Namespace {
         };
         // From here on the rename has happened: the new claim beats the replaced node's.
         crash_point("rename: the new claim is stored");
-        tree.leave(parent, name, id);
         tree.directory_mut(parent)?.live.remove(name);
         tree.directory_mut(new_parent)?.live.insert(new_name.to_vec(), id);
         if let Some(other) = replaced {
@@ -287,7 +284,7 @@ impl Namespace {
         parent: NodeId,
         name: &[u8],
         by: Change,
-        body: impl FnOnce(NodeId, PathBuf, u64) -> Result<Body, FsError>,
+        body: impl FnOnce(NodeFiles, u64) -> Result<Body, FsError>,
     ) -> Result<Attr, FsError> {
         let mut tree = self.tree.lock();
         check_free(&tree, parent, name)?;
@@ -295,14 +292,12 @@ impl Namespace {
         self.forget_former(&mut tree, parent, name)?;
         let id = tree.new_id(self.spool.session())?;
         let now = by.stamp.now;
-        let folder = self.spool.node(id);
-        DirBuilder::new().mode(0o700).create(&folder).at("create", &folder)?;
-        // A folder without a record is nobody's: the node was not born.
-        crash_point("create: the folder is made");
+        let files = self.spool.node_files(id);
         let claim = tree.new_claim(parent, name, by.stamp.request);
         let (above, claims) = (tree.node(parent)?, vec![claim]);
         let birth = || {
-            let body = body(id, folder.clone(), claims[0].number)?;
+            let body = body(files.clone(), claims[0].number)?;
+            // A spool file without a record is nobody's: the node was not born.
             crash_point("create: the spool file is made");
             let (mode, gid) = inherited(above, &body, by);
             let times = Times { last_write: body.last_write(), ..Times::new(now) };
@@ -315,12 +310,15 @@ impl Namespace {
                 times,
                 attributes: BTreeMap::new(),
                 lookups: 0,
-                recorded: true,
+                recorded: false,
                 disk: OnDisk::default(),
             };
-            self.store(&mut node, id).map(|()| node)
+            self.store(&mut node, id)?;
+            node.recorded = true;
+            Ok::<_, FsError>(node)
         };
-        let mut node = birth().inspect_err(|_| drop(std::fs::remove_dir_all(&folder)))?;
+        let first = files.data(SpoolOffset(0));
+        let mut node = birth().inspect_err(|_| drop(std::fs::remove_file(first)))?;
         let mut entered = false;
         if let Body::Directory(dir) = &mut node.body
             && let Some(hidden) = tree.directory_mut(parent)?.hidden.enter(name)
@@ -328,8 +326,8 @@ impl Namespace {
             (dir.hidden, entered) = (hidden, true);
             self.store(&mut node, id)?;
         }
+        tree.kept += u64::from(node.has_files());
         tree.nodes.insert(id, node);
-        tree.kept += 1;
         tree.directory_mut(parent)?.live.insert(name.to_vec(), id);
         tree.directory_mut(parent)?.stored.remove(name);
         if entered {

@@ -1,31 +1,37 @@
 //! Nodes and their records on disk: written, and removed when nobody needs the node (`durable` makes them so).
 //!
 //! Invariant: the tree's lock is never held over a wait for the disk's durability, nor over the removal
-//! of a file, which may be large. What is left to do is noted as a [`Chore`], for when the lock is free.
+//! of a file, which may be large. What is left to do waits for [`Namespace::do_chores`].
 
 use std::collections::BTreeMap;
-use std::fs::DirBuilder;
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::io;
 
 use tracing::warn;
 
 use super::Namespace;
 use super::tree::{Body, Directory, Node, Tree};
 use crate::local::crash_point::crash_point;
-use crate::local::record::{self, DATA, Former, GROWN, RECORD, Record};
-use crate::values::errors::{AtPath, FsError};
+use crate::local::record::Former;
+use crate::local::spool::{NodeFiles, Position};
+use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::escape::escape_path;
-use crate::values::ids::NodeId;
+use crate::values::ids::{NodeId, SpoolOffset};
+use crate::values::naming::MarkerName;
 use crate::values::time::Utc;
 
-/// Most empty directories that are kept because somebody made them. Each takes 8 KiB and two inodes of the spool's disk, so that
-/// all take 8 MiB. Who leaves more behind names them by date or number, and does not come back to the oldest.
+/// Most empty directories that are kept because somebody made them. Each takes some 300 bytes of the records, and 1 KiB of
+/// memory. Who leaves more behind names them by date or number, and does not come back to the oldest.
 pub const EMPTY_MAX: usize = 1024;
 /// Most bytes of names of former directories that a directory remembers: its record is written as a whole.
 const FORMER_MAX: usize = 64 * 1024;
+
+/// The files of a node that is no more.
+#[derive(Clone, Debug)]
+pub(super) struct Doomed {
+    pub files: NodeFiles,
+    starts: Vec<SpoolOffset>,
+    markers: Vec<MarkerName>,
+}
 
 impl Directory {
     /// The directory that once had a name, if it is remembered, and those that were in it.
@@ -47,29 +53,38 @@ impl Directory {
     }
 }
 
-/// What a change of the tree leaves to be done once its lock is free.
-#[derive(Debug)]
-pub(super) enum Chore {
-    /// A record has grown.
-    Replace(NodeId),
-    /// A node's folder has its last name.
-    Remove(PathBuf),
-}
-
 impl Namespace {
-    /// Does what changes of the tree have left to be done. To be called by whoever made one.
+    /// Whether changes of the tree have left something to be done.
+    pub fn has_chores(&self) -> bool {
+        !self.doomed.lock().is_empty() || self.spool.records().is_grown()
+    }
+
+    /// Does it: removes the files of nodes that are no more, and writes the records anew. No operation waits for this.
     pub fn do_chores(&self) {
-        loop {
-            let Some(chore) = self.chores.lock().pop() else { return };
-            let done = match &chore {
-                Chore::Replace(id) => self.replace_record(*id),
-                // Whatever is left of it goes at the next start.
-                Chore::Remove(folder) => remove(folder).at("remove", folder).map_err(FsError::from),
-            };
-            if let Err(e) = done {
-                warn!("the spool keeps more than it needs to: {e}");
-            }
+        // One at a time, so that none is half done when this returns.
+        let _doing = self.doing_chores.lock();
+        let keeps_more = |e: FsError| warn!("the spool keeps more than it needs to: {e}");
+        let doomed = self.doomed.lock().clone();
+        // Whatever is left of them goes at the next start.
+        doomed.iter().filter_map(|doomed| self.remove(doomed).err()).for_each(keeps_more);
+        self.doomed.lock().drain(..doomed.len());
+        self.rewrite_records().err().into_iter().for_each(keeps_more);
+    }
+
+    fn remove(&self, Doomed { files, starts, markers }: &Doomed) -> Result<(), FsError> {
+        if starts.len() > 1 {
+            // A power cut could bring the node back with a part of its bytes; one without any is not taken for one.
+            self.spool.records().sync(self.spool.records().last())?;
         }
+        let (data, markers) = (starts.iter().map(|start| files.data(*start)), markers.iter());
+        for path in data.chain(markers.map(|marker| files.marker(marker))) {
+            match std::fs::remove_file(&path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.at("remove", &path)?,
+            }
+            crash_point("discard: a file is removed");
+        }
+        Ok(())
     }
 
     /// Whether a node has its record in the spool.
@@ -77,7 +92,7 @@ impl Namespace {
         self.tree.lock().nodes.get(&id).is_some_and(|node| node.recorded)
     }
 
-    /// Takes a finished live file out of the view and gives its folder back, unless it came to life
+    /// Takes a finished live file out of the view and gives its files back, unless it came to life
     /// again: it is open, or not all of it is confirmed.
     pub fn retire(&self, id: NodeId) -> Result<bool, FsError> {
         let mut tree = self.tree.lock();
@@ -207,51 +222,40 @@ impl Namespace {
         Ok(())
     }
 
-    /// Writes a node's record, making its folder when it had none.
+    /// Writes a node's record, also when it had none.
     pub(super) fn record(&self, tree: &mut Tree, id: NodeId) -> Result<(), FsError> {
-        let folder = self.spool.node(id);
-        DirBuilder::new().mode(0o700).recursive(true).create(&folder).at("create", &folder)?;
+        self.store(tree.node_mut(id)?, id)?;
         let node = tree.node_mut(id)?;
-        let before = std::mem::replace(&mut node.recorded, true);
-        tree.kept += u64::from(!before);
-        self.store(tree.node_mut(id)?, id)
+        if !std::mem::replace(&mut node.recorded, true) {
+            tree.kept += u64::from(node.has_files());
+        }
+        Ok(())
     }
 
     /// Writes a node's record.
     pub(super) fn store(&self, node: &mut Node, id: NodeId) -> Result<(), FsError> {
         node.body.note_mode(node.mode);
         match node.record() {
-            Some(record) => self.append(node, id, &self.line(record)?),
+            Some(record) => self.append(node, || self.spool.records().put(id, &record)),
             None => Ok(()),
         }
     }
 
-    /// The line for a record that is written now.
-    pub(super) fn line(&self, record: Record) -> Result<Vec<u8>, FsError> {
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(Record { number, ..record }.line()?)
-    }
-
-    /// Appends a line to a node's record.
-    pub(super) fn append(&self, node: &mut Node, id: NodeId, line: &[u8]) -> Result<(), FsError> {
-        let folder = self.spool.node(id);
-        match record::append(&folder, line) {
+    /// Appends a change of a node to the records.
+    pub(super) fn append(
+        &self,
+        node: &mut Node,
+        change: impl Fn() -> Result<Position, LocalError>,
+    ) -> Result<(), FsError> {
+        node.disk.change = match change() {
             // What is there can be renamed and removed, however full the disk is.
-            Err(e) if e.is_no_space() && node.disk.changes > 0 => {
+            Err(e) if e.is_no_space() && node.recorded => {
                 self.spool.drop_ballast();
-                record::append(&folder, line)?;
+                change()?
             }
             appended => appended?,
-        }
-        // The change counts, and nobody was told so.
-        crash_point("record: a change is appended");
+        };
         node.disk.is_behind = false;
-        node.disk.changes += 1;
-        node.disk.len += line.len() as u64;
-        if node.disk.len > GROWN.max(8 * line.len() as u64) {
-            node.disk.len = 0;
-            self.chores.lock().push(Chore::Replace(id));
-        }
         Ok(())
     }
 
@@ -283,41 +287,36 @@ impl Namespace {
                 Ok(()) => set_linked(node, !node.claims.is_empty()),
                 Err(_) => node.claims = before,
             }
-            tree.leave(parent, name, id);
         }
         done
     }
 
-    /// Gives a node's folder back, and the node when the kernel has forgotten it.
+    /// Gives a node's files back, and the node when the kernel has forgotten it.
     pub(super) fn discard(&self, tree: &mut Tree, id: NodeId) -> Result<(), FsError> {
-        let folder = self.spool.node(id);
-        // Renamed first, so that recovery never sees a folder half removed.
-        let doomed = folder.with_extension("gone");
-        match std::fs::rename(&folder, &doomed) {
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            other => {
-                other.at("rename", &folder)?;
-                // Whatever is left of it goes at the next start.
-                crash_point("discard: under its last name");
-                self.chores.lock().push(Chore::Remove(doomed));
-            }
+        let node = tree.node_mut(id)?;
+        if !node.recorded {
+            return Ok(());
         }
-        let before = std::mem::replace(&mut tree.node_mut(id)?.recorded, false);
-        tree.kept -= u64::from(before);
+        self.append(node, || self.spool.records().gone(id))?;
+        // Its files go at the next start, if not before.
+        crash_point("discard: the node is no more");
+        let files = self.spool.node_files(id);
+        match &node.body {
+            Body::Live(life) => {
+                let markers = life.state().markers();
+                let starts = life.files.starts();
+                self.doomed.lock().push(Doomed { files, starts, markers });
+            }
+            Body::Local(_) => {
+                let (starts, markers) = (vec![SpoolOffset(0)], Vec::new());
+                self.doomed.lock().push(Doomed { files, starts, markers });
+            }
+            Body::Directory(_) | Body::Symlink(_) | Body::Object(_) => {}
+        }
+        tree.kept -= u64::from(node.has_files());
+        tree.node_mut(id)?.recorded = false;
         tree.drop_if_gone(id);
         Ok(())
-    }
-}
-
-/// Removes a node's folder, which mostly has no markers any more.
-fn remove(folder: &Path) -> std::io::Result<()> {
-    for name in [RECORD, DATA] {
-        // What stands in the way shows below.
-        let _ = std::fs::remove_file(folder.join(name));
-    }
-    match std::fs::remove_dir(folder) {
-        Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => std::fs::remove_dir_all(folder),
-        removed => removed,
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use tracing::warn;
 
 use super::durable::OnDisk;
@@ -12,7 +11,7 @@ use super::tree::{Body, Directory, Node, Tree};
 use super::{Name, Namespace};
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
-use crate::local::record::{Claim, Kind, Moved, Record, Times};
+use crate::local::record::{Claim, Kind, Record, Times};
 use crate::local::spool::Spool;
 use crate::values::ids::NodeId;
 use crate::values::settings::Ownership;
@@ -34,18 +33,10 @@ pub struct Found {
 impl Namespace {
     /// Builds the live view of a spool. Claims on a name are settled by their numbers; a node whose
     /// directory is gone is shown in the root, so that no log becomes unreachable.
-    pub fn load(
-        spool: Arc<Spool>,
-        ownership: Ownership,
-        mut found: Vec<Found>,
-        now: Utc,
-    ) -> Namespace {
+    pub fn load(spool: Arc<Spool>, ownership: Ownership, found: Vec<Found>, now: Utc) -> Namespace {
         let last_id = found.iter().map(|f| f.id.0).max().unwrap_or(0).max(NodeId::ROOT.0);
-        let mut unkept = move_again(&mut found);
-        unkept.extend(found.iter().filter(|f| f.is_ahead).map(|f| f.id));
+        let ahead: Vec<_> = found.iter().filter(|f| f.is_ahead).map(|f| f.id).collect();
         let last_number = found.iter().map(|f| f.record.last_number()).max().unwrap_or(0);
-        let numbers = Arc::new(AtomicU64::new(last_number));
-        let count = found.len() as u64;
         let mut nodes: HashMap<_, _> = found.into_iter().map(|f| (f.id, node(&spool, f))).collect();
         nodes.entry(NodeId::ROOT).or_insert_with(|| root(&ownership, now));
 
@@ -79,8 +70,8 @@ impl Namespace {
                 _ => {}
             }
         }
-        let mut tree =
-            Tree { nodes, kept: count, last_id, numbers: numbers.clone(), left: HashMap::new() };
+        let kept = nodes.values().filter(|node| node.has_files()).count() as u64;
+        let mut tree = Tree { nodes, kept, last_id, last_number };
         tree.reattach_cycles();
         for stored in spool.session().stored() {
             // What has a record by now, or lost its directory, is not to be had from the journal.
@@ -92,54 +83,27 @@ impl Namespace {
             spool,
             ownership,
             tree: Mutex::new(tree),
-            chores: Mutex::default(),
-            numbers,
-            replaced: Condvar::new(),
+            doomed: Mutex::default(),
+            doing_chores: Mutex::default(),
         };
-        namespace.keep_loaded(&unkept);
+        namespace.keep_loaded(&ahead);
         namespace
     }
 }
 
 impl Namespace {
     /// Writes what is not on the disk as it was loaded.
-    fn keep_loaded(&self, unkept: &[NodeId]) {
+    fn keep_loaded(&self, ahead: &[NodeId]) {
         let mut tree = self.tree.lock();
         if let Err(e) = self.rewrite_stored(&tree) {
             warn!("a worker that follows may not know the stored directories: {e}");
         }
-        for id in unkept {
+        for id in ahead {
             if let Err(e) = tree.node_mut(*id).and_then(|node| self.store(node, *id)) {
                 warn!(node = %id, "what was found after a crash is not recorded yet: {e}");
             }
         }
     }
-}
-
-/// Makes renames again that a power cut took back although it left the claim of another node on the old name.
-/// Gives the nodes.
-fn move_again(found: &mut [Found]) -> Vec<NodeId> {
-    let claims = found.iter().flat_map(|f| &f.record.claims);
-    let mut latest: HashMap<NodeId, Moved> = HashMap::new();
-    for moved in claims.flat_map(|claim| &claim.moved) {
-        let best = latest.entry(moved.node).or_insert_with(|| moved.clone());
-        if moved.number > best.number {
-            *best = moved.clone();
-        }
-    }
-    let mut again = Vec::new();
-    for Found { id, record, .. } in found {
-        let Some(moved) = latest.remove(id).filter(|moved| record.number < moved.number) else {
-            continue;
-        };
-        if let [_] = *record.claims {
-            record.claims.clear();
-        }
-        let Moved { parent, name, number, .. } = moved;
-        record.claims.push(Claim { parent, name, number, made_by: None, moved: Vec::new() });
-        again.push(*id);
-    }
-    again
 }
 
 impl Tree {
@@ -181,7 +145,7 @@ fn node(spool: &Spool, found: Found) -> Node {
     let body = match (record.kind, life) {
         (Kind::Live { .. }, Some(life)) => Body::Live(life),
         (Kind::Live { .. } | Kind::Local, _) => {
-            Body::Local(Arc::new(LocalFile::new(&spool.node(id))))
+            Body::Local(Arc::new(LocalFile::new(&spool.node_files(id))))
         }
         (Kind::Symlink { target }, _) => Body::Symlink(target),
         (Kind::Directory { hidden, former, listed }, _) => {
@@ -201,7 +165,7 @@ fn node(spool: &Spool, found: Found) -> Node {
         lookups: u64::from(spool.session().resumed),
         recorded: true,
         // Whether it is durable is not known.
-        disk: OnDisk { changes: 1, is_behind: is_ahead, ..OnDisk::default() },
+        disk: OnDisk { change: spool.records().last(), is_behind: is_ahead, has_files: false },
     }
 }
 

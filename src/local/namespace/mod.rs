@@ -4,7 +4,7 @@
 //! nothing.
 //!
 //! Invariants: a name in a directory is a live entry or a stored one, never both; a node with a
-//! record has its folder in the spool; a directory with a live entry has a record.
+//! record has its files in the spool; a directory with a live entry has a record.
 
 mod attributes;
 mod change;
@@ -16,11 +16,10 @@ mod stored;
 mod tree;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
-use self::keep::Chore;
+use self::keep::Doomed;
 use self::tree::{Body, Node, Tree};
 use super::life::Life;
 use super::local_file::LocalFile;
@@ -47,11 +46,9 @@ pub struct Namespace {
     spool: Arc<Spool>,
     ownership: Ownership,
     tree: Mutex<Tree>,
-    chores: Mutex<Vec<Chore>>,
-    /// The highest number of claims and records.
-    numbers: Arc<AtomicU64>,
-    /// A record was replaced.
-    replaced: Condvar,
+    /// Nodes that are no more, whose files are to be removed.
+    doomed: Mutex<Vec<Doomed>>,
+    doing_chores: Mutex<()>,
 }
 
 /// What a node is, for those who read and write it.
@@ -229,7 +226,7 @@ impl Namespace {
         })
     }
 
-    /// How many nodes have a record in the spool.
+    /// How many nodes have files in the spool.
     pub fn kept(&self) -> u64 {
         self.tree.lock().kept
     }
@@ -303,7 +300,7 @@ impl Namespace {
         (locals.len(), bytes)
     }
 
-    /// All live files, for whoever has to look after each. Those whose folder is gone need nobody,
+    /// All live files, for whoever has to look after each. Those whose files are gone need nobody,
     /// however long the kernel remembers them.
     pub fn lives(&self) -> Vec<Arc<Life>> {
         let tree = self.tree.lock();

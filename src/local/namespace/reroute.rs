@@ -34,8 +34,8 @@ impl Namespace {
                 // No byte is older than the file.
                 let made = local.metadata()?.created().map_or(now, Utc::from);
                 let first = Generation { since: made.min(now), birth, ..Generation::default() };
-                let (folder, starts) = (self.spool.node(id), vec![first.at]);
-                let life = Life::new(id, folder, stream, labels, &[first], starts);
+                let (files, starts) = (self.spool.node_files(id), vec![first.at]);
+                let life = Life::new(files, stream, labels, &[first], starts);
                 let life = Arc::new(life);
                 let before = std::mem::replace(&mut node.body, Body::Live(life.clone()));
                 let stored = local.become_log(life.clone(), || {

@@ -4,7 +4,6 @@
 use super::tree::{Body, Tree};
 use super::{Name, Namespace};
 use crate::local::hidden::Hidden;
-use crate::local::record::Record;
 use crate::values::errors::FsError;
 use crate::values::escape::escape_path;
 use crate::values::ids::NodeId;
@@ -21,7 +20,10 @@ impl Namespace {
         }
         let node = tree.node_mut(parent)?;
         match node.recorded {
-            true => self.append(node, parent, &Record::hide_line(&escape_path(name))?),
+            true => {
+                let name = escape_path(name);
+                self.append(node, || self.spool.records().hide(parent, &name))
+            }
             // The root's record begins with its first hidden name.
             false => self.record(&mut tree, parent),
         }

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::durable::OnDisk;
 use super::{Name, Open};
@@ -115,7 +114,7 @@ impl Node {
         }
     }
 
-    /// Whether it is a file whose folder is gone from the spool, or an object or prefix that is replaced or gone.
+    /// Whether it is a file that is gone from the spool, or an object or prefix that is replaced or gone.
     /// The kernel may still believe the name for a moment: `ESTALE` makes it look again.
     pub fn is_removed(&self) -> bool {
         match self.body {
@@ -126,9 +125,9 @@ impl Node {
         }
     }
 
-    /// Whether a power cut may take a change of its record back.
-    pub fn is_not_durable(&self) -> bool {
-        self.recorded && self.disk.durable < self.disk.changes
+    /// Whether it has files in the spool beside its record.
+    pub fn has_files(&self) -> bool {
+        matches!(self.body, Body::Live(_) | Body::Local(_))
     }
 
     /// The first name.
@@ -155,7 +154,6 @@ impl Node {
         };
         Some(Record {
             kind,
-            number: 0,
             claims: self.claims.clone(),
             mode: self.mode,
             uid: self.uid,
@@ -169,14 +167,12 @@ impl Node {
 #[derive(Debug)]
 pub(super) struct Tree {
     pub nodes: HashMap<NodeId, Node>,
-    /// How many of them have a record.
+    /// How many of them have files in the spool.
     pub kept: u64,
     /// The highest number that a node has had.
     pub last_id: u64,
-    /// The highest number that a claim, a record or a generation's birth has had.
-    pub numbers: Arc<AtomicU64>,
-    /// Names that a rename took from a node, whose record may not be durable yet.
-    pub left: HashMap<(NodeId, Name), NodeId>,
+    /// The highest number that a claim or a generation's birth has had.
+    pub last_number: u64,
 }
 
 impl Tree {
@@ -211,13 +207,13 @@ impl Tree {
     }
 
     pub fn new_claim(&mut self, parent: NodeId, name: &[u8], made_by: Option<RequestId>) -> Claim {
-        let (number, moved) = (self.next_number(), self.moved_from(parent, name));
-        Claim { parent, name: name.to_vec(), number, made_by, moved }
+        Claim { parent, name: name.to_vec(), number: self.next_number(), made_by }
     }
 
-    /// A number above all that claims, records and generations of the spool have: the order in which they came.
-    pub fn next_number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    /// A number above all that claims and generations of the spool have: the order in which they came.
+    pub fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
     }
 
     pub fn count_lookup(&mut self, id: NodeId) -> Result<Attr, FsError> {
@@ -298,8 +294,8 @@ impl Tree {
         Some(StoredNode { id, parent, name: name.to_vec(), object })
     }
 
-    /// Forgets a node that nobody can reach any more. A live file stays as long as its folder is
-    /// needed: whoever removes the folder calls this again.
+    /// Forgets a node that nobody can reach any more. A live file stays as long as its bytes are
+    /// needed: whoever discards it calls this again.
     pub fn drop_if_gone(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get(&id) else { return };
         if node.lookups > 0 || node.recorded || id == NodeId::ROOT {

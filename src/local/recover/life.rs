@@ -98,11 +98,11 @@ fn fit_file(
     sealed: SpoolOffset,
 ) -> Result<SpoolOffset, LocalError> {
     let file = life.files.at(start)?;
-    let found = file.end().at("stat", life.folder())?;
+    let found = file.end().at("stat", &life.path())?;
     if found < sealed {
         error!(stream = %escape_path(&life.stream().path), sealed = sealed.0, found = found.0,
             "a spool file is shorter than what was sealed of it");
-        file.extend(sealed).at("extend", life.folder())?;
+        file.extend(sealed).at("extend", &life.path())?;
         // That bytes are missing shows by their checksum, and in the record where the generation goes on.
         crash_point("recover: the spool file is extended");
     }
@@ -144,7 +144,7 @@ fn keep_holes(spool: &Spool, life: &Life, state: &mut State) -> Result<(), Local
     for (start, segment) in &state.segments {
         // Between two spool files there may be nothing.
         let file = life.files.at(covered)?;
-        let end = file.end().at("stat", life.folder())?.min(*start);
+        let end = file.end().at("stat", &life.path())?.min(*start);
         if end > covered {
             let range = SpoolRange { start: covered, end };
             // The number of what follows, so that a generation whose first range this is keeps it.
@@ -163,7 +163,7 @@ fn keep_holes(spool: &Spool, life: &Life, state: &mut State) -> Result<(), Local
             "a sealed range has lost its marker; a copy of its bytes is kept");
         // Kept twice is better than not at all.
         crash_point("recover: a range without marker is kept");
-        let path = life.folder().join(hole.to_string());
+        let path = life.names().marker(&hole);
         fs::write(&path, "{}").at("write", &path)?;
         let MarkerName { range, generation, phase } = hole;
         state.segments.insert(range.start, Segment { end: range.end, generation, phase });
@@ -177,7 +177,7 @@ fn number_generations(life: &Life, state: &mut State) {
     let stream = life.stream();
     let marked = |start: SpoolOffset| {
         let name = state.marker(start)?;
-        let marker = Marker::load(life.folder(), &name).ok()?;
+        let marker = Marker::load(life.names(), &name).ok()?;
         Some((SegmentName::parse("", &marker.key)?, marker.next))
     };
     let mut named = Vec::new();
@@ -228,7 +228,7 @@ fn ends_within_a_line(life: &Life, state: &State, len: SpoolOffset) -> bool {
     let last = state.segments.keys().next_back().and_then(|start| state.marker(*start));
     if let Some(name) = last.filter(|m| m.range.end == len && !m.phase.is_here()) {
         // The last byte is no longer here; the key says what it was.
-        let key = Marker::load(life.folder(), &name).map(|marker| marker.key);
+        let key = Marker::load(life.names(), &name).map(|marker| marker.key);
         let name = key.ok().and_then(|key| SegmentName::parse("", &key));
         return name.is_some_and(|name| name.partial);
     }
@@ -255,7 +255,8 @@ fn follow(
         return Ok(true);
     }
     *bases = found;
-    let kept = spool.has_room_for(|| record.replace(life.folder()))?;
+    let records = spool.records();
+    let kept = spool.has_room_for(|| records.sync(records.put(life.id, record)?))?;
     // A generation that began here begins no second time.
     crash_point("recover: the record follows");
     Ok(kept)

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use rustix::fs::FallocateFlags;
 
+use crate::values::errors::LocalError;
+
 /// The file that holds the room.
 const BALLAST: &str = "ballast";
 /// Enough for some hundred small files, and for what the file system itself takes of it: it counts blocks that it owes to
@@ -17,6 +19,20 @@ pub(in crate::local) fn drop(dir: &Path) {
     // There may be none; who asked finds that the disk is as full as before.
     if fs::remove_file(dir.join(BALLAST)).is_ok() {
         free_now(dir);
+    }
+}
+
+/// Writes something small, with that room where there is no other.
+pub(super) fn with(
+    dir: &Path,
+    write: impl Fn() -> Result<(), LocalError>,
+) -> Result<(), LocalError> {
+    match write() {
+        Err(e) if e.is_no_space() => {
+            drop(dir);
+            write()
+        }
+        written => written,
     }
 }
 

@@ -2,18 +2,17 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tracing::error;
 
-use super::{FORMAT, IDENTITY, SpoolError, set_aside};
-use crate::local::disk::load_json;
+use super::{FORMAT, IDENTITY, NODES, NodeFile, SpoolError, ballast, set_aside};
+use crate::local::disk::{Durable, load_json, overwrite, store};
 use crate::local::marker::Marker;
-use crate::values::errors::LocalError;
+use crate::values::errors::{AtPath, LocalError};
 use crate::values::escape::unescape;
 use crate::values::ids::{Epoch, WriterId};
-use crate::values::naming::MarkerName;
 
 /// Bytes that a disk writes all or none of.
 const SECTOR: usize = 512;
@@ -46,10 +45,20 @@ impl Identity {
 
     /// As it is stored: whole sectors, so that another identity can be written over it and a power cut leaves one of the
     /// two.
-    pub(super) fn text(&self) -> io::Result<Vec<u8>> {
+    fn text(&self) -> io::Result<Vec<u8>> {
         let mut text = serde_json::to_vec(self)?;
         text.resize(text.len().next_multiple_of(SECTOR), b' ');
         Ok(text)
+    }
+
+    /// Stores the identity durably. On a disk without a free block it is written over, which takes none.
+    pub(super) fn keep(&self, dir: &Path) -> Result<(), LocalError> {
+        let path = dir.join(IDENTITY);
+        let text = self.text().at("encode", &path)?;
+        match ballast::with(dir, || store(&path, &text, Durable::Now)) {
+            Err(e) if e.is_no_space() && path.exists() => overwrite(&path, &text),
+            stored => stored,
+        }
     }
 
     /// Reads the identity of the spool in a directory.
@@ -81,7 +90,7 @@ pub(super) fn lose(dir: &Path, source: &str, error: LocalError) -> Result<(), Sp
     let prefix = source.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
     let prefix = unescape(prefix.map_or("", |(_, prefix)| prefix));
     let elsewhere = |key: &String| !key.as_bytes().starts_with(&prefix);
-    if let Some(key) = keys_to_send(&dir.join("nodes")).find(elsewhere) {
+    if let Some(key) = keys_to_send(&dir.join(NODES)).find(elsewhere) {
         let (dir, asked) = (dir.to_owned(), source.to_owned());
         return Err(SpoolError::OtherSource { dir, owner: format!("the bucket of {key}"), asked });
     }
@@ -92,16 +101,22 @@ pub(super) fn lose(dir: &Path, source: &str, error: LocalError) -> Result<(), Sp
     Ok(())
 }
 
-/// The keys in the markers of what is not sent yet.
+/// The keys in the markers of what is not sent yet. In spools of earlier versions each node has a folder.
 fn keys_to_send(nodes: &Path) -> impl Iterator<Item = String> {
-    let list = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
-    list(nodes.to_owned()).flat_map(move |node| {
-        let folder = node.path();
-        list(node.path()).filter_map(move |entry| {
-            let name = MarkerName::parse(&entry.file_name().to_string_lossy());
-            let name = name.filter(|name| name.phase.is_unsent())?;
-            Marker::load(&folder, &name).ok().map(|marker| marker.key)
-        })
+    let list = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+    let below = move |entry: fs::DirEntry| match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        true => list(&entry.path()).map(|entry| entry.path()).collect(),
+        false => vec![entry.path()],
+    };
+    list(nodes).flat_map(below).filter_map(|path| {
+        let name = path.file_name()?.to_string_lossy();
+        let marker = NodeFile::parse(&name).map(|(_, file)| file).or_else(|| NodeFile::of(&name));
+        match marker {
+            Some(NodeFile::Marker(marker)) if marker.phase.is_unsent() => {
+                load_json(&path).ok().map(|marker: Marker| marker.key)
+            }
+            _ => None,
+        }
     })
 }
 

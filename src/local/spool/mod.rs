@@ -3,10 +3,10 @@
 //!
 //! ```text
 //! lock  spool.json          identity
-//! nodes/<id>/node.json      a file, directory or symbolic link of the live view
-//! nodes/<id>/data           a file's bytes, in a file that grows
-//! nodes/<id>/data.<start>   ... from a position of the log on, where a generation began alone
-//! nodes/<id>/*.sealed       seal markers (also .confirmed, .reclaimed)
+//! records                   files, directories and symbolic links of the live view
+//! nodes/<id>.data           a file's bytes, in a file that grows
+//! nodes/<id>.data.<start>   ... from a position of the log on, where a generation began alone
+//! nodes/<id>.*.sealed       seal markers (also .confirmed, .reclaimed)
 //! numbers                   the streams' highest generation numbers
 //! quarantine/               what recovery could not use
 //! session/                  what a worker leaves to the next one of the same mount
@@ -14,18 +14,30 @@
 //! ```
 
 pub(super) mod ballast;
+mod earlier;
+mod files;
 mod identity;
 mod lock;
+mod record_lines;
+mod records;
 
 use std::fs::{self, DirBuilder, File};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tracing::warn;
 
+use self::files::NODES;
+pub use self::files::{NodeFile, NodeFiles, data_path};
+pub use self::identity::Identity;
+pub use self::record_lines::Loaded;
+pub use self::records::{Position, Records};
+
 use super::crash_point::crash_point;
-use super::disk::{Durable, overwrite, store, sync_folder};
+use super::disk::sync_folder;
 use super::life::SpoolFile;
 use super::numbers::Numbers;
 use super::session::Session;
@@ -36,8 +48,8 @@ use crate::values::ids::{Epoch, NodeId, SessionId, SpoolRange, WriterId};
 const IDENTITY: &str = "spool.json";
 /// The file that its daemon has locked.
 const LOCK: &str = "lock";
-/// The layout that this program writes. It reads 1 too, where a log has one spool file.
-const FORMAT: u32 = 2;
+/// The layout that this program writes. Those of 1 and 2, where each node had a folder, are taken over.
+const FORMAT: u32 = 3;
 /// Bytes copied at once.
 const COPY_CHUNK: usize = 256 * 1024;
 
@@ -83,17 +95,18 @@ impl SpoolError {
     }
 }
 
-pub use self::identity::Identity;
-
 /// An open spool; locked as long as this value lives.
 #[derive(Debug)]
 pub struct Spool {
     dir: PathBuf,
+    nodes: Arc<Path>,
     identity: Mutex<Identity>,
     /// Whether the machine was booted since the spool was last recovered.
     pub rebooted: bool,
     boot: String,
     session: Session,
+    records: Records,
+    loaded: Mutex<Loaded>,
     _lock: File,
 }
 
@@ -106,10 +119,14 @@ impl Spool {
         readable: &str,
         new_writer: fn(&str) -> WriterId,
     ) -> Result<Spool, SpoolError> {
-        for folder in ["nodes", "quarantine"] {
-            // Logs are nobody else's business: the folders are the owner's alone.
+        for folder in [NODES, "quarantine"] {
+            // The owner's alone: logs are nobody else's business.
             let path = dir.join(folder);
             DirBuilder::new().recursive(true).mode(0o700).create(&path).at("create", &path)?;
+            // What a link leads to is not the spool's.
+            if !fs::symlink_metadata(&path).at("stat", &path)?.is_dir() {
+                return Err(io::Error::from(io::ErrorKind::NotADirectory)).at("use", &path)?;
+            }
         }
         let lock = lock::take(dir)?;
         let inode = lock.metadata().at("stat", dir)?.ino();
@@ -144,31 +161,32 @@ impl Spool {
                 (new, Epoch(0))
             }
         };
-        let identity = Mutex::new(Identity { format: FORMAT, writer, epoch, inode, ..identity });
-        let session = Session::default();
-        let spool = Spool { dir: dir.to_owned(), identity, session, rebooted, boot, _lock: lock };
-        spool.next_epoch()?;
-        Ok(spool)
+        let epoch = Epoch(epoch.0 + 1);
+        let identity = Identity { format: FORMAT, writer, epoch, inode, ..identity };
+        // First: a program of an earlier version would not know what is taken over below.
+        identity.keep(dir)?;
+        earlier::take_over(dir)?;
+        let (records, loaded) = Records::open(dir, rebooted)?;
+        Ok(Spool {
+            dir: dir.to_owned(),
+            nodes: dir.join(NODES).into(),
+            identity: Mutex::new(identity),
+            rebooted,
+            boot,
+            session: Session::default(),
+            records,
+            loaded: Mutex::new(loaded),
+            _lock: lock,
+        })
     }
 
-    /// Writes a small file, with the ballast's room where there is no other.
-    fn with_ballast(&self, write: impl Fn() -> Result<(), LocalError>) -> Result<(), LocalError> {
-        match write() {
-            Err(e) if e.is_no_space() => {
-                self.drop_ballast();
-                write()
-            }
-            written => written,
-        }
-    }
-
-    /// Does so at a start. Gives `false` when the disk is full all the same, which must not keep a daemon from starting
-    /// that would send, and make room.
+    /// Writes a small file at a start, with the ballast's room where there is no other. Gives `false` when the disk is full
+    /// all the same, which must not keep a daemon from starting that would send, and make room.
     pub fn has_room_for(
         &self,
         write: impl Fn() -> Result<(), LocalError>,
     ) -> Result<bool, LocalError> {
-        match self.with_ballast(write) {
+        match ballast::with(&self.dir, write) {
             Err(e) if e.is_no_space() => Ok(false),
             written => written.map(|()| true),
         }
@@ -225,14 +243,24 @@ impl Spool {
         &self.dir
     }
 
-    /// The folder of a node.
-    pub fn node(&self, id: NodeId) -> PathBuf {
-        self.dir.join("nodes").join(id.to_string())
+    /// The files of a node.
+    pub fn node_files(&self, id: NodeId) -> NodeFiles {
+        NodeFiles::new(self.nodes.clone(), id)
     }
 
-    /// The folder of all nodes.
-    pub fn nodes(&self) -> PathBuf {
-        self.dir.join("nodes")
+    /// The folder of all nodes' files.
+    pub fn nodes(&self) -> &Path {
+        &self.nodes
+    }
+
+    /// The records of all nodes.
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// The records as they were at the start; given once.
+    pub fn take_loaded(&self) -> Loaded {
+        std::mem::take(&mut self.loaded.lock())
     }
 
     /// The folder for what cannot be used.
@@ -245,21 +273,11 @@ impl Spool {
         self.identity.lock().clone()
     }
 
-    /// Stores the identity durably. On a disk without a free block it is written over, which takes none.
-    fn keep_identity(&self, identity: &Identity) -> Result<(), LocalError> {
-        let path = self.dir.join(IDENTITY);
-        let text = identity.text().at("encode", &path)?;
-        match self.with_ballast(|| store(&path, &text, Durable::Now)) {
-            Err(e) if e.is_no_space() && path.exists() => overwrite(&path, &text),
-            stored => stored,
-        }
-    }
-
     /// Counts a start, durably before anybody is told of it, so that no two starts register the same.
     pub fn next_epoch(&self) -> Result<Epoch, LocalError> {
         let mut identity = self.identity.lock();
         let next = Identity { epoch: Epoch(identity.epoch.0 + 1), ..identity.clone() };
-        self.keep_identity(&next)?;
+        next.keep(&self.dir)?;
         *identity = next;
         Ok(identity.epoch)
     }
@@ -272,7 +290,7 @@ impl Spool {
             return Ok(());
         }
         let next = Identity { boot: self.boot.clone(), ..identity.clone() };
-        self.keep_identity(&next)?;
+        next.keep(&self.dir)?;
         *identity = next;
         Ok(())
     }
@@ -281,7 +299,7 @@ impl Spool {
     pub fn become_writer(&self, writer: WriterId) -> Result<(), LocalError> {
         let mut identity = self.identity.lock();
         let next = Identity { writer, epoch: Epoch(1), ..identity.clone() };
-        self.keep_identity(&next)?;
+        next.keep(&self.dir)?;
         *identity = next;
         Ok(())
     }

@@ -1,0 +1,138 @@
+//! Spools of earlier versions, in which each node had a folder with a record of its own: `nodes/ID/node.json`, `data`,
+//! seal markers. Taken over at the first start; a start that is killed meanwhile is made good by the next.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use tracing::{info, warn};
+
+use super::record_lines::{nodes_in, text_of};
+use super::records::RECORDS;
+use super::{NODES, ballast, free_name};
+use crate::local::crash_point::crash_point;
+use crate::local::disk::{Durable, store, sync_folder};
+use crate::local::record::{Kind, Record};
+use crate::values::errors::{AtPath, LocalError};
+use crate::values::ids::NodeId;
+
+/// The record in a node's folder, and what it was called before it had its name.
+const RECORD: &str = "node.json";
+const NEW_RECORD: &str = "node.new";
+
+/// A line of such a record.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Record(Box<Record>),
+    Hide { hide: String },
+}
+
+/// Gives each node of an earlier spool its line in the records, and its files their names.
+pub(super) fn take_over(dir: &Path) -> Result<(), LocalError> {
+    let folders = folders(dir)?;
+    if folders.is_empty() {
+        return Ok(());
+    }
+    let path = dir.join(RECORDS);
+    if !path.exists() {
+        let loaded = folders.iter().filter_map(|(id, folder)| Some((*id, load(folder).ok()?)));
+        let text = text_of(&loaded.collect())?;
+        ballast::with(dir, || store(&path, text.as_bytes(), Durable::Now))?;
+        // The records are there, and all files are where they were.
+        crash_point("earlier: the records are taken over");
+    }
+    let known = nodes_in(&fs::read(&path).at("read", &path)?);
+    for (id, folder) in &folders {
+        match known.contains(id) {
+            true => move_files(dir, *id, folder)?,
+            false if is_unborn(folder) => {
+                fs::remove_dir_all(folder).at("remove", folder)?;
+            }
+            false => set_aside(dir, *id, folder)?,
+        }
+        crash_point("earlier: a node is taken over");
+    }
+    sync_folder(&dir.join(NODES))?;
+    info!(nodes = folders.len(), "the spool of an earlier version was taken over");
+    Ok(())
+}
+
+/// The folders of nodes. Those that were being removed are removed.
+fn folders(dir: &Path) -> Result<BTreeMap<NodeId, PathBuf>, LocalError> {
+    let (nodes, mut found) = (dir.join(NODES), BTreeMap::new());
+    for entry in fs::read_dir(&nodes).at("list", &nodes)? {
+        let entry = entry.at("list", &nodes)?;
+        if !entry.file_type().at("stat", &entry.path())?.is_dir() {
+            continue;
+        }
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_node = |name: &str| {
+            let id = u64::from_str_radix(name, 16).map(NodeId).ok();
+            id.filter(|id| id.to_string() == name)
+        };
+        if name.strip_suffix(".gone").and_then(is_node).is_some() {
+            fs::remove_dir_all(entry.path()).at("remove", &entry.path())?;
+        } else if let Some(id) = is_node(&name) {
+            found.insert(id, entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// The last change of a node's record that can be read.
+fn load(folder: &Path) -> io::Result<Record> {
+    let text = fs::read(folder.join(RECORD))?;
+    let mut hide = Vec::new();
+    for line in text.rsplit(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        match serde_json::from_slice(line) {
+            Ok(Line::Hide { hide: name }) => hide.push(name),
+            Ok(Line::Record(mut record)) => {
+                if let Kind::Directory { hidden, .. } = &mut record.kind {
+                    hide.into_iter().for_each(|name| hidden.add(name));
+                }
+                return Ok(*record);
+            }
+            // Of a write that a kill or a power cut ended.
+            Err(_) => {}
+        }
+    }
+    Err(io::ErrorKind::InvalidData.into())
+}
+
+fn entries(folder: &Path) -> Result<Vec<String>, LocalError> {
+    let names = fs::read_dir(folder)
+        .at("list", folder)?
+        .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+    names.collect::<io::Result<_>>().at("list", folder)
+}
+
+fn move_files(dir: &Path, id: NodeId, folder: &Path) -> Result<(), LocalError> {
+    for name in entries(folder)? {
+        let from = folder.join(&name);
+        if name != RECORD && name != NEW_RECORD {
+            let to = dir.join(NODES).join(format!("{id}.{name}"));
+            fs::rename(&from, &to).at("rename", &from)?;
+        }
+    }
+    fs::remove_dir_all(folder).at("remove", folder)
+}
+
+/// Whether nobody was told of a node: it has no record, or an empty one, and no byte.
+fn is_unborn(folder: &Path) -> bool {
+    let is_empty = |name: &String| fs::metadata(folder.join(name)).is_ok_and(|m| m.len() == 0);
+    entries(folder).is_ok_and(|names| {
+        names.iter().all(|name| {
+            name == NEW_RECORD || ([RECORD, "data"].contains(&name.as_str()) && is_empty(name))
+        })
+    })
+}
+
+fn set_aside(dir: &Path, id: NodeId, folder: &Path) -> Result<(), LocalError> {
+    let kept = free_name(&dir.join("quarantine"), &id.to_string());
+    fs::rename(folder, &kept).at("set aside", folder)?;
+    warn!(path = %folder.display(), kept = %kept.display(), "set aside: its record cannot be read");
+    Ok(())
+}
