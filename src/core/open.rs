@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -28,6 +29,10 @@ enum Opening<'a> {
     /// The worker before had it open, and these nodes were registered with the kernel.
     Again(&'a HashSet<NodeId>),
 }
+
+/// Longest wait for a close that the kernel is about to tell of: much longer than that takes, and nothing beside what else
+/// whoever truncates a log under a program does.
+const CLOSING: Duration = Duration::from_millis(50);
 
 impl Fs {
     /// Opens a file.
@@ -63,7 +68,7 @@ impl Fs {
         opening: &Opening<'_>,
     ) -> Result<Option<(Handle, Mode)>, FsError> {
         match self.parts.namespace.hold(id, access.write)? {
-            Open::Live(life) => match self.open_live(&life, access, opening) {
+            Open::Live(life) => match self.open_live_alone(&life, access, opening) {
                 Ok((file, mode)) => Ok(Some((Handle::Live { life, file, access }, mode))),
                 Err(e) => {
                     life.let_go(access.write);
@@ -94,6 +99,22 @@ impl Fs {
         Ok(file)
     }
 
+    /// Opens a live file. Where it counts whether somebody else has it open, one that was closed just before is awaited:
+    /// close(2) returns before the kernel has said so (`fuse_release_common` in
+    /// [fs/fuse/file.c](https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/fs/fuse/file.c)).
+    fn open_live_alone(
+        &self,
+        life: &Arc<Life>,
+        access: Access,
+        opening: &Opening<'_>,
+    ) -> Result<(SpoolFile, Mode), FsError> {
+        let is_asked = matches!(opening, Opening::Asked(_));
+        if is_asked && self.backings.is_some() && (access.truncate || !life.is_aligned()) {
+            life.wait_for_closes(CLOSING);
+        }
+        self.open_live(life, access, opening)
+    }
+
     /// Opens a live file that counts the handle already. The first who has it open decides who writes: all opens of a file that
     /// the kernel writes to have its backing file, also those that come here.
     fn open_live(
@@ -103,6 +124,10 @@ impl Fs {
         opening: &Opening<'_>,
     ) -> Result<(SpoolFile, Mode), FsError> {
         let mut route = life.route();
+        if matches!(opening, Opening::Asked(_)) && life.state().handles == 1 {
+            // Whoever closed it last found this handle counted already.
+            self.end_route(&mut route, life);
+        }
         if let (Opening::Asked(origin), true) = (opening, access.truncate) {
             self.truncate(life, *origin)?;
         }
@@ -174,8 +199,14 @@ impl Fs {
             let mut state = life.state();
             state.unseen_writers = state.unseen_writers.saturating_sub(1);
         }
-        if life.state().handles == 0
-            && let Route::Kernel(_) = std::mem::take(&mut *route)
+        if life.state().handles == 0 {
+            self.end_route(&mut route, life);
+        }
+    }
+
+    /// Nobody has it open any more: the next who does decides anew.
+    fn end_route(&self, route: &mut Route, life: &Life) {
+        if let Route::Kernel(_) = std::mem::take(route)
             && let Some(backings) = &self.backings
         {
             backings.unregister(life.id);

@@ -93,5 +93,7 @@ fn they_are_those_of_a_local_file_where_the_kernel_writes_but_for_a_log_truncate
     // Exactly so: the kernel counts from the beginning of the spool file, which holds the generation before.
     assert_eq!(answer("SEEK_CUR"), (200 * OLD + 3 * NEW).to_string());
     assert_eq!(answer("RLIMIT_FSIZE"), "0");
-    assert!(answer("mmap").starts_with("b'a line of"), "{}", answer("mmap"));
+    let mapped = answer("mmap");
+    // What S3 has by now may be a hole.
+    assert!(mapped.starts_with("b'a line of") || mapped.starts_with("b'\\x00"), "{mapped}");
 }

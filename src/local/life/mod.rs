@@ -15,8 +15,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 pub use self::files::{Files, SpoolFile};
 pub use self::state::{Looks, Segment, State};
@@ -68,6 +69,8 @@ pub struct Life {
     /// Whether it is on the sealer's list already.
     watched: AtomicBool,
     settling: Mutex<()>,
+    /// A handle was closed.
+    closed: Condvar,
     /// The inode of the spool file, and the last write to it that was seen.
     last_write: Mutex<Option<(u64, LastWrite)>>,
     state: Mutex<State>,
@@ -92,6 +95,7 @@ impl Life {
             route: Mutex::default(),
             watched: AtomicBool::new(false),
             settling: Mutex::new(()),
+            closed: Condvar::new(),
             last_write: Mutex::default(),
             state: Mutex::new(State::new(bases)),
         }
@@ -269,6 +273,18 @@ impl Life {
         let mut state = self.state.lock();
         state.handles = state.handles.saturating_sub(1);
         state.writers = state.writers.saturating_sub(u32::from(write));
+        state.is_shared &= state.handles > 0;
+        self.closed.notify_all();
+    }
+
+    /// Waits until all handles but the caller's own are closed, once: who shares a log for long is not waited for
+    /// again before it was closed by all.
+    pub fn wait_for_closes(&self, longest: Duration) {
+        let mut state = self.state.lock();
+        if !state.is_shared {
+            self.closed.wait_while_for(&mut state, |state| state.handles > 1, longest);
+            state.is_shared = state.handles > 1;
+        }
     }
 
     /// Asks the kernel whether programs of a dead mount still write, and counts them as one that has

@@ -78,6 +78,8 @@ pub struct State {
     pub orphaned: bool,
     /// Open handles.
     pub handles: u32,
+    /// Whether somebody had it open beside another for longer than a close takes.
+    pub is_shared: bool,
     /// Whether a name is left.
     pub linked: bool,
     /// Whether a key is being formed in the log's stream, or was: it stays there.
@@ -116,6 +118,7 @@ impl State {
             orphaned: false,
             unseen_writers: 0,
             handles: 0,
+            is_shared: false,
             linked: true,
             bound: false,
             forced_to: SpoolOffset(0),
