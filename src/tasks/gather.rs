@@ -208,6 +208,7 @@ impl Gather {
             partial: name.partial,
             form: name.form,
             stored: object.size,
+            modified: object.modified,
         })
     }
 

@@ -239,15 +239,15 @@ impl StreamFile {
     /// Bytes that are at hand, without waiting; `None` when [`StreamFile::read`] has to be asked.
     pub fn read_kept(&self, reader: &Mutex<Reader>, offset: u64, size: u32) -> Option<Read> {
         let places = self.places(offset, u64::from(size));
-        let [Place { at, content: Content::Bytes { segment, skip } }] = places.as_slice() else {
+        let [Place { at, content: Content::Bytes { segment, range } }] = places.as_slice() else {
             return None;
         };
-        if segment.form != Form::Plain || offset + u64::from(size) > at + segment.length - skip {
+        if segment.form != Form::Plain || offset - at + u64::from(size) > range.end - range.start {
             return None;
         }
         let mut reader = reader.lock();
         let plain = reader.plain.get(&self.source.objects, &self.folder, segment);
-        let bytes = plain.read_kept(offset - at + skip, size)?;
+        let bytes = plain.read_kept(range.start + offset - at, size)?;
         self.read_ahead(&mut reader, &places, offset, size);
         Some(Ok(bytes))
     }
@@ -275,9 +275,10 @@ impl StreamFile {
             Content::Break => Ok(Bytes::from_static(b"\n")),
             Content::Note(_) if self.source.strict => Err(FsError::GivenUp),
             Content::Note(text) => Ok(Bytes::copy_from_slice(&text.as_bytes()[within()])),
-            Content::Bytes { segment, skip } => {
+            Content::Bytes { segment, range: part } => {
                 let opened = self.opened(&mut reader.lock(), segment)?;
-                self.read_segment(segment, &opened, range.start + skip..range.end + skip).await
+                let range = part.start + range.start..part.start + range.end;
+                self.read_segment(segment, &opened, range).await
             }
         }
     }
@@ -297,11 +298,12 @@ impl StreamFile {
                 }
                 Err(Unreadable::Damaged(damage)) if !self.source.strict => {
                     let readable = opened.readable();
-                    let key = segment.name(b"").key_in(&self.folder);
-                    warn!(%key, "a segment cannot be read from its byte {readable} on: {damage}");
-                    let filled = filling(segment, readable, &damage.to_string());
-                    let within = |position: u64| usize::try_from(position - readable).unwrap_or(0);
-                    bytes.extend(filled.skip(within(at)).take(within(range.end) - within(at)));
+                    if range.start <= readable {
+                        // Who reads on is not told again.
+                        let key = segment.name(b"").key_in(&self.folder);
+                        warn!(%key, "a segment cannot be read from its byte {readable} on: {damage}");
+                    }
+                    bytes.extend(filling(segment, readable, &damage.to_string(), at..range.end));
                     break;
                 }
                 Err(why) => return Err(why.into()),
@@ -358,9 +360,9 @@ impl StreamFile {
     }
 }
 
-/// What stands in the place of the bytes of a segment from `readable` on: a line that says so, then lines of
-/// spaces, which viewers and `grep` take better than zeros.
-fn filling(segment: &Segment, readable: u64, why: &str) -> impl Iterator<Item = u8> + use<> {
+/// What stands in `range` of a segment that can be read up to `readable`: a line that says so, then lines of spaces,
+/// which viewers and `grep` take better than zeros. What lies before the range costs nothing.
+fn filling(segment: &Segment, readable: u64, why: &str, range: Range<u64>) -> Vec<u8> {
     const WIDTH: u64 = 1024;
     let text = format!(
         "\nlogsinkfs: bytes cannot be read here: {}..{} of generation {} of {}: {why}\n",
@@ -369,16 +371,14 @@ fn filling(segment: &Segment, readable: u64, why: &str) -> impl Iterator<Item = 
         segment.generation.0,
         segment.writer,
     );
-    let text: Vec<u8> = text.into_bytes();
-    let (said, all) = (text.len() as u64, segment.length - readable);
-    (0..all).map(move |at| match at {
-        _ if at + 1 == all => b'\n',
-        _ if at < said => {
-            text.get(usize::try_from(at).unwrap_or(usize::MAX)).copied().unwrap_or(b' ')
-        }
+    let said = readable + text.len() as u64;
+    let byte = |at| match at {
+        _ if at + 1 == segment.length => b'\n',
+        _ if at < said => text.as_bytes().get((at - readable) as usize).copied().unwrap_or(b' '),
         _ if (at - said) % WIDTH == WIDTH - 1 => b'\n',
         _ => b' ',
-    })
+    };
+    range.map(byte).collect()
 }
 
 fn micros(time: Duration) -> u64 {

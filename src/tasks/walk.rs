@@ -67,11 +67,15 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let piece = match &place.content {
-                Content::Bytes { segment, skip } => {
-                    let from = skip + self.at - place.at;
+                Content::Bytes { segment, range } => {
+                    let from = range.start + self.at - place.at;
                     let coming = flow.get_or_insert_with(|| self.file.flow(segment, from));
                     match coming.next().await {
-                        Some(Ok(bytes)) => Piece::Bytes(bytes),
+                        // What lies behind has a place elsewhere, or none.
+                        Some(Ok(mut bytes)) => {
+                            bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                            Piece::Bytes(bytes)
+                        }
                         Some(Err(Unreadable::Damaged(why))) => {
                             Piece::Damaged((**segment).clone(), why.to_string())
                         }
@@ -109,8 +113,8 @@ impl<'a> Walk<'a> {
                 left -= len;
             }
             let flow = match &place.content {
-                Content::Bytes { segment, skip } => {
-                    let from = skip + self.at.saturating_sub(place.at);
+                Content::Bytes { segment, range } => {
+                    let from = range.start + self.at.saturating_sub(place.at);
                     Some(self.file.flow(segment, from))
                 }
                 Content::Break | Content::Note(_) => None,

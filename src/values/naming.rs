@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::escape::{escape_path, unescape};
+pub use super::form::Form;
 use super::ids::{Epoch, GenerationNo, SpoolOffset, SpoolRange, WriterId};
 use super::time::Utc;
 
@@ -24,45 +25,13 @@ const GENERATION_DIGITS: usize = 8;
 const OFFSET_DIGITS: usize = 15;
 /// Digits of a length in a key.
 const LENGTH_DIGITS: usize = 12;
+/// Longest segment: what S3 stores as one object at most ("Uploading objects").
+const SEGMENT_MAX: u64 = 5 << 40;
+/// Where a generation ends at the latest: files have no further positions (off_t).
+const GENERATION_MAX: u64 = i64::MAX.cast_unsigned();
 /// Longest partition in bytes that a key keeps room for at create, when the time of the first
 /// byte is not known yet.
 const PARTITION_MARGIN: usize = 8;
-
-/// How an object's bytes are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Form {
-    /// As appended.
-    Plain,
-    /// One gzip member.
-    Gzip,
-    /// One zstd frame.
-    Zstd,
-    /// Zero bytes: a mark for a range that was given up.
-    Dropped,
-}
-
-impl Form {
-    const ALL: [Form; 4] = [Form::Plain, Form::Gzip, Form::Zstd, Form::Dropped];
-
-    fn suffix(self) -> &'static str {
-        match self {
-            Form::Plain => ".log",
-            Form::Gzip => ".log.gz",
-            Form::Zstd => ".log.zst",
-            Form::Dropped => ".dropped",
-        }
-    }
-
-    /// The Content-Type that goes with the suffix (RFC 6713 for gzip, RFC 8878 for zstd). There
-    /// is no Content-Encoding: an object downloads as what its name says.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Form::Plain | Form::Dropped => "text/plain; charset=utf-8",
-            Form::Gzip => "application/gzip",
-            Form::Zstd => "application/zstd",
-        }
-    }
-}
 
 /// What the key of a segment says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +68,7 @@ impl SegmentName {
         format!("{folder}{}{slash}{self}", self.partition)
     }
 
-    /// Reads a key below `prefix` back; `None` for what is not a segment's key.
+    /// Reads a key below `prefix` back; `None` for what is not a segment's key, or claims a range that no segment has.
     pub fn parse(prefix: &str, key: &str) -> Option<SegmentName> {
         let (stream, rest) = key.strip_prefix(prefix)?.rsplit_once(SEGMENTS)?;
         let (partition, name) = rest.rsplit_once('/').unwrap_or(("", rest));
@@ -120,7 +89,9 @@ impl SegmentName {
         let generation = GenerationNo(number(fields.next()?, GENERATION_DIGITS)?);
         let offset = number(fields.next()?, OFFSET_DIGITS)?;
         let length = number(fields.next()?, LENGTH_DIGITS)?;
-        if fields.next().is_some() {
+        let possible = (1..=SEGMENT_MAX).contains(&length)
+            && offset.checked_add(length).is_some_and(|end| end <= GENERATION_MAX);
+        if !possible || fields.next().is_some() {
             return None;
         }
         let (stream, partition) = (unescape(stream), partition.to_owned());
@@ -306,7 +277,8 @@ mod tests {
             partition in "(dt=[0-9]{4}(/hour=[0-9]{2})?)?",
             start in 0i64..253_402_300_799_999_999,
             writer in "[a-z0-9-]{1,48}",
-            (generation, offset, length) in (any::<u64>(), any::<u64>(), any::<u64>()),
+            (generation, offset, length) in
+                (any::<u64>(), 0..=GENERATION_MAX - SEGMENT_MAX, 1..=SEGMENT_MAX),
             partial in any::<bool>(),
             form in 0..4usize,
         ) -> SegmentName {
@@ -360,6 +332,18 @@ mod tests {
         assert_eq!((name.generation, name.offset, name.length), (GenerationNo(3), 1024, 512));
         assert!(name.partial && name.form == Form::Gzip);
         assert_eq!(name.key("logs/"), key);
+    }
+
+    #[test]
+    fn a_range_that_no_segment_can_have_makes_no_segment() {
+        let parsed = |offset: u64, length: u64| {
+            let numbers = format!("00000001_{offset:015}_{length:012}");
+            let key = format!("a.segments/20261123T081502.123456Z_w_{numbers}.log");
+            SegmentName::parse("", &key).is_some()
+        };
+        assert!(parsed(0, SEGMENT_MAX) && parsed(GENERATION_MAX - 1, 1));
+        assert!(!parsed(0, SEGMENT_MAX + 1) && !parsed(GENERATION_MAX, 1));
+        assert!(!parsed(0, 0) && !parsed(u64::MAX, u64::MAX) && !parsed(1, u64::MAX));
     }
 
     #[test]

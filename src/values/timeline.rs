@@ -8,17 +8,24 @@
 //! Invariants: what has a place keeps it; what arrives later comes behind. Each byte of a generation has at
 //! most one place, however many objects hold it.
 
+mod writer;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
+use self::writer::{Part, Writer, ends_a_line};
 use super::ids::{GenerationNo, WriterId};
 use super::naming::{Form, SegmentName};
 use super::time::Utc;
 
-/// A segment with a place in the file, without what all segments of a stream share: there may be millions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A file has no further positions (off_t): the kernel refuses a longer one.
+const LEN_MAX: u64 = i64::MAX.cast_unsigned();
+
+/// A segment with a place in the file, without what all segments of a stream share: there may be millions. Equal to
+/// what has the same name.
+#[derive(Clone, Debug)]
 pub struct Segment {
     /// Who wrote it.
     pub writer: Arc<WriterId>,
@@ -38,6 +45,8 @@ pub struct Segment {
     pub form: Form,
     /// Bytes of its object, as stored.
     pub stored: u64,
+    /// When its object was stored.
+    pub modified: Utc,
 }
 
 impl Segment {
@@ -60,25 +69,39 @@ impl Segment {
         self.offset.saturating_add(self.length)
     }
 
+    /// Behind the last byte that its object can hold.
+    fn possible_end(&self) -> u64 {
+        self.offset + self.length.min(self.form.holds_at_most(self.stored))
+    }
+
     fn is_mark(&self) -> bool {
         self.form == Form::Dropped
     }
 
-    /// Order within a writer; of two with one beginning the longer first, and bytes before marks.
-    fn order(&self) -> (GenerationNo, u64, bool, Reverse<u64>) {
-        (self.generation, self.offset, self.is_mark(), Reverse(self.length))
+    /// All that its name says, in the order within a writer.
+    fn order(&self) -> impl Ord + '_ {
+        let Segment { generation, offset, length, start, partial, form, .. } = self;
+        (generation, offset, self.is_mark(), length, start, &*self.partition, partial, form)
     }
 }
+
+impl PartialEq for Segment {
+    fn eq(&self, other: &Segment) -> bool {
+        self.writer == other.writer && self.order() == other.order()
+    }
+}
+
+impl Eq for Segment {}
 
 /// What stands at a place of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// Bytes of a segment, from its byte `skip` on (what lies before has a place already).
+    /// Bytes of a segment: all, unless some have a place already.
     Bytes {
         /// The segment.
         segment: Arc<Segment>,
-        /// So many of its bytes are left out at its front.
-        skip: u64,
+        /// Which of its bytes.
+        range: Range<u64>,
     },
     /// A newline that the writer did not write.
     Break,
@@ -99,7 +122,7 @@ impl Content {
     /// Bytes that it takes.
     pub fn len(&self) -> u64 {
         match self {
-            Content::Bytes { segment, skip } => segment.length - skip,
+            Content::Bytes { range, .. } => range.end - range.start,
             Content::Break => 1,
             Content::Note(text) => text.len() as u64,
         }
@@ -109,29 +132,6 @@ impl Content {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
-
-/// What is known of a generation.
-#[derive(Debug, Default)]
-struct Generation {
-    /// Behind the last byte that has a place or a note.
-    end: u64,
-    /// Ranges before it that have no place; a late segment may fill one.
-    holes: Vec<Range<u64>>,
-}
-
-/// Something on its way to its place: before the writers are merged.
-enum Part {
-    Bytes { segment: Arc<Segment>, skip: u64 },
-    Note { text: Arc<str>, start: Utc },
-}
-
-/// What a writer has that has no place yet.
-#[derive(Debug, Default)]
-struct Writer {
-    generations: BTreeMap<GenerationNo, Generation>,
-    /// Held back, since what lies before it may just be on its way.
-    waiting: Vec<Arc<Segment>>,
 }
 
 /// Where the last line ended.
@@ -187,11 +187,11 @@ impl Timeline {
     pub fn add(&mut self, found: impl IntoIterator<Item = Segment>, settled: Utc) {
         for segment in found {
             let writer = self.writers.entry(segment.writer.clone()).or_default();
-            writer.waiting.push(Arc::new(segment));
+            writer.found(segment);
         }
         let mut queues: Vec<(Arc<WriterId>, VecDeque<Part>)> = Vec::new();
         for (id, writer) in &mut self.writers {
-            let parts = writer.take(id, settled);
+            let parts = writer.take(settled);
             if !parts.is_empty() {
                 queues.push((id.clone(), parts));
             }
@@ -221,9 +221,10 @@ impl Timeline {
 
     fn continues(&self, part: &Part) -> bool {
         match (part, &self.open_line) {
-            (Part::Bytes { segment, skip }, Some(line)) => {
+            (Part::Bytes { segment, range }, Some(line)) => {
+                let begin = segment.offset + range.start;
                 line.writer == segment.writer
-                    && (line.generation, line.end) == (segment.generation, segment.offset + skip)
+                    && (line.generation, line.end) == (segment.generation, begin)
             }
             _ => false,
         }
@@ -238,148 +239,24 @@ impl Timeline {
                 self.open_line = None;
                 self.push(Content::Note(text));
             }
-            Part::Bytes { segment, skip } => {
+            Part::Bytes { segment, range } => {
                 let (writer, generation) = (segment.writer.clone(), segment.generation);
-                let line = OpenLine { writer, generation, end: segment.end() };
-                self.open_line = segment.partial.then_some(line);
+                let line = OpenLine { writer, generation, end: segment.offset + range.end };
+                self.open_line = (!ends_a_line(&segment, &range)).then_some(line);
                 self.latest = self.latest.max(Some(segment.start));
-                self.push(Content::Bytes { segment, skip });
+                self.push(Content::Bytes { segment, range });
             }
         }
     }
 
     fn push(&mut self, content: Content) {
         let at = self.len;
-        self.len = self.len.saturating_add(content.len());
-        self.places.push(Place { at, content });
-    }
-}
-
-impl Part {
-    fn start(&self) -> Utc {
-        match self {
-            Part::Bytes { segment, .. } => segment.start,
-            Part::Note { start, .. } => *start,
+        // Nobody can read on behind that.
+        if content.len() <= LEN_MAX - at {
+            self.len += content.len();
+            self.places.push(Place { at, content });
         }
     }
-}
-
-impl Writer {
-    /// Takes what can have its place now, in the writer's order.
-    fn take(&mut self, id: &WriterId, settled: Utc) -> VecDeque<Part> {
-        let mut parts = VecDeque::new();
-        let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.sort_by_key(|segment| segment.order());
-        let mut held = false;
-        for generation in in_order(&waiting) {
-            let first = &generation[0];
-            held |= self.lacks_one_before(first.generation) && first.start > settled;
-            match held {
-                true => self.waiting.extend_from_slice(generation),
-                false => self.take_generation(id, generation, settled, &mut parts),
-            }
-        }
-        parts
-    }
-
-    /// Whether the generation that is numbered before this one is not there, and an older one is.
-    fn lacks_one_before(&self, number: GenerationNo) -> bool {
-        let before = self.generations.range(..number).next_back();
-        before.is_some_and(|(before, _)| before.0 + 1 < number.0)
-    }
-
-    fn take_generation(
-        &mut self,
-        id: &WriterId,
-        found: &[Arc<Segment>],
-        settled: Utc,
-        parts: &mut VecDeque<Part>,
-    ) {
-        let number = found[0].generation;
-        let first = !self.generations.contains_key(&number);
-        let known = self.generations.entry(number).or_default();
-        if first {
-            // What lies before the first that is there is older than what was asked for, or has expired.
-            known.end = found[0].offset;
-            known.holes.extend((known.end > 0).then_some(0..known.end));
-        }
-        let mut held = false;
-        for (at, segment) in found.iter().enumerate() {
-            if segment.end() <= known.end {
-                known.fill(segment, parts);
-                continue;
-            }
-            let gap = known.end..segment.offset.max(known.end);
-            held |= !gap.is_empty() && segment.start > settled;
-            if held {
-                self.waiting.push(segment.clone());
-                continue;
-            }
-            if !gap.is_empty() {
-                parts.push_back(note(id, number, &gap, "missing", segment.start));
-                known.holes.push(gap);
-            }
-            if segment.is_mark() {
-                // Of a range that was given up, only what no segment holds.
-                let next = found[at + 1..].iter().find(|next| !next.is_mark());
-                let end = next.map_or(segment.end(), |next| next.offset.min(segment.end()));
-                let range = known.end..end.max(known.end);
-                if !range.is_empty() {
-                    parts.push_back(note(id, number, &range, "given up", segment.start));
-                    known.end = range.end;
-                    known.holes.push(range);
-                }
-                continue;
-            }
-            let skip = known.end.saturating_sub(segment.offset);
-            known.end = segment.end();
-            parts.push_back(Part::Bytes { segment: segment.clone(), skip });
-        }
-    }
-}
-
-/// The generations of a writer in the order of reading. That is the order of their numbers, and of the starts of their
-/// first segments; but in buckets of earlier versions numbers were given at the first seal, so that only the starts
-/// tell. Where the first segment is not there, a generation stays behind the one that is numbered before it.
-fn in_order(waiting: &[Arc<Segment>]) -> Vec<&[Arc<Segment>]> {
-    let mut known = Utc::default();
-    let mut generations = Vec::new();
-    for segments in waiting.chunk_by(|a, b| a.generation == b.generation) {
-        known = segments.iter().find(|first| first.offset == 0).map_or(known, |first| first.start);
-        generations.push((known, segments));
-    }
-    generations.sort_by_key(|(start, _)| *start);
-    generations.into_iter().map(|(_, segments)| segments).collect()
-}
-
-impl Generation {
-    /// A segment that came late: what of it has no place yet gets one.
-    fn fill(&mut self, segment: &Arc<Segment>, parts: &mut VecDeque<Part>) {
-        if segment.is_mark() {
-            return;
-        }
-        let at = self.holes.iter().position(|hole| {
-            // A segment is never split by a hole: both are ranges between two seals.
-            hole.start <= segment.offset && segment.end() <= hole.end
-        });
-        let Some(at) = at else { return };
-        let hole = self.holes.swap_remove(at);
-        let left = [hole.start..segment.offset, segment.end()..hole.end];
-        self.holes.extend(left.into_iter().filter(|range| !range.is_empty()));
-        parts.push_back(Part::Bytes { segment: segment.clone(), skip: 0 });
-    }
-}
-
-/// The line that stands for bytes that are not there.
-fn note(id: &WriterId, of: GenerationNo, range: &Range<u64>, what: &str, start: Utc) -> Part {
-    let text = format!(
-        "logsinkfs: {} bytes are {what} here: {}..{} of generation {} of {id}\n",
-        range.end - range.start,
-        range.start,
-        range.end,
-        of.0
-    );
-    Part::Note { text: text.into(), start }
 }
 
 #[cfg(test)]

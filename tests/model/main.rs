@@ -27,6 +27,7 @@ mod faulty;
 mod flags;
 mod folders;
 mod fuzz;
+mod hostile;
 mod identity;
 mod image;
 mod listings;

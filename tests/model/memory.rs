@@ -21,13 +21,21 @@ pub struct Object {
     pub content_type: String,
     /// How many objects had this key before: the identity of its content.
     version: u64,
+    /// When it was stored.
+    modified: Utc,
 }
 
 impl Object {
     /// An object that somebody else stored.
     pub fn foreign(bytes: &[u8]) -> Object {
         let (bytes, metadata) = (Bytes::copy_from_slice(bytes), BTreeMap::new());
-        Object { bytes, metadata, content_type: "text/plain".into(), version: 0 }
+        let modified = Utc::default();
+        Object { bytes, metadata, content_type: "text/plain".into(), version: 0, modified }
+    }
+
+    /// The same, stored so many seconds after the first ones.
+    pub fn later(self, seconds: i64) -> Object {
+        Object { modified: Utc::from_micros(seconds * 1_000_000), ..self }
     }
 
     fn etag(&self) -> String {
@@ -94,7 +102,7 @@ impl MemoryBucket {
             page.objects.push(StoredObject {
                 key: key.clone(),
                 size: object.bytes.len() as u64,
-                modified: Utc::default(),
+                modified: object.modified,
                 etag: object.etag(),
             });
         }
@@ -133,7 +141,7 @@ fn read(object: &NewObject) -> Result<Object, BucketError> {
         return Err(fail(Kind::Refused, "KeyTooLongError".into()));
     }
     let content_type = object.content_type.to_owned();
-    Ok(Object { bytes: bytes.into(), metadata, content_type, version: 0 })
+    Ok(Object { bytes: bytes.into(), metadata, content_type, version: 0, modified: Utc::default() })
 }
 
 #[async_trait]

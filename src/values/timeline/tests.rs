@@ -16,11 +16,17 @@ fn segment(writer: &str, generation: u64, range: Range<u64>, start: i64) -> Segm
         partial: false,
         form: Form::Gzip,
         stored: 1,
+        modified: Utc::default(),
     }
 }
 
 fn mark(segment: Segment) -> Segment {
     Segment { form: Form::Dropped, ..segment }
+}
+
+/// Stored so many microseconds after the others.
+fn later(modified: i64, segment: Segment) -> Segment {
+    Segment { modified: Utc::from_micros(modified), ..segment }
 }
 
 fn torn(segment: Segment) -> Segment {
@@ -30,13 +36,17 @@ fn torn(segment: Segment) -> Segment {
 /// What stands in the file, from place `from` on, in a few letters.
 fn shown(timeline: &Timeline, from: usize) -> Vec<String> {
     let word = |place: &Place| match &place.content {
-        Content::Bytes { segment: s, skip } => {
-            format!("{}{} {}..{}", s.writer, s.generation.0, s.offset + skip, s.end())
+        Content::Bytes { segment: s, range } => {
+            let (start, end) = (s.offset + range.start, s.offset + range.end);
+            let from = s.modified.micros();
+            let whose = if from == 0 { String::new() } else { format!(" of {from}") };
+            format!("{}{} {start}..{end}{whose}", s.writer, s.generation.0)
         }
         Content::Break => "break".to_owned(),
         Content::Note(text) => {
             let words: Vec<&str> = text.split(' ').collect();
-            let what = if text.contains("missing") { "missing" } else { "given up" };
+            let kinds = ["missing", "given up", "claimed twice"];
+            let what = kinds.iter().find(|what| text.contains(**what)).expect("a kind of note");
             assert!(text.ends_with('\n'));
             format!("{what} {}", words.iter().find(|w| w.contains("..")).expect("a range"))
         }
@@ -146,6 +156,59 @@ fn a_generation_waits_for_the_one_before_it_as_long_as_that_may_be_on_its_way() 
     assert_eq!(shown(&timeline, 3), ["a6 0..10"], "it does not come any more");
 }
 
+#[test]
+fn of_two_that_claim_one_range_the_one_stored_first_is_read_and_a_line_says_so() {
+    let longer = later(9, segment("a", 1, 0..11, 1));
+    let segments = [segment("a", 1, 0..10, 1), longer.clone(), segment("a", 1, 10..20, 2)];
+    let expected = ["a1 0..10", "claimed twice 0..11", "a1 10..20"];
+    assert_eq!(all(segments.clone()), expected);
+    // Whatever it says of itself, and also where it is seen before the others, or long after.
+    let intruders = [
+        later(9, segment("a", 1, 0..11, -5)),
+        later(9, Segment { form: Form::Plain, stored: 10, ..segment("a", 1, 0..10, 1) }),
+        later(9, segment("a", 1, 3..5, 9_000)),
+    ];
+    for intruder in intruders {
+        let found = [intruder.clone(), segments[0].clone(), segments[2].clone()];
+        let claimed = format!("claimed twice {}..{}", intruder.offset, intruder.end());
+        assert_eq!(all(found.clone()), ["a1 0..10", &claimed, "a1 10..20"]);
+        let mut timeline = Timeline::default();
+        timeline.add([segments[0].clone(), segments[2].clone()], Utc::LAST);
+        for _ in 0..3 {
+            timeline.add(found.clone(), Utc::LAST);
+        }
+        assert_eq!(shown(&timeline, 0), ["a1 0..10", "a1 10..20", &claimed], "and once");
+    }
+}
+
+#[test]
+fn what_nobody_else_has_of_a_segment_is_read() {
+    let inner = later(1, segment("a", 1, 10..20, 2));
+    let outer = later(2, segment("a", 1, 0..30, 1));
+    let expected = ["a1 0..10 of 2", "a1 10..20 of 1", "claimed twice 10..20", "a1 20..30 of 2"];
+    assert_eq!(all([outer, inner]), expected);
+}
+
+#[test]
+fn a_line_is_not_torn_to_say_who_claims_it() {
+    let segments = [
+        torn(segment("a", 1, 0..10, 1)),
+        later(1, segment("a", 1, 0..10, 1_000)),
+        segment("a", 1, 10..20, 2),
+    ];
+    assert_eq!(all(segments), ["a1 0..10", "a1 10..20", "claimed twice 0..10"]);
+}
+
+#[test]
+fn a_file_is_as_long_as_a_file_can_be() {
+    let mut timeline = Timeline::default();
+    for length in [LEN_MAX - 10, 20, 10, 1] {
+        let segment = Arc::new(segment("a", 1, 0..length, 1));
+        timeline.push(Content::Bytes { segment, range: 0..length });
+    }
+    assert_eq!((timeline.len(), timeline.places().len()), (LEN_MAX, 2));
+}
+
 prop_compose! {
     /// Two writers with generations cut into segments, in any order, in two portions.
     fn any_stream()(
@@ -184,14 +247,51 @@ proptest! {
             prop_assert_eq!(place.at, at);
             prop_assert_eq!(timeline.find(at), timeline.places().iter().position(|p| p == place).unwrap_or(0));
             at += place.content.len();
-            if let Content::Bytes { segment, skip } = &place.content {
-                prop_assert_eq!(*skip, 0);
+            if let Content::Bytes { segment, range } = &place.content {
+                prop_assert_eq!(range.clone(), 0..segment.length);
                 prop_assert!(seen.insert((segment.writer.clone(), segment.generation, segment.offset)));
                 bytes += segment.length;
             }
         }
         prop_assert_eq!(at, timeline.len());
         prop_assert_eq!(bytes, segments.iter().map(|s| s.length).sum::<u64>());
+    }
+
+    /// Also of objects that claim whatever they like, in whatever order they are found: each byte that some object can
+    /// hold is there once, of the object that was stored first.
+    #[test]
+    fn the_first_stored_is_read_whatever_is_claimed(
+        claims in vec((0..40u64, 1..40u64, 0..60u64, any::<bool>()), 1..12).prop_shuffle(),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let claim = |(n, (offset, length, stored, mark)): (usize, &(u64, u64, u64, bool))| {
+            let form = if *mark { Form::Dropped } else { Form::Plain };
+            let modified = Utc::from_micros(n as i64 + 1);
+            let name = segment("a", 1, *offset..offset + length, n as i64);
+            Segment { form, stored: *stored, modified, ..name }
+        };
+        let segments: Vec<_> = claims.iter().enumerate().map(claim).collect();
+        let mut timeline = Timeline::default();
+        let first = cut.index(segments.len());
+        timeline.add(segments[..first].iter().rev().cloned(), Utc::LAST);
+        timeline.add(segments.iter().rev().cloned(), Utc::LAST);
+        let mut expected = [None; 80];
+        for s in segments.iter().rev() {
+            (s.offset..s.possible_end()).for_each(|at| expected[at as usize] = Some(s.modified));
+        }
+        let (mut found, mut at) = ([None; 80], 0);
+        for place in timeline.places() {
+            prop_assert_eq!(place.at, at);
+            at += place.content.len();
+            if let Content::Bytes { segment, range } = &place.content {
+                for at in range.clone() {
+                    let byte = &mut found[(segment.offset + at) as usize];
+                    prop_assert_eq!(byte.replace(segment.modified), None);
+                }
+            }
+        }
+        prop_assert_eq!(at, timeline.len());
+        prop_assert_eq!(found, expected);
     }
 
     #[test]

@@ -1,0 +1,141 @@
+//! A bucket that lies: keys that promise what their objects do not hold, and objects that claim what others have. What
+//! reads it ends, takes little, and shows the lines of others.
+
+use logsinkfs::tasks::gather::Wanted;
+use logsinkfs::tasks::streamed::{Source, StreamFile};
+use logsinkfs::values::errors::FsError;
+use logsinkfs::values::naming::Form;
+use logsinkfs::values::timeline::Content;
+
+use super::memory::Object;
+use super::reading::{Desk, FOLDER, everything, read, read_all, walked};
+
+impl Desk {
+    /// Plants an object under a name that is not made for it, so many seconds after the first ones.
+    fn lie(&self, name: &str, bytes: &[u8], seconds: i64) {
+        let key = format!("{FOLDER}dt=2026-11-23/hour=07/{name}");
+        self.bucket.inner().plant(&key, Object::foreign(bytes).later(seconds));
+    }
+
+    async fn shown(&self) -> String {
+        let file = self.open(everything()).await;
+        let read = read_all(&file).await;
+        assert_eq!(read, walked(&file).await, "a mount and `cat` show the same");
+        String::from_utf8(read).unwrap()
+    }
+}
+
+/// The bytes of the places of a file that are of segments.
+fn promised(file: &StreamFile) -> u64 {
+    let places = file.places_from(0, usize::MAX);
+    let bytes = |content: &Content| matches!(content, Content::Bytes { .. });
+    places.iter().map(|p| &p.content).filter(|c| bytes(c)).map(Content::len).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_length_that_no_segment_can_have_makes_a_foreign_object() {
+    let desk = Desk::new();
+    desk.plant("a", 1, 0, "070000", b"before\n", Form::Plain);
+    for name in [
+        "20260101T070500.000000Z_a_00000001_000000000000007_999999999999999.log",
+        "20260101T070500.000000Z_b_00000001_9223372036854775800_000000000100.log",
+        "20260101T070500.000000Z_c_00000001_000000000000000_18446744073709551615.log",
+        "20260101T070500.000000Z_d_00000001_000000000000000_000000000000.log",
+    ] {
+        desk.lie(name, b"five\n", 1);
+    }
+    desk.plant("a", 1, 7, "071000", b"behind\n", Form::Plain);
+    assert_eq!(desk.shown().await, "before\nbehind\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_is_not_longer_than_its_objects_can_make_it() {
+    let desk = Desk::new();
+    for (n, suffix) in ["log", "log.gz", "log.zst"].into_iter().enumerate() {
+        let generation = n + 1;
+        let name = format!(
+            "20261123T07{n:02}00.000000Z_a_{generation:08}_000000000000000_4000000000000.{suffix}"
+        );
+        desk.lie(&name, b"five\n", 0);
+    }
+    desk.plant("b", 1, 0, "080000", b"behind\n", Form::Plain);
+    let file = desk.open(everything()).await;
+    assert!(file.len() < 1 << 20, "{} bytes", file.len());
+    let shown = String::from_utf8(read_all(&file).await).unwrap();
+    assert!(shown.starts_with("five\n") && shown.ends_with("\nbehind\n"), "{shown}");
+    assert_eq!(shown.matches("missing here").count(), 3, "{shown}");
+    let strict = Source { strict: true, ..desk.source.clone() };
+    let wanted = Wanted { folder: FOLDER.into(), span: everything(), writer: None };
+    let file = StreamFile::open(strict, wanted).await.unwrap();
+    assert!(matches!(read(&file, 5, 100).await, Err(FsError::GivenUp)));
+}
+
+/// Half a TiB that cannot be read: whatever is done for each of its bytes does not end.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_costs_what_is_asked_for_and_not_what_lies_before() {
+    let desk = Desk::new();
+    let name = "20261123T070000.000000Z_a_00000001_000000000000000_549755813888.log.zst";
+    desk.lie(name, &[0; 16 << 20], 0);
+    let file = desk.open(everything()).await;
+    assert_eq!((file.len(), promised(&file)), (1 << 39, 1 << 39));
+    let begin = read(&file, 0, 1 << 20).await.unwrap();
+    let lines = begin.split(|byte| *byte == b'\n').map(<[u8]>::len);
+    assert!(String::from_utf8_lossy(&begin).contains("cannot be read here: 0..549755813888"));
+    assert!(lines.max() <= Some(1024), "lines that viewers and grep can take");
+    let end = read(&file, file.len() - 1000, 1000).await.unwrap();
+    assert_eq!((end.len(), end.last()), (1000, Some(&b'\n')));
+    assert!(file.last_lines(100).await.unwrap().all);
+}
+
+/// What was stored first is read, whatever the names of those that came later say of themselves.
+#[tokio::test(start_paused = true)]
+async fn nobody_takes_the_place_of_lines_that_are_stored() {
+    for form in [Form::Plain, Form::Gzip, Form::Zstd] {
+        let desk = Desk::new();
+        desk.plant("a", 1, 0, "070000", b"line 1\n", form);
+        desk.plant("a", 1, 7, "071000", b"line 2\n", form);
+        desk.plant("a", 1, 14, "072000", b"line 3\n", form);
+        let name = |start, offset, length, suffix| {
+            format!("20261123T{start}.000000Z_a_00000001_{offset:015}_{length:012}.{suffix}")
+        };
+        let intruders = [
+            (name("071000", 7, 8, "log"), &b"forged!\n"[..]),
+            (name("071000", 0, 21, "log"), b"forged from end to en\n"),
+            (name("065959", 7, 7, "log"), b"forged\n"),
+            (name("235959", 12, 4, "log"), b"fo\n"),
+        ];
+        for (name, bytes) in &intruders {
+            desk.lie(name, bytes, 60);
+        }
+        let shown = desk.shown().await;
+        let lines: Vec<_> = shown.lines().filter(|line| !line.starts_with("logsinkfs:")).collect();
+        assert_eq!(lines, ["line 1", "line 2", "line 3"]);
+        for (name, _) in &intruders {
+            let said = format!("the object that was stored first is read, not {name}\n");
+            assert_eq!(shown.matches(&said).count(), 1, "{shown}");
+        }
+        let strict = Source { strict: true, ..desk.source.clone() };
+        let wanted = Wanted { folder: FOLDER.into(), span: everything(), writer: None };
+        let file = StreamFile::open(strict, wanted).await.unwrap();
+        assert!(matches!(read(&file, 0, file.len()).await, Err(FsError::GivenUp)));
+    }
+}
+
+/// What a copy that was stored first does not hold is read from the one that does.
+#[tokio::test(start_paused = true)]
+async fn a_part_of_a_segment_is_read_alone() {
+    for form in [Form::Plain, Form::Gzip, Form::Zstd] {
+        let desk = Desk::new();
+        desk.lie(
+            "20261123T070500.000000Z_a_00000001_000000000000007_000000000007.log",
+            b"first!\n",
+            0,
+        );
+        let key = desk.plant("a", 1, 0, "070000", b"line 1\nline 2\nline 3\n", form);
+        let stored = desk.bucket.inner().objects()[&key].clone();
+        desk.bucket.inner().plant(&key, stored.later(60));
+        let shown = desk.shown().await;
+        let lines: Vec<_> = shown.lines().filter(|line| !line.starts_with("logsinkfs:")).collect();
+        assert_eq!(lines, ["line 1", "first!", "line 3"], "{shown}");
+    }
+}
