@@ -12,10 +12,9 @@ use futures_util::{StreamExt, stream};
 use serde_json::json;
 
 use super::cli::VerifyArgs;
-use super::reach;
-use super::read::{ReadError, shown, to_end};
-use crate::tasks::examine::{Fault, examine};
-use crate::values::coverage::{Coverage, Extent, Finding};
+use super::read::{Location, ReadError, folders, shown, to_end};
+use crate::tasks::examine::{Fault, examine, shortness};
+use crate::values::coverage::{Coverage, Extent, Finding, What};
 use crate::values::naming::{PRIVATE_FOLDER, SegmentName, folder_of, segments_folder};
 use crate::world::bucket::{Bucket, BucketError, StoredObject};
 
@@ -25,13 +24,33 @@ const AT_ONCE: usize = 4;
 /// Verifies, and reports on standard output.
 pub fn run(args: VerifyArgs) -> ExitCode {
     to_end(async {
-        let (bucket, _served) =
-            reach::to_read(&args.source, &args.s3.settings()).map_err(ReadError::Embedded)?;
-        let stream = args.stream.as_ref().map(|path| path.as_encoded_bytes());
-        let reader = Reader { bucket: &bucket, prefix: args.source.prefix(), deep: args.deep };
+        let location = Location::open(args.location).await?;
+        let slash = if location.path.is_empty() { "" } else { "/" };
+        let prefix = format!("{}{slash}", location.path);
+        let mut reader = Reader { bucket: &*location.bucket, prefix: &prefix, deep: args.deep };
         let mut report = Report::new(args.json);
-        reader.read(stream, &mut report).await?;
-        Ok(if report.end()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        match &args.stream {
+            Some(path) => {
+                let folder = segments_folder(&prefix, path.as_encoded_bytes());
+                reader.read(Some(&folder), &mut report).await?;
+            }
+            None => {
+                reader.read(None, &mut report).await?;
+                // What has no log below it may be one.
+                reader.prefix = "";
+                for folder in folders(&location.path) {
+                    if report.streams == 0 && !location.path.is_empty() {
+                        reader.read(Some(&folder), &mut report).await?;
+                    }
+                }
+            }
+        }
+        let (found, whole) = (report.streams > 0, report.end(args.strict)?);
+        match args.stream {
+            _ if found => Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+            Some(path) => Err(ReadError::NoStream(path.to_string_lossy().into_owned())),
+            None => Err(ReadError::Nothing(location.path.clone())),
+        }
     })
 }
 
@@ -44,7 +63,8 @@ struct Gathered {
     stored: u64,
     /// Keys in the folder that are no segments.
     foreign: Vec<String>,
-    damaged: Vec<(String, Fault)>,
+    /// Objects with what is wrong with each.
+    damaged: Vec<(String, Vec<Fault>)>,
 }
 
 /// An object of a listing, what its name says, and what is wrong with it.
@@ -57,10 +77,9 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reports all streams, or the one named.
-    async fn read(&self, only: Option<&[u8]>, report: &mut Report) -> Result<(), ReadError> {
-        let only = only.map(|stream| segments_folder(self.prefix, stream));
-        let below = only.as_deref().unwrap_or(self.prefix);
+    /// Reports all streams, or the one of a folder.
+    async fn read(&self, only: Option<&str>, report: &mut Report) -> Result<(), ReadError> {
+        let below = only.unwrap_or(self.prefix);
         // A stream's folder may lie in another stream's: `a.segments/b.segments/`.
         let mut open: Vec<Gathered> = Vec::new();
         let mut token = None;
@@ -74,7 +93,7 @@ impl Reader<'_> {
                     report.stream(self.prefix, done)?;
                 }
                 let Some(folder) = self.folder(&object.key) else { continue };
-                if only.as_deref().is_some_and(|only| only != folder) {
+                if only.is_some_and(|only| only != folder) {
                     continue;
                 }
                 if open.last().is_none_or(|stream| stream.folder != folder) {
@@ -92,10 +111,7 @@ impl Reader<'_> {
         while let Some(done) = open.pop() {
             report.stream(self.prefix, done)?;
         }
-        match only.filter(|_| report.streams == 0) {
-            Some(folder) => Err(ReadError::NoStream(stream_of(self.prefix, &folder).to_owned())),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// The folder of the stream that a key belongs to; `None` for what is no concern of ours.
@@ -110,7 +126,7 @@ impl Reader<'_> {
         let name = SegmentName::parse(self.prefix, &object.key);
         let faults = match name.as_ref().filter(|_| self.deep) {
             Some(name) => examine(self.bucket, &object, name).await?,
-            None => Vec::new(),
+            None => name.iter().filter_map(|name| shortness(&object, name)).collect(),
         };
         Ok((object, name, faults))
     }
@@ -126,7 +142,9 @@ impl Gathered {
         let Some(name) = name else { return self.foreign.push(object.key) };
         self.coverage.add(&name);
         self.stored = self.stored.saturating_add(object.size);
-        self.damaged.extend(faults.into_iter().map(|fault| (object.key.clone(), fault)));
+        if !faults.is_empty() {
+            self.damaged.push((object.key, faults));
+        }
     }
 }
 
@@ -139,15 +157,16 @@ struct Report {
     segments: u64,
     bytes: u64,
     stored: u64,
+    given_up: u64,
     /// How often each kind of finding was made.
     counts: BTreeMap<&'static str, u64>,
 }
 
 impl Report {
     fn new(json: bool) -> Report {
-        let (streams, segments, bytes, stored, counts) = Default::default();
+        let (streams, segments, bytes, stored, given_up, counts) = Default::default();
         let out = BufWriter::new(io::stdout().lock());
-        Report { out, json, whole: true, streams, segments, bytes, stored, counts }
+        Report { out, json, whole: true, streams, segments, bytes, stored, given_up, counts }
     }
 
     fn stream(&mut self, prefix: &str, found: Gathered) -> io::Result<()> {
@@ -179,8 +198,9 @@ impl Report {
         for finding in &findings {
             self.finding(stream, finding)?;
         }
-        for (key, fault) in &damaged {
-            let why = fault.to_string();
+        for (key, faults) in &damaged {
+            let why: Vec<String> = faults.iter().map(Fault::to_string).collect();
+            let why = why.join("; ");
             let object = json!({ "type": "damaged", "stream": stream, "key": key, "why": why });
             self.found("damaged", true, &format!("{}: {why}", shown(key)), &object)?;
         }
@@ -193,6 +213,9 @@ impl Report {
 
     fn finding(&mut self, stream: &str, finding: &Finding) -> io::Result<()> {
         let (writer, what) = (finding.writer.as_str(), finding.what.word());
+        if let (What::Dropped, Extent::Bytes(_, range)) = (finding.what, &finding.extent) {
+            self.given_up = self.given_up.saturating_add(range.end - range.start);
+        }
         let (line, object) = match &finding.extent {
             Extent::Bytes(generation, range) => (
                 format!(
@@ -230,8 +253,8 @@ impl Report {
         self.line(&format!("  {what} {line}"), object)
     }
 
-    /// The last line; gives whether all is whole.
-    fn end(mut self) -> io::Result<bool> {
+    /// The last line; gives whether all is whole, `strict` also of what was given up.
+    fn end(mut self, strict: bool) -> io::Result<bool> {
         let counts: String = self.counts.iter().map(|(what, n)| format!(", {n} {what}")).collect();
         let line = format!(
             "total: {}, {}, {} bytes ({} stored){counts}: {}",
@@ -239,15 +262,18 @@ impl Report {
             count(self.segments, "segment"),
             self.bytes,
             self.stored,
-            match (self.streams, self.whole) {
-                (0, _) => "nothing there",
-                (_, true) => "whole",
-                (_, false) => "NOT WHOLE",
+            match (self.streams, self.whole, self.given_up) {
+                (0, ..) => "nothing there".to_owned(),
+                (_, false, _) => "NOT WHOLE".to_owned(),
+                (_, true, 0) => "whole".to_owned(),
+                (_, true, lost) => format!("whole but for {} given up", count(lost, "byte")),
             },
         );
+        self.whole &= self.streams > 0 && !(strict && self.given_up > 0);
         let object = json!({
             "type": "total", "whole": self.whole, "streams": self.streams,
             "segments": self.segments, "bytes": self.bytes, "stored": self.stored,
+            "given_up": self.given_up,
             "findings": self.counts,
         });
         self.line(&line, &object)?;

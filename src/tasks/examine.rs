@@ -24,6 +24,9 @@ pub enum Fault {
     /// Its bytes are not of the form that its suffix names, or do not end where they should.
     #[error("its content cannot be read: {0}")]
     Broken(io::Error),
+    /// It is too small for what its name says.
+    #[error("it holds {0} bytes at most, by its name {1}")]
+    Short(u64, u64),
     /// It holds more or fewer bytes.
     #[error("it holds {0} bytes, by its name {1}")]
     Length(u64, u64),
@@ -43,6 +46,13 @@ pub enum Fault {
         /// What should be.
         named: String,
     },
+}
+
+/// What is wrong with an object by its listing alone.
+pub fn shortness(object: &StoredObject, name: &SegmentName) -> Option<Fault> {
+    let most = name.form.holds_at_most(object.size);
+    let short = name.form != Form::Dropped && most < name.length;
+    short.then_some(Fault::Short(most, name.length))
 }
 
 /// Examines an object of a listing. Fails when the bucket cannot be asked.
@@ -91,7 +101,8 @@ async fn faults(
     Ok(faults)
 }
 
-/// Where metadata and name differ. A stream that is too long for the metadata is left out there.
+/// Where metadata and name differ. A stream that is too long for the metadata is left out there, and is named there
+/// as it is below the prefix that its writer had mounted, which may be longer than the one that is looked at.
 fn contradictions(name: &SegmentName, metadata: &BTreeMap<String, String>) -> Vec<Fault> {
     let expected = [
         ("writer", name.writer.to_string()),
@@ -103,6 +114,7 @@ fn contradictions(name: &SegmentName, metadata: &BTreeMap<String, String>) -> Ve
     ];
     let differs = |(field, named): (&'static str, String)| match metadata.get(field) {
         Some(found) if *found == named => None,
+        Some(found) if field == "stream" && named.ends_with(&format!("/{found}")) => None,
         None if field == "stream" => None,
         found => {
             let found = found.map_or("none", String::as_str).to_owned();

@@ -134,6 +134,10 @@ fn an_object_that_is_gone_is_named_with_its_exact_range() {
         bucket.put(&mark, b"");
         let verdict = verify(&rig, &["--json", &source]).assert_code(0);
         assert_eq!(verdict.findings("dropped")[0]["offset"], gone.offset);
+        assert_eq!(verdict.findings("total")[0]["given_up"], gone.length);
+        let but_for = format!(": whole but for {} bytes given up", gone.length);
+        verify(&rig, &[&source]).assert_code(0).assert_says(&[&but_for]);
+        verify(&rig, &["--strict", &source]).assert_code(1).assert_says(&[&but_for]);
     }
 }
 
@@ -179,7 +183,9 @@ fn damage_inside_an_object_is_named_when_looked_at_deeply() {
         let mut object = bucket.get(&longer.key);
         object.bytes.extend_from_slice(b"more\n");
         bucket.put_over(&longer.key, object);
-        verify(&rig, &[&source(&rig)]).assert_code(0);
+        // A name that claims more than its object can hold needs no look into it.
+        let seen = i32::from(compression == "none");
+        verify(&rig, &[&source(&rig)]).assert_code(seen);
         let damaged =
             verify(&rig, &["--deep", "--json", &source(&rig)]).assert_code(1).findings("damaged");
         for segment in [flipped, cut, told, swapped, longer] {
@@ -190,8 +196,9 @@ fn damage_inside_an_object_is_named_when_looked_at_deeply() {
             );
         }
         let why = |segment: &Segment| -> String {
-            let of_it = damaged.iter().filter(|d| d["key"] == segment.key);
-            of_it.map(|d| d["why"].as_str().unwrap()).collect::<Vec<_>>().join("; ")
+            let of_it: Vec<_> = damaged.iter().filter(|d| d["key"] == segment.key).collect();
+            assert_eq!(of_it.len(), 1, "one finding for each object: {of_it:#?}");
+            of_it[0]["why"].as_str().unwrap().to_owned()
         };
         assert!(why(told).contains("offset 12345"), "{damaged:#?}");
         assert!(why(longer).contains("cannot be read"), "{damaged:#?}");
@@ -251,13 +258,21 @@ fn one_stream_can_be_named_also_by_an_odd_name() {
     assert_eq!(verdict.findings("stream").len(), 1);
     assert_eq!(verdict.findings("stream")[0]["generations"], 3);
     assert!(verdict.findings("foreign").is_empty());
+    // As its location, as `cat` takes it, too.
+    let location = format!("{}odd dir/100% 日志+.log", source(&rig));
+    let verdict = verify(&rig, &["--deep", "--json", &location]).assert_code(0);
+    assert_eq!(verdict.findings("stream")[0]["generations"], 3);
+    assert_eq!(verdict.findings("total")[0]["streams"], 1);
     verify(&rig, &[&source(&rig), "no/such.log"]).assert_code(1).assert_says(&["no/such.log"]);
 }
 
 #[test]
-fn an_empty_prefix_is_whole_and_a_missing_bucket_is_named() {
+fn a_prefix_with_nothing_is_an_error_and_a_missing_bucket_is_named() {
     let rig = Rig::embedded();
-    verify(&rig, &[&source(&rig)]).assert_code(0).assert_says(&["0 streams", "nothing there"]);
+    let said = ["0 streams", "nothing there", "no log below team", "hint"];
+    verify(&rig, &[&source(&rig)]).assert_code(1).assert_says(&said);
+    let total = verify(&rig, &["--json", &source(&rig)]).assert_code(1).findings("total");
+    assert_eq!(total[0]["whole"], false);
     let words = ["s3://nowhere", "create the bucket"];
     verify(&rig, &["s3://nowhere"]).assert_code(1).assert_says(&words);
     verify(&rig, &["nonsense"]).assert_code(2);
@@ -275,6 +290,8 @@ fn a_folder_that_served_as_a_bucket_can_be_verified_and_one_that_is_not_there_is
     verify(&rig, &["--deep", &plan.source])
         .assert_code(0)
         .assert_says(&["app.log: 1 writer", ": whole"]);
+    let stream = format!("{}/app.log", plan.source);
+    verify(&rig, &[&stream]).assert_code(0).assert_says(&["app.log: 1 writer", ": whole"]);
     let missing = rig.local("not there");
     let source = format!("file://{}", missing.display());
     verify(&rig, &[&source]).assert_code(1).assert_says(&["not there"]);

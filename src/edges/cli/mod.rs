@@ -50,7 +50,6 @@ pub use self::segments::SegmentArgs;
 pub use self::settings::UsageError;
 #[cfg(target_os = "linux")]
 pub(super) use self::settings::state_path;
-use crate::values::settings::Source;
 
 /// An S3 bucket as a log directory.
 ///
@@ -102,7 +101,7 @@ pub enum Command {
     ///
     /// Names what is missing between two segments of a writer, missing at its front (expired), given
     /// up and marked (dropped), stored twice, or not a segment. Exit code 0: whole, as far as a bucket
-    /// can tell; 1: something is lost, overlapping or damaged, or it could not be found out. What the
+    /// can tell; 1: something is lost, overlapping or damaged, there is no log at all, or it could not be found out. What the
     /// end of a generation lacks no bucket can tell: it may be in a spool still.
     Verify(Box<VerifyArgs>),
     /// Print a stream: the lines of all its writers and restarts, joined in the order of time.
@@ -133,19 +132,19 @@ pub struct BucketArgs {
 /// `logsinkfs verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// s3://BUCKET[/PREFIX] as it was mounted, or file:///DIR of an embedded bucket.
-    #[arg(value_name = "SOURCE", value_parser = Source::parse)]
-    pub source: Source,
+    /// What was mounted, or one stream of it.
+    #[command(flatten)]
+    pub location: LocationArgs,
     /// The one stream to look at, by its path below the mount. Default: all.
     #[arg(value_name = "STREAM")]
     pub stream: Option<OsString>,
     /// Read every object too: decompress it, and compare length, checksum and metadata.
     #[arg(long)]
     pub deep: bool,
+    /// Exit with 1 also for bytes that were given up (`--when-full`).
+    #[arg(long)]
+    pub strict: bool,
     /// Report in JSON: a line for each stream, each finding, and the total.
     #[arg(long)]
     pub json: bool,
-    /// How S3 is reached.
-    #[command(flatten)]
-    pub s3: S3Args,
 }

@@ -18,6 +18,9 @@ pub enum ReadError {
     /// Nothing is stored under that name.
     #[error("there is no object of the stream {0}")]
     NoStream(String),
+    /// No stream is stored below that path.
+    #[error("there is no log below {}", if .0.is_empty() { "the bucket's root" } else { .0 })]
+    Nothing(String),
     /// A stream cannot be read on.
     #[error(transparent)]
     Unreadable(Unreadable),
@@ -58,6 +61,9 @@ impl ReadError {
             }
             ReadError::NoStream(_) => {
                 "give its path as it is below the mount; `logsinkfs ls` shows what is there, and --since all leaves no time out"
+            }
+            ReadError::Nothing(_) => {
+                "give what was mounted, or one log of it; `logsinkfs ls` shows what is there"
             }
             ReadError::Unreadable(_) | ReadError::File(_) => {
                 "`logsinkfs verify --deep` names each object that is not what it should be"

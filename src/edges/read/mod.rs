@@ -12,6 +12,7 @@ mod tail;
 pub use self::cat::run as cat;
 pub use self::error::ReadError;
 pub use self::ls::run as ls;
+pub use self::open::{Location, folders};
 pub use self::tail::run as tail;
 
 use std::future::Future;

@@ -23,10 +23,12 @@ const UNPACKED_MAX: u64 = 1 << 30;
 const EMBEDDED_FOLDER: &str = ".embedded-bucket";
 
 /// A bucket, and what in it is meant.
-pub(super) struct Location {
+pub struct Location {
+    /// The bucket.
     pub bucket: Arc<dyn Bucket>,
     /// The path in the bucket, without a slash at either end.
     pub path: String,
+    /// The time.
     pub clock: Arc<dyn Clock>,
     _served: Embedded,
 }
@@ -105,7 +107,7 @@ impl Location {
 
 /// The folders that a stream's segments can be in. Its path is escaped there, but for a prefix that was mounted,
 /// which is as it is.
-fn folders(path: &str) -> Vec<String> {
+pub fn folders(path: &str) -> Vec<String> {
     let mut folders = vec![segments_folder("", path.as_bytes()), segments_folder(path, b"")];
     folders.dedup();
     folders
