@@ -66,6 +66,7 @@ struct Looks {
 pub struct StreamFile {
     source: Source,
     folder: String,
+    until: Utc,
     timeline: RwLock<Timeline>,
     looks: AsyncMutex<Looks>,
     /// When the bucket was asked last, in monotonic microseconds.
@@ -117,7 +118,7 @@ type Read = Result<Bytes, FsError>;
 impl StreamFile {
     /// Looks for all segments of the span.
     pub async fn open(source: Source, wanted: Wanted) -> Result<StreamFile, BucketError> {
-        let folder = wanted.folder.clone();
+        let (folder, until) = (wanted.folder.clone(), wanted.span.end);
         let mut gather = Gather::new(source.bucket.clone(), wanted);
         let (began, now) = (source.clock.monotonic(), source.clock.now());
         let found = gather.find(now).await?;
@@ -125,7 +126,7 @@ impl StreamFile {
         timeline.add(found, now.minus(source.settling));
         let looks = AsyncMutex::new(Looks { gather, count: 0 });
         let looked = AtomicU64::new(micros(began));
-        Ok(StreamFile { source, folder, timeline: RwLock::new(timeline), looks, looked })
+        Ok(StreamFile { source, folder, until, timeline: RwLock::new(timeline), looks, looked })
     }
 
     /// Its length in bytes, as far as it is known.
@@ -136,6 +137,11 @@ impl StreamFile {
     /// Whether nothing is known of it.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Behind the last instant at which a segment of it may have begun.
+    pub fn until(&self) -> Utc {
+        self.until
     }
 
     /// When its latest segment began.

@@ -7,7 +7,8 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::harness::process::{Proc, command};
+use crate::harness::planted::ago;
+use crate::harness::process::{Proc, command, program};
 use crate::harness::reading::{read, read_by, reading};
 use crate::harness::rig::PREFIX;
 use crate::harness::s3::LOGSINKFS;
@@ -112,6 +113,83 @@ fn a_time_is_a_part_of_the_stream() {
     assert_eq!(read(&rig, "cat", "app.log@2026-11-20", &[]), "real\n");
     let (code, _, said) = read_by(&rig, &rig.access, "cat", "app.log", &["--since", "yesterday"]);
     assert!(code == 2 && said.contains("24h"), "{said}");
+}
+
+#[test]
+fn tail_counts_lines_from_either_end_as_tail_does() {
+    let rig = Rig::embedded();
+    let all = three_runs(&rig, "app.log", "gzip");
+    let copy = rig.local("copy");
+    fs::write(&copy, &all).unwrap();
+    for lines in ["+1", "+0", "+2", "+451", "+900", "+901", "+100000", "7", "-7", "0"] {
+        let tail = command(program("tail")).args(["-n", lines]).arg(&copy).output().unwrap();
+        let expected = String::from_utf8(tail.stdout).unwrap();
+        assert_eq!(read(&rig, "tail", "app.log", &["-n", lines]), expected, "-n {lines}");
+    }
+    let (code, _, said) = read_by(&rig, &rig.access, "tail", "app.log", &["-n", "+ten"]);
+    assert!(code == 2 && said.contains("+N"), "{said}");
+}
+
+#[test]
+fn tail_that_follows_ends_at_the_end_of_its_time() {
+    let rig = Rig::embedded();
+    three_runs(&rig, "app.log", "gzip");
+    let until = ["-f", "--until", "2026-11-23"];
+    let follow = reading(&rig, &rig.access, "tail", "app.log", &until);
+    Proc::start("tail", follow).success();
+    let soon = (ago(0) + jiff::SignedDuration::from_secs(1)).strftime("%Y-%m-%dT%H:%M:%S");
+    let soon = ["-f", "-s", "50ms", "--until", &soon.to_string()];
+    let follow = reading(&rig, &rig.access, "tail", "app.log", &soon);
+    Proc::start("tail", follow).success();
+}
+
+#[test]
+fn a_log_that_is_not_there_yet_is_waited_for_where_that_is_asked() {
+    let rig = Rig::embedded();
+    let (code, _, said) = read_by(&rig, &rig.access, "tail", "app.log", &["-f"]);
+    assert!(code == 1 && said.contains("no object of the stream") && said.contains("-F"), "{said}");
+    let follow = reading(&rig, &rig.access, "tail", "app.log", &["-F", "-s", "50ms"]);
+    let mut follow = Proc::start("tail", follow);
+    follow.await_stderr("waiting for it");
+    let mount = rig.mount(&["--rotate-interval", "200ms"]);
+    for line in ["first", "second"] {
+        append(&mount.path("app.log"), &format!("{line}\n"));
+        follow.await_stdout(line, |said| (said == line).then_some(()));
+    }
+    follow.signal(Signal::INT);
+    follow.wait();
+    assert_eq!(follow.said(), ["first", "second"]);
+    mount.stop();
+}
+
+#[test]
+fn nothing_found_is_said() {
+    let rig = Rig::embedded();
+    let (code, out, said) = read_by(&rig, &rig.access, "ls", "", &[]);
+    assert!(code == 1 && out.is_empty() && said.contains("no log below team"), "{said}");
+    let mut root = command(LOGSINKFS);
+    rig.access.env(root.env_clear());
+    root.args(["ls", "--endpoint-url", &rig.access.endpoint, "--force-path-style"]);
+    let ls = root.arg(format!("s3://{}", rig.access.bucket)).output().unwrap();
+    let said = String::from_utf8(ls.stderr).unwrap();
+    assert!(ls.status.success() && said.contains("the bucket is empty"), "{said}");
+    three_runs(&rig, "app.log", "gzip");
+    for name in ["cat", "tail"] {
+        for (path, args) in [
+            ("app.log", &["--writer", "nobody-aaaaaaaa"][..]),
+            ("app.log", &["--until", "2019"]),
+            ("app.log@2019-03-01", &[]),
+        ] {
+            let (code, out, said) = read_by(&rig, &rig.access, name, path, args);
+            assert_eq!((code, out.as_str()), (0, ""), "{said}");
+            assert!(said.contains("nothing of team/app.log") && said.contains("--since"), "{said}");
+        }
+    }
+    for name in ["cat", "tail", "ls"] {
+        let backwards = ["--since", "2026-11-24", "--until", "2026-11-23"];
+        let (code, _, said) = read_by(&rig, &rig.access, name, "app.log", &backwards);
+        assert!(code == 2 && said.contains("--since is not before --until"), "{said}");
+    }
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub use self::ask::{FlushArgs, MountedArgs, StatusArgs};
 pub use self::mount::MountArgs;
 #[cfg(target_os = "linux")]
 pub use self::options::{Helper, OptionError};
-pub use self::read::{CatArgs, LocationArgs, LsArgs, SpanArgs, TailArgs};
+pub use self::read::{CatArgs, Lines, LocationArgs, LsArgs, SpanArgs, TailArgs};
 #[cfg(target_os = "linux")]
 pub use self::reader::ReaderArgs;
 #[cfg(target_os = "linux")]

@@ -57,15 +57,40 @@ pub struct TailArgs {
     /// Which part of it.
     #[command(flatten)]
     pub span: SpanArgs,
-    /// How many lines.
-    #[arg(short = 'n', long, value_name = "N", default_value = "10")]
-    pub lines: u64,
-    /// Go on with the lines that come, until interrupted.
+    /// How many lines from the end; with +N all from line N on.
+    #[arg(short = 'n', long, value_name = "[+]N", default_value = "10", value_parser = Lines::parse)]
+    #[arg(allow_hyphen_values = true)]
+    pub lines: Lines,
+    /// Go on with the lines that come, until interrupted or the end of --until.
     #[arg(short, long)]
     pub follow: bool,
+    /// As -f, and wait for a stream that is not there yet.
+    #[arg(short = 'F', long)]
+    pub retry: bool,
     /// With -f, how often the bucket is asked: two LIST requests each time.
     #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = values::parse_interval)]
     pub sleep_interval: Duration,
+}
+
+/// Which lines, counted as by tail(1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines {
+    /// So many at the end.
+    Last(u64),
+    /// From this one on, which is 1 at the beginning.
+    From(u64),
+}
+
+impl Lines {
+    fn parse(text: &str) -> Result<Lines, String> {
+        let (lines, number): (fn(u64) -> Lines, _) = match text.strip_prefix('+') {
+            Some(number) => (Lines::From, number),
+            None => (Lines::Last, text.strip_prefix('-').unwrap_or(text)),
+        };
+        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+        let number = number.parse().ok().filter(|_| digits);
+        number.map(lines).ok_or_else(|| format!("`{text}` is neither a number N nor +N"))
+    }
 }
 
 /// `logsinkfs ls`.

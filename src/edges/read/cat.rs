@@ -18,6 +18,7 @@ pub fn run(args: CatArgs) -> ExitCode {
     to_end(async {
         let location = Location::open(args.location).await?;
         let file = location.stream(&args.span, Moment::All, Duration::ZERO).await?;
+        location.say_if_empty(&file);
         let mut out = Out::new(args.span.strict, file.len());
         let mut walk = Walk::new(&file, 0);
         out.all_of(&mut walk).await?;
@@ -30,6 +31,8 @@ pub(super) struct Out {
     out: io::StdoutLock<'static>,
     bar: Option<ProgressBar>,
     strict: bool,
+    /// Lines that are left out before the first that is printed.
+    skip: u64,
     code: ExitCode,
 }
 
@@ -43,18 +46,29 @@ impl Out {
             let style = ProgressStyle::with_template(style);
             ProgressBar::new(len).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
-        Out { out, bar, strict, code: ExitCode::SUCCESS }
+        Out { out, bar, strict, skip: 0, code: ExitCode::SUCCESS }
+    }
+
+    /// Leaves out the first lines of what comes.
+    pub fn skip(&mut self, lines: u64) {
+        self.skip = lines;
     }
 
     /// Prints what is there by now.
     pub async fn all_of(&mut self, walk: &mut Walk<'_>) -> Result<(), ReadError> {
         while let Some(piece) = walk.next().await? {
             match piece {
-                Piece::Bytes(bytes) => self.out.write_all(&bytes)?,
+                Piece::Bytes(bytes) => {
+                    let from = self.begin_of(&bytes);
+                    self.out.write_all(&bytes[from..])?;
+                }
                 Piece::Note(text) if self.strict => {
                     return Err(ReadError::Gap(text.trim_end().to_owned()));
                 }
-                Piece::Note(text) => self.out.write_all(text.as_bytes())?,
+                Piece::Note(text) => {
+                    let from = self.begin_of(text.as_bytes());
+                    self.out.write_all(&text.as_bytes()[from..])?;
+                }
                 Piece::Damaged(segment, why) => self.damaged(&segment, &why)?,
             }
             if let Some(bar) = &self.bar {
@@ -63,6 +77,17 @@ impl Out {
         }
         self.out.flush()?;
         Ok(())
+    }
+
+    /// Where in the next bytes the first line begins that is to be printed.
+    fn begin_of(&mut self, bytes: &[u8]) -> usize {
+        let mut from = 0;
+        while self.skip > 0 {
+            let Some(end) = memchr::memchr(b'\n', &bytes[from..]) else { return bytes.len() };
+            from += end + 1;
+            self.skip -= 1;
+        }
+        from
     }
 
     fn damaged(&mut self, segment: &Segment, why: &str) -> Result<(), ReadError> {

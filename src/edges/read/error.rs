@@ -15,6 +15,9 @@ pub enum ReadError {
     /// The embedded bucket does not start.
     #[error("the embedded bucket cannot be started: {0}")]
     Embedded(String),
+    /// The span ends before it begins.
+    #[error("--since is not before --until")]
+    Backwards,
     /// Nothing is stored under that name.
     #[error("there is no object of the stream {0}")]
     NoStream(String),
@@ -45,6 +48,11 @@ impl From<Unreadable> for ReadError {
 }
 
 impl ReadError {
+    /// 2 for a command line that means nothing, else 1.
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, ReadError::Backwards) { 2 } else { 1 }
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
@@ -60,8 +68,9 @@ impl ReadError {
                 "give a directory of an embedded bucket that this user can write"
             }
             ReadError::NoStream(_) => {
-                "give its path as it is below the mount; `logsinkfs ls` shows what is there, and --since all leaves no time out"
+                "give its path as it is below the mount; `logsinkfs ls` shows what is there, and `tail -F` waits for what is not"
             }
+            ReadError::Backwards => "a time before now, like 24h, is the later the smaller it is",
             ReadError::Nothing(_) => {
                 "give what was mounted, or one log of it; `logsinkfs ls` shows what is there"
             }

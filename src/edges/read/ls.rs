@@ -38,9 +38,17 @@ pub fn run(args: LsArgs) -> ExitCode {
     to_end(async {
         let location = Location::open(args.location.clone()).await?;
         let found = list(&location).await?;
+        if found.is_empty() && location.path.is_empty() {
+            eprintln!("logsinkfs: warning: the bucket is empty");
+            return Ok(ExitCode::SUCCESS);
+        }
         if found.is_empty() {
             // A stream itself, or nothing.
-            let file = location.stream(&args.span, Moment::All, Duration::ZERO).await?;
+            let file = location.stream(&args.span, Moment::All, Duration::ZERO).await;
+            let file = file.map_err(|e| match e {
+                ReadError::NoStream(path) => ReadError::Nothing(path),
+                other => other,
+            })?;
             let name = location.path.rsplit('/').next().unwrap_or_default().to_owned();
             let row = Row { size: Some(file.len()), time: file.latest(), name };
             return Ok(print(&args, vec![row])?);

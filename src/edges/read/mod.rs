@@ -31,7 +31,7 @@ pub fn to_end(command: impl Future<Output = Result<ExitCode, ReadError>>) -> Exi
         }
         Err(e) => {
             eprintln!("logsinkfs: error: {e}\nlogsinkfs: hint: {}", e.hint());
-            ExitCode::FAILURE
+            ExitCode::from(e.exit_code())
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::edges::cli::{LocationArgs, SpanArgs};
 use crate::edges::reach::{self, Embedded};
-use crate::edges::read::ReadError;
+use crate::edges::read::{ReadError, shown};
 use crate::tasks::gather::Wanted;
 use crate::tasks::objects::{BUDGET, Objects};
 use crate::tasks::streamed::{Source as Shared, StreamFile};
@@ -53,6 +53,16 @@ impl Location {
         Shared { bucket, clock, unpacker, objects, strict: false, settling }
     }
 
+    /// Says so when nothing was found: a program that reads the output cannot know.
+    pub fn say_if_empty(&self, file: &StreamFile) {
+        if file.is_empty() {
+            let path = shown(&self.path);
+            eprintln!(
+                "logsinkfs: warning: there is nothing of {path} by the writer and of the time that --writer, --since, --until or @ say"
+            );
+        }
+    }
+
     /// The stream that the path names, or a slice of one (`STREAM@2026-11-23T08`), of the time that was asked for.
     /// What lies behind a gap waits for what fills it as long as `settling` says.
     pub async fn stream(
@@ -61,6 +71,12 @@ impl Location {
         since: Moment,
         settling: Duration,
     ) -> Result<StreamFile, ReadError> {
+        let now = self.clock.now();
+        if let (Some(since), Some(until)) = (span.since, span.until)
+            && since.start(now) >= until.end(now)
+        {
+            return Err(ReadError::Backwards);
+        }
         let whole = folders(&self.path).into_iter().map(|folder| self.span(folder, span, since));
         // A real name wins over `@`.
         let slice = self.path.rsplit_once('@');

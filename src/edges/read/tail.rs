@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::cat::Out;
 use super::open::Location;
 use super::{ReadError, to_end};
-use crate::edges::cli::TailArgs;
+use crate::edges::cli::{Lines, SpanArgs, TailArgs};
 use crate::tasks::streamed::{SETTLING, StreamFile};
 use crate::tasks::walk::Walk;
 use crate::values::span::Moment;
@@ -21,56 +21,106 @@ const SPANS: [Moment; 4] = [
     Moment::All,
 ];
 
-/// Prints the last lines; goes on with `-f` until it is interrupted.
+/// Prints the last lines, or all from one on; goes on with `-f` until it is interrupted, or the time that was asked for is
+/// over.
 pub fn run(args: TailArgs) -> ExitCode {
     to_end(async {
-        let location = Location::open(args.location).await?;
-        let mut out = Out::new(args.span.strict, 0);
-        let spans = args.span.since.map_or(SPANS.to_vec(), |since| vec![since]);
-        let settling = if args.follow { SETTLING } else { Duration::ZERO };
-        let mut last = None;
-        for span in spans {
-            let file = location.stream(&args.span, span, settling).await?;
-            let lines = file.last_lines(args.lines).await?;
-            last = Some((file, lines.begin));
-            if lines.all {
-                break;
-            }
+        let follows = args.follow || args.retry;
+        let location = Location::open(args.location.clone()).await?;
+        let (mut out, mut outage) = (Out::new(args.span.strict, 0), Outage::default());
+        let settling = if follows { SETTLING } else { Duration::ZERO };
+        if args.retry {
+            wait_for(&location, &args, settling, &mut outage).await?;
         }
-        let Some((file, begin)) = last else { return Ok(ExitCode::SUCCESS) };
+        let (file, begin) = match args.lines {
+            Lines::From(line) => {
+                out.skip(line.saturating_sub(1));
+                (location.stream(&args.span, Moment::All, settling).await?, 0)
+            }
+            Lines::Last(lines) => last(&location, &args.span, lines, settling).await?,
+        };
+        location.say_if_empty(&file);
         let mut walk = Walk::new(&file, begin);
         out.all_of(&mut walk).await?;
-        if args.follow {
-            follow(&file, &mut walk, &mut out, args.sleep_interval).await?;
+        while follows && location.clock.now() < file.until() {
+            tokio::time::sleep(args.sleep_interval).await;
+            let gone_on = match file.refresh(args.sleep_interval).await {
+                Ok(()) => out.all_of(&mut walk).await,
+                Err(e) => Err(e.into()),
+            };
+            outage.passed(gone_on)?;
         }
         Ok(out.end()?)
     })
 }
 
-/// Prints what comes. An outage is said once and waited for.
-async fn follow(
-    file: &StreamFile,
-    walk: &mut Walk<'_>,
-    out: &mut Out,
-    every: Duration,
-) -> Result<(), ReadError> {
-    let mut away = false;
+/// The stream as far back as its last lines need, and where they begin.
+async fn last(
+    location: &Location,
+    span: &SpanArgs,
+    lines: u64,
+    settling: Duration,
+) -> Result<(StreamFile, u64), ReadError> {
+    let mut spans = span.since.map_or(SPANS.to_vec(), |since| vec![since]).into_iter();
     loop {
-        tokio::time::sleep(every).await;
-        let gone_on = match file.refresh(every).await {
-            Ok(()) => out.all_of(walk).await,
-            Err(e) => Err(e.into()),
-        };
-        match gone_on {
+        let file = location.stream(span, spans.next().unwrap_or(Moment::All), settling).await?;
+        let last = file.last_lines(lines).await?;
+        if last.all || spans.len() == 0 {
+            return Ok((file, last.begin));
+        }
+    }
+}
+
+/// Waits until there is something of the stream, or the time that was asked for is over.
+async fn wait_for(
+    location: &Location,
+    args: &TailArgs,
+    settling: Duration,
+    outage: &mut Outage,
+) -> Result<(), ReadError> {
+    let until = args.span.until.unwrap_or(Moment::All).end(location.clock.now());
+    let mut said = false;
+    while location.clock.now() < until {
+        match location.stream(&args.span, SPANS[0], settling).await {
+            Err(ReadError::NoStream(path)) => {
+                if !said {
+                    eprintln!(
+                        "logsinkfs: warning: there is no object of {path} yet; waiting for it"
+                    );
+                }
+                said = true;
+            }
+            found => {
+                if outage.passed(found)?.is_some() {
+                    break;
+                }
+            }
+        }
+        tokio::time::sleep(args.sleep_interval).await;
+    }
+    Ok(())
+}
+
+/// Whether S3 is away: that is said once, and waited for.
+#[derive(Default)]
+struct Outage {
+    away: bool,
+}
+
+impl Outage {
+    /// What was done, if it could be.
+    fn passed<T>(&mut self, done: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
+        match done {
             Err(ReadError::Bucket(e)) if e.kind.is_outage() => {
-                if !away {
+                if !self.away {
                     eprintln!("logsinkfs: warning: {e} ({}); going on", e.kind.hint());
                 }
-                away = true;
+                self.away = true;
+                Ok(None)
             }
-            gone_on => {
-                gone_on?;
-                away = false;
+            done => {
+                self.away &= done.is_err();
+                done.map(Some)
             }
         }
     }
