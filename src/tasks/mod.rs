@@ -6,6 +6,7 @@ pub mod body;
 #[cfg(target_os = "linux")]
 pub mod chores;
 pub mod decode;
+pub mod direct;
 #[cfg(target_os = "linux")]
 pub mod drop;
 pub mod examine;
@@ -19,6 +20,7 @@ pub mod lister;
 pub mod measure;
 pub mod number;
 pub mod objects;
+pub mod opened;
 #[cfg(target_os = "linux")]
 pub mod outbox;
 #[cfg(target_os = "linux")]

@@ -13,12 +13,14 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Mutex as AsyncMutex;
 use tracing::warn;
 
+use super::direct::Directs;
 use super::flow::Flow;
 use super::gather::{Gather, Wanted};
 use super::objects::{FURTHEST, Objects};
+use super::opened::{Opened, filling};
 use super::pieces::Unreadable;
-use super::plain::{AtHand, PlainSegment};
-use super::unpack::{Unpacked, Unpacker};
+use super::plain::AtHand;
+use super::unpack::Unpacker;
 use crate::values::errors::FsError;
 use crate::values::naming::Form;
 use crate::values::time::Utc;
@@ -79,28 +81,7 @@ pub struct Reader {
     next: u64,
     ahead: u64,
     plain: AtHand,
-}
-
-/// A segment that can be read.
-enum Opened {
-    Plain(Arc<PlainSegment>),
-    Unpacked(Arc<Unpacked>),
-}
-
-impl Opened {
-    async fn read(&self, offset: u64, size: usize) -> Result<Bytes, Unreadable> {
-        match self {
-            Opened::Plain(plain) => plain.read(offset, size).await,
-            Opened::Unpacked(unpacked) => unpacked.read(offset, size).await,
-        }
-    }
-
-    fn readable(&self) -> u64 {
-        match self {
-            Opened::Plain(plain) => plain.readable(),
-            Opened::Unpacked(unpacked) => unpacked.readable(),
-        }
-    }
+    direct: Directs,
 }
 
 /// Where the last lines of a stream begin.
@@ -282,16 +263,21 @@ impl StreamFile {
             Content::Note(_) if self.source.strict => Err(FsError::GivenUp),
             Content::Note(text) => Ok(Bytes::copy_from_slice(&text.as_bytes()[within()])),
             Content::Bytes { segment, range: part } => {
-                let opened = self.opened(&mut reader.lock(), segment)?;
                 let range = part.start + range.start..part.start + range.end;
-                self.read_segment(segment, &opened, range).await
+                self.read_segment(reader, segment, range).await
             }
         }
     }
 
     /// Bytes of a segment. From where it cannot be read on, a line says so, and the rest is filled: the length
     /// was told when the segment was listed.
-    async fn read_segment(&self, segment: &Segment, opened: &Opened, range: Range<u64>) -> Read {
+    async fn read_segment(
+        &self,
+        reader: &Mutex<Reader>,
+        segment: &Arc<Segment>,
+        range: Range<u64>,
+    ) -> Read {
+        let mut opened = self.opened(&mut reader.lock(), segment);
         let mut bytes = BytesMut::new();
         let mut at = range.start;
         while at < range.end {
@@ -312,20 +298,42 @@ impl StreamFile {
                     bytes.extend(filling(segment, readable, &damage.to_string(), at..range.end));
                     break;
                 }
+                Err(why @ Unreadable::Local(_)) => {
+                    self.cache_fails(&why);
+                    opened = self.without_cache(&mut reader.lock(), segment);
+                }
                 Err(why) => return Err(why.into()),
             }
         }
         Ok(bytes.freeze())
     }
 
-    fn opened(&self, reader: &mut Reader, segment: &Arc<Segment>) -> Result<Opened, Unreadable> {
-        Ok(match segment.form {
-            Form::Plain => {
-                let Source { objects, .. } = &self.source;
-                Opened::Plain(reader.plain.get(objects, &self.folder, segment))
+    fn opened(&self, reader: &mut Reader, segment: &Arc<Segment>) -> Opened {
+        let Source { objects, unpacker, clock, .. } = &self.source;
+        if segment.form == Form::Plain {
+            return Opened::Plain(reader.plain.get(objects, &self.folder, segment));
+        }
+        if let Some(direct) = reader.direct.known(segment) {
+            return Opened::Direct(direct);
+        }
+        if unpacker.takes(segment, clock.monotonic()) {
+            match unpacker.get(&self.folder, segment) {
+                Ok(unpacked) => return Opened::Unpacked(unpacked),
+                Err(why) => self.cache_fails(&why),
             }
-            _ => Opened::Unpacked(self.source.unpacker.get(&self.folder, segment)?),
-        })
+        }
+        self.without_cache(reader, segment)
+    }
+
+    fn without_cache(&self, reader: &mut Reader, segment: &Arc<Segment>) -> Opened {
+        let fetcher = self.source.unpacker.fetcher();
+        Opened::Direct(reader.direct.get(fetcher, &self.folder, segment))
+    }
+
+    fn cache_fails(&self, why: &Unreadable) {
+        if self.source.unpacker.rest(self.source.clock.monotonic()) {
+            warn!("what is compressed is read without the cache for a while: {why}");
+        }
     }
 
     /// Has segments unpacked that a sequential reader will come to.
@@ -347,7 +355,7 @@ impl StreamFile {
             let within = timeline.places()[from..].iter().take_while(|place| place.at < horizon);
             within.take(AHEAD_SEGMENTS).cloned().collect()
         };
-        let Source { objects, unpacker, .. } = &self.source;
+        let Source { objects, unpacker, clock, .. } = &self.source;
         for place in ahead {
             match place.content {
                 Content::Bytes { segment, .. } if segment.form == Form::Plain => {
@@ -356,35 +364,14 @@ impl StreamFile {
                         reader.plain.expect(objects, &self.folder, &segment, ahead);
                     }
                 }
-                Content::Bytes { segment, .. } => {
+                Content::Bytes { segment, .. } if unpacker.takes(&segment, clock.monotonic()) => {
                     // What cannot be had is told to who reads it.
                     let _ = unpacker.get(&self.folder, &segment);
                 }
-                Content::Break | Content::Note(_) => {}
+                Content::Bytes { .. } | Content::Break | Content::Note(_) => {}
             }
         }
     }
-}
-
-/// What stands in `range` of a segment that can be read up to `readable`: a line that says so, then lines of spaces,
-/// which viewers and `grep` take better than zeros. What lies before the range costs nothing.
-fn filling(segment: &Segment, readable: u64, why: &str, range: Range<u64>) -> Vec<u8> {
-    const WIDTH: u64 = 1024;
-    let text = format!(
-        "\nlogsinkfs: bytes cannot be read here: {}..{} of generation {} of {}: {why}\n",
-        segment.offset + readable,
-        segment.offset + segment.length,
-        segment.generation.0,
-        segment.writer,
-    );
-    let said = readable + text.len() as u64;
-    let byte = |at| match at {
-        _ if at + 1 == segment.length => b'\n',
-        _ if at < said => text.as_bytes().get((at - readable) as usize).copied().unwrap_or(b' '),
-        _ if (at - said) % WIDTH == WIDTH - 1 => b'\n',
-        _ => b' ',
-    };
-    range.map(byte).collect()
 }
 
 fn micros(time: Duration) -> u64 {

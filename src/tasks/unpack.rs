@@ -11,6 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -28,6 +30,9 @@ use crate::world::metrics::METRICS;
 
 /// Segments kept at most: each is an open file.
 const KEPT_MAX: usize = 256;
+
+/// So long nothing is unpacked when the disk fails: what was unpacked in vain was fetched in vain.
+const RESTS_FOR: Duration = Duration::from_secs(10);
 
 /// How far a segment is unpacked.
 #[derive(Clone, Debug, Default)]
@@ -111,6 +116,8 @@ pub struct Unpacker {
     budget: u64,
     runtime: tokio::runtime::Handle,
     kept: Mutex<Kept>,
+    /// Until when nothing is unpacked, since the disk fails, in monotonic microseconds.
+    rests_until: AtomicU64,
 }
 
 impl Unpacker {
@@ -123,7 +130,8 @@ impl Unpacker {
         runtime: tokio::runtime::Handle,
     ) -> Unpacker {
         let kept = Mutex::new(Kept { segments: LruCache::unbounded(), bytes: 0 });
-        Unpacker { fetcher: Fetcher::new(bucket), dir, budget, runtime, kept }
+        let (fetcher, rests_until) = (Fetcher::new(bucket), AtomicU64::default());
+        Unpacker { fetcher, dir, budget, runtime, kept, rests_until }
     }
 
     /// Who fetches for it.
@@ -134,6 +142,19 @@ impl Unpacker {
     /// Bytes that may be unpacked ahead of a reader without pushing out what others read.
     pub fn ahead_max(&self) -> u64 {
         self.budget / 4
+    }
+
+    /// Whether a segment may be unpacked now: one that is larger than all that is kept would fill the disk.
+    pub fn takes(&self, segment: &Segment, now: Duration) -> bool {
+        let rests_until = Duration::from_micros(self.rests_until.load(Ordering::Acquire));
+        segment.length <= self.budget && now >= rests_until
+    }
+
+    /// The disk fails: nothing is unpacked for a while. Says whether that is news.
+    pub fn rest(&self, now: Duration) -> bool {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let before = self.rests_until.swap(micros(now + RESTS_FOR), Ordering::AcqRel);
+        micros(now) >= before
     }
 
     /// A segment that somebody had unpacked, or has on its way.
@@ -205,16 +226,15 @@ async fn fetch(
     }
 }
 
-fn damaged(e: io::Error) -> Unreadable {
-    match e.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Unreadable::Local(Arc::new(LocalError {
-                action: "unpack into",
-                path: "the cache (--cache-dir)".into(),
-                source: e,
-            }))
-        }
-        _ => Unreadable::Damaged(Damage(format!("its object cannot be unpacked: {e}"))),
+/// What a failure to unpack means. Decompressors are no system calls: an error with a number is the disk's.
+pub(super) fn damaged(e: io::Error) -> Unreadable {
+    match e.raw_os_error() {
+        Some(_) => Unreadable::Local(Arc::new(LocalError {
+            action: "unpack into",
+            path: "the cache (--cache-dir)".into(),
+            source: e,
+        })),
+        None => Unreadable::Damaged(Damage(format!("its object cannot be unpacked: {e}"))),
     }
 }
 

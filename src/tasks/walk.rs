@@ -79,6 +79,11 @@ impl<'a> Walk<'a> {
                         Some(Err(Unreadable::Damaged(why))) => {
                             Piece::Damaged((**segment).clone(), why.to_string())
                         }
+                        Some(Err(Unreadable::Local(_))) => {
+                            // What cannot be unpacked is fetched.
+                            *flow = None;
+                            continue;
+                        }
                         Some(Err(why)) => {
                             // Who asks again asks S3 again, and in order.
                             self.under_way.iter_mut().for_each(|under| under.flow = None);

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::process::Signal;
 
+use crate::harness::disk::Disk;
 use crate::harness::planted::{Form, Planter, ago, at};
 use crate::harness::process::{Proc, command, program};
 use crate::harness::{Answer, Kind, Mount, Rig, eventually};
@@ -245,6 +246,24 @@ fn what_is_damaged_keeps_its_length_and_what_follows_its_place() {
     let failed = fs::read(strict.path("app.log")).unwrap_err();
     assert_eq!(failed.raw_os_error(), Some(Errno::IO.raw_os_error()));
     strict.stop();
+}
+
+#[test]
+fn a_full_cache_is_done_without() {
+    let rig = Rig::embedded();
+    let bucket = rig.bucket();
+    let mut planter = Planter::new(&bucket, "app.log", "web-1");
+    let lines: String = (0..200_000).map(|n| format!("line {n} of a program\n")).collect();
+    planter.put(ago(50), lines.as_bytes());
+    planter.put(ago(40), b"the end\n");
+    let disk = Disk::new(&rig.local("cache"), 1);
+    let mount = rig.read(&["--cache-dir", disk.path.to_str().unwrap()]);
+    let log = mount.path("app.log");
+    assert_eq!(text(&log), format!("{lines}the end\n"));
+    let (code, said) = run("tail", &["-n", "2"], &[&log]);
+    assert_eq!((code, said.as_str()), (0, "line 199999 of a program\nthe end\n"));
+    mount.daemon.await_stderr("is read without the cache");
+    mount.stop();
 }
 
 #[test]

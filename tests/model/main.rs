@@ -45,4 +45,5 @@ mod records;
 mod resent;
 mod room;
 mod settings;
+mod uncached;
 mod upload;

@@ -316,11 +316,11 @@ async fn what_cannot_be_read_is_a_line_that_says_so_and_the_rest_is_there() {
 }
 
 /// Text that tells where it is.
-fn text_from(line: usize, bytes: usize) -> Vec<u8> {
+pub fn text_from(line: usize, bytes: usize) -> Vec<u8> {
     (line..line + bytes / 16).flat_map(|n| format!("{n:015}\n").into_bytes()).collect()
 }
 
-const MIB: usize = 1 << 20;
+pub const MIB: usize = 1 << 20;
 
 /// More pieces than may be held at once, of segments that are read side by side.
 #[tokio::test(start_paused = true)]

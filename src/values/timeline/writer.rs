@@ -141,7 +141,7 @@ impl Generation {
         let (mut claims, mut conflicts) = self.claims(found);
         // What was given up, or cannot be in its object, and what no segment holds; each byte once, whoever claims it.
         let mut said = Ranges::default();
-        for segment in found {
+        for segment in found.iter().filter(|segment| segment.possible_end() < segment.end()) {
             for range in said.gaps(segment.offset.max(self.end)..segment.end()) {
                 let gaps = self.placed.gaps(range).into_iter();
                 claims.extend(gaps.map(|gap| (gap, segment, false)));
