@@ -1,5 +1,5 @@
 //! Decompression: what an object's bytes were before they were stored, fed piece by piece, written to whatever
-//! takes them. Owns no limit: an object may decompress to any length, so the sink has to refuse.
+//! takes them. Owns the limit: an object may decompress to any length, and no more is written than its name says.
 
 use std::io::{self, Write};
 
@@ -10,16 +10,39 @@ use crate::values::naming::Form;
 /// Takes an object's bytes and writes what they decompress to.
 pub enum Decoder<W: Write> {
     /// As it is.
-    Plain(W),
+    Plain(Limited<W>),
     /// One gzip member.
-    Gzip(Box<GzDecoder<W>>),
+    Gzip(Box<GzDecoder<Limited<W>>>),
     /// One zstd frame.
-    Zstd(Box<zstd::stream::write::Decoder<'static, W>>),
+    Zstd(Box<zstd::stream::write::Decoder<'static, Limited<W>>>),
+}
+
+/// Takes so many bytes and no more.
+pub struct Limited<W> {
+    sink: W,
+    most: u64,
+    left: u64,
+}
+
+impl<W: Write> Write for Limited<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() as u64 > self.left {
+            return Err(io::Error::other(format!("it goes on behind {} bytes", self.most)));
+        }
+        let written = self.sink.write(bytes)?;
+        self.left -= written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
 }
 
 impl<W: Write> Decoder<W> {
-    /// A decoder of objects of that form.
-    pub fn new(form: Form, sink: W) -> io::Result<Decoder<W>> {
+    /// A decoder of objects of that form, which are to hold `most` bytes.
+    pub fn new(form: Form, sink: W, most: u64) -> io::Result<Decoder<W>> {
+        let sink = Limited { sink, most, left: most };
         Ok(match form {
             Form::Plain | Form::Dropped => Decoder::Plain(sink),
             Form::Gzip => Decoder::Gzip(Box::new(GzDecoder::new(sink))),
@@ -38,13 +61,14 @@ impl<W: Write> Decoder<W> {
 
     /// All is there; gives the sink back. An object that breaks off is an error.
     pub fn finish(self) -> io::Result<W> {
-        match self {
-            Decoder::Plain(sink) => Ok(sink),
-            Decoder::Gzip(decoder) => decoder.finish(),
+        let limited = match self {
+            Decoder::Plain(sink) => sink,
+            Decoder::Gzip(decoder) => decoder.finish()?,
             Decoder::Zstd(mut decoder) => {
                 decoder.flush()?;
-                Ok(decoder.into_inner())
+                decoder.into_inner()
             }
-        }
+        };
+        Ok(limited.sink)
     }
 }

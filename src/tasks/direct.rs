@@ -110,7 +110,7 @@ impl Direct {
     /// Fetches and decompresses the next piece, at most up to `asked`.
     async fn go_on(&self, mut state: State, asked: u64) -> Result<State, Unreadable> {
         if state.piece.is_empty() {
-            let range = state.next..self.segment.stored.min(state.next + PIECE);
+            let range = state.next..self.segment.to_fetch().min(state.next + PIECE);
             let fetched = self.fetcher.pieces(self.key.clone(), range);
             match pin!(fetched).next().await {
                 Some(Ok((piece, _))) if !piece.is_empty() => {
@@ -139,9 +139,10 @@ impl Direct {
 impl State {
     /// Nothing is decompressed yet; what lies before `from` is not kept.
     fn begin(segment: &Segment, from: u64) -> Result<State, Unreadable> {
-        let kept = Kept { start: from, most: segment.length, ..Kept::default() };
+        let kept = Kept { start: from, ..Kept::default() };
         let window = Window(Arc::new(Mutex::new(kept)));
-        let decoder = Some(Decoder::new(segment.form, window.clone()).map_err(damaged)?);
+        let decoder = Decoder::new(segment.form, window.clone(), segment.length);
+        let decoder = Some(decoder.map_err(damaged)?);
         Ok(State { window, decoder, next: 0, piece: Bytes::new(), end: Ok(()) })
     }
 
@@ -173,7 +174,6 @@ struct Kept {
     /// Where in the segment `bytes` begins.
     passed: u64,
     bytes: BytesMut,
-    most: u64,
 }
 
 impl Window {
@@ -206,9 +206,6 @@ impl Kept {
 impl Write for Window {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut kept = self.0.lock();
-        if kept.end() + bytes.len() as u64 > kept.most {
-            return Err(io::Error::other(format!("it goes on behind {} bytes", kept.most)));
-        }
         kept.bytes.extend_from_slice(bytes);
         let start = kept.start;
         kept.forget_before(start);

@@ -63,7 +63,7 @@ impl Flow {
         let (range, ahead) = match form {
             // What goes on behind its length has no place.
             Form::Plain => (from..segment.stored.min(length), PLAIN_AHEAD),
-            _ => (0..segment.stored, DECODED_AHEAD),
+            _ => (0..segment.to_fetch(), DECODED_AHEAD),
         };
         let first = range.start;
         let (out, coming) = mpsc::channel(ahead);
@@ -112,7 +112,8 @@ async fn decoded(pieces: impl Pieces, form: Form, sink: Sink) -> Result<(), Unre
     // The decoder lives and ends on a thread that may wait: when it is given up, it writes what it still has.
     let (feed, mut fed) = mpsc::channel::<Piece>(1);
     let decoding = tokio::task::spawn_blocking(move || {
-        let mut decoder = Decoder::new(form, sink).map_err(damaged)?;
+        let length = sink.length;
+        let mut decoder = Decoder::new(form, sink, length).map_err(damaged)?;
         while let Some((bytes, _place)) = fed.blocking_recv() {
             decoder.feed(&bytes).map_err(damaged)?;
         }

@@ -49,8 +49,14 @@ impl Restorer {
 
     async fn fetch(&self, life: &Arc<Life>, name: &MarkerName) -> Result<Arc<File>, FsError> {
         let marker = Marker::load(life.names(), name)?;
+        let (parts, length) = (self.parts.clone(), name.range.len());
+        let form = SegmentName::parse("", &marker.key).map_or(Form::Plain, |name| name.form);
         let failed = |e: crate::world::bucket::BucketError| FsError::Bucket(e.to_string());
         let size = self.parts.bucket.head(&marker.key).await.map_err(failed)?.size;
+        if size > form.stored_at_most(length) {
+            let why = format!("{} is longer than {length} bytes can be", marker.key);
+            return Err(FsError::Bucket(why));
+        }
         let body = unnamed_file(self.parts.spool.dir())?;
         let mut at = 0;
         while at < size {
@@ -63,11 +69,10 @@ impl Restorer {
             body.write_all_at(&piece, at).at("write", self.parts.spool.dir())?;
             at += piece.len() as u64;
         }
-        let (parts, length) = (self.parts.clone(), name.range.len());
-        let restored =
-            tokio::task::spawn_blocking(move || decompress(&parts, body, size, length, &marker))
-                .await
-                .map_err(|e| FsError::Bucket(e.to_string()))??;
+        let decompress = move || decompress(&parts, body, form, size, length, &marker);
+        let restored = tokio::task::spawn_blocking(decompress)
+            .await
+            .map_err(|e| FsError::Bucket(e.to_string()))??;
         Ok(restored)
     }
 }
@@ -75,18 +80,18 @@ impl Restorer {
 fn decompress(
     parts: &Parts,
     body: File,
+    form: Form,
     size: u64,
     length: u64,
     marker: &Marker,
 ) -> Result<Arc<File>, FsError> {
     let body = Arc::new(body);
     let whole = |len| SpoolRange { start: SpoolOffset(0), end: SpoolOffset(len) };
-    let form = SegmentName::parse("", &marker.key).map_or(Form::Plain, |name| name.form);
     let plain = match form {
         Form::Plain | Form::Dropped => Ok(body),
         Form::Gzip | Form::Zstd => {
             let sink = unnamed_file(parts.spool.dir())?;
-            Decoder::new(form, sink).and_then(|mut decoder| {
+            Decoder::new(form, sink, length).and_then(|mut decoder| {
                 let body = SpoolFile::from_start(body);
                 for_each_chunk(&body, whole(size), |chunk| decoder.feed(chunk))?;
                 decoder.finish().map(Arc::new)

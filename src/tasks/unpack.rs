@@ -187,9 +187,9 @@ impl Unpacker {
     fn begin(&self, key: String, segment: &Segment, file: Arc<File>) -> Unpacked {
         let (sender, progress) = watch::channel(Progress::default());
         let sender = Arc::new(sender);
-        let sink =
-            Sink { file: file.clone(), at: 0, most: segment.length, progress: sender.clone() };
-        let fetch = fetch(self.fetcher.pieces(key, 0..segment.stored), segment.clone(), sink);
+        let sink = Sink { file: file.clone(), at: 0, progress: sender.clone() };
+        let pieces = self.fetcher.pieces(key, 0..segment.to_fetch());
+        let fetch = fetch(pieces, segment.clone(), sink);
         let task = self.runtime.spawn(async move {
             let end = fetch.await;
             sender.send_modify(|progress| progress.end = Some(end));
@@ -205,7 +205,7 @@ async fn fetch(
     sink: Sink,
 ) -> Result<(), Unreadable> {
     let mut pieces = pin!(pieces);
-    let mut decoder = Decoder::new(segment.form, sink).map_err(damaged)?;
+    let mut decoder = Decoder::new(segment.form, sink, segment.length).map_err(damaged)?;
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
         // Decompressing 4 MiB takes long enough to hold other requests up.
@@ -242,16 +242,11 @@ pub(super) fn damaged(e: io::Error) -> Unreadable {
 struct Sink {
     file: Arc<File>,
     at: u64,
-    /// A small object may decompress to any length.
-    most: u64,
     progress: Arc<watch::Sender<Progress>>,
 }
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.at + bytes.len() as u64 > self.most {
-            return Err(io::Error::other(format!("it goes on behind {} bytes", self.most)));
-        }
         self.file.write_all_at(bytes, self.at)?;
         self.at += bytes.len() as u64;
         self.progress.send_modify(|progress| progress.ready = self.at);

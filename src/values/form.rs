@@ -39,6 +39,15 @@ impl Form {
         stored.saturating_mul(ratio)
     }
 
+    /// Bytes of the largest object that is read for so many: no compressor makes more of them.
+    pub fn stored_at_most(self, length: u64) -> u64 {
+        match self {
+            Form::Plain => length,
+            Form::Gzip | Form::Zstd => length.saturating_add(length / 8 + 64 * 1024),
+            Form::Dropped => 0,
+        }
+    }
+
     /// The Content-Type that goes with the suffix (RFC 6713 for gzip, RFC 8878 for zstd). There
     /// is no Content-Encoding: an object downloads as what its name says.
     pub fn content_type(self) -> &'static str {

@@ -74,6 +74,11 @@ impl Segment {
         self.offset + self.length.min(self.form.holds_at_most(self.stored))
     }
 
+    /// Bytes of its object that are read: behind them no object of its length goes on.
+    pub fn to_fetch(&self) -> u64 {
+        self.stored.min(self.form.stored_at_most(self.length))
+    }
+
     fn is_mark(&self) -> bool {
         self.form == Form::Dropped
     }

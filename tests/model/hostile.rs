@@ -7,8 +7,11 @@ use logsinkfs::values::errors::FsError;
 use logsinkfs::values::naming::Form;
 use logsinkfs::values::timeline::Content;
 
+use super::daemon::run;
+use super::faulty::Op;
 use super::memory::Object;
-use super::reading::{Desk, FOLDER, everything, read, read_all, walked};
+use super::reading::{Desk, FOLDER, everything, packed, read, read_all, walked};
+use super::room::small;
 
 impl Desk {
     /// Plants an object under a name that is not made for it, so many seconds after the first ones.
@@ -137,5 +140,35 @@ async fn a_part_of_a_segment_is_read_alone() {
         let shown = desk.shown().await;
         let lines: Vec<_> = shown.lines().filter(|line| !line.starts_with("logsinkfs:")).collect();
         assert_eq!(lines, ["line 1", "first!", "line 3"], "{shown}");
+    }
+}
+
+/// What a mount that writes reads back of a log, when somebody has put something else in the place of its segment.
+#[test]
+fn what_is_in_the_place_of_a_reclaimed_segment_takes_no_more_than_the_segment() {
+    for form in [Form::Plain, Form::Gzip, Form::Zstd] {
+        run(async {
+            let world = small(form);
+            let daemon = world.boot();
+            let log = daemon.open("app.log");
+            daemon.append(log, "one\n");
+            daemon.flush().await;
+            daemon.reclaim_all();
+            let bucket = world.bucket.inner();
+            let key = bucket.objects().into_keys().find(|key| key.contains("app.log")).unwrap();
+            let bomb = packed(&vec![0; 16 << 20], form);
+            for (bytes, said) in
+                [(bomb, "goes on behind 4 bytes"), (vec![0; 8 << 20], "is longer than")]
+            {
+                bucket.plant(&key, Object::foreign(&bytes));
+                let before = world.bucket.calls().len();
+                let read = daemon.read(log.id).await.unwrap_err().to_string();
+                let calls = world.bucket.calls().into_iter().skip(before);
+                let ranges = calls.filter(|call| call.op == Op::Get).filter_map(|call| call.range);
+                let fetched: u64 = ranges.map(|range| range.end - range.start).sum();
+                assert!(fetched <= 128 << 10, "{form:?}: {fetched} bytes were fetched");
+                assert!(read.contains(said) || form == Form::Plain, "{form:?}: {read}");
+            }
+        });
     }
 }

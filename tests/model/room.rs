@@ -15,7 +15,7 @@ use super::faulty::{Fault, Op};
 use super::memory::Object;
 
 /// A world whose spool takes 64 KiB, in segments of 4 KiB.
-fn small(form: Form) -> World {
+pub fn small(form: Form) -> World {
     let mut world = World::new();
     world.settings.segmenting.form = form;
     world.settings.segmenting.rules.size = 4096;
