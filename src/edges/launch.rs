@@ -12,7 +12,9 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use sd_notify::NotifyState;
 
 /// Tells the child that it is one.
-const BACKGROUND: &str = "LOGSINKFS_IN_BACKGROUND";
+pub(super) const BACKGROUND: &str = "LOGSINKFS_IN_BACKGROUND";
+/// Where the service manager listens (sd_notify(3)).
+pub(super) const NOTIFY: &str = "NOTIFY_SOCKET";
 /// What the line begins with that says that the mount serves.
 const SERVING: &str = "logsinkfs: serving ";
 /// What the line begins with that says that the mount waits for somebody else's worker.
@@ -39,7 +41,7 @@ pub fn into_background() -> std::io::Result<ExitCode> {
         for line in BufReader::new(output).lines() {
             let line = line?;
             println!("{line}");
-            if line.starts_with(SERVING) || line.starts_with(HOLDING) {
+            if is_serving(&line) || line.starts_with(HOLDING) {
                 return Ok(ExitCode::SUCCESS);
             }
         }
@@ -52,6 +54,11 @@ pub fn into_background() -> std::io::Result<ExitCode> {
 pub fn leave_session() {
     // Fails only for a process that leads its group already, which is as good.
     let _ = rustix::process::setsid();
+}
+
+/// Whether a line says that a mount serves.
+pub fn is_serving(line: &str) -> bool {
+    line.starts_with(SERVING)
 }
 
 /// Says that the mount serves, to whoever started the program.

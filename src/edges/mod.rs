@@ -21,6 +21,8 @@ pub mod fuse;
 #[cfg(target_os = "linux")]
 pub mod handover;
 #[cfg(target_os = "linux")]
+pub mod holder;
+#[cfg(target_os = "linux")]
 pub mod keeper;
 #[cfg(feature = "embedded-bucket")]
 mod kept_port;

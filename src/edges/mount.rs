@@ -6,8 +6,9 @@ use std::process::{Command, ExitCode};
 
 use super::cli::{Helper, MountArgs, OptionError};
 use super::error::DaemonError;
-use super::{daemon, keeper, launch, reader, telemetry, worker};
+use super::{daemon, holder, keeper, launch, privileges, reader, telemetry, worker};
 use crate::values::processes::Keeping;
+use crate::values::reader::ReaderSettings;
 use crate::values::settings::Settings;
 
 /// Wrong usage, as clap's own.
@@ -17,11 +18,17 @@ const EXIT_USAGE: u8 = 2;
 pub fn run(args: MountArgs) -> ExitCode {
     let (foreground, level) = (args.foreground, args.log_level.clone());
     if let Some(settings) = args.reader_settings() {
+        if holder::is_to_serve() {
+            return end(serve_as_reader(&settings, &level));
+        }
         if !foreground {
             return into_background();
         }
         telemetry::start(&level);
-        return end(reader::run(&settings));
+        return end(match rustix::process::geteuid().is_root() {
+            true => holder::run(&settings),
+            false => reader::run(&settings),
+        });
     }
     let settings = match args.settings() {
         Ok(settings) => settings,
@@ -86,9 +93,16 @@ fn into_background() -> ExitCode {
 }
 
 fn serve_as_worker(settings: &Settings, level: &str) -> Result<ExitCode, DaemonError> {
-    let hidden = worker::give_up_rights(settings)?;
+    let hidden = worker::give_up_rights(privileges::worker_user(settings)?)?;
     telemetry::start(level);
     worker::run(settings, &hidden)
+}
+
+fn serve_as_reader(settings: &ReaderSettings, level: &str) -> Result<ExitCode, DaemonError> {
+    let (fuse, hidden) = holder::take_over(settings)?;
+    telemetry::start(level);
+    hidden.warn();
+    reader::serve_held(settings, fuse)
 }
 
 fn end(ended: Result<ExitCode, DaemonError>) -> ExitCode {

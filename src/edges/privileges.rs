@@ -6,6 +6,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, User, getgrouplist, getgroups, setgroups, setresgid, setresuid};
@@ -18,7 +19,8 @@ use rustix::thread::{
 
 use super::error::DaemonError;
 use crate::values::processes::RunAs;
-use crate::values::settings::Settings;
+use crate::values::reader::ReaderSettings;
+use crate::values::settings::{Settings, Source};
 
 /// The user that the worker is when there is no other: a package may make it.
 const OWN_USER: &str = "logsinkfs";
@@ -39,9 +41,22 @@ pub fn own_user() -> RunAs {
 /// Who the worker is to be: for root `--run-as`, else the owner of the spool, else a user of its own;
 /// for others themselves.
 pub fn worker_user(settings: &Settings) -> Result<RunAs, DaemonError> {
-    use std::os::unix::fs::MetadataExt;
+    user(settings.processes.run_as, &settings.spool_dir)
+}
+
+/// Who serves a reader mount: for root `--run-as`, else the owner of an embedded bucket, else a user of its own; for others
+/// themselves.
+pub fn reader_user(settings: &ReaderSettings) -> Result<RunAs, DaemonError> {
+    match &settings.source {
+        Source::Embedded { dir } => user(settings.run_as, dir),
+        Source::S3 { .. } => user(settings.run_as, Path::new("")),
+    }
+}
+
+/// For root the one that was asked for, else the owner of a directory, unless that is root, else a user of its own; for
+/// others themselves.
+fn user(asked: Option<RunAs>, dir: &Path) -> Result<RunAs, DaemonError> {
     let own = own_user();
-    let asked = settings.processes.run_as;
     if own.uid != 0 {
         return match asked.filter(|user| user.uid != own.uid) {
             None => Ok(own),
@@ -49,7 +64,7 @@ pub fn worker_user(settings: &Settings) -> Result<RunAs, DaemonError> {
         };
     }
     let owner = || {
-        let owner = fs::metadata(&settings.spool_dir).ok().filter(|spool| spool.uid() != 0)?;
+        let owner = fs::metadata(dir).ok().filter(|dir| dir.uid() != 0)?;
         let known = User::from_uid(Uid::from_raw(owner.uid())).ok().flatten();
         let gid = known.map_or(owner.gid(), |user| user.gid.as_raw());
         Some(RunAs { uid: owner.uid(), gid })

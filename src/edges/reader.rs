@@ -1,9 +1,9 @@
-//! The composition root of a reader mount: one process, without spool and keeper. Nothing in it has to be kept:
-//! whoever stops it can start it again.
+//! The composition root of a reader mount: without spool and keeper. Nothing in it has to be kept: whoever stops it can
+//! start it again. One that root makes is held by another process (`edges::holder`).
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -43,34 +43,53 @@ pub fn run(settings: &ReaderSettings) -> Result<ExitCode, DaemonError> {
     if launch::is_background() {
         launch::leave_session();
     }
+    try_cache(settings)?;
+    serve_on(settings, || Device::new(plan(settings)))
+}
+
+/// Serves a mount that another process holds, until it ends.
+pub fn serve_held(settings: &ReaderSettings, fuse: OwnedFd) -> Result<ExitCode, DaemonError> {
+    // Not looked at: nobody serves it yet.
+    let point = std::path::absolute(&settings.mountpoint)?;
+    serve_on(settings, || Ok(Device::held(fuse, point, &settings.source)))
+}
+
+fn serve_on(
+    settings: &ReaderSettings,
+    device: impl FnOnce() -> Result<Device, DaemonError>,
+) -> Result<ExitCode, DaemonError> {
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .thread_name("logsinkfs")
         .build()?;
-    try_cache(settings)?;
     let reached = reach::to_read(&settings.source, &settings.s3);
     let (bucket, _embedded) = reached.map_err(DaemonError::Embedded)?;
     let bucket = Observed::new(Arc::new(bucket), Arc::new(SystemClock::new()));
     let library = library(settings, Arc::new(bucket), &runtime);
     let fs = Arc::new(ReaderFs::new(library, runtime.handle().clone()));
-    let device = Device::new(Plan {
+    let device = device()?;
+    let served = serve(settings, &runtime, &fs, &device);
+    device.detach();
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+/// What the mount is to be.
+pub(super) fn plan(settings: &ReaderSettings) -> Plan<'_> {
+    Plan {
         source: &settings.source,
         mountpoint: &settings.mountpoint,
         apart: Vec::new(),
         allow_other: settings.allow_other,
         read_only: true,
         guard: None,
-    })?;
-    let served = serve(settings, &runtime, &fs, &device);
-    device.detach();
-    served.map(|()| ExitCode::SUCCESS)
+    }
 }
 
 /// Tries to make a file in the cache, so that an error is told at the start and not by each read. A cache
 /// below the mount would be hidden by it.
-fn try_cache(settings: &ReaderSettings) -> Result<(), DaemonError> {
+pub(super) fn try_cache(settings: &ReaderSettings) -> Result<(), DaemonError> {
     let dir = &settings.cache_dir;
     let failed = |e| DaemonError::Cache(dir.clone(), e);
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -153,7 +172,7 @@ fn serve(
 
 /// The log of a mount in the background: beside the spools of mounts that write. Where the machine has no
 /// place for it there is none.
-fn open_log(settings: &ReaderSettings, point: &Path) -> io::Result<File> {
+pub(super) fn open_log(settings: &ReaderSettings, point: &Path) -> io::Result<File> {
     let open = || {
         let place = cli::state_path(&settings.source, point);
         let mut name = place.ok_or_else(|| io::Error::other("HOME is not set"))?.into_os_string();

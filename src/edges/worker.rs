@@ -18,7 +18,7 @@ use super::remote::Remote;
 use super::seat::{Holder, Seat};
 use super::{daemon, fuse, launch, privileges};
 use crate::values::ids::SessionId;
-use crate::values::processes::Keeping;
+use crate::values::processes::{Keeping, RunAs};
 use crate::values::settings::Settings;
 use crate::world::clock::{Clock, SystemClock};
 use crate::world::s3::credentials::{is_hidden, protection};
@@ -49,10 +49,10 @@ impl Hidden {
 }
 
 /// Becomes the worker's user for good. To be called first, while there is one thread.
-pub fn give_up_rights(settings: &Settings) -> Result<Hidden, DaemonError> {
+pub fn give_up_rights(user: RunAs) -> Result<Hidden, DaemonError> {
     let files = privileges::credential_files();
     privileges::share_want_of_memory();
-    privileges::become_user(privileges::worker_user(settings)?)?;
+    privileges::become_user(user)?;
     Ok(Hidden(files.into_iter().filter(|file| is_hidden(file)).collect()))
 }
 

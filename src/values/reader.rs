@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::freshness::Freshness;
+use super::processes::RunAs;
 use super::settings::{Ownership, S3Settings, Source};
 use super::span::Moment;
 
@@ -31,6 +32,8 @@ pub struct ReaderSettings {
     pub ownership: Ownership,
     /// Let other users in.
     pub allow_other: bool,
+    /// Who serves it, where root mounts; `None` takes the default.
+    pub run_as: Option<RunAs>,
     /// Where it tells how it is over HTTP.
     pub admin: Option<SocketAddr>,
 }

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::memory::MemoryGroup;
 use crate::harness::mount::{Mount, Plan, clear, is_mounted};
+use crate::harness::planted::{Planter, ago};
 use crate::harness::process::{Proc, command, kill_stranger, program};
 use crate::harness::s3::script;
 use crate::harness::{Rig, eventually};
@@ -47,6 +48,36 @@ fn behind(plan: &Plan, mut outer: Command) -> Command {
 
 fn owner(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().uid()
+}
+
+/// Root makes the mount; what looks into a bucket that anybody may have written to has no right that it could lose.
+#[test]
+fn a_reader_mount_of_root_is_served_by_a_process_without_rights() {
+    let rig = Rig::embedded();
+    Planter::new(&rig.bucket(), "app.log", "web-1").put(ago(10), b"line\n");
+    for (flags, uid) in [(&[][..], 65_532), (&["--run-as", "4711:4712"], 4711)] {
+        let mount = rig.read(flags);
+        assert_eq!(fs::read(mount.path("app.log")).unwrap(), b"line\n");
+        let serving = mount.worker();
+        assert_eq!(status(serving, "Uid"), vec![uid.to_string(); 4].join(" "));
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_eq!(status(serving, set), "0000000000000000", "{set}");
+        }
+        assert_eq!(status(serving, "NoNewPrivs"), "1");
+        assert!(!status(serving, "Groups").split(' ').any(|group| group == "0"));
+        mount.stop();
+    }
+    // Whoever is killed, nothing is left behind, and nobody waits.
+    let mut mount = rig.read(&[]);
+    kill_stranger(mount.worker());
+    assert_eq!(mount.daemon.wait().code(), Some(1));
+    assert!(!is_mounted(&mount.plan.point));
+    let mut mount = rig.read(&[]);
+    let serving = mount.worker();
+    mount.daemon.kill();
+    eventually("its end", || {
+        (!Path::new(&format!("/proc/{}", serving.as_raw_nonzero())).exists()).then_some(())
+    });
 }
 
 #[test]

@@ -17,7 +17,7 @@ const SINCE: Duration = Duration::from_secs(24 * 3600);
 const CACHE_MAX: u64 = 1 << 30;
 /// What writers alone are told, and has no default that could be meant: beside `--read-only` it is a mistake. Not
 /// `--keeper-socket`, which an image sets for whatever runs in it.
-const OF_WRITERS: [&str; 16] = [
+const OF_WRITERS: [&str; 15] = [
     "spool_dir",
     "spool_max",
     "writer_id",
@@ -30,7 +30,6 @@ const OF_WRITERS: [&str; 16] = [
     "sse_kms_key_id",
     "storage_class",
     "require_bucket",
-    "run_as",
     "no_keeper",
     "hold",
     "attach",
@@ -91,6 +90,7 @@ impl MountArgs {
             s3: self.storage.s3.clone().settings(),
             ownership: self.ownership(),
             allow_other: self.allow_other,
+            run_as: self.run_as,
             admin: self.admin,
         })
     }

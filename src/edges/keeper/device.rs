@@ -118,13 +118,7 @@ impl Device {
         if let Some(number) = given {
             let point = plan.mountpoint.to_owned();
             let fuse = handed_on(number).map_err(|e| DaemonError::Descriptor(point.clone(), e))?;
-            return Ok(Device {
-                fuse,
-                point,
-                source,
-                ours: false,
-                detached: AtomicBool::new(false),
-            });
+            return Ok(Device::held(fuse, point, plan.source));
         }
         let point = plan.prepare()?;
         let mounted = match mount_directly(&source, &point, &plan) {
@@ -136,6 +130,11 @@ impl Device {
         };
         let fuse = mounted.map_err(|e| DaemonError::Mount(point.clone(), e))?;
         Ok(Device { fuse, point, source, ours: true, detached: AtomicBool::new(false) })
+    }
+
+    /// A mount that somebody else holds and takes away.
+    pub fn held(fuse: OwnedFd, point: PathBuf, source: &Source) -> Device {
+        Device { fuse, point, source: source.url(), ours: false, detached: AtomicBool::new(false) }
     }
 
     /// The kernel's first request, FUSE_INIT, as it was read.

@@ -16,7 +16,7 @@ use crate::edges::daemon::raise_file_limit;
 use crate::edges::error::DaemonError;
 use crate::edges::stop::everything;
 use crate::edges::wishes::{Direct, Wishes};
-use crate::edges::{telemetry, worker};
+use crate::edges::{privileges, telemetry, worker};
 use crate::local::life::Life;
 use crate::local::spool::{Spool, SpoolError};
 use crate::tasks::parts::Parts;
@@ -35,7 +35,7 @@ const STALLED: Duration = Duration::from_secs(120);
 
 /// Uploads what a spool holds. To be called first, while there is one thread.
 pub fn run(args: &RecoverArgs, settings: &Settings) -> Result<ExitCode, DaemonError> {
-    let hidden = worker::give_up_rights(settings)?;
+    let hidden = worker::give_up_rights(privileges::worker_user(settings)?)?;
     telemetry::start(&args.log_level);
     hidden.warn();
     raise_file_limit();
