@@ -2,7 +2,7 @@
 //! asked for: those that the span can have, by the templates that writers have registered; where no
 //! template is known, everything is listed, which costs more and finds the same.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -212,23 +212,28 @@ impl Gather {
         })
     }
 
-    /// Segments that began in the span, and of each writer the one that was under way when it began.
+    /// Segments that began in the span, and of each writer the one that was under way when it began: the latest, and what
+    /// one of the span goes on from, so that nobody else's object can take its place.
     fn within(&self, found: Vec<Segment>) -> Vec<Segment> {
         let span = &self.wanted.span;
-        let mut under_way: BTreeMap<Arc<WriterId>, Segment> = BTreeMap::new();
-        let mut within = Vec::new();
+        let (mut before, mut within) = (BTreeMap::<_, Vec<Segment>>::new(), Vec::new());
         for segment in found {
             if span.contains(&segment.start) {
                 within.push(segment);
             } else if segment.start < span.start {
-                let latest = under_way.entry(segment.writer.clone());
-                let latest = latest.or_insert_with(|| segment.clone());
-                if latest.start < segment.start {
-                    *latest = segment;
-                }
+                before.entry(segment.writer.clone()).or_default().push(segment);
             }
         }
-        within.extend(under_way.into_values());
+        let of_those = within.iter().filter(|s: &&Segment| before.contains_key(&s.writer));
+        let begins: HashSet<_> =
+            of_those.map(|s| (s.writer.clone(), s.generation, s.offset)).collect();
+        for segments in before.into_values() {
+            let latest = segments.iter().map(|segment| segment.start).max();
+            within.extend(segments.into_iter().filter(|s| {
+                let next = (s.writer.clone(), s.generation, s.offset + s.length);
+                Some(s.start) == latest || begins.contains(&next)
+            }));
+        }
         within
     }
 }

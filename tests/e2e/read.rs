@@ -4,10 +4,11 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::planted::ago;
+use crate::harness::planted::{Form, Planter, ago};
 use crate::harness::process::{Proc, command, program};
 use crate::harness::reading::{read, read_by, reading};
 use crate::harness::rig::PREFIX;
@@ -271,6 +272,33 @@ fn what_is_missing_or_damaged_is_said_and_the_rest_is_printed() {
     let (code, out, said) = read_by(&rig, &rig.access, "cat", "app.log", &["--strict"]);
     assert!(code == 1 && said.contains("missing"), "{said}");
     assert!(all.starts_with(&out), "what is before the gap");
+}
+
+#[test]
+fn an_object_in_the_way_of_another_is_named_and_not_read() {
+    let rig = Rig::embedded();
+    let bucket = rig.bucket();
+    let mut planter = Planter::new(&bucket, "app.log", "web-1");
+    planter.form = Form::Plain;
+    let key = planter.put(ago(10), b"true lines\n");
+    let object = rig.dir.path().join("bucket").join(&key);
+    // Services tell seconds.
+    let before = fs::metadata(&object).unwrap().modified().unwrap() - Duration::from_secs(60);
+    fs::File::open(object).unwrap().set_modified(before).unwrap();
+    planter.offset = 0;
+    planter.put(ago(10), b"forged lines\n");
+    let all = read(&rig, "cat", "app.log", &[]);
+    let said = all.strip_prefix("true lines\n").expect("what was there first");
+    assert!(said.starts_with("logsinkfs: 11 bytes are claimed twice here: 0..11"), "{all}");
+    assert!(!all.contains("forged"), "but for what nobody else has of it: {all}");
+    let mount = rig.read(&[]);
+    assert_eq!(fs::read_to_string(mount.path("app.log")).unwrap(), all);
+    mount.stop();
+    let (code, out, said) = read_by(&rig, &rig.access, "cat", "app.log", &["--strict"]);
+    assert_eq!((code, out.as_str()), (1, "true lines\n"));
+    assert!(said.contains("claimed twice"), "{said}");
+    let (code, out, _) = read_by(&rig, &rig.access, "verify", "", &[]);
+    assert!(code == 1 && out.contains("conflict web-1 1 0..13"), "{out}");
 }
 
 #[test]

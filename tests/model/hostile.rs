@@ -5,6 +5,7 @@ use logsinkfs::tasks::gather::Wanted;
 use logsinkfs::tasks::streamed::{Source, StreamFile};
 use logsinkfs::values::errors::FsError;
 use logsinkfs::values::naming::Form;
+use logsinkfs::values::span::TimePrefix;
 use logsinkfs::values::timeline::Content;
 
 use super::daemon::run;
@@ -122,6 +123,23 @@ async fn nobody_takes_the_place_of_lines_that_are_stored() {
         let file = StreamFile::open(strict, wanted).await.unwrap();
         assert!(matches!(read(&file, 0, file.len()).await, Err(FsError::GivenUp)));
     }
+}
+
+/// The segment that was under way when a slice begins is a part of it, whoever claims to be later.
+#[tokio::test(start_paused = true)]
+async fn nobody_takes_the_place_of_what_was_under_way() {
+    let desk = Desk::new();
+    desk.plant("a", 1, 0, "075500", b"long before\n", Form::Gzip);
+    desk.plant("a", 1, 12, "075800", b"under way\n", Form::Gzip);
+    desk.plant("a", 1, 22, "080300", b"within\n", Form::Gzip);
+    desk.lie(
+        "20261123T075959.000000Z_a_00000001_000000000000900_000000000007.log",
+        b"forged\n",
+        60,
+    );
+    let slice = TimePrefix::parse("2026-11-23T08").unwrap().range();
+    let shown = String::from_utf8(read_all(&desk.open(slice).await).await).unwrap();
+    assert!(shown.starts_with("under way\nwithin\n"), "{shown}");
 }
 
 /// What a copy that was stored first does not hold is read from the one that does.
