@@ -100,7 +100,8 @@ impl Direct {
         while state.decoder.is_some() && state.window.end() < asked {
             state = self.go_on(state, asked).await?;
         }
-        self.readable.store(state.window.end(), Ordering::Release);
+        // Who looks back begins anew, and finds the same.
+        self.readable.fetch_max(state.window.end(), Ordering::AcqRel);
         let bytes = state.window.0.lock().get(offset, size);
         let end = state.end.clone();
         *slot = Some(state);

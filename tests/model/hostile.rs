@@ -1,12 +1,16 @@
 //! A bucket that lies: keys that promise what their objects do not hold, and objects that claim what others have. What
 //! reads it ends, takes little, and shows the lines of others.
 
+use std::path::Path;
+
 use logsinkfs::tasks::gather::Wanted;
 use logsinkfs::tasks::streamed::{Source, StreamFile};
+use logsinkfs::tasks::walk::Walk;
 use logsinkfs::values::errors::FsError;
 use logsinkfs::values::naming::Form;
 use logsinkfs::values::span::TimePrefix;
 use logsinkfs::values::timeline::Content;
+use proptest::prelude::*;
 
 use super::daemon::run;
 use super::faulty::Op;
@@ -186,6 +190,70 @@ fn what_is_in_the_place_of_a_reclaimed_segment_takes_no_more_than_the_segment() 
                 let fetched: u64 = ranges.map(|range| range.end - range.start).sum();
                 assert!(fetched <= 128 << 10, "{form:?}: {fetched} bytes were fetched");
                 assert!(read.contains(said) || form == Form::Plain, "{form:?}: {read}");
+            }
+        });
+    }
+}
+
+/// An object of whatever name with whatever in it: writer, generation, offset, length, form, body, and when it was stored.
+type Lie = (usize, u64, u64, u64, usize, usize, i64);
+
+fn any_lie() -> impl Strategy<Value = Lie> {
+    let length = prop_oneof![8 => 1..5_000u64, 1 => Just(5 << 40), 1 => any::<u64>()];
+    let offset = prop_oneof![8 => 0..5_000u64, 1 => any::<u64>()];
+    (0..2usize, 1..3u64, offset, length, 0..4usize, 0..5usize, 0..4i64)
+}
+
+fn lied((_, _, _, length, form, body, _): &Lie, form_of: Form) -> Vec<u8> {
+    let text = |len: u64| -> Vec<u8> { (0..len).map(|n| b'a' + (n % 26) as u8).collect() };
+    let whole = packed(&text((*length).min(5_000)), form_of);
+    match body {
+        0 => whole,
+        1 => whole[..whole.len() / 2].to_vec(),
+        2 => packed(&text((*length).min(5_000) + 1), form_of),
+        3 => vec![b'?'; *form],
+        _ => Vec::new(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is in a bucket, its file can be read to its end, the same in whatever portions, with and without a cache.
+    #[test]
+    fn whatever_a_bucket_holds_can_be_read(
+        lies in prop::collection::vec(any_lie(), 1..10),
+        ranges in prop::collection::vec((any::<prop::sample::Index>(), 1..70_000u64), 1..5),
+    ) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let desk = Desk::new();
+            for (n, lie) in lies.iter().enumerate() {
+                let (writer, generation, offset, length, form, _, modified) = *lie;
+                let (writer, suffix) = (["a", "b"][writer], ["log", "log.gz", "log.zst", "dropped"][form]);
+                let form = [Form::Plain, Form::Gzip, Form::Zstd, Form::Dropped][form];
+                let name = format!(
+                    "20261123T07{n:02}00.000000Z_{writer}_{generation:08}_{offset:015}_{length:012}.{suffix}"
+                );
+                desk.lie(&name, &lied(lie, form), modified);
+            }
+            let file = desk.open(everything()).await;
+            let whole = read_all(&file).await;
+            assert_eq!(whole.len() as u64, file.len());
+            let mut walk = Walk::new(&file, 0);
+            while walk.next().await.unwrap().is_some() {}
+            assert_eq!(walk.at(), file.len());
+            let uncached = desk.unpacking_into(Path::new("/proc"), 64 << 20);
+            let uncached = uncached.open(everything()).await;
+            for (from, len) in ranges {
+                if whole.is_empty() {
+                    break;
+                }
+                let from = from.index(whole.len());
+                let to = whole.len().min(from + len as usize);
+                assert!(read(&file, from as u64, len).await.unwrap() == whole[from..to]);
+                assert!(read(&uncached, from as u64, len).await.unwrap() == whole[from..to]);
             }
         });
     }

@@ -15,7 +15,7 @@ use super::reading::{Desk, FOLDER, MIB, everything, packed, read, read_all, text
 
 impl Desk {
     /// Who reads unpacks into `dir`, and keeps so many bytes there.
-    fn unpacking_into(mut self, dir: &Path, budget: u64) -> Desk {
+    pub fn unpacking_into(mut self, dir: &Path, budget: u64) -> Desk {
         let bucket = self.source.bucket.clone();
         let runtime = tokio::runtime::Handle::current();
         let unpacker = Arc::new(Unpacker::new(bucket, dir.to_owned(), budget, runtime));
