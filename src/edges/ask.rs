@@ -216,7 +216,11 @@ fn readable(status: &Value) -> String {
     let s3 = match status["s3"]["error"].as_str() {
         None if status["s3"]["up"] == true => "up".to_owned(),
         None => "not asked yet".to_owned(),
-        Some(why) => format!("away for {}: {why}", time(&status["s3"]["away_seconds"])),
+        Some(why) => {
+            let hint = status["s3"]["hint"].as_str().unwrap_or_default();
+            let time = time(&status["s3"]["away_seconds"]);
+            format!("away for {time}: {why}\n{:16}hint: {hint}", "")
+        }
     };
     let unuploaded = match count("unuploaded_bytes") {
         0 => "nothing".to_owned(),

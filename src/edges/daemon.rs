@@ -23,7 +23,7 @@ use super::{admin, asked, handover, launch, privileges};
 use crate::core::Fs;
 use crate::core::backing::Backings;
 use crate::local::spool::{Spool, SpoolError};
-use crate::tasks::parts::Parts;
+use crate::tasks::parts::{Parts, S3State};
 use crate::tasks::registrar::Registrar;
 use crate::tasks::uploader::{self, Pace};
 use crate::tasks::{chores, sealer, settle};
@@ -33,6 +33,9 @@ use crate::world::observed::Observed;
 
 /// How often finished logs are looked for.
 const RETIRE_EVERY: Duration = Duration::from_secs(30);
+
+/// Longest wait for S3's first answer before a mount in the background is announced.
+const CONTACT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Longest wait for a spool whose daemon is just dying.
 const SPOOL_PATIENCE: Duration = Duration::from_secs(5);
@@ -71,6 +74,10 @@ pub fn run(settings: &Settings, seat: &Seat) -> Result<ExitCode, DaemonError> {
     // this signal, which nobody has to hear but which must not end the process.
     let _lease_breaks = runtime.block_on(async { signal(SignalKind::io()) })?;
     let (bucket, _embedded) = connect(settings, spool.dir(), session)?;
+    if !seat.resumed {
+        // Programs wait for a later worker, which uploads when it can.
+        runtime.block_on(bucket.check()).map_err(|e| DaemonError::Bucket(e.into()))?;
+    }
     let bucket = Observed::new(Arc::new(bucket), clock.clone());
     let parts = Arc::new(recover_parts(settings, spool, Arc::new(bucket), clock)?);
     let registrar = registrar();
@@ -145,6 +152,10 @@ fn serve(
     info!(source = %settings.source.url(), mountpoint = %seat.point.display(),
         writer = %identity.writer, spool = %parts.spool.dir().display(), "serving");
     watched.serves(true);
+    if launch::is_background() && !seat.resumed {
+        runtime.block_on(first_contact(&parts));
+        launch::announce_log(&parts.spool.dir().join(launch::LOG));
+    }
     seat.announce()?;
     if launch::is_background() {
         launch::let_go(launch::open_log(std::fs::File::open(parts.spool.dir())?)?)?;
@@ -198,6 +209,17 @@ fn serve(
     let code = report(&parts, finished);
     seat.stopped(code);
     Ok(ExitCode::from(code))
+}
+
+/// Waits briefly for S3's first answer, while the mount serves: what S3 said is logged where whoever mounts sees it.
+async fn first_contact(parts: &Parts) {
+    let mut s3 = parts.s3.subscribe();
+    let answered = tokio::time::timeout(CONTACT_PATIENCE, s3.wait_for(S3State::is_known)).await;
+    if answered.is_err() {
+        warn!(
+            "S3 has not answered within {CONTACT_PATIENCE:?}; what is written goes into the spool, and to S3 when it does"
+        );
+    }
 }
 
 /// Begins to tell how the mount is, over HTTP where that is asked for.

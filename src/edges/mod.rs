@@ -9,6 +9,7 @@ pub mod ask;
 mod asked;
 #[cfg(feature = "embedded-bucket")]
 pub mod bucket;
+pub mod certificates;
 pub mod cli;
 #[cfg(target_os = "linux")]
 pub mod compose;

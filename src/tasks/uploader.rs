@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
-use super::parts::Parts;
+use super::parts::{Outage, Parts};
 use super::registrar::{Registrar, RegistrationError};
 use super::send::{Attempt, Outcome, Places, form_of, send};
 use crate::local::marker::Marker;
@@ -159,7 +159,7 @@ impl Uploader {
         match self.registrar.register(&self.parts).await {
             Ok(conditional) => {
                 self.conditional = Some(conditional);
-                self.parts.s3.lock().conditional = Some(conditional);
+                self.parts.s3.send_modify(|s3| s3.conditional = Some(conditional));
                 self.opened();
             }
             Err(RegistrationError::Bucket(e)) => self.close(&e),
@@ -240,21 +240,23 @@ impl Uploader {
     }
 
     fn close(&mut self, e: &BucketError) {
-        let everything = matches!(e.kind, Kind::Unreachable | Kind::Throttled | Kind::Server);
+        let everything = matches!(
+            e.kind,
+            Kind::Unreachable | Kind::NoHost | Kind::Untrusted | Kind::Throttled | Kind::Server
+        );
         self.gate.new_every = if everything { NEW_EVERY_OUTAGE } else { NEW_EVERY };
         let now = self.parts.clock.monotonic();
         self.gate.since.get_or_insert(now);
-        {
-            let mut s3 = self.parts.s3.lock();
-            let began = s3.away.take().map(|(since, _)| since);
-            s3.away = Some((began.unwrap_or_else(|| self.parts.clock.now()), e.to_string()));
-        }
         if !self.gate.said.contains(&e.kind) {
             self.gate.said.push(e.kind.clone());
             warn!(hint = e.kind.hint(), "S3 cannot be used; writes go on into the spool: {e}");
         } else {
             debug!("S3 still cannot be used: {e}");
         }
+        self.parts.s3.send_modify(|s3| {
+            let since = s3.outage.as_ref().map_or_else(|| self.parts.clock.now(), |o| o.since);
+            s3.outage = Some(Outage { since, error: e.clone() });
+        });
         // Several tries that were under way together are one failure.
         if self.is_open() {
             self.gate.failures += 1;
@@ -265,7 +267,7 @@ impl Uploader {
     fn opened(&mut self) {
         if let Some(since) = self.gate.since.take() {
             self.gate.said.clear();
-            self.parts.s3.lock().away = None;
+            self.parts.s3.send_modify(|s3| s3.outage = None);
             let outage = self.parts.clock.monotonic().saturating_sub(since);
             info!(?outage, "S3 can be used again");
         }

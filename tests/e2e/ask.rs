@@ -149,7 +149,9 @@ fn status_says_what_a_mount_is_and_how_it_is() {
     eventually("S3 to be away", || (status(&mount)["s3"]["up"] == false).then_some(()));
     let (code, said, _) = ask(&mount, &["status"]);
     assert_eq!(code, 0, "programs can write all the same");
-    for part in [": ready\n", "12 B", "away for", "SlowDown", "live files"] {
+    for part in
+        [": ready\n", "12 B", "away for", "SlowDown", "hint: the service asked", "live files"]
+    {
         assert!(said.contains(part), "{part:?} in {said}");
     }
     gate.open();

@@ -21,7 +21,7 @@ fn assert_says(said: &str, words: &[&str]) {
 
 /// A failure (exit 1) that names these things.
 #[track_caller]
-fn fails(plan: Plan, words: &[&str]) {
+pub fn fails(plan: Plan, words: &[&str]) {
     let (code, said) = plan.refused();
     assert_eq!(code, 1, "{said}");
     assert_says(&said, words);
