@@ -161,12 +161,18 @@ fn serve(
         launch::let_go(launch::open_log(std::fs::File::open(parts.spool.dir())?)?)?;
     }
 
-    runtime.block_on(async {
+    let by_signal = runtime.block_on(async {
         loop {
             tokio::select! {
-                _ = session_ended.wait_for(|ended| *ended) => break info!("unmounted: stopping"),
+                _ = session_ended.wait_for(|ended| *ended) => {
+                    info!("unmounted: stopping");
+                    break false;
+                }
                 wish = wishes.next() => match wish {
-                    Wish::Stop(signal) => break info!(signal, "stopping"),
+                    Wish::Stop(signal) => {
+                        info!(signal, "stopping");
+                        break true;
+                    }
                     Wish::Leave => {
                         info!("the mount stays for the next worker");
                         // At once, so that nobody waits longer than needed: the spool keeps everything.
@@ -187,13 +193,13 @@ fn serve(
     watched.serves(false);
     seat.detach();
     let _ = pace.send(Pace::Stopping);
-    let finished = runtime.block_on(async {
+    let why_left = runtime.block_on(async {
         tokio::select! {
-            () = async { last_words(&fs).await; drain(&fs).await } => true,
-            () = tokio::time::sleep(settings.shutdown_timeout) => false,
-            signal = wishes.stop() => {
+            () = async { last_words(&fs).await; drain(&fs).await } => "it was written last",
+            () = tokio::time::sleep(settings.shutdown_timeout) => "the time was up",
+            signal = wishes.impatience(by_signal) => {
                 warn!(signal, "a second signal: stopping at once");
-                false
+                "a second signal came"
             }
         }
     });
@@ -206,7 +212,7 @@ fn serve(
         // What does not end is cut off by the process's end, as a crash would: nothing is lost.
         let _ = tokio::time::timeout(Duration::from_millis(500), all).await;
     });
-    let code = report(&parts, finished);
+    let code = report(&parts, why_left);
     seat.stopped(code);
     Ok(ExitCode::from(code))
 }
