@@ -131,7 +131,7 @@ impl Keeper {
         let talk = |e: &dyn Display| {
             Failure::new(
                 format!("the keeper at {} cannot be asked: {e}", self.0.display()),
-                "--keeper-socket is needed where the mount was given one; the user who mounted, or root, may ask",
+                "--keeper-socket is needed where the mount was given one; root, the user who mounted and the worker's group may ask",
             )
         };
         let link = Link::connect(&self.0).map_err(|e| talk(&e))?;
