@@ -16,6 +16,7 @@ use super::keeper::link::{Link, LinkError};
 use super::keeper::protocol::{Request, ToClient, ToKeeper};
 use super::mountpoint;
 use super::stop::{EXIT_DATA_LEFT, everything};
+use crate::values::span::in_words;
 use crate::world::clock::{Clock, SystemClock};
 
 /// How long a mount may be without a worker before that is an answer: a worker is replaced in tens of milliseconds.
@@ -208,7 +209,8 @@ fn readable(status: &Value) -> String {
     let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
     let size = |name: &str| ByteSize::b(status[name].as_u64().unwrap_or_default()).display().iec();
     let count = |name: &str| status[name].as_u64().unwrap_or_default();
-    let time = |value: &Value| span(value.as_f64().unwrap_or_default() as u64);
+    let time =
+        |value: &Value| in_words(Duration::from_secs_f64(value.as_f64().unwrap_or_default()));
     let ready = match status["not_ready"].as_str() {
         None => "ready".to_owned(),
         Some(why) => format!("not ready: {why}"),
@@ -270,23 +272,4 @@ fn readable(status: &Value) -> String {
     }
     let rows = rows.iter().map(|(name, value)| format!("  {name:<13} {value}\n"));
     format!("{} on {}: {ready}\n", text("source"), text("mountpoint")) + &rows.collect::<String>()
-}
-
-/// A span of time, in the two units that matter.
-fn span(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_span_is_told_as_people_say_it() {
-        assert_eq!([0, 59, 61, 3_725].map(span), ["0 s", "59 s", "1 min 1 s", "1 h 2 min"]);
-    }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -23,6 +24,7 @@ use super::{admin, asked, handover, launch, privileges};
 use crate::core::Fs;
 use crate::core::backing::Backings;
 use crate::local::spool::{Spool, SpoolError};
+use crate::tasks::outage::Backlog;
 use crate::tasks::parts::{Parts, S3State};
 use crate::tasks::registrar::Registrar;
 use crate::tasks::uploader::{self, Pace};
@@ -279,12 +281,14 @@ fn backings(settings: &Settings, seat: &Seat) -> Result<Option<Arc<dyn Backings>
 
 async fn retire(parts: Arc<Parts>) {
     let every = RETIRE_EVERY.min(parts.retire_after.max(Duration::from_millis(100)));
+    let backlog = Arc::new(Mutex::new(Backlog::default()));
     loop {
         tokio::time::sleep(every).await;
-        let parts = parts.clone();
+        let (parts, backlog) = (parts.clone(), backlog.clone());
         let housekeeping = move || {
             settle::retire_finished(&parts);
             parts.spool.refill_ballast();
+            backlog.lock().look(&parts);
         };
         let _ = tokio::task::spawn_blocking(housekeeping).await;
     }

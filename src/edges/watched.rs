@@ -81,6 +81,7 @@ struct S3 {
     up: bool,
     /// Since when it is not, and why.
     away_seconds: Option<f64>,
+    away_since: Option<String>,
     error: Option<String>,
     /// What a person can do about it.
     hint: Option<&'static str>,
@@ -169,6 +170,7 @@ impl Writing {
                 up: s3.is_up(),
                 away_seconds: outage
                     .map(|outage| parts.clock.now().since(outage.since).as_secs_f64().round()),
+                away_since: outage.map(|outage| outage.since.to_name()),
                 error: outage.map(|outage| outage.error.to_string()),
                 hint: outage.map(|outage| outage.error.kind.hint()),
                 conditional_writes: s3.conditional,

@@ -20,6 +20,7 @@ pub mod measure;
 pub mod number;
 pub mod objects;
 #[cfg(target_os = "linux")]
+pub mod outage;
 pub mod outbox;
 #[cfg(target_os = "linux")]
 pub mod parts;

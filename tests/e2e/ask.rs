@@ -159,6 +159,56 @@ fn status_says_what_a_mount_is_and_how_it_is() {
 }
 
 #[test]
+fn an_outage_is_as_old_as_it_is_whoever_serves() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    gate.refuse(503, "SlowDown");
+    let mut mount = rig.plan("a").through(&gate.endpoint).start();
+    let since = |mount: &Mount| {
+        let since = || status(mount)["s3"]["away_since"].as_str().map(str::to_owned);
+        eventually("S3 to be away", since)
+    };
+    let began = since(&mount);
+    mount.kill_worker();
+    assert_eq!(since(&mount), began, "for the next worker");
+    mount.crash();
+    mount.start_again();
+    assert_eq!(since(&mount), began, "for the next daemon");
+    gate.open();
+    eventually("S3 to be back", || (status(&mount)["s3"]["up"] == true).then_some(()));
+    mount.kill_worker();
+    gate.refuse(503, "SlowDown");
+    append(&mount.path("app.log"), "line\n");
+    mount.daemon.signal(Signal::USR1);
+    assert!(since(&mount) > began, "another one");
+    gate.open();
+    mount.stop();
+}
+
+/// With the room that is left, and what happens then.
+#[test]
+fn a_spool_that_fills_is_told_before_it_is_full() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    gate.refuse(503, "SlowDown");
+    let small = ["--spool-max", "8MiB", "--when-full", "error", "--rotate-size", "256KiB"];
+    let often = ["--retire-after", "100ms"];
+    let mount = rig.plan("a").through(&gate.endpoint).with(&small).with(&often).start();
+    let mut file = fs::File::create(mount.path("app.log")).unwrap();
+    for percent in ["50 %", "80 %"] {
+        eventually(&format!("a word at {percent}"), || {
+            // What is refused at the end is as well.
+            let _ = file.write_all(&[b'x'; 64 * 1024]);
+            mount.daemon.stderr().contains(&format!("{percent} of the spool")).then_some(())
+        });
+    }
+    mount.daemon.await_told(&["WARN", "80 % of the spool", "unsent=", "left=", "ENOSPC"], 1);
+    gate.open();
+    drop(file);
+    mount.stop();
+}
+
+#[test]
 fn a_mount_that_is_not_there_is_named_with_a_hint() {
     let rig = Rig::embedded();
     let mount = rig.mount(&[]);
