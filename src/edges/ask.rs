@@ -16,6 +16,7 @@ use super::keeper::link::{Link, LinkError};
 use super::keeper::protocol::{Request, ToClient, ToKeeper};
 use super::mountpoint;
 use super::stop::{EXIT_DATA_LEFT, everything};
+use crate::values::escape::for_terminal;
 use crate::values::span::in_words;
 use crate::world::clock::{Clock, SystemClock};
 
@@ -70,8 +71,11 @@ pub fn status(args: &StatusArgs) -> ExitCode {
     end(answer.and_then(|answer| match answer {
         ToClient::Status(status) => {
             match args.json {
-                true => println!("{status:#}"),
-                false => print!("{}", readable(&status)),
+                // In a text of JSON, DEL and the control characters behind ASCII stand as they are.
+                true => format!("{status:#}")
+                    .lines()
+                    .for_each(|line| println!("{}", for_terminal(line))),
+                false => print!("{}", readable(&escaped(status.clone()))),
             }
             Ok(if status["ready"] == true { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
@@ -106,7 +110,9 @@ fn local_files(status: &Value) -> (usize, u64) {
 
 fn refused(answer: ToClient) -> Failure {
     match answer {
-        ToClient::Refused { why } => Failure::new(why, "the mount goes on; its log says more"),
+        ToClient::Refused { why } => {
+            Failure::new(for_terminal(&why), "the mount goes on; its log says more")
+        }
         other => Failure::new(format!("the keeper says {other:?}"), "look at its log"),
     }
 }
@@ -175,6 +181,19 @@ impl Keeper {
     }
 }
 
+/// A keeper may be anybody's: what it says is told without control characters.
+fn escaped(value: Value) -> Value {
+    match value {
+        Value::String(text) => for_terminal(&text).into(),
+        Value::Array(all) => all.into_iter().map(escaped).collect(),
+        Value::Object(all) => {
+            let name = |name: String| for_terminal(&name).into_owned();
+            all.into_iter().map(|(of, value)| (name(of), escaped(value))).collect()
+        }
+        other => other,
+    }
+}
+
 /// Finds the keeper of a mount, or of the only one that there is.
 fn find(MountedArgs { mountpoint, keeper_socket }: &MountedArgs) -> Result<Keeper, Failure> {
     if let Some(socket) = keeper_socket {
@@ -189,7 +208,7 @@ fn find(MountedArgs { mountpoint, keeper_socket }: &MountedArgs) -> Result<Keepe
         (Some(last), false) => {
             found.push(last);
             let points: Vec<_> = found.iter().map(|m| m.point.display().to_string()).collect();
-            let what = format!("there are several mounts: {}", points.join(", "));
+            let what = format!("there are several mounts: {}", for_terminal(&points.join(", ")));
             Err(Failure::new(what, "name one by its directory"))
         }
         (None, _) => Err(Failure::new(

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::values::escape::for_terminal;
 use crate::values::time::Utc;
 
 /// The bytes of a new object: a range of a file, so that nothing is held in memory and a retry
@@ -280,7 +281,8 @@ pub struct BucketError {
 impl BucketError {
     /// An error without a cause of its own.
     pub fn new(kind: Kind, operation: &'static str, key: &str, message: impl Into<String>) -> Self {
-        let (place, key, message) = (String::new(), key.into(), message.into());
+        let message = for_terminal(&message.into()).into_owned();
+        let (place, key) = (String::new(), for_terminal(key).into_owned());
         BucketError { kind, operation, place, key, message, source: None }
     }
 

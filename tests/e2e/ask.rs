@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::process::{Proc, command};
+use crate::harness::process::{Proc, command, program};
 use crate::harness::{Mount, Rig, eventually};
 
 /// Starts a command against a mount whose keeper listens at the default place.
@@ -183,6 +183,38 @@ fn an_outage_is_as_old_as_it_is_whoever_serves() {
     assert!(since(&mount) > began, "another one");
     gate.open();
     mount.stop();
+}
+
+/// The keeper of a mount may be anybody's.
+#[test]
+fn what_a_keeper_says_does_not_reach_the_terminal_as_it_is() {
+    const KEEPER: &str = "
+import json, socket, sys
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+listener.bind(sys.argv[1])
+listener.listen()
+print('listens', flush=True)
+evil = 'evil\\x1b]0;title\\x07\\x9b31m\\x7f'
+for said in [{'Status': {'source': evil, 'mountpoint': evil, 'ready': True}}] * 2 + [{'Refused': {'why': evil}}]:
+    client, _ = listener.accept()
+    client.recv(65536)
+    client.send(json.dumps(said).encode())
+";
+    let rig = Rig::embedded();
+    let socket = rig.local("keeper.sock");
+    let mut keeper = command(program("python3"));
+    keeper.args(["-c", KEEPER]).arg(&socket);
+    let mut keeper = Proc::start("keeper", keeper);
+    keeper.await_stdout("that it listens", |line| (line == "listens").then_some(()));
+    for words in [&["status"][..], &["status", "--json"], &["upgrade"]] {
+        let mut asked = command(crate::harness::s3::LOGSINKFS);
+        asked.args(words).arg("--keeper-socket").arg(&socket);
+        let mut asked = Proc::start("asked", asked);
+        asked.wait();
+        let said = asked.said().join("") + &asked.last_words().replace('\n', "");
+        assert!(said.contains("evil\\u001b"), "{said:?}");
+        assert!(!said.contains(char::is_control), "{said:?}");
+    }
 }
 
 /// With the room that is left, and what happens then.
