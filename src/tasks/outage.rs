@@ -82,14 +82,19 @@ impl Backlog {
         let outage = parts.s3.borrow().outage.clone();
         let (now, away) = (parts.clock.monotonic(), outage.is_some());
         let seen = Seen { now, away, unsent, capacity: room.max(unsent) };
+        let is_first = self.before.is_none();
         let (news, lasts) = self.weigh(seen);
         let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
         let (unsent, left) = (size(unsent), size(seen.capacity - seen.unsent));
-        let lasts = lasts.map_or_else(|| "it does not grow".to_owned(), in_words);
+        let lasts = match lasts {
+            _ if is_first => "not known yet".to_owned(),
+            None => "for ever: nothing is added".to_owned(),
+            Some(lasts) => in_words(lasts),
+        };
         let then = match parts.when_full {
-            WhenFull::DropOldest => "then the oldest bytes are given up",
-            WhenFull::Block => "then writers wait",
-            WhenFull::Error => "then writes fail (ENOSPC)",
+            WhenFull::DropOldest => "the oldest bytes are given up",
+            WhenFull::Block => "writers wait",
+            WhenFull::Error => "writes fail (ENOSPC)",
         };
         for news in news {
             match (news, &outage) {

@@ -234,7 +234,9 @@ fn a_spool_that_fills_is_told_before_it_is_full() {
             mount.daemon.stderr().contains(&format!("{percent} of the spool")).then_some(())
         });
     }
-    mount.daemon.await_told(&["WARN", "80 % of the spool", "unsent=", "left=", "ENOSPC"], 1);
+    mount
+        .daemon
+        .await_told(&["WARN", "80 % of the spool", "unsent=", "left=", "lasts=", "ENOSPC"], 1);
     gate.open();
     drop(file);
     mount.stop();

@@ -64,7 +64,7 @@ pub enum Place {
 }
 
 impl Control {
-    /// Listens at a path; `worker` is who the workers are. Nobody else's users can connect but those of its group.
+    /// Listens at a path; `worker` is who the workers are. Only root and its group can connect.
     pub fn listen(
         path: &Path,
         place: Place,

@@ -255,7 +255,7 @@ impl<'a> Keeper<'a> {
             return Some(end);
         }
         match &self.present {
-            // It has taken nothing on that a stop would have to wait for.
+            // What it may have taken on is in the spool.
             Some(Worker { child: Some(pid), stage: Stage::Going, .. }) if stop => kill(*pid),
             Some(present) => present.tell(&ToWorker::Signal { signal }),
             None if stop => return self.lost(&Ended::Failed("there was none".to_owned())),

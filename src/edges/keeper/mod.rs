@@ -68,6 +68,9 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
             let point = Plan::from(settings).prepare()?;
             let control = Control::listen(path, Place::Named, user, events.clone())
                 .map_err(|e| DaemonError::Socket(path.clone(), e))?;
+            if launch::is_background() {
+                launch::announce_log(&settings.spool_dir.join(launch::LOG));
+            }
             launch::announce_holding(&point);
             leave_terminal(&spool, user);
             if !await_worker(&events, &heard) {

@@ -59,7 +59,8 @@ pub(super) fn take(dir: &Path) -> Result<File, SpoolError> {
 
 /// Whether nobody has the lock.
 pub(super) fn is_free(dir: &Path) -> bool {
-    let lock = File::open(dir.join(LOCK));
+    let careful = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let lock = OpenOptions::new().read(true).custom_flags(careful).open(dir.join(LOCK));
     lock.is_ok_and(|lock| rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok())
 }
 
