@@ -8,9 +8,10 @@ use logsinkfs::edges::cli::Helper;
 use logsinkfs::edges::cli::{Cli, Command};
 #[cfg(target_os = "linux")]
 use logsinkfs::edges::{allocator, ask, mount, recover};
-use logsinkfs::edges::{read, verify};
+use logsinkfs::edges::{certificates, read, verify};
 
 fn main() -> ExitCode {
+    certificates::adopt_ca_bundle();
     #[cfg(target_os = "linux")]
     allocator::set_up();
     #[cfg(target_os = "linux")]

@@ -917,6 +917,57 @@ async fn a_restart_keeps_objects_uploads_and_credentials() {
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
 }
 
+/// Whoever opens connections and sends nothing, or not all, or does not read, keeps nobody out.
+#[tokio::test]
+async fn connections_that_stand_still_give_way_to_those_that_ask() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut running = serve(dir.path());
+    running.put("a", &[b'x'; 8 << 20]).send().await.unwrap();
+    let address = running.server.endpoint().trim_start_matches("http://").to_owned();
+    let mut strangers = Vec::new();
+    for words in
+        ["", "GET /logs/a HT", "PUT /logs/b HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"]
+    {
+        for _ in 0..200 {
+            let mut stranger = TcpStream::connect(&address).unwrap();
+            stranger.write_all(words.as_bytes()).unwrap();
+            strangers.push(stranger);
+        }
+        // A client of its own: the connection of the one before stands still as well.
+        let (id, secret) = (running.server.access_key_id(), running.server.secret_access_key());
+        let client = client_of(&running.server, id, secret);
+        let asking = Running { client, ..running };
+        let got = tokio::time::timeout(Duration::from_secs(30), asking.get("a")).await;
+        running = asking;
+        assert_eq!(got.expect("an answer").unwrap().len(), 8 << 20);
+    }
+}
+
+/// Logs are nobody else's business: the mode of the directory says whose they are.
+#[tokio::test]
+async fn objects_are_for_those_whom_the_directory_is_for() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = tempfile::tempdir().unwrap();
+    let mode_of =
+        |path: std::path::PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let made = parent.path().join("made");
+    let running = serve(&made);
+    running.put("web/a", b"a").send().await.unwrap();
+    assert_eq!([made.clone(), made.join("web")].map(mode_of), [0o700; 2]);
+    assert_eq!(mode_of(made.join("web/a")), 0o600);
+    for (mode, dirs, files) in [(0o750, 0o750, 0o640), (0o755, 0o755, 0o644)] {
+        std::fs::set_permissions(&made, PermissionsExt::from_mode(mode)).unwrap();
+        let running = serve(&made);
+        let key = format!("{mode:o}/a");
+        running.put(&key, b"a").send().await.unwrap();
+        assert_eq!(mode_of(made.join(format!("{mode:o}"))), dirs);
+        assert_eq!(mode_of(made.join(&key)), files);
+        // A key that becomes a prefix as well.
+        running.put(&format!("{key}/b"), b"b").send().await.unwrap();
+        assert_eq!(mode_of(made.join(&key)), dirs);
+    }
+}
+
 #[tokio::test]
 async fn requests_without_the_right_signature_are_refused() {
     let dir = tempfile::tempdir().unwrap();

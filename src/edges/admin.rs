@@ -1,8 +1,9 @@
 //! The admin endpoint (`--admin`): health, readiness, metrics and status over HTTP, for kubelet, Prometheus and people.
 //! Owns the address and the paths; what they say is in `edges::watched`.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,16 +13,22 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::error::DaemonError;
 use super::watched::Watched;
 
-/// Connections at once: a few scrapers, and kubelet.
-const CONNECTIONS: usize = 16;
-/// How long a client may take for its request's head.
+/// Connections at once: a few scrapers, and kubelet. Where there are more, the oldest is closed.
+const CONNECTIONS: usize = 64;
+/// Connections at once of one peer.
+const CONNECTIONS_OF_ONE: usize = 8;
+/// Answers at once: each takes a thread for some milliseconds.
+const ANSWERS: usize = 4;
+/// How long a connection lives, whatever it does: a scrape takes some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the address may still be held by the worker before this one.
 const HANDOVER: Duration = Duration::from_secs(10);
@@ -75,41 +82,77 @@ pub async fn listen(address: SocketAddr, resumed: bool) -> Result<TcpListener, D
 
 /// Answers until the process ends.
 pub async fn serve(listener: TcpListener, watched: Arc<Watched>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let answers = Arc::new(Semaphore::new(ANSWERS));
+    let mut connections = Connections::default();
     loop {
-        let place = places.clone().acquire_owned().await;
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                let connection = connection(stream, watched.clone(), answers.clone());
+                let task = tokio::spawn(timeout(PATIENCE, connection));
+                connections.add(peer(from.ip()), task.abort_handle());
+            }
             Err(e) => {
                 // Out of descriptors, for example: the next one may do better.
                 warn!("an admin connection was not taken: {e}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
             }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, watched: Arc<Watched>, answers: Arc<Semaphore>) {
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (watched, answers) = (watched.clone(), answers.clone());
+        async move {
+            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            // The semaphore is never closed.
+            let place = answers.acquire_owned().await;
+            let answer = move || {
+                let _place = place;
+                answer(&watched, &method, &path)
+            };
+            let answer = tokio::task::spawn_blocking(answer).await;
+            let failed = |_| {
+                let mut failed = Response::new(Full::default());
+                *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                failed
+            };
+            Ok::<_, Infallible>(answer.unwrap_or_else(failed))
+        }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new());
+    if let Err(e) = http.serve_connection(TokioIo::new(stream), service).await {
+        debug!("an admin connection ended: {e}");
+    }
+}
+
+/// The connections that may be open, the oldest first.
+#[derive(Default)]
+struct Connections(VecDeque<(IpAddr, AbortHandle)>);
+
+impl Connections {
+    /// Adds one. Where there are too many, the oldest one of the same peer is closed, or of all: one that asks now is
+    /// answered, whoever holds others open.
+    fn add(&mut self, peer: IpAddr, task: AbortHandle) {
+        self.0.retain(|(_, task)| !task.is_finished());
+        let of_peer = |(of, _): &&(IpAddr, AbortHandle)| *of == peer;
+        let surplus = match self.0.iter().filter(of_peer).count() >= CONNECTIONS_OF_ONE {
+            true => self.0.iter().position(|connection| of_peer(&connection)),
+            false => (self.0.len() >= CONNECTIONS).then_some(0),
         };
-        let watched = watched.clone();
-        tokio::spawn(async move {
-            let _place = place;
-            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                let watched = watched.clone();
-                async move {
-                    let (method, path) =
-                        (request.method().clone(), request.uri().path().to_owned());
-                    let answer = move || answer(&watched, &method, &path);
-                    let answer = tokio::task::spawn_blocking(answer).await;
-                    let failed = |_| {
-                        let mut failed = Response::new(Full::default());
-                        *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-                        failed
-                    };
-                    Ok::<_, Infallible>(answer.unwrap_or_else(failed))
-                }
-            });
-            let mut http = hyper::server::conn::http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-            if let Err(e) = http.serve_connection(TokioIo::new(stream), service).await {
-                debug!("an admin connection ended: {e}");
-            }
-        });
+        if let Some((_, task)) = surplus.and_then(|at| self.0.remove(at)) {
+            task.abort();
+        }
+        self.0.push_back((peer, task));
+    }
+}
+
+/// Who counts as one: this machine, whose programs have many addresses, and a network of IPv6.
+fn peer(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        own if own.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 => v4,
     }
 }

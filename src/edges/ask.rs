@@ -16,6 +16,8 @@ use super::keeper::link::{Link, LinkError};
 use super::keeper::protocol::{Request, ToClient, ToKeeper};
 use super::mountpoint;
 use super::stop::{EXIT_DATA_LEFT, everything};
+use crate::values::escape::for_terminal;
+use crate::values::span::in_words;
 use crate::world::clock::{Clock, SystemClock};
 
 /// How long a mount may be without a worker before that is an answer: a worker is replaced in tens of milliseconds.
@@ -69,8 +71,11 @@ pub fn status(args: &StatusArgs) -> ExitCode {
     end(answer.and_then(|answer| match answer {
         ToClient::Status(status) => {
             match args.json {
-                true => println!("{status:#}"),
-                false => print!("{}", readable(&status)),
+                // In a text of JSON, DEL and the control characters behind ASCII stand as they are.
+                true => format!("{status:#}")
+                    .lines()
+                    .for_each(|line| println!("{}", for_terminal(line))),
+                false => print!("{}", readable(&escaped(status.clone()))),
             }
             Ok(if status["ready"] == true { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
@@ -105,7 +110,9 @@ fn local_files(status: &Value) -> (usize, u64) {
 
 fn refused(answer: ToClient) -> Failure {
     match answer {
-        ToClient::Refused { why } => Failure::new(why, "the mount goes on; its log says more"),
+        ToClient::Refused { why } => {
+            Failure::new(for_terminal(&why), "the mount goes on; its log says more")
+        }
         other => Failure::new(format!("the keeper says {other:?}"), "look at its log"),
     }
 }
@@ -131,7 +138,7 @@ impl Keeper {
         let talk = |e: &dyn Display| {
             Failure::new(
                 format!("the keeper at {} cannot be asked: {e}", self.0.display()),
-                "--keeper-socket is needed where the mount was given one; the user who mounted, or root, may ask",
+                "--keeper-socket is needed where the mount was given one; root, the user who mounted and the worker's group may ask",
             )
         };
         let link = Link::connect(&self.0).map_err(|e| talk(&e))?;
@@ -174,6 +181,19 @@ impl Keeper {
     }
 }
 
+/// A keeper may be anybody's: what it says is told without control characters.
+fn escaped(value: Value) -> Value {
+    match value {
+        Value::String(text) => for_terminal(&text).into(),
+        Value::Array(all) => all.into_iter().map(escaped).collect(),
+        Value::Object(all) => {
+            let name = |name: String| for_terminal(&name).into_owned();
+            all.into_iter().map(|(of, value)| (name(of), escaped(value))).collect()
+        }
+        other => other,
+    }
+}
+
 /// Finds the keeper of a mount, or of the only one that there is.
 fn find(MountedArgs { mountpoint, keeper_socket }: &MountedArgs) -> Result<Keeper, Failure> {
     if let Some(socket) = keeper_socket {
@@ -188,7 +208,7 @@ fn find(MountedArgs { mountpoint, keeper_socket }: &MountedArgs) -> Result<Keepe
         (Some(last), false) => {
             found.push(last);
             let points: Vec<_> = found.iter().map(|m| m.point.display().to_string()).collect();
-            let what = format!("there are several mounts: {}", points.join(", "));
+            let what = format!("there are several mounts: {}", for_terminal(&points.join(", ")));
             Err(Failure::new(what, "name one by its directory"))
         }
         (None, _) => Err(Failure::new(
@@ -208,7 +228,8 @@ fn readable(status: &Value) -> String {
     let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
     let size = |name: &str| ByteSize::b(status[name].as_u64().unwrap_or_default()).display().iec();
     let count = |name: &str| status[name].as_u64().unwrap_or_default();
-    let time = |value: &Value| span(value.as_f64().unwrap_or_default() as u64);
+    let time =
+        |value: &Value| in_words(Duration::from_secs_f64(value.as_f64().unwrap_or_default()));
     let ready = match status["not_ready"].as_str() {
         None => "ready".to_owned(),
         Some(why) => format!("not ready: {why}"),
@@ -216,7 +237,11 @@ fn readable(status: &Value) -> String {
     let s3 = match status["s3"]["error"].as_str() {
         None if status["s3"]["up"] == true => "up".to_owned(),
         None => "not asked yet".to_owned(),
-        Some(why) => format!("away for {}: {why}", time(&status["s3"]["away_seconds"])),
+        Some(why) => {
+            let hint = status["s3"]["hint"].as_str().unwrap_or_default();
+            let time = time(&status["s3"]["away_seconds"]);
+            format!("away for {time}: {why}\n{:16}hint: {hint}", "")
+        }
     };
     let unuploaded = match count("unuploaded_bytes") {
         0 => "nothing".to_owned(),
@@ -266,23 +291,4 @@ fn readable(status: &Value) -> String {
     }
     let rows = rows.iter().map(|(name, value)| format!("  {name:<13} {value}\n"));
     format!("{} on {}: {ready}\n", text("source"), text("mountpoint")) + &rows.collect::<String>()
-}
-
-/// A span of time, in the two units that matter.
-fn span(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_span_is_told_as_people_say_it() {
-        assert_eq!([0, 59, 61, 3_725].map(span), ["0 s", "59 s", "1 min 1 s", "1 h 2 min"]);
-    }
 }

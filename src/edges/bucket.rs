@@ -5,8 +5,14 @@ use std::process::ExitCode;
 use super::cli::BucketArgs;
 use crate::embedded::EmbeddedBucket;
 
-/// Serves; prints one line of JSON with what a client needs.
+/// Serves; prints one line of JSON with what a client needs. Started by root, it serves as the directory's owner: a
+/// worker that serves it too must be able to read what is put there.
 pub fn serve(args: &BucketArgs) -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if let Err(e) = super::privileges::become_owner(&args.dir) {
+        eprintln!("logsinkfs: error: {e}\nlogsinkfs: hint: {}", e.hint());
+        return ExitCode::FAILURE;
+    }
     let server = match EmbeddedBucket::start(&args.dir, &args.name, args.listen) {
         Ok(server) => server,
         Err(e) => {

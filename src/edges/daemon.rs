@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -23,7 +24,8 @@ use super::{admin, asked, handover, launch, privileges};
 use crate::core::Fs;
 use crate::core::backing::Backings;
 use crate::local::spool::{Spool, SpoolError};
-use crate::tasks::parts::Parts;
+use crate::tasks::outage::Backlog;
+use crate::tasks::parts::{Parts, S3State};
 use crate::tasks::registrar::Registrar;
 use crate::tasks::uploader::{self, Pace};
 use crate::tasks::{chores, sealer, settle};
@@ -33,6 +35,9 @@ use crate::world::observed::Observed;
 
 /// How often finished logs are looked for.
 const RETIRE_EVERY: Duration = Duration::from_secs(30);
+
+/// Longest wait for S3's first answer before a mount in the background is announced.
+const CONTACT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Longest wait for a spool whose daemon is just dying.
 const SPOOL_PATIENCE: Duration = Duration::from_secs(5);
@@ -71,6 +76,10 @@ pub fn run(settings: &Settings, seat: &Seat) -> Result<ExitCode, DaemonError> {
     // this signal, which nobody has to hear but which must not end the process.
     let _lease_breaks = runtime.block_on(async { signal(SignalKind::io()) })?;
     let (bucket, _embedded) = connect(settings, spool.dir(), session)?;
+    if !seat.resumed {
+        // Programs wait for a later worker, which uploads when it can.
+        runtime.block_on(bucket.check()).map_err(|e| DaemonError::Bucket(e.into()))?;
+    }
     let bucket = Observed::new(Arc::new(bucket), clock.clone());
     let parts = Arc::new(recover_parts(settings, spool, Arc::new(bucket), clock)?);
     let registrar = registrar();
@@ -145,17 +154,27 @@ fn serve(
     info!(source = %settings.source.url(), mountpoint = %seat.point.display(),
         writer = %identity.writer, spool = %parts.spool.dir().display(), "serving");
     watched.serves(true);
+    if launch::is_background() && !seat.resumed {
+        runtime.block_on(first_contact(&parts));
+        launch::announce_log(&parts.spool.dir().join(launch::LOG));
+    }
     seat.announce()?;
     if launch::is_background() {
         launch::let_go(launch::open_log(std::fs::File::open(parts.spool.dir())?)?)?;
     }
 
-    runtime.block_on(async {
+    let by_signal = runtime.block_on(async {
         loop {
             tokio::select! {
-                _ = session_ended.wait_for(|ended| *ended) => break info!("unmounted: stopping"),
+                _ = session_ended.wait_for(|ended| *ended) => {
+                    info!("unmounted: stopping");
+                    break false;
+                }
                 wish = wishes.next() => match wish {
-                    Wish::Stop(signal) => break info!(signal, "stopping"),
+                    Wish::Stop(signal) => {
+                        info!(signal, "stopping");
+                        break true;
+                    }
                     Wish::Leave => {
                         info!("the mount stays for the next worker");
                         // At once, so that nobody waits longer than needed: the spool keeps everything.
@@ -176,13 +195,13 @@ fn serve(
     watched.serves(false);
     seat.detach();
     let _ = pace.send(Pace::Stopping);
-    let finished = runtime.block_on(async {
+    let why_left = runtime.block_on(async {
         tokio::select! {
-            () = async { last_words(&fs).await; drain(&fs).await } => true,
-            () = tokio::time::sleep(settings.shutdown_timeout) => false,
-            signal = wishes.stop() => {
+            () = async { last_words(&fs).await; drain(&fs).await } => "it was written last",
+            () = tokio::time::sleep(settings.shutdown_timeout) => "the time was up",
+            signal = wishes.impatience(by_signal) => {
                 warn!(signal, "a second signal: stopping at once");
-                false
+                "a second signal came"
             }
         }
     });
@@ -195,9 +214,20 @@ fn serve(
         // What does not end is cut off by the process's end, as a crash would: nothing is lost.
         let _ = tokio::time::timeout(Duration::from_millis(500), all).await;
     });
-    let code = report(&parts, finished);
+    let code = report(&parts, why_left);
     seat.stopped(code);
     Ok(ExitCode::from(code))
+}
+
+/// Waits briefly for S3's first answer, while the mount serves: what S3 said is logged where whoever mounts sees it.
+async fn first_contact(parts: &Parts) {
+    let mut s3 = parts.s3.subscribe();
+    let answered = tokio::time::timeout(CONTACT_PATIENCE, s3.wait_for(S3State::is_known)).await;
+    if answered.is_err() {
+        warn!(
+            "S3 has not answered within {CONTACT_PATIENCE:?}; what is written goes into the spool, and to S3 when it does"
+        );
+    }
 }
 
 /// Begins to tell how the mount is, over HTTP where that is asked for.
@@ -251,12 +281,14 @@ fn backings(settings: &Settings, seat: &Seat) -> Result<Option<Arc<dyn Backings>
 
 async fn retire(parts: Arc<Parts>) {
     let every = RETIRE_EVERY.min(parts.retire_after.max(Duration::from_millis(100)));
+    let backlog = Arc::new(Mutex::new(Backlog::default()));
     loop {
         tokio::time::sleep(every).await;
-        let parts = parts.clone();
+        let (parts, backlog) = (parts.clone(), backlog.clone());
         let housekeeping = move || {
             settle::retire_finished(&parts);
             parts.spool.refill_ballast();
+            backlog.lock().look(&parts);
         };
         let _ = tokio::task::spawn_blocking(housekeeping).await;
     }

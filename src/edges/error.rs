@@ -8,6 +8,7 @@ use crate::local::spool::SpoolError;
 use crate::tasks::registrar::RegistrationError;
 use crate::values::errors::LocalError;
 use crate::values::processes::RunAs;
+use crate::world::bucket::{BucketError, Kind};
 
 /// Longest wait for the bucket under `--require-bucket`.
 pub const REQUIRE_PATIENCE: Duration = Duration::from_secs(20);
@@ -42,6 +43,12 @@ pub enum DaemonError {
     /// `--require-bucket` and no answer.
     #[error("the bucket did not answer within {REQUIRE_PATIENCE:?}")]
     NoAnswer,
+    /// A reader mount, and S3 does not let it read.
+    #[error("the bucket cannot be read: {0}")]
+    Unreadable(#[source] BucketError),
+    /// A reader mount and no answer.
+    #[error("S3 did not answer within {REQUIRE_PATIENCE:?}")]
+    Silent,
     /// The kernel refuses the mount.
     #[error("mounting on {0} failed: {1}")]
     Mount(PathBuf, #[source] std::io::Error),
@@ -121,6 +128,8 @@ impl DaemonError {
             DaemonError::Admin(_) => "choose another address with --admin",
             DaemonError::Bucket(RegistrationError::Bucket(e)) => e.kind.hint(),
             DaemonError::Bucket(RegistrationError::Local(_)) => "look at the local file system",
+            DaemonError::Unreadable(e) => e.kind.hint_to_read(),
+            DaemonError::Silent => Kind::Unreachable.hint_to_read(),
             DaemonError::NoAnswer => {
                 "check --endpoint-url and the network, or leave --require-bucket away: the mount then serves and uploads later"
             }

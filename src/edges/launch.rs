@@ -20,7 +20,7 @@ const SERVING: &str = "logsinkfs: serving ";
 /// What the line begins with that says that the mount waits for somebody else's worker.
 const HOLDING: &str = "logsinkfs: holding ";
 /// The file in the spool that a daemon in the background logs to.
-const LOG: &str = "logsinkfs.log";
+pub const LOG: &str = "logsinkfs.log";
 
 /// Whether this process is the one that stays in the background.
 pub fn is_background() -> bool {
@@ -88,6 +88,12 @@ pub fn announce_end() {
 /// Tells the service manager that started this process, where one did and listens (sd_notify(3)).
 fn tell_manager(state: NotifyState<'_>, status: &str) {
     let _ = sd_notify::notify(&[state, NotifyState::Status(status)]);
+}
+
+/// Says where the log goes on when the terminal is left, to whoever started the program.
+pub fn announce_log(log: &Path) {
+    // Nobody may be listening any more.
+    let _ = writeln!(std::io::stdout(), "logsinkfs: the log goes on in {}", log.display());
 }
 
 /// Opens the log file in a spool's directory, which may be another user's: no link is followed, and

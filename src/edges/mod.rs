@@ -9,6 +9,7 @@ pub mod ask;
 mod asked;
 #[cfg(feature = "embedded-bucket")]
 pub mod bucket;
+pub mod certificates;
 pub mod cli;
 #[cfg(target_os = "linux")]
 pub mod compose;
@@ -28,6 +29,8 @@ pub mod keeper;
 mod kept_port;
 #[cfg(target_os = "linux")]
 pub mod launch;
+#[cfg(target_os = "linux")]
+mod log_limit;
 #[cfg(target_os = "linux")]
 pub mod mount;
 #[cfg(target_os = "linux")]

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::UnmountFlags;
 use tracing::{info, warn};
 
@@ -25,6 +26,9 @@ pub enum MountpointError {
     /// It is a file.
     #[error("the mount point {0} is not a directory")]
     NotDirectory(PathBuf),
+    /// It is a link, and would be guarded.
+    #[error("the mount point {0} is a symbolic link, which is not guarded")]
+    Link(PathBuf),
     /// A living mount is there.
     #[error("a FUSE file system is already mounted on {0} ({1})")]
     Mounted(PathBuf, String),
@@ -42,6 +46,9 @@ impl MountpointError {
         match self {
             MountpointError::Missing(_) => "make it: mkdir -p",
             MountpointError::NotDirectory(_) => "choose a directory",
+            MountpointError::Link(_) => {
+                "name the directory itself, or leave --guard-mountpoint away"
+            }
             MountpointError::Mounted(..) => {
                 "unmount it first (umount, fusermount3 -u), or choose another directory"
             }
@@ -112,10 +119,14 @@ pub fn prepare(path: &Path, apart_from: &[&Path]) -> Result<PathBuf, MountpointE
     Ok(point)
 }
 
-/// Makes a mount point that is missing; its parent is there.
+/// Makes a mount point that is to be guarded and is missing; its parent is there. What a link leads to may be somebody
+/// else's choice.
 pub fn make(path: &Path) -> Result<(), MountpointError> {
     match fs::create_dir(path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match fs::read_link(path) {
+            Ok(_) => Err(MountpointError::Link(path.to_owned())),
+            Err(_) => Ok(()),
+        },
         made => made.map_err(|e| MountpointError::Io(path.to_owned(), e)),
     }
 }
@@ -125,7 +136,9 @@ pub fn make(path: &Path) -> Result<(), MountpointError> {
 pub fn guard(point: &Path, guard: Guard) -> Result<(), MountpointError> {
     use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
     let failed = |e: io::Error| MountpointError::Io(point.to_owned(), e);
-    let dir = fs::File::open(point).map_err(failed)?;
+    let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(point, how, Mode::empty()).map_err(|e| failed(e.into()))?;
+    let dir = fs::File::from(dir);
     let flags = ioctl_getflags(&dir);
     if flags.is_ok_and(|flags| flags.contains(IFlags::IMMUTABLE)) {
         return Ok(());

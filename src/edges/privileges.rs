@@ -95,6 +95,17 @@ pub fn become_user(user: RunAs) -> Result<(), DaemonError> {
     set_no_new_privs(true).map_err(|e| failed(e.into()))
 }
 
+/// Becomes the owner of a directory where that is not root. To be called while there is one thread.
+pub fn become_owner(dir: &Path) -> Result<(), DaemonError> {
+    use std::os::unix::fs::MetadataExt;
+    match fs::metadata(dir) {
+        Ok(dir) if own_user().uid == 0 && dir.uid() != 0 => {
+            become_user(RunAs { uid: dir.uid(), gid: dir.gid() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The groups of the process and of the user; a token file is often readable by one of them. Not the
 /// group of root.
 fn set_groups(uid: Uid, gid: Gid) -> nix::Result<()> {

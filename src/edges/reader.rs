@@ -12,10 +12,11 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::daemon::raise_file_limit;
-use super::error::DaemonError;
+use super::error::{DaemonError, REQUIRE_PATIENCE};
 use super::keeper::{Device, Plan};
 use super::watched::Watched;
 use super::wishes::{Direct, Wish, Wishes};
@@ -67,6 +68,7 @@ fn serve_on(
     let reached = reach::to_read(&settings.source, &settings.s3);
     let (bucket, _embedded) = reached.map_err(DaemonError::Embedded)?;
     let bucket = Observed::new(Arc::new(bucket), Arc::new(SystemClock::new()));
+    first_contact(&runtime, &bucket, settings.source.prefix())?;
     let library = library(settings, Arc::new(bucket), &runtime);
     let fs = Arc::new(ReaderFs::new(library, runtime.handle().clone()));
     let device = device()?;
@@ -84,6 +86,16 @@ pub(super) fn plan(settings: &ReaderSettings) -> Plan<'_> {
         allow_other: settings.allow_other,
         read_only: true,
         guard: None,
+    }
+}
+
+/// Lists the prefix once: what S3 refuses is told at the start, and not by each read.
+fn first_contact(runtime: &Runtime, bucket: &Observed, prefix: &str) -> Result<(), DaemonError> {
+    let listed = async { timeout(REQUIRE_PATIENCE, bucket.list_page(prefix, None)).await };
+    match runtime.block_on(listed) {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(e)) => Err(DaemonError::Unreadable(e)),
+        Err(_) => Err(DaemonError::Silent),
     }
 }
 
@@ -148,9 +160,13 @@ fn serve(
     })?;
     info!(source = %settings.source.url(), mountpoint = %device.point.display(), "serving, read-only");
     watched.serves(true);
+    let log = match launch::is_background() {
+        true => Some(open_log(settings, &device.point)?),
+        false => None,
+    };
     launch::announce(&device.point);
-    if launch::is_background() {
-        launch::let_go(open_log(settings, &device.point)?)?;
+    if let Some(log) = log {
+        launch::let_go(log)?;
     }
     runtime.block_on(async {
         loop {
@@ -173,7 +189,7 @@ fn serve(
 /// The log of a mount in the background: beside the spools of mounts that write. Where the machine has no
 /// place for it there is none.
 pub(super) fn open_log(settings: &ReaderSettings, point: &Path) -> io::Result<File> {
-    let open = || {
+    let open = || -> io::Result<File> {
         let place = cli::state_path(&settings.source, point);
         let mut name = place.ok_or_else(|| io::Error::other("HOME is not set"))?.into_os_string();
         name.push(format!(".{LOG}"));
@@ -181,7 +197,10 @@ pub(super) fn open_log(settings: &ReaderSettings, point: &Path) -> io::Result<Fi
             fs::create_dir_all(folder)?;
         }
         let mut options = File::options();
-        options.create(true).append(true).mode(0o644).custom_flags(libc::O_NOFOLLOW).open(&name)
+        options.create(true).append(true).mode(0o644).custom_flags(libc::O_NOFOLLOW);
+        let log = options.open(&name)?;
+        launch::announce_log(Path::new(&name));
+        Ok(log)
     };
     open().or_else(|e| {
         warn!("there is no log from here on: {e}");

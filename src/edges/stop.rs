@@ -76,8 +76,8 @@ pub fn everything(local_files: usize, local_bytes: u64) -> String {
     }
 }
 
-/// Says what stays behind; gives the exit code that goes with it.
-pub fn report(parts: &Parts, finished: bool) -> u8 {
+/// Says what stays behind, and why if anything does; gives the exit code that goes with it.
+pub fn report(parts: &Parts, why: &str) -> u8 {
     let lives = parts.namespace.lives();
     let behind = |life: &&Arc<Life>| {
         let len = life.len().unwrap_or_default();
@@ -90,7 +90,6 @@ pub fn report(parts: &Parts, finished: bool) -> u8 {
         return 0;
     }
     let unsent = parts.unsent();
-    let why = if finished { "it was written last" } else { "the time was up" };
     error!(unsent, files, spool = %parts.spool.dir().display(), why,
         "stopped with data left in the spool; the next mount with this spool uploads it");
     EXIT_DATA_LEFT

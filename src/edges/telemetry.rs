@@ -6,6 +6,8 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
+use super::log_limit::Limited;
+
 /// Starts logging at a level (`error`, `warn`, `info`, `debug`, `trace`) or by a filter such as
 /// `info,logsinkfs::tasks=debug`.
 pub fn start(level: &str) {
@@ -21,7 +23,7 @@ pub fn start(level: &str) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
+        .event_format(Limited::new(fmt::format().with_target(false)));
     // A second start (tests in one process) keeps the first.
     let _ = events.try_init();
 }

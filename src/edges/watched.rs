@@ -55,12 +55,12 @@ struct Status<'a> {
 
 /// What is added by a mount that writes.
 #[derive(Serialize)]
-struct WritingStatus<'a> {
+struct WritingStatus {
     writer: String,
     spool: String,
     write_path: &'static str,
     worker_restarts: u64,
-    s3: S3<'a>,
+    s3: S3,
     live_files: usize,
     local_files: usize,
     local_bytes: u64,
@@ -77,11 +77,14 @@ struct WritingStatus<'a> {
 
 /// How S3 is, as the uploader finds it.
 #[derive(Serialize)]
-struct S3<'a> {
+struct S3 {
     up: bool,
     /// Since when it is not, and why.
     away_seconds: Option<f64>,
-    error: Option<&'a str>,
+    away_since: Option<String>,
+    error: Option<String>,
+    /// What a person can do about it.
+    hint: Option<&'static str>,
     /// What it does with conditional writes; unknown before the first registration.
     conditional_writes: Option<Conditional>,
 }
@@ -130,7 +133,7 @@ impl Watched {
             METRICS.oldest_unuploaded_seconds.set(now.oldest.as_secs_f64());
             METRICS.spool_used_bytes.set(now.spool_used as i64);
             METRICS.spool_free_bytes.set(now.spool_free as i64);
-            METRICS.s3_up.set(writing.parts.s3.lock().is_up().into());
+            METRICS.s3_up.set(writing.parts.s3.borrow().is_up().into());
         }
         METRICS.text(self.writing.is_some())
     }
@@ -156,8 +159,8 @@ impl Writing {
 
     fn status(&self) -> serde_json::Value {
         let (parts, now) = (&self.parts, measure(&self.parts));
-        let s3 = parts.s3.lock().clone();
-        let away = s3.away.as_ref();
+        let s3 = parts.s3.borrow().clone();
+        let outage = s3.outage.as_ref();
         let status = WritingStatus {
             writer: parts.spool.identity().writer.to_string(),
             spool: parts.spool.dir().display().to_string(),
@@ -165,9 +168,11 @@ impl Writing {
             worker_restarts: self.worker_restarts,
             s3: S3 {
                 up: s3.is_up(),
-                away_seconds: away
-                    .map(|(at, _)| parts.clock.now().since(*at).as_secs_f64().round()),
-                error: away.map(|(_, why)| why.as_str()),
+                away_seconds: outage
+                    .map(|outage| parts.clock.now().since(outage.since).as_secs_f64().round()),
+                away_since: outage.map(|outage| outage.since.to_name()),
+                error: outage.map(|outage| outage.error.to_string()),
+                hint: outage.map(|outage| outage.error.kind.hint()),
                 conditional_writes: s3.conditional,
             },
             live_files: now.live_files,

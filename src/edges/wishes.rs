@@ -3,10 +3,15 @@
 //! all of its processes, and a worker that heard the same twice would take it for impatience.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tracing::debug;
+
+/// Signals that come this soon after the first one are the same wish: timeout(1) signals its child and then the group
+/// that it is in, a service manager every process of a service.
+pub const TOGETHER: Duration = Duration::from_secs(1);
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +84,20 @@ impl Wishes {
                 return signal;
             }
         }
+    }
+
+    /// Waits for a second wish to stop; `asked` says whether the first one was a signal, or the mount was unmounted.
+    pub async fn impatience(&mut self, asked: bool) -> &'static str {
+        if !asked {
+            self.stop().await;
+        }
+        let same = async {
+            loop {
+                self.stop().await;
+            }
+        };
+        let _: Result<(), _> = tokio::time::timeout(TOGETHER, same).await;
+        self.stop().await
     }
 
     fn asked_to_stop(&self, signal: &'static str) -> Option<Wish> {

@@ -3,7 +3,7 @@
 //! Owns: one bucket in one directory, served on the loopback by a thread of its own.
 //! Does NOT own: any client of it; the daemon talks to it over HTTP as to every other S3.
 //!
-//! Map: `server` takes connections and hands requests to s3s, which checks signatures and calls
+//! Map: `server` takes connections (`still` knows which stand still) and hands requests to s3s, which checks signatures and calls
 //! `service`; `reads`, `objects`, `lists` and `multipart` (`uploads`, `upload_lists`) do the operations, `intake` takes
 //! bodies (`checksum`, `staged`); `store` keeps objects as files, named by `names`, described by `record`, walked by
 //! `listing`; `headers` and `credentials` are the HTTP around it.
@@ -25,6 +25,7 @@ mod record;
 mod server;
 mod service;
 mod staged;
+mod still;
 mod store;
 mod upload_lists;
 mod uploads;

@@ -1,14 +1,14 @@
 //! The HTTP side: connections in, responses out.
 //!
-//! Owns: accepting, the number of connections, ending them, what a panic in a request becomes.
+//! Owns: accepting, the number of connections, ending them, what a panic in a request becomes. Which connection stands
+//! still is told by `still`.
 //! Does NOT own: the protocol of S3 (s3s and `service`).
 //!
-//! Invariant: nothing that one connection does ends another one, or the server.
+//! Invariant: nothing that one connection does ends the server, or another one through which bytes go.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -19,12 +19,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use s3s::service::S3Service;
 use s3s::{Body, S3Error, S3ErrorCode};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 
-/// The most connections at a time; a client beyond them waits to be accepted. Far more than the
+use super::still::{Connections, Watched};
+
+/// The most connections at a time; for one more, the one that has stood still for longest is closed. Far more than the
 /// pool of any one SDK client holds, far less than the usual limit of open files.
 const CONNECTIONS_MAX: usize = 256;
+
+/// A connection through which no byte has gone for this long is closed: longer than any request works in silence.
+const STILL_MAX: Duration = Duration::from_secs(60);
+
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// How long requests may go on after the stop. The longest ordinary one, a page of keys or an
 /// object of some megabytes, takes a fraction of it.
@@ -36,24 +43,24 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves until `stop` is ready, then at most [`GRACE`] longer.
 pub async fn serve(listener: TcpListener, service: S3Service, stop: impl Future) {
     let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = Connections::default();
+    let mut look = tokio::time::interval(LOOK);
     let mut stop = std::pin::pin!(stop);
     loop {
-        let accepted = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             _ = &mut stop => break,
-            accepted = accepted => accepted,
+            _ = look.tick() => {
+                connections.close_those_still_for(STILL_MAX);
+                continue;
+            }
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = connection(stream, service.clone(), &graceful);
-                tokio::spawn(async move {
-                    connection.await;
-                    drop(slot);
-                });
+                connections.make_room(CONNECTIONS_MAX);
+                let (stream, moved) = Watched::new(stream);
+                let task = tokio::spawn(connection(stream, service.clone(), &graceful));
+                connections.add(moved, task.abort_handle());
             }
             Err(error) => {
                 tracing::warn!(%error, "the embedded bucket cannot accept a connection");
@@ -68,12 +75,10 @@ pub async fn serve(listener: TcpListener, service: S3Service, stop: impl Future)
 }
 
 fn connection(
-    stream: TcpStream,
+    stream: Watched,
     service: S3Service,
     graceful: &GracefulShutdown,
 ) -> impl Future<Output = ()> + Send + use<> {
-    // Small responses must not wait for the acknowledgement of the ones before.
-    let _ = stream.set_nodelay(true);
     let handler = service_fn(move |request| answer(service.clone(), request));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -117,6 +122,8 @@ mod tests {
     use s3s::service::S3ServiceBuilder;
     use s3s::{S3, S3Request, S3Response, S3Result};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use tokio::net::TcpStream;
 
     use super::*;
 

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, CWD, OFlags, openat, renameat, unlinkat};
 
 use super::record::Record;
 use super::store::{Store, unique_name};
@@ -27,7 +27,7 @@ impl Staged {
     pub fn create(store: &Arc<Store>) -> io::Result<Self> {
         let name = unique_name();
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = openat(store.staging(), &name, flags, Mode::from_raw_mode(0o666))?;
+        let file = openat(store.staging(), &name, flags, store.file_mode())?;
         let store = Arc::clone(store);
         Ok(Self { store, name, file: file.into(), sidecar: None, kept: false })
     }

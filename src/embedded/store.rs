@@ -45,6 +45,8 @@ pub struct Store {
     private: PathBuf,
     staging: OwnedFd,
     lock: Mutex<File>,
+    /// The directory's: objects are for those whom it is for.
+    mode: Mode,
 }
 
 /// An object: its open file, which keeps its content whatever happens to the key.
@@ -92,9 +94,12 @@ impl Condition {
 }
 
 impl Store {
-    /// Opens the store in `dir`, creates what is missing, and removes old leftovers.
+    /// Opens the store in `dir`, creates what is missing, the owner's alone, and removes old leftovers.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
+        if let Some(parent) = dir.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        make_private_dir(dir)?;
         let dir = dir.canonicalize()?;
         let private = dir.join(PRIVATE);
         for folder in ["", "staging", "uploads", "sidecars"] {
@@ -106,7 +111,8 @@ impl Store {
             File::options().create(true).write(true).truncate(false).open(private.join("lock"))?;
         sweep(&private.join("staging"), STAGED_MAX_AGE)?;
         sweep(&private.join("uploads"), UPLOAD_MAX_AGE)?;
-        let store = Self { root, private, staging, lock: Mutex::new(lock) };
+        let mode = Mode::from_raw_mode(rustix::fs::fstat(&root)?.st_mode);
+        let store = Self { root, private, staging, lock: Mutex::new(lock), mode };
         // Fails here rather than in the first request where the kernel lacks openat2(2).
         store.open_dir("")?;
         Ok(store)
@@ -119,6 +125,16 @@ impl Store {
 
     pub fn sidecars(&self) -> PathBuf {
         self.private.join("sidecars")
+    }
+
+    /// The mode of a new file.
+    pub fn file_mode(&self) -> Mode {
+        self.mode & Mode::from_raw_mode(0o666)
+    }
+
+    /// The mode of a new directory.
+    fn dir_mode(&self) -> Mode {
+        self.mode & Mode::from_raw_mode(0o777)
     }
 
     pub fn staging(&self) -> &OwnedFd {
@@ -249,7 +265,7 @@ impl Store {
                 Some(FileType::RegularFile) => self.turn_into_dir(&dir, name)?,
                 Some(_) => {}
                 None => {
-                    mkdirat(&dir, name, Mode::from_raw_mode(0o777))?;
+                    mkdirat(&dir, name, self.dir_mode())?;
                     rustix::fs::fsync(&dir)?;
                 }
             }
@@ -262,7 +278,7 @@ impl Store {
     /// reader finds it at the one place or at the other.
     fn turn_into_dir(&self, dir: &OwnedFd, name: &str) -> io::Result<()> {
         let interim = unique_name();
-        mkdirat(&self.staging, &interim, Mode::from_raw_mode(0o777))?;
+        mkdirat(&self.staging, &interim, self.dir_mode())?;
         let own = format!("{interim}/{OWN}");
         linkat(dir, name, &self.staging, &own, AtFlags::empty())?;
         renameat_with(&self.staging, &interim, dir, name, RenameFlags::EXCHANGE)?;

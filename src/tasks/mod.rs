@@ -22,6 +22,7 @@ pub mod number;
 pub mod objects;
 pub mod opened;
 #[cfg(target_os = "linux")]
+pub mod outage;
 pub mod outbox;
 #[cfg(target_os = "linux")]
 pub mod parts;

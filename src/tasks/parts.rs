@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::outbox::{Outbox, WatchList};
@@ -19,15 +18,24 @@ use crate::values::escape::escape_path;
 use crate::values::ids::SpoolOffset;
 use crate::values::settings::{Segmenting, WhenFull};
 use crate::values::time::Utc;
-use crate::world::bucket::{Bucket, Conditional};
+use crate::world::bucket::{Bucket, BucketError, Conditional};
 use crate::world::clock::Clock;
 use crate::world::metrics::METRICS;
+
+/// An outage: S3 as a whole cannot be used.
+#[derive(Clone, Debug)]
+pub struct Outage {
+    /// Since when.
+    pub since: Utc,
+    /// Why, as it was said last.
+    pub error: BucketError,
+}
 
 /// How S3 is, as the uploader finds it.
 #[derive(Clone, Debug, Default)]
 pub struct S3State {
-    /// Since when it cannot be used, and why not, if it cannot.
-    pub away: Option<(Utc, String)>,
+    /// The outage, while there is one.
+    pub outage: Option<Outage>,
     /// What it does with conditions, once that is known.
     pub conditional: Option<Conditional>,
 }
@@ -35,7 +43,12 @@ pub struct S3State {
 impl S3State {
     /// Whether it takes segments, as far as is known.
     pub fn is_up(&self) -> bool {
-        self.away.is_none() && self.conditional.is_some()
+        self.outage.is_none() && self.conditional.is_some()
+    }
+
+    /// Whether it has answered, or was found not to.
+    pub fn is_known(&self) -> bool {
+        self.outage.is_some() || self.conditional.is_some()
     }
 }
 
@@ -72,7 +85,7 @@ pub struct Parts {
     /// Bytes that were sealed since the start.
     pub sealed: AtomicU64,
     /// How S3 is.
-    pub s3: Mutex<S3State>,
+    pub s3: watch::Sender<S3State>,
     /// Told when changes of the live view have left something to be done.
     pub chores: Notify,
     /// Bumped whenever something was sealed, confirmed or reclaimed.

@@ -10,12 +10,14 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
-use super::parts::Parts;
+use super::outage;
+use super::parts::{Outage, Parts};
 use super::registrar::{Registrar, RegistrationError};
 use super::send::{Attempt, Outcome, Places, form_of, send};
 use crate::local::marker::Marker;
 use crate::values::escape::escape_path;
 use crate::values::naming::Form;
+use crate::values::span::in_words;
 use crate::world::bucket::{BucketError, Conditional, Kind};
 use crate::world::metrics::METRICS;
 
@@ -44,7 +46,6 @@ struct Gate {
     failures: u32,
     /// Of so many tries one is something new.
     new_every: u32,
-    since: Option<Duration>,
     /// What was said of this outage: each kind once, since another one may need somebody else.
     said: Vec<Kind>,
 }
@@ -83,13 +84,7 @@ pub async fn run(parts: Arc<Parts>, registrar: Registrar, mut pace: watch::Recei
         reserve: Arc::new(Semaphore::new(permits)),
         places: Arc::new(Places::new(PARALLEL)),
         conditional: None,
-        gate: Gate {
-            closed_until: None,
-            failures: 0,
-            new_every: NEW_EVERY,
-            since: None,
-            said: Vec::new(),
-        },
+        gate: Gate { closed_until: None, failures: 0, new_every: NEW_EVERY, said: Vec::new() },
         retries: VecDeque::new(),
         delayed: Vec::new(),
         running: JoinSet::new(),
@@ -159,7 +154,9 @@ impl Uploader {
         match self.registrar.register(&self.parts).await {
             Ok(conditional) => {
                 self.conditional = Some(conditional);
-                self.parts.s3.lock().conditional = Some(conditional);
+                // The daemon before may have left one.
+                outage::end(&self.parts);
+                self.parts.s3.send_modify(|s3| s3.conditional = Some(conditional));
                 self.opened();
             }
             Err(RegistrationError::Bucket(e)) => self.close(&e),
@@ -240,21 +237,22 @@ impl Uploader {
     }
 
     fn close(&mut self, e: &BucketError) {
-        let everything = matches!(e.kind, Kind::Unreachable | Kind::Throttled | Kind::Server);
+        let everything = matches!(
+            e.kind,
+            Kind::Unreachable | Kind::NoHost | Kind::Untrusted | Kind::Throttled | Kind::Server
+        );
         self.gate.new_every = if everything { NEW_EVERY_OUTAGE } else { NEW_EVERY };
         let now = self.parts.clock.monotonic();
-        self.gate.since.get_or_insert(now);
-        {
-            let mut s3 = self.parts.s3.lock();
-            let began = s3.away.take().map(|(since, _)| since);
-            s3.away = Some((began.unwrap_or_else(|| self.parts.clock.now()), e.to_string()));
-        }
         if !self.gate.said.contains(&e.kind) {
             self.gate.said.push(e.kind.clone());
             warn!(hint = e.kind.hint(), "S3 cannot be used; writes go on into the spool: {e}");
         } else {
             debug!("S3 still cannot be used: {e}");
         }
+        let known = self.parts.s3.borrow().outage.as_ref().map(|outage| outage.since);
+        let since = known.unwrap_or_else(|| outage::begin(&self.parts));
+        let outage = Outage { since, error: e.clone() };
+        self.parts.s3.send_modify(|s3| s3.outage = Some(outage));
         // Several tries that were under way together are one failure.
         if self.is_open() {
             self.gate.failures += 1;
@@ -263,11 +261,13 @@ impl Uploader {
     }
 
     fn opened(&mut self) {
-        if let Some(since) = self.gate.since.take() {
+        let outage = self.parts.s3.borrow().outage.clone();
+        if let Some(outage) = outage {
             self.gate.said.clear();
-            self.parts.s3.lock().away = None;
-            let outage = self.parts.clock.monotonic().saturating_sub(since);
-            info!(?outage, "S3 can be used again");
+            outage::end(&self.parts);
+            self.parts.s3.send_modify(|s3| s3.outage = None);
+            let lasted = in_words(self.parts.clock.now().since(outage.since));
+            info!(outage = lasted, "S3 can be used again");
         }
         self.gate.failures = 0;
         self.gate.closed_until = None;

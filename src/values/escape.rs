@@ -1,6 +1,9 @@
 //! The one escaping rule: percent. Used for stream names in keys, names in spool records and
 //! values in object metadata. It is reversible for every byte string, and since `%` itself is always
-//! escaped, two different inputs never meet in one output.
+//! escaped, two different inputs never meet in one output. What others say to people is another matter:
+//! [`for_terminal`].
+
+use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
@@ -16,6 +19,22 @@ pub fn escape_path(bytes: &[u8]) -> String {
 /// but ASCII letters, digits and `-_.~/:` becomes `%XX`.
 pub fn escape_ascii(bytes: &[u8]) -> String {
     escape_chars(bytes, |c| c.is_ascii_alphanumeric() || "-_.~/:".contains(c))
+}
+
+/// What somebody else said, for a terminal or a line of a log: control characters, by which it could move the cursor,
+/// give orders to the terminal or begin a line of its own, become `\u001b`.
+pub fn for_terminal(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    out.into()
 }
 
 fn escape_chars(bytes: &[u8], keep: impl Fn(char) -> bool) -> String {
@@ -67,6 +86,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_terminal_gets_no_orders() {
+        assert_eq!(for_terminal("plain: ä, 100 %"), "plain: ä, 100 %");
+        assert_eq!(for_terminal("\u{1b}[31m\n\u{9b}"), "\\u001b[31m\\u000a\\u009b");
+    }
 
     #[test]
     fn plain_names_stay_readable_and_odd_bytes_are_escaped() {

@@ -10,6 +10,16 @@ use jiff::{Span as Step, tz::TimeZone};
 use super::settings::parse_duration;
 use super::time::Utc;
 
+/// A span of time as it is told, in the two units that matter: `1 h 2 min`.
+pub fn in_words(span: Duration) -> String {
+    match span.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds @ 3600..172_800 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        seconds => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
 /// A point in time that may depend on now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
@@ -98,6 +108,13 @@ fn instant(time: DateTime) -> Option<Utc> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_is_told_as_people_say_it() {
+        let told = |seconds| in_words(Duration::from_secs(seconds));
+        let spans = [0, 59, 61, 3_725, 200_000].map(told);
+        assert_eq!(spans, ["0 s", "59 s", "1 min 1 s", "1 h 2 min", "2 d 7 h"]);
+    }
 
     fn range(text: &str) -> Option<(String, String)> {
         let Range { start, end } = TimePrefix::parse(text)?.range();

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::values::escape::for_terminal;
 use crate::values::time::Utc;
 
 /// The bytes of a new object: a range of a file, so that nothing is held in memory and a retry
@@ -134,10 +135,16 @@ pub enum Kind {
     Skewed,
     /// The bucket is in another region; its name, where the service told it.
     WrongRegion(Option<String>),
+    /// The key for encryption cannot be used: it is missing, disabled, or not allowed.
+    Encryption,
     /// Slow down (503, 429).
     Throttled,
     /// Nobody answered.
     Unreachable,
+    /// DNS does not know the host.
+    NoHost,
+    /// The host's certificate is of no CA that is trusted, or it speaks no TLS.
+    Untrusted,
     /// The service failed (5xx).
     Server,
     /// The service does not know something that the request asks for (501).
@@ -159,8 +166,11 @@ impl Kind {
             | Kind::Expired
             | Kind::Skewed
             | Kind::WrongRegion(_)
+            | Kind::Encryption
             | Kind::Throttled
             | Kind::Unreachable
+            | Kind::NoHost
+            | Kind::Untrusted
             | Kind::Server
             | Kind::Unsupported => true,
             Kind::NotFound
@@ -185,16 +195,33 @@ impl Kind {
             | Kind::Expired
             | Kind::Skewed
             | Kind::WrongRegion(_)
+            | Kind::Encryption
+            | Kind::NoHost
+            | Kind::Untrusted
             | Kind::Unsupported
             | Kind::Refused
             | Kind::Local => false,
         }
     }
 
+    /// What a person can do about it who reads, without a daemon that tries again.
+    pub fn hint_to_read(&self) -> &'static str {
+        match self {
+            Kind::Denied => {
+                "the credentials need s3:ListBucket on the bucket, and s3:GetObject on the prefix to read objects"
+            }
+            Kind::Unreachable => "check --endpoint-url, DNS, the proxy and the network",
+            Kind::Throttled | Kind::Server => "the service failed; try again",
+            _ => self.hint(),
+        }
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Kind::NoBucket => "check the bucket's name and --endpoint-url, or create the bucket",
+            Kind::NoBucket => {
+                "check the bucket's name and --endpoint-url (most services other than Amazon's need --force-path-style), or create the bucket"
+            }
             Kind::Denied => {
                 "the credentials need s3:PutObject on the prefix (and s3:ListBucket, s3:GetObject for --view bucket)"
             }
@@ -209,6 +236,15 @@ impl Kind {
             Kind::Throttled => "the service asked to slow down; it is retried more slowly",
             Kind::Unreachable => {
                 "check --endpoint-url, DNS, the proxy and the network; it is retried until it works"
+            }
+            Kind::Encryption => {
+                "the key of --sse-kms-key-id, or the bucket's own, must be enabled, in the bucket's region, and let these credentials do kms:GenerateDataKey (to read: kms:Decrypt)"
+            }
+            Kind::NoHost => {
+                "DNS does not know this host: check --endpoint-url and --region; where only the service has a name, and not each bucket, give --force-path-style"
+            }
+            Kind::Untrusted => {
+                "name the file with the certificate of the service's CA in AWS_CA_BUNDLE or SSL_CERT_FILE; a service without TLS has an --endpoint-url that begins with http://"
             }
             Kind::Server => "the service failed; it is retried until it works",
             Kind::Unsupported => {
@@ -226,13 +262,13 @@ impl Kind {
 
 /// A request to the bucket failed.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{operation} {place}{key}: {message}")]
+#[error("{operation} {place}{separator}{key}: {message}", separator = if place.is_empty() || key.is_empty() { "" } else { ", " })]
 pub struct BucketError {
     /// What it means.
     pub kind: Kind,
     /// The S3 operation.
     pub operation: &'static str,
-    /// Which bucket, at which service; as `s3://logs/ at http://127.0.0.1:9000, `.
+    /// Which bucket, at which service; as `s3://logs at http://127.0.0.1:9000`.
     pub place: String,
     /// Key or prefix.
     pub key: String,
@@ -245,7 +281,8 @@ pub struct BucketError {
 impl BucketError {
     /// An error without a cause of its own.
     pub fn new(kind: Kind, operation: &'static str, key: &str, message: impl Into<String>) -> Self {
-        let (place, key, message) = (String::new(), key.into(), message.into());
+        let message = for_terminal(&message.into()).into_owned();
+        let (place, key) = (String::new(), for_terminal(key).into_owned());
         BucketError { kind, operation, place, key, message, source: None }
     }
 

@@ -3,11 +3,13 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use logsinkfs::values::metrics::{Kind, TABLE};
 
 use rustix::process::Signal;
 
+use crate::harness::wait::DEADLINE;
 use crate::harness::{Rig, eventually};
 
 /// An address that nobody has.
@@ -18,6 +20,7 @@ fn free() -> String {
 /// Status and body of a path, when somebody answers.
 fn ask(address: &str, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address.parse::<SocketAddr>().unwrap()).ok()?;
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
@@ -147,6 +150,36 @@ fn a_new_worker_answers_where_the_old_one_did() {
         if restarts < 2 {
             mount.kill_worker();
         }
+    }
+    mount.stop();
+}
+
+/// Whoever takes connections and gives none back has his own taken away, the oldest first.
+#[test]
+fn connections_that_do_not_read_or_do_not_write_keep_nobody_from_asking() {
+    let rig = Rig::embedded();
+    let address = free();
+    let mount = rig.mount(&["--admin", &address]);
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\n\r\n").repeat(2_000);
+    let mut strangers = Vec::new();
+    for words in [request.as_bytes(), b"GET / HT", b""] {
+        for _ in 0..100 {
+            let mut stranger = TcpStream::connect(&address).unwrap();
+            stranger.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+            // One that does not read is not read any more, and may be closed already.
+            let _ = stranger.write_all(words);
+            strangers.push(stranger);
+        }
+        for path in ["/healthz", "/readyz", "/metrics", "/status"] {
+            assert_eq!(ask(&address, path).map(|(status, _)| status), Some(200), "{path}");
+        }
+    }
+    // The rest of them is closed by itself.
+    for mut stranger in strangers {
+        stranger.set_read_timeout(Some(DEADLINE)).unwrap();
+        let closed = std::io::copy(&mut stranger, &mut std::io::sink());
+        let waited = |e: &std::io::Error| e.kind() == std::io::ErrorKind::WouldBlock;
+        assert!(!closed.is_err_and(|e| waited(&e)), "a connection stays");
     }
     mount.stop();
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::process::{Proc, command};
+use crate::harness::process::{Proc, command, program};
 use crate::harness::{Mount, Rig, eventually};
 
 /// Starts a command against a mount whose keeper listens at the default place.
@@ -149,10 +149,96 @@ fn status_says_what_a_mount_is_and_how_it_is() {
     eventually("S3 to be away", || (status(&mount)["s3"]["up"] == false).then_some(()));
     let (code, said, _) = ask(&mount, &["status"]);
     assert_eq!(code, 0, "programs can write all the same");
-    for part in [": ready\n", "12 B", "away for", "SlowDown", "live files"] {
+    for part in
+        [": ready\n", "12 B", "away for", "SlowDown", "hint: the service asked", "live files"]
+    {
         assert!(said.contains(part), "{part:?} in {said}");
     }
     gate.open();
+    mount.stop();
+}
+
+#[test]
+fn an_outage_is_as_old_as_it_is_whoever_serves() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    gate.refuse(503, "SlowDown");
+    let mut mount = rig.plan("a").through(&gate.endpoint).start();
+    let since = |mount: &Mount| {
+        let since = || status(mount)["s3"]["away_since"].as_str().map(str::to_owned);
+        eventually("S3 to be away", since)
+    };
+    let began = since(&mount);
+    mount.kill_worker();
+    assert_eq!(since(&mount), began, "for the next worker");
+    mount.crash();
+    mount.start_again();
+    assert_eq!(since(&mount), began, "for the next daemon");
+    gate.open();
+    eventually("S3 to be back", || (status(&mount)["s3"]["up"] == true).then_some(()));
+    mount.kill_worker();
+    gate.refuse(503, "SlowDown");
+    append(&mount.path("app.log"), "line\n");
+    mount.daemon.signal(Signal::USR1);
+    assert!(since(&mount) > began, "another one");
+    gate.open();
+    mount.stop();
+}
+
+/// The keeper of a mount may be anybody's.
+#[test]
+fn what_a_keeper_says_does_not_reach_the_terminal_as_it_is() {
+    const KEEPER: &str = "
+import json, socket, sys
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+listener.bind(sys.argv[1])
+listener.listen()
+print('listens', flush=True)
+evil = 'evil\\x1b]0;title\\x07\\x9b31m\\x7f'
+for said in [{'Status': {'source': evil, 'mountpoint': evil, 'ready': True}}] * 2 + [{'Refused': {'why': evil}}]:
+    client, _ = listener.accept()
+    client.recv(65536)
+    client.send(json.dumps(said).encode())
+";
+    let rig = Rig::embedded();
+    let socket = rig.local("keeper.sock");
+    let mut keeper = command(program("python3"));
+    keeper.args(["-c", KEEPER]).arg(&socket);
+    let mut keeper = Proc::start("keeper", keeper);
+    keeper.await_stdout("that it listens", |line| (line == "listens").then_some(()));
+    for words in [&["status"][..], &["status", "--json"], &["upgrade"]] {
+        let mut asked = command(crate::harness::s3::LOGSINKFS);
+        asked.args(words).arg("--keeper-socket").arg(&socket);
+        let mut asked = Proc::start("asked", asked);
+        asked.wait();
+        let said = asked.said().join("") + &asked.last_words().replace('\n', "");
+        assert!(said.contains("evil\\u001b"), "{said:?}");
+        assert!(!said.contains(char::is_control), "{said:?}");
+    }
+}
+
+/// With the room that is left, and what happens then.
+#[test]
+fn a_spool_that_fills_is_told_before_it_is_full() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    gate.refuse(503, "SlowDown");
+    let small = ["--spool-max", "8MiB", "--when-full", "error", "--rotate-size", "256KiB"];
+    let often = ["--retire-after", "100ms"];
+    let mount = rig.plan("a").through(&gate.endpoint).with(&small).with(&often).start();
+    let mut file = fs::File::create(mount.path("app.log")).unwrap();
+    for percent in ["50 %", "80 %"] {
+        eventually(&format!("a word at {percent}"), || {
+            // What is refused at the end is as well.
+            let _ = file.write_all(&[b'x'; 64 * 1024]);
+            mount.daemon.stderr().contains(&format!("{percent} of the spool")).then_some(())
+        });
+    }
+    mount
+        .daemon
+        .await_told(&["WARN", "80 % of the spool", "unsent=", "left=", "lasts=", "ENOSPC"], 1);
+    gate.open();
+    drop(file);
     mount.stop();
 }
 

@@ -21,7 +21,7 @@ fn assert_says(said: &str, words: &[&str]) {
 
 /// A failure (exit 1) that names these things.
 #[track_caller]
-fn fails(plan: Plan, words: &[&str]) {
+pub fn fails(plan: Plan, words: &[&str]) {
     let (code, said) = plan.refused();
     assert_eq!(code, 1, "{said}");
     assert_says(&said, words);
@@ -326,4 +326,27 @@ fn a_file_without_rights_is_refused_by_the_kernel() {
     assert!(!other.wait().success());
     other.await_stderr("Permission denied");
     mount.stop();
+}
+
+/// Else anybody who can open it could hold it, and no daemon would get the spool.
+#[test]
+fn the_lock_of_a_spool_is_its_owners_alone() {
+    let rig = Rig::embedded();
+    let plan = rig.plan("a");
+    fs::create_dir(&plan.spool).unwrap();
+    let lock = plan.spool.join("lock");
+    let mode = || fs::metadata(&lock).unwrap().permissions().mode() & 0o777;
+    plan.clone().start().stop();
+    assert_eq!(mode(), 0o600);
+    // As an earlier version made it.
+    fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
+    plan.clone().start().stop();
+    assert_eq!(mode(), 0o600);
+    let other = rig.local("other");
+    fs::write(&other, "somebody else's").unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o666)).unwrap();
+    fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink(&other, &lock).unwrap();
+    fails(plan, &["lock", "symbolic link"]);
+    assert_eq!(fs::read_to_string(&other).unwrap(), "somebody else's");
 }

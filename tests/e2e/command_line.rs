@@ -1,11 +1,14 @@
 //! The two commands of the program as a user types them.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::mount::is_mounted;
+use crate::bad_input::fails;
+use crate::harness::mount::{Plan, is_mounted};
 use crate::harness::process::Proc;
 use crate::harness::rig::PREFIX;
 use crate::harness::s3::{Kind, Server};
@@ -22,6 +25,19 @@ pub fn processes_of(folder: &Path) -> Vec<Pid> {
     ours.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)).collect()
 }
 
+/// A port that takes connections and never answers.
+struct Silent {
+    endpoint: String,
+    _listener: TcpListener,
+}
+
+impl Silent {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self { endpoint: format!("http://{}", listener.local_addr().unwrap()), _listener: listener }
+    }
+}
+
 /// A daemon that went into the background; no `Proc` holds it.
 pub struct Background<'a>(pub &'a Path);
 
@@ -34,19 +50,63 @@ impl Drop for Background<'_> {
     }
 }
 
-#[test]
-fn the_command_returns_once_the_mount_serves() {
-    let rig = Rig::embedded();
-    let plan = rig.plan("a");
-    let mut command = plan.command();
-    let with_foreground = std::mem::replace(&mut command, std::process::Command::new("setpriv"));
+/// The command line of a daemon that goes to the background.
+fn without_foreground(plan: &Plan) -> Command {
+    let with_foreground = plan.command();
+    let mut command = Command::new("setpriv");
     for (name, value) in with_foreground.get_envs() {
         command.env(name, value.unwrap());
     }
     command.env_remove("RUST_BACKTRACE");
     command.args(with_foreground.get_args().filter(|arg| *arg != "--foreground"));
+    command
+}
+
+/// What S3 says to the first request is seen by whoever mounts, with what to do and where the log goes on.
+#[test]
+fn what_s3_says_at_first_is_told_before_the_command_returns() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    gate.refuse(404, "NoSuchBucket");
+    let silent = Silent::new();
+    for (name, endpoint, words) in [
+        ("refused", &gate.endpoint, ["NoSuchBucket", "create the bucket"]),
+        ("silent", &silent.endpoint, ["S3 has not answered", "goes into the spool"]),
+    ] {
+        let plan = rig.plan(name).through(endpoint).with(&["--shutdown-timeout", "0s"]);
+        let _background = Background(&plan.point);
+        let mut mount = Proc::start("logsinkfs", without_foreground(&plan));
+        assert_eq!(mount.wait().code(), Some(0));
+        let (log, said) = (mount.last_words(), mount.said().join("\n"));
+        words.iter().for_each(|word| assert!(log.contains(word), "{word:?} in {log}"));
+        let place = format!("the log goes on in {}/logsinkfs.log", plan.spool.display());
+        assert!(said.contains(&place), "{said}");
+        fs::write(plan.point.join("app.log"), "line\n").unwrap();
+    }
+}
+
+/// There is nothing that a reader mount could show, or do later.
+#[test]
+fn a_reader_mount_that_may_not_read_fails() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    for (code, status, words) in [
+        ("NoSuchBucket", 404, ["NoSuchBucket", "create the bucket"]),
+        ("AccessDenied", 403, ["AccessDenied", "s3:ListBucket"]),
+    ] {
+        gate.refuse(status, code);
+        fails(rig.plan_reader(&[]).through(&gate.endpoint), &words);
+    }
+    let nobody = rig.plan_reader(&[]).through("http://127.0.0.1:1");
+    fails(nobody, &["127.0.0.1:1", "check --endpoint-url"]);
+}
+
+#[test]
+fn the_command_returns_once_the_mount_serves() {
+    let rig = Rig::embedded();
+    let plan = rig.plan("a");
     let _background = Background(&plan.point);
-    Proc::start("logsinkfs", command).success();
+    Proc::start("logsinkfs", without_foreground(&plan)).success();
     assert!(is_mounted(&plan.point), "the mount serves when the command has returned");
     fs::write(plan.point.join("app.log"), "line\n").unwrap();
     let daemons = processes_of(&plan.point);

@@ -139,13 +139,13 @@ fn a_bucket_that_is_missing_for_a_while() {
 
 #[test]
 fn a_redirect_to_another_region() {
-    outlives(MOVED, &["eu-west-1", "--region"]);
+    outlives(MOVED, &["cannot be used", "eu-west-1", "--region"]);
 }
 
 #[test]
 fn a_signature_for_another_region() {
     let fault = Answer::Refuse(400, "AuthorizationHeaderMalformed", None);
-    outlives(fault, &["eu-west-1", "--region"]);
+    outlives(fault, &["cannot be used", "eu-west-1", "--region"]);
 }
 
 #[test]

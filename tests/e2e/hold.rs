@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::process::Signal;
 
@@ -14,6 +15,8 @@ use crate::harness::{Mount, Rig, eventually};
 
 /// The worker's user where there is no other.
 const WORKER: u32 = 65532;
+/// Somebody who has nothing to do with any mount.
+const STRANGER: u32 = 12345;
 
 fn append(mount: &Mount, text: &str) {
     let mut options = fs::OpenOptions::new();
@@ -22,19 +25,25 @@ fn append(mount: &Mount, text: &str) {
 }
 
 /// Attaches the fake worker as some user; gives what the keeper said to it, line by line.
-fn pretend(rig: &Rig, socket: &Path, uid: u32, say: &[&str]) -> Vec<String> {
+fn pretend(rig: &Rig, socket: &Path, uid: u32, gid: u32, say: &[&str]) -> Vec<String> {
     // Where that user can read it.
     let (program_copy, lines) = (rig.local("fake_worker.py"), rig.local("lines"));
     fs::copy(script("fake_worker.py"), &program_copy).unwrap();
     fs::write(&lines, say.join("\n")).unwrap();
-    let mut worker = command(program("setpriv"));
-    let uid = uid.to_string();
-    worker.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--"]);
+    let mut worker = as_user(uid, gid);
     worker.arg(program("python3")).arg("-B").arg(&program_copy).arg(socket);
     worker.stdin(fs::File::open(&lines).unwrap());
     let mut worker = Proc::start("fake worker", worker);
     worker.wait();
     worker.said()
+}
+
+/// A command that is run by a user of this group alone.
+fn as_user(uid: u32, gid: u32) -> Command {
+    let mut outer = command(program("setpriv"));
+    let (uid, gid) = (uid.to_string(), gid.to_string());
+    outer.args(["--reuid", &uid, "--regid", &gid, "--clear-groups", "--"]);
+    outer
 }
 
 /// A keeper that waits for a worker, the plan for workers, and its socket.
@@ -121,12 +130,14 @@ fn a_worker_may_attach_to_a_keeper_that_starts_its_own() {
 fn a_stranger_may_neither_attach_nor_ask_for_an_upgrade() {
     let rig = Rig::embedded();
     let (mount, _, socket) = hold(&rig);
-    let said = pretend(&rig, &socket, 12_345, &[]);
+    // The socket is for root and the worker's group.
+    assert_eq!(pretend(&rig, &socket, STRANGER, STRANGER, &[]), Vec::<String>::new());
+    assert!(!mount.daemon.stderr().contains("uid=12345"), "{}", mount.daemon.stderr());
+    let said = pretend(&rig, &socket, STRANGER, WORKER, &[]);
     assert!(said[0].contains("Refused"), "{said:?}");
     mount.daemon.await_stderr("not by this user uid=12345");
     // The worker's own user may attach, and no more.
-    let mut upgrade = command(program("setpriv"));
-    upgrade.args(["--reuid", "65532", "--regid", "65532", "--clear-groups", "--"]);
+    let mut upgrade = as_user(WORKER, WORKER);
     let copy = rig.local("logsinkfs");
     fs::copy(&mount.plan.program, &copy).unwrap();
     upgrade.arg(copy).arg("upgrade").arg(&mount.plan.point).arg("--keeper-socket").arg(&socket);
@@ -134,6 +145,47 @@ fn a_stranger_may_neither_attach_nor_ask_for_an_upgrade() {
     assert_eq!(upgrade.wait().code(), Some(1));
     assert!(upgrade.last_words().contains("not for user 65532"), "{}", upgrade.stderr());
     assert_eq!(mount.terminate().0, 3);
+}
+
+/// What strangers do is logged, as far as a person could want to read it.
+#[test]
+fn a_stranger_cannot_fill_the_log() {
+    const FLOOD: &str = "
+import socket, sys
+for _ in range(2000):
+    keeper = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    keeper.connect(sys.argv[1])
+    keeper.send(b'\"Upgrade\"')
+    assert b'Refused' in keeper.recv(65536)
+";
+    let rig = Rig::embedded();
+    let socket = rig.local("keeper.sock");
+    let mount = rig.plan("a").with(&["--keeper-socket", socket.to_str().unwrap()]).start();
+    let mut flood = as_user(STRANGER, WORKER);
+    flood.arg(program("python3")).args(["-c", FLOOD]).arg(&socket);
+    Proc::start("flood", flood).success();
+    let said = mount.stop_and_tell();
+    let lines = said.lines().filter(|line| line.contains("uid=12345")).count();
+    assert!((1..=250).contains(&lines), "{lines} lines");
+    assert!(said.contains("of lines like the next one"), "{said}");
+}
+
+/// Whoever may connect may ask how the mount is; others are told who may.
+#[test]
+fn the_workers_group_may_ask_how_a_mount_is() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    let copy = rig.local("logsinkfs");
+    fs::copy(&mount.plan.program, &copy).unwrap();
+    for (gid, code, words) in [(WORKER, 0, "ready"), (STRANGER, 1, "the worker's group may ask")] {
+        let mut status = as_user(STRANGER, gid);
+        status.arg(&copy).arg("status").arg(&mount.plan.point);
+        let mut status = Proc::start("status", status);
+        assert_eq!(status.wait().code(), Some(code), "{}", status.stderr());
+        let said = status.said().join("\n") + &status.last_words();
+        assert!(said.contains(words), "{said}");
+    }
+    mount.stop();
 }
 
 /// Spool files of every kind, each under a node's number.
@@ -181,7 +233,7 @@ fn a_hostile_worker_gets_nothing_registered_but_its_own_spool_files() {
     say.push("quiet {\"Unregister\":{\"node\":1}}".to_owned());
     say.push("{\"List\":{\"after\":0}}".to_owned());
     let say: Vec<&str> = say.iter().map(String::as_str).collect();
-    let said = pretend(&rig, &socket, WORKER, &say);
+    let said = pretend(&rig, &socket, WORKER, WORKER, &say);
     let [go, probed, answers @ .., first_list, second_list] = said.as_slice() else {
         panic!("{said:?}");
     };
@@ -220,11 +272,11 @@ fn a_worker_that_talks_nonsense_is_ended_and_another_may_come() {
         ("{\"Answer\":{\"answer\":[]}}", "out of turn", 2),
     ];
     for (message, logged, times) in nonsense {
-        let said = pretend(&rig, &socket, WORKER, &["quiet \"Serving\"", message]);
+        let said = pretend(&rig, &socket, WORKER, WORKER, &["quiet \"Serving\"", message]);
         assert_eq!(said.last().unwrap(), "closed", "{message}: {said:?}");
         mount.daemon.await_told(&["breaks the protocol", logged], times);
     }
-    let said = pretend(&rig, &socket, WORKER, &["quiet \"Serving\"", "\"Probe\""]);
+    let said = pretend(&rig, &socket, WORKER, WORKER, &["quiet \"Serving\"", "\"Probe\""]);
     assert!(said.last().unwrap().contains("Probed"), "{said:?}");
     mount.daemon.await_stderr("waits for one");
     assert_eq!(mount.terminate().0, 3);

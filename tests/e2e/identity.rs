@@ -132,7 +132,13 @@ fn a_session_writes_below_its_own_cluster_and_namespace_alone() {
 
 fn request(method: &str, target: &str, if_none_match: Option<&str>) -> Seen {
     let if_none_match = if_none_match.map(str::to_owned);
-    Seen { method: method.to_owned(), target: target.to_owned(), if_none_match, session: None }
+    Seen {
+        method: method.to_owned(),
+        target: target.to_owned(),
+        if_none_match,
+        session: None,
+        signed_by: String::new(),
+    }
 }
 
 /// Whatever rights somebody has: what is stored of a log is not overwritten, and nothing goes in the clear.

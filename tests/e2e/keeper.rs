@@ -164,6 +164,29 @@ fn a_stop_without_a_worker_says_that_data_stays() {
     assert!(!is_mounted(&mount.plan.point));
 }
 
+/// A stop that finds no worker waits for the one that comes, which uploads; the same wish twice does not cut it short.
+#[test]
+fn a_stop_that_is_asked_for_twice_at_once_waits_for_the_worker_that_comes() {
+    use std::os::unix::fs::PermissionsExt;
+    let rig = Rig::embedded();
+    let program = rig.local("logsinkfs");
+    let mut mount = rig.plan("a").with_copy_of_program(&program).start();
+    append(&mount, "line\n");
+    let (slow, go) = (rig.local("slow"), rig.local("go"));
+    let real = crate::harness::s3::LOGSINKFS;
+    let script = format!("until [ -e {} ]; do sleep .02; done\nexec {real} \"$@\"", go.display());
+    fs::write(&slow, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
+    replace(&program, &slow);
+    mount.kill_worker();
+    mount.daemon.await_stderr("the mount has no worker");
+    mount.daemon.signal(Signal::TERM);
+    mount.daemon.signal(Signal::INT);
+    fs::write(&go, "").unwrap();
+    assert_eq!(mount.daemon.wait().code(), Some(0), "{}", mount.daemon.stderr());
+    assert_eq!(rig.bucket().content("app.log"), b"line\n");
+}
+
 #[test]
 fn an_upgrade_under_a_writer_loses_and_doubles_nothing() {
     let rig = Rig::embedded();

@@ -36,6 +36,7 @@ mod positions;
 mod power_cut;
 mod processes;
 mod queries;
+mod reach;
 mod read;
 mod reader;
 mod reader_costs;

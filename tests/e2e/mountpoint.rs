@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use rustix::io::Errno;
 use rustix::process::Signal;
 
+use crate::bad_input::fails;
 use crate::harness::disk::Disk;
 use crate::harness::{Mount, Rig};
 
@@ -46,4 +47,19 @@ fn an_immutable_mount_point_takes_nothing_from_root_either() {
     let refused = fs::write(mount.path("app.log"), "beside the bucket\n").unwrap_err();
     assert_eq!(refused.raw_os_error(), Some(Errno::PERM.raw_os_error()));
     goes_on(&rig, mount);
+}
+
+/// Whoever may write beside a mount point cannot have root guard a directory of his choice.
+#[test]
+fn no_guard_goes_through_a_link() {
+    let rig = Rig::embedded();
+    let (target, link) = (rig.local("target"), rig.local("link"));
+    fs::create_dir(&target).unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    let mode = || fs::metadata(&target).unwrap().permissions().mode();
+    let before = mode();
+    let mut plan = rig.plan("a").with(&["--guard-mountpoint", "mode"]);
+    plan.point.clone_from(&link);
+    fails(plan, &["symbolic link", link.to_str().unwrap()]);
+    assert_eq!(mode(), before);
 }

@@ -78,12 +78,42 @@ fn a_second_signal_ends_the_wait() {
     eventually("the mount to be detached", || {
         (!crate::harness::mount::is_mounted(&mount.plan.point)).then_some(())
     });
-    mount.daemon.signal(Signal::TERM);
-    assert_eq!(mount.daemon.wait().code(), Some(3), "{}", mount.daemon.stderr());
+    // One that comes within a moment is the same wish.
+    let ended = eventually("the end", || {
+        mount.daemon.signal(Signal::TERM);
+        mount.daemon.poll()
+    });
+    assert_eq!(ended.code(), Some(3), "{}", mount.daemon.stderr());
+    let said = mount.daemon.last_words();
+    assert!(said.contains("why=\"a second signal came\""), "{said}");
     drop(mount);
     gate.open();
     plan.start().stop();
     assert_eq!(rig.bucket().content("app.log"), b"patient\n");
+}
+
+/// timeout(1) signals its child and then the group, a service manager every process of a service, and whoever
+/// unmounts first may signal after it.
+#[test]
+fn signals_that_come_together_are_one() {
+    for (keeper, unmount) in [(true, false), (false, false), (true, true)] {
+        let rig = Rig::embedded();
+        let gate = rig.gate();
+        gate.refuse(503, "ServiceUnavailable");
+        let flags: &[&str] = if keeper { &[] } else { &["--no-keeper"] };
+        let mut mount = rig.plan("a").through(&gate.endpoint).with(flags).start();
+        fs::write(mount.path("app.log"), "patient\n").unwrap();
+        if unmount {
+            rustix::mount::unmount(mount.path(""), rustix::mount::UnmountFlags::empty()).unwrap();
+            mount.daemon.await_stderr("unmounted: stopping");
+        }
+        mount.daemon.signal(Signal::TERM);
+        mount.daemon.signal(Signal::INT);
+        gate.await_hits(3);
+        gate.open();
+        assert_eq!(mount.daemon.wait().code(), Some(0), "{}", mount.daemon.stderr());
+        assert_eq!(rig.bucket().content("app.log"), b"patient\n");
+    }
 }
 
 /// Refuses every request for a while, under which an application must notice nothing.

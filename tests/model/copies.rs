@@ -24,7 +24,7 @@ fn append(daemon: &Daemon, text: &str) {
 
 /// Waits for the first contact with S3, which is not made for anything that waits.
 async fn registered(daemon: &Daemon) {
-    daemon.until("it is registered", |parts| parts.s3.lock().conditional.is_some()).await;
+    daemon.until("it is registered", |parts| parts.s3.borrow().conditional.is_some()).await;
 }
 
 #[test]

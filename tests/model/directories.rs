@@ -215,7 +215,7 @@ fn the_first_page_is_shown_while_the_next_is_fetched() {
         world.put_many("", 25);
         let (gate, daemon) = (Gate::closed(), world.boot());
         // Its registration takes a place on the first page, and is hidden.
-        daemon.until("it is registered", |parts| parts.s3.lock().conditional.is_some()).await;
+        daemon.until("it is registered", |parts| parts.s3.borrow().conditional.is_some()).await;
         world.bucket.script(Op::List, PREFIX, 1, Fault::Slow(Duration::ZERO));
         world.bucket.script(Op::List, PREFIX, 1, Fault::HeldBefore(gate.clone()));
         let dir = daemon.fs.opendir(NodeId::ROOT, ONCE).unwrap();

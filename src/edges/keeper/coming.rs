@@ -102,7 +102,7 @@ impl Keeper<'_> {
             ToKeeper::Serving if is(&self.present, Stage::Going) => {
                 self.serves();
                 let stop = self.stop_then;
-                stop.and_then(|signal| self.pass_on(signal))
+                stop.and_then(|(signal, _)| self.pass_on(signal))
             }
             ToKeeper::Detach if is(&self.present, Stage::Serving) => {
                 let end = self.stop();

@@ -4,7 +4,7 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -20,6 +20,7 @@ use tracing::{debug, warn};
 use super::attend::Event;
 use super::link::Link;
 use super::protocol::{ToClient, ToKeeper};
+use crate::values::processes::RunAs;
 
 /// Where the sockets of root's mounts are.
 const RUN: &str = "/run/logsinkfs";
@@ -63,19 +64,24 @@ pub enum Place {
 }
 
 impl Control {
-    /// Listens at a path; `worker` is the user of the workers.
+    /// Listens at a path; `worker` is who the workers are. Only root and its group can connect.
     pub fn listen(
         path: &Path,
         place: Place,
-        worker: u32,
+        worker: RunAs,
         events: SyncSender<Event>,
     ) -> io::Result<Control> {
         let socket = bound(path, place)?;
         let inode = fs::symlink_metadata(path)?.ino();
         let control = Control { path: path.to_owned(), inode };
+        if let Err(e) = chown(path, None, Some(worker.gid)) {
+            warn!(
+                gid = worker.gid,
+                "the keeper's socket is not its group's, but root's alone: {e}"
+            );
+        }
+        fs::set_permissions(path, Permissions::from_mode(0o660))?;
         listen(&socket, BACKLOG)?;
-        // Anybody may knock; who may come in is decided by what the kernel says of them.
-        fs::set_permissions(path, Permissions::from_mode(0o666))?;
         thread::Builder::new().name("control".into()).spawn(move || {
             loop {
                 let met = match accept_with(&socket, SocketFlags::CLOEXEC) {
@@ -83,7 +89,7 @@ impl Control {
                     Err(Errno::CONNABORTED | Errno::INTR) => continue,
                     Err(e) => return warn!("nobody is heard on the keeper's socket any more: {e}"),
                 };
-                match welcome(met, worker) {
+                match welcome(met, worker.uid) {
                     Ok(Some(event)) => {
                         if events.send(event).is_err() {
                             return;
@@ -141,7 +147,8 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Hears what somebody wants, where they may want it.
+/// Hears what somebody wants, where they may want it: whoever can connect may ask how the mount is and have it uploaded,
+/// the worker's user may attach, root and whoever mounted may do anything. The kernel tells who it is.
 fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
     let link = Arc::new(Link::over(socket)?);
     let peer = link.peer()?;
@@ -158,14 +165,14 @@ fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
         link.send(&ToClient::Refused { why })
     };
     match wish {
-        _ if !known => refused("a talk with the keeper").map(|()| None),
         Some(ToKeeper::Upgrade) if trusted => Ok(Some(Event::Upgrade(link))),
         Some(ToKeeper::Upgrade) => refused("an upgrade").map(|()| None),
         Some(ToKeeper::Ask(request)) => Ok(Some(Event::Ask(request, link))),
-        Some(ToKeeper::Attach) => {
+        Some(ToKeeper::Attach) if known => {
             link.be_patient(None)?;
             Ok(Some(Event::Attach(link)))
         }
+        Some(ToKeeper::Attach) => refused("a worker").map(|()| None),
         Some(_) => refused("anything but Upgrade, Ask or Attach").map(|()| None),
         None => Ok(None),
     }
@@ -181,7 +188,7 @@ mod tests {
     #[test]
     fn the_number_of_a_device_that_is_given_anew_is_the_new_mounts() {
         let dir = tempfile::tempdir().expect("a folder");
-        let (path, own) = (dir.path().join("0:41.sock"), rustix::process::geteuid().as_raw());
+        let (path, own) = (dir.path().join("0:41.sock"), crate::edges::privileges::own_user());
         let listen = |place| {
             let (events, heard) = sync_channel(1);
             Control::listen(&path, place, own, events).map(|control| (control, heard))

@@ -23,6 +23,7 @@ use super::link::Link;
 use super::protocol::{Request, ToClient, ToWorker};
 use super::restarts::Restarts;
 use crate::edges::error::DaemonError;
+use crate::edges::wishes::TOGETHER;
 use crate::values::ids::SessionId;
 use crate::values::processes::RunAs;
 use crate::world::clock::Clock;
@@ -108,8 +109,8 @@ pub struct Keeper<'a> {
     pub(super) served: bool,
     /// The mount is being stopped.
     pub(super) stopping: bool,
-    /// The signal by which the mount is to be stopped once the worker that is coming serves.
-    pub(super) stop_then: Option<i32>,
+    /// The signal by which the mount is to be stopped once the worker that is coming serves, and when it came.
+    pub(super) stop_then: Option<(i32, Duration)>,
 }
 
 impl<'a> Keeper<'a> {
@@ -241,17 +242,20 @@ impl<'a> Keeper<'a> {
 
     pub(super) fn pass_on(&mut self, signal: i32) -> Option<End> {
         let stop = matches!(signal, signal_hook::consts::SIGTERM | signal_hook::consts::SIGINT);
-        if stop && self.stop_then.is_none() && self.is_worker_coming() {
+        if stop && self.is_worker_coming() {
             // What the spool holds is uploaded by it; a second signal does not wait for that.
-            self.stop_then = Some(signal);
-            self.start_at = self.start_at.map(|_| self.clock.monotonic());
-            return None;
+            let now = self.clock.monotonic();
+            let (_, first) = *self.stop_then.get_or_insert((signal, now));
+            if now < first + TOGETHER {
+                self.start_at = self.start_at.map(|_| now);
+                return None;
+            }
         }
         if stop && let Some(end) = self.stop() {
             return Some(end);
         }
         match &self.present {
-            // It has taken nothing on that a stop would have to wait for.
+            // What it may have taken on is in the spool.
             Some(Worker { child: Some(pid), stage: Stage::Going, .. }) if stop => kill(*pid),
             Some(present) => present.tell(&ToWorker::Signal { signal }),
             None if stop => return self.lost(&Ended::Failed("there was none".to_owned())),

@@ -45,7 +45,7 @@ use super::error::DaemonError;
 use super::stop::EXIT_DATA_LEFT;
 use super::{handover, launch, privileges};
 use crate::values::ids::SessionId;
-use crate::values::processes::Keeping;
+use crate::values::processes::{Keeping, RunAs};
 use crate::values::settings::Settings;
 use crate::world::clock::SystemClock;
 
@@ -66,8 +66,11 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
     let held = match (settings.processes.keeping, &settings.processes.socket) {
         (Keeping::Hold, Some(path)) => {
             let point = Plan::from(settings).prepare()?;
-            let control = Control::listen(path, Place::Named, user.uid, events.clone())
+            let control = Control::listen(path, Place::Named, user, events.clone())
                 .map_err(|e| DaemonError::Socket(path.clone(), e))?;
+            if launch::is_background() {
+                launch::announce_log(&settings.spool_dir.join(launch::LOG));
+            }
             launch::announce_holding(&point);
             leave_terminal(&spool, user);
             if !await_worker(&events, &heard) {
@@ -80,7 +83,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
     let device = Device::new(settings.into())?;
     let ready = device.first_request().and_then(|init| {
         let registry = Registry::new(device.fuse.try_clone()?, spool.try_clone()?, user.uid);
-        let control = held.or_else(|| listen(settings, &device, user.uid, &events));
+        let control = held.or_else(|| listen(settings, &device, user, &events));
         Ok((init, Arc::new(registry), control))
     });
     let (init, registry, _control) = match ready {
@@ -125,7 +128,7 @@ fn await_worker(events: &SyncSender<Event>, heard: &Receiver<Event>) -> bool {
 fn listen(
     settings: &Settings,
     device: &Device,
-    worker: u32,
+    worker: RunAs,
     events: &SyncSender<Event>,
 ) -> Option<Control> {
     let own = rustix::process::geteuid().as_raw();
@@ -150,7 +153,7 @@ fn listen(
 }
 
 /// In the background what is logged goes to a file from now on.
-fn leave_terminal(spool: &OwnedFd, user: crate::values::processes::RunAs) {
+fn leave_terminal(spool: &OwnedFd, user: RunAs) {
     if !launch::is_background() {
         return;
     }

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::tasks::pieces::Unreadable;
 use crate::values::errors::FsError;
-use crate::world::bucket::{BucketError, Kind};
+use crate::world::bucket::BucketError;
 
 /// A command that reads a bucket did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -56,14 +56,7 @@ impl ReadError {
     /// What a person can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            ReadError::Bucket(e) => match e.kind {
-                Kind::Denied => {
-                    "the credentials need s3:ListBucket on the bucket, and s3:GetObject on the prefix to read objects"
-                }
-                Kind::Unreachable => "check --endpoint-url, DNS, the proxy and the network",
-                Kind::Throttled | Kind::Server => "the service failed; try again",
-                _ => e.kind.hint(),
-            },
+            ReadError::Bucket(e) => e.kind.hint_to_read(),
             ReadError::Embedded(_) => {
                 "give a directory of an embedded bucket that this user can write"
             }

@@ -57,6 +57,7 @@ pub fn run(args: &RecoverArgs, settings: &Settings) -> Result<ExitCode, DaemonEr
     // Programs of a dead mount may open a file in the moment in which we ask whether they write to it.
     let _lease_breaks = runtime.block_on(async { signal(SignalKind::io()) })?;
     let (bucket, _embedded) = connect(settings, spool.dir(), None)?;
+    runtime.block_on(bucket.check()).map_err(|e| DaemonError::Bucket(e.into()))?;
     let clock = Arc::new(SystemClock::new());
     let parts = Arc::new(recover_parts(settings, spool, Arc::new(bucket), clock)?);
     Ok(runtime.block_on(upload(&parts, args.watch))?.into())

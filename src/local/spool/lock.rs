@@ -1,7 +1,7 @@
 //! The lock that tells two daemons apart, and how one who only empties a spool is asked for it.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
@@ -14,7 +14,8 @@ const LENT: &str = " recover";
 /// The file by which he is asked.
 const WANTED: &str = "wanted";
 
-/// Takes the lock that tells two daemons apart; the holder's process id is in the file.
+/// Takes the lock that tells two daemons apart; the holder's process id is in the file. It is the owner's alone: whoever
+/// can open a file can lock it.
 pub(super) fn take(dir: &Path) -> Result<File, SpoolError> {
     let path = dir.join(LOCK);
     let file = OpenOptions::new()
@@ -22,8 +23,12 @@ pub(super) fn take(dir: &Path) -> Result<File, SpoolError> {
         .truncate(false)
         .read(true)
         .write(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(&path)
         .at("open", &path)?;
+    // An earlier version let others read it.
+    file.set_permissions(Permissions::from_mode(0o600)).at("chmod", &path)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
             let locked = file.metadata().at("stat", &path)?.ino();
@@ -54,7 +59,8 @@ pub(super) fn take(dir: &Path) -> Result<File, SpoolError> {
 
 /// Whether nobody has the lock.
 pub(super) fn is_free(dir: &Path) -> bool {
-    let lock = File::open(dir.join(LOCK));
+    let careful = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let lock = OpenOptions::new().read(true).custom_flags(careful).open(dir.join(LOCK));
     lock.is_ok_and(|lock| rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok())
 }
 

@@ -73,8 +73,9 @@ impl ResolveCachedIdentity for Kept {
 const TOKEN_FILES: [&str; 2] =
     ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"];
 
-/// Why there are no credentials, and what a person can do about it where that is known.
-pub(super) fn why(error: &(dyn Error + 'static)) -> String {
+/// Why there are no credentials, in a profile where one was asked for, and what a person can do about it where that is
+/// known.
+pub(super) fn why(error: &(dyn Error + 'static), profile: Option<&str>) -> String {
     let mut said = error;
     // Above it the SDK says several times that it is about credentials.
     while let Some(cause) = said.source() {
@@ -106,7 +107,8 @@ pub(super) fn why(error: &(dyn Error + 'static)) -> String {
         }
         None => said,
     };
-    format!("no usable credentials: {why}")
+    let place = profile.map_or_else(String::new, |profile| format!(" in the profile `{profile}`"));
+    format!("no usable credentials{place}: {why}")
 }
 
 /// Whether this process may not read a file.

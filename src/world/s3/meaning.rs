@@ -25,35 +25,43 @@ impl S3Bucket {
         let code = error.code().unwrap_or_default();
         let response = error.raw_response();
         let status = response.map(|r| r.status().as_u16());
-        let region =
-            response.and_then(|r| r.headers().get("x-amz-bucket-region")).map(str::to_owned);
+        let header = |name| response.and_then(|r| r.headers().get(name)).map(str::to_owned);
+        let in_body = || region_in(response?.body().bytes()?);
+        let region = header("x-amz-bucket-region").or_else(in_body);
+        let about_key = error.message().is_some_and(|message| message.contains("kms:"));
         let kind = match status {
+            Some(403) if about_key => Kind::Encryption,
             Some(status) => kind_of(code, status, region.as_deref(), precondition),
             None if caused_by::<CredentialsError>(&error) => Kind::NoCredentials,
             None if caused_by::<FileBodyError>(&error) => Kind::Local,
-            None => Kind::Unreachable,
+            None => unanswered(&causes(&error)),
         };
         if matches!(kind, Kind::Expired | Kind::NoCredentials) {
             self.credentials.forget();
         }
-        let message = match (error.message(), status) {
+        let mut message = match (error.message(), status) {
             _ if matches!(&kind, Kind::WrongRegion(Some(_))) => {
                 let region = region.unwrap_or_default();
                 format!("the bucket is in the region {region} ({code})")
             }
             (Some(message), _) if !message.is_empty() => format!("{code}: {message}"),
             (_, Some(status)) => format!("the service answered {status} {code}").trim_end().into(),
-            _ if kind == Kind::NoCredentials => credentials::why(&error),
+            _ if kind == Kind::NoCredentials => {
+                credentials::why(&error, self.settings.profile.as_deref())
+            }
             _ => causes(&error),
         };
-        BucketError::new(kind, operation, key, message).at(&self.place).because(error)
+        if let Some(request) = header("x-amz-request-id") {
+            message = format!("{message} (x-amz-request-id {request})");
+        }
+        BucketError::new(kind, operation, key, message).at(&self.place()).because(error)
     }
 
     /// A success that lacks what S3 says with each: somebody between us and S3 made it up (the login
     /// page of a proxy), or S3 failed after it had begun to answer. The write may be done or not.
     pub(super) fn unlike_s3(&self, operation: &'static str, key: &str, lacks: &str) -> BucketError {
         let message = format!("the service answered success without {lacks}, unlike S3");
-        BucketError::new(Kind::Server, operation, key, message).at(&self.place)
+        BucketError::new(Kind::Server, operation, key, message).at(&self.place())
     }
 }
 
@@ -72,6 +80,7 @@ fn kind_of(code: &str, status: u16, region: Option<&str>, precondition: Kind) ->
             _,
         )
         | (_, 301 | 307) => Kind::WrongRegion(region.map(str::to_owned)),
+        (code, _) if code.starts_with("KMS.") => Kind::Encryption,
         ("SlowDown" | "Throttling" | "RequestLimitExceeded", _) => Kind::Throttled,
         ("RequestTimeout" | "BadDigest" | "IncompleteBody", _) => Kind::Server,
         ("NotImplemented", _) | (_, 501) => Kind::Unsupported,
@@ -86,6 +95,22 @@ fn kind_of(code: &str, status: u16, region: Option<&str>, precondition: Kind) ->
         // With a success, what it said was no answer of S3.
         _ => Kind::Server,
     }
+}
+
+/// What it means that nobody answered. The libraries below the SDK tell by text alone.
+fn unanswered(said: &str) -> Kind {
+    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    match () {
+        () if says(&["dns error"]) => Kind::NoHost,
+        () if says(&["invalid peer certificate", "received corrupt message"]) => Kind::Untrusted,
+        () => Kind::Unreachable,
+    }
+}
+
+/// The region that the XML of an error names.
+fn region_in(body: &[u8]) -> Option<String> {
+    let (_, behind) = std::str::from_utf8(body).ok()?.split_once("<Region>")?;
+    behind.split_once("</Region>").map(|(region, _)| region.to_owned())
 }
 
 fn caused_by<C: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
@@ -126,6 +151,7 @@ mod tests {
             ("OperationAborted", 409, Kind::Busy),
             ("PreconditionFailed", 412, Kind::Exists),
             ("MetadataTooLarge", 400, Kind::Refused),
+            ("KMS.DisabledException", 400, Kind::Encryption),
         ] {
             let found = kind_of(code, status, Some("eu-west-1"), Kind::Exists);
             assert_eq!(found, kind, "{status} {code}");

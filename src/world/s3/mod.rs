@@ -3,7 +3,9 @@
 
 mod attempts;
 mod body;
+mod connect;
 pub mod credentials;
+mod host;
 mod meaning;
 mod skew;
 
@@ -13,19 +15,17 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{Credentials, StalledStreamProtectionConfig};
 use aws_sdk_s3::primitives::{ByteStream, DateTime, SdkBody};
 use aws_sdk_s3::types::{EncodingType, ServerSideEncryption, StorageClass};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use tokio::sync::OnceCell;
 
-use self::attempts::Attempts;
 use self::body::FileBody;
 use self::credentials::Kept;
-use self::skew::SkewReport;
+use self::host::Host;
 use super::bucket::{
     Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead, StoredObject, causes,
 };
@@ -43,9 +43,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes a second below which an upload is given up and tried again.
 const SLOWEST_UPLOAD: u64 = 64 * 1024;
 
-/// The variables of the SDK that name an endpoint of S3.
-const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
-
 /// Credentials fixed by the caller, for the embedded bucket.
 #[derive(Clone, Debug)]
 pub struct FixedCredentials {
@@ -61,10 +58,11 @@ pub struct S3Bucket {
     settings: S3Settings,
     fixed: Option<FixedCredentials>,
     client: OnceCell<Client>,
+    /// The client for the region that S3 has named, where that is another one.
+    moved: Mutex<Option<Client>>,
+    host: Host,
     credentials: Kept,
     bucket: String,
-    /// How errors name it.
-    place: String,
     owner: Option<String>,
     sse: Option<ServerSideEncryption>,
     sse_kms_key_id: Option<String>,
@@ -75,16 +73,14 @@ impl S3Bucket {
     /// A bucket as these settings reach it. Nobody is asked anything yet, not even the instance for its region: a mount
     /// serves before anybody has answered.
     pub fn new(bucket: &str, settings: &S3Settings, fixed: Option<FixedCredentials>) -> S3Bucket {
-        let named = || ENDPOINTS.into_iter().find_map(|name| std::env::var(name).ok());
-        let at = settings.endpoint_url.clone().or_else(named);
-        let at = at.map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
         S3Bucket {
             settings: settings.clone(),
             fixed,
             client: OnceCell::new(),
+            moved: Mutex::default(),
+            host: Host::default(),
             credentials: Kept::new(),
             bucket: bucket.to_owned(),
-            place: format!("s3://{bucket}{at}, "),
             owner: settings.expected_bucket_owner.clone(),
             sse: settings.sse.as_deref().map(ServerSideEncryption::from),
             sse_kms_key_id: settings.sse_kms_key_id.clone(),
@@ -92,67 +88,29 @@ impl S3Bucket {
         }
     }
 
-    /// The client, made for the first request.
-    async fn client(&self) -> &Client {
-        self.client.get_or_init(|| self.connect()).await
+    /// How errors name it: with the host that was asked, or will be as far as that is known.
+    fn place(&self) -> String {
+        let host = Some(self.host.last()).filter(|host| !host.is_empty());
+        let host = host.or_else(|| connect::endpoint(&self.settings));
+        let at = host.map_or_else(String::new, |host| format!(" at {host}"));
+        format!("s3://{}{at}", self.bucket)
     }
 
-    async fn connect(&self) -> Client {
-        let settings = &self.settings;
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(RetryConfig::standard().with_max_attempts(READ_TRIES))
-            .stalled_stream_protection(
-                StalledStreamProtectionConfig::enabled().grace_period(READ_TIMEOUT).build(),
-            )
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .operation_attempt_timeout(READ_TIMEOUT)
-                    .build(),
-            );
-        if let Some(region) = &settings.region {
-            loader = loader.region(Region::new(region.clone()));
-        }
-        if let Some(profile) = &settings.profile {
-            loader = loader.profile_name(profile);
-        }
-        if let Some(keys) = self.fixed.clone() {
-            let (id, secret) = (keys.access_key_id, keys.secret_access_key);
-            loader = loader.credentials_provider(Credentials::new(id, secret, None, None, "fixed"));
-        }
-        let base = loader.load().await;
-        let mut config = aws_sdk_s3::config::Builder::from(&base)
-            .force_path_style(settings.force_path_style)
-            .interceptor(SkewReport::default())
-            .interceptor(Attempts)
-            .identity_cache(self.credentials.clone());
-        // Without the flag it is what the SDK finds, a variable for S3 alone before one for all services.
-        if let Some(endpoint) = &settings.endpoint_url {
-            config = config.endpoint_url(endpoint);
-        }
-        if base.region().is_none() {
-            config = config.region(Region::from_static("us-east-1"));
-        }
-        if let Some(role) = &settings.role_arn {
-            let assumed = aws_config::sts::AssumeRoleProvider::builder(role)
-                .session_name("logsinkfs")
-                .configure(&base)
-                .build()
-                .await;
-            config = config.credentials_provider(assumed);
-        }
-        Client::from_conf(config.build())
-    }
-
-    /// A read is sent once more where the credentials had expired: with others, which are fetched then.
+    /// A read is sent once more where the credentials had expired: with others, which are fetched then; and where S3
+    /// names the region to ask in.
     async fn read<T, F>(&self, request: impl Fn() -> F) -> Result<T, BucketError>
     where
         F: Future<Output = Result<T, BucketError>>,
     {
         match request().await {
-            Err(e) if e.kind == Kind::Expired => request().await,
+            Err(e) if e.kind == Kind::Expired || self.is_elsewhere(&e) => request().await,
             done => done,
         }
+    }
+
+    /// Whether the next request goes to another region than the one that failed so.
+    fn is_elsewhere(&self, e: &BucketError) -> bool {
+        matches!(&e.kind, Kind::WrongRegion(Some(region)) if self.follow(region))
     }
 
     /// One page of a listing.
@@ -164,7 +122,7 @@ impl S3Bucket {
     ) -> Result<ListPage, BucketError> {
         let page = self
             .client()
-            .await
+            .await?
             .list_objects_v2()
             .bucket(&self.bucket)
             .prefix(prefix)
@@ -207,7 +165,7 @@ impl S3Bucket {
     ) -> Result<Bytes, BucketError> {
         let got = self
             .client()
-            .await
+            .await?
             .get_object()
             .bucket(&self.bucket)
             .key(key)
@@ -223,7 +181,7 @@ impl S3Bucket {
         }
         let body = tokio::time::timeout(READ_TIMEOUT, got.body.collect()).await;
         let broken = |why: String| {
-            BucketError::new(Kind::Unreachable, "GetObject", key, why).at(&self.place)
+            BucketError::new(Kind::Unreachable, "GetObject", key, why).at(&self.place())
         };
         let bytes = body
             .map_err(|_| broken("the body did not arrive in time".into()))?
@@ -236,7 +194,7 @@ impl S3Bucket {
     async fn look(&self, key: &str) -> Result<ObjectHead, BucketError> {
         let head = self
             .client()
-            .await
+            .await?
             .head_object()
             .bucket(&self.bucket)
             .key(key)
@@ -252,11 +210,9 @@ impl S3Bucket {
             metadata: head.metadata.unwrap_or_default().into_iter().collect(),
         })
     }
-}
 
-#[async_trait]
-impl Bucket for S3Bucket {
-    async fn put_new(&self, object: &NewObject) -> Result<(), BucketError> {
+    /// One PUT.
+    async fn put(&self, object: &NewObject) -> Result<(), BucketError> {
         let length = object.payload.len();
         let single_try = aws_sdk_s3::config::Config::builder()
             .retry_config(RetryConfig::disabled())
@@ -270,7 +226,7 @@ impl Bucket for S3Bucket {
             );
         let put = self
             .client()
-            .await
+            .await?
             .put_object()
             .bucket(&self.bucket)
             .key(&object.key)
@@ -290,6 +246,17 @@ impl Bucket for S3Bucket {
             Ok(put) if put.e_tag().is_some() => Ok(()),
             Ok(_) => Err(self.unlike_s3("PutObject", &object.key, "an ETag")),
             Err(e) => Err(self.meaning("PutObject", &object.key, Kind::Exists, e)),
+        }
+    }
+}
+
+#[async_trait]
+impl Bucket for S3Bucket {
+    async fn put_new(&self, object: &NewObject) -> Result<(), BucketError> {
+        match self.put(object).await {
+            // Nothing was done there.
+            Err(e) if self.is_elsewhere(&e) => self.put(object).await,
+            done => done,
         }
     }
 

@@ -70,7 +70,10 @@ impl Plan {
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.arg(name);
         if self.source.starts_with("s3:") {
-            command.args(["--endpoint-url", &self.access.endpoint, "--force-path-style"]);
+            command.arg("--force-path-style");
+            if !self.access.endpoint.is_empty() {
+                command.args(["--endpoint-url", &self.access.endpoint]);
+            }
         }
         command
     }

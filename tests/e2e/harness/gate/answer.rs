@@ -111,9 +111,13 @@ pub fn refusal(status: u16, code: &str, more: Option<(&'static str, &'static str
         "SlowDown" => "Please reduce your request rate.",
         _ => "said by the test",
     };
+    let region = match code {
+        "AuthorizationHeaderMalformed" => "<Region>eu-west-1</Region>",
+        _ => "",
+    };
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
-         <Error><Code>{code}</Code><Message>{message}</Message></Error>"
+         <Error><Code>{code}</Code><Message>{message}</Message>{region}</Error>"
     );
     let mut reply = reply(status, "application/xml", body);
     if let Some((name, value)) = more {

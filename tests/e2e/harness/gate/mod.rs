@@ -42,6 +42,8 @@ pub struct Seen {
     pub if_none_match: Option<String>,
     /// The token of temporary credentials that it was signed with.
     pub session: Option<String>,
+    /// `KEY ID/DATE/REGION/s3/aws4_request`: whose signature it carries, and for which region.
+    pub signed_by: String,
 }
 
 impl Seen {
@@ -195,6 +197,7 @@ async fn answer(
         target: head.uri.to_string(),
         if_none_match: header("if-none-match").map(str::to_owned),
         session: header("x-amz-security-token").map(str::to_owned),
+        signed_by: credential(header("authorization")).to_owned(),
     };
     let answer = (shared.rule.lock().unwrap())(&seen);
     shared.seen.lock().unwrap().push(seen);
@@ -234,6 +237,11 @@ async fn answer(
         Answer::Ahead(by) => Ok(dated(reply, now() + by)),
         _ => Ok(reply),
     }
+}
+
+fn credential(authorization: Option<&str>) -> &str {
+    let behind = authorization.and_then(|text| text.split_once("Credential="));
+    behind.and_then(|(_, rest)| rest.split(',').next()).unwrap_or_default()
 }
 
 async fn forward(shared: &Shared, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {

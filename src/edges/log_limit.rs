@@ -1,0 +1,125 @@
+//! A bound on how fast the log grows. What strangers do (programs in the mount, users at the keeper's socket, clients of
+//! the admin endpoint, objects in the bucket) makes lines; without a bound they fill the disk that the spool is on.
+//!
+//! Invariant: each place in the sources that logs has an allowance of its own, so that a flood of one kind of line
+//! hides no other kind; and what is left out is counted and said.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tracing::callsite::Identifier;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::world::clock::{Clock, SystemClock};
+
+/// Lines of one kind at once: a spool with hundreds of damaged logs names each.
+const BURST: u32 = 200;
+/// One more each: 1 MB a day.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Formats events as another format does, as long as their kind has allowance left.
+pub struct Limited<F> {
+    format: F,
+    clock: SystemClock,
+    kinds: Mutex<HashMap<Identifier, Allowance>>,
+}
+
+impl<F> Limited<F> {
+    /// Limits lines of this format.
+    pub fn new(format: F) -> Limited<F> {
+        Limited { format, clock: SystemClock::new(), kinds: Mutex::default() }
+    }
+}
+
+impl<S, N, F> FormatEvent<S, N> for Limited<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        // Whoever asks for more than the usual lines wants them all.
+        if *event.metadata().level() <= Level::INFO {
+            let kind = event.metadata().callsite();
+            let now = self.clock.monotonic();
+            match self.kinds.lock().entry(kind).or_default().take(now) {
+                Taken::No => return Ok(()),
+                Taken::Yes => {}
+                Taken::Last => writeln!(
+                    writer,
+                    "logsinkfs: of lines like the next one, one in {EVERY:?} is logged from here on"
+                )?,
+                Taken::After(left_out) => {
+                    writeln!(
+                        writer,
+                        "logsinkfs: {left_out} lines like the next one were left out"
+                    )?;
+                }
+            }
+        }
+        self.format.format_event(context, writer, event)
+    }
+}
+
+/// What one kind of line may still do.
+#[derive(Debug, Default)]
+struct Allowance {
+    /// When all of it is there again.
+    whole_at: Duration,
+    left_out: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Taken {
+    Yes,
+    /// There is no allowance for another one.
+    Last,
+    /// So many were left out.
+    After(u64),
+    No,
+}
+
+impl Allowance {
+    fn take(&mut self, now: Duration) -> Taken {
+        let whole_at = self.whole_at.max(now) + EVERY;
+        if whole_at - now > BURST * EVERY {
+            self.left_out += 1;
+            return Taken::No;
+        }
+        self.whole_at = whole_at;
+        match std::mem::take(&mut self.left_out) {
+            0 if whole_at + EVERY - now > BURST * EVERY => Taken::Last,
+            0 => Taken::Yes,
+            left_out => Taken::After(left_out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_logged_and_then_a_line_now_and_then_with_the_number_of_those_left_out() {
+        let (mut lines, mut now) = (Allowance::default(), Duration::from_secs(1_000));
+        assert!((1..BURST).all(|_| lines.take(now) == Taken::Yes));
+        assert_eq!(lines.take(now), Taken::Last);
+        assert!((0..1_000).all(|_| lines.take(now) == Taken::No));
+        now += EVERY;
+        assert_eq!(lines.take(now), Taken::After(1_000));
+        assert_eq!(lines.take(now), Taken::No);
+        now += 2 * BURST * EVERY;
+        let taken = (0..1_000).filter(|_| lines.take(now) != Taken::No).count();
+        assert_eq!(taken, BURST as usize, "not more than once");
+    }
+}

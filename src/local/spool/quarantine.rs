@@ -1,0 +1,214 @@
+//! The quarantine: the folder of a spool with what could not be used or not be sent as what was sealed, and a list of the
+//! ranges that were given up. Owns the names in it, and the account of it; what is in it stays until somebody takes it
+//! away.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::local::crash_point::crash_point;
+use crate::local::disk::{Durable, store_json, sync_folder};
+use crate::local::life::SpoolFile;
+use crate::local::marker::Marker;
+use crate::values::errors::{AtPath, LocalError};
+use crate::values::ids::SpoolRange;
+use crate::values::time::Utc;
+
+/// The folder's name in the spool.
+pub(super) const QUARANTINE: &str = "quarantine";
+/// The list of what was given up.
+const GIVEN_UP: &str = "given-up";
+/// Bytes of that list; what is given up beyond is in the bucket's marks alone.
+const GIVEN_UP_MAX: u64 = 16 << 20;
+/// What is kept beside the bytes of a range.
+const NOTE: &str = "json";
+/// Bytes copied at once.
+const COPY_CHUNK: usize = 256 * 1024;
+
+/// What S3 does not have, and will not get by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Account {
+    /// Files that were set aside.
+    pub set_aside_files: u64,
+    /// Their bytes.
+    pub set_aside_bytes: u64,
+    /// Bytes that were given up because the spool was full.
+    pub given_up_bytes: u64,
+}
+
+impl Account {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Account::default()
+    }
+}
+
+/// Why the bytes of a range are in the quarantine, as it is kept beside them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Note {
+    /// The reason, for people.
+    pub why: String,
+    /// When.
+    pub at: Utc,
+    /// What the range was to be called, where that is known.
+    #[serde(flatten)]
+    pub marker: Option<Marker>,
+}
+
+/// A range that was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// The key that its segment was to have.
+    pub key: String,
+    /// Its bytes, uncompressed.
+    pub bytes: u64,
+    /// When.
+    pub at: Utc,
+}
+
+/// A file that was set aside.
+#[derive(Clone, Debug)]
+pub struct SetAside {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its bytes; those of all files of a folder.
+    pub bytes: u64,
+    /// What is known of it.
+    pub note: Option<Note>,
+}
+
+/// The folder.
+#[derive(Clone, Debug)]
+pub struct Quarantine(PathBuf);
+
+impl Quarantine {
+    /// That of the spool in a directory.
+    pub fn of(spool: &Path) -> Quarantine {
+        Quarantine(spool.join(QUARANTINE))
+    }
+
+    /// The folder's path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Moves a file or folder that cannot be used out of the way, keeping it.
+    pub fn set_aside(&self, path: &Path, name: &str) -> Result<PathBuf, LocalError> {
+        let target = self.free_name(name);
+        fs::rename(path, &target).at("set aside", path)?;
+        // Whatever was to follow finds it gone, and goes on without.
+        crash_point("spool: set aside");
+        Ok(target)
+    }
+
+    /// A path that nothing has, for a copy of that name: node ids, and with them names, come again.
+    pub fn free_name(&self, name: &str) -> PathBuf {
+        let mut target = self.0.join(name);
+        let mut n = 0;
+        while fs::symlink_metadata(&target).is_ok() {
+            n += 1;
+            target = self.0.join(format!("{name}.{n}"));
+        }
+        target
+    }
+
+    /// Keeps a copy of a range of a spool file, durably, with what is known of it.
+    pub fn keep_copy(
+        &self,
+        file: &SpoolFile,
+        range: SpoolRange,
+        name: &str,
+        note: &Note,
+    ) -> Result<PathBuf, LocalError> {
+        let target = self.free_name(name);
+        let copy = File::create_new(&target).at("create", &target)?;
+        let mut chunk = vec![0; COPY_CHUNK];
+        let mut at = range.start;
+        while at < range.end {
+            let len = usize::try_from(range.end.since(at)).unwrap_or(COPY_CHUNK).min(COPY_CHUNK);
+            file.read_exact_at(&mut chunk[..len], at).at("read for", &target)?;
+            copy.write_all_at(&chunk[..len], at.since(range.start)).at("write", &target)?;
+            at = at.plus(len as u64);
+        }
+        copy.sync_all().at("sync", &target)?;
+        // It is set aside once more, under another name.
+        crash_point("quarantine: the bytes are kept");
+        store_json(&target.with_added_extension(NOTE), note, Durable::Now)?;
+        sync_folder(&self.0)?;
+        Ok(target)
+    }
+
+    /// Notes a range that was given up.
+    pub fn note_given_up(&self, range: &GivenUp) -> Result<(), LocalError> {
+        let path = self.0.join(GIVEN_UP);
+        let mut options = OpenOptions::new();
+        let file = options.append(true).create(true).mode(0o600).open(&path).at("open", &path)?;
+        let len = file.metadata().at("stat", &path)?.len();
+        if len > GIVEN_UP_MAX {
+            return Ok(());
+        }
+        // Begins with a line feed, so that what a full disk or a kill has left of the line before does not spoil it.
+        let json = serde_json::to_string(range).map_err(io::Error::from).at("encode", &path)?;
+        (&file).write_all(format!("\n{json}").as_bytes()).at("write", &path)
+    }
+
+    /// The ranges that were given up.
+    pub fn given_up(&self) -> Result<Vec<GivenUp>, LocalError> {
+        let path = self.0.join(GIVEN_UP);
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_file() => {}
+            _ => return Ok(Vec::new()),
+        }
+        let text = fs::read(&path).at("read", &path)?;
+        let mut found: Vec<GivenUp> = text
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| serde_json::from_slice(line).ok())
+            .collect();
+        // A start that did not know whether one was noted has noted it again.
+        found.sort_by(|a, b| (&a.key, a.at).cmp(&(&b.key, b.at)));
+        found.dedup_by(|a, b| a.key == b.key);
+        Ok(found)
+    }
+
+    /// What was set aside.
+    pub fn set_aside_files(&self) -> Result<Vec<SetAside>, LocalError> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.0).at("list", &self.0)? {
+            let path = entry.at("list", &self.0)?.path();
+            let is_note = path.extension().is_some_and(|end| end == NOTE)
+                && path.with_extension("").symlink_metadata().is_ok();
+            if is_note || path.file_name().is_some_and(|name| name == GIVEN_UP) {
+                continue;
+            }
+            let note = fs::read(path.with_added_extension(NOTE)).ok();
+            let note = note.and_then(|note| serde_json::from_slice(&note).ok());
+            found.push(SetAside { bytes: bytes_of(&path), path, note });
+        }
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
+    }
+
+    /// The account of it, counted from what is there.
+    pub fn account(&self) -> Account {
+        // A folder that cannot be read is told of when something is to be put into it.
+        let files = self.set_aside_files().unwrap_or_default();
+        let given_up = self.given_up().unwrap_or_default();
+        Account {
+            set_aside_files: files.len() as u64,
+            set_aside_bytes: files.iter().map(|file| file.bytes).sum(),
+            given_up_bytes: given_up.iter().map(|range| range.bytes).sum(),
+        }
+    }
+}
+
+/// Bytes of a file, or of all files below a folder; links are not followed.
+fn bytes_of(path: &Path) -> u64 {
+    let Ok(found) = fs::symlink_metadata(path) else { return 0 };
+    if !found.is_dir() {
+        return found.len();
+    }
+    fs::read_dir(path).into_iter().flatten().flatten().map(|entry| bytes_of(&entry.path())).sum()
+}
