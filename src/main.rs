@@ -7,7 +7,7 @@ use clap::Parser;
 use logsinkfs::edges::cli::Helper;
 use logsinkfs::edges::cli::{Cli, Command};
 #[cfg(target_os = "linux")]
-use logsinkfs::edges::{allocator, ask, mount, recover};
+use logsinkfs::edges::{allocator, ask, mount, quarantine, recover};
 use logsinkfs::edges::{certificates, read, verify};
 
 fn main() -> ExitCode {
@@ -35,6 +35,8 @@ fn main() -> ExitCode {
         Command::Flush(args) => ask::flush(&args),
         #[cfg(target_os = "linux")]
         Command::Upgrade(args) => ask::upgrade(&args),
+        #[cfg(target_os = "linux")]
+        Command::Quarantine(args) => quarantine::run(&args),
         Command::Verify(args) => verify::run(*args),
         Command::Cat(args) => read::cat(*args),
         Command::Tail(args) => read::tail(*args),

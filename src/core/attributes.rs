@@ -10,6 +10,7 @@ use crate::local::room::{Capacity, Inodes};
 use crate::values::errors::FsError;
 use crate::values::escape::escape_path;
 use crate::values::ids::{HandleId, NodeId, Origin};
+use crate::values::naming::Phase;
 
 /// What the mount tells about a file: `getfattr -n user.logsinkfs.unsent FILE`. Answered, but neither listed nor set:
 /// programs that copy a file with its attributes (`cp --preserve=xattr`, `rsync -X`) would fail to set them elsewhere.
@@ -145,7 +146,12 @@ fn own_attribute(life: &Life, name: &str) -> Result<Vec<u8>, FsError> {
             state.tail(len);
             current.number().map(|number| number.0.to_string())
         }
-        "uploaded" => Some(len.since(current.at).saturating_sub(unsent).to_string()),
+        "uploaded" => {
+            let lost = state.bytes_in(|phase| phase == Phase::Quarantined || phase.is_given_up());
+            Some(len.since(current.at).saturating_sub(unsent + lost).to_string())
+        }
+        "set_aside" => Some(state.bytes_in(|phase| phase == Phase::Quarantined).to_string()),
+        "given_up" => Some(state.bytes_in(Phase::is_given_up).to_string()),
         "unsent" => Some(unsent.to_string()),
         "last_key" => state.last_key.clone(),
         "last_error" => state.last_error.clone(),

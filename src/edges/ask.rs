@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use super::keeper::default_path;
 use super::keeper::link::{Link, LinkError};
 use super::keeper::protocol::{Request, ToClient, ToKeeper};
 use super::mountpoint;
-use super::stop::{EXIT_DATA_LEFT, everything};
+use super::stop::{EXIT_DATA_LEFT, everything, lacking};
+use crate::local::spool::Account;
 use crate::values::escape::for_terminal;
 use crate::values::span::in_words;
 use crate::world::clock::{Clock, SystemClock};
@@ -28,19 +29,19 @@ const PAUSE: Duration = Duration::from_millis(50);
 const STATUS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What went wrong, and what to do about it.
-struct Failure {
+pub(super) struct Failure {
     what: String,
     hint: &'static str,
     code: ExitCode,
 }
 
 impl Failure {
-    fn new(what: impl Into<String>, hint: &'static str) -> Failure {
+    pub(super) fn new(what: impl Into<String>, hint: &'static str) -> Failure {
         Failure { what: what.into(), hint, code: ExitCode::FAILURE }
     }
 }
 
-fn end(done: Result<ExitCode, Failure>) -> ExitCode {
+pub(super) fn end(done: Result<ExitCode, Failure>) -> ExitCode {
     done.unwrap_or_else(|Failure { what, hint, code }| {
         eprintln!("logsinkfs: error: {what}\nlogsinkfs: hint: {hint}");
         code
@@ -89,10 +90,15 @@ pub fn flush(args: &FlushArgs) -> ExitCode {
     let flush = |keeper: Keeper| match keeper.ask_worker(request, args.timeout)? {
         ToClient::Flushed if args.no_wait => Ok(ExitCode::SUCCESS),
         ToClient::Flushed => {
-            let status = keeper.ask_worker(Request::Status, Some(STATUS_PATIENCE));
-            if let Ok(ToClient::Status(status)) = status
-                && let (files @ 1.., bytes) = local_files(&status)
-            {
+            let status = match keeper.ask_worker(Request::Status, Some(STATUS_PATIENCE))? {
+                ToClient::Status(status) => status,
+                other => return Err(refused(other)),
+            };
+            if let Some(lost) = lacking(&account(&status)) {
+                eprintln!("logsinkfs: {lost}");
+                return Ok(ExitCode::from(EXIT_DATA_LEFT));
+            }
+            if let (files @ 1.., bytes) = local_files(&status) {
                 println!("logsinkfs: {}", everything(files, bytes));
             }
             Ok(ExitCode::SUCCESS)
@@ -106,6 +112,26 @@ pub fn flush(args: &FlushArgs) -> ExitCode {
 fn local_files(status: &Value) -> (usize, u64) {
     let number = |name: &str| status[name].as_u64().unwrap_or_default();
     (usize::try_from(number("local_files")).unwrap_or(usize::MAX), number("local_bytes"))
+}
+
+/// The spool of a mount.
+pub(super) fn spool_of(mountpoint: &Path, socket: Option<&Path>) -> Result<PathBuf, Failure> {
+    let mounted = MountedArgs {
+        mountpoint: Some(mountpoint.to_owned()),
+        keeper_socket: socket.map(Path::to_owned),
+    };
+    match find(&mounted)?.ask_worker(Request::Status, Some(STATUS_PATIENCE))? {
+        ToClient::Status(status) => match status["spool"].as_str() {
+            Some(spool) => Ok(PathBuf::from(spool)),
+            None => Err(Failure::new("a reader mount has no spool", "name a mount that writes")),
+        },
+        other => Err(refused(other)),
+    }
+}
+
+/// What S3 lacks and will not get by itself.
+fn account(status: &Value) -> Account {
+    serde_json::from_value(status.clone()).unwrap_or_default()
 }
 
 fn refused(answer: ToClient) -> Failure {
@@ -281,12 +307,15 @@ fn readable(status: &Value) -> String {
         let what = "none left in the spool's file system for new logs: they are refused (ENOSPC)";
         rows.push(("inodes", what.to_owned()));
     }
-    if count("dropped_bytes") > 0 {
-        rows.push(("given up", format!("{}, because the spool was full", size("dropped_bytes"))));
+    if count("given_up_bytes") > 0 {
+        rows.push(("given up", format!("{}, because the spool was full", size("given_up_bytes"))));
     }
-    if count("quarantined_segments") > 0 {
-        let (aside, conflicts) = (count("quarantined_segments"), count("conflicts"));
-        let what = format!("{aside} segments, in the spool's quarantine; conflicts: {conflicts}");
+    if count("set_aside_files") > 0 {
+        let (aside, conflicts) = (count("set_aside_files"), count("conflicts"));
+        let what = format!(
+            "{aside} files, {}, in the spool's quarantine; conflicts since the start: {conflicts}",
+            size("set_aside_bytes")
+        );
         rows.push(("set aside", what));
     }
     let rows = rows.iter().map(|(name, value)| format!("  {name:<13} {value}\n"));

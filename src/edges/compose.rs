@@ -21,6 +21,7 @@ use crate::local::recover::{Circumstances, recover};
 use crate::local::room::Room;
 use crate::local::spool::Spool;
 use crate::local::stream::Streams;
+use crate::tasks::drop;
 use crate::tasks::outbox::Job;
 use crate::tasks::parts::Parts;
 use crate::tasks::registrar::Registrar;
@@ -91,6 +92,7 @@ pub fn resume(parts: &Parts) {
         // A tail is sealed in its time, an ended life removed.
         parts.touch(&life);
     }
+    drop::note_again(parts);
     if segments + tails > 0 {
         info!(segments, tails, unsent = parts.unsent(), "recovered from the spool");
     }

@@ -37,6 +37,8 @@ pub mod mount;
 pub mod mountpoint;
 #[cfg(target_os = "linux")]
 pub mod privileges;
+#[cfg(target_os = "linux")]
+pub mod quarantine;
 pub mod reach;
 pub mod read;
 #[cfg(target_os = "linux")]

@@ -8,6 +8,7 @@ use tracing::{error, info};
 
 use crate::core::Fs;
 use crate::local::life::Life;
+use crate::local::spool::Account;
 use crate::tasks::parts::Parts;
 
 /// Ended, with data that is left in the spool or may be.
@@ -76,6 +77,21 @@ pub fn everything(local_files: usize, local_bytes: u64) -> String {
     }
 }
 
+/// What S3 lacks and will not get by itself, for people; `None` when there is nothing.
+pub fn lacking(lost: &Account) -> Option<String> {
+    let size = |bytes| ByteSize::b(bytes).display().iec();
+    let (files, aside) = (lost.set_aside_files, size(lost.set_aside_bytes));
+    let aside = format!("{files} files ({aside}) that were set aside");
+    let given_up = format!("{} that were given up", size(lost.given_up_bytes));
+    let what = match (files, lost.given_up_bytes) {
+        (0, 0) => return None,
+        (0, _) => given_up,
+        (_, 0) => aside,
+        (_, _) => format!("{aside} and {given_up}"),
+    };
+    Some(format!("S3 lacks {what}: `logsinkfs quarantine list` names them"))
+}
+
 /// Says what stays behind, and why if anything does; gives the exit code that goes with it.
 pub fn report(parts: &Parts, why: &str) -> u8 {
     let lives = parts.namespace.lives();
@@ -84,10 +100,17 @@ pub fn report(parts: &Parts, why: &str) -> u8 {
         !life.state().all_sent(len)
     };
     let files = lives.iter().filter(behind).count();
-    if files == 0 {
+    let lost = parts.spool.quarantine().account();
+    if let Some(lost) = lacking(&lost) {
+        error!(spool = %parts.spool.dir().display(), "stopped; {lost}");
+    }
+    if files == 0 && lost.is_empty() {
         let (files, bytes) = parts.namespace.local_files();
         info!("stopped; {}", everything(files, bytes));
         return 0;
+    }
+    if files == 0 {
+        return EXIT_DATA_LEFT;
     }
     let unsent = parts.unsent();
     error!(unsent, files, spool = %parts.spool.dir().display(), why,

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
+use crate::local::spool::Account;
 use crate::tasks::measure::{measure, takes_writes};
 use crate::tasks::parts::Parts;
 use crate::values::settings::Source;
@@ -67,6 +68,8 @@ struct WritingStatus {
     appended_bytes: u64,
     unuploaded_bytes: u64,
     oldest_unuploaded_seconds: f64,
+    #[serde(flatten)]
+    lost: Account,
     dropped_bytes: u64,
     conflicts: u64,
     quarantined_segments: u64,
@@ -129,6 +132,9 @@ impl Watched {
             METRICS.live_files.set(now.live_files as i64);
             METRICS.local_files.set(now.local_files as i64);
             METRICS.local_bytes.set(now.local_bytes as i64);
+            METRICS.set_aside_files.set(now.lost.set_aside_files as i64);
+            METRICS.set_aside_bytes.set(now.lost.set_aside_bytes as i64);
+            METRICS.given_up_bytes.set(now.lost.given_up_bytes as i64);
             METRICS.unuploaded_bytes.set(now.unuploaded as i64);
             METRICS.oldest_unuploaded_seconds.set(now.oldest.as_secs_f64());
             METRICS.spool_used_bytes.set(now.spool_used as i64);
@@ -181,6 +187,7 @@ impl Writing {
             appended_bytes: now.appended,
             unuploaded_bytes: now.unuploaded,
             oldest_unuploaded_seconds: now.oldest.as_secs_f64(),
+            lost: now.lost,
             dropped_bytes: parts.dropped.load(Ordering::Relaxed),
             conflicts: METRICS.conflicts.get(),
             quarantined_segments: METRICS.quarantined_segments.get(),

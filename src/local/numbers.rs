@@ -100,7 +100,7 @@ impl Numbers {
                 [&path, &before].into_iter().filter(|path| fs::symlink_metadata(path).is_ok())
             {
                 let name = damaged.file_name().unwrap_or_default().to_string_lossy();
-                spool.set_aside(damaged, &name)?;
+                spool.quarantine().set_aside(damaged, &name)?;
             }
         }
         let lost = GenerationNo(if sound {

@@ -4,7 +4,7 @@
 //! Invariants: a range whose PUT has begun is never given up; the marker says, durably, that a range is
 //! given up before its bytes go; a smaller stream gives up nothing while a larger one can.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tracing::warn;
@@ -13,11 +13,12 @@ use super::parts::Parts;
 use super::settle;
 use crate::local::crash_point::crash_point;
 use crate::local::life::Life;
-use crate::local::marker;
+use crate::local::marker::{self, Marker};
+use crate::local::spool::GivenUp;
 use crate::values::errors::LocalError;
 use crate::values::escape::escape_path;
 use crate::values::ids::SpoolOffset;
-use crate::values::naming::Phase;
+use crate::values::naming::{MarkerName, Phase};
 use crate::values::settings::WhenFull;
 
 /// Makes room for `bytes` more: takes back what S3 has and then, under `drop-oldest`, what is still
@@ -148,7 +149,42 @@ fn give_up(parts: &Parts, life: &Life, start: SpoolOffset) -> Result<u64, LocalE
     }
     life.punch(name.range)?;
     parts.room.give(name.range.len());
+    note(parts, life, &name);
     Ok(name.range.len())
+}
+
+/// Puts a range that was given up on the spool's account.
+fn note(parts: &Parts, life: &Life, name: &MarkerName) {
+    let name = life.state().marker(name.range.start).unwrap_or(*name);
+    let noted = Marker::load(life.names(), &name).and_then(|Marker { key, .. }| {
+        let given_up = GivenUp { key, bytes: name.range.len(), at: parts.clock.now() };
+        parts.spool.quarantine().note_given_up(&given_up)
+    });
+    if let Err(e) = noted {
+        // The marker says it, and so will the bucket.
+        warn!("a range that was given up is not in the spool's account: {e}");
+    }
+}
+
+/// Does so with those that a daemon which was killed has not noted.
+pub fn note_again(parts: &Parts) {
+    let given_up = |life: Arc<Life>| {
+        let markers = life.state().markers();
+        let given_up = markers.into_iter().filter(|marker| marker.phase.is_given_up());
+        given_up.map(move |marker| (life.clone(), marker)).collect::<Vec<_>>()
+    };
+    let all: Vec<_> = parts.namespace.lives().into_iter().flat_map(given_up).collect();
+    if all.is_empty() {
+        return;
+    }
+    let noted = parts.spool.quarantine().given_up().unwrap_or_default();
+    let noted: HashSet<_> = noted.into_iter().map(|range| range.key).collect();
+    for (life, name) in all {
+        let key = Marker::load(life.names(), &name).map(|marker| marker.key);
+        if key.is_ok_and(|key| !noted.contains(&key)) {
+            note(parts, &life, &name);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::parts::Parts;
 use crate::local::life::Life;
 use crate::local::marker::Marker;
+use crate::local::spool::Account;
 use crate::values::settings::WhenFull;
 use crate::values::time::Utc;
 
@@ -29,6 +30,8 @@ pub struct Measures {
     pub unuploaded: u64,
     /// Age of the oldest of them.
     pub oldest: Duration,
+    /// What S3 does not have and will not get by itself.
+    pub lost: Account,
     /// Bytes of logs in the spool.
     pub spool_used: u64,
     /// Bytes that logs can still grow by.
@@ -53,6 +56,7 @@ pub fn measure(parts: &Parts) -> Measures {
         local_files,
         local_bytes,
         appended: parts.sealed.load(Ordering::Relaxed),
+        lost: parts.spool.quarantine().account(),
         ..Measures::default()
     };
     for life in &lives {

@@ -79,7 +79,7 @@ pub async fn send(
     let (sending, marker, body) = match ready {
         Ok(Ok(Ready::Object(sending, marker, body))) => (sending, marker, body),
         Ok(Ok(Ready::Damaged(sending, marker))) => {
-            return (attempt, set_aside(parts, &job, &sending, marker.as_ref()).await);
+            return (attempt, set_aside(parts, &job, &sending, marker.as_ref(), DAMAGED).await);
         }
         Ok(Err(e)) => return (attempt, Outcome::Failed(e.to_string())),
         Err(e) => return (attempt, Outcome::Failed(e.to_string())),
@@ -264,7 +264,7 @@ async fn resolve(
     }
     METRICS.conflicts.inc();
     error!(key = %marker.key, "CONFLICT: another object has the key of this segment; nothing is overwritten");
-    set_aside(parts, job, name, Some(marker)).await
+    set_aside(parts, job, name, Some(marker), CONFLICT).await
 }
 
 async fn confirm(
@@ -285,14 +285,19 @@ async fn confirm(
     .await
 }
 
+/// Why a segment is set aside.
+const CONFLICT: &str = "another object has its key";
+const DAMAGED: &str = "its bytes or its seal marker are not what was sealed";
+
 async fn set_aside(
     parts: &Arc<Parts>,
     job: &Job,
     name: &MarkerName,
     marker: Option<&Marker>,
+    why: &'static str,
 ) -> Outcome {
     let (parts, life, name, marker) = (parts.clone(), job.life.clone(), *name, marker.cloned());
-    settle(move || settle::quarantine(&parts, &life, &name, marker.as_ref())).await
+    settle(move || settle::quarantine(&parts, &life, &name, marker.as_ref(), why)).await
 }
 
 async fn settle(step: impl FnOnce() -> Result<(), FsError> + Send + 'static) -> Outcome {

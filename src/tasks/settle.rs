@@ -8,9 +8,9 @@ use tracing::{error, info};
 
 use super::parts::Parts;
 use crate::local::crash_point::crash_point;
-use crate::local::disk::store_json;
 use crate::local::life::Life;
 use crate::local::marker::{self, Marker};
+use crate::local::spool::Note;
 use crate::values::errors::{FsError, LocalError};
 use crate::values::ids::SpoolOffset;
 use crate::values::naming::{MarkerName, Phase};
@@ -89,24 +89,21 @@ pub fn confirm(
     Ok(())
 }
 
-/// Sets a segment aside that cannot be uploaded as what was sealed: a copy of its bytes and its marker
+/// Sets a segment aside that cannot be uploaded as what was sealed, and says why: a copy of its bytes and its marker
 /// (where it can be read) go into the quarantine, and the rest of the log goes on.
 pub fn quarantine(
     parts: &Parts,
     life: &Arc<Life>,
     name: &MarkerName,
     marker: Option<&Marker>,
+    why: &str,
 ) -> Result<(), FsError> {
     let settling = life.settling();
     let sealed = MarkerName { phase: Phase::Sealed, ..*name };
-    let copy = format!("{}-{sealed}", life.id);
-    let target = parts.spool.keep_copy(&life.files.at(name.range.start)?, name.range, &copy)?;
-    // It is set aside once more, under another name.
-    crash_point("quarantine: the bytes are kept");
-    if let Some(marker) = marker {
-        let note = target.with_added_extension("json");
-        store_json(&note, marker, crate::local::disk::Durable::Now)?;
-    }
+    let copy = format!("{}.{sealed}", life.id);
+    let note = Note { why: why.to_owned(), at: parts.clock.now(), marker: marker.cloned() };
+    let file = life.files.at(name.range.start)?;
+    let target = parts.spool.quarantine().keep_copy(&file, name.range, &copy, &note)?;
     marker::advance(life.names(), name, Phase::Quarantined)?;
     {
         let mut state = life.state();
@@ -118,7 +115,7 @@ pub fn quarantine(
     life.stream().take_unsent();
     METRICS.quarantined_segments.inc();
     let key = marker.map_or("unknown", |marker| marker.key.as_str());
-    error!(key, kept = %target.display(), "a segment was set aside");
+    error!(key, why, kept = %target.display(), "a segment was set aside");
     forget_ended(parts, life)?;
     drop(settling);
     settled(parts, life);

@@ -63,6 +63,9 @@ table! {
     "logsinkfs_oldest_unuploaded_seconds", Gauge, [], "Age of the oldest byte that S3 has not confirmed; 0 when it has all.";
     "logsinkfs_upload_retries_total", Counter, ["reason"], "Tries to upload a segment that failed and will be repeated: outage (S3 as a whole) or segment (this one).";
     "logsinkfs_dropped_bytes_total", Counter, [], "Bytes that were given up because the spool was full.";
+    "logsinkfs_set_aside_files", Gauge, [], "Files in the spool's quarantine, counted from what is there.";
+    "logsinkfs_set_aside_bytes", Gauge, [], "Their bytes.";
+    "logsinkfs_given_up_bytes", Gauge, [], "Bytes on the spool's list of what was given up, also before this process began.";
     "logsinkfs_conflicts_total", Counter, [], "Segments whose key another object had.";
     "logsinkfs_quarantined_segments_total", Counter, [], "Segments that were set aside in the spool's quarantine.";
     "logsinkfs_s3_up", Gauge, [], "1 while S3 takes segments, 0 in an outage.";

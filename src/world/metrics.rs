@@ -60,6 +60,9 @@ metrics! {
     oldest_unuploaded_seconds: Number = "logsinkfs_oldest_unuploaded_seconds";
     upload_retries: Family<Labels<1>, Counter> = "logsinkfs_upload_retries_total";
     dropped_bytes: Counter = "logsinkfs_dropped_bytes_total";
+    set_aside_files: Gauge = "logsinkfs_set_aside_files";
+    set_aside_bytes: Gauge = "logsinkfs_set_aside_bytes";
+    given_up_bytes: Gauge = "logsinkfs_given_up_bytes";
     conflicts: Counter = "logsinkfs_conflicts_total";
     quarantined_segments: Counter = "logsinkfs_quarantined_segments_total";
     s3_up: Gauge = "logsinkfs_s3_up";

@@ -35,6 +35,7 @@ mod order;
 mod positions;
 mod power_cut;
 mod processes;
+mod quarantine;
 mod queries;
 mod reach;
 mod read;

@@ -11,6 +11,8 @@ mod ask;
 mod mount;
 #[cfg(target_os = "linux")]
 mod options;
+#[cfg(target_os = "linux")]
+mod quarantine;
 mod read;
 #[cfg(target_os = "linux")]
 mod reader;
@@ -38,10 +40,12 @@ pub use self::ask::{FlushArgs, MountedArgs, StatusArgs};
 pub use self::mount::MountArgs;
 #[cfg(target_os = "linux")]
 pub use self::options::{Helper, OptionError};
+#[cfg(target_os = "linux")]
+#[cfg(target_os = "linux")]
+pub use self::quarantine::{PlaceArgs, QuarantineArgs, QuarantineCommand};
 pub use self::read::{CatArgs, Lines, LocationArgs, LsArgs, SpanArgs, TailArgs};
 #[cfg(target_os = "linux")]
 pub use self::reader::ReaderArgs;
-#[cfg(target_os = "linux")]
 pub use self::recover::RecoverArgs;
 pub use self::s3::{S3Args, StorageArgs};
 #[cfg(target_os = "linux")]
@@ -97,6 +101,9 @@ pub enum Command {
     /// Upload what spools hold that no mount uses any more.
     #[cfg(target_os = "linux")]
     Recover(Box<RecoverArgs>),
+    /// Show or copy what a spool has set aside, because it could not be used or not be sent as what was sealed.
+    #[cfg(target_os = "linux")]
+    Quarantine(QuarantineArgs),
     /// Check that the segments of the streams in a bucket are all there, and what they should be.
     ///
     /// Names what is missing between two segments of a writer, missing at its front (expired), given

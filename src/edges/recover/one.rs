@@ -1,7 +1,6 @@
 //! One spool that no mount uses: everything in it is sealed and uploaded, by a process of the spool's own
 //! user. A daemon that comes for the spool meanwhile gets it at once; what is left is that daemon's.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +19,8 @@ use crate::edges::{privileges, telemetry, worker};
 use crate::local::life::Life;
 use crate::local::spool::{Spool, SpoolError};
 use crate::tasks::parts::Parts;
-use crate::tasks::sealer;
 use crate::tasks::uploader::{self, Pace};
+use crate::tasks::{chores, sealer};
 use crate::values::ids::SpoolOffset;
 use crate::values::settings::Settings;
 use crate::world::clock::SystemClock;
@@ -70,6 +69,7 @@ async fn upload(parts: &Arc<Parts>, in_turns: bool) -> Result<Ended, DaemonError
     let unsent = parts.unsent();
     resume(parts);
     let tasks = [
+        tokio::spawn(chores::run(parts.clone(), sealer_stops.clone())),
         tokio::spawn(sealer::run(parts.clone(), sealer_stops)),
         tokio::spawn(uploader::run(parts.clone(), registrar(), uploader_pace)),
     ];
@@ -106,7 +106,7 @@ async fn upload(parts: &Arc<Parts>, in_turns: bool) -> Result<Ended, DaemonError
         }
         false => warn!(%spool, unsent = left, "left in the spool"),
     }
-    Ok(match (all && !orphaned, is_empty(&parts.spool.quarantine())) {
+    Ok(match (all && !orphaned, parts.spool.quarantine().account().is_empty()) {
         (false, _) => Ended::Left,
         (true, false) => Ended::Kept,
         (true, true) => Ended::Done,
@@ -139,8 +139,4 @@ async fn wanted(parts: &Parts) {
     while !parts.spool.is_wanted() {
         tokio::time::sleep(LOOK).await;
     }
-}
-
-fn is_empty(dir: &Path) -> bool {
-    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
 }

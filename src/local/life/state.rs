@@ -250,6 +250,12 @@ impl State {
         self.first_byte = Some(self.not_before(range.end));
     }
 
+    /// Sealed bytes of the present generation, and of those before it that are not settled, in such a phase.
+    pub fn bytes_in(&self, phase: impl Fn(Phase) -> bool) -> u64 {
+        let found = self.segments.iter().filter(|(_, segment)| phase(segment.phase));
+        found.map(|(start, segment)| segment.end.since(*start)).sum()
+    }
+
     /// Bytes that S3 has not confirmed.
     pub fn unsent(&self, len: SpoolOffset) -> u64 {
         let sealed = self.segments.iter().filter(|(_, s)| s.phase.is_unsent());

@@ -9,12 +9,15 @@ use crate::local::crash_point::crash_point;
 use crate::local::life::{Life, Looks, Segment, State};
 use crate::local::marker::Marker;
 use crate::local::record::{Generation, Kind, Numbered, Record};
-use crate::local::spool::Spool;
+use crate::local::spool::{Note, Spool};
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::escape::escape_path;
 use crate::values::ids::{SpoolOffset, SpoolRange};
 use crate::values::naming::{MarkerName, Phase, SegmentName};
 use crate::values::time::Utc;
+
+/// Why a range without a marker is kept.
+const NO_MARKER: &str = "its seal marker is gone: whether S3 has it is not known";
 
 /// Puts the segments into the life and makes its generations, and their record, fit what is on disk. Gives `false` when
 /// the disk is too full for that record.
@@ -37,7 +40,7 @@ pub(super) fn restore(
     fit_files(life, &mut state, at.now, births)?;
     let metadata = life.metadata()?.1;
     let len = fit_last(spool, life, &mut state, record, |end| births.begin(end, at.now))?;
-    keep_holes(spool, life, &mut state)?;
+    keep_holes(spool, life, &mut state, at.now)?;
     number_generations(life, &mut state);
 
     punch_again(life, &state)?;
@@ -135,7 +138,7 @@ fn fit_last(
 
 /// Sets ranges aside that lie before a sealed range and have no marker: whether S3 has them cannot be
 /// known, and what is neither sealed nor unsealed would go with the log one day, unseen.
-fn keep_holes(spool: &Spool, life: &Life, state: &mut State) -> Result<(), LocalError> {
+fn keep_holes(spool: &Spool, life: &Life, state: &mut State, now: Utc) -> Result<(), LocalError> {
     let base = state.generations.front().map(|g| g.at);
     let first = state.segments.first_key_value().map(|(start, _)| *start);
     let (Some(base), Some(first)) = (base, first) else { return Ok(()) };
@@ -154,10 +157,12 @@ fn keep_holes(spool: &Spool, life: &Life, state: &mut State) -> Result<(), Local
         covered = covered.max(segment.end);
     }
     for hole in holes {
-        let kept = spool.keep_copy(
+        let note = Note { why: NO_MARKER.to_owned(), at: now, marker: None };
+        let kept = spool.quarantine().keep_copy(
             &life.files.at(hole.range.start)?,
             hole.range,
-            &format!("{}-{hole}", life.id),
+            &format!("{}.{hole}", life.id),
+            &note,
         )?;
         error!(stream = %escape_path(&life.stream().path), range = ?hole.range, kept = %kept.display(),
             "a sealed range has lost its marker; a copy of its bytes is kept");

@@ -215,7 +215,7 @@ fn set_aside_node(
     why: &str,
 ) {
     if let Some(record) = record {
-        let path = spool.free_name(&format!("{}.json", names.id()));
+        let path = spool.quarantine().free_name(&format!("{}.json", names.id()));
         if let Err(e) = store_json(&path, record, Durable::Later) {
             error!(node = %names.id(), "its record could not be kept: {e}");
         }
@@ -228,7 +228,7 @@ fn set_aside_node(
 
 fn set_aside(spool: &Spool, path: &Path, why: &str) {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    match spool.set_aside(path, &name) {
+    match spool.quarantine().set_aside(path, &name) {
         Ok(kept) => warn!(path = %path.display(), kept = %kept.display(), "set aside: {why}"),
         Err(e) => error!("cannot be used ({why}) nor set aside: {e}"),
     }

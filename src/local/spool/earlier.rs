@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tracing::{info, warn};
 
+use super::quarantine::Quarantine;
 use super::record_lines::{nodes_in, text_of};
 use super::records::RECORDS;
-use super::{NODES, ballast, free_name};
+use super::{NODES, ballast};
 use crate::local::crash_point::crash_point;
 use crate::local::disk::{Durable, store, sync_folder};
 use crate::local::record::{Kind, Record};
@@ -131,8 +132,7 @@ fn is_unborn(folder: &Path) -> bool {
 }
 
 fn set_aside(dir: &Path, id: NodeId, folder: &Path) -> Result<(), LocalError> {
-    let kept = free_name(&dir.join("quarantine"), &id.to_string());
-    fs::rename(folder, &kept).at("set aside", folder)?;
+    let kept = Quarantine::of(dir).set_aside(folder, &id.to_string())?;
     warn!(path = %folder.display(), kept = %kept.display(), "set aside: its record cannot be read");
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tracing::error;
 
-use super::{FORMAT, IDENTITY, NODES, NodeFile, SpoolError, ballast, set_aside};
+use super::{FORMAT, IDENTITY, NODES, NodeFile, Quarantine, SpoolError, ballast};
 use crate::local::disk::{Durable, load_json, overwrite, store};
 use crate::local::marker::Marker;
 use crate::values::errors::{AtPath, LocalError};
@@ -95,7 +95,7 @@ pub(super) fn lose(dir: &Path, source: &str, error: LocalError) -> Result<(), Sp
         return Err(SpoolError::OtherSource { dir, owner: format!("the bucket of {key}"), asked });
     }
     if kind != io::ErrorKind::NotFound {
-        let kept = set_aside(&dir.join("quarantine"), &path, "spool.json")?;
+        let kept = Quarantine::of(dir).set_aside(&path, "spool.json")?;
         error!(kept = %kept.display(), "the spool's identity is damaged and set aside: what is sealed keeps its keys, what is not gets a writer id of its own ({error})");
     }
     Ok(())

@@ -18,12 +18,13 @@ mod earlier;
 mod files;
 mod identity;
 mod lock;
+mod quarantine;
 mod record_lines;
 mod records;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,16 +34,15 @@ use tracing::warn;
 use self::files::NODES;
 pub use self::files::{NodeFile, NodeFiles, data_path};
 pub use self::identity::Identity;
+use self::quarantine::QUARANTINE;
+pub use self::quarantine::{Account, GivenUp, Note, Quarantine, SetAside};
 pub use self::record_lines::Loaded;
 pub use self::records::{Position, Records};
 
-use super::crash_point::crash_point;
-use super::disk::sync_folder;
-use super::life::SpoolFile;
 use super::numbers::Numbers;
 use super::session::Session;
 use crate::values::errors::{AtPath, LocalError};
-use crate::values::ids::{Epoch, NodeId, SessionId, SpoolRange, WriterId};
+use crate::values::ids::{Epoch, NodeId, SessionId, WriterId};
 
 /// The file that says who a spool is.
 const IDENTITY: &str = "spool.json";
@@ -50,8 +50,6 @@ const IDENTITY: &str = "spool.json";
 const LOCK: &str = "lock";
 /// The layout that this program writes. Those of 1 and 2, where each node had a folder, are taken over.
 const FORMAT: u32 = 3;
-/// Bytes copied at once.
-const COPY_CHUNK: usize = 256 * 1024;
 
 /// A spool cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +117,7 @@ impl Spool {
         readable: &str,
         new_writer: fn(&str) -> WriterId,
     ) -> Result<Spool, SpoolError> {
-        for folder in [NODES, "quarantine"] {
+        for folder in [NODES, QUARANTINE] {
             // The owner's alone: logs are nobody else's business.
             let path = dir.join(folder);
             DirBuilder::new().recursive(true).mode(0o700).create(&path).at("create", &path)?;
@@ -263,9 +261,9 @@ impl Spool {
         std::mem::take(&mut self.loaded.lock())
     }
 
-    /// The folder for what cannot be used.
-    pub fn quarantine(&self) -> PathBuf {
-        self.dir.join("quarantine")
+    /// The folder for what cannot be used, or not be sent.
+    pub fn quarantine(&self) -> Quarantine {
+        Quarantine::of(&self.dir)
     }
 
     /// Who the spool is at the moment.
@@ -303,57 +301,6 @@ impl Spool {
         *identity = next;
         Ok(())
     }
-
-    /// Moves a file or folder that cannot be used out of the way, keeping it.
-    pub fn set_aside(&self, path: &Path, name: &str) -> Result<PathBuf, LocalError> {
-        set_aside(&self.quarantine(), path, name)
-    }
-
-    /// A path in the quarantine that nothing has, for a copy of that name.
-    pub fn free_name(&self, name: &str) -> PathBuf {
-        free_name(&self.quarantine(), name)
-    }
-
-    /// Keeps a copy of a range of a spool file in the quarantine, durably.
-    pub fn keep_copy(
-        &self,
-        file: &SpoolFile,
-        range: SpoolRange,
-        name: &str,
-    ) -> Result<PathBuf, LocalError> {
-        let target = free_name(&self.quarantine(), name);
-        let copy = File::create_new(&target).at("create", &target)?;
-        let mut chunk = vec![0; COPY_CHUNK];
-        let mut at = range.start;
-        while at < range.end {
-            let len = usize::try_from(range.end.since(at)).unwrap_or(COPY_CHUNK).min(COPY_CHUNK);
-            file.read_exact_at(&mut chunk[..len], at).at("read for", &target)?;
-            copy.write_all_at(&chunk[..len], at.since(range.start)).at("write", &target)?;
-            at = at.plus(len as u64);
-        }
-        copy.sync_all().at("sync", &target)?;
-        sync_folder(&self.quarantine())?;
-        Ok(target)
-    }
-}
-
-fn set_aside(quarantine: &Path, path: &Path, name: &str) -> Result<PathBuf, LocalError> {
-    let target = free_name(quarantine, name);
-    fs::rename(path, &target).at("set aside", path)?;
-    // Whatever was to follow finds it gone, and goes on without.
-    crash_point("spool: set aside");
-    Ok(target)
-}
-
-/// A name in the quarantine that nothing has: node ids, and with them names, come again.
-fn free_name(quarantine: &Path, name: &str) -> PathBuf {
-    let mut target = quarantine.join(name);
-    let mut n = 0;
-    while fs::symlink_metadata(&target).is_ok() {
-        n += 1;
-        target = quarantine.join(format!("{name}.{n}"));
-    }
-    target
 }
 
 #[cfg(test)]

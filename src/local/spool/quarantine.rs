@@ -29,7 +29,8 @@ const NOTE: &str = "json";
 const COPY_CHUNK: usize = 256 * 1024;
 
 /// What S3 does not have, and will not get by itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Account {
     /// Files that were set aside.
     pub set_aside_files: u64,
@@ -158,6 +159,7 @@ impl Quarantine {
     /// The ranges that were given up.
     pub fn given_up(&self) -> Result<Vec<GivenUp>, LocalError> {
         let path = self.0.join(GIVEN_UP);
+        // No link, nor anything that is read for ever: its owner may be somebody else than who reads it.
         match fs::symlink_metadata(&path) {
             Ok(found) if found.is_file() => {}
             _ => return Ok(Vec::new()),

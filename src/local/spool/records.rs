@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tracing::{error, warn};
 
+use super::quarantine::Quarantine;
 use super::record_lines::{Loaded, gone_line, hide_line, record_line, synced_line, text_of};
-use super::{free_name, set_aside};
 use crate::local::crash_point::crash_point;
 use crate::local::disk::sync_folder;
 use crate::local::record::Record;
@@ -73,7 +73,7 @@ impl Records {
         if let Ok(found) = fs::symlink_metadata(&path)
             && !found.is_file()
         {
-            let kept = set_aside(&dir.join("quarantine"), &path, RECORDS)?;
+            let kept = Quarantine::of(dir).set_aside(&path, RECORDS)?;
             error!(kept = %kept.display(), "the spool's records are no file: set aside, and what is in the spool with them");
         }
         let file = open(&path, false)?;
@@ -294,7 +294,7 @@ fn open(path: &Path, anew: bool) -> Result<File, LocalError> {
 
 /// Keeps what cannot be read for whoever looks into it.
 fn keep_copy(dir: &Path, path: &Path) {
-    let kept = free_name(&dir.join("quarantine"), RECORDS);
+    let kept = Quarantine::of(dir).free_name(RECORDS);
     match fs::copy(path, &kept) {
         Ok(_) => {
             warn!(kept = %kept.display(), "some of the spool's records cannot be read: what they said before counts, a copy is kept")

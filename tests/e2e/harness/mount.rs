@@ -230,6 +230,19 @@ impl Mount {
         said
     }
 
+    /// The same, of a mount that has given something up; gives the daemon's log, and how many bytes it says these were.
+    pub fn stop_without_all(self) -> (String, u64) {
+        let spool = self.plan.spool.clone();
+        let (code, said) = self.terminate();
+        assert_eq!(code, 3, "{said}");
+        assert!(
+            said.contains("that were given up: ") && !said.contains("S3 has everything"),
+            "{said}"
+        );
+        assert_eq!(set_aside(&spool), Vec::<String>::new(), "set aside in the spool:\n{said}");
+        (said, given_up(&spool))
+    }
+
     /// SIGTERM; gives the exit code and what the daemon said.
     pub fn terminate(mut self) -> (i32, String) {
         self.daemon.signal(Signal::TERM);
@@ -248,10 +261,20 @@ impl Drop for Mount {
     }
 }
 
-/// What a daemon put into the quarantine of its spool.
+/// What a daemon put into the quarantine of its spool, beside the list of what was given up.
 pub fn set_aside(spool: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(spool.join("quarantine")).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name != "given-up").collect()
+}
+
+/// Bytes on a spool's list of what was given up.
+pub fn given_up(spool: &Path) -> u64 {
+    let list = std::fs::read_to_string(spool.join("quarantine/given-up")).unwrap_or_default();
+    let ranges = list.lines().filter(|line| !line.is_empty());
+    let bytes = ranges
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["bytes"].as_u64());
+    bytes.map(Option::unwrap).sum()
 }
 
 /// Whether a file system is mounted exactly here.

@@ -1,0 +1,127 @@
+//! What was set aside is counted from the spool, by all who report, until somebody takes it away: a restart forgets nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::ask::ask;
+use crate::harness::gate::Gate;
+use crate::harness::process::{Proc, command};
+use crate::harness::{Mount, Rig, eventually};
+
+/// Runs `logsinkfs quarantine`; gives exit code and what it printed.
+fn quarantine(mount: &Mount, words: &[&str], place: &Path, to: &[&Path]) -> (i32, String) {
+    let mut asked = command(&mount.plan.program);
+    asked.arg("quarantine").args(words).arg(place).args(to);
+    let mut asked = Proc::start("quarantine", asked);
+    let code = asked.wait().code().unwrap();
+    (code, asked.said().join("\n") + &asked.last_words())
+}
+
+/// The files of the spool's only log whose names end so.
+fn files(mount: &Mount, end: &str) -> Vec<PathBuf> {
+    let nodes = fs::read_dir(mount.plan.spool.join("nodes")).unwrap();
+    let mut found: Vec<_> = nodes.map(|entry| entry.unwrap().path()).collect();
+    found.retain(|path| path.to_string_lossy().ends_with(end));
+    found
+}
+
+/// A mount with a log of which a line was changed behind its seal, and a sound line follows.
+fn changed(rig: &Rig, gate: &Gate) -> Mount {
+    gate.refuse(503, "SlowDown");
+    let mut mount = rig.plan("a").through(&gate.endpoint).with(&["--admin", "127.0.0.1:0"]).start();
+    fs::write(mount.path("app.log"), "changed\n").unwrap();
+    ask(&mount, &["flush", "--no-wait"]);
+    eventually("the line to be sealed", || {
+        (files(&mount, ".sealed").len() + files(&mount, ".sending").len() == 1).then_some(())
+    });
+    mount.crash();
+    fs::write(&files(&mount, ".data")[0], "CHANGED\n").unwrap();
+    gate.open();
+    mount.start_again();
+    mount
+}
+
+fn status(mount: &Mount) -> Value {
+    serde_json::from_str(&ask(mount, &["status", "--json"]).1).unwrap()
+}
+
+fn attribute(mount: &Mount, name: &str) -> String {
+    let mut value = [0; 32];
+    let len = rustix::fs::getxattr(mount.path("app.log"), name, &mut value[..]).unwrap();
+    String::from_utf8(value[..len].to_vec()).unwrap()
+}
+
+/// What everybody says of the line that was set aside.
+fn assert_said(mount: &Mount) {
+    eventually("the range to be set aside", || {
+        (status(mount)["set_aside_files"] == 1).then_some(())
+    });
+    assert_eq!(status(mount)["set_aside_bytes"], 8);
+    let (code, said, complaint) = ask(mount, &["flush"]);
+    assert_eq!(code, 3, "{said}{complaint}");
+    assert!(complaint.contains("S3 lacks 1 files (8 B) that were set aside"), "{complaint}");
+    let (_, said, _) = ask(mount, &["status"]);
+    assert!(said.contains("set aside     1 files, 8 B"), "{said}");
+}
+
+#[test]
+fn what_was_set_aside_is_said_by_all_until_it_is_taken_away() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    let mut mount = changed(&rig, &gate);
+    assert_said(&mount);
+    let attributes = ["set_aside", "uploaded", "unsent", "given_up"];
+    let values = attributes.map(|name| attribute(&mount, &format!("user.logsinkfs.{name}")));
+    assert_eq!(values, ["8", "0", "0", "0"]);
+    // Neither a kill nor a restart forgets it.
+    mount.crash();
+    mount.start_again();
+    assert_said(&mount);
+    let spool = mount.plan.spool.clone();
+    for place in [mount.plan.point.clone(), spool.clone()] {
+        let (code, said) = quarantine(&mount, &["list"], &place, &[]);
+        assert_eq!(code, 3, "{said}");
+        for words in ["(8 B)", "why     its bytes", "was     team/app.log.segments/"] {
+            assert!(said.contains(words), "{said}");
+        }
+        let (_, json) = quarantine(&mount, &["list", "--json"], &place, &[]);
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["bytes"], 8);
+    }
+    // A link in it is not followed, and stays.
+    let secret = rig.local("secret");
+    fs::write(&secret, "of somebody else").unwrap();
+    std::os::unix::fs::symlink(&secret, spool.join("quarantine/link")).unwrap();
+    let to = rig.local("exported");
+    let (code, said) = quarantine(&mount, &["export", "--remove"], &spool, &[&to]);
+    assert_eq!(code, 1, "{said}");
+    let found = fs::read_dir(&to).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+    let found: Vec<_> = found.collect();
+    assert!(found.contains(&b"CHANGED\n".to_vec()) && found.len() == 2, "{found:?}");
+    fs::remove_file(spool.join("quarantine/link")).unwrap();
+    assert_eq!(quarantine(&mount, &["list"], &spool, &[]).0, 0);
+    assert_eq!(ask(&mount, &["flush"]).0, 0);
+    mount.stop();
+}
+
+#[test]
+fn a_stop_that_leaves_something_set_aside_exits_so() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    let mut mount = changed(&rig, &gate);
+    assert_said(&mount);
+    let plan = mount.plan.clone();
+    for _ in 0..2 {
+        mount.crash();
+        mount.start_again();
+        let (code, said) = mount.terminate();
+        assert_eq!(code, 3, "{said}");
+        assert!(said.contains("S3 lacks 1 files") && !said.contains("S3 has everything"), "{said}");
+        mount = plan.clone().start();
+    }
+    let spool = plan.spool.clone();
+    assert_eq!(quarantine(&mount, &["export", "--remove"], &spool, &[&rig.local("out")]).0, 0);
+    mount.stop();
+}
