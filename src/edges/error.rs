@@ -31,6 +31,9 @@ pub enum DaemonError {
     /// There is nothing to recover.
     #[error("{0} is no spool: {1}")]
     NoSpool(PathBuf, String),
+    /// A spool that is not to be trusted with the rights of who would recover it.
+    #[error("the spool {0} is left alone: {1}")]
+    Foreign(PathBuf, String),
     /// The embedded bucket.
     #[error("the embedded bucket cannot be started (as uid {uid}): {0}", uid = rustix::process::getuid().as_raw())]
     Embedded(String),
@@ -121,6 +124,9 @@ impl DaemonError {
             DaemonError::Local(_) => "the spool needs a local disk with room: --spool-dir",
             DaemonError::NoSpool(..) => {
                 "name the directory that a mount was given with --spool-dir, or one above it"
+            }
+            DaemonError::Foreign(..) => {
+                "name its bucket and prefix with --source if that is where it is to go, or recover it as its owner"
             }
             DaemonError::Embedded(_) => {
                 "choose a directory that this user can write, give it to this user (chown -R), or choose another user with --run-as"

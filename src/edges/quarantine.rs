@@ -18,7 +18,7 @@ use super::cli::{PlaceArgs, QuarantineArgs, QuarantineCommand};
 use super::stop::EXIT_DATA_LEFT;
 use crate::local::spool::{GivenUp, Quarantine, SetAside};
 use crate::values::errors::{AtPath, LocalError};
-use crate::values::escape::escape_path;
+use crate::values::escape::for_terminal;
 
 /// Shows it, or copies it.
 pub fn run(args: &QuarantineArgs) -> ExitCode {
@@ -66,7 +66,7 @@ fn list(place: &PlaceArgs, json: bool) -> Result<ExitCode, Failure> {
     } else {
         files.iter().for_each(|file| print!("{}", readable(file)));
         for GivenUp { key, bytes, at } in &ranges {
-            println!("given up: {bytes} bytes of {}, {}", shown(key), at.to_name());
+            println!("given up: {bytes} bytes of {}, {}", for_terminal(key), at.to_name());
         }
         if files.is_empty() && ranges.is_empty() {
             println!("nothing was set aside, and nothing given up");
@@ -90,21 +90,15 @@ fn json_of(SetAside { path, bytes, note }: &SetAside) -> serde_json::Value {
 fn readable(SetAside { path, bytes, note }: &SetAside) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let size = ByteSize::b(*bytes).display().iec();
-    let mut text = format!("set aside: {} ({size})\n", shown(&name));
+    let mut text = format!("set aside: {} ({size})\n", for_terminal(&name));
     if let Some(note) = note {
-        text += &format!("  since   {}\n  why     {}\n", note.at.to_name(), shown(&note.why));
+        text +=
+            &format!("  since   {}\n  why     {}\n", note.at.to_name(), for_terminal(&note.why));
         if let Some(marker) = &note.marker {
-            text += &format!("  was     {}\n", shown(&marker.key));
+            text += &format!("  was     {}\n", for_terminal(&marker.key));
         }
     }
     text
-}
-
-/// What comes from a spool of somebody else gives no orders to the terminal.
-fn shown(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { escape_path(c.to_string().as_bytes()) } else { c.into() })
-        .collect()
 }
 
 fn export(place: &PlaceArgs, to: &Path, remove: bool) -> Result<ExitCode, Failure> {

@@ -2,8 +2,8 @@
 //! all, folders made durable, holes punched. Owns no state.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, OFlags};
@@ -12,6 +12,9 @@ use serde::de::DeserializeOwned;
 
 use super::crash_point::crash_point;
 use crate::values::errors::{AtPath, LocalError};
+
+/// Longest JSON file: the largest are markers, with a key and labels.
+pub const SMALL_MAX: u64 = 64 << 10;
 
 /// What of a small file must survive a power cut when the call returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,11 +67,39 @@ pub fn overwrite(path: &Path, text: &[u8]) -> Result<(), LocalError> {
     file.sync_data().at("sync", path)
 }
 
-/// Reads a small JSON file.
+/// Reads a small JSON file. What is in it is nobody else's business: an error names the place alone.
 pub fn load_json<T: DeserializeOwned>(path: &Path) -> Result<T, LocalError> {
-    let text = fs::read(path).at("read", path)?;
-    let damaged = |e| std::io::Error::new(std::io::ErrorKind::InvalidData, e);
+    let text = read_regular(path, SMALL_MAX)?;
+    let damaged = |e: serde_json::Error| {
+        let place =
+            format!("it is not what it should be (line {}, column {})", e.line(), e.column());
+        io::Error::new(io::ErrorKind::InvalidData, place)
+    };
     serde_json::from_slice(&text).map_err(damaged).at("decode", path)
+}
+
+/// Reads a file of at most so many bytes. A link, a pipe, a device, or what is longer, is damage: whoever has put it
+/// there must not have this process wait, read for ever, or tell of a file of somebody else.
+pub fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>, LocalError> {
+    let read = || {
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let damaged = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+        let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+            Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Err(damaged("it is a link")),
+            file => file?,
+        };
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(damaged("it is no regular file"));
+        }
+        if found.len() > most {
+            return Err(damaged("it is longer than any such file"));
+        }
+        let mut text = Vec::new();
+        file.take(most).read_to_end(&mut text)?;
+        Ok(text)
+    };
+    read().at("read", path)
 }
 
 /// Makes the names in a folder durable.

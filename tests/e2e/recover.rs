@@ -198,3 +198,61 @@ fn what_is_no_spool_is_named() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("nothing is no spool"), "{said}");
 }
+
+/// A spool whose owner has made it say that it belongs elsewhere.
+fn edit_identity(spool: &Path, source: &str) {
+    let path = spool.join("spool.json");
+    let mut identity: serde_json::Value =
+        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    identity["source"] = source.into();
+    fs::write(&path, serde_json::to_vec(&identity).unwrap()).unwrap();
+}
+
+#[test]
+fn root_recovers_what_belongs_to_others_only_where_it_is_told_to() {
+    let (rig, gate) = rig();
+    let (plan, ledger) = orphan(&rig, &gate, "a");
+    gate.open();
+    let source = fs::read_to_string(plan.spool.join("spool.json")).unwrap();
+    let source: serde_json::Value = serde_json::from_str(&source).unwrap();
+    let source = source["source"].as_str().unwrap();
+    let refused = |flags: &[&str], why: &str| {
+        let (code, said) = ended(plan.recover_of(flags, &[&plan.spool]));
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(why) && said.contains("--source"), "{said}");
+        assert_eq!(rig.bucket().lines("app.log"), Vec::<String>::new());
+    };
+    refused(&[], "could have made it say so");
+    refused(&["--source", "s3://another"], "which --source does not name");
+    let folder = rig.local("made by root");
+    edit_identity(&plan.spool, &format!("file://{}", folder.display()));
+    refused(&[], "a folder of this machine");
+    assert!(!folder.exists(), "nothing is made that a spool names");
+    edit_identity(&plan.spool, source);
+    let (code, said) = ended(plan.recover_of(&["--source", source], &[&plan.spool]));
+    assert_eq!(code, Some(0), "{said}");
+    ledger.assert_in(&rig.bucket().lines("app.log"));
+}
+
+#[test]
+fn a_spool_that_is_not_what_it_should_be_keeps_no_other_from_its_turn() {
+    let (rig, gate) = rig();
+    let (plan, ledger) = orphan(&rig, &gate, "a");
+    gate.open();
+    let hostile = plan.spool.with_file_name("hostile");
+    fs::create_dir(&hostile).unwrap();
+    let secret = rig.local("secret");
+    fs::write(&secret, "\"nobody else's business\"").unwrap();
+    let spools = ["fifo", "zero", "link"].map(|name| hostile.join(name));
+    spools.iter().for_each(|spool| fs::create_dir(spool).unwrap());
+    let fifo = spools[0].join("spool.json");
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, rustix::fs::Mode::RWXU, 0).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", spools[1].join("spool.json")).unwrap();
+    std::os::unix::fs::symlink(&secret, spools[2].join("spool.json")).unwrap();
+    let (code, said) = ended(plan.recover(&[], &[&hostile, &plan.spool]));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("no regular file") && said.contains("it is a link"), "{said}");
+    assert!(!said.contains("business"), "{said}");
+    ledger.assert_in(&rig.bucket().lines("app.log"));
+}

@@ -123,7 +123,7 @@ fn damage(place: &Place, chance: &mut Rng) -> (String, Vec<PathBuf>) {
         false => fs::remove_file(path).unwrap(),
     };
     let mut bytes = fs::read(&file).unwrap();
-    let (what, touched) = match chance.u8(..12) {
+    let (what, touched) = match chance.u8(..13) {
         0 if !bytes.is_empty() => {
             let at = chance.usize(..bytes.len());
             bytes[at] ^= 1 << chance.u8(..8);
@@ -176,6 +176,12 @@ fn damage(place: &Place, chance: &mut Rng) -> (String, Vec<PathBuf>) {
             let odd = file.with_file_name(chance.choice(names).unwrap());
             fs::write(&odd, "odd").unwrap();
             ("add", vec![odd])
+        }
+        12 => {
+            remove(&path);
+            let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+            rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+            ("make a pipe of", vec![path])
         }
         10 => {
             remove(&path);

@@ -35,9 +35,9 @@ impl Image {
                 self.0.insert(path.clone(), None);
                 self.add(dir, &path);
             } else {
-                let bytes = match metadata.is_symlink() {
-                    true => b"a symbolic link".to_vec(),
-                    false => fs::read(dir.join(&path)).unwrap(),
+                let bytes = match metadata.is_file() {
+                    true => fs::read(dir.join(&path)).unwrap(),
+                    false => b"a link or a pipe".to_vec(),
                 };
                 let modified = metadata.modified().unwrap();
                 self.0.insert(path, Some(FileImage { bytes, modified }));

@@ -25,6 +25,10 @@ pub struct RecoverArgs {
     /// A spool, or a directory with spools in it.
     #[arg(value_name = "SPOOL", required = true)]
     pub spools: Vec<PathBuf>,
+    /// Recover only spools of this bucket, or below this prefix of it (may be repeated). For root it is needed where spools
+    /// belong to other users, who can make theirs say where root is to write.
+    #[arg(long = "source", env = "LOGSINKFS_SOURCE", value_name = "SOURCE", value_parser = Source::parse, value_delimiter = ',')]
+    pub sources: Vec<Source>,
     /// Go on looking for spools that nobody uses, until a signal ends it.
     #[arg(long, env = "LOGSINKFS_WATCH")]
     pub watch: bool,

@@ -9,6 +9,7 @@ mod one;
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,7 +22,9 @@ use super::cli::RecoverArgs;
 use super::error::DaemonError;
 use super::wishes::{Direct, Wishes};
 use super::{handover, privileges, telemetry};
+use crate::local::disk::{SMALL_MAX, read_regular};
 use crate::local::spool::Spool;
+use crate::values::escape::for_terminal;
 use crate::values::settings::Source;
 
 /// Tells a process which spool is its own.
@@ -263,7 +266,9 @@ fn find(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
 
 /// Starts the process of a spool.
 fn start(args: &RecoverArgs, dir: &Path) -> Result<Child, DaemonError> {
-    let settings = args.settings(dir, source_of(dir)?);
+    let source = source_of(dir)?;
+    may_recover(args, dir, &source)?;
+    let settings = args.settings(dir, source);
     // A spool of root is handed over, as a mount does.
     drop(handover::prepare(&settings, privileges::worker_user(&settings)?)?);
     let mut process = Command::new(std::env::current_exe()?);
@@ -273,9 +278,33 @@ fn start(args: &RecoverArgs, dir: &Path) -> Result<Child, DaemonError> {
     Ok(process.spawn()?)
 }
 
+/// What a spool says of itself its owner can change. Root neither serves a folder that it names, nor writes, with rights
+/// that its owner may not have, where nobody said that it may.
+fn may_recover(args: &RecoverArgs, dir: &Path, source: &Source) -> Result<(), DaemonError> {
+    let foreign = |why: String| Err(DaemonError::Foreign(dir.to_owned(), why));
+    let is_below = |allowed: &Source| source.url().starts_with(&allowed.url());
+    let url = for_terminal(&source.url()).into_owned();
+    if !args.sources.is_empty() && !args.sources.iter().any(is_below) {
+        return foreign(format!("it belongs to {url}, which --source does not name"));
+    }
+    let owner = fs::metadata(dir).map_err(DaemonError::from)?.uid();
+    if !rustix::process::geteuid().is_root() || owner == 0 {
+        return Ok(());
+    }
+    match source {
+        Source::Embedded { .. } => {
+            foreign(format!("it belongs to {url}, a folder of this machine"))
+        }
+        Source::S3 { .. } if args.sources.is_empty() => foreign(format!(
+            "it says that it belongs to {url}, and user {owner} could have made it say so"
+        )),
+        Source::S3 { .. } => Ok(()),
+    }
+}
+
 /// Who a spool is, and how often it was started.
 fn identity(dir: &Path) -> Vec<u8> {
-    fs::read(dir.join("spool.json")).unwrap_or_default()
+    read_regular(&dir.join("spool.json"), SMALL_MAX).unwrap_or_default()
 }
 
 /// Removes a spool unless somebody has started with it since; gives whether it is gone.

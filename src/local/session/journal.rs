@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::local::disk::read_regular;
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::escape::as_text;
 use crate::values::ids::NodeId;
@@ -84,7 +85,7 @@ impl Journal {
     /// Reads all. A line that was being written when the worker died is no loss: the kernel had not been
     /// told.
     pub fn read(&self) -> Vec<StoredNode> {
-        let text = fs::read(&self.path).unwrap_or_default();
+        let text = read_regular(&self.path, u64::MAX).unwrap_or_default();
         let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
         lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
     }

@@ -20,6 +20,7 @@ use tracing::error;
 
 use self::journal::Journal;
 pub use self::journal::StoredNode;
+use super::disk::read_regular;
 use super::mapped::Words;
 use super::spool::ballast;
 use crate::values::errors::{AtPath, LocalError};
@@ -33,6 +34,8 @@ const INTENT: u64 = 32;
 const MAGIC: u64 = u64::from_le_bytes(*b"lsfhndl1");
 /// Places whose writes are noted without a system call; what is beyond costs a microsecond more.
 const MAPPED: usize = 4096;
+/// Longest table that is read: a million open files.
+const TABLE_MAX: u64 = PLACE << 20;
 /// Numbers reserved at once.
 const BLOCK: u64 = 4096;
 
@@ -121,6 +124,7 @@ impl Session {
         let table_path = dir.join(format!("{}.handles", id.0));
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(!resumed).mode(0o600);
+        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         let table = options.open(&table_path).at("open", &table_path)?;
         let stored = Journal::open(dir.join(format!("{}.stored", id.0)), resumed)?;
         let map = || Words::map(&table, MAPPED * PLACE as usize / 8);
@@ -129,7 +133,7 @@ impl Session {
             map()
         };
         let words = map().or_else(on_full_disk).ok();
-        let text = fs::read(&table_path).at("read", &table_path)?;
+        let text = read_regular(&table_path, TABLE_MAX)?;
         let mut session = Session {
             number: id.number(),
             resumed,
@@ -317,7 +321,8 @@ fn take_others(dir: &Path, own: &str) -> Result<Vec<Intent>, LocalError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.split('.').next() != Some(own) {
             if name.ends_with(".handles") {
-                let table = fs::read(&path).at("read", &path)?;
+                // Of one that cannot be read nothing is known.
+                let table = read_regular(&path, TABLE_MAX).unwrap_or_default();
                 last.extend(table.chunks(PLACE as usize).skip(1).map(Intent::noted_in));
             }
             fs::remove_file(&path).at("remove", &path)?;

@@ -14,7 +14,7 @@ use super::record_lines::{nodes_in, text_of};
 use super::records::RECORDS;
 use super::{NODES, ballast};
 use crate::local::crash_point::crash_point;
-use crate::local::disk::{Durable, store, sync_folder};
+use crate::local::disk::{Durable, read_regular, store, sync_folder};
 use crate::local::record::{Kind, Record};
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::NodeId;
@@ -45,7 +45,7 @@ pub(super) fn take_over(dir: &Path) -> Result<(), LocalError> {
         // The records are there, and all files are where they were.
         crash_point("earlier: the records are taken over");
     }
-    let known = nodes_in(&fs::read(&path).at("read", &path)?);
+    let known = nodes_in(&read_regular(&path, u64::MAX)?);
     for (id, folder) in &folders {
         match known.contains(id) {
             true => move_files(dir, *id, folder)?,
@@ -84,8 +84,9 @@ fn folders(dir: &Path) -> Result<BTreeMap<NodeId, PathBuf>, LocalError> {
 }
 
 /// The last change of a node's record that can be read.
-fn load(folder: &Path) -> io::Result<Record> {
-    let text = fs::read(folder.join(RECORD))?;
+fn load(folder: &Path) -> Result<Record, LocalError> {
+    let path = folder.join(RECORD);
+    let text = read_regular(&path, u64::MAX)?;
     let mut hide = Vec::new();
     for line in text.rsplit(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         match serde_json::from_slice(line) {
@@ -100,7 +101,7 @@ fn load(folder: &Path) -> io::Result<Record> {
             Err(_) => {}
         }
     }
-    Err(io::ErrorKind::InvalidData.into())
+    Err(io::Error::from(io::ErrorKind::InvalidData)).at("decode", &path)
 }
 
 fn entries(folder: &Path) -> Result<Vec<String>, LocalError> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::local::crash_point::crash_point;
-use crate::local::disk::{Durable, store_json, sync_folder};
+use crate::local::disk::{Durable, load_json, read_regular, store_json, sync_folder};
 use crate::local::life::SpoolFile;
 use crate::local::marker::Marker;
 use crate::values::errors::{AtPath, LocalError};
@@ -159,12 +159,11 @@ impl Quarantine {
     /// The ranges that were given up.
     pub fn given_up(&self) -> Result<Vec<GivenUp>, LocalError> {
         let path = self.0.join(GIVEN_UP);
-        // No link, nor anything that is read for ever: its owner may be somebody else than who reads it.
-        match fs::symlink_metadata(&path) {
-            Ok(found) if found.is_file() => {}
-            _ => return Ok(Vec::new()),
-        }
-        let text = fs::read(&path).at("read", &path)?;
+        // Its owner may be somebody else than who reads it.
+        let text = match read_regular(&path, 2 * GIVEN_UP_MAX) {
+            Err(e) if e.source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            text => text?,
+        };
         let mut found: Vec<GivenUp> = text
             .split(|byte| *byte == b'\n')
             .filter_map(|line| serde_json::from_slice(line).ok())
@@ -185,8 +184,7 @@ impl Quarantine {
             if is_note || path.file_name().is_some_and(|name| name == GIVEN_UP) {
                 continue;
             }
-            let note = fs::read(path.with_added_extension(NOTE)).ok();
-            let note = note.and_then(|note| serde_json::from_slice(&note).ok());
+            let note = load_json(&path.with_added_extension(NOTE)).ok();
             found.push(SetAside { bytes: bytes_of(&path), path, note });
         }
         found.sort_by(|a, b| a.path.cmp(&b.path));

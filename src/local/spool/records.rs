@@ -19,7 +19,7 @@ use tracing::{error, warn};
 use super::quarantine::Quarantine;
 use super::record_lines::{Loaded, gone_line, hide_line, record_line, synced_line, text_of};
 use crate::local::crash_point::crash_point;
-use crate::local::disk::sync_folder;
+use crate::local::disk::{read_regular, sync_folder};
 use crate::local::record::Record;
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::NodeId;
@@ -77,7 +77,7 @@ impl Records {
             error!(kept = %kept.display(), "the spool's records are no file: set aside, and what is in the spool with them");
         }
         let file = open(&path, false)?;
-        let text = fs::read(&path).at("read", &path)?;
+        let text = read_regular(&path, u64::MAX)?;
         let (mut loaded, damage) = Loaded::read(&text);
         let mut len = text.len() as u64;
         if let Some(damage) = damage {
@@ -285,7 +285,7 @@ impl Log {
 
 fn open(path: &Path, anew: bool) -> Result<File, LocalError> {
     let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600);
+    options.append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     if anew {
         let _ = fs::remove_file(path);
     }

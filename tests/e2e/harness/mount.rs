@@ -90,8 +90,15 @@ impl Plan {
         command
     }
 
-    /// Starts `logsinkfs recover` for these spools.
+    /// Starts `logsinkfs recover` for these spools, which may be of any prefix of the bucket.
     pub fn recover(&self, flags: &[&str], spools: &[&Path]) -> Proc {
+        let bucket = self.source.trim_start_matches("s3://").split('/').next().unwrap();
+        let source = format!("s3://{bucket}");
+        self.recover_of(&[&["--source", &source], flags].concat(), spools)
+    }
+
+    /// The same, without a word about whose spools are meant.
+    pub fn recover_of(&self, flags: &[&str], spools: &[&Path]) -> Proc {
         let mut command = self.program("recover");
         command.args(flags).args(spools);
         Proc::start("recover", command)
