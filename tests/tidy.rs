@@ -314,7 +314,7 @@ fn nothing_is_left_unfinished() {
 
 /// The texts for people.
 fn documents() -> Vec<Source> {
-    let root = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    let root = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
     let root = root.map(|path| Source { path: path.to_owned(), text: text(path) });
     root.into_iter().chain(files("docs", "md")).collect()
 }
@@ -528,7 +528,9 @@ fn every_proof_that_is_named_is_a_test() {
     for missing in ["`full::no_such_test`", "`no_such_module::*`"] {
         assert!(!untested(missing, &tests).is_empty(), "{missing}");
     }
-    for document in ["docs/RELIABILITY.md", "docs/LISTING.md", "docs/SEMANTICS.md"] {
+    for document in
+        ["docs/RELIABILITY.md", "docs/LISTING.md", "docs/SEMANTICS.md", "docs/SECURITY.md"]
+    {
         let missing = untested(&text(document), &tests);
         assert!(missing.is_empty(), "{document} names tests that are not there: {missing:?}");
     }
