@@ -1,6 +1,7 @@
-//! What operations on names cost: create + write + close, the same with a log that begins anew, rename, unlink of the last name (of a log with a
-//! line, and of an empty one), mkdir, and rename in a folder of many names, on a mount and in a folder of
-//! the spool's own file system, in turns within one run. Prints operations a second and their ratio.
+//! What operations on names cost: a message of the kernel and its answer alone, for comparison; create + write + close, the
+//! same with a log that begins anew, rename, unlink of the last name (of a log with a line, and of an empty one), mkdir, and
+//! rename in a folder of many names. On a mount and in a folder of the spool's own file system, in turns within one run.
+//! Prints operations a second and their ratio.
 //!
 //! `cargo bench --bench names -- --rounds 5 --count 500 --many 4000`
 //!
@@ -24,7 +25,8 @@ use std::time::{Duration, Instant};
 use common::{Bucket, Process, Spread, argument};
 
 /// What is measured, in the order in which it is done.
-const OPERATIONS: [&str; 7] = [
+const OPERATIONS: [&str; 8] = [
+    "an attribute that is not there: a message and its answer alone",
     "create, write a line, close",
     "open with O_TRUNC and O_APPEND, write a line, close",
     "rename",
@@ -97,6 +99,10 @@ fn measure(target: &Path, round: usize, count: usize) -> Rates {
     let folder = target.join(format!("round-{round}"));
     fs::create_dir(&folder).unwrap();
     let path = |name: &str, n: usize| folder.join(format!("{name}-{n}"));
+    let message = a_second(count, |_| {
+        let mut value = [0; 8];
+        rustix::fs::getxattr(&folder, "user.no", &mut value[..]).unwrap_err();
+    });
     let create = a_second(count, |n| {
         let mut file = File::options().create(true).append(true).open(path("log", n)).unwrap();
         file.write_all(b"a line of a log\n").unwrap();
@@ -117,7 +123,7 @@ fn measure(target: &Path, round: usize, count: usize) -> Rates {
         fs::rename(one_of_many("log", n), one_of_many("old", n)).unwrap();
     });
     (0..count).for_each(|n| fs::remove_file(one_of_many("old", n)).unwrap());
-    [create, again, rename, unlink, unlink_empty, mkdir, rename_many]
+    [message, create, again, rename, unlink, unlink_empty, mkdir, rename_many]
 }
 
 /// What std does not offer: a log that begins anew, and is appended to.

@@ -14,8 +14,8 @@ use super::cli::{FlushArgs, MountedArgs, StatusArgs};
 use super::keeper::default_path;
 use super::keeper::link::{Link, LinkError};
 use super::keeper::protocol::{Request, ToClient, ToKeeper};
-use super::mountpoint;
 use super::stop::{EXIT_DATA_LEFT, everything, lacking};
+use super::{mountpoint, mounts};
 use crate::local::spool::Account;
 use crate::values::escape::for_terminal;
 use crate::values::span::in_words;
@@ -30,7 +30,7 @@ const STATUS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What went wrong, and what to do about it.
 pub(super) struct Failure {
-    what: String,
+    pub(super) what: String,
     hint: &'static str,
     code: ExitCode,
 }
@@ -67,6 +67,11 @@ pub fn upgrade(args: &MountedArgs) -> ExitCode {
 
 /// Says how a mount is; gives 0 when programs can write into it.
 pub fn status(args: &StatusArgs) -> ExitCode {
+    let MountedArgs { mountpoint, keeper_socket } = &args.mounted;
+    let is_one = mountpoint.is_some() || keeper_socket.is_some();
+    if !is_one && mountpoint::all().is_ok_and(|mounts| mounts.len() > 1) {
+        return end(mounts::status(args.json));
+    }
     let answer = find(&args.mounted)
         .and_then(|keeper| keeper.ask_worker(Request::Status, Some(STATUS_PATIENCE)));
     end(answer.and_then(|answer| match answer {
@@ -152,7 +157,7 @@ fn time_is_up() -> Failure {
 }
 
 /// A keeper, by its socket.
-struct Keeper(PathBuf);
+pub(super) struct Keeper(pub(super) PathBuf);
 
 impl Keeper {
     /// Asks, and waits for the answer; `None` when whoever had taken the question is gone.
@@ -178,7 +183,7 @@ impl Keeper {
     }
 
     /// Asks the worker; again while one is replaced by another, whom nobody has asked yet.
-    fn ask_worker(
+    pub(super) fn ask_worker(
         &self,
         request: Request,
         patience: Option<Duration>,
@@ -208,7 +213,7 @@ impl Keeper {
 }
 
 /// A keeper may be anybody's: what it says is told without control characters.
-fn escaped(value: Value) -> Value {
+pub(super) fn escaped(value: Value) -> Value {
     match value {
         Value::String(text) => for_terminal(&text).into(),
         Value::Array(all) => all.into_iter().map(escaped).collect(),

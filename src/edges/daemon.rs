@@ -16,7 +16,7 @@ use super::compose::{connect, new_writer, policy, recover_parts, registrar, resu
 use super::error::{DaemonError, REQUIRE_PATIENCE};
 use super::fuse::{Adapter, ask_again, caches_of};
 use super::seat::Seat;
-use super::stop::{drain, force_all, last_words, report};
+use super::stop::{drain, force_all, last_words, report, wanted_by_the_next};
 use super::watched::{Watched, Writing};
 use super::wishes::Wish;
 use super::write_path::{self, Choice};
@@ -199,6 +199,7 @@ fn serve(
         tokio::select! {
             () = async { last_words(&fs).await; drain(&fs).await } => "it was written last",
             () = tokio::time::sleep(settings.shutdown_timeout) => "the time was up",
+            () = wanted_by_the_next(&parts) => "the next mount goes on with it",
             signal = wishes.impatience(by_signal) => {
                 warn!(signal, "a second signal: stopping at once");
                 "a second signal came"

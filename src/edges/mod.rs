@@ -36,6 +36,8 @@ pub mod mount;
 #[cfg(target_os = "linux")]
 pub mod mountpoint;
 #[cfg(target_os = "linux")]
+mod mounts;
+#[cfg(target_os = "linux")]
 pub mod privileges;
 #[cfg(target_os = "linux")]
 pub mod quarantine;

@@ -64,7 +64,10 @@ pub struct Mount {
     /// Where it is.
     pub point: PathBuf,
     kind: String,
-    source: String,
+    /// What is mounted.
+    pub source: String,
+    /// Whether nothing can be written.
+    pub read_only: bool,
     /// The number of its device, as `0:52`.
     pub device: String,
     /// Who mounted, where it is a FUSE mount.
@@ -230,11 +233,12 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let device = before.next()?.to_owned();
     let point = unescape(before.nth(1)?);
     let point = PathBuf::from(std::ffi::OsStr::from_bytes(&point));
+    let read_only = before.next().unwrap_or_default().split(',').any(|option| option == "ro");
     let mut after = after.split(' ');
     let (kind, source) = (after.next()?.to_owned(), after.next().unwrap_or_default().to_owned());
     let mut options = after.next().unwrap_or_default().split(',');
     let user = options.find_map(|option| option.strip_prefix("user_id=")?.parse().ok());
-    Some(Mount { point, kind, source, device, user })
+    Some(Mount { point, kind, source, read_only, device, user })
 }
 
 /// Space, tab, newline and backslash stand as octal escapes in mountinfo.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::core::Fs;
 use crate::local::life::Life;
@@ -13,6 +13,8 @@ use crate::tasks::parts::Parts;
 
 /// Ended, with data that is left in the spool or may be.
 pub const EXIT_DATA_LEFT: u8 = 3;
+/// How often is looked whether somebody wants the spool.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long programs that have a log open for writing may go on after the daemon was told to stop:
 /// they are often being stopped too, and their last lines tell why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -48,6 +50,22 @@ pub async fn drain(fs: &Fs) {
             }
         }
     }
+}
+
+/// Ends when a daemon comes for a spool that was lent.
+pub async fn wanted(parts: &Parts) {
+    while !parts.spool.is_wanted() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Offers the spool of a mount that is gone to the next one; ends when that comes for it.
+pub async fn wanted_by_the_next(parts: &Parts) {
+    if let Err(e) = parts.spool.lend() {
+        warn!("the next mount has to wait for this spool: {e}");
+        std::future::pending::<()>().await;
+    }
+    wanted(parts).await;
 }
 
 /// Asks for everything to be sealed; gives whether there is anything that S3 does not have.

@@ -274,3 +274,38 @@ fn a_spool_that_is_full_is_not_ready() {
     drop(file);
     mount.stop();
 }
+
+#[test]
+fn status_without_a_mount_names_all_of_them_with_what_to_do() {
+    let rig = Rig::embedded();
+    let [serving, mut dead, alone] = [("a", &[][..]), ("b", &[]), ("c", &["--no-keeper"])]
+        .map(|(name, flags)| rig.plan(name).with(flags).start());
+    let reader = rig.read(&[]);
+    dead.crash();
+    let lines_of = |mount: &Mount, said: &[String]| {
+        let of = format!(" on {}: ", mount.plan.point.display());
+        let at =
+            said.iter().position(|line| line.contains(&of)).unwrap_or_else(|| panic!("{said:#?}"));
+        said[at..].iter().take(2).cloned().collect::<Vec<_>>().join("\n")
+    };
+    let status = |flags: &[&str]| {
+        let mut asked = command(&serving.plan.program);
+        asked.arg("status").args(flags);
+        let mut asked = Proc::start("status", asked);
+        let code = asked.wait().code();
+        (code, asked.said())
+    };
+    let (code, said) = status(&[]);
+    assert_eq!(code, Some(1), "{said:#?}");
+    assert!(lines_of(&serving, &said).contains("ready, "), "{said:#?}");
+    let told = lines_of(&dead, &said);
+    assert!(told.contains("dead: ") && told.contains("hint: umount "), "{told}");
+    assert!(lines_of(&alone, &said).contains("no keeper"), "{said:#?}");
+    assert!(lines_of(&reader, &said).contains("a reader mount"), "{said:#?}");
+    let (_, json) = status(&["--json"]);
+    let all: Vec<Value> = serde_json::from_str(&json.join("")).unwrap();
+    let of_dead = |mount: &&Value| mount["mountpoint"] == dead.plan.point.display().to_string();
+    assert_eq!(all.iter().find(of_dead).unwrap()["state"], "dead");
+    dead.start_again();
+    [serving, dead, alone].into_iter().for_each(Mount::stop);
+}

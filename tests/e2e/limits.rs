@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use crate::full::assert_accounted;
 use crate::harness::disk::Disk;
+use crate::harness::mount::set_aside;
 use crate::harness::process::{command, program};
 use crate::harness::s3::Server;
 use crate::harness::{Ledger, Mount, Rig, eventually, rig};
@@ -249,8 +250,12 @@ fn a_stranger_fills_the_disk(flags: &[&str]) -> u64 {
     eventually("the file to take lines again", || file.write_all(b"again\n").ok());
     accepted.extend_from_slice(b"again\n");
     drop(file);
-    mount.stop();
-    assert_accounted(&rig, "app.log", &accepted)
+    let spool = mount.plan.spool.clone();
+    let (code, said) = mount.terminate();
+    let given_up = assert_accounted(&rig, "app.log", &accepted);
+    assert_eq!(code, if given_up > 0 { 3 } else { 0 }, "{said}");
+    assert_eq!(set_aside(&spool), Vec::<String>::new(), "{said}");
+    given_up
 }
 
 #[test]

@@ -41,7 +41,6 @@ pub use self::mount::MountArgs;
 #[cfg(target_os = "linux")]
 pub use self::options::{Helper, OptionError};
 #[cfg(target_os = "linux")]
-#[cfg(target_os = "linux")]
 pub use self::quarantine::{PlaceArgs, QuarantineArgs, QuarantineCommand};
 pub use self::read::{CatArgs, Lines, LocationArgs, LsArgs, SpanArgs, TailArgs};
 #[cfg(target_os = "linux")]

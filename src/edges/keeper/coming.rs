@@ -54,6 +54,10 @@ impl Keeper<'_> {
     pub(super) fn attach(&mut self, link: Arc<Link>) {
         let why = match &self.present {
             _ if self.stopping => "the mount is being stopped",
+            // Whoever attaches is given /dev/fuse, and with it all that programs write.
+            _ if self.kept.program.is_some() => {
+                "its keeper starts its workers itself: it was not made with --hold"
+            }
             Some(_) if !offers_resend(&self.kept.init) => {
                 "this kernel cannot send requests again that the present worker leaves"
             }

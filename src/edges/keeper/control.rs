@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::attend::Event;
 use super::link::Link;
@@ -169,6 +169,7 @@ fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
         Some(ToKeeper::Upgrade) => refused("an upgrade").map(|()| None),
         Some(ToKeeper::Ask(request)) => Ok(Some(Event::Ask(request, link))),
         Some(ToKeeper::Attach) if known => {
+            info!(uid, pid = peer.pid(), "somebody asks to be the worker");
             link.be_patient(None)?;
             Ok(Some(Event::Attach(link)))
         }

@@ -13,7 +13,7 @@ use crate::edges::cli::RecoverArgs;
 use crate::edges::compose::{connect, new_writer, recover_parts, registrar, resume};
 use crate::edges::daemon::raise_file_limit;
 use crate::edges::error::DaemonError;
-use crate::edges::stop::everything;
+use crate::edges::stop::{everything, wanted};
 use crate::edges::wishes::{Direct, Wishes};
 use crate::edges::{privileges, telemetry, worker};
 use crate::local::life::Life;
@@ -132,11 +132,4 @@ async fn all_sent(parts: &Parts) {
 async fn stalled(parts: &Parts) {
     let mut progress = parts.progress.subscribe();
     while tokio::time::timeout(STALLED, progress.changed()).await.is_ok() {}
-}
-
-/// Ends when a daemon comes for the spool.
-async fn wanted(parts: &Parts) {
-    while !parts.spool.is_wanted() {
-        tokio::time::sleep(LOOK).await;
-    }
 }

@@ -7,8 +7,12 @@ use std::path::Path;
 use rustix::fs::FlockOperation;
 
 use super::{LOCK, SpoolError};
+use crate::local::disk::read_regular;
 use crate::values::errors::{AtPath, LocalError};
+use crate::values::escape::for_terminal;
 
+/// Longest content of a lock file: a process id and that the spool is lent.
+const HOLDER_MAX: u64 = 64;
 /// Stands in a lock file behind the process of one who gives the spool back when he is asked.
 const LENT: &str = " recover";
 /// The file by which he is asked.
@@ -45,7 +49,8 @@ pub(super) fn take(dir: &Path) -> Result<File, SpoolError> {
             Ok(file)
         }
         Err(e) if e == rustix::io::Errno::WOULDBLOCK => {
-            let holder = fs::read_to_string(&path).unwrap_or_default();
+            let holder = read_regular(&path, HOLDER_MAX).unwrap_or_default();
+            let holder = for_terminal(&String::from_utf8_lossy(&holder)).into_owned();
             if holder.ends_with(LENT) {
                 let wanted = dir.join(WANTED);
                 File::create(&wanted).at("create", &wanted)?;

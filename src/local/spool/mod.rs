@@ -42,6 +42,7 @@ pub use self::records::{Position, Records};
 use super::numbers::Numbers;
 use super::session::Session;
 use crate::values::errors::{AtPath, LocalError};
+use crate::values::escape::for_terminal;
 use crate::values::ids::{Epoch, NodeId, SessionId, WriterId};
 
 /// The file that says who a spool is.
@@ -144,7 +145,7 @@ impl Spool {
         if identity.source != source {
             return Err(SpoolError::OtherSource {
                 dir: dir.to_owned(),
-                owner: identity.source,
+                owner: for_terminal(&identity.source).into_owned(),
                 asked: source.to_owned(),
             });
         }

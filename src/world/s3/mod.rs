@@ -16,9 +16,9 @@ use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::primitives::{ByteStream, DateTime, SdkBody};
+use aws_sdk_s3::primitives::{ByteStream, ByteStreamError, DateTime, SdkBody};
 use aws_sdk_s3::types::{EncodingType, ServerSideEncryption, StorageClass};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use tokio::sync::OnceCell;
@@ -179,15 +179,15 @@ impl S3Bucket {
         if !told.starts_with(&format!("bytes {}-", range.start)) {
             return Err(self.unlike_s3("GetObject", key, "the range that was asked for"));
         }
-        let body = tokio::time::timeout(READ_TIMEOUT, got.body.collect()).await;
+        let most = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let body = tokio::time::timeout(READ_TIMEOUT, collect(got.body, most)).await;
         let broken = |why: String| {
             BucketError::new(Kind::Unreachable, "GetObject", key, why).at(&self.place())
         };
         let bytes = body
             .map_err(|_| broken("the body did not arrive in time".into()))?
-            .map_err(|e| broken(format!("the body broke off: {}", causes(&e))))?
-            .into_bytes();
-        Ok(bytes)
+            .map_err(|e| broken(format!("the body broke off: {}", causes(&e))))?;
+        bytes.ok_or_else(|| self.unlike_s3("GetObject", key, "no more than was asked for"))
     }
 
     /// Size and metadata of an object.
@@ -248,6 +248,19 @@ impl S3Bucket {
             Err(e) => Err(self.meaning("PutObject", &object.key, Kind::Exists, e)),
         }
     }
+}
+
+/// Reads a body of at most so many bytes; `None` when there are more, of which whoever answers in S3's place could send any
+/// number.
+async fn collect(mut body: ByteStream, most: usize) -> Result<Option<Bytes>, ByteStreamError> {
+    let mut all = BytesMut::new();
+    while let Some(chunk) = body.try_next().await? {
+        if all.len() + chunk.len() > most {
+            return Ok(None);
+        }
+        all.extend_from_slice(&chunk);
+    }
+    Ok(Some(all.freeze()))
 }
 
 #[async_trait]

@@ -1,0 +1,131 @@
+//! `logsinkfs status` without a mount: a table of all that this process sees, also of those that cannot be asked. Owns what
+//! is told of these; what a mount says of itself is `edges::ask`'s.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use rustix::io::Errno;
+use serde_json::{Value, json};
+
+use super::ask::{self, Failure, Keeper};
+use super::keeper::default_path;
+use super::keeper::link::Link;
+use super::keeper::protocol::{Request, ToClient};
+use super::mountpoint::{self, Mount};
+use crate::values::escape::for_terminal;
+
+/// How long each mount may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A mount, and what it says.
+struct Row {
+    mount: Mount,
+    state: State,
+}
+
+enum State {
+    /// Its status.
+    Answers(Value),
+    /// It serves, as far as can be told, and cannot be asked.
+    Quiet(&'static str),
+    /// Nobody serves it.
+    Dead,
+    /// It has a keeper that gives no answer.
+    Silent(String),
+}
+
+/// Says how all mounts are; gives 0 when none is dead, silent or not ready.
+pub(super) fn status(json: bool) -> Result<ExitCode, Failure> {
+    let mounts = mountpoint::all().map_err(|e| {
+        Failure::new(format!("the mounts cannot be listed: {e}"), "is /proc mounted?")
+    })?;
+    let rows: Vec<Row> = mounts.into_iter().map(look).collect();
+    if json {
+        let all: Vec<Value> = rows.iter().map(as_json).collect();
+        println!("{}", for_terminal(&Value::Array(all).to_string()));
+    } else {
+        rows.iter().for_each(|row| print!("{}", for_people(row)));
+    }
+    let well = |row: &Row| match &row.state {
+        State::Answers(status) => status["ready"] == true,
+        State::Quiet(_) => true,
+        State::Dead | State::Silent(_) => false,
+    };
+    Ok(if rows.iter().all(well) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn look(mount: Mount) -> Row {
+    let keeper = default_path(&mount.device, mount.user.unwrap_or(0));
+    let has_keeper = Link::connect(&keeper).is_ok();
+    let state = if has_keeper {
+        match Keeper(keeper).ask_worker(Request::Status, Some(PATIENCE)) {
+            Ok(ToClient::Status(status)) => State::Answers(ask::escaped(status)),
+            Ok(other) => State::Silent(format!("{other:?}")),
+            Err(failure) => State::Silent(failure.what),
+        }
+    } else {
+        // The kernel answers for one that is dead, and one in a single process for itself.
+        match mount.point.metadata().map_err(|e| Errno::from_io_error(&e)) {
+            Err(Some(Errno::NOTCONN)) => State::Dead,
+            _ if mount.read_only => State::Quiet("a reader mount"),
+            _ => State::Quiet(
+                "it has no keeper that this user may ask (--no-keeper, --keeper-socket)",
+            ),
+        }
+    };
+    Row { mount, state }
+}
+
+fn as_json(Row { mount, state }: &Row) -> Value {
+    let mut row = match state {
+        State::Answers(status) => status.clone(),
+        State::Quiet(what) => json!({"state": what}),
+        State::Dead => json!({"state": "dead", "ready": false}),
+        State::Silent(why) => json!({"state": "silent", "ready": false, "error": why}),
+    };
+    row["mountpoint"] = mount.point.display().to_string().into();
+    row["source"] = mount.source.clone().into();
+    row
+}
+
+fn for_people(Row { mount, state }: &Row) -> String {
+    let point = mount.point.display().to_string();
+    let (how, hint) = match state {
+        State::Answers(status) => (of_status(status), String::new()),
+        State::Quiet(what) => ((*what).to_owned(), String::new()),
+        State::Dead => {
+            let hint = format!("umount {point}, and mount it again with the same spool");
+            ("dead: nobody serves it, programs get ENOTCONN".to_owned(), hint)
+        }
+        State::Silent(why) => {
+            let hint = format!("logsinkfs status {point}; the keeper's log");
+            (format!("does not answer: {why}"), hint)
+        }
+    };
+    let hint = if hint.is_empty() { hint } else { format!("  hint: {hint}\n") };
+    for_terminal_lines(&format!("{} on {point}: {how}\n{hint}", mount.source))
+}
+
+fn of_status(status: &Value) -> String {
+    let count = |name: &str| status[name].as_u64().unwrap_or_default();
+    let size = |name: &str| ByteSize::b(count(name)).display().iec();
+    let ready = status["not_ready"].as_str().map_or("ready", |_| "not ready");
+    let s3 = if status["s3"]["up"] == true { "S3 up" } else { "S3 away" };
+    let lost = match count("set_aside_files") + count("given_up_bytes") {
+        0 => "",
+        _ => ", something set aside or given up",
+    };
+    format!(
+        "{ready}, {s3}, {} not uploaded, {} of spool left{lost}",
+        size("unuploaded_bytes"),
+        size("spool_free_bytes")
+    )
+}
+
+/// Escapes control characters, but for the line feeds.
+fn for_terminal_lines(text: &str) -> String {
+    text.split_inclusive('\n')
+        .map(|line| for_terminal(line.trim_end_matches('\n')).into_owned() + "\n")
+        .collect()
+}
