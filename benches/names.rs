@@ -5,7 +5,7 @@
 //!
 //! `cargo bench --bench names -- --rounds 5 --count 500 --many 4000`
 //!
-//! Before each turn the mount has come to rest, so that what one leaves to be sealed and sent is not
+//! Before each operation the mount has come to rest, so that what one leaves to be sealed and sent is not
 //! measured with the next.
 
 #![allow(
@@ -57,8 +57,7 @@ fn main() {
         let mut rates = [Rates::default(); 2];
         for turn in 0..2 {
             let at = (turn + round) % 2;
-            rest(&mount);
-            rates[at] = measure(&targets[at], round, count);
+            rates[at] = measure(&targets[at], round, count, || rest(&mount));
         }
         // The first round warms up.
         if round > 0 {
@@ -95,31 +94,31 @@ fn rest(mount: &Process) {
     }
 }
 
-fn measure(target: &Path, round: usize, count: usize) -> Rates {
+fn measure(target: &Path, round: usize, count: usize, rest: impl Fn()) -> Rates {
     let folder = target.join(format!("round-{round}"));
     fs::create_dir(&folder).unwrap();
     let path = |name: &str, n: usize| folder.join(format!("{name}-{n}"));
-    let message = a_second(count, |_| {
+    let message = a_second(&rest, count, |_| {
         let mut value = [0; 8];
         rustix::fs::getxattr(&folder, "user.no", &mut value[..]).unwrap_err();
     });
-    let create = a_second(count, |n| {
+    let create = a_second(&rest, count, |n| {
         let mut file = File::options().create(true).append(true).open(path("log", n)).unwrap();
         file.write_all(b"a line of a log\n").unwrap();
     });
-    let again = a_second(count, |_| {
+    let again = a_second(&rest, count, |_| {
         let mut file = File::from(open_anew(&path("log", 0)));
         file.write_all(b"a line of a log\n").unwrap();
     });
-    let rename = a_second(count, |n| fs::rename(path("log", n), path("old", n)).unwrap());
-    let unlink = a_second(count, |n| fs::remove_file(path("old", n)).unwrap());
+    let rename = a_second(&rest, count, |n| fs::rename(path("log", n), path("old", n)).unwrap());
+    let unlink = a_second(&rest, count, |n| fs::remove_file(path("old", n)).unwrap());
     (0..count).for_each(|n| drop(File::create(path("empty", n)).unwrap()));
-    let unlink_empty = a_second(count, |n| fs::remove_file(path("empty", n)).unwrap());
-    let mkdir = a_second(count, |n| fs::create_dir(path("folder", n)).unwrap());
+    let unlink_empty = a_second(&rest, count, |n| fs::remove_file(path("empty", n)).unwrap());
+    let mkdir = a_second(&rest, count, |n| fs::create_dir(path("folder", n)).unwrap());
     // Made just now, as in the small folder: a name that was not used for a second is looked up first.
     let one_of_many = |name: &str, n: usize| target.join(format!("many/{name}-{round}-{n}"));
     (0..count).for_each(|n| drop(File::create(one_of_many("log", n)).unwrap()));
-    let rename_many = a_second(count, |n| {
+    let rename_many = a_second(&rest, count, |n| {
         fs::rename(one_of_many("log", n), one_of_many("old", n)).unwrap();
     });
     (0..count).for_each(|n| fs::remove_file(one_of_many("old", n)).unwrap());
@@ -132,8 +131,9 @@ fn open_anew(path: &Path) -> std::os::fd::OwnedFd {
     open(path, OFlags::WRONLY | OFlags::APPEND | OFlags::TRUNC, Mode::empty()).unwrap()
 }
 
-/// Does something so many times; gives how often a second.
-fn a_second(count: usize, mut act: impl FnMut(usize)) -> f64 {
+/// Does something so many times, when the mount has come to rest; gives how often a second.
+fn a_second(rest: &impl Fn(), count: usize, mut act: impl FnMut(usize)) -> f64 {
+    rest();
     let begin = Instant::now();
     (0..count).for_each(&mut act);
     count as f64 / begin.elapsed().as_secs_f64()

@@ -48,8 +48,11 @@ pub use crate::local::namespace::{FileKind, SetAttr};
 /// Longest time that a request may wait: a process that waits for a FUSE reply cannot be killed.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long the kernel may believe names of the live view: all changes go through it.
-const LIVE_TTL: Duration = Duration::from_secs(1);
+/// How long the kernel may believe names of the live view: all changes go through it, but for logs and directories that leave
+/// the view when they are old. Of these it is told when it asks for the node (`FsError::Stale`), and looks again.
+const LIVE_TTL: Duration = Duration::from_secs(60);
+/// How long it may believe the attributes of what is not a file: the times of directories change without it, too.
+const LIVE_ATTR_TTL: Duration = Duration::from_secs(1);
 
 /// The answer to an operation: now, or when S3 or the disk has answered.
 pub enum Answer<T> {
@@ -183,7 +186,7 @@ impl Fs {
         match (attr.kind, attr.stored) {
             (FileKind::File, false) => Duration::ZERO,
             (_, true) => self.policy.metadata_ttl,
-            (_, false) => LIVE_TTL,
+            (_, false) => LIVE_ATTR_TTL,
         }
     }
 }
