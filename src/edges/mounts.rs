@@ -111,7 +111,11 @@ fn of_status(status: &Value) -> String {
     let count = |name: &str| status[name].as_u64().unwrap_or_default();
     let size = |name: &str| ByteSize::b(count(name)).display().iec();
     let ready = status["not_ready"].as_str().map_or("ready", |_| "not ready");
-    let s3 = if status["s3"]["up"] == true { "S3 up" } else { "S3 away" };
+    let s3 = match status["s3"]["error"].as_str() {
+        _ if status["s3"]["up"] == true => "S3 up",
+        Some(_) => "S3 away",
+        None => "S3 not asked yet",
+    };
     let lost = match count("set_aside_files") + count("given_up_bytes") {
         0 => "",
         _ => ", something set aside or given up",

@@ -104,6 +104,10 @@ fn readable(SetAside { path, bytes, note }: &SetAside) -> String {
 fn export(place: &PlaceArgs, to: &Path, remove: bool) -> Result<ExitCode, Failure> {
     let quarantine = find(place)?;
     fs::create_dir_all(to).at("create", to)?;
+    if remove {
+        // The daemon may add to it meanwhile: what comes from here on is another list.
+        quarantine.close_list()?;
+    }
     let mut copied = Vec::new();
     let mut left = 0;
     for entry in fs::read_dir(quarantine.path()).at("list", quarantine.path())? {

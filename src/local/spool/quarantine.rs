@@ -156,6 +156,15 @@ impl Quarantine {
         (&file).write_all(format!("\n{json}").as_bytes()).at("write", &path)
     }
 
+    /// Has the list of what was given up begin anew. The one that there was counts as set aside, until it is taken away.
+    pub fn close_list(&self) -> Result<(), LocalError> {
+        let path = self.0.join(GIVEN_UP);
+        match fs::rename(&path, self.free_name(GIVEN_UP)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed.at("rename", &path),
+        }
+    }
+
     /// The ranges that were given up.
     pub fn given_up(&self) -> Result<Vec<GivenUp>, LocalError> {
         let path = self.0.join(GIVEN_UP);

@@ -76,7 +76,12 @@ impl Records {
             let kept = Quarantine::of(dir).set_aside(&path, RECORDS)?;
             error!(kept = %kept.display(), "the spool's records are no file: set aside, and what is in the spool with them");
         }
+        let is_new = fs::symlink_metadata(&path).is_err();
         let file = open(&path, false)?;
+        if is_new {
+            // Its name, before anybody is told that what is in it is durable.
+            sync_folder(dir)?;
+        }
         let text = read_regular(&path, u64::MAX)?;
         let (mut loaded, damage) = Loaded::read(&text);
         let mut len = text.len() as u64;
@@ -103,8 +108,10 @@ impl Records {
         let records = Records { dir: dir.to_owned(), log, durable, syncing };
         records.log.lock().fresh = text_of(&loaded.nodes)?.len() as u64;
         if damage.is_some_and(|damage| !damage.is_cut) && len > 0 {
-            // So that it is found once.
-            records.replace_by(&loaded)?;
+            // So that it is found once. A full disk must not keep a daemon from starting that would make room.
+            if let Err(e) = records.replace_by(&loaded) {
+                warn!("the next start finds the damage again: {e}");
+            }
         }
         Ok((records, loaded))
     }
@@ -260,7 +267,7 @@ impl Records {
         Ok(())
     }
 
-    /// Replaces the file by what was read of it, where there is room.
+    /// Replaces the file by what was read of it.
     fn replace_by(&self, loaded: &Loaded) -> Result<(), LocalError> {
         self.begin()?;
         for (id, record) in &loaded.nodes {
