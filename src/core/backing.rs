@@ -10,6 +10,9 @@ pub trait Backings: Send + Sync {
     /// then.
     fn register(&self, node: NodeId, start: SpoolOffset) -> Result<BackingId, String>;
 
+    /// Whether another process is asked, so that it pays to register spool files before they are needed.
+    fn is_remote(&self) -> bool;
+
     /// The last handle of a node is closed.
     fn unregister(&self, node: NodeId);
 

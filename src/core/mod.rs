@@ -17,6 +17,7 @@ pub mod reader;
 mod resent;
 mod routing;
 mod shown;
+mod spares;
 mod stored;
 
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ use parking_lot::{Mutex, RwLock};
 use self::backing::Backings;
 use self::caches::Caches;
 use self::handles::Handles;
+use self::spares::Spares;
 use crate::local::namespace::Attr;
 use crate::tasks::lister::Lister;
 use crate::tasks::objects::{self, Objects};
@@ -125,6 +127,8 @@ pub struct Fs {
     restorer: Restorer,
     handles: Handles,
     backings: Option<Arc<dyn Backings>>,
+    /// Where the kernel may write, and a keeper has to be asked for it.
+    spares: Option<Arc<Spares>>,
     caches: caches::Known,
     serving: RwLock<bool>,
     warned_of_fallback: AtomicBool,
@@ -144,6 +148,10 @@ impl Fs {
     ) -> Fs {
         let (bucket, caches) = (parts.bucket.clone(), caches::Known::default());
         let outdated = caches::forgetting(parts.clone(), caches.clone());
+        let spares = backings
+            .clone()
+            .filter(|backings| backings.is_remote())
+            .map(|backings| Spares::new(parts.clone(), backings, runtime.clone()));
         let fs = Fs {
             lister: Lister::new((&*parts).into(), runtime.clone(), outdated),
             objects: Arc::new(Objects::new(bucket, runtime, objects::BUDGET)),
@@ -152,6 +160,7 @@ impl Fs {
             policy,
             handles: Handles::default(),
             backings,
+            spares,
             caches,
             serving: RwLock::new(true),
             warned_of_fallback: AtomicBool::new(false),
@@ -170,6 +179,9 @@ impl Fs {
     /// Refuses writes from now on. When this returns, no accepted byte is missing in the spool's files.
     pub fn stop_writes(&self) {
         *self.serving.write() = false;
+        if let Some(spares) = &self.spares {
+            spares.end();
+        }
     }
 
     /// The parts that it works on.

@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use tracing::warn;
 
 use super::handles::{Access, Mode};
+use super::spares::Spares;
 use super::{Answer, Entry, Fs};
 use crate::local::listing::Stored;
-use crate::local::namespace::{Attr, Change, NAME_MAX, Open, Renamed};
+use crate::local::namespace::{Attr, Change, NAME_MAX, NewFile, Open, Renamed};
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId, Origin};
 
@@ -56,7 +57,7 @@ impl Fs {
         access: Access,
         origin: Origin,
     ) -> Result<(Entry, HandleId, Mode), FsError> {
-        let attr = match self.make_file(parent, name, by, origin) {
+        let attr = match self.make_file(parent, name, by, origin, self.spares.as_ref()) {
             Err(FsError::Exists) if !access.exclusive || self.made_before(origin, parent, name) => {
                 self.parts.namespace.lookup(parent, name)?
             }
@@ -74,7 +75,7 @@ impl Fs {
         by: Creator,
         origin: Origin,
     ) -> Result<Entry, FsError> {
-        self.once(origin, parent, name, || self.make_file(parent, name, by, origin))
+        self.once(origin, parent, name, || self.make_file(parent, name, by, origin, None))
     }
 
     /// Makes an entry, unless this very request made it before.
@@ -92,20 +93,31 @@ impl Fs {
         Ok(self.live_entry(attr))
     }
 
+    /// Makes a file: a log that is opened at once takes a spare spool file where there is one.
     pub(super) fn make_file(
         &self,
         parent: NodeId,
         name: &[u8],
         by: Creator,
         origin: Origin,
+        spares: Option<&Arc<Spares>>,
     ) -> Result<Attr, FsError> {
         self.check_inodes(parent, name)?;
         let by = self.change(by, origin);
-        let file = self.new_file(parent, name)?;
+        let mut file = self.new_file(parent, name)?;
         if matches!(self.known_stored(parent, name), Some(Some(Stored::Object(_)))) {
             self.parts.namespace.hide(parent, name)?;
         }
-        self.parts.namespace.create(parent, name, file, by)
+        let NewFile::Live(_, spare) = &mut file else {
+            return self.parts.namespace.create(parent, name, file, by);
+        };
+        *spare = spares.and_then(|spares| spares.take());
+        let spare = spare.clone();
+        self.parts.namespace.create(parent, name, file, by).inspect_err(|_| {
+            if let (Some(spare), Some(spares)) = (spare, spares) {
+                spares.discard(&spare);
+            }
+        })
     }
 
     /// Makes a directory.

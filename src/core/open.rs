@@ -226,7 +226,7 @@ impl Fs {
         let by = Creator { mode: attr.mode, uid: attr.uid, gid: attr.gid };
         info!(key, "a live file hides this object, which stays as it is");
         self.parts.namespace.hide(parent, name)?;
-        match self.make_file(parent, name, by, origin) {
+        match self.make_file(parent, name, by, origin, None) {
             Ok(made) => self.parts.namespace.forget(made.id, 1),
             Err(FsError::Exists) => {}
             Err(e) => return Err(e),

@@ -35,7 +35,7 @@ impl Fs {
                 self.say_local(&path, glob);
                 Ok(NewFile::Local)
             }
-            None => Ok(NewFile::Live(self.target(&path)?)),
+            None => Ok(NewFile::Live(self.target(&path)?, None)),
         }
     }
 

@@ -4,6 +4,7 @@
 //! Invariant: every question has a bound; a keeper that is gone ends the process at once, since the mount
 //! is gone with it and the spool keeps everything.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -38,6 +39,8 @@ pub struct Remote {
     link: &'static Link,
     /// One question at a time.
     answers: Mutex<Receiver<ToWorker>>,
+    /// What is registered, as this worker knows it.
+    registered: Mutex<HashMap<NodeId, (SpoolOffset, BackingId)>>,
     /// Somebody else started this worker.
     pub attached: bool,
     /// The signals that the keeper passes on, until they are taken.
@@ -55,7 +58,8 @@ impl Remote {
         let hear = move || hear(link, &answered, &signalled, &asked);
         thread::Builder::new().name("keeper".into()).spawn(hear)?;
         let (signals, questions) = (Mutex::new(Some(signals)), Mutex::new(Some(questions)));
-        Ok(Remote { link, answers: Mutex::new(answers), attached, signals, questions })
+        let (answers, registered) = (Mutex::new(answers), Mutex::default());
+        Ok(Remote { link, answers, registered, attached, signals, questions })
     }
 
     /// This worker serves.
@@ -122,6 +126,10 @@ impl Remote {
 
 impl Backings for Remote {
     fn register(&self, node: NodeId, start: SpoolOffset) -> Result<BackingId, String> {
+        let known = self.registered.lock().get(&node).copied();
+        if let Some((_, id)) = known.filter(|(of, _)| *of == start) {
+            return Ok(id);
+        }
         let of_node = |answer| match answer {
             ToWorker::Registered { node: of, start, backing } if of == node => {
                 Some((start, backing))
@@ -135,14 +143,20 @@ impl Backings for Remote {
             }
             Err(why) => Err(why),
         };
-        if registered.is_err() {
+        match &registered {
+            Ok(id) => drop(self.registered.lock().insert(node, (start, *id))),
             // It may be registered after all, or another file, and nobody would know.
-            self.unregister(node);
+            Err(_) => self.unregister(node),
         }
         registered
     }
 
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     fn unregister(&self, node: NodeId) {
+        self.registered.lock().remove(&node);
         if let Err(e) = self.link.send(&ToKeeper::Unregister { node }) {
             warn!(%node, "the keeper could not be told that a file is closed: {e}");
         }

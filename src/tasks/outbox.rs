@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -16,6 +17,7 @@ use crate::values::ids::SpoolOffset;
 pub struct WatchList {
     lives: Mutex<Vec<Arc<Life>>>,
     news: Notify,
+    urgent: Notify,
 }
 
 impl WatchList {
@@ -25,9 +27,22 @@ impl WatchList {
         self.news.notify_one();
     }
 
-    /// Waits for something to be added.
-    pub async fn changed(&self) {
-        self.news.notified().await;
+    /// Adds a life that somebody waits for.
+    pub fn push_urgent(&self, life: Arc<Life>) {
+        self.lives.lock().push(life);
+        self.urgent.notify_one();
+    }
+
+    /// Waits for something to be added; where nobody waits for it, for more of the kind to come within `gather`.
+    pub async fn changed(&self, gather: Duration) {
+        let more = async {
+            self.news.notified().await;
+            tokio::time::sleep(gather).await;
+        };
+        tokio::select! {
+            () = more => {}
+            () = self.urgent.notified() => {}
+        }
     }
 
     /// Takes all.

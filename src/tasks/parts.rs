@@ -132,7 +132,7 @@ impl Parts {
         let len = life.len().unwrap_or_default();
         life.state().forced_to = len;
         life.start_watch();
-        self.watch_list.push(life.clone());
+        self.watch_list.push_urgent(life.clone());
     }
 
     /// A log for people: its path in the mount, or that of its stream when it has no name any more.

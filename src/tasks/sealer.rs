@@ -25,6 +25,8 @@ use crate::values::time::Utc;
 /// Least time between two looks at lives that have grown: a log that is written all the time is
 /// looked at five times a second, and its writer wakes nobody in between.
 const LOOK: Duration = Duration::from_millis(200);
+/// Wait before a first look, for others that come with it: whoever removes a thousand logs is not held up by their seals.
+const GATHER: Duration = Duration::from_millis(100);
 /// Longest time between two looks at a quiet file that the kernel may append to: ten thousand of them
 /// cost 2,000 stat(2) a second then, less than a percent of a core (docs/BENCHMARKS.md).
 const POLL_MAX: Duration = Duration::from_secs(5);
@@ -91,7 +93,7 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
         let news = async {
             rest.as_mut().await;
             tokio::select! {
-                () = parts.watch_list.changed() => {}
+                () = parts.watch_list.changed(GATHER) => {}
                 () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
             }
         };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -68,28 +68,36 @@ pub struct World {
 
 /// Spool files that are registered with a kernel that is not there.
 #[derive(Default)]
-pub struct Registered(Mutex<BTreeSet<NodeId>>);
+pub struct Registered {
+    nodes: Mutex<BTreeSet<NodeId>>,
+    /// Asked for like a keeper, so that there are spare ones.
+    pub is_remote: AtomicBool,
+}
 
 impl Registered {
     /// As if the worker had died before it could say that the last handle was closed.
     pub fn register_again(&self, node: NodeId) {
-        self.0.lock().unwrap().insert(node);
+        self.nodes.lock().unwrap().insert(node);
     }
 
     /// The nodes that are registered now.
     pub fn nodes(&self) -> Vec<NodeId> {
-        self.0.lock().unwrap().iter().copied().collect()
+        self.nodes.lock().unwrap().iter().copied().collect()
     }
 }
 
 impl Backings for Registered {
     fn register(&self, node: NodeId, _: SpoolOffset) -> Result<BackingId, String> {
-        self.0.lock().unwrap().insert(node);
+        self.nodes.lock().unwrap().insert(node);
         Ok(BackingId(u32::try_from(node.0).unwrap()))
     }
 
+    fn is_remote(&self) -> bool {
+        self.is_remote.load(Ordering::Relaxed)
+    }
+
     fn unregister(&self, node: NodeId) {
-        assert!(self.0.lock().unwrap().remove(&node), "{node} is not registered");
+        assert!(self.nodes.lock().unwrap().remove(&node), "{node} is not registered");
     }
 
     fn registered(&self) -> Vec<NodeId> {

@@ -2,7 +2,9 @@
 //! carried out exactly once, whether or not the one before had got to it. Every test makes the
 //! request at a worker, kills it, and makes it again at the next one, as the kernel does.
 
-use std::time::Duration;
+use std::fs::{self, File};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
 use logsinkfs::core::{Access, Mode, SetAttr};
 use logsinkfs::local::namespace::Open;
@@ -380,5 +382,40 @@ fn a_write_that_the_daemons_death_cut_is_not_glued_to_the_next() {
         daemon.append(log, "last\n");
         daemon.flush().await;
         assert_delivered(&world, "app.log", &["whole\ncut i", "next\nlast\n"]);
+    });
+}
+
+#[test]
+fn a_log_takes_a_spool_file_that_is_there_and_those_that_none_takes_go() {
+    run(async {
+        let world = World::new();
+        world.kernel.is_remote.store(true, Ordering::Relaxed);
+        let registered = || world.kernel.nodes().len();
+        let files = |worker: &Daemon| fs::read_dir(worker.parts.spool.nodes()).unwrap().count();
+        let worker = world.boot_worker();
+        open(&worker, "first.log");
+        worker.until("there are spares", |_| registered() == 1 + 32).await;
+        fs::read_dir(worker.parts.spool.nodes()).unwrap().for_each(|file| {
+            let file = File::options().append(true).open(file.unwrap().path()).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        });
+        let log = open(&worker, "app.log");
+        assert_eq!(registered(), 1 + 32, "it was one of them");
+        let (_, written) = worker.life(log).files.metadata().unwrap();
+        assert!(written.modified().unwrap() > SystemTime::UNIX_EPOCH, "it is as old as the log");
+        worker.append(log, "a line\n");
+        worker.fs.release(log.handle, first(2)).unwrap();
+        assert!(!world.kernel.nodes().contains(&log.id));
+
+        // The worker is killed: the next one has nothing of them.
+        let worker = world.next_worker(worker).await;
+        assert_eq!((registered(), files(&worker)), (1, 2), "first.log is open, app.log has a line");
+        // One that stops leaves none.
+        open(&worker, "second.log");
+        worker.until("there are spares", |_| registered() == 2 + 32).await;
+        worker.fs.stop_writes();
+        assert_eq!((registered(), files(&worker)), (2, 3));
+        worker.flush().await;
+        assert_delivered(&world, "app.log", &["a line\n"]);
     });
 }

@@ -179,6 +179,10 @@ impl Backings for Registry {
         self.register_for(PeerId::default(), node, start)
     }
 
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     fn unregister(&self, node: NodeId) {
         self.unregister_for(PeerId::default(), node);
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{UnixCredentials, getsockopt};
+use parking_lot::Mutex;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
@@ -41,7 +42,11 @@ pub enum LinkError {
 
 /// One end of the socket.
 #[derive(Debug)]
-pub struct Link(OwnedFd);
+pub struct Link {
+    socket: OwnedFd,
+    /// Where the next message goes: made once, as long as the longest.
+    buffer: Mutex<Vec<u8>>,
+}
 
 impl Link {
     /// A connected pair; the second end is for another process.
@@ -54,7 +59,7 @@ impl Link {
     /// The end that a socket is.
     pub fn over(socket: OwnedFd) -> io::Result<Link> {
         set_socket_timeout(&socket, Timeout::Send, Some(SEND_PATIENCE))?;
-        Ok(Link(socket))
+        Ok(Link { socket, buffer: Mutex::default() })
     }
 
     /// Connects to a listening keeper.
@@ -67,13 +72,13 @@ impl Link {
 
     /// How long [`Link::receive`] waits at most; for ever unless this says otherwise.
     pub fn be_patient(&self, patience: Option<Duration>) -> io::Result<()> {
-        Ok(set_socket_timeout(&self.0, Timeout::Recv, patience)?)
+        Ok(set_socket_timeout(&self.socket, Timeout::Recv, patience)?)
     }
 
     /// Who is at the other end, as the kernel says. In another container its process has the number 0 for us, which
     /// rustix's type for this does not know.
     pub fn peer(&self) -> io::Result<UnixCredentials> {
-        Ok(getsockopt(&self.0, PeerCredentials)?)
+        Ok(getsockopt(&self.socket, PeerCredentials)?)
     }
 
     /// Sends a message.
@@ -96,7 +101,7 @@ impl Link {
         beside: &mut SendAncillaryBuffer<'_, '_, '_>,
     ) -> io::Result<()> {
         let bytes = serde_json::to_vec(message)?;
-        sendmsg(&self.0, &[IoSlice::new(&bytes)], beside, SendFlags::NOSIGNAL)?;
+        sendmsg(&self.socket, &[IoSlice::new(&bytes)], beside, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
@@ -109,12 +114,13 @@ impl Link {
     pub fn receive_with<T: DeserializeOwned>(
         &self,
     ) -> Result<Option<(T, Option<OwnedFd>)>, LinkError> {
-        let mut bytes = vec![0; MESSAGE_MAX];
+        let mut bytes = self.buffer.lock();
+        bytes.resize(MESSAGE_MAX, 0);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut beside = RecvAncillaryBuffer::new(&mut space);
         let received = rustix::io::retry_on_intr(|| {
             let mut into = [IoSliceMut::new(&mut bytes)];
-            recvmsg(&self.0, &mut into, &mut beside, RecvFlags::CMSG_CLOEXEC)
+            recvmsg(&self.socket, &mut into, &mut beside, RecvFlags::CMSG_CLOEXEC)
         })
         .map_err(io::Error::from)?;
         let fds = beside.drain().filter_map(|message| match message {
@@ -137,7 +143,7 @@ impl Link {
     /// Whether the other side has closed. Does not wait.
     pub fn is_over(&self) -> bool {
         let mut byte = [0];
-        let peeked = recv(&self.0, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        let peeked = recv(&self.socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
         // A packet is never empty: nothing is the end.
         matches!(peeked, Ok((_, 0)))
     }
@@ -145,13 +151,13 @@ impl Link {
     /// Ends the talk: whoever waits at either end sees its end.
     pub fn close(&self) {
         // Fails only where the other side has closed already.
-        let _ = shutdown(&self.0, Shutdown::Both);
+        let _ = shutdown(&self.socket, Shutdown::Both);
     }
 }
 
 impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 

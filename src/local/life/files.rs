@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use rustix::fs::{SeekFrom, copy_file_range, seek};
+use rustix::fs::{SeekFrom, Timespec, Timestamps, UTIME_NOW, copy_file_range, futimens, seek};
 
 use crate::local::crash_point::crash_point;
 use crate::local::disk::{open_spool_file, punch};
@@ -170,6 +170,15 @@ impl Files {
     /// Makes the first one, of a log that is made.
     pub fn make(&self) -> Result<SpoolFile, LocalError> {
         self.slots.lock()[0].open_or_make(&self.names, true)
+    }
+
+    /// Takes the first one, of a log that is made, from whoever made it before. It is dated now.
+    pub fn adopt(&self, file: &SpoolFile) -> Result<(), LocalError> {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        futimens(&file.file, &times).at("date", &self.names.data(file.start))?;
+        self.slots.lock()[0].open = Arc::downgrade(&file.file);
+        Ok(())
     }
 
     /// Where they begin.

@@ -8,6 +8,7 @@ use super::Namespace;
 use super::attributes::inherited;
 use super::durable::OnDisk;
 use super::keep::set_linked;
+use super::spare::Spare;
 use super::tree::{Attr, Body, Directory, Node, Tree};
 use crate::local::crash_point::crash_point;
 use crate::local::life::{Life, Target};
@@ -47,8 +48,8 @@ pub struct Stamp {
 /// What a new file is.
 #[derive(Clone, Debug)]
 pub enum NewFile {
-    /// A live file, and the stream that it adds to.
-    Live(Target),
+    /// A live file, the stream that it adds to, and its spool file where that is there already.
+    Live(Target, Option<Spare>),
     /// A local-only file.
     Local,
 }
@@ -73,17 +74,24 @@ impl Namespace {
         file: NewFile,
         by: Change,
     ) -> Result<Attr, FsError> {
-        self.add(parent, name, by, |files, birth| {
+        let spare = match &file {
+            NewFile::Live(_, spare) => spare.clone(),
+            NewFile::Local => None,
+        };
+        self.add(parent, name, by, spare.as_ref().map(|spare| spare.id), |files, birth| {
             let body = match file {
                 NewFile::Local => {
                     let local = LocalFile::new(&files);
                     local.file()?;
                     Body::Local(Arc::new(local))
                 }
-                NewFile::Live(Target { stream, labels }) => {
+                NewFile::Live(Target { stream, labels }, _) => {
                     let first = Generation { since: by.stamp.now, birth, ..Generation::default() };
                     let life = Life::new(files, stream, labels, &[first], Vec::new());
-                    life.files.make()?;
+                    match &spare {
+                        Some(spare) => life.files.adopt(&spare.file)?,
+                        None => drop(life.files.make()?),
+                    }
                     Body::Live(Arc::new(life))
                 }
             };
@@ -93,7 +101,7 @@ impl Namespace {
 
     /// Makes a directory and counts the lookup.
     pub fn mkdir(&self, parent: NodeId, name: &[u8], by: Change) -> Result<Attr, FsError> {
-        self.add(parent, name, by, |_, _| Ok(Body::Directory(Directory::default())))
+        self.add(parent, name, by, None, |_, _| Ok(Body::Directory(Directory::default())))
     }
 
     /// Makes a symbolic link and counts the lookup.
@@ -104,7 +112,7 @@ impl Namespace {
         target: &[u8],
         by: Change,
     ) -> Result<Attr, FsError> {
-        self.add(parent, name, by, |_, _| Ok(Body::Symlink(target.to_vec())))
+        self.add(parent, name, by, None, |_, _| Ok(Body::Symlink(target.to_vec())))
     }
 
     /// Gives a file another name, and the stream of that if there is one; counts the lookup.
@@ -284,13 +292,14 @@ impl Namespace {
         parent: NodeId,
         name: &[u8],
         by: Change,
+        id: Option<NodeId>,
         body: impl FnOnce(NodeFiles, u64) -> Result<Body, FsError>,
     ) -> Result<Attr, FsError> {
         let mut tree = self.tree.lock();
         check_free(&tree, parent, name)?;
         self.adopt(&mut tree, parent)?;
         self.forget_former(&mut tree, parent, name)?;
-        let id = tree.new_id(self.spool.session())?;
+        let id = id.map_or_else(|| tree.new_id(self.spool.session()), Ok)?;
         let now = by.stamp.now;
         let files = self.spool.node_files(id);
         let claim = tree.new_claim(parent, name, by.stamp.request);

@@ -12,6 +12,7 @@ mod durable;
 mod keep;
 mod load;
 mod reroute;
+mod spare;
 mod stored;
 mod tree;
 
@@ -35,6 +36,7 @@ pub use self::attributes::SetAttr;
 pub use self::change::{Change, NAME_MAX, NewFile, Renamed, Stamp};
 pub use self::keep::EMPTY_MAX;
 pub use self::load::Found;
+pub use self::spare::Spare;
 pub use self::tree::{Attr, FileKind};
 
 /// A name: any bytes but `/` and NUL.

@@ -1,0 +1,110 @@
+//! Spool files made and registered with the kernel before a log needs them: making a log then waits neither for a new file
+//! nor for the keeper, whose answer alone takes longer than the rest (docs/BENCHMARKS.md). Owns how many there are.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tracing::debug;
+
+use super::backing::Backings;
+use crate::local::namespace::Spare;
+use crate::tasks::parts::Parts;
+use crate::values::errors::FsError;
+use crate::values::ids::SpoolOffset;
+
+/// How many there are once a log was made; half of them is a burst that outlasts the making of the other half.
+const SPARES: usize = 32;
+
+/// The spare spool files.
+pub struct Spares {
+    parts: Arc<Parts>,
+    backings: Arc<dyn Backings>,
+    runtime: Handle,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    ready: Vec<Spare>,
+    /// Some are being made.
+    refilling: bool,
+    /// No more are to be made.
+    ended: bool,
+}
+
+impl Spares {
+    /// None at first: a mount whose logs are all there needs none.
+    pub fn new(parts: Arc<Parts>, backings: Arc<dyn Backings>, runtime: Handle) -> Arc<Spares> {
+        Arc::new(Spares { parts, backings, runtime, state: Mutex::default() })
+    }
+
+    /// Takes one, and has others made when few are left.
+    pub fn take(self: &Arc<Self>) -> Option<Spare> {
+        let mut state = self.state.lock();
+        let spare = state.ready.pop();
+        if state.ready.len() <= SPARES / 2 && !state.refilling && !state.ended {
+            state.refilling = true;
+            let spares = self.clone();
+            drop(self.runtime.spawn_blocking(move || spares.refill()));
+        }
+        spare
+    }
+
+    /// Removes those that are left, and makes no more.
+    pub fn end(&self) {
+        let left = {
+            let mut state = self.state.lock();
+            state.ended = true;
+            std::mem::take(&mut state.ready)
+        };
+        left.iter().for_each(|spare| self.discard(spare));
+    }
+
+    fn refill(&self) {
+        loop {
+            let made = self.make();
+            let mut state = self.state.lock();
+            match made {
+                Ok(spare) if state.ended => {
+                    drop(state);
+                    return self.discard(&spare);
+                }
+                Ok(spare) => state.ready.push(spare),
+                Err(e) => {
+                    // Whoever makes a log meets the same, and is told.
+                    debug!("no spare spool file is made: {e}");
+                    state.refilling = false;
+                    return;
+                }
+            }
+            if state.ready.len() >= SPARES {
+                state.refilling = false;
+                return;
+            }
+        }
+    }
+
+    fn make(&self) -> Result<Spare, FsError> {
+        let inodes = self.parts.room.inodes(self.parts.namespace.kept());
+        if inodes.total > 0 && inodes.free <= SPARES as u64 {
+            return Err(FsError::NoSpace);
+        }
+        let spare = self.parts.namespace.make_spare()?;
+        match self.backings.register(spare.id, SpoolOffset(0)) {
+            Ok(_) => Ok(spare),
+            Err(why) => {
+                self.discard(&spare);
+                Err(FsError::Bucket(why))
+            }
+        }
+    }
+
+    /// Removes one that was not taken after all.
+    pub fn discard(&self, spare: &Spare) {
+        self.backings.unregister(spare.id);
+        if let Err(e) = self.parts.namespace.remove_spare(spare) {
+            debug!("a spare spool file stays until the next start: {e}");
+        }
+    }
+}
