@@ -43,8 +43,10 @@ impl Fs {
         match self.parts.namespace.open(id)? {
             Open::Directory => {
                 let directory = Handle::Dir { id, reading: Default::default() };
-                let opened = (id, directory, Mode::Direct);
-                self.handles.add(self.parts.spool.session(), opened, origin)
+                let part = self.parts.namespace.part_in(id);
+                self.handles.check(&part)?;
+                let (at, opened) = ((id, part), (directory, Mode::Direct));
+                self.handles.add(self.parts.spool.session(), at, opened, origin)
             }
             _ => Err(FsError::NotDirectory),
         }

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use tracing::warn;
 
 use super::dirs::Reading;
 use crate::local::life::{Life, SpoolFile};
@@ -13,7 +14,10 @@ use crate::local::local_file::LocalFile;
 use crate::local::session::{Noted, Place, Session};
 use crate::tasks::objects::ObjectReader;
 use crate::values::errors::FsError;
+use crate::values::escape::escape_path;
 use crate::values::ids::{BackingId, HandleId, NodeId, Origin};
+use crate::values::shares::{Part, Shares};
+use crate::world::metrics::METRICS;
 
 /// What an open(2) asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -99,33 +103,64 @@ pub(super) struct Opened {
     pub what: Handle,
     pub mode: Mode,
     pub place: Place,
+    /// Whose it is.
+    part: Part,
     /// Where its last write ended, as the program counts; beyond every file before the first.
     pub went_to: AtomicU64,
     by: u64,
 }
 
-#[derive(Default)]
 pub(super) struct Handles {
     open: RwLock<HashMap<HandleId, Arc<Opened>>>,
+    /// How many there are. Each may take a descriptor, of which the process has only so many.
+    shares: Mutex<Shares>,
+    /// The last to ask for one was refused.
+    refuses: AtomicBool,
 }
 
 impl Handles {
+    /// None yet, and at most so many.
+    pub fn new(max: u64) -> Handles {
+        let (open, shares) = (RwLock::default(), Mutex::new(Shares::new(max)));
+        Handles { open, shares, refuses: AtomicBool::new(false) }
+    }
+
+    /// Whether there may be another, of a file below that first part.
+    pub fn check(&self, part: &Part) -> Result<(), FsError> {
+        let checked = self.shares.lock().check(part, 1);
+        let refused_before = self.refuses.swap(checked.is_err(), Ordering::Relaxed);
+        if let (Err(full), false) = (checked, refused_before) {
+            let part = escape_path(part);
+            warn!(
+                part,
+                own = full.own,
+                open = full.used,
+                max = full.max,
+                "no more open files: programs have as many open as the worker's limit on open files allows; those below this folder have to close some"
+            );
+        }
+        checked.map_err(|_| FsError::TooManyOpen)
+    }
+
     /// Adds a handle, noted before the kernel learns of it.
     pub fn add(
         &self,
         session: &Session,
-        (node, what, mode): (NodeId, Handle, Mode),
+        (node, part): (NodeId, Part),
+        (what, mode): (Handle, Mode),
         by: Origin,
     ) -> Result<HandleId, FsError> {
         let handle = session.new_handle()?;
         let flags = Flags::of(&what, mode).bits();
         let place = session.opened(Noted { handle, node, flags, opened_by: by.unique })?;
-        self.restore(handle, Opened::new(what, mode, place, by.unique));
+        self.restore(handle, Opened::new(what, mode, (place, part), by.unique));
         Ok(handle)
     }
 
     /// Adds a handle that is noted already.
     pub fn restore(&self, id: HandleId, opened: Opened) {
+        self.shares.lock().take(&opened.part, 1);
+        METRICS.open_handles.inc();
         self.open.write().insert(id, Arc::new(opened));
     }
 
@@ -143,17 +178,20 @@ impl Handles {
     }
 
     pub fn remove(&self, id: HandleId) -> Option<Arc<Opened>> {
-        self.open.write().remove(&id)
+        let removed = self.open.write().remove(&id)?;
+        self.shares.lock().give(&removed.part, 1);
+        METRICS.open_handles.dec();
+        Some(removed)
     }
 }
 
 impl Opened {
-    fn new(what: Handle, mode: Mode, place: Place, by: u64) -> Opened {
-        Opened { what, mode, place, went_to: AtomicU64::new(u64::MAX), by }
+    fn new(what: Handle, mode: Mode, (place, part): (Place, Part), by: u64) -> Opened {
+        Opened { what, mode, place, part, went_to: AtomicU64::new(u64::MAX), by }
     }
 
     /// A handle that the worker before noted.
-    pub fn noted(what: Handle, mode: Mode, place: Place, noted: Noted) -> Opened {
-        Opened::new(what, mode, place, noted.opened_by)
+    pub fn noted(what: Handle, mode: Mode, at: (Place, Part), noted: Noted) -> Opened {
+        Opened::new(what, mode, at, noted.opened_by)
     }
 }

@@ -116,6 +116,8 @@ pub struct Policy {
     pub fsync: FsyncLevel,
     /// How long the kernel may believe what came from a listing.
     pub metadata_ttl: Duration,
+    /// How many handles programs may have.
+    pub handles_max: u64,
 }
 
 /// The file system.
@@ -157,8 +159,8 @@ impl Fs {
             objects: Arc::new(Objects::new(bucket, runtime, objects::BUDGET)),
             restorer: Restorer::new(parts.clone()),
             parts,
+            handles: Handles::new(policy.handles_max),
             policy,
-            handles: Handles::default(),
             backings,
             spares,
             caches,

@@ -45,6 +45,8 @@ impl Fs {
         if let Some(opened) = self.handles.opened_by(origin) {
             return Ok(opened);
         }
+        let part = self.parts.namespace.part(id);
+        self.handles.check(&part)?;
         let (what, mode) = match self.hold(id, access, &Opening::Asked(origin))? {
             Some(held) => held,
             None => return self.open_over(id, origin),
@@ -53,7 +55,7 @@ impl Fs {
             Handle::Live { life, .. } => Some(life.clone()),
             _ => None,
         };
-        let added = self.handles.add(self.parts.spool.session(), (id, what, mode), origin);
+        let added = self.handles.add(self.parts.spool.session(), (id, part), (what, mode), origin);
         if let (Err(_), Some(life)) = (&added, live) {
             self.let_go(&life, access, mode);
         }
@@ -303,7 +305,8 @@ impl Fs {
             }
             _ => mode,
         };
-        self.handles.restore(noted.handle, Opened::noted(what, mode, place, noted));
+        let at = (place, self.parts.namespace.part(noted.node));
+        self.handles.restore(noted.handle, Opened::noted(what, mode, at, noted));
         Ok(())
     }
 }

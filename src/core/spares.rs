@@ -16,6 +16,9 @@ use crate::values::ids::SpoolOffset;
 /// How many there are once a log was made; half of them is a burst that outlasts the making of the other half.
 const SPARES: usize = 32;
 
+/// None are made while the spool's file system has fewer inodes than that for new logs: they are for those.
+const INODES: u64 = 100 * SPARES as u64;
+
 /// The spare spool files.
 pub struct Spares {
     parts: Arc<Parts>,
@@ -87,7 +90,7 @@ impl Spares {
 
     fn make(&self) -> Result<Spare, FsError> {
         let inodes = self.parts.room.inodes(self.parts.namespace.kept());
-        if inodes.total > 0 && inodes.free <= SPARES as u64 {
+        if inodes.total > 0 && inodes.free < INODES {
             return Err(FsError::NoSpace);
         }
         let spare = self.parts.namespace.make_spare()?;

@@ -32,6 +32,11 @@ use crate::world::bucket::Bucket;
 use crate::world::clock::Clock;
 use crate::world::s3::S3Bucket;
 
+/// Descriptors that the worker keeps for itself (half, where it has few): bodies being sent, connections, markers, sockets.
+const OWN_DESCRIPTORS: u64 = 256;
+/// Most handles, whatever the limit on open files is: each takes 64 bytes of a table on the disk, and some hundred of memory.
+const HANDLES_MAX: u64 = 100_000;
+
 /// Builds the parts of a mount from what its spool holds. Nothing runs yet.
 pub fn recover_parts(
     settings: &Settings,
@@ -45,7 +50,12 @@ pub fn recover_parts(
     let open = spool.session().nodes_left();
     let at = Circumstances { open: &open, streams: &streams, room: &room, now: clock.now() };
     let found = recover(&spool, at)?;
-    let namespace = Namespace::load(spool.clone(), settings.ownership, found, clock.now());
+    let namespace = Namespace::load(
+        spool.clone(),
+        (settings.ownership, settings.limits.names_max),
+        found,
+        clock.now(),
+    );
     // Not before: on a full disk recovery may need the room.
     spool.refill_ballast();
     Ok(Parts {
@@ -106,7 +116,19 @@ pub fn policy(settings: &Settings) -> Policy {
         strict_append: settings.strict_append,
         fsync: settings.fsync,
         metadata_ttl: settings.metadata_ttl,
+        handles_max: handles_max(descriptors()),
     }
+}
+
+/// How many handles programs may have.
+fn handles_max(descriptors: u64) -> u64 {
+    (descriptors - OWN_DESCRIPTORS.min(descriptors / 2)).min(HANDLES_MAX)
+}
+
+/// How many descriptors this process may have.
+fn descriptors() -> u64 {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Who registers this start.

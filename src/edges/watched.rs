@@ -65,6 +65,9 @@ struct WritingStatus {
     live_files: usize,
     local_files: usize,
     local_bytes: u64,
+    names_bytes: u64,
+    names_max_bytes: u64,
+    open_handles: i64,
     appended_bytes: u64,
     unuploaded_bytes: u64,
     oldest_unuploaded_seconds: f64,
@@ -132,6 +135,7 @@ impl Watched {
             METRICS.live_files.set(now.live_files as i64);
             METRICS.local_files.set(now.local_files as i64);
             METRICS.local_bytes.set(now.local_bytes as i64);
+            METRICS.names_bytes.set(now.names.0 as i64);
             METRICS.set_aside_files.set(now.lost.set_aside_files as i64);
             METRICS.set_aside_bytes.set(now.lost.set_aside_bytes as i64);
             METRICS.given_up_bytes.set(now.lost.given_up_bytes as i64);
@@ -184,6 +188,9 @@ impl Writing {
             live_files: now.live_files,
             local_files: now.local_files,
             local_bytes: now.local_bytes,
+            names_bytes: now.names.0,
+            names_max_bytes: now.names.1,
+            open_handles: METRICS.open_handles.get(),
             appended_bytes: now.appended,
             unuploaded_bytes: now.unuploaded,
             oldest_unuploaded_seconds: now.oldest.as_secs_f64(),

@@ -31,6 +31,11 @@ impl Hidden {
         self.objects.is_empty() && self.folders.is_empty()
     }
 
+    /// How many paths are hidden.
+    pub fn len(&self) -> usize {
+        self.objects.len() + self.folders.len()
+    }
+
     /// Whether a name is hidden, as a folder or as an object.
     pub fn has(&self, name: &[u8], folder: bool) -> bool {
         let paths = if folder { &self.folders } else { &self.objects };

@@ -1,8 +1,9 @@
-//! What happens when the spool is full under `--when-full drop-oldest`: the stream with the most unsent
-//! bytes gives up its oldest, and an empty object in the bucket says which range that was. Blocking.
+//! What happens when the spool is full under `--when-full drop-oldest`: of the first-level folder with the most unsent
+//! bytes the stream with most gives up its oldest, and an empty object in the bucket says which range that was. Blocking.
 //!
 //! Invariants: a range whose PUT has begun is never given up; the marker says, durably, that a range is
-//! given up before its bytes go; a smaller stream gives up nothing while a larger one can.
+//! given up before its bytes go; a smaller folder, and in it a smaller stream, gives up nothing while a
+//! larger one can.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -54,7 +55,7 @@ fn take_or_give_up(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
                 let bytes = give_up(parts, life, start)?;
                 *lost.entry(life.stream().path.clone()).or_insert(0) += bytes;
                 freed += bytes;
-                *waits = look(life, waits.stream)?;
+                *waits = look(life, (waits.part, waits.stream))?;
             }
             None => {
                 parts.force(life);
@@ -70,13 +71,17 @@ fn take_or_give_up(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
         let total = parts.count_dropped(bytes);
         warn!(stream = %escape_path(&stream), bytes, total, "the spool is full: the oldest unsent bytes of this log were given up");
     }
-    parts.bump();
+    if freed > 0 {
+        parts.bump();
+    }
     Ok(())
 }
 
 /// What a log has that S3 does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Waits {
+    /// The first part of its path, by number.
+    part: usize,
     /// Its stream, by number.
     stream: usize,
     /// Bytes.
@@ -87,29 +92,38 @@ struct Waits {
     oldest: Option<SpoolOffset>,
 }
 
-/// The log that gives something up, or is to be sealed for it: of the stream with most unsent bytes among
-/// those that have any such, the first log (they are in the order of age) that can give up at once.
+/// The log that gives something up, or is to be sealed for it: of the first part of paths with most unsent bytes, and of
+/// its stream with most, among those that have any such, the first log (they are in the order of age) that can give up at
+/// once.
 fn choose(lives: &[Waits]) -> Option<usize> {
-    let mut unsent: HashMap<usize, u64> = HashMap::new();
-    for life in lives {
-        *unsent.entry(life.stream).or_default() += life.unsent;
-    }
     let able = |life: &&Waits| life.oldest.is_some() || life.unsealed > 0;
-    let most = lives.iter().filter(able).map(|life| (unsent[&life.stream], life.stream)).max()?;
-    let of_most = |life: &Waits| life.stream == most.1;
+    let most = |of: fn(&Waits) -> (usize, usize), among: Option<(usize, usize)>| {
+        let mut unsent: HashMap<(usize, usize), u64> = HashMap::new();
+        for life in lives {
+            *unsent.entry(of(life)).or_default() += life.unsent;
+        }
+        let within = |life: &&Waits| among.is_none_or(|(part, _)| life.part == part);
+        let able =
+            lives.iter().filter(able).filter(within).map(|life| (unsent[&of(life)], of(life)));
+        able.max().map(|(_, most)| most)
+    };
+    let part = most(|life| (life.part, 0), None)?;
+    let stream = most(|life| (life.part, life.stream), Some(part))?;
+    let of_most = |life: &Waits| (life.part, life.stream) == stream;
     let now = lives.iter().position(|life| of_most(life) && life.oldest.is_some());
     now.or_else(|| lives.iter().position(|life| of_most(life) && life.unsealed > 0))
 }
 
 /// All logs that have unsent bytes, the oldest first.
 fn waiting(parts: &Parts) -> Vec<(Waits, Arc<Life>)> {
-    let mut numbers = HashMap::new();
+    let (mut firsts, mut streams) = (HashMap::new(), HashMap::new());
     let mut found = Vec::new();
     for life in parts.namespace.lives() {
-        let next = numbers.len();
-        let stream = *numbers.entry(life.stream().path.clone()).or_insert(next);
+        let next = (firsts.len(), streams.len());
+        let part = *firsts.entry(parts.namespace.part(life.id)).or_insert(next.0);
+        let stream = *streams.entry(life.stream().path.clone()).or_insert(next.1);
         // One that cannot be looked at gives nothing up.
-        match look(&life, stream) {
+        match look(&life, (part, stream)) {
             Ok(waits) if waits.unsent > 0 => found.push((waits, life)),
             Ok(_) | Err(_) => {}
         }
@@ -118,11 +132,12 @@ fn waiting(parts: &Parts) -> Vec<(Waits, Arc<Life>)> {
     found
 }
 
-fn look(life: &Life, stream: usize) -> Result<Waits, LocalError> {
+fn look(life: &Life, (part, stream): (usize, usize)) -> Result<Waits, LocalError> {
     let len = life.len()?;
     let state = life.state();
     let mut sealed = state.segments.iter().filter(|(_, s)| s.phase == Phase::Sealed);
     Ok(Waits {
+        part,
         stream,
         unsent: state.unsent(len),
         unsealed: len.since(state.sealed_end()),
@@ -192,7 +207,21 @@ mod tests {
     use super::*;
 
     fn waits(stream: usize, unsent: u64, unsealed: u64, oldest: Option<u64>) -> Waits {
-        Waits { stream, unsent, unsealed, oldest: oldest.map(SpoolOffset) }
+        of(0, stream, unsent, unsealed, oldest)
+    }
+
+    fn of(part: usize, stream: usize, unsent: u64, unsealed: u64, oldest: Option<u64>) -> Waits {
+        Waits { part, stream, unsent, unsealed, oldest: oldest.map(SpoolOffset) }
+    }
+
+    #[test]
+    fn who_floods_through_many_streams_gives_up_before_a_neighbour_with_a_larger_one() {
+        let mut lives = vec![of(0, 0, 900, 0, Some(0))];
+        lives.extend((1..150).map(|n| of(1, n, 10 + n as u64, 0, Some(n as u64))));
+        assert_eq!(choose(&lives), Some(149));
+        // With nothing there that it could give up, it is the neighbour's turn.
+        lives.iter_mut().skip(1).for_each(|life| life.oldest = None);
+        assert_eq!(choose(&lives), Some(0));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Measures {
     pub local_files: usize,
     /// Their bytes.
     pub local_bytes: u64,
+    /// Memory of names and attributes, and how much it may be.
+    pub names: (u64, u64),
     /// Bytes that programs have written since this process began.
     pub appended: u64,
     /// Bytes that S3 has not confirmed.
@@ -55,6 +57,7 @@ pub fn measure(parts: &Parts) -> Measures {
         live_files: lives.len(),
         local_files,
         local_bytes,
+        names: parts.namespace.names_used(),
         appended: parts.sealed.load(Ordering::Relaxed),
         lost: parts.spool.quarantine().account(),
         ..Measures::default()

@@ -243,7 +243,7 @@ pub fn reclaim(parts: &Parts, need: u64) -> Result<u64, LocalError> {
     let mut lives = parts.namespace.lives();
     lives.sort_by_cached_key(|life| life.state().last_growth.0);
     let mut freed = 0;
-    for life in lives {
+    'lives: for life in lives {
         let confirmed: Vec<MarkerName> = {
             let state = life.state();
             let starts = state.segments.iter().filter(|(_, s)| s.phase == Phase::Confirmed);
@@ -251,13 +251,15 @@ pub fn reclaim(parts: &Parts, need: u64) -> Result<u64, LocalError> {
         };
         for name in confirmed {
             if freed >= need {
-                parts.bump();
-                return Ok(freed);
+                break 'lives;
             }
             freed += reclaim_one(parts, &life, &name)?;
         }
     }
-    parts.bump();
+    if freed > 0 {
+        // Not else: a writer that waits for room would be told of its own look for it, again and again.
+        parts.bump();
+    }
     Ok(freed)
 }
 

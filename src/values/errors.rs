@@ -34,6 +34,9 @@ pub enum FsError {
     /// The arguments mean nothing here.
     #[error("invalid argument")]
     Invalid,
+    /// Programs have as many files open as there may be.
+    #[error("too many files are open")]
+    TooManyOpen,
     /// The spool has no room.
     #[error("the spool is full")]
     NoSpace,

@@ -53,6 +53,8 @@ table! {
     "logsinkfs_live_files", Gauge, [], "Files in the live view.";
     "logsinkfs_local_files", Gauge, [], "Files that stay local and are never uploaded (`--exclude`).";
     "logsinkfs_local_bytes", Gauge, [], "Their bytes.";
+    "logsinkfs_names_bytes", Gauge, [], "Memory that names, links and extended attributes of the live view take, as they are counted for `--names-max`.";
+    "logsinkfs_open_handles", Gauge, [], "Files and directories that programs have open.";
     "logsinkfs_appended_bytes_total", Counter, [], "Bytes that programs have written to logs.";
     "logsinkfs_sealed_bytes_total", Counter, [], "Bytes of logs that became segments.";
     "logsinkfs_sealed_segments_total", Counter, [], "Segments that were sealed.";

@@ -17,6 +17,7 @@ pub mod reader;
 pub mod renames;
 pub mod rotation;
 pub mod settings;
+pub mod shares;
 pub mod span;
 pub mod stream_map;
 pub mod time;

@@ -112,7 +112,7 @@ pub enum FsyncLevel {
 /// What happens to a write when the spool has no room left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
-    /// The stream with most unsent bytes gives up its oldest; the application never stops.
+    /// Of the first-level folder with most unsent bytes the stream with most gives up its oldest; the application never stops.
     DropOldest,
     /// It waits for room, 30 s at most, then ENOSPC.
     Block,
@@ -187,6 +187,8 @@ pub struct SpoolLimits {
     pub max: Option<u64>,
     /// Percent of its file system that stay free.
     pub min_free_percent: u8,
+    /// Most bytes of memory for names and attributes of the live view.
+    pub names_max: u64,
     /// What a write gets when neither leaves room.
     pub when_full: WhenFull,
 }

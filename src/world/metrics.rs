@@ -50,6 +50,8 @@ metrics! {
     live_files: Gauge = "logsinkfs_live_files";
     local_files: Gauge = "logsinkfs_local_files";
     local_bytes: Gauge = "logsinkfs_local_bytes";
+    names_bytes: Gauge = "logsinkfs_names_bytes";
+    open_handles: Gauge = "logsinkfs_open_handles";
     appended_bytes: Counter = "logsinkfs_appended_bytes_total";
     sealed_bytes: Counter = "logsinkfs_sealed_bytes_total";
     sealed_segments: Counter = "logsinkfs_sealed_segments_total";

@@ -37,7 +37,9 @@ fn changed(rig: &Rig, gate: &Gate) -> Mount {
         (files(&mount, ".sealed").len() + files(&mount, ".sending").len() == 1).then_some(())
     });
     mount.crash();
-    fs::write(&files(&mount, ".data")[0], "CHANGED\n").unwrap();
+    let with_line = |path: &PathBuf| fs::metadata(path).unwrap().len() > 0;
+    let data = files(&mount, ".data").into_iter().find(with_line);
+    fs::write(data.unwrap(), "CHANGED\n").unwrap();
     gate.open();
     mount.start_again();
     mount

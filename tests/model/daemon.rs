@@ -64,6 +64,8 @@ pub struct World {
     pub bucket: Arc<Faulty<MemoryBucket>>,
     pub settings: Settings,
     pub kernel: Arc<Registered>,
+    /// How many handles there may be, where that is not the process's limit.
+    pub handles_max: Option<u64>,
 }
 
 /// Spool files that are registered with a kernel that is not there.
@@ -119,6 +121,7 @@ impl World {
             bucket: Arc::new(Faulty::new(MemoryBucket::new(1000))),
             settings: super::settings::settings(),
             kernel: Arc::default(),
+            handles_max: None,
         }
     }
 
@@ -202,8 +205,9 @@ impl World {
         let (bucket, clock) = (self.bucket.clone(), self.clock.clone());
         let parts = Arc::new(compose::recover_parts(&self.settings, spool, bucket, clock).unwrap());
         let runtime = tokio::runtime::Handle::current();
-        let fs =
-            Arc::new(Fs::new(parts.clone(), compose::policy(&self.settings), runtime, backings));
+        let mut policy = compose::policy(&self.settings);
+        policy.handles_max = self.handles_max.unwrap_or(policy.handles_max);
+        let fs = Arc::new(Fs::new(parts.clone(), policy, runtime, backings));
         let (stop, pace) = (watch::Sender::new(false), watch::Sender::new(Pace::Normal));
         let (clock, tasks) = (self.clock.clone(), JoinSet::new());
         Ok(Daemon { fs, parts, clock, pace, stop, tasks, dir })

@@ -26,7 +26,7 @@ pub fn lines(from: usize, to: usize) -> String {
 }
 
 /// Appends as an application does, which waits where the file system has it wait.
-async fn append(daemon: &Daemon, log: Log, text: &str) {
+pub async fn append(daemon: &Daemon, log: Log, text: &str) {
     let size = daemon.fs.getattr(log.id).unwrap().size;
     let written = daemon.fs.write(log.handle, size, text.as_bytes(), super::daemon::ONCE);
     assert_eq!(answer(written).await.unwrap(), text.len());

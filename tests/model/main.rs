@@ -10,6 +10,7 @@
     reason = "clippy.toml allows both in tests, but clippy takes no helper beside them for one"
 )]
 
+mod budgets;
 mod check;
 mod clock;
 mod conformance;

@@ -41,6 +41,7 @@ pub fn settings() -> Settings {
             max: Some(64 << 20),
             // How full the machine's disk is must not matter.
             min_free_percent: 0,
+            names_max: 64 << 20,
             when_full: WhenFull::Error,
         },
         strict_append: false,

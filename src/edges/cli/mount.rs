@@ -43,6 +43,10 @@ pub struct MountArgs {
     /// Percent of the spool's file system that stay free.
     #[arg(long, env = "LOGSINKFS_SPOOL_MIN_FREE", value_name = "PERCENT", default_value = "15", value_parser = clap::value_parser!(u8).range(0..=90), help_heading = "Spool")]
     pub spool_min_free: u8,
+    /// Most memory for names, links and extended attributes of the live view: creating more gets ENOSPC. The last quarter
+    /// is for those first-level folders that take less than an equal share.
+    #[arg(long, env = "LOGSINKFS_NAMES_MAX", value_name = "SIZE", default_value = "64MiB", value_parser = values::parse_size, help_heading = "Spool")]
+    pub names_max: u64,
     /// What a write gets when the spool is full of bytes that S3 does not have yet.
     #[arg(
         long,

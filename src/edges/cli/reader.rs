@@ -17,9 +17,10 @@ const SINCE: Duration = Duration::from_secs(24 * 3600);
 const CACHE_MAX: u64 = 1 << 30;
 /// What writers alone are told, and has no default that could be meant: beside `--read-only` it is a mistake. Not
 /// `--keeper-socket`, which an image sets for whatever runs in it.
-const OF_WRITERS: [&str; 15] = [
+const OF_WRITERS: [&str; 16] = [
     "spool_dir",
     "spool_max",
+    "names_max",
     "writer_id",
     "record_start",
     "stream_map",

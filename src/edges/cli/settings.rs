@@ -80,6 +80,7 @@ impl MountArgs {
             limits: SpoolLimits {
                 max: self.spool_max,
                 min_free_percent: self.spool_min_free,
+                names_max: self.names_max,
                 when_full,
             },
             strict_append: self.strict_append,

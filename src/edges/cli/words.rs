@@ -35,7 +35,7 @@ pub enum FsyncArg {
 /// `--when-full`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum WhenFullArg {
-    /// The stream with most unsent bytes gives up its oldest, marked in the bucket.
+    /// Of the first-level folder with most unsent bytes the stream with most gives up its oldest, marked in the bucket.
     DropOldest,
     /// The writer waits, up to 30 s.
     Block,

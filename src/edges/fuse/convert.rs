@@ -46,6 +46,7 @@ pub(super) fn errno(operation: &'static str, error: &FsError) -> Errno {
             debug!(operation, "{error}");
             Errno::EIO
         }
+        FsError::TooManyOpen => Errno::ENFILE,
         FsError::NotFound => Errno::ENOENT,
         FsError::Exists => Errno::EEXIST,
         FsError::NotEmpty => Errno::ENOTEMPTY,

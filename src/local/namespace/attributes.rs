@@ -188,13 +188,15 @@ impl Namespace {
                 if used + name.len() + value.len() > ATTRIBUTES_MAX {
                     return Err(FsError::AttributeTooLarge);
                 }
+                tree.check_attribute(id, name.len() + value.len())?;
+                let node = tree.node_mut(id)?;
                 node.attributes.insert(name.to_owned(), escape_path(value));
             }
             None => {
                 node.attributes.remove(name);
             }
         }
-        node.change(now);
+        tree.node_mut(id)?.change(now);
         self.record(&mut tree, id)
     }
 }

@@ -8,11 +8,10 @@ use super::Namespace;
 use super::attributes::inherited;
 use super::durable::OnDisk;
 use super::keep::set_linked;
-use super::spare::Spare;
 use super::tree::{Attr, Body, Directory, Node, Tree};
+use super::weight::Charge;
 use crate::local::crash_point::crash_point;
 use crate::local::life::{Life, Target};
-use crate::local::local_file::LocalFile;
 use crate::local::record::{Generation, Times};
 use crate::local::spool::NodeFiles;
 use crate::values::errors::FsError;
@@ -45,15 +44,6 @@ pub struct Stamp {
     pub request: Option<RequestId>,
 }
 
-/// What a new file is.
-#[derive(Clone, Debug)]
-pub enum NewFile {
-    /// A live file, the stream that it adds to, and its spool file where that is there already.
-    Live(Target, Option<Spare>),
-    /// A local-only file.
-    Local,
-}
-
 /// What a rename has done beside.
 #[derive(Debug, Default)]
 pub struct Renamed {
@@ -66,39 +56,6 @@ pub struct Renamed {
 }
 
 impl Namespace {
-    /// Makes a file, which must not be there, and counts the lookup.
-    pub fn create(
-        &self,
-        parent: NodeId,
-        name: &[u8],
-        file: NewFile,
-        by: Change,
-    ) -> Result<Attr, FsError> {
-        let spare = match &file {
-            NewFile::Live(_, spare) => spare.clone(),
-            NewFile::Local => None,
-        };
-        self.add(parent, name, by, spare.as_ref().map(|spare| spare.id), |files, birth| {
-            let body = match file {
-                NewFile::Local => {
-                    let local = LocalFile::new(&files);
-                    local.file()?;
-                    Body::Local(Arc::new(local))
-                }
-                NewFile::Live(Target { stream, labels }, _) => {
-                    let first = Generation { since: by.stamp.now, birth, ..Generation::default() };
-                    let life = Life::new(files, stream, labels, &[first], Vec::new());
-                    match &spare {
-                        Some(spare) => life.files.adopt(&spare.file)?,
-                        None => drop(life.files.make()?),
-                    }
-                    Body::Live(Arc::new(life))
-                }
-            };
-            Ok(body)
-        })
-    }
-
     /// Makes a directory and counts the lookup.
     pub fn mkdir(&self, parent: NodeId, name: &[u8], by: Change) -> Result<Attr, FsError> {
         self.add(parent, name, by, None, |_, _| Ok(Body::Directory(Directory::default())))
@@ -130,6 +87,7 @@ impl Namespace {
             Body::Directory(_) | Body::Object(_) => return Err(FsError::NotPermitted),
             Body::Live(_) | Body::Local(_) | Body::Symlink(_) => {}
         }
+        tree.check_name(parent, name, false)?;
         self.adopt(&mut tree, parent)?;
         let claim = tree.new_claim(parent, name, stamp.request);
         let node = tree.node_mut(id)?;
@@ -144,6 +102,7 @@ impl Namespace {
         };
         tree.directory_mut(parent)?.live.insert(name.to_vec(), id);
         set_linked(tree.node(id)?, true);
+        tree.weigh(id);
         touch(&mut tree, parent, stamp.now);
         Ok((tree.count_lookup(id)?, became))
     }
@@ -243,6 +202,7 @@ impl Namespace {
         crash_point("rename: the new claim is stored");
         tree.directory_mut(parent)?.live.remove(name);
         tree.directory_mut(new_parent)?.live.insert(new_name.to_vec(), id);
+        tree.weigh(id);
         if let Some(other) = replaced {
             self.unclaim(&mut tree, other, new_parent, new_name, now)?;
         }
@@ -287,7 +247,7 @@ impl Namespace {
         Ok(begun)
     }
 
-    fn add(
+    pub(super) fn add(
         &self,
         parent: NodeId,
         name: &[u8],
@@ -297,6 +257,7 @@ impl Namespace {
     ) -> Result<Attr, FsError> {
         let mut tree = self.tree.lock();
         check_free(&tree, parent, name)?;
+        tree.check_name(parent, name, true)?;
         self.adopt(&mut tree, parent)?;
         self.forget_former(&mut tree, parent, name)?;
         let id = id.map_or_else(|| tree.new_id(self.spool.session()), Ok)?;
@@ -321,6 +282,7 @@ impl Namespace {
                 lookups: 0,
                 recorded: false,
                 disk: OnDisk::default(),
+                charge: Charge::default(),
             };
             self.store(&mut node, id)?;
             node.recorded = true;
@@ -337,6 +299,7 @@ impl Namespace {
         }
         tree.kept += u64::from(node.has_files());
         tree.nodes.insert(id, node);
+        tree.weigh(id);
         tree.directory_mut(parent)?.live.insert(name.to_vec(), id);
         tree.directory_mut(parent)?.stored.remove(name);
         if entered {

@@ -229,6 +229,7 @@ impl Namespace {
         if !std::mem::replace(&mut node.recorded, true) {
             tree.kept += u64::from(node.has_files());
         }
+        tree.weigh(id);
         Ok(())
     }
 
@@ -288,6 +289,7 @@ impl Namespace {
                 Err(_) => node.claims = before,
             }
         }
+        tree.weigh(id);
         done
     }
 
@@ -315,6 +317,7 @@ impl Namespace {
         }
         tree.kept -= u64::from(node.has_files());
         tree.node_mut(id)?.recorded = false;
+        tree.weigh(id);
         tree.drop_if_gone(id);
         Ok(())
     }

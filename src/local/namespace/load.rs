@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::durable::OnDisk;
 use super::tree::{Body, Directory, Node, Tree};
+use super::weight::Charge;
 use super::{Name, Namespace};
 use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
@@ -15,6 +16,7 @@ use crate::local::record::{Claim, Kind, Record, Times};
 use crate::local::spool::Spool;
 use crate::values::ids::NodeId;
 use crate::values::settings::Ownership;
+use crate::values::shares::Shares;
 use crate::values::time::Utc;
 
 /// A node as recovery found it.
@@ -33,7 +35,13 @@ pub struct Found {
 impl Namespace {
     /// Builds the live view of a spool. Claims on a name are settled by their numbers; a node whose
     /// directory is gone is shown in the root, so that no log becomes unreachable.
-    pub fn load(spool: Arc<Spool>, ownership: Ownership, found: Vec<Found>, now: Utc) -> Namespace {
+    /// Names and attributes take `names_max` bytes of memory at most, but for what is there.
+    pub fn load(
+        spool: Arc<Spool>,
+        (ownership, names_max): (Ownership, u64),
+        found: Vec<Found>,
+        now: Utc,
+    ) -> Namespace {
         let last_id = found.iter().map(|f| f.id.0).max().unwrap_or(0).max(NodeId::ROOT.0);
         let ahead: Vec<_> = found.iter().filter(|f| f.is_ahead).map(|f| f.id).collect();
         let last_number = found.iter().map(|f| f.record.last_number()).max().unwrap_or(0);
@@ -71,8 +79,11 @@ impl Namespace {
             }
         }
         let kept = nodes.values().filter(|node| node.has_files()).count() as u64;
-        let mut tree = Tree { nodes, kept, last_id, last_number };
+        let names = Shares::new(names_max);
+        let mut tree = Tree { nodes, kept, last_id, last_number, names, refuses: false };
         tree.reattach_cycles();
+        let ids: Vec<NodeId> = tree.nodes.keys().copied().collect();
+        ids.into_iter().for_each(|id| tree.weigh(id));
         for stored in spool.session().stored() {
             // What has a record by now, or lost its directory, is not to be had from the journal.
             if !tree.nodes.contains_key(&stored.id) {
@@ -166,6 +177,7 @@ fn node(spool: &Spool, found: Found) -> Node {
         recorded: true,
         // Whether it is durable is not known.
         disk: OnDisk { change: spool.records().last(), is_behind: is_ahead, has_files: false },
+        charge: Charge::default(),
     }
 }
 
@@ -181,5 +193,6 @@ fn root(owner: &Ownership, now: Utc) -> Node {
         lookups: 1,
         recorded: false,
         disk: OnDisk::default(),
+        charge: Charge::default(),
     }
 }

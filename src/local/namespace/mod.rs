@@ -15,6 +15,7 @@ mod reroute;
 mod spare;
 mod stored;
 mod tree;
+mod weight;
 
 use std::sync::Arc;
 
@@ -33,10 +34,10 @@ use crate::values::time::Utc;
 use crate::world::bucket::StoredObject;
 
 pub use self::attributes::SetAttr;
-pub use self::change::{Change, NAME_MAX, NewFile, Renamed, Stamp};
+pub use self::change::{Change, NAME_MAX, Renamed, Stamp};
 pub use self::keep::EMPTY_MAX;
 pub use self::load::Found;
-pub use self::spare::Spare;
+pub use self::spare::{NewFile, Spare};
 pub use self::tree::{Attr, FileKind};
 
 /// A name: any bytes but `/` and NUL.

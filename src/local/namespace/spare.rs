@@ -1,11 +1,25 @@
-//! Spool files that are there before a log needs them. Owns how they come and go; how many there are is decided by others.
+//! How files are made, and the spool files that are there before a log needs them; how many there are is decided by others.
 
 use std::fs;
+use std::sync::Arc;
 
 use super::Namespace;
-use crate::local::life::{Files, SpoolFile};
+use super::change::Change;
+use super::tree::{Attr, Body};
+use crate::local::life::{Files, Life, SpoolFile, Target};
+use crate::local::local_file::LocalFile;
+use crate::local::record::Generation;
 use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::ids::{NodeId, SpoolOffset};
+
+/// What a new file is.
+#[derive(Clone, Debug)]
+pub enum NewFile {
+    /// A live file, the stream that it adds to, and its spool file where that is there already.
+    Live(Target, Option<Spare>),
+    /// A local-only file.
+    Local,
+}
 
 /// The empty spool file of a node that is not born yet. The next start removes it when it never is.
 #[derive(Clone, Debug)]
@@ -16,6 +30,39 @@ pub struct Spare {
 }
 
 impl Namespace {
+    /// Makes a file, which must not be there, and counts the lookup.
+    pub fn create(
+        &self,
+        parent: NodeId,
+        name: &[u8],
+        file: NewFile,
+        by: Change,
+    ) -> Result<Attr, FsError> {
+        let spare = match &file {
+            NewFile::Live(_, spare) => spare.clone(),
+            NewFile::Local => None,
+        };
+        self.add(parent, name, by, spare.as_ref().map(|spare| spare.id), |files, birth| {
+            let body = match file {
+                NewFile::Local => {
+                    let local = LocalFile::new(&files);
+                    local.file()?;
+                    Body::Local(Arc::new(local))
+                }
+                NewFile::Live(Target { stream, labels }, _) => {
+                    let first = Generation { since: by.stamp.now, birth, ..Generation::default() };
+                    let life = Life::new(files, stream, labels, &[first], Vec::new());
+                    match &spare {
+                        Some(spare) => life.files.adopt(&spare.file)?,
+                        None => drop(life.files.make()?),
+                    }
+                    Body::Live(Arc::new(life))
+                }
+            };
+            Ok(body)
+        })
+    }
+
     /// Makes one.
     pub fn make_spare(&self) -> Result<Spare, FsError> {
         let id = self.tree.lock().new_id(self.spool.session())?;

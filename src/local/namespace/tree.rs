@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use super::durable::OnDisk;
+use super::weight::Charge;
 use super::{Name, Open};
 use crate::local::hidden::Hidden;
 use crate::local::life::{Life, Target};
@@ -15,6 +16,7 @@ use crate::local::session::{Session, StoredNode};
 use crate::values::errors::FsError;
 use crate::values::ids::{NodeId, RequestId};
 use crate::values::settings::Ownership;
+use crate::values::shares::Shares;
 use crate::values::time::Utc;
 use crate::world::bucket::StoredObject;
 
@@ -103,6 +105,8 @@ pub(super) struct Node {
     pub recorded: bool,
     /// That record.
     pub disk: OnDisk,
+    /// What it was counted with.
+    pub charge: Charge,
 }
 
 impl Node {
@@ -173,6 +177,10 @@ pub(super) struct Tree {
     pub last_id: u64,
     /// The highest number that a claim or a generation's birth has had.
     pub last_number: u64,
+    /// Memory that nodes with a record take.
+    pub names: Shares,
+    /// The last to ask for more of it was refused.
+    pub refuses: bool,
 }
 
 impl Tree {
@@ -276,6 +284,7 @@ impl Tree {
             lookups: 0,
             recorded: false,
             disk: OnDisk::default(),
+            charge: Charge::default(),
         };
         self.directory_mut(parent)?.stored.insert(name, id);
         self.nodes.insert(id, node);
