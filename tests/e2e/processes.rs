@@ -316,7 +316,8 @@ fn the_first_process_of_a_container_takes_up_orphans_and_stops_in_order() {
     let worker = children()[0];
     let mut orphan = command(program("nsenter"));
     orphan.args(["--pid", "--mount", "--target", &raw.to_string(), "--", "/bin/sh", "-c"]);
-    orphan.arg("sleep 1000 >/dev/null 2>&1 &");
+    // In a session of its own: what is left of a process's group is killed with it.
+    orphan.arg("setsid sleep 1000 >/dev/null 2>&1 &");
     Proc::start("nsenter", orphan).success();
     let orphan = eventually("the orphan", || children().into_iter().find(|pid| *pid != worker));
     kill_process(Pid::from_raw(orphan).unwrap(), Signal::KILL).unwrap();
