@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::World;
 use crate::harness::manifest::pick;
-use crate::harness::pod::{Pod, await_probe};
+use crate::harness::pod::Pod;
 use crate::harness::wait::eventually;
 use crate::harness::world::Journal;
 
@@ -28,12 +28,11 @@ fn worker_of(objects: &[Value]) -> Value {
 /// Starts a worker's pod beside whatever serves, and waits until it is ready.
 fn start_worker<'a>(world: &'a World, name: &str, objects: &[Value]) -> Pod<'a> {
     let manifest = pick(objects, "DaemonSet", "worker");
-    let (worker, admin) = world.place(name, "logsinkfs", &manifest, objects);
+    let (worker, port) = world.place(name, "logsinkfs", &manifest, objects);
     let worker = world.create(&worker);
     worker.start("worker");
     worker.start("folders");
-    let probe = worker_of(objects).pointer("/readinessProbe/httpGet/path").unwrap().clone();
-    await_probe(admin, probe.as_str().unwrap());
+    worker.await_probe("worker", &worker_of(objects)["readinessProbe"], port);
     worker
 }
 

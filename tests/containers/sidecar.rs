@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::harness::World;
 use crate::harness::journal::Ledger;
 use crate::harness::manifest::pick;
-use crate::harness::pod::{Pod, await_probe};
+use crate::harness::pod::Pod;
 use crate::harness::wait::eventually;
 use crate::harness::world::Journal;
 
@@ -21,7 +21,7 @@ const PIDS: u32 = 64;
 struct Deployed<'a> {
     pod: Pod<'a>,
     journal: Journal,
-    admin: u16,
+    port: u16,
     /// What the manifest says about probe and hook, which only a kubelet knows.
     sidecar: Value,
 }
@@ -34,10 +34,10 @@ impl<'a> Deployed<'a> {
 
     fn of(world: &'a World, name: &str, objects: &[Value]) -> Self {
         let manifest = pick(objects, "Pod", "");
-        let (mut pod, admin) = world.place(name, "shop", &manifest, objects);
+        let (mut pod, port) = world.place(name, "shop", &manifest, objects);
         let journal = world.application(&mut pod, APPLICATION, "/logs/live/app.log");
         let sidecar = manifest["spec"]["initContainers"][0].clone();
-        let deployed = Self { pod: world.create(&pod), journal, admin, sidecar };
+        let deployed = Self { pod: world.create(&pod), journal, port, sidecar };
         deployed.start_sidecar();
         deployed
     }
@@ -45,8 +45,7 @@ impl<'a> Deployed<'a> {
     /// Starts the sidecar, and waits for what its startup probe asks.
     fn start_sidecar(&self) {
         self.pod.start(SIDECAR);
-        let probe = self.sidecar.pointer("/startupProbe/httpGet/path").unwrap();
-        await_probe(self.admin, probe.as_str().unwrap());
+        self.pod.await_probe(SIDECAR, &self.sidecar["startupProbe"], self.port);
     }
 
     /// Ends the pod as a kubelet does: TERM to the application beside the sidecar's hook, and when it has ended, TERM to
@@ -124,12 +123,15 @@ fn what_a_pod_left_on_its_node_is_uploaded_when_the_pod_is_gone() {
     for container in [APPLICATION, SIDECAR] {
         deployed.pod.kill(container);
     }
-    let objects = world.render("k8s/daemonset");
-    let recover = pick(&objects, "DaemonSet", "recover");
+    let mut objects = world.render("k8s/daemonset");
+    for object in objects.iter_mut().filter(|o| o.pointer("/data/LOGSINKFS_SOURCE").is_some()) {
+        object["data"]["LOGSINKFS_REMOVE_AFTER"] = Value::from("0s");
+    }
+    let recover = pick(&objects, "DaemonSet", "logsinkfs-recover");
     let (recover, _) = world.place("recover", "logsinkfs", &recover, &objects);
     let recover = world.create(&recover);
     recover.start("recover");
-    let spools = world.dir.path().join("var/lib/logsinkfs/pods");
+    let spools = world.dir.path().join("var/lib/logsinkfs/pods/shop");
     eventually("the spool to be uploaded and removed", || {
         fs::read_dir(&spools).unwrap().next().is_none().then_some(())
     });

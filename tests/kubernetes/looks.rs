@@ -97,7 +97,7 @@ pub fn native_sidecar(object: &Object) -> Vec<String> {
         let of_init = object.pod().map(|pod| list(&pod["initContainers"])).unwrap_or_default();
         of_init.contains(container)
             && container["restartPolicy"] == "Always"
-            && container["startupProbe"]["httpGet"]["path"] == "/readyz"
+            && !container["startupProbe"].is_null()
     };
     refuse(object, "no init container that stays and is waited for", |container| {
         part(container) == Part::Sidecar && !native(container)
@@ -112,10 +112,15 @@ pub fn has_sidecar(object: &Object) -> Vec<String> {
 
 pub fn probes(object: &Object) -> Vec<String> {
     let local = |probe: &Value| {
-        let command = list(&probe["exec"]["command"]);
-        ["/readyz", "/healthz"].contains(&text(&probe["httpGet"]["path"]))
-            || command.first().is_some_and(|program| is_program(text(program)))
-                && command.get(1).is_some_and(|command| command == "status")
+        let command: Vec<&str> = list(&probe["exec"]["command"]).iter().map(text).collect();
+        match command[..] {
+            [program, "status"] => is_program(program),
+            ["/bin/bash", "-c", script, path] => {
+                script.starts_with("exec 3<>/dev/tcp/127.0.0.1/9847 ")
+                    && ["/readyz", "/healthz"].contains(&path)
+            }
+            _ => false,
+        }
     };
     refuse(object, "a probe that is not the mount's and the spool's alone", |container| {
         let probes = ["startupProbe", "readinessProbe", "livenessProbe"];
@@ -123,6 +128,13 @@ pub fn probes(object: &Object) -> Vec<String> {
         let keeps = matches!(part(container), Part::Sidecar | Part::Holder);
         part(container) != Part::Other && !set.all(local)
             || keeps && !container["livenessProbe"].is_null()
+    })
+}
+
+pub fn listens(object: &Object) -> Vec<String> {
+    refuse(object, "it listens for everybody, or at a port that is not said", |container| {
+        let own = option(container, "admin").is_none_or(|at| at.starts_with("127.0.0.1:"));
+        is_ours(container) && own != container["ports"].is_null()
     })
 }
 
@@ -164,44 +176,55 @@ fn hook(container: &Value) -> Vec<String> {
     }
 }
 
-/// Bytes, in the words of Kubernetes (`2Gi`) and of the program (`2GiB`).
-fn bytes(words: &str) -> Option<u64> {
-    let (number, unit) = words.split_at(words.find(|c: char| !c.is_ascii_digit())?);
-    let unit = ["Ki", "Mi", "Gi"].iter().position(|known| *known == unit.trim_end_matches('B'))?;
-    Some(number.parse::<u64>().ok()? << (10 * (unit + 1)))
-}
-
-/// The volume with the spool of a container.
-fn spool<'a>(pod: &'a Value, container: &Value) -> &'a Value {
+/// Where the spool of a container is mounted.
+fn spool_mount(container: &Value) -> &Value {
     let dir = option(container, "spool-dir").unwrap_or_default();
     let mut mounts = list(&container["volumeMounts"]).iter();
-    let mount = mounts.find(|mount| dir.starts_with(text(&mount["mountPath"])));
-    mount.map_or(&Value::Null, |mount| volume(pod, &mount["name"]))
+    mounts.find(|mount| dir.starts_with(text(&mount["mountPath"]))).unwrap_or(&Value::Null)
 }
 
-pub fn budget(object: &Object) -> Vec<String> {
+/// The volume with it.
+fn spool<'a>(pod: &'a Value, container: &Value) -> &'a Value {
+    volume(pod, &spool_mount(container)["name"])
+}
+
+pub fn evicts_nobody(object: &Object) -> Vec<String> {
     let Some(pod) = object.pod() else { return Vec::new() };
-    refuse(
-        object,
-        "--spool-max is more than 70 % of sizeLimit or of ephemeral-storage",
-        |container| {
-            let empty = &spool(pod, container)["emptyDir"];
-            let max = option(container, "spool-max").and_then(bytes);
-            let limits =
-                [&empty["sizeLimit"], &container["resources"]["limits"]["ephemeral-storage"]];
-            let fits =
-                |limit: &&Value| max.zip(bytes(text(limit))).is_some_and(|(m, l)| m * 10 <= l * 7);
-            part(container) == Part::Sidecar && empty.is_object() && !limits.iter().all(fits)
-        },
-    )
+    refuse(object, "a limit for which kubelet evicts the pod", |container| {
+        let limits = &container["resources"]["limits"];
+        let bounded = option(container, "spool-max").is_some();
+        is_ours(container) && !limits["ephemeral-storage"].is_null()
+            || part(container) == Part::Sidecar
+                && (!bounded || !spool(pod, container)["emptyDir"]["sizeLimit"].is_null())
+    })
 }
 
 pub fn spool_names(object: &Object) -> Vec<String> {
     let Some(pod) = object.pod() else { return Vec::new() };
-    refuse(object, "the wrong pods share its spool", |container| {
-        let own = option(container, "spool-dir").is_some_and(|dir| dir.contains("$(POD_UID)"));
-        let claimed = spool(pod, container)["persistentVolumeClaim"].is_object();
-        part(container) == Part::Sidecar && own == claimed
+    refuse(object, "other pods share its spool, or the pod after it does not", |container| {
+        let own = spool_mount(container)["subPathExpr"] == "$(POD_NAMESPACE)/$(POD_UID)";
+        part(container) == Part::Sidecar && own != spool(pod, container)["hostPath"].is_object()
+    })
+}
+
+pub fn sidecar_names(object: &Object) -> Vec<String> {
+    let Some(pod) = object.pod() else { return Vec::new() };
+    let foreign = |name: &str| !name.starts_with("logsinkfs");
+    let mounts = |container: &Value| -> Vec<String> {
+        let mounts = list(&container["volumeMounts"]).iter();
+        mounts.map(|mount| text(&mount["name"]).to_owned()).collect()
+    };
+    let claims = list(&object.value["spec"]["volumeClaimTemplates"]).iter();
+    let claims: Vec<&Value> = claims.map(|claim| &claim["metadata"]["name"]).collect();
+    let is_there = |name: &String| {
+        list(&pod["volumes"]).iter().any(|volume| volume["name"] == **name)
+            || claims.iter().any(|claim| **claim == **name)
+    };
+    refuse(object, "a name that may be the application's", |container| {
+        let mounts = mounts(container);
+        part(container) == Part::Sidecar
+            && (foreign(text(&container["name"]))
+                || mounts.iter().any(|name| foreign(name) || !is_there(name)))
     })
 }
 
@@ -211,7 +234,7 @@ pub fn host_to_container(object: &Object) -> Vec<String> {
     refuse(object, "no HostToContainer, or no folder of the pod's own", |container| {
         let wrong = |mount: &Value| {
             let claim = volume(pod, &mount["name"])["persistentVolumeClaim"]["claimName"] == "logs";
-            (claim || sidecar && mount["name"] == "logs")
+            (claim || sidecar && mount["name"] == "logsinkfs-logs")
                 && (mount["mountPropagation"] != "HostToContainer"
                     || claim && mount["subPathExpr"] != "$(POD_NAME)")
         };

@@ -18,9 +18,15 @@ mod rules;
 #[path = "../e2e/harness/wait.rs"]
 mod wait;
 
-use logsinkfs::values::stream_map::{Labels, StreamRule, stream_of};
+use std::fs;
 
-use manifests::{Object, args, components, container, folders, render, schemas, used};
+use logsinkfs::values::stream_map::{Labels, StreamRule, stream_of};
+use serde_json::Value;
+
+use manifests::{
+    Object, args, components, container, folders, is_ours, list, parse, render, root, schemas,
+    text, try_kustomize, used,
+};
 use rules::{RULES, Rule};
 
 #[test]
@@ -57,6 +63,95 @@ fn every_rule_holds_and_sees_what_breaks_it() {
             assert!(!look(&broken).is_empty(), "{says}: not seen in {name} with {path} = {value}");
         }
     }
+}
+
+/// Whatever an application calls its volumes: they stay its own.
+#[test]
+fn a_sidecar_takes_nothing_of_an_application_away() {
+    let folder = "tests/kubernetes/fixture-own";
+    let rendered = render(folder);
+    let sources = parse(&fs::read_to_string(root().join(folder).join("workloads.yaml")).unwrap());
+    for source in sources {
+        let own = Object { folder: folder.to_owned(), value: source };
+        let with = rendered.iter().find(|o| o.is(&format!("{}/own", own.kind()))).unwrap();
+        let kept = |own: &Value, there: &Value| {
+            let lost = list(own).iter().find(|item| !list(there).contains(item));
+            assert_eq!(lost, None, "{} in {there:#}", with.kind());
+        };
+        kept(&own.pod().unwrap()["volumes"], &with.pod().unwrap()["volumes"]);
+        for own in own.containers().filter(|container| container["name"] != "logsinkfs") {
+            let there = container(with, text(&own["name"]));
+            kept(&own["volumeMounts"], &there["volumeMounts"]);
+        }
+    }
+}
+
+/// An init container sees the mount when it starts after the sidecar: where the pod's author put the sidecar's name.
+#[test]
+fn a_sidecar_starts_where_the_pod_has_its_name() {
+    let rendered = render("tests/kubernetes/fixture-own");
+    let own = rendered.iter().find(|object| object.is("Deployment/own")).unwrap();
+    let init = list(&own.pod().unwrap()["initContainers"]);
+    let names: Vec<&str> = init.iter().map(|container| text(&container["name"])).collect();
+    assert_eq!(names, ["before", "logsinkfs", "after"]);
+    assert_eq!(args(&init[1])[0], "mount");
+}
+
+/// kustomize sees a label on the workload alone: a workload without the sidecar must not look as if it had one.
+#[test]
+fn a_label_that_would_do_nothing_is_refused() {
+    let try_with = |workload: &str| {
+        let dir = tempfile::tempdir_in(root().join("target")).unwrap();
+        let kustomization = "resources: [workload.yaml]\ncomponents: [../../k8s/sidecar/node]\n";
+        fs::write(dir.path().join("kustomization.yaml"), kustomization).unwrap();
+        fs::write(dir.path().join("workload.yaml"), workload).unwrap();
+        try_kustomize(dir.path())
+    };
+    let pods = |label: &str| format!("{{template: {{metadata: {{labels: {{{label}}}}}}}}}");
+    for kind in ["Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"] {
+        let (api, spec): (_, fn(String) -> String) = match kind {
+            "Job" => ("batch/v1", |pods| pods),
+            "CronJob" => ("batch/v1", |pods| format!("{{jobTemplate: {{spec: {pods}}}}}")),
+            _ => ("apps/v1", |pods| pods),
+        };
+        let head = format!("apiVersion: {api}\nkind: {kind}\nmetadata: {{name: x}}\nspec: ");
+        let refused = try_with(&(head.clone() + &spec(pods("logsinkfs: sidecar"))));
+        let why = refused.expect_err(kind);
+        assert!(why.contains("template/metadata/labels/logsinkfs failed"), "{kind}: {why}");
+        try_with(&(head.clone() + &spec(pods("app: x")))).expect(kind);
+        try_with(&(head + &spec("{template: {spec: {}}}".to_owned()))).expect(kind);
+    }
+    for (api, kind) in [("v1", "ReplicationController"), ("argoproj.io/v1alpha1", "Rollout")] {
+        let labels = "{name: x, labels: {logsinkfs: sidecar}}";
+        let why = try_with(&format!("apiVersion: {api}\nkind: {kind}\nmetadata: {labels}\n"));
+        assert!(why.expect_err(kind).contains("/metadata/labels/logsinkfs failed"), "{kind}");
+    }
+}
+
+/// Whoever listens for others has a policy that says for whom.
+#[test]
+fn a_port_that_is_open_has_a_policy() {
+    let mut open = 0;
+    for folder in folders() {
+        let objects = render(&folder);
+        let policies = || objects.iter().filter(|object| object.kind() == "NetworkPolicy");
+        for object in &objects {
+            let labels = &object.value["spec"]["template"]["metadata"]["labels"];
+            for container in object.containers().filter(|c| is_ours(c) && !c["ports"].is_null()) {
+                open += 1;
+                let port = &container["ports"][0]["containerPort"];
+                let admits = |policy: &Object| {
+                    let (spec, rule) = (&policy.value["spec"], &policy.value["spec"]["ingress"][0]);
+                    let selected = spec["podSelector"]["matchLabels"].as_object();
+                    selected.is_some_and(|all| all.iter().all(|(k, v)| labels[k] == *v))
+                        && rule["ports"][0]["port"] == *port
+                        && !list(&rule["from"]).is_empty()
+                };
+                assert!(policies().any(admits), "{folder}: {}", object.name());
+            }
+        }
+    }
+    assert!(open > 0, "nothing was looked at");
 }
 
 /// Holder and worker say the same of what both have to know.

@@ -117,7 +117,7 @@ pub fn option<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
     said.or_else(|| env().map(|var| text(&var["value"])))
 }
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -143,12 +143,17 @@ fn run(mut tool: Command, input: &str) -> Result<String, String> {
 
 /// What `kubectl apply -k` of a folder would apply.
 pub fn kustomize(folder: &str) -> String {
-    let mut kubectl = tool("kubectl");
-    kubectl.args(["kustomize", folder]);
-    run(kubectl, "").unwrap_or_else(|why| panic!("{folder}: {why}"))
+    try_kustomize(Path::new(folder)).unwrap_or_else(|why| panic!("{folder}: {why}"))
 }
 
-fn parse(yaml: &str) -> Vec<Value> {
+/// The same, or what it complains of.
+pub fn try_kustomize(folder: &Path) -> Result<String, String> {
+    let mut kubectl = tool("kubectl");
+    kubectl.arg("kustomize").arg(folder);
+    run(kubectl, "")
+}
+
+pub fn parse(yaml: &str) -> Vec<Value> {
     let mut python = tool("python3");
     python.args([
         "-c",

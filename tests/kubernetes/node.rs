@@ -4,6 +4,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,7 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use flate2::read::MultiGzDecoder;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::manifests::{Object, args, container, list, render, text};
+use crate::manifests::{Object, args, container, list, option, render, text};
 use crate::wait::eventually;
 
 const HOLDER: &str = "DaemonSet/logsinkfs-holder";
@@ -22,6 +23,8 @@ struct Node {
     dir: tempfile::TempDir,
     objects: Vec<Object>,
     running: Vec<Child>,
+    /// In the place of the port that each pod has for itself.
+    admin: u16,
 }
 
 impl Node {
@@ -37,7 +40,9 @@ impl Node {
         let folders = objects.iter().find(|object| object.is("ConfigMap/logsinkfs-folders"));
         let namespaces = text(&folders.unwrap().value["data"]["namespaces"]);
         fs::write(dir.path().join("etc/namespaces"), namespaces).unwrap();
-        Node { dir, objects, running: Vec::new() }
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let admin = free.local_addr().unwrap().port();
+        Node { dir, objects, running: Vec::new(), admin }
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -58,6 +63,7 @@ impl Node {
             .replace("/run/logsinkfs", &here("run"))
             .replace("/spool/", &here("spool/"))
             .replace("/mnt/", &here("mnt/"))
+            .replace("9847", &self.admin.to_string())
     }
 
     /// A command, as the user of the pod.
@@ -78,8 +84,8 @@ impl Node {
     /// Starts a container of a DaemonSet; gives its place among what runs.
     fn start(&mut self, object: &str, name: &str) -> usize {
         let container = container(self.object(object), name);
-        // What listens on the pod's address has no address here.
-        let args = args(container).into_iter().filter(|arg| !arg.starts_with("--admin"));
+        let args = args(container);
+        let admin = option(container, "admin").map(|at| self.word(at));
         let own = list(&container["command"]).iter().chain(list(&container["args"]));
         let own: Vec<String> = own.map(|word| text(word).to_owned()).collect();
         let words: Vec<String> = match container["command"].is_array() {
@@ -93,9 +99,18 @@ impl Node {
             Stdio::from(file)
         };
         let mut command = self.command(object, words.into_iter());
+        command.envs(admin.map(|at| ("LOGSINKFS_ADMIN", at)));
         let child = command.stdout(log()).stderr(log()).spawn().unwrap();
         self.running.push(child);
         self.running.len() - 1
+    }
+
+    /// Whether a probe of the worker succeeds.
+    fn probe(&self, probe: &str) -> bool {
+        let words = list(&container(self.object(WORKER), "worker")[probe]["exec"]["command"]);
+        let words = words.iter().map(|word| text(word).to_owned());
+        let probe = self.command(WORKER, words).stderr(Stdio::null()).status();
+        probe.unwrap().success()
     }
 
     fn signal(&self, which: usize, signal: Signal) {
@@ -167,7 +182,10 @@ fn pods_of_any_user_log_to_the_node_while_its_worker_is_replaced() {
     let mut node = Node::new();
     let folder = node.path("mnt/logs/team-a");
     let holder = node.start(HOLDER, "holder");
+    assert!(!node.probe("readinessProbe"), "nobody is there");
     let first = node.start(WORKER, "worker");
+    eventually("the worker to be ready", || node.probe("readinessProbe").then_some(()));
+    assert!(node.probe("livenessProbe"));
     node.start(WORKER, "folders");
     // kubelet waits for the namespace's folder, and makes the pod's with the same permissions.
     eventually("the folder of the namespace", || folder.is_dir().then_some(()));
@@ -193,4 +211,41 @@ fn pods_of_any_user_log_to_the_node_while_its_worker_is_replaced() {
     node.wait(holder);
     let refused = fs::write(node.path("mnt/logs/lost.log"), "lost");
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::PermissionDenied);
+}
+
+/// A process that ends with the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A pod's first process is not ended by a signal that it does not ask for.
+#[test]
+fn the_example_of_a_web_application_stops_when_it_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let objects = render("k8s/examples/web");
+    let web = objects.iter().find(|object| object.is("Deployment/web")).unwrap();
+    let [script] = list(&container(web, "web")["args"]) else { panic!("one script") };
+    let script = text(script)
+        .replace("/logs/live/", &format!("{}/", dir.path().display()))
+        .replace("8080", "0");
+    assert!(script.contains("http.server 0"), "{script}");
+    let log = dir.path().join("web.log");
+    let mut first = Command::new("unshare");
+    first.args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "sh", "-c", &script]);
+    let mut unshare = Killed(first.spawn().unwrap());
+    let children = format!("/proc/{0}/task/{0}/children", unshare.0.id());
+    let shell = eventually("the first process", || {
+        Pid::from_raw(fs::read_to_string(&children).ok()?.trim().parse().ok()?)
+    });
+    eventually("the server", || {
+        fs::read_to_string(&log).ok()?.contains("Serving HTTP").then_some(())
+    });
+    kill_process(shell, Signal::TERM).unwrap();
+    let status = eventually("the end", || unshare.0.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0), "{status}");
 }

@@ -58,16 +58,33 @@ pub const RULES: &[Rule] = &[
         broken: &[(SMALL, "/spec/template/spec/initContainers", "[]")],
     },
     Rule {
-        says: "no probe depends on S3, and none kills who holds the mount",
+        says: "no probe depends on S3 or needs an open port, and none kills who holds the mount",
         look: looks::probes,
         broken: &[
-            (POD, "/spec/initContainers/0/startupProbe/httpGet/path", r#""/status""#),
-            (POD, "/spec/initContainers/0/livenessProbe", r#"{"httpGet": {"path": "/healthz"}}"#),
+            (POD, "/spec/initContainers/0/startupProbe/exec/command/1", r#""flush""#),
+            (
+                POD,
+                "/spec/initContainers/0/startupProbe",
+                r#"{"httpGet": {"path": "/readyz", "port": 9847}}"#,
+            ),
+            (
+                POD,
+                "/spec/initContainers/0/livenessProbe",
+                r#"{"exec": {"command": ["/usr/local/bin/logsinkfs", "status"]}}"#,
+            ),
             (
                 WORKER,
-                "/spec/template/spec/containers/0/readinessProbe",
-                r#"{"exec": {"command": ["aws", "s3", "ls"]}}"#,
+                "/spec/template/spec/containers/0/readinessProbe/exec/command/3",
+                r#""/status""#,
             ),
+        ],
+    },
+    Rule {
+        says: "the metrics are told to nobody but where a policy says to whom",
+        look: looks::listens,
+        broken: &[
+            (WORKER, "/spec/template/spec/containers/0/env/2/value", r#""0.0.0.0:9847""#),
+            (POD, "/spec/initContainers/0/args/-", r#""--admin=0.0.0.0:9847""#),
         ],
     },
     Rule {
@@ -93,29 +110,38 @@ pub const RULES: &[Rule] = &[
         ],
     },
     Rule {
-        says: "a spool in an emptyDir is at most 70 % of what the pod may use",
-        look: looks::budget,
+        says: "no pod is evicted for what the spool takes, which --spool-max bounds",
+        look: looks::evicts_nobody,
         broken: &[
-            (SMALL, "/spec/template/spec/volumes/1/emptyDir/sizeLimit", r#""1Gi""#),
-            (SMALL, "/spec/template/spec/volumes/1/emptyDir", "{}"),
+            (SMALL, "/spec/template/spec/volumes/1/emptyDir/sizeLimit", r#""2Gi""#),
             (
                 SMALL,
                 "/spec/template/spec/initContainers/0/resources/limits/ephemeral-storage",
-                r#""1900Mi""#,
+                r#""2Gi""#,
             ),
-            (SMALL, "/spec/template/spec/initContainers/0/env/0/value", r#""1500MiB""#),
+            (SMALL, "/spec/template/spec/initContainers/0/env/1/name", r#""OTHER""#),
         ],
     },
     Rule {
-        says: "a spool on the node is the pod's own, one on a claim is the claim's",
+        says: "a sidecar mounts no other pod's spool on the node; one on a claim is the claim's",
         look: looks::spool_names,
         broken: &[
-            (POD, "/spec/initContainers/0/env/5/value", r#""/spool/one""#),
+            (POD, "/spec/initContainers/0/volumeMounts/1/subPathExpr", "null"),
+            (POD, "/spec/initContainers/0/volumeMounts/1/subPathExpr", r#""$(POD_NAMESPACE)""#),
             (
                 "StatefulSet/fixture",
-                "/spec/template/spec/initContainers/0/env/0/value",
-                r#""/spool/$(POD_UID)""#,
+                "/spec/template/spec/initContainers/0/volumeMounts/0/subPathExpr",
+                r#""$(POD_NAMESPACE)/$(POD_UID)""#,
             ),
+        ],
+    },
+    Rule {
+        says: "what a sidecar brings is called by its name, and there",
+        look: looks::sidecar_names,
+        broken: &[
+            (POD, "/spec/initContainers/0/name", r#""sidecar""#),
+            (POD, "/spec/initContainers/0/volumeMounts/0/name", r#""logs""#),
+            (POD, "/spec/volumes/1/name", r#""spool""#),
         ],
     },
     Rule {
@@ -163,7 +189,7 @@ pub const RULES: &[Rule] = &[
         look: looks::command_lines,
         broken: &[
             (POD, "/spec/initContainers/0/args/-", r#""--no-such-flag""#),
-            (SMALL, "/spec/template/spec/initContainers/0/env/0/value", r#""much""#),
+            (SMALL, "/spec/template/spec/initContainers/0/env/1/value", r#""much""#),
             (RECOVER, "/spec/template/spec/containers/0/args/0", r#""recovery""#),
             (POD, "/spec/initContainers/0/lifecycle/preStop/exec/command/1", r#""flosh""#),
         ],

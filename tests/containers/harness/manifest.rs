@@ -4,7 +4,7 @@
 //! reach podman as they stand in `k8s/`. What podman has not (native sidecars, probes, hooks, fields of the downward API)
 //! is taken out, and the tests do it in its place.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -53,8 +53,8 @@ pub struct Place<'a> {
     pub namespace: &'a str,
     /// The folder that is the root of the node's paths.
     pub node: &'a Path,
-    /// The loopback port of the admin endpoint.
-    pub admin: u16,
+    /// A port of the loopback, for what listens at the pod's.
+    pub port: u16,
 }
 
 /// Makes a pod that podman can run of a Pod, or of what has a template of one; `objects` are those that it may refer to.
@@ -76,7 +76,7 @@ pub fn for_podman(of: &Value, objects: &[Value], place: &Place) -> Value {
         rewrite(container.as_object_mut().unwrap(), metadata, objects, place);
     }
     spec["containers"] = json!(containers);
-    sub_paths(&mut spec, place.pod);
+    sub_paths(&mut spec, metadata, place);
     own_volumes(&mut spec, place.pod);
     let labels = &metadata["labels"];
     json!({
@@ -86,18 +86,22 @@ pub fn for_podman(of: &Value, objects: &[Value], place: &Place) -> Value {
 }
 
 /// Podman mounts a path of the node whole: a folder of the pod in it is a path of its own.
-fn sub_paths(spec: &mut Value, pod: &str) {
+fn sub_paths(spec: &mut Value, metadata: &Value, place: &Place) {
     let mounts = list(spec, "containers").flat_map(|container| list(container, "volumeMounts"));
     let below = |mount: &mut Value| {
         let of_pod = mount.as_object_mut().unwrap().remove("subPathExpr")?;
-        assert_eq!(of_pod, "$(POD_NAME)");
-        Some(mount["name"].clone())
+        let fields = [("POD_NAME", "name"), ("POD_NAMESPACE", "namespace"), ("POD_UID", "uid")];
+        let variables = fields.map(|(variable, field)| {
+            (variable.to_owned(), downward(&format!("metadata.{field}"), metadata, place))
+        });
+        Some((text(&mount["name"]).to_owned(), expanded(text(&of_pod), &variables)))
     };
-    let names: BTreeSet<String> =
-        mounts.filter_map(below).map(|name| text(&name).to_owned()).collect();
-    for volume in list(spec, "volumes").filter(|volume| names.contains(text(&volume["name"]))) {
-        let path = volume.pointer_mut("/hostPath/path").unwrap();
-        *path = json!(Path::new(text(path)).join(pod));
+    let paths: BTreeMap<String, String> = mounts.filter_map(below).collect();
+    for volume in list(spec, "volumes") {
+        if let Some(below) = paths.get(text(&volume["name"])) {
+            let path = volume.pointer_mut("/hostPath/path").unwrap();
+            *path = json!(Path::new(text(path)).join(below));
+        }
     }
 }
 
@@ -161,18 +165,16 @@ fn rewrite(container: &mut Map<String, Value>, metadata: &Value, objects: &[Valu
     for env in container.remove("env").iter().flat_map(|env| env.as_array().unwrap()) {
         let value = match env["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
             Some(field) => downward(field, metadata, place),
-            None => expanded(env["value"].as_str().unwrap(), &variables),
+            None => {
+                let value = expanded(env["value"].as_str().unwrap(), &variables);
+                value.replace("127.0.0.1:9847", &format!("127.0.0.1:{}", place.port))
+            }
         };
         variables.push((env["name"].as_str().unwrap().to_owned(), value));
     }
     let args = container.get_mut("args").and_then(Value::as_array_mut);
     for arg in args.into_iter().flatten() {
-        *arg = match arg.as_str().unwrap() {
-            admin if admin.starts_with("--admin=") => {
-                json!(format!("--admin=127.0.0.1:{}", place.admin))
-            }
-            other => json!(expanded(other, &variables)),
-        };
+        *arg = json!(expanded(arg.as_str().unwrap(), &variables));
     }
     let variables: Vec<Value> =
         variables.into_iter().map(|(name, value)| json!({"name": name, "value": value})).collect();

@@ -3,8 +3,7 @@
 //! Owns: its containers from their making to their certain end, and what a kubelet does with them: the order of start and
 //! stop, and the startup probe.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -106,6 +105,18 @@ impl<'a> Pod<'a> {
         self.node.podman(["exec", &full].into_iter().chain(program.iter().copied()))
     }
 
+    /// Waits until a probe of a manifest succeeds, as a kubelet does before it goes on; `port` stands for the pod's own.
+    pub fn await_probe(&self, container: &str, probe: &Value, port: u16) {
+        let words = probe.pointer("/exec/command").unwrap().as_array().unwrap();
+        let words: Vec<String> =
+            words.iter().map(|w| w.as_str().unwrap().replace("9847", &port.to_string())).collect();
+        let full = self.full(container);
+        eventually(&format!("{words:?} to succeed in {full}"), || {
+            let probe = self.node.command("podman").args(["exec", &full]).args(&words).output();
+            probe.unwrap().status.success().then_some(())
+        });
+    }
+
     /// Runs the hook that a manifest has for the time before a container is stopped.
     pub fn run_hook(&self, container: &str, manifest: &Value) {
         let hook = manifest.pointer("/lifecycle/preStop/exec/command").unwrap().as_array().unwrap();
@@ -136,17 +147,4 @@ impl Drop for Pod<'_> {
 /// A port of the loopback that nobody has.
 pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
-/// Waits until a startup probe succeeds, as a kubelet does before it starts the next container.
-pub fn await_probe(port: u16, path: &str) {
-    let probe = || {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            .ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        answer.starts_with("HTTP/1.1 200").then_some(())
-    };
-    eventually(&format!("{path} at port {port} to answer with 200"), probe);
 }

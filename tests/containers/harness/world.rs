@@ -82,7 +82,7 @@ impl World {
         objects
     }
 
-    /// A pod of some kind of object, as podman can run it, and the port of its admin endpoint.
+    /// A pod of some kind of object, as podman can run it, and the port that it has in the place of its own.
     pub fn place(
         &self,
         name: &str,
@@ -90,9 +90,9 @@ impl World {
         of: &Value,
         objects: &[Value],
     ) -> (Value, u16) {
-        let admin = free_port();
-        let place = Place { pod: name, namespace, node: self.dir.path(), admin };
-        (manifest::for_podman(of, objects, &place), admin)
+        let port = free_port();
+        let place = Place { pod: name, namespace, node: self.dir.path(), port };
+        (manifest::for_podman(of, objects, &place), port)
     }
 
     /// Makes a container an application that logs.
