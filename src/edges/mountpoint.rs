@@ -61,6 +61,8 @@ impl MountpointError {
 /// A line of /proc/self/mountinfo.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mount {
+    /// Its number, as long as it is there.
+    pub number: u64,
     /// Where it is.
     pub point: PathBuf,
     kind: String,
@@ -72,6 +74,13 @@ pub struct Mount {
     pub device: String,
     /// Who mounted, where it is a FUSE mount.
     pub user: Option<u32>,
+}
+
+impl Mount {
+    /// Whether it says that it is of this program.
+    pub fn is_own(&self) -> bool {
+        self.kind.strip_prefix("fuse.") == Some(SUBTYPE)
+    }
 }
 
 /// Makes sure that a directory can be mounted on; gives its absolute path. A dead mount of an earlier
@@ -176,12 +185,16 @@ pub fn find(path: &Path) -> io::Result<Option<Mount>> {
     Ok(topmost_at(&absolute(path)?)?.filter(|mount| mount.kind.starts_with("fuse")))
 }
 
+/// All mounts that this process sees.
+pub fn list() -> io::Result<Vec<Mount>> {
+    let text = fs::read("/proc/self/mountinfo")?;
+    Ok(text.split(|b| *b == b'\n').filter_map(parse_line).collect())
+}
+
 /// All mounts of this program that this process sees, each once.
 pub fn all() -> io::Result<Vec<Mount>> {
-    let text = fs::read("/proc/self/mountinfo")?;
-    let mounts = text.split(|b| *b == b'\n').filter_map(parse_line);
-    let mut ours: Vec<Mount> =
-        mounts.filter(|mount| mount.kind.strip_prefix("fuse.") == Some(SUBTYPE)).collect();
+    let mut ours = list()?;
+    ours.retain(Mount::is_own);
     // A mount that is propagated has several places.
     ours.sort_by(|a, b| a.device.cmp(&b.device));
     ours.dedup_by(|a, b| a.device == b.device);
@@ -220,17 +233,16 @@ fn absolute(path: &Path) -> io::Result<PathBuf> {
 
 /// The mount that is on top at exactly that path.
 fn topmost_at(point: &Path) -> io::Result<Option<Mount>> {
-    let text = fs::read("/proc/self/mountinfo")?;
-    let mut mounts = text.rsplit(|b| *b == b'\n').filter_map(parse_line);
-    Ok(mounts.find(|mount| mount.point == point))
+    Ok(list()?.into_iter().rfind(|mount| mount.point == point))
 }
 
 /// `36 35 98:0 /mnt1 /mnt/x rw,noatime master:1 - ext3 /dev/root rw` (proc(5)).
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let line = String::from_utf8_lossy(line);
     let (before, after) = line.split_once(" - ")?;
-    let mut before = before.split(' ').skip(2);
-    let device = before.next()?.to_owned();
+    let mut before = before.split(' ');
+    let number = before.next()?.parse().ok()?;
+    let device = before.nth(1)?.to_owned();
     let point = unescape(before.nth(1)?);
     let point = PathBuf::from(std::ffi::OsStr::from_bytes(&point));
     let read_only = before.next().unwrap_or_default().split(',').any(|option| option == "ro");
@@ -238,7 +250,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let (kind, source) = (after.next()?.to_owned(), after.next().unwrap_or_default().to_owned());
     let mut options = after.next().unwrap_or_default().split(',');
     let user = options.find_map(|option| option.strip_prefix("user_id=")?.parse().ok());
-    Some(Mount { point, kind, source, read_only, device, user })
+    Some(Mount { number, point, kind, source, read_only, device, user })
 }
 
 /// Space, tab, newline and backslash stand as octal escapes in mountinfo.
@@ -267,7 +279,7 @@ mod tests {
         let mount = parse_line(line).expect("a mount");
         assert_eq!(mount.point, PathBuf::from("/mnt/my logs"));
         assert_eq!((mount.kind.as_str(), mount.source.as_str()), ("fuse.logsinkfs", "s3://b/"));
-        assert_eq!((mount.device.as_str(), mount.user), ("0:52", Some(0)));
+        assert_eq!((mount.number, mount.device.as_str(), mount.user), (36, "0:52", Some(0)));
         assert_eq!(parse_line(b""), None);
     }
 }

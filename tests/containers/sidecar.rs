@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::World;
 use crate::harness::journal::Ledger;
@@ -137,6 +137,40 @@ fn what_a_pod_left_on_its_node_is_uploaded_when_the_pod_is_gone() {
     });
     deployed.journal.ledger().assert_in(&world.bucket().lines("app.log"));
     assert_eq!(recover.stop("recover"), 0, "{}", recover.logs("recover"));
+}
+
+/// A kubelet cannot remove the volume of a deleted pod while the mount of a killed sidecar is in it.
+#[test]
+fn the_mount_of_a_sidecar_that_does_not_come_again_leaves_the_volume() {
+    let world = World::new();
+    let mut objects = world.render("k8s/sidecar/base");
+    // Where a kubelet has an emptyDir.
+    let volume =
+        "/var/lib/kubelet/pods/uid-of-web-1/volumes/kubernetes.io~empty-dir/logsinkfs-logs";
+    let pod = objects.iter_mut().find(|object| object["kind"] == "Pod").unwrap();
+    let volumes = pod["spec"]["volumes"].as_array_mut().unwrap();
+    let logs = volumes.iter_mut().find(|volume| volume["name"] == "logsinkfs-logs").unwrap();
+    let path = json!({"path": volume, "type": "DirectoryOrCreate"});
+    *logs = json!({"name": "logsinkfs-logs", "hostPath": path});
+    let deployed = Deployed::of(&world, "web-1", &objects);
+    deployed.pod.start(APPLICATION);
+    deployed.journal.await_more(500);
+    for container in [APPLICATION, SIDECAR] {
+        deployed.pod.kill(container);
+    }
+    let volume = world.dir.path().join(volume.trim_start_matches('/'));
+    let remove = || world.node.command("rm").arg("-rf").arg(&volume).output().unwrap();
+    let refused = remove();
+    assert!(!refused.status.success(), "{refused:?}");
+    let objects = world.render("k8s/daemonset/dead-mounts");
+    let mut manifest = pick(&objects, "DaemonSet", "dead-mounts");
+    let env = json!([{"name": "LOGSINKFS_REMOVE_AFTER", "value": "0s"}]);
+    manifest["spec"]["template"]["spec"]["containers"][0]["env"] = env;
+    let (dead_mounts, _) = world.place("dead-mounts", "logsinkfs", &manifest, &objects);
+    let dead_mounts = world.create(&dead_mounts);
+    dead_mounts.start("dead-mounts");
+    eventually("the volume to be removed", || remove().status.success().then_some(()));
+    assert_eq!(dead_mounts.stop("dead-mounts"), 0, "{}", dead_mounts.logs("dead-mounts"));
 }
 
 #[test]

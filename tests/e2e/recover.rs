@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use crate::harness::gate::Gate;
-use crate::harness::mount::Plan;
+use crate::harness::mount::{Plan, clear, is_mounted};
 use crate::harness::{Ledger, Proc, Rig, Run, eventually, programs};
 
 /// A rig whose bucket can be away.
@@ -137,7 +137,7 @@ fn a_watching_recovery_takes_up_what_is_left_and_ends_with_a_signal() {
         pod
     };
     let (plan, mut ledger) = orphan(&rig, &gate, "a");
-    let recovery = plan.recover(&["--watch", "--remove"], &[&spools]);
+    let recovery = plan.recover(&["--watch", "--remove", "--remove-after", "0s"], &[&spools]);
     let first = place(plan);
     gate.open();
     eventually("the first spool to be emptied", || (!first.exists()).then_some(()));
@@ -150,6 +150,28 @@ fn a_watching_recovery_takes_up_what_is_left_and_ends_with_a_signal() {
     let (code, said) = ended(recovery);
     assert_eq!(code, Some(0), "{said}");
     ledger.assert_in(&rig.bucket().lines("app.log"));
+}
+
+#[test]
+fn a_spool_whose_daemon_is_only_about_to_come_again_stays() {
+    let (rig, gate) = rig();
+    let (plan, ledger) = orphan(&rig, &gate, "a");
+    gate.open();
+    let writer = |spool: &Path| {
+        let identity = fs::read(spool.join("spool.json")).unwrap();
+        let identity: serde_json::Value = serde_json::from_slice(&identity).unwrap();
+        identity["writer"].as_str().unwrap().to_owned()
+    };
+    let before = writer(&plan.spool);
+    let recovery = plan.recover(&["--watch", "--remove"], &[&plan.spool]);
+    recovery.await_stderr("it is removed when nobody has used it for");
+    ledger.assert_in(&rig.bucket().lines("app.log"));
+    // A daemon that comes again after all goes on where it was.
+    let mount = plan.start();
+    assert_eq!(writer(&mount.plan.spool), before);
+    let log = fs::read_to_string(mount.path("app.log")).unwrap();
+    ledger.assert_in(&log.lines().map(str::to_owned).collect::<Vec<_>>());
+    mount.stop();
 }
 
 #[test]
@@ -255,4 +277,77 @@ fn a_spool_that_is_not_what_it_should_be_keeps_no_other_from_its_turn() {
     assert!(said.contains("no regular file") && said.contains("it is a link"), "{said}");
     assert!(!said.contains("business"), "{said}");
     ledger.assert_in(&rig.bucket().lines("app.log"));
+}
+
+/// A dead FUSE mount of somebody else.
+fn dead_mount(point: &Path, kind: &str, source: &str, user: u32) {
+    let device = fs::File::options().read(true).write(true).open("/dev/fuse").unwrap();
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&device);
+    let options = format!("fd={fd},rootmode=40000,user_id={user},group_id=0,allow_other");
+    let options = std::ffi::CString::new(options).unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount(source, point, kind, flags, &*options).unwrap();
+}
+
+/// Mount points that are bare again at the end of a test.
+struct Cleared(Vec<PathBuf>);
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|point| clear(point));
+    }
+}
+
+#[test]
+fn dead_mounts_below_a_directory_are_taken_away_when_they_are_our_own() {
+    let (rig, _) = rig();
+    let pods = rig.local("pods");
+    let place = |name: &str| {
+        let point = pods.join(name).join("volumes/logs/live");
+        fs::create_dir_all(&point).unwrap();
+        point
+    };
+    let start = |name: &str| {
+        let mut plan = rig.plan(name);
+        plan.point = place(name);
+        plan.start()
+    };
+    let foreign = [
+        ("fuse.other", "s3://bucket/", 0),
+        ("fuse.logsinkfs", "s3://bucket/", 65532),
+        ("fuse.logsinkfs", "somewhere", 0),
+    ];
+    let foreign = foreign.map(|(kind, source, user)| {
+        let point = place(&format!("foreign-{}", source.len() + kind.len() + user as usize));
+        dead_mount(&point, kind, source, user);
+        point
+    });
+    let _cleared = Cleared(foreign.to_vec());
+    let living = start("living");
+    let mut elsewhere = rig.mount(&[]);
+    let mut dead = [start("one"), start("two")];
+    for mount in dead.iter_mut().chain([&mut elsewhere]) {
+        mount.crash();
+    }
+    let recover = |flags: &[&str]| {
+        let directory = pods.to_str().unwrap();
+        dead[0].plan.recover_of(&[&["--dead-mounts", directory], flags].concat(), &[])
+    };
+    // One whose daemon may come again is left for a while.
+    let watching = recover(&["--watch"]);
+    watching.await_stderr("unless its daemon comes again");
+    watching.signal(Signal::TERM);
+    assert_eq!(ended(watching).0, Some(0));
+    assert!(dead.iter().all(|mount| is_mounted(&mount.plan.point)));
+    let (code, said) = ended(recover(&[]));
+    assert_eq!(code, Some(0), "{said}");
+    for mount in &dead {
+        assert!(!is_mounted(&mount.plan.point), "{said}");
+    }
+    for point in foreign.iter().chain([&elsewhere.plan.point]) {
+        assert!(is_mounted(point), "{}: {said}", point.display());
+    }
+    fs::write(living.path("app.log"), "served\n").unwrap();
+    living.stop();
+    assert_eq!(rig.bucket().content("app.log"), b"served\n");
 }

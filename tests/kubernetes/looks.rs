@@ -24,6 +24,7 @@ enum Part {
     Holder,
     Worker,
     Recover,
+    DeadMounts,
     /// It is not this program.
     Other,
 }
@@ -35,6 +36,7 @@ fn part(container: &Value) -> Part {
         Some("mount") if said("--hold") => Part::Holder,
         Some("mount") if said("--attach") => Part::Worker,
         Some("mount") => Part::Sidecar,
+        Some("recover") if option(container, "dead-mounts").is_some() => Part::DeadMounts,
         Some("recover") => Part::Recover,
         _ => Part::Other,
     }
@@ -76,7 +78,7 @@ pub fn bidirectional(object: &Object) -> Vec<String> {
 pub fn privileged(object: &Object) -> Vec<String> {
     refuse(object, "privileged", |container| {
         container["securityContext"]["privileged"] == true
-            && !matches!(part(container), Part::Sidecar | Part::Holder)
+            && !matches!(part(container), Part::Sidecar | Part::Holder | Part::DeadMounts)
     })
 }
 
@@ -248,7 +250,24 @@ pub fn guard(object: &Object) -> Vec<String> {
         let mounts = mounts_as(container, "Bidirectional");
         let empty = mounts.iter().any(|mount| volume(pod, &mount["name"])["emptyDir"].is_object());
         let wanted = if empty { "mode" } else { "immutable" };
-        !mounts.is_empty() && option(container, "guard-mountpoint") != Some(wanted)
+        matches!(part(container), Part::Sidecar | Part::Holder)
+            && option(container, "guard-mountpoint") != Some(wanted)
+    })
+}
+
+pub fn dead_mounts(object: &Object) -> Vec<String> {
+    let Some(pod) = object.pod() else { return Vec::new() };
+    refuse(object, "it does not reach kubelet's mounts, or more than these", |container| {
+        let dir = option(container, "dead-mounts").unwrap_or_default();
+        let mounts = list(&container["volumeMounts"]);
+        let mount = &mounts.first().unwrap_or(&Value::Null);
+        part(container) == Part::DeadMounts
+            && (mounts.len() != 1
+                || mount["mountPropagation"] != "Bidirectional"
+                || mount["mountPath"] != dir
+                || volume(pod, &mount["name"])["hostPath"]["path"] != dir
+                || !container["envFrom"].is_null()
+                || !pod["serviceAccountName"].is_null())
     })
 }
 
@@ -275,7 +294,8 @@ pub fn tolerations(object: &Object) -> Vec<String> {
 
 pub fn priority(object: &Object) -> Vec<String> {
     let Some(pod) = object.pod() else { return Vec::new() };
-    let of_node = !parts(object, &[Part::Holder, Part::Worker, Part::Recover]).is_empty();
+    let of_node = [Part::Holder, Part::Worker, Part::Recover, Part::DeadMounts];
+    let of_node = !parts(object, &of_node).is_empty();
     let holds = !of_node || pod["priorityClassName"] == "system-node-critical";
     unless(holds, object, "its priority is an application's")
 }

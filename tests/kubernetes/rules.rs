@@ -17,6 +17,7 @@ const SMALL: &str = "Deployment/fixture";
 const HOLDER: &str = "DaemonSet/logsinkfs-holder";
 const WORKER: &str = "DaemonSet/logsinkfs-worker";
 const RECOVER: &str = "DaemonSet/logsinkfs-recover";
+const DEAD_MOUNTS: &str = "DaemonSet/logsinkfs-dead-mounts";
 const VOLUME: &str = "PersistentVolume/logsinkfs-team-a";
 
 pub const RULES: &[Rule] = &[
@@ -157,6 +158,19 @@ pub const RULES: &[Rule] = &[
         says: "the guard of an emptyDir is one that kubelet can remove",
         look: looks::guard,
         broken: &[(POD, "/spec/initContainers/0/args/3", r#""--guard-mountpoint=immutable""#)],
+    },
+    Rule {
+        says: "who takes dead mounts away reaches kubelet's, and neither S3 nor anything else",
+        look: looks::dead_mounts,
+        broken: &[
+            (
+                DEAD_MOUNTS,
+                "/spec/template/spec/containers/0/volumeMounts/0/mountPropagation",
+                r#""HostToContainer""#,
+            ),
+            (DEAD_MOUNTS, "/spec/template/spec/volumes/0/hostPath/path", r#""/var/lib/kubelet""#),
+            (DEAD_MOUNTS, "/spec/template/spec/serviceAccountName", r#""logsinkfs""#),
+        ],
     },
     Rule {
         says: "a holder stays when the image changes, a worker is replaced beside the old one",

@@ -12,6 +12,7 @@ use crate::values::exclude::Exclude;
 use crate::values::processes::{Keeping, Processes};
 use crate::values::settings::{
     FsyncLevel, Ownership, Routing, Settings, Source, SpoolLimits, View, WhenFull, WritePath,
+    parse_duration,
 };
 use crate::values::stream_map::Labels;
 
@@ -23,7 +24,7 @@ use crate::values::stream_map::Labels;
 )]
 pub struct RecoverArgs {
     /// A spool, or a directory with spools in it.
-    #[arg(value_name = "SPOOL", required = true)]
+    #[arg(value_name = "SPOOL", required_unless_present = "dead_mounts")]
     pub spools: Vec<PathBuf>,
     /// Recover only spools of this bucket, or below this prefix of it (may be repeated). For root it is needed where spools
     /// belong to other users, who can make theirs say where root is to write.
@@ -36,6 +37,14 @@ pub struct RecoverArgs {
     /// which are never uploaded, go with it.
     #[arg(long, env = "LOGSINKFS_REMOVE")]
     pub remove: bool,
+    /// Under --watch, how long nobody may have used a spool, or a mount been dead, before it is removed: longer than whoever
+    /// restarts a daemon waits (kubelet: 5 minutes).
+    #[arg(long, env = "LOGSINKFS_REMOVE_AFTER", value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+    pub remove_after: Duration,
+    /// Unmount the dead mounts of this user's daemons below this directory. kubelet cannot remove a pod with such a mount in its
+    /// volume (/var/lib/kubelet/pods).
+    #[arg(long, env = "LOGSINKFS_DEAD_MOUNTS", value_name = "DIR")]
+    pub dead_mounts: Option<PathBuf>,
 
     /// How the bytes become segments that were not sealed yet.
     #[command(flatten)]
@@ -50,6 +59,11 @@ pub struct RecoverArgs {
 }
 
 impl RecoverArgs {
+    /// How long what could be removed is left, in case that a daemon comes for it. Nobody waits for that who looks once.
+    pub fn patience(&self) -> Duration {
+        if self.watch { self.remove_after } else { Duration::ZERO }
+    }
+
     /// The settings of a mount that has this spool and no mount point, and to which nothing is written.
     pub fn settings(&self, spool: &Path, source: Source) -> Settings {
         Settings {

@@ -5,7 +5,9 @@
 //! Invariant: no file of a spool is removed unless its process said that S3 has everything, and nobody
 //! used the spool since.
 
+mod dead_mounts;
 mod one;
+mod remove;
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,14 +20,15 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use self::remove::{Who, remove};
 use super::cli::RecoverArgs;
 use super::error::DaemonError;
 use super::wishes::{Direct, Wishes};
 use super::{handover, privileges, telemetry};
-use crate::local::disk::{SMALL_MAX, read_regular};
 use crate::local::spool::Spool;
 use crate::values::escape::for_terminal;
 use crate::values::settings::Source;
+use crate::values::span::in_words;
 
 /// Tells a process which spool is its own.
 const SPOOL_ENV: &str = "LOGSINKFS_RECOVER_SPOOL";
@@ -95,9 +98,13 @@ fn recover_all(args: &RecoverArgs) -> Result<ExitCode, DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut wishes = Wishes::new(None, Direct::Stops)?;
+        if let Some(dir) = &args.dead_mounts {
+            dead_mounts::clear(dir, args)?;
+        }
         let mut recovery = Recovery { args, spools: HashMap::new(), running: JoinSet::new() };
         recovery.look()?;
         loop {
+            recovery.remove_what_may();
             recovery.start_what_may();
             if recovery.running.is_empty() && !args.watch {
                 return Ok(recovery.code());
@@ -123,7 +130,7 @@ struct Known {
     running: Option<u32>,
     ended: Option<Ended>,
     /// When the work on it ended, and who it was then.
-    since: Option<(tokio::time::Instant, Vec<u8>)>,
+    since: Option<(tokio::time::Instant, Who)>,
 }
 
 struct Recovery<'a> {
@@ -158,7 +165,7 @@ impl Recovery<'_> {
         let waits = |dir: &Path, known: &Known| match &known.since {
             // A spool is the same as long as nobody has started with it.
             Some((_, who)) if matches!(known.ended, Some(Ended::Done | Ended::Kept)) => {
-                watch && identity(dir) != *who
+                watch && Who::of(dir) != *who
             }
             Some((at, _)) => watch && at.elapsed() >= AGAIN,
             None => true,
@@ -185,7 +192,7 @@ impl Recovery<'_> {
                 Err(e) => {
                     error!(hint = e.hint(), "{}: {e}", dir.display());
                     known.ended = Some(Ended::Failed);
-                    known.since = Some((tokio::time::Instant::now(), identity(&dir)));
+                    known.since = Some((tokio::time::Instant::now(), Who::of(&dir)));
                 }
             }
         }
@@ -197,14 +204,13 @@ impl Recovery<'_> {
             Err(e) => return error!("a process was not waited for: {e}"),
         };
         let Some(known) = self.spools.get_mut(&dir) else { return };
-        let who = identity(&dir);
+        let who = Who::of(&dir);
         *known = Known { ended: Some(ended), ..Known::default() };
         match ended {
-            Ended::Done if self.args.remove => match remove(&dir, &who) {
-                Ok(true) => info!(spool = %dir.display(), "removed"),
-                Ok(false) => info!(spool = %dir.display(), "in use again"),
-                Err(e) => error!(spool = %dir.display(), "it could not be removed: {e}"),
-            },
+            Ended::Done if self.args.remove && self.args.watch => {
+                let after = in_words(self.args.remove_after);
+                info!(spool = %dir.display(), "it is removed when nobody has used it for {after}");
+            }
             Ended::Kept => {
                 let quarantine = dir.join("quarantine");
                 warn!(kept = %quarantine.display(), "S3 has everything but what was set aside");
@@ -213,6 +219,33 @@ impl Recovery<'_> {
             Ended::Done | Ended::Left | Ended::InUse => {}
         }
         known.since = Some((tokio::time::Instant::now(), who));
+    }
+
+    /// Removes the spools of which S3 has everything, and which nobody has used for long enough since.
+    fn remove_what_may(&mut self) {
+        if !self.args.remove {
+            return;
+        }
+        let (patience, done) = (self.args.patience(), Some(Ended::Done));
+        self.spools.retain(|dir, known| {
+            let Some((at, who)) = &known.since else { return true };
+            if known.ended != done || at.elapsed() < patience {
+                return true;
+            }
+            let removed = remove(dir, who);
+            match removed {
+                Ok(true) => info!(spool = %dir.display(), "removed"),
+                Ok(false) => {
+                    info!(spool = %dir.display(), "in use again");
+                    *known = Known::default();
+                }
+                Err(ref e) => {
+                    error!(spool = %dir.display(), "it could not be removed: {e}");
+                    known.ended = Some(Ended::Failed);
+                }
+            }
+            !matches!(removed, Ok(true))
+        });
     }
 
     /// Has all processes end. What they have not sent stays.
@@ -300,25 +333,4 @@ fn may_recover(args: &RecoverArgs, dir: &Path, source: &Source) -> Result<(), Da
         )),
         Source::S3 { .. } => Ok(()),
     }
-}
-
-/// Who a spool is, and how often it was started.
-fn identity(dir: &Path) -> Vec<u8> {
-    read_regular(&dir.join("spool.json"), SMALL_MAX).unwrap_or_default()
-}
-
-/// Removes a spool unless somebody has started with it since; gives whether it is gone.
-fn remove(dir: &Path, who: &[u8]) -> std::io::Result<bool> {
-    if !Spool::is_free(dir) || identity(dir) != who {
-        return Ok(false);
-    }
-    // Whoever comes now makes a new one.
-    let gone = dir.with_added_extension("gone");
-    fs::rename(dir, &gone)?;
-    if !Spool::is_free(&gone) || identity(&gone) != who {
-        fs::rename(&gone, dir)?;
-        return Ok(false);
-    }
-    fs::remove_dir_all(&gone)?;
-    Ok(true)
 }
