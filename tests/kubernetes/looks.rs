@@ -211,23 +211,17 @@ pub fn spool_names(object: &Object) -> Vec<String> {
 
 pub fn sidecar_names(object: &Object) -> Vec<String> {
     let Some(pod) = object.pod() else { return Vec::new() };
-    let foreign = |name: &str| !name.starts_with("logsinkfs");
-    let mounts = |container: &Value| -> Vec<String> {
-        let mounts = list(&container["volumeMounts"]).iter();
-        mounts.map(|mount| text(&mount["name"]).to_owned()).collect()
-    };
-    let claims = list(&object.value["spec"]["volumeClaimTemplates"]).iter();
-    let claims: Vec<&Value> = claims.map(|claim| &claim["metadata"]["name"]).collect();
-    let is_there = |name: &String| {
-        list(&pod["volumes"]).iter().any(|volume| volume["name"] == **name)
-            || claims.iter().any(|claim| **claim == **name)
-    };
-    refuse(object, "a name that may be the application's", |container| {
-        let mounts = mounts(container);
-        part(container) == Part::Sidecar
-            && (foreign(text(&container["name"]))
-                || mounts.iter().any(|name| foreign(name) || !is_there(name)))
-    })
+    refuse(
+        object,
+        "a name that may be the application's, or a volume that is missing",
+        |container| {
+            let own = |name: &Value| text(name).starts_with("logsinkfs");
+            let is_there = |name: &Value| volume(pod, name).is_object();
+            let mut mounts = list(&container["volumeMounts"]).iter().map(|mount| &mount["name"]);
+            part(container) == Part::Sidecar
+                && !(own(&container["name"]) && mounts.all(|name| own(name) && is_there(name)))
+        },
+    )
 }
 
 pub fn host_to_container(object: &Object) -> Vec<String> {
