@@ -20,7 +20,7 @@ use crate::values::stream_map::Labels;
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "A spool knows its bucket and prefix. One that a daemon uses is left to it. Exit codes: 0 S3 has \
-                  everything; 1 a spool could not be read; 2 usage; 3 something is left in a spool."
+                  everything; 1 a spool could not be read or removed; 2 usage; 3 something is left in a spool."
 )]
 pub struct RecoverArgs {
     /// A spool, or a directory with spools in it.
@@ -41,8 +41,8 @@ pub struct RecoverArgs {
     /// restarts a daemon waits (kubelet: 5 minutes).
     #[arg(long, env = "LOGSINKFS_REMOVE_AFTER", value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
     pub remove_after: Duration,
-    /// Unmount the dead mounts of this user's daemons below this directory. kubelet cannot remove a pod with such a mount in its
-    /// volume (/var/lib/kubelet/pods).
+    /// As root, unmount the mounts below this directory that root's daemons made and nobody serves any more. kubelet cannot remove
+    /// a pod with such a mount in its volume (/var/lib/kubelet/pods).
     #[arg(long, env = "LOGSINKFS_DEAD_MOUNTS", value_name = "DIR")]
     pub dead_mounts: Option<PathBuf>,
 
