@@ -16,7 +16,7 @@ use logsinkfs::core::{Access, Fs};
 use logsinkfs::edges::{compose, stop};
 use logsinkfs::local::life::Life;
 use logsinkfs::local::namespace::{Attr, Open};
-use logsinkfs::local::spool::{Spool, SpoolError};
+use logsinkfs::local::spool::{NodeFile, Spool, SpoolError};
 use logsinkfs::tasks::parts::Parts;
 use logsinkfs::tasks::registrar::Registrar;
 use logsinkfs::tasks::uploader::{self, Pace};
@@ -399,6 +399,31 @@ impl Daemon {
         };
         let end = tokio::time::timeout(PATIENCE, wait).await;
         assert!(end.is_ok(), "it never came to this: {what}");
+    }
+
+    /// Asserts that what is said of logs' ranges (unsent, uploaded, set aside, given up) is what the spool says. For
+    /// moments in which nothing is under way.
+    pub fn assert_account(&self) {
+        let lives = self.parts.namespace.lives();
+        let said: BTreeSet<String> = lives
+            .iter()
+            .flat_map(|life| {
+                let markers = life.state().markers();
+                markers.into_iter().map(|marker| format!("{}.{marker}", life.id))
+            })
+            .collect();
+        let mut kept = BTreeSet::new();
+        for entry in std::fs::read_dir(self.parts.spool.nodes()).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            match NodeFile::parse(&name) {
+                // Those of removed logs go behind the operation.
+                Some((node, NodeFile::Marker(_))) if lives.iter().any(|life| life.id == node) => {
+                    kept.insert(name);
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(said, kept, "what is said of segments, and what the spool has");
     }
 
     /// Has everything sealed that is written now, and waits until S3 has it or it was set aside.

@@ -113,6 +113,7 @@ impl Driver {
             () = async {
                 // What applications do falls between two steps of the daemon.
                 self.quiet().await;
+                self.daemon().assert_account();
                 self.act(step).await;
             } => None,
         };
