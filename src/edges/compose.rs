@@ -147,6 +147,22 @@ pub fn new_writer(readable: &str) -> WriterId {
     WriterId::compose(readable, |bound| fastrand::usize(..bound))
 }
 
+/// Finds wrong what can be judged of the way to the bucket without asking S3.
+pub async fn check_bucket(settings: &Settings) -> Result<(), DaemonError> {
+    match &settings.source {
+        Source::S3 { bucket, .. } => S3Bucket::new(bucket, &settings.s3, None)
+            .check()
+            .await
+            .map_err(|e| DaemonError::Bucket(e.into())),
+        Source::Embedded { .. } if cfg!(feature = "embedded-bucket") => Ok(()),
+        Source::Embedded { .. } => Err(without_embedded()),
+    }
+}
+
+fn without_embedded() -> DaemonError {
+    DaemonError::Embedded("this program was built without it".to_owned())
+}
+
 /// Prepares the bucket; for `file:///DIR` starts the embedded one, at the port that the workers of the
 /// session before this one had: clients outside may have been told.
 #[cfg(feature = "embedded-bucket")]
@@ -196,8 +212,6 @@ pub fn connect(
 ) -> Result<(S3Bucket, Embedded), DaemonError> {
     match &settings.source {
         Source::S3 { bucket, .. } => Ok((S3Bucket::new(bucket, &settings.s3, None), ())),
-        Source::Embedded { .. } => {
-            Err(DaemonError::Embedded("this program was built without it".to_owned()))
-        }
+        Source::Embedded { .. } => Err(without_embedded()),
     }
 }

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::compose::{connect, new_writer, policy, recover_parts, registrar, resume};
+use super::compose::{check_bucket, connect, new_writer, policy, recover_parts, registrar, resume};
 use super::error::{DaemonError, REQUIRE_PATIENCE};
 use super::fuse::{Adapter, ask_again, caches_of};
 use super::seat::Seat;
@@ -78,12 +78,12 @@ pub fn run(settings: &Settings, seat: &Seat) -> Result<ExitCode, DaemonError> {
     let (bucket, _embedded) = connect(settings, spool.dir(), session)?;
     if !seat.resumed {
         // Programs wait for a later worker, which uploads when it can.
-        runtime.block_on(bucket.check()).map_err(|e| DaemonError::Bucket(e.into()))?;
+        runtime.block_on(check_bucket(settings))?;
     }
     let bucket = Observed::new(Arc::new(bucket), clock.clone());
     let parts = Arc::new(recover_parts(settings, spool, Arc::new(bucket), clock)?);
     let registrar = registrar();
-    if settings.require_bucket {
+    if settings.require_bucket && !seat.resumed {
         require_bucket(&runtime, &registrar, &parts)?;
     }
     serve(settings, &runtime, parts, registrar, seat)

@@ -85,6 +85,9 @@ pub enum DaemonError {
         /// What is in the way.
         barrier: PathBuf,
     },
+    /// Another spool than the keeper's.
+    #[error("{0} is not the spool of the mount that the keeper holds")]
+    OtherSpool(PathBuf),
     /// The keeper's socket.
     #[error("the keeper's socket {0} cannot be used: {1}")]
     Socket(PathBuf, #[source] std::io::Error),
@@ -157,6 +160,9 @@ impl DaemonError {
             }
             DaemonError::Unreachable { .. } => {
                 "let others search that directory (chmod o+x), put the spool elsewhere with --spool-dir, or choose another user with --run-as"
+            }
+            DaemonError::OtherSpool(_) => {
+                "--spool-dir must lead keeper and worker to the same directory"
             }
             DaemonError::Socket(..) => "choose another place: --keeper-socket",
             DaemonError::Talk(_) => "start it without the variable LOGSINKFS_KEEPER_FD",

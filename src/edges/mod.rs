@@ -18,6 +18,8 @@ pub mod daemon;
 #[cfg(target_os = "linux")]
 pub mod error;
 #[cfg(target_os = "linux")]
+mod fit;
+#[cfg(target_os = "linux")]
 pub mod fuse;
 #[cfg(target_os = "linux")]
 pub mod handover;

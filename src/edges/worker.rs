@@ -13,11 +13,10 @@ use tracing::{debug, warn};
 
 use super::error::DaemonError;
 use super::keeper::link::{Link, LinkError};
-use super::keeper::protocol::{SOCKET_ENV, ToKeeper, ToWorker};
+use super::keeper::protocol::{Hello, SOCKET_ENV, ToKeeper, ToWorker};
 use super::remote::Remote;
 use super::seat::{Holder, Seat};
-use super::{daemon, fuse, launch, privileges};
-use crate::values::ids::SessionId;
+use super::{daemon, fit, fuse, launch, privileges};
 use crate::values::processes::{Keeping, RunAs};
 use crate::values::settings::Settings;
 use crate::world::clock::{Clock, SystemClock};
@@ -25,6 +24,8 @@ use crate::world::s3::credentials::{is_hidden, protection};
 
 /// How long an attaching worker waits for the keeper's socket: both are often started together.
 const SOCKET_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the keeper may take to hear that a worker gives up.
+const UNFIT_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it looks.
 const SOCKET_PAUSE: Duration = Duration::from_millis(50);
 
@@ -63,23 +64,26 @@ pub fn run(settings: &Settings, hidden: &Hidden) -> Result<ExitCode, DaemonError
         launch::leave_session();
     }
     let link = match (attached, &settings.processes.socket) {
-        (true, Some(path)) => attach(path)?,
+        (true, Some(path)) => connect(path).map_err(|e| DaemonError::Socket(path.clone(), e))?,
         _ => inherited().map_err(|e| DaemonError::Talk(e.to_string()))?,
     };
     // Open until the process ends, which is what the keeper takes its end for.
     let link: &'static Link = Box::leak(Box::new(link));
     hidden.warn();
-    let (fuse, session, init) = greeted(link)?;
+    if attached {
+        // A keeper that has no mount yet makes one when it is told Attach.
+        fit::to_serve(settings).inspect_err(|e| give_up(link, e))?;
+        link.send(&ToKeeper::Attach)?;
+    }
+    let (fuse, hello) = greeted(link)?;
+    fit::for_mount(settings, &hello).inspect_err(|e| give_up(link, e))?;
+    let Hello { session, init, .. } = hello;
     let answer = fuse::negotiate(&init)?;
     link.send(&ToKeeper::Answer { answer })?;
     let (resumed, restarts) = match link.receive::<ToWorker>() {
         Ok(Some(ToWorker::Go { resumed, restarts })) => (resumed, restarts),
         other => return Err(unexpected(other)),
     };
-    if let Some(barrier) = privileges::barrier(&settings.spool_dir) {
-        let (uid, path) = (rustix::process::getuid().as_raw(), settings.spool_dir.clone());
-        return Err(DaemonError::Unreachable { uid, path, barrier });
-    }
     let keeper = Arc::new(Remote::new(link, attached)?);
     let point = std::path::absolute(&settings.mountpoint)?;
     let holder = Holder::Keeper(keeper);
@@ -96,30 +100,36 @@ fn inherited() -> io::Result<Link> {
 }
 
 /// Comes to a keeper that somebody else started, when it is there.
-fn attach(path: &Path) -> Result<Link, DaemonError> {
-    let failed = |e| DaemonError::Socket(path.to_owned(), e);
+fn connect(path: &Path) -> io::Result<Link> {
     let clock = SystemClock::new();
-    let link = loop {
+    loop {
         match Link::connect(path) {
             Err(e) if is_early(&e) && clock.monotonic() < SOCKET_PATIENCE => {
                 debug!("the keeper is not there yet: {e}");
                 std::thread::sleep(SOCKET_PAUSE);
             }
-            connected => break connected.map_err(failed)?,
+            connected => return connected,
         }
-    };
-    link.send(&ToKeeper::Attach).map_err(failed)?;
-    Ok(link)
+    }
 }
 
 fn is_early(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
+/// Says that this worker could not serve, and why; returns when the keeper has heard it, or is of a version that does not
+/// know what that means.
+fn give_up(link: &Link, why: &DaemonError) {
+    let told = link.be_patient(Some(UNFIT_PATIENCE));
+    let told = told.and_then(|()| link.send(&ToKeeper::Unfit { why: why.to_string() }));
+    // A keeper that is gone needs not be told.
+    let _ = told.map(|()| link.receive::<ToWorker>());
+}
+
 /// What there is to serve.
-fn greeted(link: &Link) -> Result<(OwnedFd, SessionId, Vec<u8>), DaemonError> {
+fn greeted(link: &Link) -> Result<(OwnedFd, Hello), DaemonError> {
     match link.receive_with::<ToWorker>() {
-        Ok(Some((ToWorker::Hello { session, init }, Some(fuse)))) => Ok((fuse, session, init)),
+        Ok(Some((ToWorker::Hello(hello), Some(fuse)))) => Ok((fuse, hello)),
         other => Err(unexpected(other.map(|said| said.map(|(message, _)| message)))),
     }
 }

@@ -94,6 +94,48 @@ fn an_attaching_worker_takes_over_from_one_that_serves() {
     assert_eq!(rig.bucket().content("app.log"), b"first\nsecond\n");
 }
 
+/// This worker gives up with a reason, which the keeper tells as well.
+fn gives_up(mount: &Mount, plan: Plan, socket: &Path, why: &str) {
+    let mut worker = plan.try_attach(socket);
+    assert_eq!(worker.wait().code(), Some(1), "{}", worker.stderr());
+    let said = worker.last_words();
+    assert!(said.contains(why) && said.contains("hint: "), "{said}");
+    mount.daemon.await_told(&["WARN", why], 1);
+}
+
+/// As in a rollout with changed settings.
+#[test]
+fn a_worker_that_could_not_serve_takes_nothing_over() {
+    let rig = Rig::embedded();
+    let (mount, plan, socket) = hold(&rig);
+    let mut other = plan.clone();
+    other.source = "s3://another/prefix".to_owned();
+    // The first one has a mount made; one that could not serve has not.
+    fs::write(mount.plan.spool.join("lock"), "").unwrap();
+    gives_up(&mount, plan.clone(), &socket, "Permission denied");
+    assert!(!is_mounted(&mount.plan.point));
+    fs::remove_file(mount.plan.spool.join("lock")).unwrap();
+
+    let present = plan.clone().attach(&socket);
+    let mut file = fs::OpenOptions::new();
+    let mut file = file.append(true).create(true).open(mount.path("app.log")).unwrap();
+    file.write_all(b"first\n").unwrap();
+    gives_up(&mount, other, &socket, "belongs to s3://");
+    let mut elsewhere = plan.clone();
+    elsewhere.spool = rig.local("another-spool");
+    fs::create_dir(&elsewhere.spool).unwrap();
+    chown(&elsewhere.spool, Some(WORKER), Some(WORKER)).unwrap();
+    gives_up(&mount, elsewhere, &socket, "not the spool of the mount");
+    // 192.0.2.1 is nobody's (RFC 5737).
+    let with = |flags: &[&str]| plan.clone().with(flags);
+    gives_up(&mount, with(&["--admin", "192.0.2.1:9847"]), &socket, "192.0.2.1:9847");
+    gives_up(&mount, with(&["--profile", "nosuch"]), &socket, "`nosuch` is not defined");
+    assert!(!present.stderr().contains("takes over"), "{}", present.stderr());
+    file.write_all(b"second\n").unwrap();
+    mount.stop();
+    assert_eq!(rig.bucket().content("app.log"), b"first\nsecond\n");
+}
+
 #[test]
 fn an_attached_worker_that_is_stopped_leaves_the_mount() {
     let rig = Rig::embedded();

@@ -247,6 +247,33 @@ fn an_upgrade_to_a_program_that_fails_is_refused() {
 }
 
 #[test]
+fn an_upgrade_to_a_program_that_could_not_serve_is_refused_with_its_reason() {
+    use std::os::unix::fs::PermissionsExt;
+    let rig = Rig::embedded();
+    let other = rig.local("other");
+    let script = format!("exec {} \"$@\" --profile nosuch", crate::harness::s3::LOGSINKFS);
+    fs::write(&other, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).unwrap();
+    stays_with_the_old(&other, "`nosuch` is not defined");
+}
+
+/// Programs have the mount by then.
+#[test]
+fn a_worker_that_replaces_one_waits_for_no_bucket() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    let mount = rig.plan("a").through(&gate.endpoint).with(&["--require-bucket"]).start();
+    append(&mount, "first\n");
+    gate.refuse(503, "SlowDown");
+    mount.kill_worker();
+    append(&mount, "second\n");
+    mount.daemon.await_stderr("a worker serves again");
+    gate.open();
+    mount.stop();
+    assert_eq!(rig.bucket().content("app.log"), b"first\nsecond\n");
+}
+
+#[test]
 fn an_upgrade_of_no_mount_is_refused_with_a_hint() {
     let rig = Rig::embedded();
     let (code, said) = upgrade(&rig.plan("a"));

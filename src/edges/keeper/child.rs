@@ -61,6 +61,8 @@ pub enum Ended {
     Closed,
     /// It could not be started, or did not do what a worker does.
     Failed(String),
+    /// It said before it served that it cannot, and why.
+    Unfit(String),
 }
 
 impl fmt::Display for Ended {
@@ -69,7 +71,7 @@ impl fmt::Display for Ended {
             Ended::Exited(code) => write!(f, "it ended with exit code {code}"),
             Ended::Killed(signal) => write!(f, "it was killed by signal {signal}"),
             Ended::Closed => f.write_str("it closed its socket"),
-            Ended::Failed(why) => f.write_str(why),
+            Ended::Failed(why) | Ended::Unfit(why) => f.write_str(why),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::child::{Ended, kill};
 use super::device::{is_answer, offers_resend};
 use super::keep::{End, Keeper, Stage, Worker};
 use super::link::Link;
-use super::protocol::{ToClient, ToKeeper, ToWorker};
+use super::protocol::{Hello, ToClient, ToKeeper, ToWorker};
 use crate::edges::error::DaemonError;
 
 impl Keeper<'_> {
@@ -80,15 +80,20 @@ impl Keeper<'_> {
     ) -> Option<End> {
         self.peers += 1;
         let id = PeerId(self.peers);
-        let hello =
-            ToWorker::Hello { session: self.kept.session.clone(), init: self.kept.init.clone() };
+        let hello = ToWorker::Hello(Hello {
+            session: self.kept.session.clone(),
+            init: self.kept.init.clone(),
+            spool: Some(self.kept.spool),
+            replaces: self.present.is_some(),
+        });
         let listening = link.send_with(&hello, self.kept.device.fuse.as_fd()).and_then(|()| {
             let (registry, user) = (self.kept.registry.clone(), self.kept.user);
             listen_to_worker(id, link.clone(), registry, user, self.events.clone())
         });
         let since = self.clock.monotonic();
         let stage = Stage::Asked;
-        self.next = Some(Worker { id, link, child, stage, since, client, stopped: None });
+        let (stopped, unfit) = (None, None);
+        self.next = Some(Worker { id, link, child, stage, since, client, stopped, unfit });
         match listening {
             Ok(()) => None,
             // It ended before it was spoken to: how it ended says more, and is told in a moment.
@@ -103,6 +108,14 @@ impl Keeper<'_> {
         };
         match message {
             ToKeeper::Answer { answer } if is(&self.next, Stage::Asked) => self.weigh(answer),
+            ToKeeper::Unfit { why } if is(&self.next, Stage::Asked) => {
+                if let Some(next) = &mut self.next {
+                    // It ends by itself then, and its own words come first.
+                    next.tell(&ToWorker::Refused { why: why.clone() });
+                    next.unfit = Some(why);
+                }
+                None
+            }
             ToKeeper::Serving if is(&self.present, Stage::Going) => {
                 self.serves();
                 let stop = self.stop_then;

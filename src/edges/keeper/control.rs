@@ -174,6 +174,15 @@ fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
             Ok(Some(Event::Attach(link)))
         }
         Some(ToKeeper::Attach) => refused("a worker").map(|()| None),
+        Some(ToKeeper::Unfit { why }) if known => {
+            warn!(
+                uid,
+                pid = peer.pid(),
+                why,
+                "a worker that was to attach could not serve, and does not; the mount stays as it is"
+            );
+            Ok(None)
+        }
         Some(_) => refused("anything but Upgrade, Ask or Attach").map(|()| None),
         None => Ok(None),
     }

@@ -81,7 +81,7 @@ impl Keeper<'_> {
     fn next_ended(&mut self, how: Ended) -> Option<End> {
         let next = self.next.take()?;
         self.stay_with_present();
-        self.next_failed(next.client, &how)
+        self.next_failed(next.client, &next.unfit.map_or(how, Ended::Unfit))
     }
 
     /// Tells the next worker, and who asked for it, that it is not wanted.
@@ -118,6 +118,7 @@ impl Keeper<'_> {
         if !self.served && starts_workers {
             return Some(match how {
                 Ended::Exited(code) => Ok((*code).max(1)),
+                Ended::Unfit(_) => Ok(1),
                 how => Err(DaemonError::FirstWorker(how.to_string())),
             });
         }

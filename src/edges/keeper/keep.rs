@@ -42,6 +42,8 @@ pub struct Kept {
     pub init: Vec<u8>,
     /// The mount's name, for the workers.
     pub session: SessionId,
+    /// Device and inode of the spool's directory.
+    pub spool: (u64, u64),
     /// Registers backing files.
     pub registry: Arc<Registry>,
     /// Where workers come from; none when somebody else starts them.
@@ -79,6 +81,8 @@ pub(super) struct Worker {
     pub(super) client: Option<Arc<Link>>,
     /// What it said that the mount's exit code is.
     pub(super) stopped: Option<u8>,
+    /// Why it said that it cannot serve.
+    pub(super) unfit: Option<String>,
 }
 
 impl Worker {

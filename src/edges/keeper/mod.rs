@@ -63,6 +63,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
     let (events, heard) = sync_channel(EVENTS_MAX);
     listen_to_signals(events.clone())?;
     let spool = handover::prepare(settings, user)?;
+    let of_spool = handover::identity(&spool)?;
     let held = match (settings.processes.keeping, &settings.processes.socket) {
         (Keeping::Hold, Some(path)) => {
             let point = Plan::from(settings).prepare()?;
@@ -99,7 +100,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
         leave_terminal(&spool, user);
     });
     let session = SessionId(format!("{:016x}", fastrand::u64(..)));
-    let kept = Kept { device, init, session, registry, program, user, announce };
+    let kept = Kept { device, init, session, spool: of_spool, registry, program, user, announce };
     let code = Keeper::new(kept, &SystemClock::new(), events).run(&heard)?;
     debug!(code, "the mount has ended");
     Ok(ExitCode::from(code))

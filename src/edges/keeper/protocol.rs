@@ -3,12 +3,12 @@
 //!
 //! A worker that the keeper started finds its socket at the descriptor named in [`SOCKET_ENV`], its
 //! standard input; one that somebody else started connects to the keeper's socket and says `Attach`
-//! first. From there on both are the same:
+//! first, or `Unfit`. From there on both are the same:
 //!
 //! ```text
 //! keeper                                   worker
 //! Hello (with /dev/fuse)  ---------------> computes its answer to FUSE_INIT
-//!                         <--------------- Answer
+//!                         <--------------- Answer, or Unfit
 //! Go, or Refused          ---------------> opens the spool, recovers
 //!                         <--------------- Serving
 //! Registered, Probed,     <--------------> Register, Unregister, Probe, List
@@ -31,12 +31,7 @@ pub const SOCKET_ENV: &str = "LOGSINKFS_KEEPER_FD";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToWorker {
     /// What there is to serve; the descriptor of /dev/fuse comes with it.
-    Hello {
-        /// The session, which ends with the mount.
-        session: SessionId,
-        /// The kernel's FUSE_INIT, as it was read.
-        init: Vec<u8>,
-    },
+    Hello(Hello),
     /// The answer is the session's, no other worker is left: serve.
     Go {
         /// Whether a worker served before, so that requests it left must be sent again.
@@ -83,6 +78,21 @@ pub enum ToWorker {
     Leave,
 }
 
+/// What there is to serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The session, which ends with the mount.
+    pub session: SessionId,
+    /// The kernel's FUSE_INIT, as it was read.
+    pub init: Vec<u8>,
+    /// Device and inode of the spool's directory. A keeper of an earlier version does not say.
+    #[serde(default)]
+    pub spool: Option<(u64, u64)>,
+    /// Whether another worker serves: this one has to be as good as one that makes a mount.
+    #[serde(default)]
+    pub replaces: bool,
+}
+
 /// What people ask of a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
@@ -104,6 +114,11 @@ pub enum ToKeeper {
     Upgrade,
     /// First and only word of `logsinkfs status` and `logsinkfs flush`.
     Ask(Request),
+    /// The worker could not serve, and ends; nothing was taken over. Comes in place of `Attach` or `Answer`.
+    Unfit {
+        /// Why.
+        why: String,
+    },
     /// The worker's answer to FUSE_INIT.
     Answer {
         /// As it would be written to /dev/fuse.

@@ -11,7 +11,7 @@ use super::{FORMAT, IDENTITY, NODES, NodeFile, Quarantine, SpoolError, ballast};
 use crate::local::disk::{Durable, load_json, overwrite, store};
 use crate::local::marker::Marker;
 use crate::values::errors::{AtPath, LocalError};
-use crate::values::escape::unescape;
+use crate::values::escape::{for_terminal, unescape};
 use crate::values::ids::{Epoch, WriterId};
 
 /// Bytes that a disk writes all or none of.
@@ -61,15 +61,41 @@ impl Identity {
         }
     }
 
+    /// Whether this program, mounting `source`, may use the spool in `dir` that this is.
+    pub(super) fn fits(&self, dir: &Path, source: &str) -> Result<(), SpoolError> {
+        if !(1..=FORMAT).contains(&self.format) {
+            return Err(SpoolError::TooNew(dir.to_owned(), self.format));
+        }
+        if self.source != source {
+            return Err(SpoolError::OtherSource {
+                dir: dir.to_owned(),
+                owner: for_terminal(&self.source).into_owned(),
+                asked: source.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     /// Reads the identity of the spool in a directory.
     pub(super) fn load(dir: &Path) -> Result<Identity, LocalError> {
         load_json(&dir.join(IDENTITY))
     }
 }
 
-/// Goes on without the identity that could not be read: a damaged one is set aside, and what waits for
-/// upload must lie below the prefix of this mount, since nothing else says whose it is any more.
+/// Goes on without the identity that could not be read: a damaged one is set aside.
 pub(super) fn lose(dir: &Path, source: &str, error: LocalError) -> Result<(), SpoolError> {
+    let (kind, told) = (error.source.kind(), error.to_string());
+    fits_without(dir, source, error)?;
+    if kind != io::ErrorKind::NotFound {
+        let kept = Quarantine::of(dir).set_aside(&dir.join(IDENTITY), "spool.json")?;
+        error!(kept = %kept.display(), "the spool's identity is damaged and set aside: what is sealed keeps its keys, what is not gets a writer id of its own ({told})");
+    }
+    Ok(())
+}
+
+/// Whether a spool whose identity could not be read, by this error, may be used: what waits for upload must lie below the
+/// prefix of this mount, since nothing else says whose it is any more.
+pub(super) fn fits_without(dir: &Path, source: &str, error: LocalError) -> Result<(), SpoolError> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
@@ -93,10 +119,6 @@ pub(super) fn lose(dir: &Path, source: &str, error: LocalError) -> Result<(), Sp
     if let Some(key) = keys_to_send(&dir.join(NODES)).find(elsewhere) {
         let (dir, asked) = (dir.to_owned(), source.to_owned());
         return Err(SpoolError::OtherSource { dir, owner: format!("the bucket of {key}"), asked });
-    }
-    if kind != io::ErrorKind::NotFound {
-        let kept = Quarantine::of(dir).set_aside(&path, "spool.json")?;
-        error!(kept = %kept.display(), "the spool's identity is damaged and set aside: what is sealed keeps its keys, what is not gets a writer id of its own ({error})");
     }
     Ok(())
 }

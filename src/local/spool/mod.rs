@@ -29,6 +29,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustix::fs::Access;
+use rustix::io::Errno;
 use tracing::warn;
 
 use self::files::NODES;
@@ -42,7 +44,6 @@ pub use self::records::{Position, Records};
 use super::numbers::Numbers;
 use super::session::Session;
 use crate::values::errors::{AtPath, LocalError};
-use crate::values::escape::for_terminal;
 use crate::values::ids::{Epoch, NodeId, SessionId, WriterId};
 
 /// The file that says who a spool is.
@@ -139,16 +140,7 @@ impl Spool {
                 Identity::new(new_writer(readable), source, inode)
             }
         };
-        if !(1..=FORMAT).contains(&identity.format) {
-            return Err(SpoolError::TooNew(dir.to_owned(), identity.format));
-        }
-        if identity.source != source {
-            return Err(SpoolError::OtherSource {
-                dir: dir.to_owned(),
-                owner: for_terminal(&identity.source).into_owned(),
-                asked: source.to_owned(),
-            });
-        }
+        identity.fits(dir, source)?;
         let rebooted = identity.boot != boot;
         // A copy that a tool made shows here; one that a disk's snapshot made shows only when both
         // register the same start.
@@ -177,6 +169,24 @@ impl Spool {
             loaded: Mutex::new(loaded),
             _lock: lock,
         })
+    }
+
+    /// Whether [`Spool::open`] would find that a spool is not to be used, in whose hands it ever is; changes nothing.
+    pub fn check(dir: &Path, source: &str) -> Result<(), SpoolError> {
+        let own = [(dir.to_owned(), Access::WRITE_OK | Access::EXEC_OK)];
+        let files =
+            [LOCK, IDENTITY].map(|name| (dir.join(name), Access::READ_OK | Access::WRITE_OK));
+        for (path, needed) in own.into_iter().chain(files) {
+            match rustix::fs::access(&path, needed) {
+                // It is made.
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => return Err(io::Error::from(e)).at("use", &path)?,
+            }
+        }
+        match Identity::load(dir) {
+            Ok(found) => found.fits(dir, source),
+            Err(e) => identity::fits_without(dir, source, e),
+        }
     }
 
     /// Writes a small file at a start, with the ballast's room where there is no other. Gives `false` when the disk is full
@@ -311,6 +321,22 @@ mod tests {
     fn open(dir: &Path) -> Identity {
         let writer = |name: &str| WriterId::compose(name, |bound| fastrand::usize(..bound));
         Spool::open(dir, "s3://b/", "host", writer).expect("a spool").identity()
+    }
+
+    #[test]
+    fn what_is_not_to_be_used_is_found_without_a_change() {
+        let dir = tempfile::tempdir().expect("a dir");
+        let dir = dir.path();
+        let check = |source| Spool::check(dir, source);
+        assert!(check("s3://b/").is_ok() && !dir.join(LOCK).exists(), "one that is not there yet");
+        open(dir);
+        assert!(check("s3://b/").is_ok());
+        assert!(matches!(check("s3://c/"), Err(SpoolError::OtherSource { .. })));
+        for (text, is_right) in [("{\"format\":99}", false), ("damaged", true)] {
+            fs::write(dir.join(IDENTITY), text).expect("written");
+            assert_eq!(check("s3://b/").is_ok(), is_right, "{text}");
+            assert_eq!(fs::read_to_string(dir.join(IDENTITY)).expect("still there"), text);
+        }
     }
 
     #[test]

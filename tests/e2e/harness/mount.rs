@@ -129,10 +129,15 @@ impl Plan {
         mount
     }
 
-    /// Starts a worker for the keeper that listens at this socket; waits until it serves.
-    pub fn attach(self, socket: &Path) -> Proc {
+    /// Starts a worker for the keeper that listens at this socket.
+    pub fn try_attach(self, socket: &Path) -> Proc {
         let plan = self.with(&["--attach", "--keeper-socket", socket.to_str().unwrap()]);
-        let mut worker = Proc::start("worker", plan.command());
+        Proc::start("worker", plan.command())
+    }
+
+    /// The same; waits until it serves.
+    pub fn attach(self, socket: &Path) -> Proc {
+        let mut worker = self.try_attach(socket);
         worker.await_stdout("that it serves", |said| {
             said.starts_with("logsinkfs: serving").then_some(())
         });
