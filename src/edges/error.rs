@@ -13,9 +13,6 @@ use crate::world::bucket::{BucketError, Kind};
 /// Longest wait for the bucket under `--require-bucket`.
 pub const REQUIRE_PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a mount may be without a worker that serves: who waits for it cannot be killed.
-pub const WORKER_DEADLINE: Duration = Duration::from_secs(30);
-
 /// A mount could not be made, or not be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -102,9 +99,9 @@ pub enum DaemonError {
     FirstWorker(String),
     /// No worker serves.
     #[error(
-        "no worker has served the mount for {WORKER_DEADLINE:?}: it is ended, and programs that wait for it get errors"
+        "no worker has served the mount for {0:?}: it is ended, and programs that wait for it get errors"
     )]
-    NoWorker,
+    NoWorker(Duration),
     /// The worker died on a kernel that cannot send requests again.
     #[error(
         "the worker died ({0}), and this kernel cannot hand its requests to another: the mount is ended"
@@ -168,7 +165,7 @@ impl DaemonError {
             DaemonError::Talk(_) => "start it without the variable LOGSINKFS_KEEPER_FD",
             DaemonError::Refused(_) => "the keeper's log says more",
             DaemonError::FirstWorker(_) => "look at what it logged before",
-            DaemonError::NoWorker => {
+            DaemonError::NoWorker(_) => {
                 "look at what the worker logged before; the spool keeps everything, and the next mount uploads it"
             }
             DaemonError::NoResend(_) => {

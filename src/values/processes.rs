@@ -1,6 +1,7 @@
 //! The processes of a mount: which of them this one is to be, as whom, and what is done for the mount point.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The user that the worker runs as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Processes {
     pub socket: Option<PathBuf>,
     /// The worker's user; `None` takes the default.
     pub run_as: Option<RunAs>,
+    /// How long a mount may be without a worker that serves.
+    pub patience: Duration,
     /// How the mount point is guarded while nothing is mounted.
     pub guard: Option<Guard>,
 }

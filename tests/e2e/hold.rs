@@ -81,6 +81,27 @@ fn a_keeper_that_waits_for_a_worker_has_no_mount_that_anybody_would_wait_for() {
     assert_eq!(rig.bucket().content("app.log"), b"line\n");
 }
 
+/// Nobody has served yet, and nobody will.
+#[test]
+fn a_mount_whose_first_worker_goes_before_it_serves_is_not_held_for_ever() {
+    const COMES_AND_GOES: &str = "
+import socket, sys
+keeper = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+keeper.connect(sys.argv[1])
+keeper.send(b'\"Attach\"')
+assert b'Hello' in keeper.recv(65536)
+";
+    let rig = Rig::embedded();
+    let socket = rig.local("keeper.sock");
+    let mut mount = rig.plan("a").with(&["--worker-patience", "1s"]).hold(&socket);
+    let mut worker = command(program("python3"));
+    worker.args(["-c", COMES_AND_GOES]).arg(&socket);
+    Proc::start("fake worker", worker).success();
+    assert_eq!(mount.daemon.wait().code(), Some(1));
+    assert!(mount.daemon.last_words().contains("for 1s: it is ended"), "{}", mount.daemon.stderr());
+    assert!(!is_mounted(&mount.plan.point));
+}
+
 #[test]
 fn an_attaching_worker_takes_over_from_one_that_serves() {
     let rig = Rig::embedded();

@@ -129,7 +129,8 @@ fn a_signal_to_the_worker_alone_is_left_to_the_keeper() {
 fn a_mount_that_no_worker_can_serve_is_given_up_and_nobody_hangs() {
     let rig = Rig::embedded();
     let program = rig.local("logsinkfs");
-    let mut mount = rig.plan("a").with_copy_of_program(&program).start();
+    let plan = rig.plan("a").with(&["--worker-patience", "3s"]);
+    let mut mount = plan.with_copy_of_program(&program).start();
     append(&mount, "line\n");
     replace(&program, Path::new("/bin/false"));
     mount.kill_worker();
@@ -137,7 +138,7 @@ fn a_mount_that_no_worker_can_serve_is_given_up_and_nobody_hangs() {
     let (path, new) = (mount.path("app.log"), mount.path("new.log"));
     let waiting = std::thread::spawn(move || (fs::read(path), fs::write(new, "x")));
     let (read, written) = waiting.join().unwrap();
-    mount.daemon.await_stderr("is ended, and programs that wait for it get errors");
+    mount.daemon.await_told(&["for 3s: it is ended, and programs that wait for it get errors"], 1);
     assert!(read.is_err() && written.is_err(), "{read:?} {written:?}");
     assert_eq!(mount.daemon.wait().code(), Some(1));
     assert!(mount.daemon.last_words().contains("hint: "), "{}", mount.daemon.stderr());

@@ -56,6 +56,12 @@ pub fn settings() -> Settings {
         allow_other: false,
         write_path: WritePath::Daemon,
         admin: None,
-        processes: Processes { keeping: Keeping::None, socket: None, run_as: None, guard: None },
+        processes: Processes {
+            keeping: Keeping::None,
+            socket: None,
+            run_as: None,
+            patience: Duration::from_secs(30),
+            guard: None,
+        },
     }
 }

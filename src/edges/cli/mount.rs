@@ -165,6 +165,10 @@ pub struct MountArgs {
     /// mount, below /run/logsinkfs.
     #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH", help_heading = "Processes")]
     pub keeper_socket: Option<PathBuf>,
+    /// How long a mount may be without a worker that serves. Then the keeper ends it, and programs that
+    /// wait for it get errors; until then they cannot be killed.
+    #[arg(long, env = "LOGSINKFS_WORKER_PATIENCE", value_name = "TIME", default_value = "30s", value_parser = values::parse_duration, help_heading = "Processes")]
+    pub worker_patience: Duration,
     /// Be the keeper alone: make the mount and hold it for a worker that somebody else starts with
     /// --attach.
     #[arg(long, env = "LOGSINKFS_HOLD", conflicts_with_all = ["no_keeper", "attach"], requires = "keeper_socket", help_heading = "Processes")]

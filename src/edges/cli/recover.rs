@@ -101,6 +101,7 @@ impl RecoverArgs {
                 keeping: Keeping::None,
                 socket: None,
                 run_as: None,
+                patience: Duration::ZERO,
                 guard: None,
             },
         }

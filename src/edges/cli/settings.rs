@@ -106,6 +106,7 @@ impl MountArgs {
                 },
                 socket: self.keeper_socket,
                 run_as: self.run_as,
+                patience: self.worker_patience,
                 guard: self.guard_mountpoint.map(|guard| match guard {
                     GuardArg::Mode => Guard::Mode,
                     GuardArg::Immutable => Guard::Immutable,

@@ -125,6 +125,8 @@ impl Keeper<'_> {
         if self.workers > 0 && !offers_resend(&self.kept.init) {
             return Some(Err(DaemonError::NoResend(how.to_string())));
         }
+        // Also where none has served yet: the mount is there, and programs wait for it.
+        self.restarts.lost(self.clock.monotonic());
         match starts_workers {
             true => {
                 let pause = self.restarts.pause();

@@ -50,6 +50,8 @@ pub struct Kept {
     pub program: Option<Program>,
     /// Who the workers are.
     pub user: RunAs,
+    /// How long the mount may be without a worker.
+    pub patience: Duration,
     /// Called when the first worker serves.
     pub announce: Box<dyn Fn()>,
 }
@@ -120,6 +122,7 @@ pub struct Keeper<'a> {
 impl<'a> Keeper<'a> {
     /// A mount without a worker. What its threads learn goes to `events`.
     pub fn new(kept: Kept, clock: &'a dyn Clock, events: SyncSender<Event>) -> Keeper<'a> {
+        let restarts = Restarts::new(kept.patience);
         let start_at = kept.program.as_ref().map(|_| clock.monotonic());
         if !offers_resend(&kept.init) {
             warn!(
@@ -133,7 +136,7 @@ impl<'a> Keeper<'a> {
             answer: None,
             present: None,
             next: None,
-            restarts: Restarts::default(),
+            restarts,
             start_at,
             peers: 0,
             workers: 0,
@@ -208,7 +211,7 @@ impl<'a> Keeper<'a> {
     fn look_at_the_clock(&mut self) -> Option<End> {
         let now = self.clock.monotonic();
         if self.deadline().is_some_and(|deadline| deadline <= now) {
-            return Some(Err(DaemonError::NoWorker));
+            return Some(Err(DaemonError::NoWorker(self.kept.patience)));
         }
         if self.start_at.is_some_and(|at| at <= now) {
             self.start_at = None;

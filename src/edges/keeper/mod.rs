@@ -100,7 +100,18 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
         leave_terminal(&spool, user);
     });
     let session = SessionId(format!("{:016x}", fastrand::u64(..)));
-    let kept = Kept { device, init, session, spool: of_spool, registry, program, user, announce };
+    let patience = settings.processes.patience;
+    let kept = Kept {
+        device,
+        init,
+        session,
+        spool: of_spool,
+        registry,
+        program,
+        user,
+        patience,
+        announce,
+    };
     let code = Keeper::new(kept, &SystemClock::new(), events).run(&heard)?;
     debug!(code, "the mount has ended");
     Ok(ExitCode::from(code))

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use crate::edges::error::WORKER_DEADLINE;
-
 /// A worker that dies sooner after it began to serve has not ended the outage, in which the times
 /// without one add up. Later it has answered what the kernel had sent again: one that dies of such a
 /// request dies in milliseconds.
@@ -15,8 +13,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The outage of a mount: from the loss of its worker until another serves steadily.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Restarts {
+    /// How long a mount may be without a worker that serves.
+    patience: Duration,
     /// Since when nobody serves.
     since: Option<Duration>,
     /// How long nobody served before that, in this outage.
@@ -28,6 +28,11 @@ pub struct Restarts {
 }
 
 impl Restarts {
+    /// No outage, and how long one may last.
+    pub fn new(patience: Duration) -> Restarts {
+        Restarts { patience, since: None, before: Duration::ZERO, served: None, starts: 0 }
+    }
+
     /// A worker serves.
     pub fn served(&mut self, now: Duration) {
         if let Some(since) = self.since.take() {
@@ -39,7 +44,7 @@ impl Restarts {
     /// The mount has no worker any more.
     pub fn lost(&mut self, now: Duration) {
         if self.served.take().is_some_and(|served| now.saturating_sub(served) >= STEADY) {
-            *self = Restarts::default();
+            *self = Restarts::new(self.patience);
         }
         self.since.get_or_insert(now);
     }
@@ -55,7 +60,7 @@ impl Restarts {
 
     /// When the mount is given up; never while a worker serves.
     pub fn deadline(&self) -> Option<Duration> {
-        Some(self.since? + WORKER_DEADLINE.saturating_sub(self.before))
+        Some(self.since? + self.patience.saturating_sub(self.before))
     }
 }
 
@@ -69,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_worker_is_started_at_once_and_then_more_and_more_slowly() {
-        let mut restarts = Restarts::default();
+        let mut restarts = Restarts::new(s(30));
         restarts.lost(s(100));
         let pauses: Vec<u128> = (0..9).map(|_| restarts.pause().as_millis()).collect();
         assert_eq!(pauses, [0, 50, 100, 200, 400, 800, 1_600, 2_000, 2_000]);
@@ -77,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_deadline_runs_from_the_loss_and_only_while_nobody_serves() {
-        let mut restarts = Restarts::default();
+        let mut restarts = Restarts::new(s(30));
         assert_eq!(restarts.deadline(), None);
         restarts.lost(s(100));
         restarts.lost(s(110));
@@ -88,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_dies_again_soon_has_not_ended_the_outage() {
-        let mut restarts = Restarts::default();
+        let mut restarts = Restarts::new(s(30));
         restarts.lost(s(100));
         restarts.pause();
         restarts.served(s(110));
