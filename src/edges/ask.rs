@@ -148,7 +148,13 @@ fn refused(answer: ToClient) -> Failure {
     }
 }
 
-fn time_is_up() -> Failure {
+fn time_is_up(question: &ToKeeper) -> Failure {
+    if *question == ToKeeper::Ask(Request::Status) {
+        return Failure::new(
+            "the worker does not answer: programs that need it wait",
+            "it is stopped or hangs, or the machine is very busy; the keeper replaces a worker that has not answered for 30 s, and its log says so",
+        );
+    }
     Failure {
         what: "the time is up, and it is not done".to_owned(),
         hint: "it goes on all the same; `logsinkfs status` says what is left",
@@ -177,7 +183,9 @@ impl Keeper {
         link.send(question).map_err(|e| talk(&e))?;
         match link.receive() {
             Ok(answer) => Ok(answer),
-            Err(LinkError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => Err(time_is_up()),
+            Err(LinkError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
+                Err(time_is_up(question))
+            }
             Err(e) => Err(talk(&e)),
         }
     }
@@ -193,7 +201,7 @@ impl Keeper {
         loop {
             let left = patience.map(|all| all.saturating_sub(clock.monotonic()));
             if left.is_some_and(|left| left.is_zero()) {
-                return Err(time_is_up());
+                return Err(time_is_up(&ToKeeper::Ask(request)));
             }
             match self.ask(&ToKeeper::Ask(request), left)? {
                 // It had a worker until now.

@@ -158,7 +158,7 @@ fn serve(
         runtime.block_on(first_contact(&parts));
         launch::announce_log(&parts.spool.dir().join(launch::LOG));
     }
-    seat.announce()?;
+    seat.announce(runtime.handle())?;
     if launch::is_background() {
         launch::let_go(launch::open_log(std::fs::File::open(parts.spool.dir())?)?)?;
     }

@@ -7,10 +7,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, error, info, warn};
 
@@ -47,6 +49,8 @@ pub struct Remote {
     signals: Mutex<Option<Signals>>,
     /// What people ask, until it is taken.
     questions: Mutex<Option<Questions>>,
+    /// By what this worker serves, once it does.
+    runtime: Arc<OnceLock<Handle>>,
 }
 
 impl Remote {
@@ -55,15 +59,18 @@ impl Remote {
         let (answered, answers) = sync_channel(ANSWERS_MAX);
         let (signalled, signals) = tokio::sync::mpsc::channel(SIGNALS_MAX);
         let (asked, questions) = tokio::sync::mpsc::channel(QUESTIONS_MAX);
-        let hear = move || hear(link, &answered, &signalled, &asked);
+        let runtime = Arc::new(OnceLock::new());
+        let serves_by = runtime.clone();
+        let hear = move || hear(link, &answered, &signalled, &asked, &serves_by);
         thread::Builder::new().name("keeper".into()).spawn(hear)?;
         let (signals, questions) = (Mutex::new(Some(signals)), Mutex::new(Some(questions)));
         let (answers, registered) = (Mutex::new(answers), Mutex::default());
-        Ok(Remote { link, answers, registered, attached, signals, questions })
+        Ok(Remote { link, answers, registered, attached, signals, questions, runtime })
     }
 
-    /// This worker serves.
-    pub fn serving(&self) -> io::Result<()> {
+    /// This worker serves, by the tasks of this runtime.
+    pub fn serving(&self, runtime: &Handle) -> io::Result<()> {
+        let _ = self.runtime.set(runtime.clone());
         self.link.send(&ToKeeper::Serving)
     }
 
@@ -179,12 +186,20 @@ impl Backings for Remote {
     }
 }
 
+/// Says that this worker is there.
+fn pong(link: &Link) {
+    if let Err(e) = link.send(&ToKeeper::Pong) {
+        debug!("the keeper could not be told that this worker is there: {e}");
+    }
+}
+
 /// The thread that listens. It outlives everything else in the process.
 fn hear(
-    link: &Link,
+    link: &'static Link,
     answers: &SyncSender<ToWorker>,
     signals: &Sender<i32>,
     questions: &Sender<(Request, Link)>,
+    runtime: &OnceLock<Handle>,
 ) {
     loop {
         let heard = match link.receive_with() {
@@ -201,6 +216,12 @@ fn hear(
                 // Whatever is under way ends as in a crash, which loses nothing.
                 std::process::exit(0);
             }
+            Ok(Some(ToWorker::Ping)) => match runtime.get() {
+                // It recovers the spool, which takes what time it takes.
+                None => pong(link),
+                // A worker whose tasks stand still does not answer, though this thread goes on.
+                Some(runtime) => drop(runtime.spawn(async move { pong(link) })),
+            },
             Ok(Some(ToWorker::Signal { signal })) => {
                 if signals.try_send(signal).is_err() {
                     debug!(signal, "a signal is passed over: many are waiting");

@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::error::DaemonError;
 use super::fuse;
 use super::keeper::{Device, Registry};
@@ -63,12 +65,12 @@ impl Seat {
         }
     }
 
-    /// Says that the mount serves, to whom it concerns.
-    pub fn announce(&self) -> io::Result<()> {
+    /// Says that the mount serves, by the tasks of this runtime, to whom it concerns.
+    pub fn announce(&self, runtime: &Handle) -> io::Result<()> {
         match &self.holder {
             Holder::Own(..) => launch::announce(&self.point),
             Holder::Keeper(keeper) => {
-                keeper.serving()?;
+                keeper.serving(runtime)?;
                 // The keeper tells who started it; an attached worker was started by somebody else.
                 if keeper.attached {
                     launch::announce(&self.point);

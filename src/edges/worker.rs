@@ -79,7 +79,7 @@ pub fn run(settings: &Settings, hidden: &Hidden) -> Result<ExitCode, DaemonError
     fit::for_mount(settings, &hello).inspect_err(|e| give_up(link, e))?;
     let Hello { session, init, .. } = hello;
     let answer = fuse::negotiate(&init)?;
-    link.send(&ToKeeper::Answer { answer })?;
+    link.send(&ToKeeper::Answer { answer, pings: true })?;
     let (resumed, restarts) = match link.receive::<ToWorker>() {
         Ok(Some(ToWorker::Go { resumed, restarts })) => (resumed, restarts),
         other => return Err(unexpected(other)),

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
 use crate::harness::process::{Proc, command, program};
@@ -94,6 +94,21 @@ fn flush_waits_for_what_was_there_and_no_longer() {
     assert_eq!(waits.wait().code(), Some(0));
     let stored = rig.bucket().content("app.log");
     assert!(stored.starts_with(b"before\n"), "{stored:?}");
+    mount.stop();
+}
+
+#[test]
+fn a_worker_that_does_not_answer_is_said_to() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    let worker = mount.worker();
+    kill_process(worker, Signal::STOP).unwrap();
+    let (code, _, said) = ask(&mount, &["status"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("the worker does not answer") && said.contains("hint: "), "{said}");
+    kill_process(worker, Signal::CONT).unwrap();
+    assert_eq!(ask(&mount, &["status"]).0, 0);
+    assert_eq!(mount.worker(), worker, "it was given time");
     mount.stop();
 }
 

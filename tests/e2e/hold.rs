@@ -103,6 +103,38 @@ assert b'Hello' in keeper.recv(65536)
 }
 
 #[test]
+fn an_attached_worker_that_does_not_answer_makes_room_for_another() {
+    let rig = Rig::embedded();
+    let (plan, socket) = (rig.plan("a"), rig.local("keeper.sock"));
+    let mount = plan.clone().with(&["--worker-patience", "12s"]).hold(&socket);
+    let mut first = plan.clone().attach(&socket);
+    append(&mount, "first\n");
+    first.signal(Signal::STOP);
+    mount.daemon.await_told(&["did not answer for 12s", "waits for one"], 1);
+    // It has the spool until it is gone, and may be killed by whoever started it.
+    first.kill();
+    let _second = plan.attach(&socket);
+    append(&mount, "second\n");
+    mount.stop();
+    assert_eq!(rig.bucket().content("app.log"), b"first\nsecond\n");
+}
+
+/// However long that takes.
+#[test]
+fn a_worker_that_recovers_the_spool_is_waited_for_as_long_as_it_answers() {
+    let rig = Rig::embedded();
+    let socket = rig.local("keeper.sock");
+    let mut mount = rig.plan("a").with(&["--worker-patience", "3s"]).hold(&socket);
+    // Asked each 0.3 s.
+    let mut say = vec!["quiet \"Pong\""; 20].join("\nwait\n");
+    say.insert_str(0, "wait\n");
+    let said = pretend(&rig, &socket, WORKER, WORKER, &[&say]);
+    assert!(said[1..].iter().all(|line| line == "\"Ping\"") && said.len() == 21, "{said:?}");
+    assert_eq!(mount.daemon.wait().code(), Some(1));
+    assert!(mount.daemon.last_words().contains("for 3s: it is ended"), "{}", mount.daemon.stderr());
+}
+
+#[test]
 fn an_attaching_worker_takes_over_from_one_that_serves() {
     let rig = Rig::embedded();
     let (mount, plan, socket) = hold(&rig);

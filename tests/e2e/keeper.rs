@@ -150,6 +150,65 @@ fn a_mount_that_no_worker_can_serve_is_given_up_and_nobody_hangs() {
     assert_eq!(rig.bucket().content("app.log"), b"line\n");
 }
 
+/// Stopped it keeps every request, which its successor is sent.
+fn a_worker_that_is_stopped(write_path: &str) {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&["--worker-patience", "10s", "--write-path", write_path]);
+    let mut writer = programs::python("plain_writer.py");
+    writer.arg(mount.path("app.log"));
+    let mut run = Run::start(&rig, "writer", writer);
+    run.await_more(100);
+    kill_process(mount.worker(), Signal::STOP).unwrap();
+    // What needs the worker waits until there is one again.
+    assert!(mount.path("no.log").metadata().is_err());
+    mount.daemon.await_told(&["is stopped or hangs", "did not answer for 10s"], 1);
+    run.await_more(100);
+    let ledger = run.finish();
+    assert_eq!(ledger.failed, 0, "a write failed");
+    mount.stop();
+    let bucket = rig.bucket();
+    let found = bucket.lines("app.log");
+    ledger.report(&bucket, &found, 1);
+    ledger.assert_in_order(&found);
+}
+
+#[test]
+fn a_worker_that_is_stopped_is_replaced_while_the_kernel_writes() {
+    a_worker_that_is_stopped("passthrough");
+}
+
+#[test]
+fn a_worker_that_is_stopped_is_replaced_while_the_daemon_writes() {
+    a_worker_that_is_stopped("daemon");
+}
+
+#[test]
+fn a_worker_that_dies_while_another_is_to_take_over_is_followed_by_that_one() {
+    use std::os::unix::fs::PermissionsExt;
+    let rig = Rig::embedded();
+    let program = rig.local("logsinkfs");
+    let plan = rig.plan("a").with_copy_of_program(&program);
+    let mount = plan.clone().start();
+    append(&mount, "line\n");
+    let (slow, go) = (rig.local("slow"), rig.local("go"));
+    let real = crate::harness::s3::LOGSINKFS;
+    let script = format!("until [ -e {} ]; do sleep .02; done\nexec {real} \"$@\"", go.display());
+    fs::write(&slow, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
+    let old = mount.worker();
+    replace(&program, &slow);
+    let mut upgrade = command(real);
+    upgrade.arg("upgrade").arg(&plan.point);
+    let mut upgrade = Proc::start("upgrade", upgrade);
+    let next = await_successor(&mount, old);
+    kill_process(old, Signal::KILL).unwrap();
+    mount.daemon.await_stderr("one is coming");
+    fs::write(&go, "").unwrap();
+    assert_eq!(upgrade.wait().code(), Some(0), "{}", upgrade.stderr());
+    assert_eq!(mount.worker(), next);
+    mount.stop();
+}
+
 #[test]
 fn a_stop_without_a_worker_says_that_data_stays() {
     let rig = Rig::embedded();

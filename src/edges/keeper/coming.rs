@@ -15,6 +15,7 @@ use super::device::{is_answer, offers_resend};
 use super::keep::{End, Keeper, Stage, Worker};
 use super::link::Link;
 use super::protocol::{Hello, ToClient, ToKeeper, ToWorker};
+use super::pulse::{Pulse, silence};
 use crate::edges::error::DaemonError;
 
 impl Keeper<'_> {
@@ -93,7 +94,8 @@ impl Keeper<'_> {
         let since = self.clock.monotonic();
         let stage = Stage::Asked;
         let (stopped, unfit) = (None, None);
-        self.next = Some(Worker { id, link, child, stage, since, client, stopped, unfit });
+        self.next =
+            Some(Worker { id, link, child, stage, since, pulse: None, client, stopped, unfit });
         match listening {
             Ok(()) => None,
             // It ended before it was spoken to: how it ended says more, and is told in a moment.
@@ -107,7 +109,13 @@ impl Keeper<'_> {
             worker.as_ref().is_some_and(|w| w.id == peer && w.stage == stage)
         };
         match message {
-            ToKeeper::Answer { answer } if is(&self.next, Stage::Asked) => self.weigh(answer),
+            ToKeeper::Answer { answer, pings } if is(&self.next, Stage::Asked) => {
+                self.weigh(answer, pings)
+            }
+            ToKeeper::Pong if self.present.as_ref().is_some_and(|w| w.id == peer) => {
+                self.is_there();
+                None
+            }
             ToKeeper::Unfit { why } if is(&self.next, Stage::Asked) => {
                 if let Some(next) = &mut self.next {
                     // It ends by itself then, and its own words come first.
@@ -141,7 +149,7 @@ impl Keeper<'_> {
 
     /// The first answer is the session's; every later worker has to give the same, since the kernel
     /// negotiates once.
-    fn weigh(&mut self, answer: Vec<u8>) -> Option<End> {
+    fn weigh(&mut self, answer: Vec<u8>, pings: bool) -> Option<End> {
         match &self.answer {
             Some(agreed) if *agreed == answer => {}
             Some(_) => return self.dismiss_next("it would negotiate another session"),
@@ -159,6 +167,7 @@ impl Keeper<'_> {
         let now = self.clock.monotonic();
         if let Some(next) = &mut self.next {
             (next.stage, next.since) = (Stage::Accepted, now);
+            next.pulse = pings.then(|| Pulse::new(silence(self.kept.patience), now));
         }
         match &mut self.present {
             None => self.promote(),

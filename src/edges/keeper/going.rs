@@ -2,6 +2,7 @@
 //! `coming.rs`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{error, warn};
 
@@ -12,6 +13,7 @@ use super::device::offers_resend;
 use super::keep::{End, Keeper, Stage, Worker};
 use super::link::Link;
 use super::protocol::ToWorker;
+use super::pulse::{Beat, silence};
 use crate::edges::error::DaemonError;
 use crate::edges::stop::EXIT_DATA_LEFT;
 
@@ -52,6 +54,44 @@ impl Keeper<'_> {
             }
             None if is_present => self.present_ended(Ended::Closed),
             None => self.next_ended(fault.map_or(Ended::Closed, Ended::Failed)),
+        }
+    }
+
+    /// Asks the present worker whether it is there, and ends one that has not answered. Its successor is sent what it
+    /// left.
+    pub(super) fn look_at_present(&mut self, now: Duration) -> Option<End> {
+        let present = self.present.as_mut().filter(|present| present.pulse().is_some())?;
+        match present.pulse.as_mut()?.look(now) {
+            Beat::Wait => None,
+            Beat::Ask => {
+                present.tell(&ToWorker::Ping);
+                None
+            }
+            Beat::Silent => {
+                let why = format!("it did not answer for {:?}", silence(self.kept.patience));
+                error!(why, "the worker is stopped or hangs: it is ended");
+                // One that is a child ends by that; if it cannot, nobody else could serve either.
+                present.pulse = None;
+                if let Some(pid) = present.child {
+                    kill(pid);
+                    return None;
+                }
+                present.link.close();
+                self.present_ended(Ended::Failed(why))
+            }
+        }
+    }
+
+    /// The present worker has answered.
+    pub(super) fn is_there(&mut self) {
+        let now = self.clock.monotonic();
+        let Some(present) = &mut self.present else { return };
+        if let Some(pulse) = &mut present.pulse {
+            pulse.answered();
+        }
+        if present.stage == Stage::Going {
+            self.restarts.recovers(now.saturating_sub(present.since));
+            present.since = now;
         }
     }
 
@@ -128,6 +168,8 @@ impl Keeper<'_> {
         // Also where none has served yet: the mount is there, and programs wait for it.
         self.restarts.lost(self.clock.monotonic());
         match starts_workers {
+            // It was to take over from the one that is lost.
+            _ if self.next.is_some() => warn!(why = %how, "the mount has no worker; one is coming"),
             true => {
                 let pause = self.restarts.pause();
                 warn!(why = %how, ?pause, "the mount has no worker; one is started");

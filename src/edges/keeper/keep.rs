@@ -21,6 +21,7 @@ use super::child::{Ended, Program, kill};
 use super::device::{Device, offers_resend};
 use super::link::Link;
 use super::protocol::{Request, ToClient, ToWorker};
+use super::pulse::{Pulse, silence};
 use super::restarts::Restarts;
 use crate::edges::error::DaemonError;
 use crate::edges::wishes::TOGETHER;
@@ -77,8 +78,10 @@ pub(super) struct Worker {
     /// The process, when it is a child of ours.
     pub(super) child: Option<Pid>,
     pub(super) stage: Stage,
-    /// Since when it is at this stage.
+    /// Since when it is at this stage; while it recovers, when it was last heard of.
     pub(super) since: Duration,
+    /// Whether it still answers, of one that knows the question.
+    pub(super) pulse: Option<Pulse>,
     /// Who asked for it and is told of the outcome.
     pub(super) client: Option<Arc<Link>>,
     /// What it said that the mount's exit code is.
@@ -88,6 +91,11 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// Whether it still answers, where that is asked: one that was told to leave has its time otherwise.
+    pub(super) fn pulse(&self) -> Option<&Pulse> {
+        self.pulse.as_ref().filter(|_| self.stage != Stage::Leaving)
+    }
+
     pub(super) fn tell(&self, message: &ToWorker) {
         // One that does not read is found out by its thread.
         if self.link.send(message).is_err() {
@@ -192,20 +200,24 @@ impl<'a> Keeper<'a> {
     }
 
     fn next_time(&self) -> Option<Duration> {
-        let times = [self.start_at, self.deadline(), self.patience_with_next()];
+        let pulse = self.present.as_ref().and_then(Worker::pulse);
+        let beat = pulse.map(|pulse| pulse.next);
+        let times = [self.start_at, self.deadline(), self.patience_with_next(), beat];
         times.into_iter().flatten().min()
     }
 
     fn deadline(&self) -> Option<Duration> {
-        self.restarts.deadline().filter(|_| !self.stopping)
+        let recovers = |present: &Worker| present.stage == Stage::Going && present.pulse.is_some();
+        let is_on_its_way = self.present.as_ref().is_some_and(recovers);
+        self.restarts.deadline().filter(|_| !self.stopping && !is_on_its_way)
     }
 
-    /// Until when the next worker may take its time, where somebody serves or waits in its stead. For a
-    /// restart the deadline is enough.
+    /// Until when the next worker may take its time: less where somebody serves or waits in its stead.
     fn patience_with_next(&self) -> Option<Duration> {
         let next = self.next.as_ref()?;
         let awaited = self.present.is_some() || next.child.is_none();
-        awaited.then_some(next.since + HANDOVER_PATIENCE)
+        let longest = silence(self.kept.patience);
+        Some(next.since + if awaited { HANDOVER_PATIENCE } else { longest })
     }
 
     fn look_at_the_clock(&mut self) -> Option<End> {
@@ -220,12 +232,12 @@ impl<'a> Keeper<'a> {
         if self.patience_with_next().is_some_and(|end| end <= now) {
             let why = match self.next.as_ref().map(|next| next.stage) {
                 Some(Stage::Accepted) => "the present worker does not leave",
-                _ => "it said nothing for 10 s",
+                _ => "it said nothing for too long",
             };
             self.stay_with_present();
             return self.dismiss_next(why);
         }
-        None
+        self.look_at_present(now)
     }
 
     /// The present worker was told to leave and did not: it serves on. A child was killed.

@@ -17,6 +17,8 @@
 //! Asked (with a socket)   ---------------> answers there, to whoever asked the keeper
 //! Detached                <--------------> Detach, when it stops
 //!                         <--------------- Stopped, with its exit code
+//! Ping                    ---------------> is it there? To a worker that knows the question
+//!                         <--------------- Pong
 //! Leave                   ---------------> ends at once: another takes over
 //! ```
 
@@ -74,6 +76,8 @@ pub enum ToWorker {
     },
     /// Somebody asks something of the mount; their socket comes with it, to be answered there.
     Asked(Request),
+    /// Is this worker there?
+    Ping,
     /// Another worker takes over: end at once.
     Leave,
 }
@@ -123,7 +127,12 @@ pub enum ToKeeper {
     Answer {
         /// As it would be written to /dev/fuse.
         answer: Vec<u8>,
+        /// Whether it knows `Ping`. A worker of an earlier version does not say, and does not.
+        #[serde(default)]
+        pings: bool,
     },
+    /// Answer to `Ping`.
+    Pong,
     /// The worker reads requests now.
     Serving,
     /// Could a spool file be registered?
@@ -171,4 +180,21 @@ pub enum ToClient {
         /// Why.
         why: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_earlier_versions_say_is_understood() {
+        let hello = r#"{"Hello":{"session":"1","init":[1]}}"#;
+        let session = SessionId("1".to_owned());
+        let understood = Hello { session, init: vec![1], spool: None, replaces: false };
+        let heard: ToWorker = serde_json::from_str(hello).expect("a message");
+        assert_eq!(heard, ToWorker::Hello(understood));
+        let answer = r#"{"Answer":{"answer":[1]}}"#;
+        let heard: ToKeeper = serde_json::from_str(answer).expect("a message");
+        assert_eq!(heard, ToKeeper::Answer { answer: vec![1], pings: false });
+    }
 }

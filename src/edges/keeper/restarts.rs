@@ -41,6 +41,11 @@ impl Restarts {
         self.served = Some(now);
     }
 
+    /// A worker that recovers the spool has been there for so long: that time does not count.
+    pub fn recovers(&mut self, time: Duration) {
+        self.since = self.since.map(|since| since + time);
+    }
+
     /// The mount has no worker any more.
     pub fn lost(&mut self, now: Duration) {
         if self.served.take().is_some_and(|served| now.saturating_sub(served) >= STEADY) {
@@ -89,6 +94,15 @@ mod tests {
         assert_eq!(restarts.deadline(), Some(s(130)));
         restarts.served(s(120));
         assert_eq!(restarts.deadline(), None);
+    }
+
+    #[test]
+    fn a_worker_that_recovers_has_the_time_that_it_takes() {
+        let mut restarts = Restarts::new(s(30));
+        restarts.lost(s(100));
+        restarts.recovers(s(60));
+        restarts.lost(s(165));
+        assert_eq!(restarts.deadline(), Some(s(190)));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 As the program on disk (the keeper starts it, its socket is standard input) it gives another answer to
 FUSE_INIT than the program. As `fake_worker.py SOCKET` it attaches itself, then sends each line of
 standard input as one packet and prints what comes back as one line. A line `wait` sends nothing and
-waits for the next packet; `quiet LINE` sends and waits for nothing.
+waits for the next packet; `quiet LINE` sends and waits for nothing. It is asked whether it is there when a line
+answers that.
 
 Written from src/edges/keeper/protocol.rs; it uses nothing of the program.
 """
@@ -45,13 +46,13 @@ def say(keeper, message):
     keeper.send(json.dumps(message).encode())
 
 
-def greet(keeper, flags2):
+def greet(keeper, flags2, pings=False):
     data, fds = receive(keeper)
     if not fds:
         print(data.decode() or "closed", flush=True)
         sys.exit(1)
     init = bytes(json.loads(data)["Hello"]["init"])
-    say(keeper, {"Answer": {"answer": list(answer_to(init, flags2))}})
+    say(keeper, {"Answer": {"answer": list(answer_to(init, flags2)), "pings": pings}})
     return fds[0]
 
 
@@ -59,10 +60,10 @@ def attach(path):
     keeper = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     keeper.connect(path)
     say(keeper, "Attach")
-    fuse = greet(keeper, PASSTHROUGH)
+    lines = sys.stdin.read().splitlines()
+    fuse = greet(keeper, PASSTHROUGH, pings=any("Pong" in line for line in lines))
     print(receive(keeper)[0].decode() or "closed", flush=True)
-    for line in sys.stdin:
-        line = line.rstrip("\n")
+    for line in lines:
         quiet = line.startswith("quiet ")
         if line != "wait":
             keeper.send(line.removeprefix("quiet ").encode())
