@@ -16,31 +16,42 @@ use crate::local::life::Life;
 use crate::tasks::parts::Parts;
 use crate::values::ids::SpoolOffset;
 
-/// Answers under way. Nobody is harmed who waits: a status takes milliseconds, and who flushes waits anyway.
+/// Answers under way that do not wait for S3: each takes milliseconds, and the next one waits for its turn.
 const AT_ONCE: usize = 16;
+/// How many may wait for S3. What they ask for is the same, and each looks at all logs.
+const WAITING: usize = 16;
 /// How often it is looked whether somebody who waits for S3 has gone.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Answers until the process ends.
 pub async fn serve(mut questions: Questions, watched: Arc<Watched>, parts: Arc<Parts>) {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let [at_once, waiting] = [AT_ONCE, WAITING].map(|places| Arc::new(Semaphore::new(places)));
     while let Some((request, client)) = questions.recv().await {
         let (watched, parts) = (watched.clone(), parts.clone());
-        let place = places.clone().acquire_owned().await;
+        // Whoever waits for S3 keeps nobody else from an answer.
+        let place = match request {
+            Request::Flush { wait: true } => waiting.clone().try_acquire_owned().ok(),
+            _ => at_once.clone().acquire_owned().await.ok(),
+        };
         tokio::spawn(async move {
-            let _place = place;
-            let answer = match request {
-                Request::Status => {
+            let answer = match (&place, request) {
+                (None, _) => Some(refusal()),
+                (_, Request::Status) => {
                     let status = tokio::task::spawn_blocking(move || watched.status()).await;
                     status.ok().map(ToClient::Status)
                 }
-                Request::Flush { wait } => flush(&parts, wait, &client).await,
+                (_, Request::Flush { wait }) => flush(&parts, wait, &client).await,
             };
             if let Some(Err(e)) = answer.map(|answer| client.send(&answer)) {
                 debug!("whoever asked has gone: {e}");
             }
         });
     }
+}
+
+fn refusal() -> ToClient {
+    let why = format!("{WAITING} others wait already until S3 has everything");
+    ToClient::Refused { why }
 }
 
 /// Seals everything, and waits until S3 has what was there; `None` when whoever asked has gone.

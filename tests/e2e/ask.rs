@@ -113,6 +113,29 @@ fn a_worker_that_does_not_answer_is_said_to() {
 }
 
 #[test]
+fn status_is_answered_however_many_wait_for_s3() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    let mount = rig.plan("a").through(&gate.endpoint).start();
+    gate.refuse(503, "SlowDown");
+    append(&mount.path("app.log"), "line\n");
+    let mut waiting: Vec<Proc> = (0..20).map(|_| start(&mount, &["flush"])).collect();
+    mount.daemon.await_told(&["somebody asks for it"], 16);
+    // The others are told so; how many wait does not grow without a bound.
+    let refused = |flush: &mut Proc| flush.poll().is_some_and(|status| status.code() == Some(1));
+    eventually("four to be refused", || {
+        (waiting.iter_mut().filter_map(|flush| refused(flush).then_some(())).count() == 4)
+            .then_some(())
+    });
+    assert_eq!(ask(&mount, &["status"]).0, 0);
+    gate.open();
+    waiting.retain_mut(|flush| !refused(flush));
+    assert_eq!(waiting.len(), 16);
+    waiting.into_iter().for_each(Proc::success);
+    mount.stop();
+}
+
+#[test]
 fn a_flush_survives_the_worker_that_began_it() {
     let rig = Rig::embedded();
     let gate = rig.gate();
