@@ -124,14 +124,15 @@ fn an_attached_worker_that_does_not_answer_makes_room_for_another() {
 fn a_worker_that_recovers_the_spool_is_waited_for_as_long_as_it_answers() {
     let rig = Rig::embedded();
     let socket = rig.local("keeper.sock");
-    let mut mount = rig.plan("a").with(&["--worker-patience", "3s"]).hold(&socket);
-    // Asked each 0.3 s.
-    let mut say = vec!["quiet \"Pong\""; 20].join("\nwait\n");
-    say.insert_str(0, "wait\n");
-    let said = pretend(&rig, &socket, WORKER, WORKER, &[&say]);
-    assert!(said[1..].iter().all(|line| line == "\"Ping\"") && said.len() == 21, "{said:?}");
+    let mut mount = rig.plan("a").with(&["--worker-patience", "8s"]).hold(&socket);
+    let pretend = |say: &[&str]| pretend(&rig, &socket, WORKER, WORKER, say);
+    pretend(&[]);
+    mount.daemon.await_stderr("waits for one");
+    // It is asked each 0.8 s, so this takes longer than the mount may be without a worker.
+    let said = pretend(&["wait", "quiet \"Pong\""].repeat(12));
+    assert!(said[1..].iter().all(|line| line == "\"Ping\"") && said.len() == 13, "{said:?}");
     assert_eq!(mount.daemon.wait().code(), Some(1));
-    assert!(mount.daemon.last_words().contains("for 3s: it is ended"), "{}", mount.daemon.stderr());
+    assert!(mount.daemon.last_words().contains("for 8s: it is ended"), "{}", mount.daemon.stderr());
 }
 
 #[test]
