@@ -1,8 +1,10 @@
 //! Whether a worker could serve a mount, found out before it takes anything over: what does not fit leaves whoever
 //! serves alone. Nothing here changes anything.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::Access;
 use rustix::io::Errno;
@@ -10,7 +12,7 @@ use rustix::io::Errno;
 use super::compose::check_bucket;
 use super::error::DaemonError;
 use super::keeper::protocol::Hello;
-use super::{handover, privileges};
+use super::privileges;
 use crate::local::spool::Spool;
 use crate::values::settings::{Settings, Source};
 
@@ -34,10 +36,9 @@ pub fn to_serve(settings: &Settings) -> Result<(), DaemonError> {
 pub fn for_mount(settings: &Settings, mount: &Hello) -> Result<(), DaemonError> {
     to_serve(settings)?;
     let dir = &settings.spool_dir;
-    let own = std::fs::File::open(dir).and_then(handover::identity);
-    let own = own.map_err(|e| DaemonError::Directory(dir.clone(), e))?;
+    let own = fs::metadata(dir).map_err(|e| DaemonError::Directory(dir.clone(), e))?;
     // With another one everything that programs have open would be lost.
-    if mount.spool.is_some_and(|spool| spool != own) {
+    if mount.spool.is_some_and(|spool| spool != (own.dev(), own.ino())) {
         return Err(DaemonError::OtherSpool(dir.clone()));
     }
     // Where nobody serves, any worker is better than none.

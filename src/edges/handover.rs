@@ -45,12 +45,6 @@ pub fn prepare(settings: &Settings, user: RunAs) -> Result<OwnedFd, DaemonError>
     ready().map_err(|e| DaemonError::Directory(dir.clone(), e))
 }
 
-/// Device and inode of a directory, by which two processes know that they mean the same one.
-pub fn identity(dir: impl AsFd) -> io::Result<(u64, u64)> {
-    let stat = fstat(dir)?;
-    Ok((stat.st_dev, stat.st_ino))
-}
-
 /// Makes a directory that is missing, the worker's alone, and what is missing on the way to it.
 fn make(dir: &Path, user: RunAs) -> io::Result<()> {
     if fs::exists(dir)? {

@@ -24,10 +24,10 @@ use crate::world::s3::credentials::{is_hidden, protection};
 
 /// How long an attaching worker waits for the keeper's socket: both are often started together.
 const SOCKET_PATIENCE: Duration = Duration::from_secs(30);
-/// How long the keeper may take to hear that a worker gives up.
-const UNFIT_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it looks.
 const SOCKET_PAUSE: Duration = Duration::from_millis(50);
+/// How long the keeper may take to hear that a worker gives up.
+const UNFIT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether this process was started by a keeper.
 pub fn is_child_of_keeper() -> bool {

@@ -106,11 +106,11 @@ assert b'Hello' in keeper.recv(65536)
 fn an_attached_worker_that_does_not_answer_makes_room_for_another() {
     let rig = Rig::embedded();
     let (plan, socket) = (rig.plan("a"), rig.local("keeper.sock"));
-    let mount = plan.clone().with(&["--worker-patience", "12s"]).hold(&socket);
+    let mount = plan.clone().with(&["--worker-patience", "15s"]).hold(&socket);
     let mut first = plan.clone().attach(&socket);
     append(&mount, "first\n");
     first.signal(Signal::STOP);
-    mount.daemon.await_told(&["did not answer for 12s", "waits for one"], 1);
+    mount.daemon.await_told(&["did not answer for 15s", "waits for one"], 1);
     // It has the spool until it is gone, and may be killed by whoever started it.
     first.kill();
     let _second = plan.attach(&socket);

@@ -129,7 +129,7 @@ fn a_signal_to_the_worker_alone_is_left_to_the_keeper() {
 fn a_mount_that_no_worker_can_serve_is_given_up_and_nobody_hangs() {
     let rig = Rig::embedded();
     let program = rig.local("logsinkfs");
-    let plan = rig.plan("a").with(&["--worker-patience", "3s"]);
+    let plan = rig.plan("a").with(&["--worker-patience", "5s"]);
     let mut mount = plan.with_copy_of_program(&program).start();
     append(&mount, "line\n");
     replace(&program, Path::new("/bin/false"));
@@ -138,7 +138,7 @@ fn a_mount_that_no_worker_can_serve_is_given_up_and_nobody_hangs() {
     let (path, new) = (mount.path("app.log"), mount.path("new.log"));
     let waiting = std::thread::spawn(move || (fs::read(path), fs::write(new, "x")));
     let (read, written) = waiting.join().unwrap();
-    mount.daemon.await_told(&["for 3s: it is ended, and programs that wait for it get errors"], 1);
+    mount.daemon.await_told(&["for 5s: it is ended, and programs that wait for it get errors"], 1);
     assert!(read.is_err() && written.is_err(), "{read:?} {written:?}");
     assert_eq!(mount.daemon.wait().code(), Some(1));
     assert!(mount.daemon.last_words().contains("hint: "), "{}", mount.daemon.stderr());
@@ -153,7 +153,7 @@ fn a_mount_that_no_worker_can_serve_is_given_up_and_nobody_hangs() {
 /// Stopped it keeps every request, which its successor is sent.
 fn a_worker_that_is_stopped(write_path: &str) {
     let rig = Rig::embedded();
-    let mount = rig.mount(&["--worker-patience", "10s", "--write-path", write_path]);
+    let mount = rig.mount(&["--worker-patience", "15s", "--write-path", write_path]);
     let mut writer = programs::python("plain_writer.py");
     writer.arg(mount.path("app.log"));
     let mut run = Run::start(&rig, "writer", writer);
@@ -161,7 +161,7 @@ fn a_worker_that_is_stopped(write_path: &str) {
     kill_process(mount.worker(), Signal::STOP).unwrap();
     // What needs the worker waits until there is one again.
     assert!(mount.path("no.log").metadata().is_err());
-    mount.daemon.await_told(&["is stopped or hangs", "did not answer for 10s"], 1);
+    mount.daemon.await_told(&["is stopped or hangs", "did not answer for 15s"], 1);
     run.await_more(100);
     let ledger = run.finish();
     assert_eq!(ledger.failed, 0, "a write failed");

@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use rustix::fs::fstat;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{debug, warn};
 
@@ -64,7 +65,6 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
     let (events, heard) = sync_channel(EVENTS_MAX);
     listen_to_signals(events.clone())?;
     let spool = handover::prepare(settings, user)?;
-    let of_spool = handover::identity(&spool)?;
     let held = match (settings.processes.keeping, &settings.processes.socket) {
         (Keeping::Hold, Some(path)) => {
             let point = Plan::from(settings).prepare()?;
@@ -96,6 +96,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
         }
     };
     let point = device.point.clone();
+    let dir = fstat(&spool).map_err(std::io::Error::from)?;
     let announce = Box::new(move || {
         launch::announce(&point);
         leave_terminal(&spool, user);
@@ -106,7 +107,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
         device,
         init,
         session,
-        spool: of_spool,
+        spool: (dir.st_dev, dir.st_ino),
         registry,
         program,
         user,
