@@ -7,7 +7,7 @@ use clap::Parser;
 use logsinkfs::edges::cli::Helper;
 use logsinkfs::edges::cli::{Cli, Command};
 #[cfg(target_os = "linux")]
-use logsinkfs::edges::{allocator, ask, mount, quarantine, recover};
+use logsinkfs::edges::{allocator, ask, mount, quarantine, recover, umount};
 use logsinkfs::edges::{certificates, read, verify};
 
 fn main() -> ExitCode {
@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         Command::Mount(args) => mount::run(*args),
         #[cfg(target_os = "linux")]
         Command::Recover(args) => recover::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Umount(args) => umount::run(&args),
         #[cfg(target_os = "linux")]
         Command::Status(args) => ask::status(&args),
         #[cfg(target_os = "linux")]

@@ -1,5 +1,5 @@
 //! The commands that ask something of a mount that is there: `logsinkfs status`, `flush` and `upgrade`. Owns how its
-//! keeper is found and what people are told; the answers come from the keeper and the worker.
+//! keeper is found and asked, and what people are told; the answers come from the keeper and the worker.
 
 use std::fmt::Display;
 use std::io;
@@ -14,8 +14,10 @@ use super::cli::{FlushArgs, MountedArgs, StatusArgs};
 use super::keeper::default_path;
 use super::keeper::link::{Link, LinkError};
 use super::keeper::protocol::{Request, ToClient, ToKeeper};
+use super::mountpoint::{self, Mount};
+use super::mounts;
+use super::progress::{Progress, what_is_left};
 use super::stop::{EXIT_DATA_LEFT, everything, lacking};
-use super::{mountpoint, mounts};
 use crate::local::spool::Account;
 use crate::values::escape::for_terminal;
 use crate::values::span::in_words;
@@ -25,6 +27,8 @@ use crate::world::clock::{Clock, SystemClock};
 const UNSERVED_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often something is done while an answer is waited for.
+const SECOND: Duration = Duration::from_secs(1);
 /// How long a status may take.
 const STATUS_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -39,6 +43,11 @@ impl Failure {
     pub(super) fn new(what: impl Into<String>, hint: &'static str) -> Failure {
         Failure { what: what.into(), hint, code: ExitCode::FAILURE }
     }
+
+    /// The same, of something that leaves data in the spool, or may.
+    pub(super) fn with_data_left(self) -> Failure {
+        Failure { code: ExitCode::from(EXIT_DATA_LEFT), ..self }
+    }
 }
 
 pub(super) fn end(done: Result<ExitCode, Failure>) -> ExitCode {
@@ -52,7 +61,7 @@ pub(super) fn end(done: Result<ExitCode, Failure>) -> ExitCode {
 pub fn upgrade(args: &MountedArgs) -> ExitCode {
     let point =
         args.mountpoint.as_ref().map_or("the mount".into(), |point| point.to_string_lossy());
-    let asked = find(args).and_then(|keeper| keeper.ask(&ToKeeper::Upgrade, None));
+    let asked = find(args).and_then(|keeper| keeper.ask(&ToKeeper::Upgrade, None, &mut || ()));
     end(match asked {
         Ok(Some(ToClient::Upgraded)) => {
             println!("logsinkfs: {point} is served by the program now on disk");
@@ -92,7 +101,7 @@ pub fn status(args: &StatusArgs) -> ExitCode {
 /// Has everything sealed and uploaded.
 pub fn flush(args: &FlushArgs) -> ExitCode {
     let request = Request::Flush { wait: !args.no_wait };
-    let flush = |keeper: Keeper| match keeper.ask_worker(request, args.timeout)? {
+    let flush = |keeper: Keeper| match wait(&keeper, &request, args)? {
         ToClient::Flushed if args.no_wait => Ok(ExitCode::SUCCESS),
         ToClient::Flushed => {
             let status = match keeper.ask_worker(Request::Status, Some(STATUS_PATIENCE))? {
@@ -111,6 +120,19 @@ pub fn flush(args: &FlushArgs) -> ExitCode {
         other => Err(refused(other)),
     };
     end(find(&args.mounted).and_then(flush))
+}
+
+/// Waits for S3, and shows for what; says what is left when the time is up.
+fn wait(keeper: &Keeper, request: &Request, args: &FlushArgs) -> Result<ToClient, Failure> {
+    let mut progress = Progress::new(keeper, args.quiet);
+    let answer = keeper.ask_while(request, args.timeout, &mut || progress.draw());
+    drop(progress);
+    answer.map_err(|failure| match what_is_left(keeper) {
+        Some(left) if failure.code == ExitCode::from(EXIT_DATA_LEFT) => {
+            Failure { what: format!("{}: {}", failure.what, for_terminal(&left)), ..failure }
+        }
+        _ => failure,
+    })
 }
 
 /// Number and bytes of the files that are never uploaded.
@@ -139,7 +161,7 @@ fn account(status: &Value) -> Account {
     serde_json::from_value(status.clone()).unwrap_or_default()
 }
 
-fn refused(answer: ToClient) -> Failure {
+pub(super) fn refused(answer: ToClient) -> Failure {
     match answer {
         ToClient::Refused { why } => {
             Failure::new(for_terminal(&why), "the mount goes on; its log says more")
@@ -155,22 +177,21 @@ fn time_is_up(question: &ToKeeper) -> Failure {
             "it is stopped or hangs, or the machine is very busy; the keeper replaces a worker that has not answered for 30 s, and its log says so",
         );
     }
-    Failure {
-        what: "the time is up, and it is not done".to_owned(),
-        hint: "it goes on all the same; `logsinkfs status` says what is left",
-        code: ExitCode::from(EXIT_DATA_LEFT),
-    }
+    let hint = "it goes on all the same; `logsinkfs status` says what is left";
+    Failure::new("the time is up, and it is not done", hint).with_data_left()
 }
 
 /// A keeper, by its socket.
 pub(super) struct Keeper(pub(super) PathBuf);
 
 impl Keeper {
-    /// Asks, and waits for the answer; `None` when whoever had taken the question is gone.
+    /// Asks, and waits for the answer, and does something once a second meanwhile; `None` when whoever had taken the
+    /// question is gone.
     fn ask(
         &self,
         question: &ToKeeper,
         patience: Option<Duration>,
+        meanwhile: &mut dyn FnMut(),
     ) -> Result<Option<ToClient>, Failure> {
         let talk = |e: &dyn Display| {
             Failure::new(
@@ -179,37 +200,55 @@ impl Keeper {
             )
         };
         let link = Link::connect(&self.0).map_err(|e| talk(&e))?;
-        link.be_patient(patience).map_err(|e| talk(&e))?;
         link.send(question).map_err(|e| talk(&e))?;
-        match link.receive() {
-            Ok(answer) => Ok(answer),
-            Err(LinkError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
-                Err(time_is_up(question))
+        let clock = SystemClock::new();
+        loop {
+            let left = patience.map_or(SECOND, |all| all.saturating_sub(clock.monotonic()));
+            if left.is_zero() {
+                return Err(time_is_up(question));
             }
-            Err(e) => Err(talk(&e)),
+            link.be_patient(Some(left.min(SECOND))).map_err(|e| talk(&e))?;
+            match link.receive() {
+                Ok(answer) => return Ok(answer),
+                Err(LinkError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => meanwhile(),
+                Err(e) => return Err(talk(&e)),
+            }
         }
     }
 
-    /// Asks the worker; again while one is replaced by another, whom nobody has asked yet.
+    /// Asks the worker.
     pub(super) fn ask_worker(
         &self,
         request: Request,
         patience: Option<Duration>,
+    ) -> Result<ToClient, Failure> {
+        self.ask_while(&request, patience, &mut || ())
+    }
+
+    /// Asks the worker, and does something once a second meanwhile. Asks again while one is replaced by another, whom
+    /// nobody has asked yet.
+    pub(super) fn ask_while(
+        &self,
+        request: &Request,
+        patience: Option<Duration>,
+        meanwhile: &mut dyn FnMut(),
     ) -> Result<ToClient, Failure> {
         let clock = SystemClock::new();
         let mut unserved_since = None;
         loop {
             let left = patience.map(|all| all.saturating_sub(clock.monotonic()));
             if left.is_some_and(|left| left.is_zero()) {
-                return Err(time_is_up(&ToKeeper::Ask(request)));
+                return Err(time_is_up(&ToKeeper::Ask(request.clone())));
             }
-            match self.ask(&ToKeeper::Ask(request), left)? {
+            let asked_at = clock.monotonic();
+            match self.ask(&ToKeeper::Ask(request.clone()), left, meanwhile)? {
                 // It had a worker until now.
-                None => unserved_since = None,
-                Some(ToClient::Unserved) => {
+                None if clock.monotonic() - asked_at > PAUSE => unserved_since = None,
+                // Whoever hangs up at once may be of a version that does not know the question.
+                None | Some(ToClient::Unserved) => {
                     let since = *unserved_since.get_or_insert(clock.monotonic());
                     if clock.monotonic() - since > UNSERVED_PATIENCE {
-                        let what = "no worker serves the mount";
+                        let what = "no worker that knows the question serves the mount";
                         return Err(Failure::new(what, "the keeper's log says why"));
                     }
                 }
@@ -239,7 +278,7 @@ fn find(MountedArgs { mountpoint, keeper_socket }: &MountedArgs) -> Result<Keepe
         return Ok(Keeper(socket.clone()));
     }
     let mut found = match mountpoint {
-        Some(point) => mountpoint::find(point).ok().flatten().into_iter().collect(),
+        Some(point) => vec![mount_at(point)?],
         None => mountpoint::all().unwrap_or_default(),
     };
     match (found.pop(), found.is_empty()) {
@@ -250,16 +289,33 @@ fn find(MountedArgs { mountpoint, keeper_socket }: &MountedArgs) -> Result<Keepe
             let what = format!("there are several mounts: {}", for_terminal(&points.join(", ")));
             Err(Failure::new(what, "name one by its directory"))
         }
-        (None, _) => Err(Failure::new(
-            match mountpoint {
-                Some(point) => {
-                    format!("no file system of logsinkfs is mounted on {}", point.display())
-                }
-                None => "no file system of logsinkfs is mounted here".to_owned(),
-            },
-            "name the mount's directory",
-        )),
+        (None, _) => {
+            let what = "no file system of logsinkfs is mounted here";
+            Err(Failure::new(what, "name the mount's directory"))
+        }
     }
+}
+
+/// The mount of this program at a path.
+pub(super) fn mount_at(point: &Path) -> Result<Mount, Failure> {
+    mountpoint::find(point).ok().flatten().ok_or_else(|| {
+        let what = format!("no file system of logsinkfs is mounted on {}", point.display());
+        Failure::new(what, "name the mount's directory")
+    })
+}
+
+/// Whether S3 is there, for people.
+pub(super) fn s3_state(status: &Value) -> String {
+    match &status["s3"] {
+        s3 if s3["up"] == true => "up".to_owned(),
+        s3 if s3["error"].is_null() => "not asked yet".to_owned(),
+        s3 => format!("away for {}", time(&s3["away_seconds"])),
+    }
+}
+
+/// Seconds, for people.
+fn time(seconds: &Value) -> String {
+    in_words(Duration::from_secs_f64(seconds.as_f64().unwrap_or_default()))
 }
 
 /// A status, for people.
@@ -267,19 +323,15 @@ fn readable(status: &Value) -> String {
     let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
     let size = |name: &str| ByteSize::b(status[name].as_u64().unwrap_or_default()).display().iec();
     let count = |name: &str| status[name].as_u64().unwrap_or_default();
-    let time =
-        |value: &Value| in_words(Duration::from_secs_f64(value.as_f64().unwrap_or_default()));
     let ready = match status["not_ready"].as_str() {
         None => "ready".to_owned(),
         Some(why) => format!("not ready: {why}"),
     };
     let s3 = match status["s3"]["error"].as_str() {
-        None if status["s3"]["up"] == true => "up".to_owned(),
-        None => "not asked yet".to_owned(),
+        None => s3_state(status),
         Some(why) => {
             let hint = status["s3"]["hint"].as_str().unwrap_or_default();
-            let time = time(&status["s3"]["away_seconds"]);
-            format!("away for {time}: {why}\n{:16}hint: {hint}", "")
+            format!("{}: {why}\n{:16}hint: {hint}", s3_state(status), "")
         }
     };
     let unuploaded = match count("unuploaded_bytes") {

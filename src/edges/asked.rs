@@ -1,10 +1,12 @@
-//! What people ask of a mount over the keeper's socket (`logsinkfs status`, `logsinkfs flush`), as the worker answers
-//! it. Owns the answers and how many are under way; who may ask is the keeper's to know.
+//! What people ask of a mount over the keeper's socket (`logsinkfs status`, `flush`, `umount`), as the worker answers
+//! it. Owns the answers and how many are under way; who may ask is the keeper's to know, and the end of a mount is
+//! `edges::daemon`'s.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::Sender;
 use tracing::{debug, info};
 
 use super::keeper::link::Link;
@@ -23,10 +25,23 @@ const WAITING: usize = 16;
 /// How often it is looked whether somebody who waits for S3 has gone.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Answers until the process ends.
-pub async fn serve(mut questions: Questions, watched: Arc<Watched>, parts: Arc<Parts>) {
+/// Somebody asks for the mount's end, within a time, and is answered by whoever brings it about.
+pub type StopAsked = (Option<Duration>, Link);
+
+/// Answers until the process ends, but for those who ask for that end.
+pub async fn serve(
+    mut questions: Questions,
+    watched: Arc<Watched>,
+    parts: Arc<Parts>,
+    stops: Sender<StopAsked>,
+) {
     let [at_once, waiting] = [AT_ONCE, WAITING].map(|places| Arc::new(Semaphore::new(places)));
     while let Some((request, client)) = questions.recv().await {
+        if let Request::Stop { within } = request {
+            // One that finds no room is closed: its end has the other side ask again.
+            let _ = stops.try_send((within, client));
+            continue;
+        }
         let (watched, parts) = (watched.clone(), parts.clone());
         // Whoever waits for S3 keeps nobody else from an answer.
         let place = match request {
@@ -41,6 +56,7 @@ pub async fn serve(mut questions: Questions, watched: Arc<Watched>, parts: Arc<P
                     status.ok().map(ToClient::Status)
                 }
                 (_, Request::Flush { wait }) => flush(&parts, wait, &client).await,
+                (_, Request::Stop { .. }) => None,
             };
             if let Some(Err(e)) = answer.map(|answer| client.send(&answer)) {
                 debug!("whoever asked has gone: {e}");

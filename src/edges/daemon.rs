@@ -9,14 +9,15 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use super::compose::{check_bucket, connect, new_writer, policy, recover_parts, registrar, resume};
 use super::error::{DaemonError, REQUIRE_PATIENCE};
 use super::fuse::{Adapter, ask_again, caches_of};
+use super::keeper::protocol::ToClient;
 use super::seat::Seat;
-use super::stop::{drain, force_all, last_words, report, wanted_by_the_next};
+use super::stop::{End, drain, force_all, impatience, last_words, report, wanted_by_the_next};
 use super::watched::{Watched, Writing};
 use super::wishes::Wish;
 use super::write_path::{self, Choice};
@@ -38,6 +39,9 @@ const RETIRE_EVERY: Duration = Duration::from_secs(30);
 
 /// Longest wait for S3's first answer before a mount in the background is announced.
 const CONTACT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// People who ask for the mount's end at once: more are told to ask again.
+const STOPS_MAX: usize = 8;
 
 /// Longest wait for a spool whose daemon is just dying.
 const SPOOL_PATIENCE: Duration = Duration::from_secs(5);
@@ -118,8 +122,9 @@ fn serve(
 ) -> Result<ExitCode, DaemonError> {
     let backings = backings(settings, seat)?;
     let watched = watch_over(settings, runtime, &parts, seat, backings.is_some())?;
+    let (asks_to_stop, mut stops) = mpsc::channel(STOPS_MAX);
     if let Some(questions) = seat.questions() {
-        runtime.spawn(asked::serve(questions, watched.clone(), parts.clone()));
+        runtime.spawn(asked::serve(questions, watched.clone(), parts.clone(), asks_to_stop));
     }
     let runtime_handle = runtime.handle().clone();
     let fs = Arc::new(Fs::new(parts.clone(), policy(settings), runtime_handle, backings));
@@ -163,17 +168,21 @@ fn serve(
         launch::let_go(launch::open_log(std::fs::File::open(parts.spool.dir())?)?)?;
     }
 
-    let by_signal = runtime.block_on(async {
+    let (end, client) = runtime.block_on(async {
         loop {
             tokio::select! {
                 _ = session_ended.wait_for(|ended| *ended) => {
                     info!("unmounted: stopping");
-                    break false;
+                    break (End::Unmounted, None);
+                }
+                Some((within, client)) = stops.recv() => {
+                    info!(?within, "stopping: somebody asks for it");
+                    break (End::Asked(within), Some(client));
                 }
                 wish = wishes.next() => match wish {
                     Wish::Stop(signal) => {
                         info!(signal, "stopping");
-                        break true;
+                        break (End::Signal, None);
                     }
                     Wish::Leave => {
                         info!("the mount stays for the next worker");
@@ -198,12 +207,8 @@ fn serve(
     let why_left = runtime.block_on(async {
         tokio::select! {
             () = async { last_words(&fs).await; drain(&fs).await } => "it was written last",
-            () = tokio::time::sleep(settings.shutdown_timeout) => "the time was up",
             () = wanted_by_the_next(&parts) => "the next mount goes on with it",
-            signal = wishes.impatience(by_signal) => {
-                warn!(signal, "a second signal: stopping at once");
-                "a second signal came"
-            }
+            why = impatience(&mut wishes, end, settings.shutdown_timeout) => why,
         }
     });
     fs.stop_writes();
@@ -215,7 +220,12 @@ fn serve(
         // What does not end is cut off by the process's end, as a crash would: nothing is lost.
         let _ = tokio::time::timeout(Duration::from_millis(500), all).await;
     });
-    let code = report(&parts, why_left);
+    let (code, what) = report(&parts, why_left);
+    let others = std::iter::from_fn(|| stops.try_recv().ok().map(|(_, client)| client));
+    for client in client.into_iter().chain(others) {
+        // Whoever asked may have gone.
+        let _ = client.send(&ToClient::Stopped { code, what: what.clone() });
+    }
     seat.stopped(code);
     Ok(ExitCode::from(code))
 }

@@ -26,6 +26,8 @@ pub mod handover;
 #[cfg(target_os = "linux")]
 pub mod holder;
 #[cfg(target_os = "linux")]
+mod in_use;
+#[cfg(target_os = "linux")]
 pub mod keeper;
 #[cfg(feature = "embedded-bucket")]
 mod kept_port;
@@ -42,6 +44,8 @@ mod mounts;
 #[cfg(target_os = "linux")]
 pub mod privileges;
 #[cfg(target_os = "linux")]
+mod progress;
+#[cfg(target_os = "linux")]
 pub mod quarantine;
 pub mod reach;
 pub mod read;
@@ -57,6 +61,8 @@ pub mod seat;
 pub mod stop;
 #[cfg(target_os = "linux")]
 pub mod telemetry;
+#[cfg(target_os = "linux")]
+pub mod umount;
 pub mod verify;
 #[cfg(target_os = "linux")]
 pub mod watched;

@@ -94,12 +94,7 @@ pub fn prepare(path: &Path, apart_from: &[&Path]) -> Result<PathBuf, MountpointE
     if let Some(mount) = topmost_at(&point).map_err(failed)?
         && mount.kind.starts_with("fuse")
     {
-        // statfs is never answered from a cache, as stat would be for as long as the root's
-        // attributes are believed.
-        use rustix::io::Errno;
-        let gone = |e| matches!(e, Errno::NOTCONN | Errno::CONNABORTED);
-        let dead = rustix::fs::statvfs(&point).is_err_and(gone);
-        if dead {
+        if is_dead(&point) {
             warn!(path = %point.display(), "a mount whose daemon died is there; it is unmounted");
             unmount(&point).map_err(failed)?;
         } else {
@@ -180,9 +175,9 @@ pub fn detach(point: &Path, source: &str) {
     }
 }
 
-/// The FUSE mount that is on top at a path, found without touching it.
+/// The mount of this program that is on top at a path, found without touching it.
 pub fn find(path: &Path) -> io::Result<Option<Mount>> {
-    Ok(topmost_at(&absolute(path)?)?.filter(|mount| mount.kind.starts_with("fuse")))
+    Ok(topmost_at(&absolute(path)?)?.filter(Mount::is_own))
 }
 
 /// All mounts that this process sees.
@@ -201,7 +196,16 @@ pub fn all() -> io::Result<Vec<Mount>> {
     Ok(ours)
 }
 
-fn unmount(point: &Path) -> io::Result<()> {
+/// Whether nobody serves a mount any more. Waits for whoever serves it.
+pub fn is_dead(point: &Path) -> bool {
+    use rustix::io::Errno;
+    // statfs is never answered from a cache, as stat would be for as long as the root's attributes are believed.
+    let gone = |e| matches!(e, Errno::NOTCONN | Errno::CONNABORTED);
+    rustix::fs::statvfs(point).is_err_and(gone)
+}
+
+/// Takes a mount out of sight: no new opens, while open files go on.
+pub fn unmount(point: &Path) -> io::Result<()> {
     match rustix::mount::unmount(point, UnmountFlags::DETACH) {
         Ok(()) => Ok(()),
         // An ordinary user unmounts with the help of FUSE's own program.

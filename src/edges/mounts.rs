@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use super::ask::{self, Failure, Keeper};
@@ -66,10 +65,10 @@ fn look(mount: Mount) -> Row {
         }
     } else {
         // The kernel answers for one that is dead, and one in a single process for itself.
-        match mount.point.metadata().map_err(|e| Errno::from_io_error(&e)) {
-            Err(Some(Errno::NOTCONN)) => State::Dead,
-            _ if mount.read_only => State::Quiet("a reader mount"),
-            _ => State::Quiet(
+        match mountpoint::is_dead(&mount.point) {
+            true => State::Dead,
+            false if mount.read_only => State::Quiet("a reader mount"),
+            false => State::Quiet(
                 "it has no keeper that this user may ask (--no-keeper, --keeper-socket)",
             ),
         }
@@ -111,17 +110,13 @@ fn of_status(status: &Value) -> String {
     let count = |name: &str| status[name].as_u64().unwrap_or_default();
     let size = |name: &str| ByteSize::b(count(name)).display().iec();
     let ready = status["not_ready"].as_str().map_or("ready", |_| "not ready");
-    let s3 = match status["s3"]["error"].as_str() {
-        _ if status["s3"]["up"] == true => "S3 up",
-        Some(_) => "S3 away",
-        None => "S3 not asked yet",
-    };
+    let s3 = ask::s3_state(status);
     let lost = match count("set_aside_files") + count("given_up_bytes") {
         0 => "",
         _ => ", something set aside or given up",
     };
     format!(
-        "{ready}, {s3}, {} not uploaded, {} of spool left{lost}",
+        "{ready}, S3 {s3}, {} not uploaded, {} of spool left{lost}",
         size("unuploaded_bytes"),
         size("spool_free_bytes")
     )

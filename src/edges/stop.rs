@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use tracing::{error, info, warn};
 
+use super::wishes::Wishes;
 use crate::core::Fs;
 use crate::local::life::Life;
 use crate::local::spool::Account;
@@ -18,6 +19,36 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How long programs that have a log open for writing may go on after the daemon was told to stop:
 /// they are often being stopped too, and their last lines tell why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What ends a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// SIGTERM or SIGINT.
+    Signal,
+    /// Somebody unmounted it.
+    Unmounted,
+    /// `logsinkfs umount`, with how long the upload may take at most.
+    Asked(Option<Duration>),
+}
+
+/// Ends when the upload may take no longer; gives why. Who asks for the end says how long, until a signal comes: then
+/// it is `timeout`, as it is for every other end.
+pub async fn impatience(wishes: &mut Wishes, end: End, timeout: Duration) -> &'static str {
+    const TIME_IS_UP: &str = "the time was up";
+    if let End::Asked(within) = end {
+        tokio::select! {
+            () = tokio::time::sleep(within.unwrap_or(Duration::MAX)) => return TIME_IS_UP,
+            signal = wishes.stop() => info!(signal, "the upload may take {timeout:?} from now on"),
+        }
+    }
+    tokio::select! {
+        () = tokio::time::sleep(timeout) => TIME_IS_UP,
+        signal = wishes.impatience(end != End::Unmounted) => {
+            warn!(signal, "a second signal: stopping at once");
+            "a second signal came"
+        }
+    }
+}
 
 /// Waits until no log is open for writing, briefly; then writes are refused.
 pub async fn last_words(fs: &Fs) {
@@ -110,28 +141,37 @@ pub fn lacking(lost: &Account) -> Option<String> {
     Some(format!("S3 lacks {what}: `logsinkfs quarantine list` names them"))
 }
 
-/// Says what stays behind, and why if anything does; gives the exit code that goes with it.
-pub fn report(parts: &Parts, why: &str) -> u8 {
+/// Says what stays behind, and why if anything does; gives the exit code that goes with it, and the same for people.
+pub fn report(parts: &Parts, why: &str) -> (u8, String) {
     let lives = parts.namespace.lives();
     let behind = |life: &&Arc<Life>| {
         let len = life.len().unwrap_or_default();
         !life.state().all_sent(len)
     };
     let files = lives.iter().filter(behind).count();
-    let lost = parts.spool.quarantine().account();
-    if let Some(lost) = lacking(&lost) {
-        error!(spool = %parts.spool.dir().display(), "stopped; {lost}");
+    let spool = parts.spool.dir().display();
+    let lost = lacking(&parts.spool.quarantine().account());
+    if let Some(lost) = &lost {
+        error!(%spool, "stopped; {lost}");
     }
-    if files == 0 && lost.is_empty() {
+    let left = (files > 0).then(|| {
+        let unsent = parts.unsent();
+        error!(unsent, files, %spool, why,
+            "stopped with data left in the spool; the next mount with this spool uploads it");
+        let logs = if files == 1 { "log" } else { "logs" };
+        let away = parts.s3.borrow().outage.as_ref().map(|outage| outage.error.to_string());
+        let away = away.map(|error| format!("; S3 is away: {error}")).unwrap_or_default();
+        format!(
+            "{} of {files} {logs} are left in the spool {spool} ({why}{away}): the next mount with this spool uploads it, or `logsinkfs recover {spool}`",
+            ByteSize::b(unsent).display().iec()
+        )
+    });
+    let what: Vec<String> = [left, lost].into_iter().flatten().collect();
+    if what.is_empty() {
         let (files, bytes) = parts.namespace.local_files();
-        info!("stopped; {}", everything(files, bytes));
-        return 0;
+        let what = everything(files, bytes);
+        info!("stopped; {what}");
+        return (0, what);
     }
-    if files == 0 {
-        return EXIT_DATA_LEFT;
-    }
-    let unsent = parts.unsent();
-    error!(unsent, files, spool = %parts.spool.dir().display(), why,
-        "stopped with data left in the spool; the next mount with this spool uploads it");
-    EXIT_DATA_LEFT
+    (EXIT_DATA_LEFT, what.join("; "))
 }

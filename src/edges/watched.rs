@@ -70,6 +70,7 @@ struct WritingStatus {
     open_handles: i64,
     appended_bytes: u64,
     unuploaded_bytes: u64,
+    unuploaded_logs: usize,
     oldest_unuploaded_seconds: f64,
     #[serde(flatten)]
     lost: Account,
@@ -193,6 +194,7 @@ impl Writing {
             open_handles: METRICS.open_handles.get(),
             appended_bytes: now.appended,
             unuploaded_bytes: now.unuploaded,
+            unuploaded_logs: now.unuploaded_logs,
             oldest_unuploaded_seconds: now.oldest.as_secs_f64(),
             lost: now.lost,
             dropped_bytes: parts.dropped.load(Ordering::Relaxed),

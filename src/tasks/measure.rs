@@ -30,6 +30,8 @@ pub struct Measures {
     pub appended: u64,
     /// Bytes that S3 has not confirmed.
     pub unuploaded: u64,
+    /// Logs that they belong to.
+    pub unuploaded_logs: usize,
     /// Age of the oldest of them.
     pub oldest: Duration,
     /// What S3 does not have and will not get by itself.
@@ -72,6 +74,7 @@ pub fn measure(parts: &Parts) -> Measures {
         measures.appended += unsealed;
         measures.unuploaded += unsent;
         if unsent > 0 {
+            measures.unuploaded_logs += 1;
             measures.oldest = measures.oldest.max(now.since(oldest(life)));
         }
     }

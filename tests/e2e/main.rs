@@ -52,6 +52,7 @@ mod shutdown;
 mod systemd;
 mod tools;
 mod two_writers;
+mod umount;
 mod verify;
 mod view;
 mod worker_kills;

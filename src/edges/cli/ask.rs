@@ -1,4 +1,4 @@
-//! The flags of the commands that ask something of a mount: `status`, `flush` and `upgrade`.
+//! The flags of the commands that ask something of a mount: `status`, `flush`, `umount` and `upgrade`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,4 +41,25 @@ pub struct FlushArgs {
     /// How long to wait at most; exit code 3 then. Default: as long as it takes.
     #[arg(long, value_name = "TIME", value_parser = values::parse_duration, conflicts_with = "no_wait")]
     pub timeout: Option<Duration>,
+    /// Do not show on the terminal what is waited for.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// `logsinkfs umount`.
+#[derive(Debug, Args)]
+pub struct UmountArgs {
+    /// The mount's directory.
+    #[arg(value_name = "MOUNTPOINT")]
+    pub mountpoint: PathBuf,
+    /// The keeper's socket, when the mount was given one.
+    #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH")]
+    pub keeper_socket: Option<PathBuf>,
+    /// How long the upload may take at most; what S3 does not have by then stays in the spool, exit code 3. Default: as
+    /// long as it takes. Ctrl-C ends the wait alone: the daemon goes on, and ends when S3 has everything.
+    #[arg(long, value_name = "TIME", value_parser = values::parse_duration)]
+    pub timeout: Option<Duration>,
+    /// Do not show on the terminal what is waited for.
+    #[arg(long, short)]
+    pub quiet: bool,
 }

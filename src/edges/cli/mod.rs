@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 #[cfg(target_os = "linux")]
-pub use self::ask::{FlushArgs, MountedArgs, StatusArgs};
+pub use self::ask::{FlushArgs, MountedArgs, StatusArgs, UmountArgs};
 #[cfg(target_os = "linux")]
 pub use self::mount::MountArgs;
 #[cfg(target_os = "linux")]
@@ -88,6 +88,13 @@ pub enum Command {
     /// Mount a bucket, or a prefix of one, as a log directory.
     #[cfg(target_os = "linux")]
     Mount(Box<MountArgs>),
+    /// Take a mount away, and return when S3 has everything and its daemon has ended. Exit code 3: something is left in
+    /// the spool.
+    ///
+    /// The mount is out of sight at once, also where programs have it open; these are named. A dead mount is taken away
+    /// too (exit code 1: nobody can say what S3 has). A mount with --no-keeper cannot be asked, and stays.
+    #[cfg(target_os = "linux")]
+    Umount(UmountArgs),
     /// Say how a mount is. Exit code 0: programs can write into it.
     #[cfg(target_os = "linux")]
     Status(StatusArgs),

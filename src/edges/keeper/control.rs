@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::attend::Event;
 use super::link::Link;
-use super::protocol::{ToClient, ToKeeper};
+use super::protocol::{Request, ToClient, ToKeeper};
 use crate::values::processes::RunAs;
 
 /// Where the sockets of root's mounts are.
@@ -148,7 +148,7 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Hears what somebody wants, where they may want it: whoever can connect may ask how the mount is and have it uploaded,
-/// the worker's user may attach, root and whoever mounted may do anything. The kernel tells who it is.
+/// the worker's user may attach, root and whoever mounted may do anything, as unmount. The kernel tells who it is.
 fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
     let link = Arc::new(Link::over(socket)?);
     let peer = link.peer()?;
@@ -167,6 +167,9 @@ fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
     match wish {
         Some(ToKeeper::Upgrade) if trusted => Ok(Some(Event::Upgrade(link))),
         Some(ToKeeper::Upgrade) => refused("an upgrade").map(|()| None),
+        Some(ToKeeper::Ask(Request::Stop { .. })) if !trusted => {
+            refused("an unmount").map(|()| None)
+        }
         Some(ToKeeper::Ask(request)) => Ok(Some(Event::Ask(request, link))),
         Some(ToKeeper::Attach) if known => {
             info!(uid, pid = peer.pid(), "somebody asks to be the worker");
@@ -193,7 +196,6 @@ mod tests {
     use std::sync::mpsc::sync_channel;
 
     use super::*;
-    use crate::edges::keeper::protocol::Request;
 
     #[test]
     fn the_number_of_a_device_that_is_given_anew_is_the_new_mounts() {

@@ -22,6 +22,8 @@
 //! Leave                   ---------------> ends at once: another takes over
 //! ```
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::values::ids::{NodeId, SessionId, SpoolOffset};
@@ -98,10 +100,15 @@ pub struct Hello {
 }
 
 /// What people ask of a mount.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// How is it?
     Status,
+    /// Detach it, upload everything and end; answered at the end.
+    Stop {
+        /// How long the upload may take at most.
+        within: Option<Duration>,
+    },
     /// Seal and upload everything.
     Flush {
         /// Answer when S3 has everything that was there, else at once.
@@ -116,7 +123,7 @@ pub enum ToKeeper {
     Attach,
     /// First and only word of `logsinkfs upgrade`.
     Upgrade,
-    /// First and only word of `logsinkfs status` and `logsinkfs flush`.
+    /// First and only word of `logsinkfs status`, `flush` and `umount`.
     Ask(Request),
     /// The worker could not serve, and ends; nothing was taken over. Comes in place of `Attach` or `Answer`.
     Unfit {
@@ -173,6 +180,13 @@ pub enum ToClient {
     Status(serde_json::Value),
     /// Everything that was there is uploaded, or is about to be when nobody waits for it.
     Flushed,
+    /// The mount is stopped, and the worker ends now.
+    Stopped {
+        /// The mount's exit code.
+        code: u8,
+        /// What S3 has or does not have, for people.
+        what: String,
+    },
     /// No worker serves at this moment.
     Unserved,
     /// It is not done.

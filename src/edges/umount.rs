@@ -1,0 +1,137 @@
+//! `logsinkfs umount`: takes a mount away, waits until its daemon has uploaded everything and ended, and says what is left.
+//! Owns what becomes of mounts that cannot be asked; the end itself is the daemon's.
+
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::ask::{self, Failure, Keeper};
+use super::cli::UmountArgs;
+use super::in_use;
+use super::keeper::default_path;
+use super::keeper::link::Link;
+use super::keeper::protocol::{Request, ToClient};
+use super::mountpoint::{self, Mount};
+use super::progress::Progress;
+use crate::values::escape::for_terminal;
+
+/// How long a daemon that has said that it ends may take for that.
+const LAST_STEPS: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+/// Processes that are named, and files of each.
+const NAMED_MAX: usize = 10;
+/// What to do about a daemon that is dead.
+const TAKE_UP: &str = "mount it again with the same spool, or `logsinkfs recover` the spool: it keeps what S3 does not have";
+
+/// Takes a mount away.
+pub fn run(args: &UmountArgs) -> ExitCode {
+    ask::end(umount(args).map(|(code, what)| {
+        match code {
+            0 => println!("logsinkfs: unmounted{}", for_terminal(&what)),
+            _ => eprintln!("logsinkfs: unmounted{}", for_terminal(&what)),
+        }
+        ExitCode::from(code)
+    }))
+}
+
+/// Gives the exit code, and what is said behind "unmounted".
+fn umount(args: &UmountArgs) -> Result<(u8, String), Failure> {
+    let mount = ask::mount_at(&args.mountpoint)?;
+    let socket = args.keeper_socket.clone();
+    let socket = socket.unwrap_or_else(|| default_path(&mount.device, mount.user.unwrap_or(0)));
+    let keeper = Keeper(socket);
+    if let Ok(link) = Link::connect(&keeper.0) {
+        let stopped = stop(args, &mount, &keeper, process(&link));
+        let is_there = ask::mount_at(&mount.point).is_ok_and(|now| now.device == mount.device);
+        if !is_there || Link::connect(&keeper.0).is_ok() {
+            return stopped;
+        }
+        // It was the last breath of another mount's keeper: numbers of devices are given again.
+    }
+    if mountpoint::is_dead(&mount.point) {
+        take_away(&mount)?;
+        return match mount.read_only {
+            true => Ok((0, ": it was dead".to_owned())),
+            false => {
+                Err(Failure::new("the mount was dead, nobody served it; it is taken away", TAKE_UP))
+            }
+        };
+    }
+    if mount.read_only {
+        name_holders(&mount);
+        return take_away(&mount).map(|()| (0, String::new()));
+    }
+    let what = format!(
+        "the mount's keeper at {} cannot be asked, so that nobody could say how it ends",
+        keeper.0.display()
+    );
+    Err(Failure::new(
+        what,
+        "run this as root, or as the user who mounted; with --keeper-socket, where the mount was given one; a mount with --no-keeper is stopped by umount(8), and its log says what is left",
+    ))
+}
+
+fn take_away(mount: &Mount) -> Result<(), Failure> {
+    mountpoint::unmount(&mount.point).map_err(|e| {
+        let what = format!("{} cannot be unmounted: {e}", mount.point.display());
+        Failure::new(what, "run this as root, or as the user who mounted")
+    })
+}
+
+/// Has the daemon stop, and waits for its end.
+fn stop(
+    args: &UmountArgs,
+    mount: &Mount,
+    keeper: &Keeper,
+    daemon: Option<OwnedFd>,
+) -> Result<(u8, String), Failure> {
+    name_holders(mount);
+    let request = Request::Stop { within: args.timeout };
+    let mut progress = Progress::new(keeper, args.quiet);
+    let answer = keeper.ask_while(&request, None, &mut || progress.draw());
+    drop(progress);
+    let has_ended = || daemon.as_ref().is_some_and(ends);
+    match answer {
+        Ok(ToClient::Stopped { code, what }) => {
+            has_ended();
+            Ok((code, format!("; {what}")))
+        }
+        Ok(other) => Err(ask::refused(other)),
+        Err(_) if has_ended() => {
+            let what = "the daemon ended before it said that S3 has everything";
+            Err(Failure::new(what, TAKE_UP).with_data_left())
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The keeper's process; `None` where it is in a container that this process does not see into.
+fn process(link: &Link) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(link.peer().ok()?.pid())?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// Whether a process ends in time, or has ended.
+fn ends(process: &OwnedFd) -> bool {
+    let mut ended = [PollFd::new(process, PollFlags::IN)];
+    poll(&mut ended, Some(&LAST_STEPS)).is_ok_and(|ready| ready > 0)
+}
+
+/// Says who has the mount open: these programs get errors from then on.
+fn name_holders(mount: &Mount) {
+    let holders = in_use::holders(&mount.device);
+    if !holders.is_empty() {
+        eprintln!("logsinkfs: warning: the mount is in use; what is open in it fails from now on");
+    }
+    for in_use::Holder { pid, program, paths } in holders.iter().take(NAMED_MAX) {
+        let names: Vec<String> =
+            paths.iter().take(NAMED_MAX).map(|path| path.display().to_string()).collect();
+        let more = if paths.len() > NAMED_MAX { ", ..." } else { "" };
+        let line = format!("{program} ({pid}): {}{more}", names.join(", "));
+        eprintln!("logsinkfs:   {}", for_terminal(&line));
+    }
+    if holders.len() > NAMED_MAX {
+        eprintln!("logsinkfs:   and {} more processes", holders.len() - NAMED_MAX);
+    }
+}
