@@ -1,8 +1,10 @@
 //! Which files go where: by its path a file is a log of some stream, or stays local, and a rename may change that. Owns
 //! that decision and what is said of files that stay local.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
+use serde::Serialize;
 use tracing::warn;
 
 use super::Fs;
@@ -143,10 +145,32 @@ impl Fs {
     }
 
     /// Why a local file is one.
-    pub(super) fn why_local(&self, id: NodeId) -> String {
+    pub fn why_local(&self, id: NodeId) -> String {
         let path = self.parts.namespace.path(id).unwrap_or_default();
         let glob = self.policy.routing.exclude.glob_of(&path);
         let by = |glob| format!("excluded by {glob}");
         glob.map_or_else(|| "excluded by the name that it had".to_owned(), by)
     }
+
+    /// The files that stay local, most bytes first and at most so many, and how many there are.
+    pub fn local_files(&self, top: usize) -> (Vec<LocalFacts>, usize) {
+        let mut files = self.parts.namespace.each_local_file();
+        let all = files.len();
+        files.sort_unstable_by_key(|(_, bytes)| Reverse(*bytes));
+        files.truncate(top);
+        let facts = files.into_iter().map(|(id, bytes)| LocalFacts {
+            path: escape_path(&self.parts.namespace.path(id).unwrap_or_default()),
+            bytes,
+            why: self.why_local(id),
+        });
+        (facts.collect(), all)
+    }
+}
+
+/// A file that stays local.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LocalFacts {
+    path: String,
+    bytes: u64,
+    why: String,
 }

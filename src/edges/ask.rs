@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use serde_json::Value;
 
 use super::cli::{FlushArgs, MountedArgs, StatusArgs};
@@ -17,10 +16,10 @@ use super::keeper::protocol::{Request, ToClient, ToKeeper};
 use super::mountpoint::{self, Mount};
 use super::mounts;
 use super::progress::{Progress, what_is_left};
+use super::status_text::{local_files, logs_text, status_text};
 use super::stop::{EXIT_DATA_LEFT, everything, lacking};
 use crate::local::spool::Account;
 use crate::values::escape::for_terminal;
-use crate::values::span::in_words;
 use crate::world::clock::{Clock, SystemClock};
 
 /// How long a mount may be without a worker before that is an answer: a worker is replaced in tens of milliseconds.
@@ -78,24 +77,35 @@ pub fn upgrade(args: &MountedArgs) -> ExitCode {
 pub fn status(args: &StatusArgs) -> ExitCode {
     let MountedArgs { mountpoint, keeper_socket } = &args.mounted;
     let is_one = mountpoint.is_some() || keeper_socket.is_some();
-    if !is_one && mountpoint::all().is_ok_and(|mounts| mounts.len() > 1) {
+    if !is_one && !args.logs && mountpoint::all().is_ok_and(|mounts| mounts.len() > 1) {
         return end(mounts::status(args.json));
     }
-    let answer = find(&args.mounted)
-        .and_then(|keeper| keeper.ask_worker(Request::Status, Some(STATUS_PATIENCE)));
-    end(answer.and_then(|answer| match answer {
-        ToClient::Status(status) => {
-            match args.json {
-                // In a text of JSON, DEL and the control characters behind ASCII stand as they are.
-                true => format!("{status:#}")
-                    .lines()
-                    .for_each(|line| println!("{}", for_terminal(line))),
-                false => print!("{}", readable(&escaped(status.clone()))),
+    end(find(&args.mounted).and_then(|keeper| {
+        let mut status = status_of(&keeper, Request::Status)?;
+        let ready = status["ready"] == true;
+        let logs = match args.logs {
+            true => Some(status_of(&keeper, Request::Logs { top: args.top })?),
+            false => None,
+        };
+        if args.json {
+            if let (Some(Value::Object(logs)), Value::Object(status)) = (logs, &mut status) {
+                status.extend(logs);
             }
-            Ok(if status["ready"] == true { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            // In a text of JSON, DEL and the control characters behind ASCII stand as they are.
+            format!("{status:#}").lines().for_each(|line| println!("{}", for_terminal(line)));
+        } else {
+            print!("{}", status_text(&escaped(status)));
+            logs.into_iter().for_each(|logs| print!("{}", logs_text(&escaped(logs))));
         }
-        other => Err(refused(other)),
+        Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }))
+}
+
+fn status_of(keeper: &Keeper, request: Request) -> Result<Value, Failure> {
+    match keeper.ask_worker(request, Some(STATUS_PATIENCE))? {
+        ToClient::Status(status) => Ok(status),
+        other => Err(refused(other)),
+    }
 }
 
 /// Has everything sealed and uploaded.
@@ -104,10 +114,7 @@ pub fn flush(args: &FlushArgs) -> ExitCode {
     let flush = |keeper: Keeper| match wait(&keeper, &request, args)? {
         ToClient::Flushed if args.no_wait => Ok(ExitCode::SUCCESS),
         ToClient::Flushed => {
-            let status = match keeper.ask_worker(Request::Status, Some(STATUS_PATIENCE))? {
-                ToClient::Status(status) => status,
-                other => return Err(refused(other)),
-            };
+            let status = status_of(&keeper, Request::Status)?;
             if let Some(lost) = lacking(&account(&status)) {
                 eprintln!("logsinkfs: {lost}");
                 return Ok(ExitCode::from(EXIT_DATA_LEFT));
@@ -135,25 +142,17 @@ fn wait(keeper: &Keeper, request: &Request, args: &FlushArgs) -> Result<ToClient
     })
 }
 
-/// Number and bytes of the files that are never uploaded.
-fn local_files(status: &Value) -> (usize, u64) {
-    let number = |name: &str| status[name].as_u64().unwrap_or_default();
-    (usize::try_from(number("local_files")).unwrap_or(usize::MAX), number("local_bytes"))
-}
-
 /// The spool of a mount.
 pub(super) fn spool_of(mountpoint: &Path, socket: Option<&Path>) -> Result<PathBuf, Failure> {
     let mounted = MountedArgs {
         mountpoint: Some(mountpoint.to_owned()),
         keeper_socket: socket.map(Path::to_owned),
     };
-    match find(&mounted)?.ask_worker(Request::Status, Some(STATUS_PATIENCE))? {
-        ToClient::Status(status) => match status["spool"].as_str() {
-            Some(spool) => Ok(PathBuf::from(spool)),
-            None => Err(Failure::new("a reader mount has no spool", "name a mount that writes")),
-        },
-        other => Err(refused(other)),
-    }
+    let status = status_of(&find(&mounted)?, Request::Status)?;
+    status["spool"]
+        .as_str()
+        .map(PathBuf::from)
+        .ok_or_else(|| Failure::new("a reader mount has no spool", "name a mount that writes"))
 }
 
 /// What S3 lacks and will not get by itself.
@@ -302,87 +301,4 @@ pub(super) fn mount_at(point: &Path) -> Result<Mount, Failure> {
         let what = format!("no file system of logsinkfs is mounted on {}", point.display());
         Failure::new(what, "name the mount's directory")
     })
-}
-
-/// Whether S3 is there, for people.
-pub(super) fn s3_state(status: &Value) -> String {
-    match &status["s3"] {
-        s3 if s3["up"] == true => "up".to_owned(),
-        s3 if s3["error"].is_null() => "not asked yet".to_owned(),
-        s3 => format!("away for {}", time(&s3["away_seconds"])),
-    }
-}
-
-/// Seconds, for people.
-fn time(seconds: &Value) -> String {
-    in_words(Duration::from_secs_f64(seconds.as_f64().unwrap_or_default()))
-}
-
-/// A status, for people.
-fn readable(status: &Value) -> String {
-    let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
-    let size = |name: &str| ByteSize::b(status[name].as_u64().unwrap_or_default()).display().iec();
-    let count = |name: &str| status[name].as_u64().unwrap_or_default();
-    let ready = match status["not_ready"].as_str() {
-        None => "ready".to_owned(),
-        Some(why) => format!("not ready: {why}"),
-    };
-    let s3 = match status["s3"]["error"].as_str() {
-        None => s3_state(status),
-        Some(why) => {
-            let hint = status["s3"]["hint"].as_str().unwrap_or_default();
-            format!("{}: {why}\n{:16}hint: {hint}", s3_state(status), "")
-        }
-    };
-    let unuploaded = match count("unuploaded_bytes") {
-        0 => "nothing".to_owned(),
-        _ => format!(
-            "{}, the oldest for {}",
-            size("unuploaded_bytes"),
-            time(&status["oldest_unuploaded_seconds"])
-        ),
-    };
-    let local = match local_files(status).0 {
-        0 => "nothing".to_owned(),
-        files => format!("{files} of --exclude, {}", size("local_bytes")),
-    };
-    let mut rows = vec![
-        ("writer", format!("{} (logsinkfs {})", text("writer"), text("version"))),
-        ("live files", format!("{}, written by the {}", count("live_files"), text("write_path"))),
-        ("not uploaded", unuploaded),
-        ("stays local", local),
-        ("S3", s3),
-        (
-            "spool",
-            format!(
-                "{}: {} used, {} left",
-                text("spool"),
-                size("spool_used_bytes"),
-                size("spool_free_bytes")
-            ),
-        ),
-    ];
-    if status["s3"]["conditional_writes"] == "ignored" {
-        rows.push((
-            "conditions",
-            "ignored by this service: a HEAD goes before every PUT".to_owned(),
-        ));
-    }
-    if status["spool_free_inodes"] == 0 {
-        let what = "none left in the spool's file system for new logs: they are refused (ENOSPC)";
-        rows.push(("inodes", what.to_owned()));
-    }
-    if count("given_up_bytes") > 0 {
-        rows.push(("given up", format!("{}, because the spool was full", size("given_up_bytes"))));
-    }
-    if count("set_aside_files") > 0 {
-        let (aside, conflicts) = (count("set_aside_files"), count("conflicts"));
-        let what = format!(
-            "{aside} files, {}, in the spool's quarantine; conflicts since the start: {conflicts}",
-            size("set_aside_bytes")
-        );
-        rows.push(("set aside", what));
-    }
-    let rows = rows.iter().map(|(name, value)| format!("  {name:<13} {value}\n"));
-    format!("{} on {}: {ready}\n", text("source"), text("mountpoint")) + &rows.collect::<String>()
 }

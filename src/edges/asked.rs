@@ -5,16 +5,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, info};
 
-use super::keeper::link::Link;
+use super::keeper::link::{Link, MESSAGE_MAX};
 use super::keeper::protocol::{Request, ToClient};
 use super::remote::Questions;
 use super::stop::force_all;
 use super::watched::Watched;
+use crate::core::Fs;
 use crate::local::life::Life;
+use crate::tasks::measure::lacking_logs;
 use crate::tasks::parts::Parts;
 use crate::values::ids::SpoolOffset;
 
@@ -32,7 +36,7 @@ pub type StopAsked = (Option<Duration>, Link);
 pub async fn serve(
     mut questions: Questions,
     watched: Arc<Watched>,
-    parts: Arc<Parts>,
+    fs: Arc<Fs>,
     stops: Sender<StopAsked>,
 ) {
     let [at_once, waiting] = [AT_ONCE, WAITING].map(|places| Arc::new(Semaphore::new(places)));
@@ -42,7 +46,7 @@ pub async fn serve(
             let _ = stops.try_send((within, client));
             continue;
         }
-        let (watched, parts) = (watched.clone(), parts.clone());
+        let (watched, fs) = (watched.clone(), fs.clone());
         // Whoever waits for S3 keeps nobody else from an answer.
         let place = match request {
             Request::Flush { wait: true } => waiting.clone().try_acquire_owned().ok(),
@@ -55,7 +59,11 @@ pub async fn serve(
                     let status = tokio::task::spawn_blocking(move || watched.status()).await;
                     status.ok().map(ToClient::Status)
                 }
-                (_, Request::Flush { wait }) => flush(&parts, wait, &client).await,
+                (_, Request::Logs { top }) => {
+                    let logs = tokio::task::spawn_blocking(move || logs(&fs, top)).await;
+                    logs.ok().map(ToClient::Status)
+                }
+                (_, Request::Flush { wait }) => flush(fs.parts(), wait, &client).await,
                 (_, Request::Stop { .. }) => None,
             };
             if let Some(Err(e)) = answer.map(|answer| client.send(&answer)) {
@@ -68,6 +76,32 @@ pub async fn serve(
 fn refusal() -> ToClient {
     let why = format!("{WAITING} others wait already until S3 has everything");
     ToClient::Refused { why }
+}
+
+/// The logs that S3 lacks something of, and the files that stay local, at most so many of each. Blocking.
+fn logs(fs: &Fs, top: usize) -> Value {
+    let ((logs, all_logs), (local, all_local)) =
+        (lacking_logs(fs.parts(), top), fs.local_files(top));
+    let (logs, local) = (fitting(logs), fitting(local));
+    json!({
+        "logs_left_out": all_logs - logs.len(),
+        "local_left_out": all_local - local.len(),
+        "logs": logs,
+        "local": local,
+    })
+}
+
+/// Those of a list that a message has room for beside another list, the first ones.
+fn fitting(rows: Vec<impl Serialize>) -> Vec<Value> {
+    let mut left = MESSAGE_MAX / 3;
+    let rows = rows.into_iter().filter_map(|row| serde_json::to_value(row).ok());
+    let fits = |row: &Value| {
+        let bytes = row.to_string().len();
+        let fits = bytes <= left;
+        left = left.saturating_sub(bytes + 1);
+        fits
+    };
+    rows.take_while(fits).collect()
 }
 
 /// Seals everything, and waits until S3 has what was there; `None` when whoever asked has gone.

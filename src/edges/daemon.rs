@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::compose::{check_bucket, connect, new_writer, policy, recover_parts, registrar, resume};
 use super::error::{DaemonError, REQUIRE_PATIENCE};
@@ -24,6 +24,7 @@ use super::write_path::{self, Choice};
 use super::{admin, asked, handover, launch, privileges};
 use crate::core::Fs;
 use crate::core::backing::Backings;
+use crate::local::disk::{Durable, load_json, store_json};
 use crate::local::spool::{Spool, SpoolError};
 use crate::tasks::outage::Backlog;
 use crate::tasks::parts::{Parts, S3State};
@@ -31,6 +32,7 @@ use crate::tasks::registrar::Registrar;
 use crate::tasks::uploader::{self, Pace};
 use crate::tasks::{chores, sealer, settle};
 use crate::values::settings::{Settings, WritePath};
+use crate::values::time::Utc;
 use crate::world::clock::{Clock, SystemClock};
 use crate::world::observed::Observed;
 
@@ -121,13 +123,24 @@ fn serve(
     seat: &Seat,
 ) -> Result<ExitCode, DaemonError> {
     let backings = backings(settings, seat)?;
-    let watched = watch_over(settings, runtime, &parts, seat, backings.is_some())?;
-    let (asks_to_stop, mut stops) = mpsc::channel(STOPS_MAX);
-    if let Some(questions) = seat.questions() {
-        runtime.spawn(asked::serve(questions, watched.clone(), parts.clone(), asks_to_stop));
-    }
+    let backlog = Arc::new(Mutex::new(Backlog::default()));
+    let watched = {
+        let (parts, by_kernel) = (parts.clone(), backings.is_some());
+        let writing = Writing {
+            since: mounted_since(&parts, seat),
+            parts,
+            backlog: backlog.clone(),
+            by_kernel,
+            worker_restarts: seat.restarts,
+        };
+        watch_over(settings, runtime, seat, writing)?
+    };
     let runtime_handle = runtime.handle().clone();
     let fs = Arc::new(Fs::new(parts.clone(), policy(settings), runtime_handle, backings));
+    let (asks_to_stop, mut stops) = mpsc::channel(STOPS_MAX);
+    if let Some(questions) = seat.questions() {
+        runtime.spawn(asked::serve(questions, watched.clone(), fs.clone(), asks_to_stop));
+    }
     let adapter = Adapter::new(fs.clone(), runtime.handle().clone());
     let session =
         seat.session(adapter, READERS).map_err(|e| DaemonError::Mount(seat.point.clone(), e))?;
@@ -139,7 +152,7 @@ fn serve(
     let chores = runtime.spawn(chores::run(parts.clone(), sealer_stops.clone()));
     let sealer = runtime.spawn(sealer::run(parts.clone(), sealer_stops));
     let uploader = runtime.spawn(uploader::run(parts.clone(), registrar, uploader_pace));
-    let retirer = runtime.spawn(retire(parts.clone()));
+    let retirer = runtime.spawn(retire(parts.clone(), backlog));
     let mut wishes = runtime.block_on(async { seat.wishes() })?;
 
     if seat.resumed
@@ -245,12 +258,9 @@ async fn first_contact(parts: &Parts) {
 fn watch_over(
     settings: &Settings,
     runtime: &Runtime,
-    parts: &Arc<Parts>,
     seat: &Seat,
-    kernel_writes: bool,
+    writing: Writing,
 ) -> Result<Arc<Watched>, DaemonError> {
-    let worker_restarts = seat.restarts;
-    let writing = Writing { parts: parts.clone(), by_kernel: kernel_writes, worker_restarts };
     let watched = Arc::new(Watched::new(&settings.source, &seat.point, Some(writing)));
     let Some(address) = settings.admin else { return Ok(watched) };
     let serving = watched.clone();
@@ -267,6 +277,20 @@ fn watch_over(
         runtime.spawn(admin::serve(listener, serving));
     }
     Ok(watched)
+}
+
+/// Since when the mount has been served, by this worker and those before it.
+fn mounted_since(parts: &Parts, seat: &Seat) -> Utc {
+    let now = parts.clock.now();
+    let Some((session, _)) = &seat.session else { return now };
+    let file = parts.spool.dir().join(format!("session/{}.since", session.0));
+    load_json(&file).unwrap_or_else(|_| {
+        // A full disk forgets it with the worker.
+        if let Err(e) = store_json(&file, &now, Durable::Later) {
+            debug!("since when the mount is served is not kept: {e}");
+        }
+        now
+    })
 }
 
 /// Who registers spool files with the kernel, where that is to write into them itself.
@@ -290,9 +314,8 @@ fn backings(settings: &Settings, seat: &Seat) -> Result<Option<Arc<dyn Backings>
     }
 }
 
-async fn retire(parts: Arc<Parts>) {
+async fn retire(parts: Arc<Parts>, backlog: Arc<Mutex<Backlog>>) {
     let every = RETIRE_EVERY.min(parts.retire_after.max(Duration::from_millis(100)));
-    let backlog = Arc::new(Mutex::new(Backlog::default()));
     loop {
         tokio::time::sleep(every).await;
         let (parts, backlog) = (parts.clone(), backlog.clone());

@@ -58,6 +58,8 @@ pub mod remote;
 #[cfg(target_os = "linux")]
 pub mod seat;
 #[cfg(target_os = "linux")]
+mod status_text;
+#[cfg(target_os = "linux")]
 pub mod stop;
 #[cfg(target_os = "linux")]
 pub mod telemetry;

@@ -4,7 +4,6 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use serde_json::{Value, json};
 
 use super::ask::{self, Failure, Keeper};
@@ -12,6 +11,7 @@ use super::keeper::default_path;
 use super::keeper::link::Link;
 use super::keeper::protocol::{Request, ToClient};
 use super::mountpoint::{self, Mount};
+use super::status_text;
 use crate::values::escape::for_terminal;
 
 /// How long each mount may take to answer.
@@ -91,7 +91,7 @@ fn as_json(Row { mount, state }: &Row) -> Value {
 fn for_people(Row { mount, state }: &Row) -> String {
     let point = mount.point.display().to_string();
     let (how, hint) = match state {
-        State::Answers(status) => (of_status(status), String::new()),
+        State::Answers(status) => (status_text::summary(status), String::new()),
         State::Quiet(what) => ((*what).to_owned(), String::new()),
         State::Dead => {
             let hint = format!("umount {point}, and mount it again with the same spool");
@@ -104,22 +104,6 @@ fn for_people(Row { mount, state }: &Row) -> String {
     };
     let hint = if hint.is_empty() { hint } else { format!("  hint: {hint}\n") };
     for_terminal_lines(&format!("{} on {point}: {how}\n{hint}", mount.source))
-}
-
-fn of_status(status: &Value) -> String {
-    let count = |name: &str| status[name].as_u64().unwrap_or_default();
-    let size = |name: &str| ByteSize::b(count(name)).display().iec();
-    let ready = status["not_ready"].as_str().map_or("ready", |_| "not ready");
-    let s3 = ask::s3_state(status);
-    let lost = match count("set_aside_files") + count("given_up_bytes") {
-        0 => "",
-        _ => ", something set aside or given up",
-    };
-    format!(
-        "{ready}, S3 {s3}, {} not uploaded, {} of spool left{lost}",
-        size("unuploaded_bytes"),
-        size("spool_free_bytes")
-    )
 }
 
 /// Escapes control characters, but for the line feeds.

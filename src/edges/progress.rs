@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde_json::Value;
 
-use super::ask::{self, Keeper};
+use super::ask::Keeper;
 use super::keeper::protocol::{Request, ToClient};
+use super::status_text::s3_state;
 use crate::values::escape::for_terminal;
 use crate::world::clock::{Clock, SystemClock};
 
@@ -99,6 +100,6 @@ fn left(status: &Value) -> String {
     };
     let size = ByteSize::b(count("unuploaded_bytes")).display().iec();
     let away = status["s3"]["error"].as_str();
-    let away = away.map(|why| format!("; S3 is {}: {why}", ask::s3_state(status)));
+    let away = away.map(|why| format!("; S3 is {}: {why}", s3_state(status)));
     format!("{size} of {logs} are not in S3 yet{}", away.unwrap_or_default())
 }

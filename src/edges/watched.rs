@@ -6,12 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::launch;
 use crate::local::spool::Account;
 use crate::tasks::measure::{measure, takes_writes};
+use crate::tasks::outage::Backlog;
 use crate::tasks::parts::Parts;
 use crate::values::settings::Source;
+use crate::values::time::Utc;
 use crate::world::bucket::Conditional;
 use crate::world::metrics::METRICS;
 
@@ -36,6 +40,10 @@ pub struct About {
 pub struct Writing {
     /// Its parts.
     pub parts: Arc<Parts>,
+    /// Since when it has been served.
+    pub since: Utc,
+    /// How the spool fills.
+    pub backlog: Arc<Mutex<Backlog>>,
     /// Whether the kernel writes what programs append, or the daemon.
     pub by_kernel: bool,
     /// How often a worker was replaced.
@@ -60,7 +68,11 @@ struct WritingStatus {
     writer: String,
     spool: String,
     write_path: &'static str,
+    mounted_since: String,
+    mounted_seconds: f64,
     worker_restarts: u64,
+    /// Where the log is, unless it is standard error.
+    log: Option<String>,
     s3: S3,
     live_files: usize,
     local_files: usize,
@@ -79,6 +91,8 @@ struct WritingStatus {
     quarantined_segments: u64,
     spool_used_bytes: u64,
     spool_free_bytes: u64,
+    /// How long the room lasts if what S3 lacks goes on growing as it did.
+    spool_lasts_seconds: Option<f64>,
     spool_free_inodes: Option<u64>,
 }
 
@@ -170,17 +184,21 @@ impl Writing {
 
     fn status(&self) -> serde_json::Value {
         let (parts, now) = (&self.parts, measure(&self.parts));
+        let seconds = |since| parts.clock.now().since(since).as_secs_f64().round();
+        let log = launch::is_background().then(|| parts.spool.dir().join(launch::LOG));
         let s3 = parts.s3.borrow().clone();
         let outage = s3.outage.as_ref();
         let status = WritingStatus {
             writer: parts.spool.identity().writer.to_string(),
             spool: parts.spool.dir().display().to_string(),
             write_path: self.path(),
+            mounted_since: self.since.to_name(),
+            mounted_seconds: seconds(self.since),
             worker_restarts: self.worker_restarts,
+            log: log.map(|log| log.display().to_string()),
             s3: S3 {
                 up: s3.is_up(),
-                away_seconds: outage
-                    .map(|outage| parts.clock.now().since(outage.since).as_secs_f64().round()),
+                away_seconds: outage.map(|outage| seconds(outage.since)),
                 away_since: outage.map(|outage| outage.since.to_name()),
                 error: outage.map(|outage| outage.error.to_string()),
                 hint: outage.map(|outage| outage.error.kind.hint()),
@@ -202,6 +220,7 @@ impl Writing {
             quarantined_segments: METRICS.quarantined_segments.get(),
             spool_used_bytes: now.spool_used,
             spool_free_bytes: now.spool_free,
+            spool_lasts_seconds: self.backlog.lock().lasts.map(|lasts| lasts.as_secs_f64()),
             spool_free_inodes: now.spool_free_inodes,
         };
         serde_json::to_value(&status).unwrap_or_default()

@@ -1,19 +1,26 @@
 //! How the mount is at this moment, for those who watch it: measured when somebody asks, so that nothing has to be kept
 //! up to date on the way of a write. Blocking; reads one marker of each log that waits for S3.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use serde::Serialize;
 
 use super::parts::Parts;
 use crate::local::life::Life;
 use crate::local::marker::Marker;
 use crate::local::spool::Account;
+use crate::values::naming::Phase;
 use crate::values::settings::WhenFull;
 use crate::values::time::Utc;
 
 /// A spool with less room takes a line here and there at most.
 const ENOUGH: u64 = 64 * 1024;
+
+/// Characters of an error that are told beside a log.
+const ERROR_MAX: usize = 300;
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +91,50 @@ pub fn measure(parts: &Parts) -> Measures {
     let inodes = parts.room.inodes(parts.namespace.kept());
     measures.spool_free_inodes = (inodes.total > 0).then_some(inodes.free);
     measures
+}
+
+/// A log that S3 lacks something of.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Lacking {
+    path: String,
+    unuploaded_bytes: u64,
+    /// How long ago the oldest of them was written.
+    oldest_seconds: Option<f64>,
+    set_aside_bytes: u64,
+    given_up_bytes: u64,
+    last_error: Option<String>,
+}
+
+/// The logs that S3 lacks something of, those with most unsent bytes first and at most so many, and how many there are.
+pub fn lacking_logs(parts: &Parts, top: usize) -> (Vec<Lacking>, usize) {
+    let lacks = |life: Arc<Life>| {
+        let len = life.len().unwrap_or_default();
+        let (unsent, lost) = {
+            let state = life.state();
+            (state.unsent(len), state.bytes_in(|p| p == Phase::Quarantined || p.is_given_up()))
+        };
+        (unsent > 0 || lost > 0).then_some((unsent, lost, life))
+    };
+    let mut found: Vec<_> = parts.namespace.lives().into_iter().filter_map(lacks).collect();
+    found.sort_unstable_by_key(|(unsent, lost, _)| Reverse((*unsent, *lost)));
+    let all = found.len();
+    found.truncate(top);
+    let now = parts.clock.now();
+    let facts = found.into_iter().map(|(unsent, _, life)| {
+        let path = parts.path_of(&life);
+        let oldest = (unsent > 0).then(|| now.since(oldest(&life)).as_secs_f64());
+        let state = life.state();
+        let error = state.last_error.as_ref();
+        Lacking {
+            path,
+            unuploaded_bytes: unsent,
+            oldest_seconds: oldest,
+            set_aside_bytes: state.bytes_in(|phase| phase == Phase::Quarantined),
+            given_up_bytes: state.bytes_in(Phase::is_given_up),
+            last_error: error.map(|error| error.chars().take(ERROR_MAX).collect()),
+        }
+    });
+    (facts.collect(), all)
 }
 
 /// When the oldest byte came that S3 has not confirmed.

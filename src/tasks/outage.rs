@@ -73,6 +73,8 @@ pub struct Backlog {
     before: Option<Seen>,
     /// The highest level that was told.
     level: u64,
+    /// How long the room lasts if the backlog grows as it did; `None` when it does not grow, or that is not known yet.
+    pub lasts: Option<Duration>,
 }
 
 impl Backlog {
@@ -84,6 +86,7 @@ impl Backlog {
         let seen = Seen { now, away, unsent, capacity: room.max(unsent) };
         let is_first = self.before.is_none();
         let (news, lasts) = self.weigh(seen);
+        self.lasts = lasts;
         let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
         let (unsent, left) = (size(unsent), size(seen.capacity - seen.unsent));
         let lasts = match lasts {

@@ -49,6 +49,7 @@ mod rotating_programs;
 mod segments;
 mod semantics;
 mod shutdown;
+mod status;
 mod systemd;
 mod tools;
 mod two_writers;

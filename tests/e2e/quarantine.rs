@@ -28,7 +28,7 @@ fn files(mount: &Mount, end: &str) -> Vec<PathBuf> {
 }
 
 /// A mount with a log of which a line was changed behind its seal, and a sound line follows.
-fn changed(rig: &Rig, gate: &Gate) -> Mount {
+pub fn changed(rig: &Rig, gate: &Gate) -> Mount {
     gate.refuse(503, "SlowDown");
     let mut mount = rig.plan("a").through(&gate.endpoint).with(&["--admin", "127.0.0.1:0"]).start();
     fs::write(mount.path("app.log"), "changed\n").unwrap();
@@ -45,7 +45,7 @@ fn changed(rig: &Rig, gate: &Gate) -> Mount {
     mount
 }
 
-fn status(mount: &Mount) -> Value {
+pub fn status(mount: &Mount) -> Value {
     serde_json::from_str(&ask(mount, &["status", "--json"]).1).unwrap()
 }
 

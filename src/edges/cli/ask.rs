@@ -27,6 +27,12 @@ pub struct StatusArgs {
     /// Say it in JSON, as the admin endpoint does.
     #[arg(long)]
     pub json: bool,
+    /// Name the logs that S3 lacks something of, those with most unsent bytes first, and the files that stay local.
+    #[arg(long)]
+    pub logs: bool,
+    /// How many of each are named.
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "logs")]
+    pub top: usize,
 }
 
 /// `logsinkfs flush`.

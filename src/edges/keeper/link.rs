@@ -23,8 +23,8 @@ use rustix::net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Longest message: a page of node numbers is the longest there is, and half of this.
-const MESSAGE_MAX: usize = 64 * 1024;
+/// Longest message: a list of logs is the longest there is, and shorter.
+pub const MESSAGE_MAX: usize = 64 * 1024;
 /// How long a message may wait for room in the socket: its buffer holds hundreds of messages, so that
 /// a peer that leaves none for this long does not read any more.
 const SEND_PATIENCE: Duration = Duration::from_secs(1);

@@ -104,6 +104,11 @@ pub struct Hello {
 pub enum Request {
     /// How is it?
     Status,
+    /// Which logs does S3 lack something of, and which files stay local?
+    Logs {
+        /// How many of each.
+        top: usize,
+    },
     /// Detach it, upload everything and end; answered at the end.
     Stop {
         /// How long the upload may take at most.
@@ -176,7 +181,7 @@ pub enum ToKeeper {
 pub enum ToClient {
     /// The new worker serves.
     Upgraded,
-    /// How the mount is, as JSON.
+    /// How the mount is, or its logs are, as JSON.
     Status(serde_json::Value),
     /// Everything that was there is uploaded, or is about to be when nobody waits for it.
     Flushed,

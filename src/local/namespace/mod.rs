@@ -290,17 +290,23 @@ impl Namespace {
 
     /// Number and bytes of the files that stay local.
     pub fn local_files(&self) -> (usize, u64) {
+        let all = self.each_local_file();
+        (all.len(), all.iter().map(|(_, bytes)| bytes).sum())
+    }
+
+    /// The files that stay local, and the bytes of each.
+    pub fn each_local_file(&self) -> Vec<(NodeId, u64)> {
         let locals: Vec<_> = {
             let tree = self.tree.lock();
-            let kept = tree.nodes.values().filter(|node| node.recorded);
-            let local = kept.filter_map(|node| match &node.body {
-                Body::Local(file) => Some(file.clone()),
+            let kept = tree.nodes.iter().filter(|(_, node)| node.recorded);
+            let local = kept.filter_map(|(id, node)| match &node.body {
+                Body::Local(file) => Some((*id, file.clone())),
                 _ => None,
             });
             local.collect()
         };
-        let bytes = locals.iter().filter_map(|file| file.metadata().ok()).map(|m| m.len()).sum();
-        (locals.len(), bytes)
+        let bytes = |file: Arc<LocalFile>| file.metadata().map_or(0, |found| found.len());
+        locals.into_iter().map(|(id, file)| (id, bytes(file))).collect()
     }
 
     /// All live files, for whoever has to look after each. Those whose files are gone need nobody,
