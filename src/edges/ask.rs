@@ -142,6 +142,28 @@ fn wait(keeper: &Keeper, request: &Request, args: &FlushArgs) -> Result<ToClient
     })
 }
 
+/// The keeper of a mount, named by its directory or by its spool.
+pub(super) fn keeper_of(place: &Path, socket: Option<&Path>) -> Result<Keeper, Failure> {
+    if let Some(socket) = socket {
+        return Ok(Keeper(socket.to_owned()));
+    }
+    let Ok(spool) = place.join("spool.json").canonicalize() else {
+        return mount_at(place).map(|mount| Keeper::of(&mount));
+    };
+    let uses = |keeper: &Keeper| {
+        let status = status_of(keeper, Request::Status);
+        let used = status.ok().and_then(|status| Some(PathBuf::from(status["spool"].as_str()?)));
+        used.is_some_and(|used| {
+            used.join("spool.json").canonicalize().is_ok_and(|used| used == spool)
+        })
+    };
+    let mounts = mountpoint::all().unwrap_or_default();
+    mounts.iter().map(Keeper::of).find(uses).ok_or_else(|| {
+        let what = format!("no mount that can be asked uses the spool {}", place.display());
+        Failure::new(what, "mount it, and name the mount's directory")
+    })
+}
+
 /// The spool of a mount.
 pub(super) fn spool_of(mountpoint: &Path, socket: Option<&Path>) -> Result<PathBuf, Failure> {
     let mounted = MountedArgs {
@@ -184,6 +206,11 @@ fn time_is_up(question: &ToKeeper) -> Failure {
 pub(super) struct Keeper(pub(super) PathBuf);
 
 impl Keeper {
+    /// That of a mount, where it listens by default.
+    pub(super) fn of(mount: &Mount) -> Keeper {
+        Keeper(default_path(&mount.device, mount.user.unwrap_or(0)))
+    }
+
     /// Asks, and waits for the answer, and does something once a second meanwhile; `None` when whoever had taken the
     /// question is gone.
     fn ask(
@@ -281,7 +308,7 @@ fn find(MountedArgs { mountpoint, keeper_socket }: &MountedArgs) -> Result<Keepe
         None => mountpoint::all().unwrap_or_default(),
     };
     match (found.pop(), found.is_empty()) {
-        (Some(mount), true) => Ok(Keeper(default_path(&mount.device, mount.user.unwrap_or(0)))),
+        (Some(mount), true) => Ok(Keeper::of(&mount)),
         (Some(last), false) => {
             found.push(last);
             let points: Vec<_> = found.iter().map(|m| m.point.display().to_string()).collect();

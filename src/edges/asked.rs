@@ -1,4 +1,4 @@
-//! What people ask of a mount over the keeper's socket (`logsinkfs status`, `flush`, `umount`), as the worker answers
+//! What people ask of a mount over the keeper's socket (`logsinkfs status`, `flush`, `umount`, `quarantine retry`), as the worker answers
 //! it. Owns the answers and how many are under way; who may ask is the keeper's to know, and the end of a mount is
 //! `edges::daemon`'s.
 
@@ -20,6 +20,7 @@ use crate::core::Fs;
 use crate::local::life::Life;
 use crate::tasks::measure::lacking_logs;
 use crate::tasks::parts::Parts;
+use crate::tasks::retry::retry;
 use crate::values::ids::SpoolOffset;
 
 /// Answers under way that do not wait for S3: each takes milliseconds, and the next one waits for its turn.
@@ -49,7 +50,9 @@ pub async fn serve(
         let (watched, fs) = (watched.clone(), fs.clone());
         // Whoever waits for S3 keeps nobody else from an answer.
         let place = match request {
-            Request::Flush { wait: true } => waiting.clone().try_acquire_owned().ok(),
+            Request::Flush { wait: true } | Request::Retry { .. } => {
+                waiting.clone().try_acquire_owned().ok()
+            }
             _ => at_once.clone().acquire_owned().await.ok(),
         };
         tokio::spawn(async move {
@@ -62,6 +65,10 @@ pub async fn serve(
                 (_, Request::Logs { top }) => {
                     let logs = tokio::task::spawn_blocking(move || logs(&fs, top)).await;
                     logs.ok().map(ToClient::Status)
+                }
+                (_, Request::Retry { name }) => {
+                    let sent = retry(fs.parts(), &name).await;
+                    Some(ToClient::Retried(sent.map_err(|why| why.to_string())))
                 }
                 (_, Request::Flush { wait }) => flush(fs.parts(), wait, &client).await,
                 (_, Request::Stop { .. }) => None,

@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::ask::{self, Failure, Keeper};
-use super::keeper::default_path;
 use super::keeper::link::Link;
 use super::keeper::protocol::{Request, ToClient};
 use super::mountpoint::{self, Mount};
@@ -55,10 +54,10 @@ pub(super) fn status(json: bool) -> Result<ExitCode, Failure> {
 }
 
 fn look(mount: Mount) -> Row {
-    let keeper = default_path(&mount.device, mount.user.unwrap_or(0));
-    let has_keeper = Link::connect(&keeper).is_ok();
+    let keeper = Keeper::of(&mount);
+    let has_keeper = Link::connect(&keeper.0).is_ok();
     let state = if has_keeper {
-        match Keeper(keeper).ask_worker(Request::Status, Some(PATIENCE)) {
+        match keeper.ask_worker(Request::Status, Some(PATIENCE)) {
             Ok(ToClient::Status(status)) => State::Answers(ask::escaped(status)),
             Ok(other) => State::Silent(format!("{other:?}")),
             Err(failure) => State::Silent(failure.what),

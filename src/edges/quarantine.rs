@@ -1,21 +1,21 @@
-//! `logsinkfs quarantine`: what a spool has set aside and given up, shown and copied. Owns what people are told; what is
-//! there, the spool says.
+//! `logsinkfs quarantine`: what a spool has set aside and given up, shown, copied, and sent once more by the daemon that has
+//! the spool. Owns what people are told; what is there, the spool says.
 //!
 //! Invariant: nothing leaves a quarantine that was not copied, durably; and no link in one is followed, since its owner may
 //! be somebody else.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
 use bytesize::ByteSize;
-use rustix::fs::OFlags;
 
 use super::ask::{self, Failure};
 use super::cli::{PlaceArgs, QuarantineArgs, QuarantineCommand};
+use super::keeper::protocol::{Request, ToClient};
 use super::stop::EXIT_DATA_LEFT;
+use crate::local::disk::open_regular;
 use crate::local::spool::{GivenUp, Quarantine, SetAside};
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::escape::for_terminal;
@@ -24,6 +24,7 @@ use crate::values::escape::for_terminal;
 pub fn run(args: &QuarantineArgs) -> ExitCode {
     ask::end(match &args.command {
         QuarantineCommand::List { place, json } => list(place, *json),
+        QuarantineCommand::Retry { place, names } => retry(place, names),
         QuarantineCommand::Export { place, to, remove } => export(place, to, *remove),
     })
 }
@@ -101,19 +102,57 @@ fn readable(SetAside { path, bytes, note }: &SetAside) -> String {
     text
 }
 
-fn export(place: &PlaceArgs, to: &Path, remove: bool) -> Result<ExitCode, Failure> {
-    let quarantine = find(place)?;
-    fs::create_dir_all(to).at("create", to)?;
-    if remove {
-        // The daemon may add to it meanwhile: what comes from here on is another list.
-        quarantine.close_list()?;
+/// Has the daemon send them, one after the other.
+fn retry(place: &PlaceArgs, names: &[String]) -> Result<ExitCode, Failure> {
+    let keeper = ask::keeper_of(&place.place, place.keeper_socket.as_deref())?;
+    let names = match names {
+        [] => find(place)?.set_aside_files()?.iter().map(SetAside::name).collect(),
+        names => names.to_vec(),
+    };
+    if names.is_empty() {
+        println!("logsinkfs: nothing was set aside");
     }
-    let mut copied = Vec::new();
-    let mut left = 0;
-    for entry in fs::read_dir(quarantine.path()).at("list", quarantine.path())? {
-        let entry = entry.at("list", quarantine.path())?;
-        match copy(&entry.path(), &to.join(entry.file_name())) {
-            Ok(()) => copied.push(entry.path()),
+    let mut stays = false;
+    for name in names {
+        let shown = for_terminal(&name).into_owned();
+        match keeper.ask_worker(Request::Retry { name }, None)? {
+            ToClient::Retried(Ok(())) => println!("logsinkfs: S3 has {shown}"),
+            ToClient::Retried(Err(why)) => {
+                stays = true;
+                eprintln!("logsinkfs: stays set aside: {shown}: {}", for_terminal(&why));
+            }
+            other => return Err(ask::refused(other)),
+        }
+    }
+    Ok(if stays { ExitCode::from(EXIT_DATA_LEFT) } else { ExitCode::SUCCESS })
+}
+
+fn export(place: &PlaceArgs, to: &Path, remove: bool) -> Result<ExitCode, Failure> {
+    let (copied, left) = copy_all(&find(place)?, to, remove)?;
+    println!("logsinkfs: {copied} files are in {}", to.display());
+    Ok(if left > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Gives how many files were copied, and how many could not be.
+fn copy_all(
+    quarantine: &Quarantine,
+    to: &Path,
+    remove: bool,
+) -> Result<(usize, usize), LocalError> {
+    fs::create_dir_all(to).at("create", to)?;
+    let mut all = Vec::new();
+    match remove {
+        // What the daemon gives up from here on is another list.
+        true => quarantine.close_list()?,
+        false => all.extend(quarantine.list().map(|list| vec![list])),
+    }
+    all.extend(quarantine.set_aside_files()?.iter().map(SetAside::files));
+    let (mut copied, mut left) = (Vec::new(), 0);
+    for files in all {
+        let copies =
+            files.iter().map(|file| copy(file, &to.join(file.file_name().unwrap_or_default())));
+        match copies.collect::<Result<Vec<_>, _>>() {
+            Ok(_) => copied.extend(files),
             Err(e) => {
                 left += 1;
                 eprintln!("logsinkfs: not copied: {e}");
@@ -128,8 +167,7 @@ fn export(place: &PlaceArgs, to: &Path, remove: bool) -> Result<ExitCode, Failur
             removed.at("remove", path)?;
         }
     }
-    println!("logsinkfs: {} files are in {}", copied.len(), to.display());
-    Ok(if left > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok((copied.len(), left))
 }
 
 /// Copies a file, or a folder with what is in it, durably.
@@ -149,12 +187,78 @@ fn copy(from: &Path, to: &Path) -> Result<(), LocalError> {
     target.sync_all().at("sync", to)
 }
 
-/// Opens a file that is no link, device or pipe.
-fn open_regular(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
-    let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("it is no regular file")),
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+    use crate::local::life::SpoolFile;
+    use crate::local::spool::Note;
+    use crate::values::ids::{SpoolOffset, SpoolRange};
+    use crate::values::time::Utc;
+
+    /// Takes away what there is again and again, while something is added so many times; gives where it is then.
+    fn taken_while(times: usize, add: impl Fn(&Quarantine, usize) + Sync) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("a folder");
+        let quarantine = Quarantine::of(dir.path());
+        fs::create_dir(quarantine.path()).expect("made");
+        let take = |n: usize| {
+            let to = dir.path().join(format!("out/{n:06}"));
+            copy_all(&quarantine, &to, true).expect("copied");
+        };
+        thread::scope(|scope| {
+            let adding = scope.spawn(|| (0..times).for_each(|n| add(&quarantine, n)));
+            let rounds = (0..).take_while(|_| !adding.is_finished());
+            rounds.for_each(take);
+        });
+        take(999_999);
+        dir
+    }
+
+    /// What is in the files that were copied, by their names.
+    fn copies(dir: &tempfile::TempDir) -> Vec<(String, String)> {
+        let rounds = fs::read_dir(dir.path().join("out")).expect("a folder").flatten();
+        let files =
+            rounds.flat_map(|round| fs::read_dir(round.path()).expect("a folder").flatten());
+        let read = |path: &Path| fs::read_to_string(path).expect("text");
+        files
+            .map(|file| (file.file_name().to_string_lossy().into_owned(), read(&file.path())))
+            .collect()
+    }
+
+    #[test]
+    fn a_list_that_grows_while_it_is_taken_away_loses_nothing() {
+        const RANGES: usize = 3000;
+        let dir = taken_while(RANGES, |quarantine, n| {
+            let range = GivenUp { key: format!("key {n}"), bytes: 1, at: Utc::from_micros(0) };
+            quarantine.note_given_up(&range).expect("noted");
+        });
+        let mut found = BTreeSet::new();
+        for (_, list) in copies(&dir) {
+            let ranges = list.lines().filter_map(|line| serde_json::from_str(line).ok());
+            found.extend(ranges.map(|range: GivenUp| range.key));
+        }
+        assert_eq!(found.len(), RANGES);
+    }
+
+    #[test]
+    fn what_is_just_being_set_aside_is_not_taken_by_halves() {
+        const FILES: usize = 100;
+        const BYTES: u64 = 1 << 20;
+        let dir = taken_while(FILES, |quarantine, n| {
+            let mut source = tempfile::tempfile().expect("a file");
+            source.set_len(BYTES).expect("long");
+            io::Write::write_all(&mut source, format!("{n}").as_bytes()).expect("written");
+            let source = SpoolFile::from_start(Arc::new(source));
+            let range = SpoolRange { start: SpoolOffset(0), end: SpoolOffset(BYTES) };
+            let note = Note { why: "a test".to_owned(), at: Utc::from_micros(0), marker: None };
+            quarantine.keep_copy(&source, range, &format!("copy {n}"), &note).expect("kept");
+        });
+        let copies = copies(&dir);
+        let whole = copies.iter().filter(|(_, bytes)| bytes.len() as u64 == BYTES).count();
+        let notes = copies.iter().filter(|(name, _)| name.ends_with(".json")).count();
+        assert_eq!((whole, notes, copies.len()), (FILES, FILES, 2 * FILES));
     }
 }

@@ -10,7 +10,6 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::ask::{self, Failure, Keeper};
 use super::cli::UmountArgs;
 use super::in_use;
-use super::keeper::default_path;
 use super::keeper::link::Link;
 use super::keeper::protocol::{Request, ToClient};
 use super::mountpoint::{self, Mount};
@@ -38,9 +37,7 @@ pub fn run(args: &UmountArgs) -> ExitCode {
 /// Gives the exit code, and what is said behind "unmounted".
 fn umount(args: &UmountArgs) -> Result<(u8, String), Failure> {
     let mount = ask::mount_at(&args.mountpoint)?;
-    let socket = args.keeper_socket.clone();
-    let socket = socket.unwrap_or_else(|| default_path(&mount.device, mount.user.unwrap_or(0)));
-    let keeper = Keeper(socket);
+    let keeper = args.keeper_socket.clone().map_or_else(|| Keeper::of(&mount), Keeper);
     if let Ok(link) = Link::connect(&keeper.0) {
         let stopped = stop(args, &mount, &keeper, process(&link));
         let is_there = ask::mount_at(&mount.point).is_ok_and(|now| now.device == mount.device);

@@ -78,21 +78,29 @@ pub fn load_json<T: DeserializeOwned>(path: &Path) -> Result<T, LocalError> {
     serde_json::from_slice(&text).map_err(damaged).at("decode", path)
 }
 
-/// Reads a file of at most so many bytes. A link, a pipe, a device, or what is longer, is damage: whoever has put it
-/// there must not have this process wait, read for ever, or tell of a file of somebody else.
+/// Opens a file to read it. A link, a pipe or a device is damage: whoever has put it there must not have this process
+/// wait, or tell of a file of somebody else.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Err(damaged("it is a link")),
+        file => file?,
+    };
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(damaged("it is no regular file")),
+    }
+}
+
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// Reads a file of at most so many bytes. What is longer, or no regular file, is damage.
 pub fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>, LocalError> {
     let read = || {
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let damaged = |what| io::Error::new(io::ErrorKind::InvalidData, what);
-        let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-            Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Err(damaged("it is a link")),
-            file => file?,
-        };
-        let found = file.metadata()?;
-        if !found.is_file() {
-            return Err(damaged("it is no regular file"));
-        }
-        if found.len() > most {
+        let file = open_regular(path)?;
+        if file.metadata()?.len() > most {
             return Err(damaged("it is longer than any such file"));
         }
         let mut text = Vec::new();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use flate2::write::GzEncoder;
 
 use crate::local::disk::{memory_file, unnamed_file};
-use crate::local::life::{Life, SpoolFile};
+use crate::local::life::SpoolFile;
 use crate::local::marker::Marker;
 use crate::tasks::parts::Parts;
 use crate::tasks::seal::for_each_chunk;
@@ -35,29 +35,28 @@ pub enum Body {
     Damaged,
 }
 
-/// Makes the body of a sealed range. Blocking; reads the range once.
+/// Makes the body of a sealed range of a file. Blocking; reads the range once.
 pub fn prepare(
     parts: &Parts,
-    life: &Life,
+    (file, path): (&SpoolFile, &Path),
     range: SpoolRange,
     marker: &Marker,
     form: Form,
 ) -> Result<Body, LocalError> {
-    let file = life.files.at(range.start)?;
     let sink = match form {
-        Form::Plain => return plain(&file, range, marker).at("read", &life.path()),
+        Form::Plain => return plain(file, range, marker).at("read", path),
         Form::Dropped => return empty(parts.spool.dir()),
         Form::Gzip | Form::Zstd => unnamed_file(parts.spool.dir())?,
     };
-    match compress(&file, range, marker, form, sink) {
+    match compress(file, range, marker, form, sink) {
         // The disk has no room for the body: memory has.
         Err(e) if e.kind() == io::ErrorKind::StorageFull => {
             let sink = memory_file(parts.spool.dir())?;
-            compress(&file, range, marker, form, sink)
+            compress(file, range, marker, form, sink)
         }
         other => other,
     }
-    .at("compress", &life.path())
+    .at("compress", path)
 }
 
 /// The body of a mark.

@@ -33,6 +33,8 @@ pub mod registrar;
 #[cfg(target_os = "linux")]
 pub mod restorer;
 #[cfg(target_os = "linux")]
+pub mod retry;
+#[cfg(target_os = "linux")]
 pub mod seal;
 #[cfg(target_os = "linux")]
 pub mod sealer;

@@ -2,6 +2,7 @@
 //! of "exists already" and the object's metadata; when and how often is tried is decided by
 //! `tasks::uploader`.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -90,7 +91,7 @@ pub async fn send(
         key: marker.key.clone(),
         payload: body.clone(),
         content_type: form_of(&marker).content_type(),
-        metadata: metadata(&job, &name, &marker),
+        metadata: metadata(&parts.prefix, &marker),
     };
     let put = {
         let _place = places.puts.acquire().await;
@@ -154,7 +155,8 @@ fn make_ready(
     if let Some(body) = body.filter(|_| !given_up) {
         return Ok(Ready::Object(name, marker, body));
     }
-    match prepare(parts, &job.life, name.range, &marker, form_of(&marker))? {
+    let (file, path) = (job.life.files.at(name.range.start)?, job.life.path());
+    match prepare(parts, (&file, &path), name.range, &marker, form_of(&marker))? {
         Body::Sound(body) => Ok(Ready::Object(name, marker, body)),
         Body::Damaged => {
             error!(key = %marker.key, "the spool holds other bytes than what was sealed (written through a mapping, or a damaged disk)");
@@ -218,7 +220,8 @@ pub fn form_of(marker: &Marker) -> Form {
     SegmentName::parse("", &marker.key).map_or(Form::Plain, |name| name.form)
 }
 
-async fn put(
+/// Puts an object that is not to be there yet, asking first where the service ignores conditions.
+pub(super) async fn put(
     parts: &Parts,
     conditional: Conditional,
     object: &NewObject,
@@ -315,27 +318,27 @@ const METADATA_PREFIX: &str = "x-amz-meta-";
 
 /// User metadata of an object: printable ASCII within S3's limit. What must be there comes first;
 /// labels that do not fit are left out, and a stream's name that does not fit is in the key.
-fn metadata(
-    job: &Job,
-    name: &MarkerName,
-    marker: &Marker,
-) -> std::collections::BTreeMap<String, String> {
+pub(super) fn metadata(prefix: &str, marker: &Marker) -> BTreeMap<String, String> {
     let needed = [
         (CHECKSUM, marker.crc64.clone()),
-        ("generation", name.generation.0.to_string()),
-        ("offset", name.range.start.since(marker.base).to_string()),
-        ("length", name.range.len().to_string()),
         ("first", marker.first.to_name()),
         ("last", marker.last.to_name()),
     ];
-    let writer =
-        SegmentName::parse("", &marker.key).map(|n| ("writer".to_owned(), n.writer.to_string()));
-    let stream = ("stream".to_owned(), escape_ascii(&job.life.stream().path));
+    let of_key = |key: SegmentName| {
+        [
+            ("generation", key.generation.0.to_string()),
+            ("offset", key.offset.to_string()),
+            ("length", key.length.to_string()),
+            ("writer", key.writer.to_string()),
+            ("stream", escape_ascii(&key.stream)),
+        ]
+    };
+    let of_key = SegmentName::parse(prefix, &marker.key).into_iter().flat_map(of_key);
     let labels = marker.labels.iter().map(|(label, value)| {
         (format!("label-{}", escape_ascii(label.as_bytes())), escape_ascii(value.as_bytes()))
     });
-    let needed = needed.into_iter().map(|(name, value)| (name.to_owned(), value));
-    fitting(needed.chain(writer).chain([stream]).chain(labels)).collect()
+    let needed = needed.into_iter().chain(of_key).map(|(name, value)| (name.to_owned(), value));
+    fitting(needed.chain(labels)).collect()
 }
 
 /// Leaves out what does not fit beside what comes before it.

@@ -45,7 +45,7 @@ pub fn sent_nothing(life: &Life, name: &MarkerName) -> Result<(), LocalError> {
     Ok(())
 }
 
-/// Notes that S3 has a segment, or the mark of one that was given up.
+/// Notes that S3 has a segment, also one that was set aside, or the mark of one that was given up.
 pub fn confirm(
     parts: &Parts,
     life: &Arc<Life>,
@@ -68,7 +68,9 @@ pub fn confirm(
         state.last_key = Some(marker.key.clone());
         state.last_error = None;
     }
-    life.stream().take_unsent();
+    if name.phase.owes_object() {
+        life.stream().take_unsent();
+    }
     if phase == Phase::Confirmed {
         METRICS.uploaded_segments.inc();
         METRICS.uploaded_bytes.inc_by(name.range.len());

@@ -1,12 +1,13 @@
 //! What was set aside is counted from the spool, by all who report, until somebody takes it away: a restart forgets nothing.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::ask::ask;
-use crate::harness::gate::Gate;
+use crate::harness::gate::{Answer, Gate};
 use crate::harness::process::{Proc, command};
 use crate::harness::{Mount, Rig, eventually};
 
@@ -126,4 +127,126 @@ fn a_stop_that_leaves_something_set_aside_exits_so() {
     let spool = plan.spool.clone();
     assert_eq!(quarantine(&mount, &["export", "--remove"], &spool, &[&rig.local("out")]).0, 0);
     mount.stop();
+}
+
+/// A mount with a log of which a line was set aside, because another object has its key; gives the key.
+fn in_conflict(rig: &Rig, gate: &Gate) -> (Mount, String) {
+    gate.rule(|seen| match seen.stores_a_segment() {
+        true => Answer::Refuse(503, "SlowDown", None),
+        false => Answer::Pass,
+    });
+    let mount = rig.plan("a").through(&gate.endpoint).start();
+    fs::write(mount.path("app.log"), "line\n").unwrap();
+    ask(&mount, &["flush", "--no-wait"]);
+    let target = eventually("the key of the segment", || {
+        gate.seen().into_iter().find(|seen| seen.stores_a_segment()).map(|seen| seen.target)
+    });
+    let path = target.split('?').next().unwrap().replacen("/logs/", "", 1);
+    let key = percent_encoding::percent_decode_str(&path).decode_utf8().unwrap().into_owned();
+    rig.bucket().put(&key, b"of another\n");
+    gate.open();
+    eventually("the range to be set aside", || {
+        (status(&mount)["set_aside_files"] == 1).then_some(())
+    });
+    (mount, key)
+}
+
+#[test]
+fn what_can_be_sent_now_is_sent_and_reported_no_more() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    let (mount, key) = in_conflict(&rig, &gate);
+    let retry = |place: &Path| quarantine(&mount, &["retry"], place, &[]);
+    let (code, said) = retry(&mount.plan.point);
+    assert!(code == 3 && said.contains("stays set aside"), "{code} {said}");
+    assert!(said.contains("another object has its key"), "{said}");
+    assert_eq!(rig.bucket().get(&key).bytes, b"of another\n", "nothing is overwritten");
+    assert_eq!(status(&mount)["set_aside_files"], 1);
+    rig.bucket().delete(&key);
+    // Its answer is lost: the next try finds that the object is ours.
+    gate.rule(|seen| if seen.stores_a_segment() { Answer::LoseReply } else { Answer::Pass });
+    let (code, said) = retry(&mount.plan.point);
+    assert!(code == 3 && said.contains("stays set aside"), "{code} {said}");
+    gate.open();
+    // The spool says which mount is meant as well.
+    let (code, said) = retry(&mount.plan.spool);
+    assert!(code == 0 && said.contains("S3 has "), "{code} {said}");
+    assert_eq!(rig.bucket().content("app.log"), b"line\n");
+    assert_eq!(quarantine(&mount, &["list"], &mount.plan.point, &[]).0, 0);
+    let values =
+        ["set_aside", "uploaded"].map(|name| attribute(&mount, &format!("user.logsinkfs.{name}")));
+    assert_eq!(values, ["0", "5"]);
+    let (code, said) = retry(&mount.plan.point);
+    assert!(code == 0 && said.contains("nothing was set aside"), "{code} {said}");
+    assert_eq!(gate.overwritten(), Vec::<String>::new());
+    mount.stop();
+}
+
+#[test]
+fn what_cannot_be_sent_stays_set_aside_with_the_reason() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    let mount = changed(&rig, &gate);
+    assert_said(&mount);
+    let aside = mount.plan.spool.join("quarantine");
+    fs::write(aside.join("found"), "of nobody").unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", aside.join("link")).unwrap();
+    let before = fs::read_dir(&aside).unwrap().count();
+    let (code, said) = quarantine(&mount, &["retry"], &mount.plan.point, &[]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("found: nothing says what it was to be called"), "{said}");
+    assert!(said.contains("link: nothing says"), "{said}");
+    assert!(said.contains("its bytes are not those that were sealed"), "{said}");
+    let one = [Path::new("found"), Path::new("../spool.json")];
+    let (code, said) = quarantine(&mount, &["retry"], &mount.plan.point, &one);
+    assert!(code == 3 && !said.contains("link"), "{said}");
+    assert!(said.contains("../spool.json: nothing of that name was set aside"), "{said}");
+    assert_eq!(fs::read_dir(&aside).unwrap().count(), before);
+    let (code, plan) = (mount.terminate().0, rig.plan("b"));
+    assert_eq!(code, 3);
+    // A spool without a mount.
+    let other = plan.start();
+    let spool = rig.plan("a").spool;
+    let (code, said) = quarantine(&other, &["retry"], &spool, &[]);
+    assert!(code == 1 && said.contains("hint: mount it"), "{code} {said}");
+    other.stop();
+}
+
+/// The daemon adds to what is being taken away.
+#[test]
+fn nothing_is_lost_that_is_given_up_while_the_list_is_taken_away() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    gate.refuse(503, "SlowDown");
+    let small = ["--spool-max", "8MiB", "--rotate-size", "64KiB", "--compression", "none"];
+    let mount = rig.plan("a").through(&gate.endpoint).with(&small).start();
+    let spool = mount.plan.spool.clone();
+    let mut log = fs::File::create(mount.path("app.log")).unwrap();
+    let mut exported = 0;
+    for n in 0..20 {
+        for _ in 0..32 {
+            log.write_all(&[b"x".repeat(64 * 1024 - 1), b"\n".to_vec()].concat()).unwrap();
+        }
+        let to = rig.local(&format!("out-{n}"));
+        let (code, said) = quarantine(&mount, &["export", "--remove"], &spool, &[&to]);
+        assert_eq!(code, 0, "{said}");
+        for entry in fs::read_dir(&to).unwrap() {
+            let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+            exported += bytes_of(&text);
+        }
+    }
+    assert!(exported > 0);
+    drop(log);
+    let dropped = || status(&mount)["dropped_bytes"].as_u64().unwrap();
+    let listed =
+        || bytes_of(&fs::read_to_string(spool.join("quarantine/given-up")).unwrap_or_default());
+    eventually("the account to be whole", || (exported + listed() == dropped()).then_some(()));
+    gate.open();
+    mount.terminate();
+}
+
+/// The bytes of the ranges on a list.
+fn bytes_of(list: &str) -> u64 {
+    let ranges = list.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    ranges.filter_map(|range| range["bytes"].as_u64()).sum()
 }

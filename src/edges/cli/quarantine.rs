@@ -24,6 +24,16 @@ pub enum QuarantineCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Send what was set aside to S3 once more, through the mount that uses the spool. What S3 has then is not counted any
+    /// more; nothing is overwritten. Exit code 3: something stays set aside, and is named with the reason.
+    Retry {
+        /// The spool.
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// Names of files, as `list` gives them. Default: all.
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Copy all of it into a directory, as ordinary files.
     Export {
         /// The spool.

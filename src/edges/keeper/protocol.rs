@@ -114,6 +114,11 @@ pub enum Request {
         /// How long the upload may take at most.
         within: Option<Duration>,
     },
+    /// Send what was set aside.
+    Retry {
+        /// Its name in the quarantine.
+        name: String,
+    },
     /// Seal and upload everything.
     Flush {
         /// Answer when S3 has everything that was there, else at once.
@@ -185,6 +190,8 @@ pub enum ToClient {
     Status(serde_json::Value),
     /// Everything that was there is uploaded, or is about to be when nobody waits for it.
     Flushed,
+    /// S3 has what was set aside; or why it stays.
+    Retried(Result<(), String>),
     /// The mount is stopped, and the worker ends now.
     Stopped {
         /// The mount's exit code.

@@ -129,6 +129,7 @@ impl Spool {
             }
         }
         let lock = lock::take(dir)?;
+        Quarantine::of(dir).tidy();
         let inode = lock.metadata().at("stat", dir)?.ino();
         let boot = identity::boot_id();
         let identity = match Identity::load(dir) {

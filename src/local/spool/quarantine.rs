@@ -4,13 +4,16 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::local::crash_point::crash_point;
-use crate::local::disk::{Durable, load_json, read_regular, store_json, sync_folder};
+use crate::local::disk::{Durable, load_json, open_regular, read_regular, store_json, sync_folder};
 use crate::local::life::SpoolFile;
 use crate::local::marker::Marker;
 use crate::values::errors::{AtPath, LocalError};
@@ -25,6 +28,8 @@ const GIVEN_UP: &str = "given-up";
 const GIVEN_UP_MAX: u64 = 16 << 20;
 /// What is kept beside the bytes of a range.
 const NOTE: &str = "json";
+/// What the name of a copy begins with that is not whole yet.
+const HALF: &str = ".half-";
 /// Bytes copied at once.
 const COPY_CHUNK: usize = 256 * 1024;
 
@@ -125,44 +130,71 @@ impl Quarantine {
         note: &Note,
     ) -> Result<PathBuf, LocalError> {
         let target = self.free_name(name);
-        let copy = File::create_new(&target).at("create", &target)?;
+        let half = self.0.join(format!("{HALF}{name}"));
+        let copy = File::create(&half).at("create", &half)?;
         let mut chunk = vec![0; COPY_CHUNK];
         let mut at = range.start;
         while at < range.end {
             let len = usize::try_from(range.end.since(at)).unwrap_or(COPY_CHUNK).min(COPY_CHUNK);
             file.read_exact_at(&mut chunk[..len], at).at("read for", &target)?;
-            copy.write_all_at(&chunk[..len], at.since(range.start)).at("write", &target)?;
+            copy.write_all_at(&chunk[..len], at.since(range.start)).at("write", &half)?;
             at = at.plus(len as u64);
         }
-        copy.sync_all().at("sync", &target)?;
-        // It is set aside once more, under another name.
-        crash_point("quarantine: the bytes are kept");
-        store_json(&target.with_added_extension(NOTE), note, Durable::Now)?;
+        copy.sync_all().at("sync", &half)?;
+        let half_note = half.with_added_extension(NOTE);
+        store_json(&half_note, note, Durable::Now)?;
+        fs::rename(&half_note, target.with_added_extension(NOTE)).at("rename", &half_note)?;
+        // It is set aside once more.
+        crash_point("quarantine: the note is kept");
+        // Whoever takes away what is here sees the bytes from now on, with their note.
+        fs::rename(&half, &target).at("rename", &half)?;
         sync_folder(&self.0)?;
         Ok(target)
+    }
+
+    /// Removes what a start before left half written.
+    pub fn tidy(&self) {
+        let all = fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
+        // What cannot be removed is written over.
+        all.filter(|path| is_half(path)).for_each(|path| drop(fs::remove_file(path)));
+    }
+
+    /// Takes away what was set aside: S3 has it.
+    pub fn remove(&self, aside: &SetAside) -> Result<(), LocalError> {
+        for file in aside.files() {
+            fs::remove_file(&file).at("remove", &file)?;
+            // A note without bytes still says what it was of.
+            crash_point("quarantine: a file is removed");
+        }
+        sync_folder(&self.0)
     }
 
     /// Notes a range that was given up.
     pub fn note_given_up(&self, range: &GivenUp) -> Result<(), LocalError> {
         let path = self.0.join(GIVEN_UP);
-        let mut options = OpenOptions::new();
-        let file = options.append(true).create(true).mode(0o600).open(&path).at("open", &path)?;
-        let len = file.metadata().at("stat", &path)?.len();
-        if len > GIVEN_UP_MAX {
-            return Ok(());
-        }
         // Begins with a line feed, so that what a full disk or a kill has left of the line before does not spoil it.
         let json = serde_json::to_string(range).map_err(io::Error::from).at("encode", &path)?;
+        let file = open_list(&path).at("open", &path)?;
+        if file.metadata().at("stat", &path)?.len() > GIVEN_UP_MAX {
+            return Ok(());
+        }
         (&file).write_all(format!("\n{json}").as_bytes()).at("write", &path)
     }
 
-    /// Has the list of what was given up begin anew. The one that there was counts as set aside, until it is taken away.
+    /// Has the list of what was given up begin anew. The one that there was counts as set aside, until it is taken away;
+    /// nobody adds to it any more.
     pub fn close_list(&self) -> Result<(), LocalError> {
-        let path = self.0.join(GIVEN_UP);
-        match fs::rename(&path, self.free_name(GIVEN_UP)) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            renamed => renamed.at("rename", &path),
-        }
+        let Some(path) = self.list() else { return Ok(()) };
+        let closed = self.free_name(GIVEN_UP);
+        fs::rename(&path, &closed).at("rename", &path)?;
+        // Those who had it open have added what they were to add when this is locked.
+        let list = open_regular(&closed).at("open", &closed)?;
+        flock(&list, FlockOperation::LockExclusive).at("lock", &closed)
+    }
+
+    /// The list of what was given up, where there is one.
+    pub fn list(&self) -> Option<PathBuf> {
+        Some(self.0.join(GIVEN_UP)).filter(|path| path.symlink_metadata().is_ok())
     }
 
     /// The ranges that were given up.
@@ -188,16 +220,28 @@ impl Quarantine {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.0).at("list", &self.0)? {
             let path = entry.at("list", &self.0)?.path();
-            let is_note = path.extension().is_some_and(|end| end == NOTE)
-                && path.with_extension("").symlink_metadata().is_ok();
-            if is_note || path.file_name().is_some_and(|name| name == GIVEN_UP) {
+            let is_list = path.file_name().is_some_and(|name| name == GIVEN_UP);
+            if is_list || is_half(&path) || self.is_note(&path) {
                 continue;
             }
-            let note = load_json(&path.with_added_extension(NOTE)).ok();
+            let is_json = path.extension().is_some_and(|end| end == NOTE);
+            // A note without bytes is what is left of one that was just being taken away.
+            let (path, note) = match is_json.then(|| load_json(&path)) {
+                Some(Ok(note)) => (path.with_extension(""), Some(note)),
+                _ => (path.clone(), load_json(&path.with_added_extension(NOTE)).ok()),
+            };
             found.push(SetAside { bytes: bytes_of(&path), path, note });
         }
         found.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(found)
+    }
+
+    /// Whether it is a note of what is here, or is about to be: the note is there before the bytes have their name.
+    fn is_note(&self, path: &Path) -> bool {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_there = |name: &str| self.0.join(name).symlink_metadata().is_ok();
+        let of = name.strip_suffix(NOTE).and_then(|of| of.strip_suffix('.'));
+        of.is_some_and(|of| is_there(&format!("{HALF}{of}")) || is_there(of))
     }
 
     /// The account of it, counted from what is there.
@@ -209,6 +253,42 @@ impl Quarantine {
             set_aside_files: files.len() as u64,
             set_aside_bytes: files.iter().map(|file| file.bytes).sum(),
             given_up_bytes: given_up.iter().map(|range| range.bytes).sum(),
+        }
+    }
+}
+
+impl SetAside {
+    /// Its name in the quarantine.
+    pub fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The file, and its note where it has one.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let files = [self.path.clone(), self.path.with_added_extension(NOTE)];
+        files.into_iter().filter(|path| path.symlink_metadata().is_ok()).collect()
+    }
+}
+
+fn is_half(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_bytes().starts_with(HALF.as_bytes()))
+}
+
+/// Opens the list of what was given up, to add to it. Whoever closes it waits for the lock that comes with it.
+fn open_list(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    loop {
+        let list = options.open(path)?;
+        let locked = flock(&list, FlockOperation::NonBlockingLockShared);
+        let own = list.metadata()?.ino();
+        let is_closed = fs::metadata(path).map_or(true, |found| found.ino() != own);
+        match locked {
+            // In this moment: another one begins.
+            Ok(()) | Err(Errno::WOULDBLOCK) if is_closed => {}
+            Ok(()) | Err(Errno::WOULDBLOCK) => return Ok(list),
+            Err(e) => return Err(e.into()),
         }
     }
 }
