@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex};
 use logsinkfs::local::crash_point::watch;
 use logsinkfs::local::life::Life;
 use logsinkfs::local::spool::Account;
+use logsinkfs::tasks::parts::Parts;
+use logsinkfs::tasks::retry::retry;
 use logsinkfs::values::ids::NodeId;
-use logsinkfs::values::naming::Form;
+use logsinkfs::values::naming::{Form, Phase};
 use logsinkfs::values::time::Utc;
 use logsinkfs::world::bucket::Kind;
 
@@ -282,6 +284,53 @@ fn every_death_while_a_range_is_set_aside_keeps_it_and_sends_the_rest() {
     });
 }
 
+/// A daemon that sends what was set aside, once the object of another is gone that had its key.
+async fn deaths_while_it_is_sent_once_more() -> Vec<Death> {
+    let (world, coroner) = (Arc::new(World::new()), Coroner::default());
+    world.bucket.script(Op::Put, ".segments/", 1, Fault::Before(Kind::Exists));
+    let daemon = world.boot();
+    let log = daemon.open("app.log");
+    daemon.append(log, "set aside\n");
+    daemon.flush().await;
+    daemon.append(log, "behind it\n");
+    daemon.flush().await;
+    assert_eq!(daemon.parts.spool.quarantine().account().set_aside_files, 1);
+    coroner.attend(daemon.dir().to_owned(), &world);
+    retry_all(&daemon).await;
+    coroner.deaths()
+}
+
+async fn retry_all(daemon: &Daemon) {
+    for aside in daemon.parts.spool.quarantine().set_aside_files().unwrap() {
+        retry(&daemon.parts, &aside.name()).await.unwrap();
+    }
+}
+
+#[test]
+fn every_death_while_it_is_sent_once_more_sends_it_once_and_forgets_nothing() {
+    run(async {
+        let deaths = deaths_while_it_is_sent_once_more().await;
+        assert!(
+            deaths.iter().any(|death| death.stored.len() == 2),
+            "the registration, and a segment"
+        );
+        for death in deaths {
+            let (world, daemon) = start(&death);
+            let known = |parts: &Parts| parts.s3.borrow().is_up();
+            daemon.until("the registration", known).await;
+            retry_all(&daemon).await;
+            let both = [(0, b"set aside\n".to_vec()), (10, b"behind it\n".to_vec())];
+            assert_eq!(generations_with_gaps(&world), both, "a death at `{}`", death.point);
+            let account = daemon.parts.spool.quarantine().account();
+            assert_eq!(account, Account::default(), "a death at `{}`", death.point);
+            assert!(daemon.image().names("quarantine").is_empty(), "a death at `{}`", death.point);
+            let log = daemon.parts.namespace.lives().pop().unwrap();
+            let aside = log.state().bytes_in(|phase| phase == Phase::Quarantined);
+            assert_eq!(aside, 0, "a death at `{}`", death.point);
+        }
+    });
+}
+
 /// What arrived of a log, by offset.
 fn generations_with_gaps(world: &World) -> Vec<(u64, Vec<u8>)> {
     let mut found: Vec<_> = segments(world)
@@ -406,6 +455,7 @@ fn the_daemon_dies_at_every_crash_point_that_there_is() {
         let mut deaths = deaths_of_a_life().await;
         deaths.extend(deaths_while_bytes_are_given_up().await);
         deaths.extend(deaths_while_a_range_is_set_aside().await);
+        deaths.extend(deaths_while_it_is_sent_once_more().await);
         deaths.extend(deaths_while_records_are_written_anew());
         for (_, image) in damaged_spools().await {
             deaths.extend(deaths_in_recovery(&image).await);
