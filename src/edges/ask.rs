@@ -75,12 +75,25 @@ pub fn upgrade(args: &MountedArgs) -> ExitCode {
 
 /// Says how a mount is; gives 0 when programs can write into it.
 pub fn status(args: &StatusArgs) -> ExitCode {
-    let MountedArgs { mountpoint, keeper_socket } = &args.mounted;
-    let is_one = mountpoint.is_some() || keeper_socket.is_some();
-    if !is_one && !args.logs && mountpoint::all().is_ok_and(|mounts| mounts.len() > 1) {
-        return end(mounts::status(args.json));
-    }
-    end(find(&args.mounted).and_then(|keeper| {
+    end(told_of_all(args).unwrap_or_else(|| status_of_one(args)))
+}
+
+/// Says how all mounts are, where none is named, and how one is that cannot be asked; `None` where one is to be asked.
+fn told_of_all(args: &StatusArgs) -> Option<Result<ExitCode, Failure>> {
+    let mounts = match &args.mounted {
+        MountedArgs { keeper_socket: Some(_), .. } => return None,
+        MountedArgs { mountpoint: Some(point), .. } => vec![mount_at(point).ok()?],
+        _ => mountpoint::all().ok()?,
+    };
+    let is_one = match &mounts[..] {
+        [mount] => Keeper::listening(mount).is_ok(),
+        several => several.is_empty() || args.logs,
+    };
+    (!is_one).then(|| Ok(mounts::status(mounts, args.json)))
+}
+
+fn status_of_one(args: &StatusArgs) -> Result<ExitCode, Failure> {
+    find(&args.mounted).and_then(|keeper| {
         let mut status = status_of(&keeper, Request::Status)?;
         let ready = status["ready"] == true;
         let logs = match args.logs {
@@ -98,7 +111,7 @@ pub fn status(args: &StatusArgs) -> ExitCode {
             logs.into_iter().for_each(|logs| print!("{}", logs_text(&escaped(logs))));
         }
         Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-    }))
+    })
 }
 
 fn status_of(keeper: &Keeper, request: Request) -> Result<Value, Failure> {
@@ -211,6 +224,29 @@ impl Keeper {
         Keeper(default_path(&mount.device, mount.user.unwrap_or(0)))
     }
 
+    /// The same, if it listens; else why it does not.
+    fn listening(mount: &Mount) -> Result<Keeper, Failure> {
+        let (keeper, point) = (Keeper::of(mount), mount.point.display());
+        match Link::connect(&keeper.0) {
+            Ok(_) => Ok(keeper),
+            Err(_) if mountpoint::is_dead(&mount.point) => Err(Failure::new(
+                format!("the mount on {point} is dead: nobody serves it"),
+                "`logsinkfs umount` takes it away; mount it again with the same spool",
+            )),
+            Err(_) if mount.read_only => {
+                Err(Failure::new(format!("{point} is a reader mount"), "name a mount that writes"))
+            }
+            Err(e) => Err(keeper.cannot_be_asked(&e)),
+        }
+    }
+
+    fn cannot_be_asked(&self, why: &dyn Display) -> Failure {
+        Failure::new(
+            format!("the keeper at {} cannot be asked: {why}", self.0.display()),
+            "--keeper-socket is needed where the mount was given one; root, the user who mounted and the worker's group may ask",
+        )
+    }
+
     /// Asks, and waits for the answer, and does something once a second meanwhile; `None` when whoever had taken the
     /// question is gone.
     fn ask(
@@ -219,12 +255,7 @@ impl Keeper {
         patience: Option<Duration>,
         meanwhile: &mut dyn FnMut(),
     ) -> Result<Option<ToClient>, Failure> {
-        let talk = |e: &dyn Display| {
-            Failure::new(
-                format!("the keeper at {} cannot be asked: {e}", self.0.display()),
-                "--keeper-socket is needed where the mount was given one; root, the user who mounted and the worker's group may ask",
-            )
-        };
+        let talk = |e: &dyn Display| self.cannot_be_asked(e);
         let link = Link::connect(&self.0).map_err(|e| talk(&e))?;
         link.send(question).map_err(|e| talk(&e))?;
         let clock = SystemClock::new();
@@ -308,7 +339,7 @@ fn find(MountedArgs { mountpoint, keeper_socket }: &MountedArgs) -> Result<Keepe
         None => mountpoint::all().unwrap_or_default(),
     };
     match (found.pop(), found.is_empty()) {
-        (Some(mount), true) => Ok(Keeper::of(&mount)),
+        (Some(mount), true) => Keeper::listening(&mount),
         (Some(last), false) => {
             found.push(last);
             let points: Vec<_> = found.iter().map(|m| m.point.display().to_string()).collect();

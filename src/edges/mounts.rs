@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::ask::{self, Failure, Keeper};
+use super::ask::{self, Keeper};
 use super::keeper::link::Link;
 use super::keeper::protocol::{Request, ToClient};
 use super::mountpoint::{self, Mount};
@@ -33,15 +33,13 @@ enum State {
     Silent(String),
 }
 
-/// Says how all mounts are; gives 0 when none is dead, silent or not ready.
-pub(super) fn status(json: bool) -> Result<ExitCode, Failure> {
-    let mounts = mountpoint::all().map_err(|e| {
-        Failure::new(format!("the mounts cannot be listed: {e}"), "is /proc mounted?")
-    })?;
+/// Says how mounts are; gives 0 when none is dead, silent or not ready.
+pub(super) fn status(mounts: Vec<Mount>, json: bool) -> ExitCode {
     let rows: Vec<Row> = mounts.into_iter().map(look).collect();
     if json {
-        let all: Vec<Value> = rows.iter().map(as_json).collect();
-        println!("{}", for_terminal(&Value::Array(all).to_string()));
+        let mut all: Vec<Value> = rows.iter().map(as_json).collect();
+        let told = if all.len() == 1 { all.remove(0) } else { Value::Array(all) };
+        println!("{}", for_terminal(&told.to_string()));
     } else {
         rows.iter().for_each(|row| print!("{}", for_people(row)));
     }
@@ -50,7 +48,7 @@ pub(super) fn status(json: bool) -> Result<ExitCode, Failure> {
         State::Quiet(_) => true,
         State::Dead | State::Silent(_) => false,
     };
-    Ok(if rows.iter().all(well) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if rows.iter().all(well) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn look(mount: Mount) -> Row {

@@ -64,8 +64,11 @@ impl<'a> Progress<'a> {
     fn rate(&mut self, now: Sent) -> Option<u64> {
         let at = self.clock.monotonic();
         let (since, first) = *self.first.get_or_insert((at, now));
-        let (grown, more) = (now.appended.checked_sub(first.appended)?, now.unsent);
-        let sent = (first.unsent + grown).saturating_sub(more);
+        let Some(grown) = now.appended.checked_sub(first.appended) else {
+            self.first = Some((at, now));
+            return None;
+        };
+        let sent = (first.unsent + grown).saturating_sub(now.unsent);
         let took = (at - since).as_secs_f64();
         (sent > 0).then(|| (sent as f64 / took) as u64)
     }

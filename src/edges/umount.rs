@@ -39,8 +39,13 @@ fn umount(args: &UmountArgs) -> Result<(u8, String), Failure> {
     let mount = ask::mount_at(&args.mountpoint)?;
     let keeper = args.keeper_socket.clone().map_or_else(|| Keeper::of(&mount), Keeper);
     if let Ok(link) = Link::connect(&keeper.0) {
-        let stopped = stop(args, &mount, &keeper, process(&link));
+        let stopped = stop(args, &mount, &keeper, process(link));
         let is_there = ask::mount_at(&mount.point).is_ok_and(|now| now.device == mount.device);
+        if is_there && stopped.is_ok() && mountpoint::is_dead(&mount.point) {
+            // Another place of the mount.
+            take_away(&mount)?;
+            return stopped;
+        }
         if !is_there || Link::connect(&keeper.0).is_ok() {
             return stopped;
         }
@@ -103,8 +108,9 @@ fn stop(
     }
 }
 
-/// The keeper's process; `None` where it is in a container that this process does not see into.
-fn process(link: &Link) -> Option<OwnedFd> {
+/// The keeper's process; `None` where it is in a container that this process does not see into. The keeper hears others
+/// only when this connection, over which nothing is said, is closed.
+fn process(link: Link) -> Option<OwnedFd> {
     let pid = Pid::from_raw(link.peer().ok()?.pid())?;
     pidfd_open(pid, PidfdFlags::empty()).ok()
 }

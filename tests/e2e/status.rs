@@ -127,6 +127,32 @@ fn the_table_says_how_long_and_how_well_each_mount_has_served() {
     [away, other].into_iter().for_each(Mount::stop);
 }
 
+/// Also where it is the only one, or is named.
+#[test]
+fn a_mount_that_nobody_can_ask_is_told_of_as_what_it_is() {
+    let rig = Rig::embedded();
+    let mut dead = rig.mount(&[]);
+    let reader = rig.read(&[]);
+    fs::metadata(&dead.plan.point).unwrap();
+    dead.crash();
+    let (code, said, complaint) = ask(&dead, &["status"]);
+    assert!(
+        code == 1 && said.contains(": dead: ") && said.contains("hint: umount "),
+        "{said}{complaint}"
+    );
+    assert_eq!(status(&dead)["state"], "dead");
+    let (code, said, complaint) = ask(&reader, &["status"]);
+    assert!(code == 0 && said.contains("a reader mount"), "{said}{complaint}");
+    for command in ["flush", "upgrade"] {
+        let (code, _, said) = ask(&dead, &[command]);
+        assert!(code == 1 && said.contains("is dead: nobody serves it"), "{said}");
+        let (code, _, said) = ask(&reader, &[command]);
+        assert!(code == 1 && said.contains("is a reader mount"), "{said}");
+    }
+    dead.start_again();
+    [dead, reader].into_iter().for_each(Mount::stop);
+}
+
 #[test]
 fn how_long_the_room_lasts_is_said_while_the_backlog_grows() {
     let rig = Rig::embedded();

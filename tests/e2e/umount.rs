@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use rustix::mount::{MountFlags, mount as mount_on};
+use rustix::mount::{MountFlags, mount as mount_on, mount_bind};
+use rustix::process::Signal;
 
 use crate::ask::ask;
 use crate::harness::mount::is_mounted;
@@ -157,6 +158,47 @@ fn a_reader_mount_has_nothing_to_upload() {
     assert_eq!((code, said.as_str()), (0, "logsinkfs: unmounted"), "{complaint}");
     assert!(!is_mounted(&reader.plan.point));
     assert_eq!(reader.daemon.wait().code(), Some(0));
+}
+
+/// It goes on after an umount that has nobody to wait for it, but not for ever.
+#[test]
+fn a_signal_gives_an_upload_that_was_asked_for_as_long_as_any_other() {
+    let rig = Rig::embedded();
+    let gate = rig.gate();
+    let mut mount =
+        rig.plan("a").through(&gate.endpoint).with(&["--shutdown-timeout", "0s"]).start();
+    gate.refuse(503, "SlowDown");
+    append(&mount.path("app.log"), "line\n");
+    let mut waits = start(&mount, &[]);
+    mount.daemon.await_stderr("somebody asks for it");
+    mount.daemon.signal(Signal::TERM);
+    assert_eq!(waits.wait().code(), Some(3));
+    let said = waits.last_words();
+    assert!(said.contains("5 B of 1 log are left") && said.contains("the time was up"), "{said}");
+    assert_eq!(mount.daemon.wait().code(), Some(3));
+}
+
+#[test]
+fn another_place_of_the_mount_goes_with_it() {
+    let rig = Rig::embedded();
+    let mut mount = rig.mount(&[]);
+    append(&mount.path("app.log"), "line\n");
+    let served = mount.plan.point.clone();
+    let other = rig.local("other");
+    fs::create_dir(&other).unwrap();
+    mount_bind(&served, &other).unwrap();
+    mount.plan.point = other.clone();
+    let (code, said, complaint) = ask(&mount, &["umount"]);
+    let stays = is_mounted(&other);
+    crate::harness::mount::clear(&other);
+    assert_eq!(
+        (code, said.as_str()),
+        (0, "logsinkfs: unmounted; S3 has everything"),
+        "{complaint}"
+    );
+    assert!(!stays && !is_mounted(&served));
+    mount.plan.point = served;
+    assert_eq!(mount.daemon.wait().code(), Some(0));
 }
 
 /// Nobody could tell how it ends.
