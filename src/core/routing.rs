@@ -145,7 +145,7 @@ impl Fs {
     }
 
     /// Why a local file is one.
-    pub fn why_local(&self, id: NodeId) -> String {
+    pub(super) fn why_local(&self, id: NodeId) -> String {
         let path = self.parts.namespace.path(id).unwrap_or_default();
         let glob = self.policy.routing.exclude.glob_of(&path);
         let by = |glob| format!("excluded by {glob}");

@@ -24,6 +24,8 @@ use crate::world::clock::{Clock, SystemClock};
 
 /// How long a mount may be without a worker before that is an answer: a worker is replaced in tens of milliseconds.
 const UNSERVED_PATIENCE: Duration = Duration::from_secs(5);
+/// The same of one that hangs up at once: its questions may just be many, or it is of a version that does not know this one.
+const HANG_UP_PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often something is done while an answer is waited for.
@@ -75,21 +77,25 @@ pub fn upgrade(args: &MountedArgs) -> ExitCode {
 
 /// Says how a mount is; gives 0 when programs can write into it.
 pub fn status(args: &StatusArgs) -> ExitCode {
-    end(told_of_all(args).unwrap_or_else(|| status_of_one(args)))
+    told_of_all(args).unwrap_or_else(|| end(status_of_one(args)))
 }
 
-/// Says how all mounts are, where none is named, and how one is that cannot be asked; `None` where one is to be asked.
-fn told_of_all(args: &StatusArgs) -> Option<Result<ExitCode, Failure>> {
+/// Says how all mounts are, where none is named, and how one is that nobody can ask; `None` where one is to be asked.
+fn told_of_all(args: &StatusArgs) -> Option<ExitCode> {
     let mounts = match &args.mounted {
         MountedArgs { keeper_socket: Some(_), .. } => return None,
         MountedArgs { mountpoint: Some(point), .. } => vec![mount_at(point).ok()?],
         _ => mountpoint::all().ok()?,
     };
     let is_one = match &mounts[..] {
-        [mount] => Keeper::listening(mount).is_ok(),
+        // One that only others may ask is an error.
+        [mount] => {
+            Keeper::listening(mount).is_ok()
+                || !(mount.read_only || mountpoint::is_dead(&mount.point))
+        }
         several => several.is_empty() || args.logs,
     };
-    (!is_one).then(|| Ok(mounts::status(mounts, args.json)))
+    (!is_one).then(|| mounts::status(mounts, args.json))
 }
 
 fn status_of_one(args: &StatusArgs) -> Result<ExitCode, Failure> {
@@ -298,18 +304,19 @@ impl Keeper {
                 return Err(time_is_up(&ToKeeper::Ask(request.clone())));
             }
             let asked_at = clock.monotonic();
-            match self.ask(&ToKeeper::Ask(request.clone()), left, meanwhile)? {
-                // It had a worker until now.
-                None if clock.monotonic() - asked_at > PAUSE => unserved_since = None,
-                // Whoever hangs up at once may be of a version that does not know the question.
-                None | Some(ToClient::Unserved) => {
-                    let since = *unserved_since.get_or_insert(clock.monotonic());
-                    if clock.monotonic() - since > UNSERVED_PATIENCE {
-                        let what = "no worker that knows the question serves the mount";
-                        return Err(Failure::new(what, "the keeper's log says why"));
-                    }
-                }
+            let answer = self.ask(&ToKeeper::Ask(request.clone()), left, meanwhile)?;
+            let longest = match answer {
+                Some(ToClient::Unserved) => UNSERVED_PATIENCE,
                 Some(answer) => return Ok(answer),
+                None => HANG_UP_PATIENCE,
+            };
+            let now = clock.monotonic();
+            if answer.is_none() && now - asked_at > PAUSE {
+                // It had a worker until now.
+                unserved_since = None;
+            } else if now - *unserved_since.get_or_insert(now) > longest {
+                let what = "no worker that knows the question serves the mount";
+                return Err(Failure::new(what, "the keeper's log says why"));
             }
             std::thread::sleep(PAUSE);
         }
