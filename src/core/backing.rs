@@ -10,6 +10,11 @@ pub trait Backings: Send + Sync {
     /// then.
     fn register(&self, node: NodeId, start: SpoolOffset) -> Result<BackingId, String>;
 
+    /// Registers the first spool files of nodes that are not born yet: all, or the error says why not.
+    fn register_ahead(&self, nodes: &[NodeId]) -> Result<(), String> {
+        nodes.iter().try_for_each(|node| self.register(*node, SpoolOffset(0)).map(drop))
+    }
+
     /// Whether another process is asked, so that it pays to register spool files before they are needed.
     fn is_remote(&self) -> bool;
 

@@ -14,6 +14,7 @@ use crate::local::life::{Life, SpoolFile};
 use crate::local::local_file::IsLog;
 use crate::local::namespace::{Open, SetAttr};
 use crate::tasks::drop;
+use crate::tasks::held::may_exceed;
 use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::ids::{HandleId, NodeId, Origin, SpoolOffset};
 use crate::values::settings::{FsyncLevel, WhenFull};
@@ -135,8 +136,7 @@ impl Fs {
         }
         let bytes = data.len() as u64;
         if self.parts.room.take(bytes).is_err() {
-            drop::make_room(&self.parts, bytes).map_err(no_room)?;
-            self.parts.room.take(bytes).map_err(|_| FsError::NoSpace)?;
+            self.take_more(life, bytes)?;
         }
         session.intend(handle.place, origin, len, bytes)?;
         let mut written = file.append(data).at("append to", &life.path());
@@ -163,6 +163,18 @@ impl Fs {
         drop(serving);
         self.parts.touch(life);
         Ok(written)
+    }
+
+    /// Takes room where there is none: from others' where this log's folder has less than its share, else from what can be
+    /// given back or given up.
+    fn take_more(&self, life: &Arc<Life>, bytes: u64) -> Result<(), FsError> {
+        if self.parts.when_full == WhenFull::DropOldest && may_exceed(&self.parts, life, bytes) {
+            // The sealer's next look has somebody else give up as much.
+            self.parts.room.found(bytes);
+            return Ok(());
+        }
+        drop::make_room(&self.parts, bytes).map_err(no_room)?;
+        self.parts.room.take(bytes).map_err(|_| FsError::NoSpace)
     }
 
     /// Where the spool file ends, which is known while nobody but this process appends: the kernel

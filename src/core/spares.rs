@@ -11,7 +11,6 @@ use super::backing::Backings;
 use crate::local::namespace::Spare;
 use crate::tasks::parts::Parts;
 use crate::values::errors::FsError;
-use crate::values::ids::SpoolOffset;
 
 /// How many there are once a log was made; half of them is a burst that outlasts the making of the other half.
 const SPARES: usize = 32;
@@ -68,37 +67,51 @@ impl Spares {
         loop {
             let made = self.make();
             let mut state = self.state.lock();
-            match made {
-                Ok(spare) if state.ended => {
-                    drop(state);
-                    return self.discard(&spare);
+            let ended = state.ended;
+            let left = match made {
+                Ok(spares) if ended => spares,
+                Ok(spares) => {
+                    state.ready.extend(spares);
+                    Vec::new()
                 }
-                Ok(spare) => state.ready.push(spare),
                 Err(e) => {
                     // Whoever makes a log meets the same, and is told.
                     debug!("no spare spool file is made: {e}");
                     state.refilling = false;
                     return;
                 }
-            }
-            if state.ready.len() >= SPARES {
-                state.refilling = false;
+            };
+            state.refilling = !ended && state.ready.len() <= SPARES / 2;
+            let goes_on = state.refilling;
+            drop(state);
+            left.iter().for_each(|spare| self.discard(spare));
+            if !goes_on {
                 return;
             }
         }
     }
 
-    fn make(&self) -> Result<Spare, FsError> {
+    /// Makes some, and asks for all of them at once: the keeper wakes up once for them.
+    fn make(&self) -> Result<Vec<Spare>, FsError> {
         let inodes = self.parts.room.inodes(self.parts.namespace.kept());
         if inodes.total > 0 && inodes.free < INODES {
             return Err(FsError::NoSpace);
         }
-        let spare = self.parts.namespace.make_spare()?;
-        match self.backings.register(spare.id, SpoolOffset(0)) {
-            Ok(_) => Ok(spare),
-            Err(why) => {
-                self.discard(&spare);
-                Err(FsError::Bucket(why))
+        let mut made = Vec::new();
+        let registered = (0..SPARES / 2)
+            .try_for_each(|_| {
+                made.push(self.parts.namespace.make_spare()?);
+                Ok(())
+            })
+            .and_then(|()| {
+                let ids: Vec<_> = made.iter().map(|spare| spare.id).collect();
+                self.backings.register_ahead(&ids).map_err(FsError::Bucket)
+            });
+        match registered {
+            Ok(()) => Ok(made),
+            Err(e) => {
+                made.iter().for_each(|spare| self.discard(spare));
+                Err(e)
             }
         }
     }

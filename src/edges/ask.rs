@@ -1,6 +1,7 @@
 //! The commands that ask something of a mount that is there: `logsinkfs status`, `flush` and `upgrade`. Owns how its
 //! keeper is found and asked, and what people are told; the answers come from the keeper and the worker.
 
+use std::cell::Cell;
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -164,7 +165,7 @@ fn wait(keeper: &Keeper, request: &Request, args: &FlushArgs) -> Result<ToClient
 /// The keeper of a mount, named by its directory or by its spool.
 pub(super) fn keeper_of(place: &Path, socket: Option<&Path>) -> Result<Keeper, Failure> {
     if let Some(socket) = socket {
-        return Ok(Keeper(socket.to_owned()));
+        return Ok(Keeper::at(socket.to_owned()));
     }
     let Ok(spool) = place.join("spool.json").canonicalize() else {
         return mount_at(place).map(|mount| Keeper::of(&mount));
@@ -222,18 +223,29 @@ fn time_is_up(question: &ToKeeper) -> Failure {
 }
 
 /// A keeper, by its socket.
-pub(super) struct Keeper(pub(super) PathBuf);
+pub(super) struct Keeper {
+    /// Where it listens.
+    pub(super) path: PathBuf,
+    /// Which process listened there first: when a mount is gone, another one may get its device's number, and with it the
+    /// path.
+    process: Cell<Option<i32>>,
+}
 
 impl Keeper {
+    /// The one that listens at a path.
+    pub(super) fn at(path: PathBuf) -> Keeper {
+        Keeper { path, process: Cell::new(None) }
+    }
+
     /// That of a mount, where it listens by default.
     pub(super) fn of(mount: &Mount) -> Keeper {
-        Keeper(default_path(&mount.device, mount.user.unwrap_or(0)))
+        Keeper::at(default_path(&mount.device, mount.user.unwrap_or(0)))
     }
 
     /// The same, if it listens; else why it does not.
     fn listening(mount: &Mount) -> Result<Keeper, Failure> {
         let (keeper, point) = (Keeper::of(mount), mount.point.display());
-        match Link::connect(&keeper.0) {
+        match keeper.connect() {
             Ok(_) => Ok(keeper),
             Err(_) if mountpoint::is_dead(&mount.point) => Err(Failure::new(
                 format!("the mount on {point} is dead: nobody serves it"),
@@ -246,9 +258,20 @@ impl Keeper {
         }
     }
 
+    /// Connects to it; to another process than before it does not.
+    pub(super) fn connect(&self) -> io::Result<Link> {
+        let link = Link::connect(&self.path)?;
+        let process = link.peer()?.pid();
+        if self.process.get().is_some_and(|before| before != process) {
+            return Err(io::Error::other("another mount's keeper listens there by now"));
+        }
+        self.process.set(Some(process));
+        Ok(link)
+    }
+
     fn cannot_be_asked(&self, why: &dyn Display) -> Failure {
         Failure::new(
-            format!("the keeper at {} cannot be asked: {why}", self.0.display()),
+            format!("the keeper at {} cannot be asked: {why}", self.path.display()),
             "--keeper-socket is needed where the mount was given one; root, the user who mounted and the worker's group may ask",
         )
     }
@@ -262,7 +285,7 @@ impl Keeper {
         meanwhile: &mut dyn FnMut(),
     ) -> Result<Option<ToClient>, Failure> {
         let talk = |e: &dyn Display| self.cannot_be_asked(e);
-        let link = Link::connect(&self.0).map_err(|e| talk(&e))?;
+        let link = self.connect().map_err(|e| talk(&e))?;
         link.send(question).map_err(|e| talk(&e))?;
         let clock = SystemClock::new();
         loop {
@@ -339,7 +362,7 @@ pub(super) fn escaped(value: Value) -> Value {
 /// Finds the keeper of a mount, or of the only one that there is.
 fn find(MountedArgs { mountpoint, keeper_socket }: &MountedArgs) -> Result<Keeper, Failure> {
     if let Some(socket) = keeper_socket {
-        return Ok(Keeper(socket.clone()));
+        return Ok(Keeper::at(socket.clone()));
     }
     let mut found = match mountpoint {
         Some(point) => vec![mount_at(point)?],

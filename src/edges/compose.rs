@@ -62,6 +62,7 @@ pub fn recover_parts(
         spool,
         namespace: Arc::new(namespace),
         when_full: settings.limits.when_full,
+        held: Default::default(),
         dropped: Default::default(),
         s3: Default::default(),
         sealed: Default::default(),

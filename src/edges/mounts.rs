@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::ask::{self, Keeper};
-use super::keeper::link::Link;
 use super::keeper::protocol::{Request, ToClient};
 use super::mountpoint::{self, Mount};
 use super::status_text;
@@ -53,7 +52,7 @@ pub(super) fn status(mounts: Vec<Mount>, json: bool) -> ExitCode {
 
 fn look(mount: Mount) -> Row {
     let keeper = Keeper::of(&mount);
-    let has_keeper = Link::connect(&keeper.0).is_ok();
+    let has_keeper = keeper.connect().is_ok();
     let state = if has_keeper {
         match keeper.ask_worker(Request::Status, Some(PATIENCE)) {
             Ok(ToClient::Status(status)) => State::Answers(ask::escaped(status)),

@@ -23,8 +23,8 @@ use crate::values::ids::{BackingId, NodeId, SpoolOffset};
 
 /// Longest wait for an answer: the keeper opens a file, or asks another program to unmount.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Answers that nobody waits for any more; more than one is not on its way.
-const ANSWERS_MAX: usize = 8;
+/// Answers that are on their way: to the questions that are asked at once, and late ones that nobody waits for.
+const ANSWERS_MAX: usize = 64;
 /// Signals that nobody has taken yet: two ask for all that there is.
 const SIGNALS_MAX: usize = 8;
 
@@ -114,20 +114,34 @@ impl Remote {
         question: &ToKeeper,
         mut pick: impl FnMut(ToWorker) -> Option<T>,
     ) -> Result<T, String> {
+        let mut answer = None;
+        self.ask_all(std::slice::from_ref(question), |said| {
+            answer = pick(said);
+            answer.is_some()
+        })?;
+        answer.ok_or_else(|| "the keeper gave no answer".to_owned())
+    }
+
+    /// Asks several questions at once; `is_answer` takes what is said, and says whether it is the answer to one of them.
+    fn ask_all(
+        &self,
+        questions: &[ToKeeper],
+        mut is_answer: impl FnMut(ToWorker) -> bool,
+    ) -> Result<(), String> {
         let answers = self.answers.lock();
         // Answers that came too late for the question before.
         while answers.try_recv().is_ok() {}
-        self.link.send(question).map_err(|e| format!("the keeper cannot be asked: {e}"))?;
-        loop {
+        for question in questions {
+            self.link.send(question).map_err(|e| format!("the keeper cannot be asked: {e}"))?;
+        }
+        let mut left = questions.len();
+        while left > 0 {
             match answers.recv_timeout(PATIENCE) {
-                Ok(answer) => {
-                    if let Some(picked) = pick(answer) {
-                        return Ok(picked);
-                    }
-                }
+                Ok(answer) => left -= usize::from(is_answer(answer)),
                 Err(_) => return Err(format!("the keeper did not answer within {PATIENCE:?}")),
             }
         }
+        Ok(())
     }
 }
 
@@ -156,6 +170,24 @@ impl Backings for Remote {
             Err(_) => self.unregister(node),
         }
         registered
+    }
+
+    fn register_ahead(&self, nodes: &[NodeId]) -> Result<(), String> {
+        let start = SpoolOffset(0);
+        let questions: Vec<_> =
+            nodes.iter().map(|node| ToKeeper::Register { node: *node, start }).collect();
+        let mut refused = None;
+        self.ask_all(&questions, |answer| match answer {
+            ToWorker::Registered { node, backing, .. } if nodes.contains(&node) => {
+                match backing {
+                    Ok(id) => drop(self.registered.lock().insert(node, (start, BackingId(id)))),
+                    Err(why) => refused = Some(why),
+                }
+                true
+            }
+            _ => false,
+        })?;
+        refused.map_or(Ok(()), Err)
     }
 
     fn is_remote(&self) -> bool {

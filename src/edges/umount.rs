@@ -37,8 +37,8 @@ pub fn run(args: &UmountArgs) -> ExitCode {
 /// Gives the exit code, and what is said behind "unmounted".
 fn umount(args: &UmountArgs) -> Result<(u8, String), Failure> {
     let mount = ask::mount_at(&args.mountpoint)?;
-    let keeper = args.keeper_socket.clone().map_or_else(|| Keeper::of(&mount), Keeper);
-    if let Ok(link) = Link::connect(&keeper.0) {
+    let keeper = args.keeper_socket.clone().map_or_else(|| Keeper::of(&mount), Keeper::at);
+    if let Ok(link) = keeper.connect() {
         let stopped = stop(args, &mount, &keeper, process(link));
         let is_there = ask::mount_at(&mount.point).is_ok_and(|now| now.device == mount.device);
         if is_there && stopped.is_ok() && mountpoint::is_dead(&mount.point) {
@@ -46,7 +46,7 @@ fn umount(args: &UmountArgs) -> Result<(u8, String), Failure> {
             take_away(&mount)?;
             return stopped;
         }
-        if !is_there || Link::connect(&keeper.0).is_ok() {
+        if !is_there || Link::connect(&keeper.path).is_ok() {
             return stopped;
         }
         // It was the last breath of another mount's keeper: numbers of devices are given again.
@@ -66,7 +66,7 @@ fn umount(args: &UmountArgs) -> Result<(u8, String), Failure> {
     }
     let what = format!(
         "the mount's keeper at {} cannot be asked, so that nobody could say how it ends",
-        keeper.0.display()
+        keeper.path.display()
     );
     Err(Failure::new(
         what,

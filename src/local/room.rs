@@ -91,14 +91,15 @@ impl Room {
         self.reserve
     }
 
-    fn live_max(&self) -> u64 {
+    /// Bytes that logs may take in all.
+    pub fn budget(&self) -> u64 {
         self.max - self.reserve
     }
 
     /// Counts bytes that are about to be appended to a live file.
     pub fn take(&self, bytes: u64) -> Result<(), Full> {
         let used = self.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if used <= self.live_max() && self.disk_has_room(bytes) {
+        if used <= self.budget() && self.disk_has_room(bytes) {
             return Ok(());
         }
         self.give(bytes);
@@ -123,7 +124,7 @@ impl Room {
 
     /// Bytes above the limits.
     pub fn over(&self) -> u64 {
-        let over = self.live.load(Ordering::Relaxed).saturating_sub(self.live_max());
+        let over = self.live.load(Ordering::Relaxed).saturating_sub(self.budget());
         over.max(self.disk_shortage())
     }
 
@@ -134,7 +135,7 @@ impl Room {
 
     /// Bytes that live files may still grow by.
     pub fn left(&self) -> u64 {
-        let budget = self.live_max().saturating_sub(self.live.load(Ordering::Relaxed));
+        let budget = self.budget().saturating_sub(self.live.load(Ordering::Relaxed));
         let disk = self.disk_free().map_or(budget, |free| free.saturating_sub(self.min_free));
         budget.min(disk)
     }
@@ -158,7 +159,7 @@ impl Room {
     /// Bytes of confirmed segments that should be reclaimed now, to stay clear of the limits.
     pub fn to_reclaim(&self) -> u64 {
         let used = self.live.load(Ordering::Relaxed);
-        let tenth = self.live_max() / 10;
+        let tenth = self.budget() / 10;
         let over = if used > tenth * HIGH_TENTHS { used - tenth * LOW_TENTHS } else { 0 };
         over.max(self.disk_shortage())
     }
@@ -166,7 +167,7 @@ impl Room {
     /// What `df` shows: the spool's budget, or what its disk leaves of it.
     pub fn capacity(&self) -> Capacity {
         let local = self.local.load(Ordering::Relaxed);
-        Capacity { total: self.live_max(), free: self.left().saturating_sub(local) }
+        Capacity { total: self.budget(), free: self.left().saturating_sub(local) }
     }
 
     /// What `df -i` shows, with so many nodes in the spool. Asks the file system.

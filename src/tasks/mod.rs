@@ -14,6 +14,7 @@ pub mod examine;
 pub mod feed;
 pub mod flow;
 pub mod gather;
+pub mod held;
 #[cfg(target_os = "linux")]
 pub mod lister;
 #[cfg(target_os = "linux")]

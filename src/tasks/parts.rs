@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::held::Held;
 use super::outbox::{Outbox, WatchList};
 use crate::local::catalog::Catalog;
 use crate::local::life::{Life, State};
@@ -80,6 +81,8 @@ pub struct Parts {
     pub outbox: Outbox,
     /// What happens when the spool is full.
     pub when_full: WhenFull,
+    /// Who holds how much of the spool.
+    pub held: Held,
     /// Bytes that were given up since the start.
     pub dropped: AtomicU64,
     /// Bytes that were sealed since the start.
