@@ -377,3 +377,57 @@ fn a_worker_that_talks_nonsense_is_ended_and_another_may_come() {
     mount.daemon.await_stderr("waits for one");
     assert_eq!(mount.terminate().0, 3);
 }
+
+/// What a stranger of the worker's group says is refused or not understood, and the keeper goes on. The cases are the
+/// same in each run; `FUZZ_SEED` and `FUZZ_CASES` ask for others.
+#[test]
+fn messages_at_random_neither_end_nor_hold_up_the_keeper() {
+    const FUZZ: &str = r#"
+import os, random, socket, sys
+random.seed(int(os.environ.get("FUZZ_SEED", "1")))
+sound = ['"Attach"', '"Upgrade"', '"Serving"', '"Probe"', '"Detach"', '"Pong"', '{"Ask":"Status"}',
+    '{"Ask":{"Flush":{"wait":false}}}', '{"Ask":{"Logs":{"top":3}}}', '{"Answer":{"answer":[1,2,3]}}',
+    '{"Register":{"node":"0000000000000001","start":0}}', '{"Unregister":{"node":"0000000000000001"}}',
+    '{"List":{"after":"0000000000000001"}}', '{"Stopped":{"code":0}}']
+def any_message():
+    said = bytearray(random.choice(sound).encode())
+    for _ in range(random.choice([0, 1, 1, 2, 8])):
+        at = random.randrange(len(said) + 1)
+        change = random.randrange(4)
+        if change == 0 and at < len(said): said[at] = random.randrange(256)
+        elif change == 1: said[at:at] = random.choice([b'9' * 40, b'[' * 5000, b'"', b'\x00', b'\xff\xfe', b'null'])
+        elif change == 2: del said[at:at + random.randrange(1, 10)]
+        else: said += random.choice(sound).encode() * random.choice([1, 3, 4000])
+    return bytes(said[:200000]) or b'x'
+def ask(message):
+    keeper = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    keeper.settimeout(20)
+    keeper.connect(sys.argv[1])
+    try:
+        keeper.send(message)
+        return keeper.recv(65536)
+    except (BrokenPipeError, ConnectionResetError, OSError) as e:
+        if isinstance(e, TimeoutError): raise
+        return b''
+    finally:
+        keeper.close()
+for n in range(int(os.environ.get("FUZZ_CASES", "300"))):
+    message = any_message()
+    try: ask(message)
+    except TimeoutError: sys.exit(f"case {n} waits: {message[:200]!r}")
+    if n % 50 == 0: assert b'Status' in ask(b'{"Ask":"Status"}'), message[:200]
+assert b'Status' in ask(b'{"Ask":"Status"}')
+"#;
+    let rig = Rig::embedded();
+    let socket = rig.local("keeper.sock");
+    let mount = rig.plan("a").with(&["--keeper-socket", socket.to_str().unwrap()]).start();
+    let mut fuzz = as_user(STRANGER, WORKER);
+    fuzz.arg(program("python3")).args(["-c", FUZZ]).arg(&socket);
+    for name in ["FUZZ_SEED", "FUZZ_CASES"] {
+        fuzz.envs(std::env::var(name).map(|value| (name, value)));
+    }
+    Proc::start("fuzz", fuzz).success();
+    std::fs::write(mount.path("app.log"), "a line\n").unwrap();
+    mount.stop();
+    assert_eq!(rig.bucket().content("app.log"), b"a line\n");
+}

@@ -261,12 +261,17 @@ async fn survive(world: &World, image: &Image, chance: &mut Rng, damages: &mut V
     assert_eq!(once.without_identity(), twice.without_identity());
 }
 
+/// So many cases, or those that `FUZZ_SEED` and `FUZZ_CASES` ask for.
+pub fn seeds(cases: u64) -> std::ops::Range<u64> {
+    let asked = |name: &str, default| std::env::var(name).map_or(default, |n| n.parse().unwrap());
+    let (seed, cases) = (asked("FUZZ_SEED", 1), asked("FUZZ_CASES", cases));
+    println!("FUZZ_SEED={seed} FUZZ_CASES={cases}");
+    seed..seed + cases
+}
+
 #[test]
 fn a_spool_that_is_damaged_at_random_loses_nothing_sound() {
-    let asked = |name: &str, default| std::env::var(name).map_or(default, |n| n.parse().unwrap());
-    let (seed, cases): (u64, u64) = (asked("FUZZ_SEED", 1), asked("FUZZ_CASES", 48));
-    println!("FUZZ_SEED={seed} FUZZ_CASES={cases}");
-    for seed in seed..seed + cases {
+    for seed in seeds(48) {
         let mut damages = Vec::new();
         let survived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             run(async {
