@@ -4,12 +4,13 @@
 #   make test    all tests, real mounts included; goes on after a failure, and fails at its end
 #   make soak    1,000 kill -9 of the worker and of the whole daemon, 100 power cuts, 5,000 faults of S3, under
 #                programs, and a dump of 10 GiB beside a quiet log (an hour)
+#   make fuzz    spools, objects and messages at random, ten minutes of each
 #   make check   what needs no test run: format, lints, dependencies, documentation
 #   make setup   install what this machine lacks (Debian); the other targets do that themselves
 
 CARGO ?= cargo
 
-.PHONY: help setup demo test soak check
+.PHONY: help setup demo test soak fuzz check
 # One target after the other: their output is read by people.
 .NOTPARALLEL:
 
@@ -34,6 +35,12 @@ soak:
 	CUTS=100 $(CARGO) nextest run --locked --profile soak --no-capture survives_power_cuts
 	FAULTS=5000 $(CARGO) nextest run --locked --profile soak --no-capture does_and_all_killed_each_line
 	DUMP_MIB=10240 $(CARGO) nextest run --locked --profile soak --no-capture a_dump_does_not
+
+fuzz:
+	@tools/setup.sh test
+	FUZZ_SEED=$$$$ FUZZ_CASES=3000 $(CARGO) nextest run --locked --profile soak --no-capture damaged_at_random
+	FUZZ_SEED=$$$$ FUZZ_CASES=90000 $(CARGO) nextest run --locked --profile soak --no-capture objects_at_random
+	FUZZ_SEED=$$$$ FUZZ_CASES=1000000 $(CARGO) nextest run --locked --profile soak --no-capture messages_at_random
 
 check:
 	@tools/setup.sh

@@ -382,9 +382,11 @@ fn a_worker_that_talks_nonsense_is_ended_and_another_may_come() {
 /// same in each run; `FUZZ_SEED` and `FUZZ_CASES` ask for others.
 #[test]
 fn messages_at_random_neither_end_nor_hold_up_the_keeper() {
+    /// In a process, which has 30 s on a machine that is busy.
+    const FUZZ_AT_ONCE: usize = 1000;
     const FUZZ: &str = r#"
-import os, random, socket, sys
-random.seed(int(os.environ.get("FUZZ_SEED", "1")))
+import random, socket, sys
+random.seed(int(sys.argv[2]))
 sound = ['"Attach"', '"Upgrade"', '"Serving"', '"Probe"', '"Detach"', '"Pong"', '{"Ask":"Status"}',
     '{"Ask":{"Flush":{"wait":false}}}', '{"Ask":{"Logs":{"top":3}}}', '{"Answer":{"answer":[1,2,3]}}',
     '{"Register":{"node":"0000000000000001","start":0}}', '{"Unregister":{"node":"0000000000000001"}}',
@@ -411,7 +413,7 @@ def ask(message):
         return b''
     finally:
         keeper.close()
-for n in range(int(os.environ.get("FUZZ_CASES", "300"))):
+for n in range(int(sys.argv[3])):
     message = any_message()
     try: ask(message)
     except TimeoutError: sys.exit(f"case {n} waits: {message[:200]!r}")
@@ -421,12 +423,15 @@ assert b'Status' in ask(b'{"Ask":"Status"}')
     let rig = Rig::embedded();
     let socket = rig.local("keeper.sock");
     let mount = rig.plan("a").with(&["--keeper-socket", socket.to_str().unwrap()]).start();
-    let mut fuzz = as_user(STRANGER, WORKER);
-    fuzz.arg(program("python3")).args(["-c", FUZZ]).arg(&socket);
-    for name in ["FUZZ_SEED", "FUZZ_CASES"] {
-        fuzz.envs(std::env::var(name).map(|value| (name, value)));
+    let asked = |name: &str, default| std::env::var(name).map_or(default, |n| n.parse().unwrap());
+    let (seed, cases): (usize, usize) = (asked("FUZZ_SEED", 1), asked("FUZZ_CASES", 300));
+    println!("FUZZ_SEED={seed} FUZZ_CASES={cases}");
+    for done in (0..cases).step_by(FUZZ_AT_ONCE) {
+        let mut fuzz = as_user(STRANGER, WORKER);
+        fuzz.arg(program("python3")).args(["-c", FUZZ]).arg(&socket);
+        fuzz.args([seed + done, FUZZ_AT_ONCE.min(cases - done)].map(|n| n.to_string()));
+        Proc::start("fuzz", fuzz).success();
     }
-    Proc::start("fuzz", fuzz).success();
     std::fs::write(mount.path("app.log"), "a line\n").unwrap();
     mount.stop();
     assert_eq!(rig.bucket().content("app.log"), b"a line\n");

@@ -288,7 +288,7 @@ fn any_name(rng: &mut Rng) -> String {
     let mut name = name.join("_") + &suffix;
     for _ in 0..rng.usize(..3) {
         let at = rng.usize(..name.len());
-        name.replace_range(at..=at, ["/", "_", "0", "\u{7f}", "%", "é"][rng.usize(..6)]);
+        name.replace_range(at..=at, ["/", "_", "0", "\u{7f}", "%", "+"][rng.usize(..6)]);
     }
     name
 }
