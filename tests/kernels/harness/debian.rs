@@ -54,12 +54,13 @@ struct Suite {
 
 impl Suite {
     fn open(kernels: &Path, name: &str) -> Result<Self, Missing> {
-        if !Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists() {
+        if !Path::new(KEYRING).exists() {
             return Err(Missing("the package debian-archive-keyring is not installed".to_owned()));
         }
         let suite = Self { dir: kernels.join(name) };
         fs::create_dir_all(suite.dir.join("lists/partial")).unwrap();
-        fs::write(suite.dir.join("sources.list"), format!("{SOURCE} {name} main\n")).unwrap();
+        let source = format!("deb [arch=amd64 signed-by={KEYRING}] {} {name} main\n", mirror()?);
+        fs::write(suite.dir.join("sources.list"), source).unwrap();
         // Nothing counts as installed, so that whatever a package needs is fetched.
         fs::write(suite.dir.join("status"), "").unwrap();
         fs::write(suite.dir.join("apt.conf"), configuration(&suite.dir)).unwrap();
@@ -137,8 +138,15 @@ impl Suite {
     }
 }
 
-const SOURCE: &str = "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] \
-                      http://deb.debian.org/debian";
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Where this machine has Debian's packages from.
+fn mirror() -> Result<String, Missing> {
+    let mut apt = command(Path::new("/usr/bin").join("apt-get"));
+    let targets = run(apt.args(["indextargets", "--format", "$(REPO_URI)"]))?;
+    let debian = targets.lines().find(|uri| uri.trim_end_matches('/').ends_with("/debian"));
+    debian.map(str::to_owned).ok_or_else(|| Missing("apt knows no mirror of Debian".to_owned()))
+}
 
 fn configuration(dir: &Path) -> String {
     let dir = dir.display();
