@@ -54,7 +54,8 @@ fn main() {
     ] {
         mount.reset_peak();
         let neighbour = at.map(|at| Neighbour::start(&at));
-        let time = if neighbour.is_some() { time } else { time.min(Duration::from_secs(60)) };
+        let is_measured = what == "on the mount";
+        let time = if is_measured { time } else { time.min(Duration::from_secs(60)) };
         let [kernel, daemon] = append(&mut logs, time, &mut lines);
         drop(neighbour);
         let part =
