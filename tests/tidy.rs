@@ -458,7 +458,7 @@ fn named(text: &str) -> BTreeSet<String> {
 #[test]
 fn documents_name_no_flag_that_is_not_there() {
     // Options of other programs that our texts name in backticks.
-    const OF_OTHERS: [&str; 30] = [
+    const OF_OTHERS: [&str; 31] = [
         "--all-targets",
         "--bench",
         "--check",
@@ -484,6 +484,7 @@ fn documents_name_no_flag_that_is_not_there() {
         "--rounds",
         "--count",
         "--many",
+        "--seconds",
         "--size",
         "--system",
         "--vfs-cache-mode",
