@@ -91,6 +91,8 @@ fn stop(
     name_holders(mount);
     let request = Request::Stop { within: args.timeout };
     let mut progress = Progress::new(keeper, args.quiet);
+    // Once it is detached, another mount may get the number of its device, and the keeper's path with it: then this stays.
+    progress.draw();
     let answer = keeper.ask_while(&request, None, &mut || progress.draw());
     drop(progress);
     let has_ended = || daemon.as_ref().is_some_and(ends);
