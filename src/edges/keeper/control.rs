@@ -123,7 +123,11 @@ fn bound(path: &Path, place: Place) -> io::Result<OwnedFd> {
             Ok(_) if place == Place::Named => {
                 return Err(io::Error::other("another keeper listens there"));
             }
-            _ => fs::remove_file(path)?,
+            _ => match fs::remove_file(path) {
+                // That keeper has just ended, and taken its socket along.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            },
         }
         bind(&socket, &address)?;
     }
