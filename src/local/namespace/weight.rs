@@ -11,7 +11,7 @@ use crate::values::ids::NodeId;
 use crate::values::shares::Part;
 
 /// Bytes of memory that a node takes beside its names and attributes, as measured with empty logs (docs/BENCHMARKS.md).
-const NODE: u64 = 1024;
+const NODE: u64 = 1728;
 /// Bytes of a name beside its text, which is there twice: in the node and in its directory.
 const NAME: u64 = 128;
 /// Bytes of an extended attribute beside its name and value.
