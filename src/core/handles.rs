@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Mutex, RwLock};
 use tracing::warn;
@@ -114,22 +114,19 @@ pub(super) struct Handles {
     open: RwLock<HashMap<HandleId, Arc<Opened>>>,
     /// How many there are. Each may take a descriptor, of which the process has only so many.
     shares: Mutex<Shares>,
-    /// The last to ask for one was refused.
-    refuses: AtomicBool,
 }
 
 impl Handles {
     /// None yet, and at most so many.
     pub fn new(max: u64) -> Handles {
         let (open, shares) = (RwLock::default(), Mutex::new(Shares::new(max)));
-        Handles { open, shares, refuses: AtomicBool::new(false) }
+        Handles { open, shares }
     }
 
     /// Whether there may be another, of a file below that first part.
     pub fn check(&self, part: &Part) -> Result<(), FsError> {
-        let checked = self.shares.lock().check(part, 1);
-        let refused_before = self.refuses.swap(checked.is_err(), Ordering::Relaxed);
-        if let (Err(full), false) = (checked, refused_before) {
+        let Err(full) = self.shares.lock().check(part, 1) else { return Ok(()) };
+        if full.is_news {
             let part = escape_path(part);
             warn!(
                 part,
@@ -139,7 +136,7 @@ impl Handles {
                 "no more open files: programs have as many open as the worker's limit on open files allows; those below this folder have to close some"
             );
         }
-        checked.map_err(|_| FsError::TooManyOpen)
+        Err(FsError::TooManyOpen)
     }
 
     /// Adds a handle, noted before the kernel learns of it.

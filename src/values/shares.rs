@@ -23,6 +23,8 @@ pub struct Shares {
     max: u64,
     used: u64,
     parts: HashMap<Part, u64>,
+    /// The last who asked was refused.
+    refuses: bool,
 }
 
 /// Why nothing was taken.
@@ -34,12 +36,14 @@ pub struct Exhausted {
     pub used: u64,
     /// The budget.
     pub max: u64,
+    /// Whoever asked before got something: people are told now, and not each time.
+    pub is_news: bool,
 }
 
 impl Shares {
     /// Nothing taken yet of `max`.
     pub fn new(max: u64) -> Shares {
-        Shares { max, used: 0, parts: HashMap::new() }
+        Shares { max, used: 0, parts: HashMap::new(), refuses: false }
     }
 
     /// The budget.
@@ -53,13 +57,14 @@ impl Shares {
     }
 
     /// Whether a part may take so much more.
-    pub fn check(&self, part: &[u8], more: u64) -> Result<(), Exhausted> {
+    pub fn check(&mut self, part: &[u8], more: u64) -> Result<(), Exhausted> {
         let own = self.parts.get(part).copied().unwrap_or(0);
         let (used, own_then) = (self.used.saturating_add(more), own.saturating_add(more));
         // One more than there are: somebody may come who has nothing yet.
         let share = self.max / (self.parts.len() as u64 + 1);
         let fits = used <= self.max / 4 * 3 || (used <= self.max && own_then <= share);
-        if fits { Ok(()) } else { Err(Exhausted { own, used: self.used, max: self.max }) }
+        let is_news = !std::mem::replace(&mut self.refuses, !fits);
+        if fits { Ok(()) } else { Err(Exhausted { own, used: self.used, max: self.max, is_news }) }
     }
 
     /// Takes what a part has anyway, within the budget or not.

@@ -80,7 +80,7 @@ impl Namespace {
         }
         let kept = nodes.values().filter(|node| node.has_files()).count() as u64;
         let names = Shares::new(names_max);
-        let mut tree = Tree { nodes, kept, last_id, last_number, names, refuses: false };
+        let mut tree = Tree { nodes, kept, last_id, last_number, names };
         tree.reattach_cycles();
         let ids: Vec<NodeId> = tree.nodes.keys().copied().collect();
         ids.into_iter().for_each(|id| tree.weigh(id));

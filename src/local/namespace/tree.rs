@@ -179,8 +179,6 @@ pub(super) struct Tree {
     pub last_number: u64,
     /// Memory that nodes with a record take.
     pub names: Shares,
-    /// The last to ask for more of it was refused.
-    pub refuses: bool,
 }
 
 impl Tree {

@@ -80,8 +80,8 @@ impl Tree {
     }
 
     fn check(&mut self, part: &Part, bytes: u64) -> Result<(), FsError> {
-        let checked = self.names.check(part, bytes);
-        if let (Err(full), false) = (checked, self.refuses) {
+        let Err(full) = self.names.check(part, bytes) else { return Ok(()) };
+        if full.is_news {
             let part = escape_path(part);
             warn!(
                 part,
@@ -91,9 +91,7 @@ impl Tree {
                 "no more names or attributes: the files of the mount, whatever is in them, take as much memory as they may; remove files below this folder, or raise --names-max"
             );
         }
-        // Said anew when there was room meanwhile.
-        self.refuses = checked.is_err();
-        checked.map_err(|_| FsError::NoSpace)
+        Err(FsError::NoSpace)
     }
 
     /// Counts a node with what it takes now.
