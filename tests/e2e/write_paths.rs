@@ -4,6 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::harness::disk::Disk;
 use crate::harness::process::{Proc, command, program};
@@ -141,6 +142,62 @@ fn a_truncation_under_writers_at_full_speed_loses_nothing() {
     ledger.assert_in(&rig.bucket().lines("app.log"));
 }
 
+/// Lines that cross pages, which file systems write one by one: a truncation falls between two lines all the same.
+fn truncated_between_writes(disk: impl FnOnce(&Path) -> Disk, write_path: &str) {
+    let rig = Rig::embedded();
+    let disk = disk(&rig.local("disk"));
+    let mut plan = rig.plan("a").with(&["--write-path", write_path]);
+    plan.spool = disk.path.join("spool");
+    let mount = plan.start();
+    let path = mount.path("app.log");
+    File::create(&path).unwrap();
+    let ledger = std::thread::scope(|scope| {
+        let path = &path;
+        let write = |name: &'static str| {
+            scope.spawn(move || {
+                let mut file = append_to(path);
+                let lines = (0..600).map(|n| {
+                    let line = format!("{name} {n} {}", name.repeat(8000));
+                    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+                    // Else it would have ended after a few truncations.
+                    std::thread::sleep(Duration::from_micros(100));
+                    line
+                });
+                Ledger::written(lines.collect::<Vec<_>>())
+            })
+        };
+        let writers = [write("one"), write("two")];
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            File::create(path).unwrap();
+        }
+        let mut all = Ledger::default();
+        writers.into_iter().for_each(|writer| all.add(writer.join().unwrap()));
+        all
+    });
+    mount.stop();
+    ledger.assert_in(&rig.bucket().lines("app.log"));
+}
+
+#[test]
+fn a_truncation_falls_between_two_writes_on_ext4() {
+    truncated_between_writes(|path| Disk::image(path, "ext4", 64), "passthrough");
+}
+
+#[test]
+fn a_truncation_falls_between_two_writes_on_xfs() {
+    truncated_between_writes(|path| Disk::image(path, "xfs", 320), "passthrough");
+}
+
+#[test]
+fn a_truncation_falls_between_two_writes_in_memory() {
+    truncated_between_writes(|path| Disk::new(path, 64), "passthrough");
+}
+
+#[test]
+fn a_truncation_falls_between_two_writes_of_the_daemon() {
+    truncated_between_writes(|path| Disk::image(path, "ext4", 64), "daemon");
+}
+
 #[test]
 fn what_the_kernel_wrote_is_sealed_by_size_and_time_while_it_is_open() {
     let rig = Rig::embedded();
@@ -154,6 +211,30 @@ fn what_the_kernel_wrote_is_sealed_by_size_and_time_while_it_is_open() {
     // Quiet, and then one line more: nobody tells the daemon.
     writeln!(file, "line 2000").unwrap();
     eventually("the last line", || (bucket.lines("app.log").len() == 2001).then_some(()));
+    mount.stop();
+}
+
+/// The kernel answers EIO to a request that it copies to a page which is not there while the worker is killed.
+#[test]
+fn requests_are_read_into_memory_that_is_there() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&["--write-path", "daemon"]);
+    let smaps = fs::read_to_string(format!("/proc/{}/smaps", mount.worker().as_raw_nonzero()));
+    let smaps = smaps.unwrap();
+    let lines = |field| {
+        let lines = smaps.lines().filter_map(move |line| line.strip_prefix(field));
+        lines.map(|kibibytes| kibibytes.trim_end_matches("kB").trim().parse::<u64>().unwrap())
+    };
+    // fuser's buffers have 16 MiB and a page, nothing else that can be written is as large, and neighbours count as one.
+    let rights = smaps.lines().filter_map(|line| line.split_whitespace().nth(1));
+    let rights = rights.filter(|rights| rights.len() == 4 && rights.ends_with(['p', 's']));
+    let writable = rights.map(|rights| rights == "rw-p");
+    let areas = writable.zip(lines("Size:").zip(lines("Rss:")));
+    let buffers = areas.filter(|(writable, (size, _))| *writable && *size > 16 << 10);
+    let resident: Vec<_> =
+        buffers.map(|(_, (size, resident))| (size / (16 << 10), resident)).collect();
+    assert!(!resident.is_empty(), "{smaps}");
+    assert!(resident.iter().all(|(buffers, resident)| *resident >= buffers * 256), "{resident:?}");
     mount.stop();
 }
 

@@ -30,6 +30,7 @@ use self::convert::{
     BLOCK, access, creator, errno, file_attr, file_time, handle, node, origin, reply_entry,
     reply_xattr,
 };
+pub use self::mount::MAX_WRITE;
 pub use self::mount::{ask_again, begin, negotiate, take_over};
 pub use self::reader::Reader;
 

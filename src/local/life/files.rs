@@ -12,13 +12,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use rustix::fs::{SeekFrom, Timespec, Timestamps, UTIME_NOW, copy_file_range, futimens, seek};
+use rustix::fs::{
+    SeekFrom, Timespec, Timestamps, UTIME_NOW, copy_file_range, fstatfs, futimens, seek,
+};
 
 use crate::local::crash_point::crash_point;
 use crate::local::disk::{open_spool_file, punch};
 use crate::local::spool::NodeFiles;
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::{SpoolOffset, SpoolRange};
+
+/// statfs(2), `f_type`.
+const XFS_SUPER_MAGIC: rustix::fs::FsWord = 0x5846_5342;
 
 /// A spool file that is open. Positions are those of the log.
 #[derive(Clone, Debug)]
@@ -41,6 +46,29 @@ impl SpoolFile {
     /// Where it ends.
     pub fn end(&self) -> io::Result<SpoolOffset> {
         Ok(self.start.plus(self.file.metadata()?.len()))
+    }
+
+    /// Where it ends while no write is under way. stat(2) shows how far a write has come, page by page; this asks under
+    /// the lock that a write holds, which lseek(2) with SEEK_HOLE takes on ext4, btrfs, F2FS and tmpfs, and read(2) on XFS.
+    pub fn end_between_writes(&self) -> io::Result<SpoolOffset> {
+        let mut end = self.file.metadata()?.len();
+        if fstatfs(&self.file)?.f_type == XFS_SUPER_MAGIC {
+            let mut behind = vec![0; 64 * 1024];
+            loop {
+                let read = self.file.read_at(&mut behind, end)?;
+                end += read as u64;
+                if read < behind.len() {
+                    return Ok(self.start.plus(end));
+                }
+            }
+        }
+        match seek(&*self.file, SeekFrom::Hole(end)) {
+            Ok(hole) => end = hole,
+            // It ends there still.
+            Err(rustix::io::Errno::NXIO) => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(self.start.plus(end))
     }
 
     /// The file itself, and a range of the log as a range in it.

@@ -25,7 +25,7 @@ use super::lease::has_writer;
 use super::record::{Generation, LastWrite, Numbered};
 use super::spool::NodeFiles;
 use super::stream::StreamState;
-use crate::values::errors::LocalError;
+use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::{BackingId, NodeId, SpoolOffset, SpoolRange};
 use crate::values::time::Utc;
 
@@ -195,6 +195,11 @@ impl Life {
     /// Where the spool file that grows ends: the only truth about how much was written.
     pub fn len(&self) -> Result<SpoolOffset, LocalError> {
         Ok(self.metadata()?.0)
+    }
+
+    /// Where the spool file that grows ends, and no write is cut in two.
+    pub fn end_between_writes(&self) -> Result<SpoolOffset, LocalError> {
+        self.file()?.end_between_writes().at("seek", &self.path())
     }
 
     /// Where the spool file that grows ends, with what stat(2) says of it.

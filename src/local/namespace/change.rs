@@ -224,7 +224,7 @@ impl Namespace {
         let node = tree.node_mut(id)?;
         let Body::Live(life) = &node.body else { return Err(FsError::NotPermitted) };
         let life = life.clone();
-        let len = life.len()?;
+        let len = life.end_between_writes()?;
         if made_by.is_some() && life.state().current().made_by == made_by {
             // The worker before got this far, and was not heard.
             return Ok(true);
