@@ -7,7 +7,7 @@ use clap::Parser;
 use logsinkfs::edges::cli::Helper;
 use logsinkfs::edges::cli::{Cli, Command};
 #[cfg(target_os = "linux")]
-use logsinkfs::edges::{allocator, ask, mount, quarantine, recover, umount};
+use logsinkfs::edges::{allocator, control_client, mount, quarantine, recover, umount};
 use logsinkfs::edges::{certificates, read, verify};
 
 fn main() -> ExitCode {
@@ -32,11 +32,11 @@ fn main() -> ExitCode {
         #[cfg(target_os = "linux")]
         Command::Umount(args) => umount::run(&args),
         #[cfg(target_os = "linux")]
-        Command::Status(args) => ask::status(&args),
+        Command::Status(args) => control_client::status(&args),
         #[cfg(target_os = "linux")]
-        Command::Flush(args) => ask::flush(&args),
+        Command::Flush(args) => control_client::flush(&args),
         #[cfg(target_os = "linux")]
-        Command::Upgrade(args) => ask::upgrade(&args),
+        Command::Upgrade(args) => control_client::upgrade(&args),
         #[cfg(target_os = "linux")]
         Command::Quarantine(args) => quarantine::run(&args),
         Command::Verify(args) => verify::run(*args),

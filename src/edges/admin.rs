@@ -1,5 +1,5 @@
 //! The admin endpoint (`--admin`): health, readiness, metrics and status over HTTP, for kubelet, Prometheus and people.
-//! Owns the address and the paths; what they say is in `edges::watched`.
+//! Owns the address and the paths; what they say is in `edges::status`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::error::DaemonError;
-use super::watched::Watched;
+use super::status::Watched;
 
 /// Connections at once: a few scrapers, and kubelet. Where there are more, the oldest is closed.
 const CONNECTIONS: usize = 64;

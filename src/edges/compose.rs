@@ -7,12 +7,12 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::info;
 
+use super::connect::Embedded;
+#[cfg(feature = "embedded-bucket")]
+use super::connect::{EMBEDDED_NAME, served_by};
 use super::error::DaemonError;
 #[cfg(feature = "embedded-bucket")]
 use super::kept_port::KeptPort;
-use super::reach::Embedded;
-#[cfg(feature = "embedded-bucket")]
-use super::reach::{EMBEDDED_NAME, served_by};
 use crate::core::Policy;
 use crate::local::catalog::Catalog;
 use crate::local::namespace::Namespace;

@@ -16,12 +16,12 @@ use super::compose::{check_bucket, connect, new_writer, policy, recover_parts, r
 use super::error::{DaemonError, REQUIRE_PATIENCE};
 use super::fuse::{Adapter, ask_again, caches_of};
 use super::keeper::protocol::ToClient;
-use super::seat::Seat;
+use super::served_mount::Seat;
+use super::signals::Wish;
+use super::status::{Watched, Writing};
 use super::stop::{End, drain, force_all, impatience, last_words, report, wanted_by_the_next};
-use super::watched::{Watched, Writing};
-use super::wishes::Wish;
 use super::write_path::{self, Choice};
-use super::{admin, asked, handover, launch, privileges};
+use super::{admin, control_server, launch, privileges, spool_owner};
 use crate::core::Fs;
 use crate::core::backing::Backings;
 use crate::local::disk::{Durable, load_json, store_json};
@@ -54,7 +54,7 @@ pub fn run_alone(settings: &Settings) -> Result<ExitCode, DaemonError> {
         launch::leave_session();
     }
     let user = privileges::own_user();
-    let spool = handover::prepare(settings, user)?;
+    let spool = spool_owner::prepare(settings, user)?;
     let seat = Seat::alone(settings, spool, user.uid)?;
     let ended = run(settings, &seat);
     if ended.is_err() {
@@ -139,7 +139,7 @@ fn serve(
     let fs = Arc::new(Fs::new(parts.clone(), policy(settings), runtime_handle, backings));
     let (asks_to_stop, mut stops) = mpsc::channel(STOPS_MAX);
     if let Some(questions) = seat.questions() {
-        runtime.spawn(asked::serve(questions, watched.clone(), fs.clone(), asks_to_stop));
+        runtime.spawn(control_server::serve(questions, watched.clone(), fs.clone(), asks_to_stop));
     }
     let adapter = Adapter::new(fs.clone(), runtime.handle().clone());
     let session =

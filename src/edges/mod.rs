@@ -3,16 +3,17 @@
 #[cfg(target_os = "linux")]
 pub mod admin;
 pub mod allocator;
-#[cfg(target_os = "linux")]
-pub mod ask;
-#[cfg(target_os = "linux")]
-mod asked;
 #[cfg(feature = "embedded-bucket")]
 pub mod bucket;
 pub mod certificates;
 pub mod cli;
 #[cfg(target_os = "linux")]
 pub mod compose;
+pub mod connect;
+#[cfg(target_os = "linux")]
+pub mod control_client;
+#[cfg(target_os = "linux")]
+mod control_server;
 #[cfg(target_os = "linux")]
 pub mod daemon;
 #[cfg(target_os = "linux")]
@@ -21,8 +22,6 @@ pub mod error;
 mod fit;
 #[cfg(target_os = "linux")]
 pub mod fuse;
-#[cfg(target_os = "linux")]
-pub mod handover;
 #[cfg(target_os = "linux")]
 pub mod holder;
 #[cfg(target_os = "linux")]
@@ -47,29 +46,30 @@ pub mod privileges;
 mod progress;
 #[cfg(target_os = "linux")]
 pub mod quarantine;
-pub mod reach;
 pub mod read;
 #[cfg(target_os = "linux")]
 pub mod reader;
 #[cfg(target_os = "linux")]
 pub mod recover;
 #[cfg(target_os = "linux")]
-pub mod remote;
+pub mod served_mount;
 #[cfg(target_os = "linux")]
-pub mod seat;
+mod signals;
+#[cfg(target_os = "linux")]
+pub mod spool_owner;
+#[cfg(target_os = "linux")]
+pub mod status;
 #[cfg(target_os = "linux")]
 mod status_text;
 #[cfg(target_os = "linux")]
 pub mod stop;
 #[cfg(target_os = "linux")]
+pub mod supervisor_client;
+#[cfg(target_os = "linux")]
 pub mod telemetry;
 #[cfg(target_os = "linux")]
 pub mod umount;
 pub mod verify;
-#[cfg(target_os = "linux")]
-pub mod watched;
-#[cfg(target_os = "linux")]
-mod wishes;
 #[cfg(target_os = "linux")]
 pub mod worker;
 #[cfg(target_os = "linux")]

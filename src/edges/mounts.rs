@@ -1,12 +1,12 @@
 //! `logsinkfs status` without a mount: a table of all that this process sees, also of those that cannot be asked. Owns what
-//! is told of these; what a mount says of itself is `edges::ask`'s.
+//! is told of these; what a mount says of itself is `edges::control_client`'s.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::ask::{self, Keeper};
+use super::control_client::{self, Keeper};
 use super::keeper::protocol::{Request, ToClient};
 use super::mountpoint::{self, Mount};
 use super::status_text;
@@ -55,7 +55,7 @@ fn look(mount: Mount) -> Row {
     let has_keeper = keeper.connect().is_ok();
     let state = if has_keeper {
         match keeper.ask_worker(Request::Status, Some(PATIENCE)) {
-            Ok(ToClient::Status(status)) => State::Answers(ask::escaped(status)),
+            Ok(ToClient::Status(status)) => State::Answers(control_client::escaped(status)),
             Ok(other) => State::Silent(format!("{other:?}")),
             Err(failure) => State::Silent(failure.what),
         }

@@ -1,5 +1,5 @@
 //! Which user the worker is, and how a process gives up what that user must not have. Owns users, groups
-//! and capabilities; files change hands in `edges::handover`.
+//! and capabilities; files change hands in `edges::spool_owner`.
 //!
 //! Invariant: a worker that root started has no capability in any set and cannot gain one.
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde_json::Value;
 
-use super::ask::Keeper;
+use super::control_client::Keeper;
 use super::keeper::protocol::{Request, ToClient};
 use super::status_text::s3_state;
 use crate::values::escape::for_terminal;

@@ -11,8 +11,8 @@ use std::process::ExitCode;
 
 use bytesize::ByteSize;
 
-use super::ask::{self, Failure};
 use super::cli::{PlaceArgs, QuarantineArgs, QuarantineCommand};
+use super::control_client::{self, Failure};
 use super::keeper::protocol::{Request, ToClient};
 use super::stop::EXIT_DATA_LEFT;
 use crate::local::disk::open_regular;
@@ -22,7 +22,7 @@ use crate::values::escape::for_terminal;
 
 /// Shows it, or copies it.
 pub fn run(args: &QuarantineArgs) -> ExitCode {
-    ask::end(match &args.command {
+    control_client::end(match &args.command {
         QuarantineCommand::List { place, json } => list(place, *json),
         QuarantineCommand::Retry { place, names } => retry(place, names),
         QuarantineCommand::Export { place, to, remove } => export(place, to, *remove),
@@ -41,7 +41,7 @@ fn find(place: &PlaceArgs) -> Result<Quarantine, Failure> {
     let dir = &place.place;
     let spool = match dir.join("spool.json").symlink_metadata() {
         Ok(_) => dir.clone(),
-        Err(_) => ask::spool_of(dir, place.keeper_socket.as_deref())?,
+        Err(_) => control_client::spool_of(dir, place.keeper_socket.as_deref())?,
     };
     let quarantine = Quarantine::of(&spool);
     match quarantine.path().symlink_metadata() {
@@ -104,7 +104,7 @@ fn readable(SetAside { path, bytes, note }: &SetAside) -> String {
 
 /// Has the daemon send them, one after the other.
 fn retry(place: &PlaceArgs, names: &[String]) -> Result<ExitCode, Failure> {
-    let keeper = ask::keeper_of(&place.place, place.keeper_socket.as_deref())?;
+    let keeper = control_client::keeper_of(&place.place, place.keeper_socket.as_deref())?;
     let names = match names {
         [] => find(place)?.set_aside_files()?.iter().map(SetAside::name).collect(),
         names => names.to_vec(),
@@ -121,7 +121,7 @@ fn retry(place: &PlaceArgs, names: &[String]) -> Result<ExitCode, Failure> {
                 stays = true;
                 eprintln!("logsinkfs: stays set aside: {shown}: {}", for_terminal(&why));
             }
-            other => return Err(ask::refused(other)),
+            other => return Err(control_client::refused(other)),
         }
     }
     Ok(if stays { ExitCode::from(EXIT_DATA_LEFT) } else { ExitCode::SUCCESS })

@@ -18,9 +18,9 @@ use tracing::{error, info, warn};
 use super::daemon::raise_file_limit;
 use super::error::{DaemonError, REQUIRE_PATIENCE};
 use super::keeper::{Device, Plan};
-use super::watched::Watched;
-use super::wishes::{Direct, Wish, Wishes};
-use super::{admin, cli, fuse, launch, reach};
+use super::signals::{Direct, Wish, Wishes};
+use super::status::Watched;
+use super::{admin, cli, connect, fuse, launch};
 use crate::core::reader::{Library, REMEMBERED_MAX, ReaderFs};
 use crate::local::catalog::Catalog;
 use crate::tasks::objects::{BUDGET_OF_READERS, Objects};
@@ -65,7 +65,7 @@ fn serve_on(
         .enable_all()
         .thread_name("logsinkfs")
         .build()?;
-    let reached = reach::to_read(&settings.source, &settings.s3);
+    let reached = connect::to_read(&settings.source, &settings.s3);
     let (bucket, _embedded) = reached.map_err(DaemonError::Embedded)?;
     let bucket = Observed::new(Arc::new(bucket), Arc::new(SystemClock::new()));
     first_contact(&runtime, &bucket, settings.source.prefix())?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use tracing::{error, info, warn};
 
-use super::wishes::Wishes;
+use super::signals::Wishes;
 use crate::core::Fs;
 use crate::local::life::Life;
 use crate::local::spool::Account;

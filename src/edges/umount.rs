@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::ask::{self, Failure, Keeper};
 use super::cli::UmountArgs;
+use super::control_client::{self, Failure, Keeper};
 use super::in_use;
 use super::keeper::link::Link;
 use super::keeper::protocol::{Request, ToClient};
@@ -25,7 +25,7 @@ const TAKE_UP: &str = "mount it again with the same spool, or `logsinkfs recover
 
 /// Takes a mount away.
 pub fn run(args: &UmountArgs) -> ExitCode {
-    ask::end(umount(args).map(|(code, what)| {
+    control_client::end(umount(args).map(|(code, what)| {
         match code {
             0 => println!("logsinkfs: unmounted{}", for_terminal(&what)),
             _ => eprintln!("logsinkfs: unmounted{}", for_terminal(&what)),
@@ -36,11 +36,12 @@ pub fn run(args: &UmountArgs) -> ExitCode {
 
 /// Gives the exit code, and what is said behind "unmounted".
 fn umount(args: &UmountArgs) -> Result<(u8, String), Failure> {
-    let mount = ask::mount_at(&args.mountpoint)?;
+    let mount = control_client::mount_at(&args.mountpoint)?;
     let keeper = args.keeper_socket.clone().map_or_else(|| Keeper::of(&mount), Keeper::at);
     if let Ok(link) = keeper.connect() {
         let stopped = stop(args, &mount, &keeper, process(link));
-        let is_there = ask::mount_at(&mount.point).is_ok_and(|now| now.device == mount.device);
+        let is_there =
+            control_client::mount_at(&mount.point).is_ok_and(|now| now.device == mount.device);
         if is_there && stopped.is_ok() && mountpoint::is_dead(&mount.point) {
             // Another place of the mount.
             take_away(&mount)?;
@@ -101,7 +102,7 @@ fn stop(
             has_ended();
             Ok((code, format!("; {what}")))
         }
-        Ok(other) => Err(ask::refused(other)),
+        Ok(other) => Err(control_client::refused(other)),
         Err(_) if has_ended() => {
             let what = "the daemon ended before it said that S3 has everything";
             Err(Failure::new(what, TAKE_UP).with_data_left())

@@ -24,7 +24,7 @@ use super::protocol::{Request, ToClient, ToWorker};
 use super::pulse::{Pulse, silence};
 use super::restarts::Restarts;
 use crate::edges::error::DaemonError;
-use crate::edges::wishes::TOGETHER;
+use crate::edges::signals::TOGETHER;
 use crate::values::ids::SessionId;
 use crate::values::processes::RunAs;
 use crate::world::clock::Clock;

@@ -45,7 +45,7 @@ use self::keep::{Keeper, Kept};
 use self::protocol::ToClient;
 use super::error::DaemonError;
 use super::stop::EXIT_DATA_LEFT;
-use super::{handover, launch, privileges};
+use super::{launch, privileges, spool_owner};
 use crate::values::ids::SessionId;
 use crate::values::processes::{Keeping, RunAs};
 use crate::values::settings::Settings;
@@ -64,7 +64,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
     };
     let (events, heard) = sync_channel(EVENTS_MAX);
     listen_to_signals(events.clone())?;
-    let spool = handover::prepare(settings, user)?;
+    let spool = spool_owner::prepare(settings, user)?;
     let held = match (settings.processes.keeping, &settings.processes.socket) {
         (Keeping::Hold, Some(path)) => {
             let point = Plan::from(settings).prepare()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::edges::cli::{LocationArgs, SpanArgs};
-use crate::edges::reach::{self, Embedded};
+use crate::edges::connect::{self, Embedded};
 use crate::edges::read::{ReadError, shown};
 use crate::tasks::gather::Wanted;
 use crate::tasks::objects::{BUDGET, Objects};
@@ -37,7 +37,7 @@ impl Location {
     /// Prepares the bucket; asks nobody anything yet.
     pub async fn open(args: LocationArgs) -> Result<Location, ReadError> {
         let (source, path) = split(args.location);
-        let reached = reach::to_read(&source, &args.s3.settings());
+        let reached = connect::to_read(&source, &args.s3.settings());
         let (bucket, served) = reached.map_err(ReadError::Embedded)?;
         let clock = Arc::new(SystemClock::new());
         Ok(Location { bucket: Arc::new(bucket), path, clock, _served: served })

@@ -23,8 +23,8 @@ use tracing::{error, info, warn};
 use self::remove::{Who, remove};
 use super::cli::RecoverArgs;
 use super::error::DaemonError;
-use super::wishes::{Direct, Wishes};
-use super::{handover, privileges, telemetry};
+use super::signals::{Direct, Wishes};
+use super::{privileges, spool_owner, telemetry};
 use crate::local::spool::Spool;
 use crate::values::escape::for_terminal;
 use crate::values::settings::Source;
@@ -303,7 +303,7 @@ fn start(args: &RecoverArgs, dir: &Path) -> Result<Child, DaemonError> {
     may_recover(args, dir, &source)?;
     let settings = args.settings(dir, source);
     // A spool of root is handed over, as a mount does.
-    drop(handover::prepare(&settings, privileges::worker_user(&settings)?)?);
+    drop(spool_owner::prepare(&settings, privileges::worker_user(&settings)?)?);
     let mut process = Command::new(std::env::current_exe()?);
     process.args(std::env::args_os().skip(1)).env(SPOOL_ENV, dir);
     // What a terminal sends comes from here.

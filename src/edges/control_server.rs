@@ -13,9 +13,9 @@ use tracing::{debug, info};
 
 use super::keeper::link::{Link, MESSAGE_MAX};
 use super::keeper::protocol::{Request, ToClient};
-use super::remote::Questions;
+use super::status::Watched;
 use super::stop::force_all;
-use super::watched::Watched;
+use super::supervisor_client::Questions;
 use crate::core::Fs;
 use crate::local::life::Life;
 use crate::tasks::measure::lacking_logs;

@@ -1,5 +1,5 @@
 //! How a mount is, for those who watch it: what it is, whether it is ready, its status and its metrics. Owns what
-//! each of them says; who asks, and over what, is in `edges::admin` and `edges::asked`. Blocking, but never for the
+//! each of them says; who asks, and over what, is in `edges::admin` and `edges::control_server`. Blocking, but never for the
 //! mount or for S3.
 
 use std::path::Path;
