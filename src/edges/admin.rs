@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::error::DaemonError;
-use super::status::Watched;
+use super::status::MountStatus;
 
 /// Connections at once: a few scrapers, and kubelet. Where there are more, the oldest is closed.
 const CONNECTIONS: usize = 64;
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const HANDOVER: Duration = Duration::from_secs(10);
 
 /// What a path says. Blocking.
-fn answer(watched: &Watched, method: &Method, path: &str) -> Response<Full<Bytes>> {
+fn answer(status: &MountStatus, method: &Method, path: &str) -> Response<Full<Bytes>> {
     const TEXT: &str = "text/plain; charset=utf-8";
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let say = |status, kind, text: String| {
@@ -48,12 +48,12 @@ fn answer(watched: &Watched, method: &Method, path: &str) -> Response<Full<Bytes
     }
     match path {
         "/healthz" => say(StatusCode::OK, TEXT, "ok\n".to_owned()),
-        "/readyz" => match watched.ready() {
+        "/readyz" => match status.ready() {
             Ok(()) => say(StatusCode::OK, TEXT, "ready\n".to_owned()),
             Err(why) => say(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {why}\n")),
         },
-        "/metrics" => say(StatusCode::OK, OPEN_METRICS, watched.metrics()),
-        "/status" => say(StatusCode::OK, "application/json", format!("{:#}\n", watched.status())),
+        "/metrics" => say(StatusCode::OK, OPEN_METRICS, status.metrics()),
+        "/status" => say(StatusCode::OK, "application/json", format!("{:#}\n", status.status())),
         "/" => say(StatusCode::OK, "text/html; charset=utf-8", PAGE.to_owned()),
         _ => say(StatusCode::NOT_FOUND, TEXT, "/healthz /readyz /metrics /status\n".to_owned()),
     }
@@ -81,13 +81,13 @@ pub async fn listen(address: SocketAddr, resumed: bool) -> Result<TcpListener, D
 }
 
 /// Answers until the process ends.
-pub async fn serve(listener: TcpListener, watched: Arc<Watched>) {
+pub async fn serve(listener: TcpListener, status: Arc<MountStatus>) {
     let answers = Arc::new(Semaphore::new(ANSWERS));
     let mut connections = Connections::default();
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
-                let connection = connection(stream, watched.clone(), answers.clone());
+                let connection = connection(stream, status.clone(), answers.clone());
                 let task = tokio::spawn(timeout(PATIENCE, connection));
                 connections.add(peer(from.ip()), task.abort_handle());
             }
@@ -100,16 +100,16 @@ pub async fn serve(listener: TcpListener, watched: Arc<Watched>) {
     }
 }
 
-async fn connection(stream: TcpStream, watched: Arc<Watched>, answers: Arc<Semaphore>) {
+async fn connection(stream: TcpStream, status: Arc<MountStatus>, answers: Arc<Semaphore>) {
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (watched, answers) = (watched.clone(), answers.clone());
+        let (status, answers) = (status.clone(), answers.clone());
         async move {
             let (method, path) = (request.method().clone(), request.uri().path().to_owned());
             // The semaphore is never closed.
             let place = answers.acquire_owned().await;
             let answer = move || {
                 let _place = place;
-                answer(&watched, &method, &path)
+                answer(&status, &method, &path)
             };
             let answer = tokio::task::spawn_blocking(answer).await;
             let failed = |_| {

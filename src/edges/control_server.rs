@@ -13,7 +13,7 @@ use tracing::{debug, info};
 
 use super::keeper::link::{Link, MESSAGE_MAX};
 use super::keeper::protocol::{Request, ToClient};
-use super::status::Watched;
+use super::status::MountStatus;
 use super::stop::force_all;
 use super::supervisor_client::Questions;
 use crate::core::Fs;
@@ -36,7 +36,7 @@ pub type StopAsked = (Option<Duration>, Link);
 /// Answers until the process ends, but for those who ask for that end.
 pub async fn serve(
     mut questions: Questions,
-    watched: Arc<Watched>,
+    status: Arc<MountStatus>,
     fs: Arc<Fs>,
     stops: Sender<StopAsked>,
 ) {
@@ -47,7 +47,7 @@ pub async fn serve(
             let _ = stops.try_send((within, client));
             continue;
         }
-        let (watched, fs) = (watched.clone(), fs.clone());
+        let (status, fs) = (status.clone(), fs.clone());
         // Whoever waits for S3 keeps nobody else from an answer.
         let place = match request {
             Request::Flush { wait: true } | Request::Retry { .. } => {
@@ -59,7 +59,7 @@ pub async fn serve(
             let answer = match (&place, request) {
                 (None, _) => Some(refusal()),
                 (_, Request::Status) => {
-                    let status = tokio::task::spawn_blocking(move || watched.status()).await;
+                    let status = tokio::task::spawn_blocking(move || status.status()).await;
                     status.ok().map(ToClient::Status)
                 }
                 (_, Request::Logs { top }) => {

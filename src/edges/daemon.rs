@@ -16,9 +16,9 @@ use super::compose::{check_bucket, connect, new_writer, policy, recover_parts, r
 use super::error::{DaemonError, REQUIRE_PATIENCE};
 use super::fuse::{Adapter, ask_again, caches_of};
 use super::keeper::protocol::ToClient;
-use super::served_mount::Seat;
-use super::signals::Wish;
-use super::status::{Watched, Writing};
+use super::served_mount::ServedMount;
+use super::signals::SignalAction;
+use super::status::{MountStatus, Writing};
 use super::stop::{End, drain, force_all, impatience, last_words, report, wanted_by_the_next};
 use super::write_path::{self, Choice};
 use super::{admin, control_server, launch, privileges, spool_owner};
@@ -55,16 +55,16 @@ pub fn run_alone(settings: &Settings) -> Result<ExitCode, DaemonError> {
     }
     let user = privileges::own_user();
     let spool = spool_owner::prepare(settings, user)?;
-    let seat = Seat::alone(settings, spool, user.uid)?;
-    let ended = run(settings, &seat);
+    let served = ServedMount::alone(settings, spool, user.uid)?;
+    let ended = run(settings, &served);
     if ended.is_err() {
-        seat.detach();
+        served.detach();
     }
     ended
 }
 
 /// Serves a mount until it is unmounted or stopped.
-pub fn run(settings: &Settings, seat: &Seat) -> Result<ExitCode, DaemonError> {
+pub fn run(settings: &Settings, served: &ServedMount) -> Result<ExitCode, DaemonError> {
     raise_file_limit();
     end_at_panics();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -74,25 +74,25 @@ pub fn run(settings: &Settings, seat: &Seat) -> Result<ExitCode, DaemonError> {
         .enable_all()
         .thread_name("logsinkfs")
         .build()?;
-    let session = seat.session.as_ref().map(|(session, _)| session);
+    let session = served.session.as_ref().map(|(session, _)| session);
     if let Some(session) = session {
-        spool.begin_session(session, seat.resumed)?;
+        spool.begin_session(session, served.resumed)?;
     }
     // Who opens a file in the moment in which we ask whether anybody writes to it has the kernel send
     // this signal, which nobody has to hear but which must not end the process.
     let _lease_breaks = runtime.block_on(async { signal(SignalKind::io()) })?;
     let (bucket, _embedded) = connect(settings, spool.dir(), session)?;
-    if !seat.resumed {
+    if !served.resumed {
         // Programs wait for a later worker, which uploads when it can.
         runtime.block_on(check_bucket(settings))?;
     }
     let bucket = Observed::new(Arc::new(bucket), clock.clone());
     let parts = Arc::new(recover_parts(settings, spool, Arc::new(bucket), clock)?);
     let registrar = registrar();
-    if settings.require_bucket && !seat.resumed {
+    if settings.require_bucket && !served.resumed {
         require_bucket(&runtime, &registrar, &parts)?;
     }
-    serve(settings, &runtime, parts, registrar, seat)
+    serve(settings, &runtime, parts, registrar, served)
 }
 
 /// Opens the spool; the one who had it may be dying in this moment, killed or replaced.
@@ -120,30 +120,31 @@ fn serve(
     runtime: &Runtime,
     parts: Arc<Parts>,
     registrar: Registrar,
-    seat: &Seat,
+    served: &ServedMount,
 ) -> Result<ExitCode, DaemonError> {
-    let backings = backings(settings, seat)?;
+    let backings = backings(settings, served)?;
     let backlog = Arc::new(Mutex::new(Backlog::default()));
-    let watched = {
+    let status = {
         let (parts, by_kernel) = (parts.clone(), backings.is_some());
         let writing = Writing {
-            since: mounted_since(&parts, seat),
+            since: mounted_since(&parts, served),
             parts,
             backlog: backlog.clone(),
             by_kernel,
-            worker_restarts: seat.restarts,
+            worker_restarts: served.restarts,
         };
-        watch_over(settings, runtime, seat, writing)?
+        watch_over(settings, runtime, served, writing)?
     };
     let runtime_handle = runtime.handle().clone();
     let fs = Arc::new(Fs::new(parts.clone(), policy(settings), runtime_handle, backings));
     let (asks_to_stop, mut stops) = mpsc::channel(STOPS_MAX);
-    if let Some(questions) = seat.questions() {
-        runtime.spawn(control_server::serve(questions, watched.clone(), fs.clone(), asks_to_stop));
+    if let Some(questions) = served.questions() {
+        runtime.spawn(control_server::serve(questions, status.clone(), fs.clone(), asks_to_stop));
     }
     let adapter = Adapter::new(fs.clone(), runtime.handle().clone());
-    let session =
-        seat.session(adapter, READERS).map_err(|e| DaemonError::Mount(seat.point.clone(), e))?;
+    let session = served
+        .session(adapter, READERS)
+        .map_err(|e| DaemonError::Mount(served.point.clone(), e))?;
     fs.set_caches(caches_of(&session, runtime.handle().clone()));
     resume(&parts);
 
@@ -153,10 +154,10 @@ fn serve(
     let sealer = runtime.spawn(sealer::run(parts.clone(), sealer_stops));
     let uploader = runtime.spawn(uploader::run(parts.clone(), registrar, uploader_pace));
     let retirer = runtime.spawn(retire(parts.clone(), backlog));
-    let mut wishes = runtime.block_on(async { seat.wishes() })?;
+    let mut signals = runtime.block_on(async { served.signals() })?;
 
-    if seat.resumed
-        && let Err(e) = ask_again(seat.fuse.as_fd())
+    if served.resumed
+        && let Err(e) = ask_again(served.fuse.as_fd())
     {
         // A mount that ended meanwhile shows in the session.
         warn!("the kernel does not send again what the worker before left: {e}");
@@ -169,14 +170,14 @@ fn serve(
         let _ = ended.send(true);
     })?;
     let identity = parts.spool.identity();
-    info!(source = %settings.source.url(), mountpoint = %seat.point.display(),
+    info!(source = %settings.source.url(), mountpoint = %served.point.display(),
         writer = %identity.writer, spool = %parts.spool.dir().display(), "serving");
-    watched.serves(true);
-    if launch::is_background() && !seat.resumed {
+    status.serves(true);
+    if launch::is_background() && !served.resumed {
         runtime.block_on(first_contact(&parts));
         launch::announce_log(&parts.spool.dir().join(launch::LOG));
     }
-    seat.announce(runtime.handle())?;
+    served.announce(runtime.handle())?;
     if launch::is_background() {
         launch::let_go(launch::open_log(std::fs::File::open(parts.spool.dir())?)?)?;
     }
@@ -192,21 +193,21 @@ fn serve(
                     info!(?within, "stopping: somebody asks for it");
                     break (End::Asked(within), Some(client));
                 }
-                wish = wishes.next() => match wish {
-                    Wish::Stop(signal) => {
+                action = signals.next() => match action {
+                    SignalAction::Stop(signal) => {
                         info!(signal, "stopping");
                         break (End::Signal, None);
                     }
-                    Wish::Leave => {
+                    SignalAction::Leave => {
                         info!("the mount stays for the next worker");
                         // At once, so that nobody waits longer than needed: the spool keeps everything.
                         std::process::exit(0);
                     }
-                    Wish::Seal => {
+                    SignalAction::Seal => {
                         info!("SIGUSR1: everything is sealed and uploaded now");
                         force_all(&parts);
                     }
-                    Wish::Refresh => {
+                    SignalAction::Refresh => {
                         info!("SIGHUP: listings are forgotten");
                         fs.forget_stored();
                     }
@@ -214,14 +215,14 @@ fn serve(
             }
         }
     });
-    watched.serves(false);
-    seat.detach();
+    status.serves(false);
+    served.detach();
     let _ = pace.send(Pace::Stopping);
     let why_left = runtime.block_on(async {
         tokio::select! {
             () = async { last_words(&fs).await; drain(&fs).await } => "it was written last",
             () = wanted_by_the_next(&parts) => "the next mount goes on with it",
-            why = impatience(&mut wishes, end, settings.shutdown_timeout) => why,
+            why = impatience(&mut signals, end, settings.shutdown_timeout) => why,
         }
     });
     fs.stop_writes();
@@ -239,7 +240,7 @@ fn serve(
         // Whoever asked may have gone.
         let _ = client.send(&ToClient::Stopped { code, what: what.clone() });
     }
-    seat.stopped(code);
+    served.stopped(code);
     Ok(ExitCode::from(code))
 }
 
@@ -258,13 +259,13 @@ async fn first_contact(parts: &Parts) {
 fn watch_over(
     settings: &Settings,
     runtime: &Runtime,
-    seat: &Seat,
+    served: &ServedMount,
     writing: Writing,
-) -> Result<Arc<Watched>, DaemonError> {
-    let watched = Arc::new(Watched::new(&settings.source, &seat.point, Some(writing)));
-    let Some(address) = settings.admin else { return Ok(watched) };
-    let serving = watched.clone();
-    if seat.resumed {
+) -> Result<Arc<MountStatus>, DaemonError> {
+    let status = Arc::new(MountStatus::new(&settings.source, &served.point, Some(writing)));
+    let Some(address) = settings.admin else { return Ok(status) };
+    let serving = status.clone();
+    if served.resumed {
         // Programs wait for this worker, and must not for an address.
         runtime.spawn(async move {
             match admin::listen(address, true).await {
@@ -276,13 +277,13 @@ fn watch_over(
         let listener = runtime.block_on(admin::listen(address, false))?;
         runtime.spawn(admin::serve(listener, serving));
     }
-    Ok(watched)
+    Ok(status)
 }
 
 /// Since when the mount has been served, by this worker and those before it.
-fn mounted_since(parts: &Parts, seat: &Seat) -> Utc {
+fn mounted_since(parts: &Parts, served: &ServedMount) -> Utc {
     let now = parts.clock.now();
-    let Some((session, _)) = &seat.session else { return now };
+    let Some((session, _)) = &served.session else { return now };
     let file = parts.spool.dir().join(format!("session/{}.since", session.0));
     load_json(&file).unwrap_or_else(|_| {
         // A full disk forgets it with the worker.
@@ -294,17 +295,20 @@ fn mounted_since(parts: &Parts, seat: &Seat) -> Utc {
 }
 
 /// Who registers spool files with the kernel, where that is to write into them itself.
-fn backings(settings: &Settings, seat: &Seat) -> Result<Option<Arc<dyn Backings>>, DaemonError> {
+fn backings(
+    settings: &Settings,
+    served: &ServedMount,
+) -> Result<Option<Arc<dyn Backings>>, DaemonError> {
     let able = match settings.write_path {
         WritePath::Daemon => Ok(()),
-        WritePath::Auto | WritePath::Passthrough => seat.probe(),
+        WritePath::Auto | WritePath::Passthrough => served.probe(),
     };
     match write_path::choose(settings.write_path, settings.limits.when_full, able) {
         Choice::Passthrough => {
             info!("write path: the kernel writes into the spool itself");
-            Ok(Some(seat.backings()))
+            Ok(Some(served.backings()))
         }
-        Choice::Daemon(why) if settings.write_path == WritePath::Passthrough && !seat.resumed => {
+        Choice::Daemon(why) if settings.write_path == WritePath::Passthrough && !served.resumed => {
             Err(DaemonError::NoPassthrough(why))
         }
         Choice::Daemon(why) => {

@@ -18,8 +18,8 @@ use tracing::{error, info, warn};
 use super::daemon::raise_file_limit;
 use super::error::{DaemonError, REQUIRE_PATIENCE};
 use super::keeper::{Device, Plan};
-use super::signals::{Direct, Wish, Wishes};
-use super::status::Watched;
+use super::signals::{Direct, SignalAction, Signals};
+use super::status::MountStatus;
 use super::{admin, cli, connect, fuse, launch};
 use crate::core::reader::{Library, REMEMBERED_MAX, ReaderFs};
 use crate::local::catalog::Catalog;
@@ -142,15 +142,15 @@ fn serve(
     fs: &Arc<ReaderFs>,
     device: &Device,
 ) -> Result<(), DaemonError> {
-    let watched = Arc::new(Watched::new(&settings.source, &device.point, None));
+    let status = Arc::new(MountStatus::new(&settings.source, &device.point, None));
     if let Some(address) = settings.admin {
         let listener = runtime.block_on(admin::listen(address, false))?;
-        runtime.spawn(admin::serve(listener, watched.clone()));
+        runtime.spawn(admin::serve(listener, status.clone()));
     }
     let adapter = fuse::Reader::new(fs.clone(), runtime.handle().clone());
     let session = fuse::begin(adapter, device.fuse.as_fd().try_clone_to_owned()?, READERS)
         .map_err(|e| DaemonError::Mount(device.point.clone(), e))?;
-    let mut wishes = runtime.block_on(async { Wishes::new(None, Direct::Stops) })?;
+    let mut signals = runtime.block_on(async { Signals::new(None, Direct::Stops) })?;
     let (ended, mut session_ended) = watch::channel(false);
     std::thread::Builder::new().name("fuse".into()).spawn(move || {
         if let Err(e) = session.run() {
@@ -159,7 +159,7 @@ fn serve(
         let _ = ended.send(true);
     })?;
     info!(source = %settings.source.url(), mountpoint = %device.point.display(), "serving, read-only");
-    watched.serves(true);
+    status.serves(true);
     let log = match launch::is_background() {
         true => Some(open_log(settings, &device.point)?),
         false => None,
@@ -172,13 +172,13 @@ fn serve(
         loop {
             tokio::select! {
                 _ = session_ended.wait_for(|ended| *ended) => break info!("unmounted: stopping"),
-                wish = wishes.next() => match wish {
-                    Wish::Stop(signal) => break info!(signal, "stopping"),
-                    Wish::Refresh => {
+                action = signals.next() => match action {
+                    SignalAction::Stop(signal) => break info!(signal, "stopping"),
+                    SignalAction::Refresh => {
                         info!("SIGHUP: what is known of the bucket is forgotten");
                         fs.distrust();
                     }
-                    Wish::Leave | Wish::Seal => {}
+                    SignalAction::Leave | SignalAction::Seal => {}
                 }
             }
         }

@@ -12,14 +12,14 @@ use super::error::DaemonError;
 use super::fuse;
 use super::keeper::{Device, Registry};
 use super::launch;
-use super::signals::{Direct, Wishes};
-use super::supervisor_client::{Questions, Remote};
+use super::signals::{Direct, Signals};
+use super::supervisor_client::{Questions, SupervisorClient};
 use crate::core::backing::Backings;
 use crate::values::ids::SessionId;
 use crate::values::settings::Settings;
 
 /// What a daemon serves.
-pub struct Seat {
+pub struct ServedMount {
     /// /dev/fuse.
     pub fuse: OwnedFd,
     /// Where the mount is, as people are told.
@@ -39,15 +39,19 @@ pub enum Holder {
     /// This process.
     Own(Device, Arc<Registry>),
     /// The keeper.
-    Keeper(Arc<Remote>),
+    Keeper(Arc<SupervisorClient>),
 }
 
-impl Seat {
+impl ServedMount {
     /// A mount that this process makes and serves alone.
-    pub fn alone(settings: &Settings, spool: OwnedFd, owner: u32) -> Result<Seat, DaemonError> {
+    pub fn alone(
+        settings: &Settings,
+        spool: OwnedFd,
+        owner: u32,
+    ) -> Result<ServedMount, DaemonError> {
         let device = Device::new(settings.into())?;
         let registry = Registry::alone(device.fuse.try_clone()?, spool, owner);
-        Ok(Seat {
+        Ok(ServedMount {
             fuse: device.fuse.try_clone()?,
             point: device.point.clone(),
             session: None,
@@ -81,15 +85,15 @@ impl Seat {
     }
 
     /// Listens to the signals that count here. To be called once.
-    pub fn wishes(&self) -> io::Result<Wishes> {
+    pub fn signals(&self) -> io::Result<Signals> {
         match &self.holder {
-            Holder::Own(..) => Wishes::new(None, Direct::Stops),
+            Holder::Own(..) => Signals::new(None, Direct::Stops),
             Holder::Keeper(keeper) => {
                 let direct = match keeper.attached {
                     true => Direct::Leaves,
                     false => Direct::IsLeftToTheKeeper,
                 };
-                Wishes::new(keeper.signals(), direct)
+                Signals::new(keeper.signals(), direct)
             }
         }
     }

@@ -9,13 +9,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tracing::debug;
 
-/// Signals that come this soon after the first one are the same wish: timeout(1) signals its child and then the group
+/// Signals that come this soon after the first one count as one: timeout(1) signals its child and then the group
 /// that it is in, a service manager every process of a service.
 pub const TOGETHER: Duration = Duration::from_secs(1);
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum SignalAction {
     /// Stop the mount; the signal's name.
     Stop(&'static str),
     /// End this process; the mount goes on.
@@ -38,7 +38,7 @@ pub enum Direct {
 }
 
 /// The signals that a daemon listens to.
-pub struct Wishes {
+pub struct Signals {
     term: Signal,
     int: Signal,
     seal: Signal,
@@ -47,10 +47,10 @@ pub struct Wishes {
     direct: Direct,
 }
 
-impl Wishes {
+impl Signals {
     /// Listens from now on; `keeper` gives the numbers of the signals that it passes on.
-    pub fn new(keeper: Option<Receiver<i32>>, direct: Direct) -> io::Result<Wishes> {
-        Ok(Wishes {
+    pub fn new(keeper: Option<Receiver<i32>>, direct: Direct) -> io::Result<Signals> {
+        Ok(Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             seal: signal(SignalKind::user_defined1())?,
@@ -60,33 +60,33 @@ impl Wishes {
         })
     }
 
-    /// Waits for the next wish.
-    pub async fn next(&mut self) -> Wish {
+    /// Waits for the next signal that asks for something.
+    pub async fn next(&mut self) -> SignalAction {
         loop {
-            let wish = tokio::select! {
+            let action = tokio::select! {
                 Some(signal) = passed_on(&mut self.keeper) => named(signal),
                 _ = self.term.recv() => self.asked_to_stop("SIGTERM"),
                 _ = self.int.recv() => self.asked_to_stop("SIGINT"),
-                _ = self.seal.recv() => Some(Wish::Seal),
-                _ = self.refresh.recv() => Some(Wish::Refresh),
+                _ = self.seal.recv() => Some(SignalAction::Seal),
+                _ = self.refresh.recv() => Some(SignalAction::Refresh),
             };
-            match wish {
-                Some(wish) => return wish,
+            match action {
+                Some(action) => return action,
                 None => debug!("a signal is left to the keeper"),
             }
         }
     }
 
-    /// Waits for a wish to stop, whatever else comes; gives the signal's name.
+    /// Waits for a signal to stop, whatever else comes; gives the signal's name.
     pub async fn stop(&mut self) -> &'static str {
         loop {
-            if let Wish::Stop(signal) = self.next().await {
+            if let SignalAction::Stop(signal) = self.next().await {
                 return signal;
             }
         }
     }
 
-    /// Waits for a second wish to stop; `asked` says whether the first one was a signal, or the mount was unmounted.
+    /// Waits for a second signal to stop; `asked` says whether the first one was a signal, or the mount was unmounted.
     pub async fn impatience(&mut self, asked: bool) -> &'static str {
         if !asked {
             self.stop().await;
@@ -100,11 +100,11 @@ impl Wishes {
         self.stop().await
     }
 
-    fn asked_to_stop(&self, signal: &'static str) -> Option<Wish> {
+    fn asked_to_stop(&self, signal: &'static str) -> Option<SignalAction> {
         match self.direct {
-            Direct::Stops => Some(Wish::Stop(signal)),
+            Direct::Stops => Some(SignalAction::Stop(signal)),
             Direct::IsLeftToTheKeeper => None,
-            Direct::Leaves => Some(Wish::Leave),
+            Direct::Leaves => Some(SignalAction::Leave),
         }
     }
 }
@@ -116,12 +116,12 @@ async fn passed_on(keeper: &mut Option<Receiver<i32>>) -> Option<i32> {
     }
 }
 
-fn named(signal: i32) -> Option<Wish> {
+fn named(signal: i32) -> Option<SignalAction> {
     match SignalKind::from_raw(signal) {
-        kind if kind == SignalKind::terminate() => Some(Wish::Stop("SIGTERM")),
-        kind if kind == SignalKind::interrupt() => Some(Wish::Stop("SIGINT")),
-        kind if kind == SignalKind::user_defined1() => Some(Wish::Seal),
-        kind if kind == SignalKind::hangup() => Some(Wish::Refresh),
+        kind if kind == SignalKind::terminate() => Some(SignalAction::Stop("SIGTERM")),
+        kind if kind == SignalKind::interrupt() => Some(SignalAction::Stop("SIGINT")),
+        kind if kind == SignalKind::user_defined1() => Some(SignalAction::Seal),
+        kind if kind == SignalKind::hangup() => Some(SignalAction::Refresh),
         _ => None,
     }
 }

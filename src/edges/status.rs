@@ -19,8 +19,8 @@ use crate::values::time::Utc;
 use crate::world::bucket::Conditional;
 use crate::world::metrics::METRICS;
 
-/// A mount that is watched.
-pub struct Watched {
+/// What is reported of a mount.
+pub struct MountStatus {
     about: About,
     serves: AtomicBool,
     /// What a reader mount has nothing of.
@@ -110,9 +110,9 @@ struct S3 {
     conditional_writes: Option<Conditional>,
 }
 
-impl Watched {
+impl MountStatus {
     /// A mount that does not serve yet.
-    pub fn new(source: &Source, point: &Path, writing: Option<Writing>) -> Watched {
+    pub fn new(source: &Source, point: &Path, writing: Option<Writing>) -> MountStatus {
         if let Some(writing) = &writing {
             METRICS.worker_restarts.inc_by(writing.worker_restarts);
             METRICS.write_path.get_or_create(&[("path", writing.path())]).set(1);
@@ -122,7 +122,7 @@ impl Watched {
             source: source.url(),
             mountpoint: point.display().to_string(),
         };
-        Watched { about, serves: AtomicBool::new(false), writing }
+        MountStatus { about, serves: AtomicBool::new(false), writing }
     }
 
     /// Says whether the mount serves.

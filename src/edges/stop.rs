@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use tracing::{error, info, warn};
 
-use super::signals::Wishes;
+use super::signals::Signals;
 use crate::core::Fs;
 use crate::local::life::Life;
 use crate::local::spool::Account;
@@ -33,17 +33,17 @@ pub enum End {
 
 /// Ends when the upload may take no longer; gives why. Who asks for the end says how long, until a signal comes: then
 /// it is `timeout`, as it is for every other end.
-pub async fn impatience(wishes: &mut Wishes, end: End, timeout: Duration) -> &'static str {
+pub async fn impatience(signals: &mut Signals, end: End, timeout: Duration) -> &'static str {
     const TIME_IS_UP: &str = "the time was up";
     if let End::Asked(within) = end {
         tokio::select! {
             () = tokio::time::sleep(within.unwrap_or(Duration::MAX)) => return TIME_IS_UP,
-            signal = wishes.stop() => info!(signal, "the upload may take {timeout:?} from now on"),
+            signal = signals.stop() => info!(signal, "the upload may take {timeout:?} from now on"),
         }
     }
     tokio::select! {
         () = tokio::time::sleep(timeout) => TIME_IS_UP,
-        signal = wishes.impatience(end != End::Unmounted) => {
+        signal = signals.impatience(end != End::Unmounted) => {
             warn!(signal, "a second signal: stopping at once");
             "a second signal came"
         }

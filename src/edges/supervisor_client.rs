@@ -25,19 +25,19 @@ use crate::values::ids::{BackingId, NodeId, SpoolOffset};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Answers that are on their way: to the questions that are asked at once, and late ones that nobody waits for.
 const ANSWERS_MAX: usize = 64;
-/// Signals that nobody has taken yet: two ask for all that there is.
+/// SignalReceiver that nobody has taken yet: two ask for all that there is.
 const SIGNALS_MAX: usize = 8;
 
 /// Questions that nobody has taken yet: whoever asks waits, and may ask again.
 const QUESTIONS_MAX: usize = 16;
 
 /// Numbers of signals.
-pub type Signals = tokio::sync::mpsc::Receiver<i32>;
+pub type SignalReceiver = tokio::sync::mpsc::Receiver<i32>;
 /// What people ask, and where they are answered.
 pub type Questions = tokio::sync::mpsc::Receiver<(Request, Link)>;
 
 /// The keeper of the mount that this process serves.
-pub struct Remote {
+pub struct SupervisorClient {
     link: &'static Link,
     /// One question at a time.
     answers: Mutex<Receiver<ToWorker>>,
@@ -46,16 +46,16 @@ pub struct Remote {
     /// Somebody else started this worker.
     pub attached: bool,
     /// The signals that the keeper passes on, until they are taken.
-    signals: Mutex<Option<Signals>>,
+    signals: Mutex<Option<SignalReceiver>>,
     /// What people ask, until it is taken.
     questions: Mutex<Option<Questions>>,
     /// By what this worker serves, once it does.
     runtime: Arc<OnceLock<Handle>>,
 }
 
-impl Remote {
+impl SupervisorClient {
     /// Listens to the keeper from now on.
-    pub fn new(link: &'static Link, attached: bool) -> io::Result<Remote> {
+    pub fn new(link: &'static Link, attached: bool) -> io::Result<SupervisorClient> {
         let (answered, answers) = sync_channel(ANSWERS_MAX);
         let (signalled, signals) = tokio::sync::mpsc::channel(SIGNALS_MAX);
         let (asked, questions) = tokio::sync::mpsc::channel(QUESTIONS_MAX);
@@ -65,7 +65,7 @@ impl Remote {
         thread::Builder::new().name("keeper".into()).spawn(hear)?;
         let (signals, questions) = (Mutex::new(Some(signals)), Mutex::new(Some(questions)));
         let (answers, registered) = (Mutex::new(answers), Mutex::default());
-        Ok(Remote { link, answers, registered, attached, signals, questions, runtime })
+        Ok(SupervisorClient { link, answers, registered, attached, signals, questions, runtime })
     }
 
     /// This worker serves, by the tasks of this runtime.
@@ -81,7 +81,7 @@ impl Remote {
     }
 
     /// The signals that the keeper passes on. To be called once.
-    pub fn signals(&self) -> Option<Signals> {
+    pub fn signals(&self) -> Option<SignalReceiver> {
         self.signals.lock().take()
     }
 
@@ -145,7 +145,7 @@ impl Remote {
     }
 }
 
-impl Backings for Remote {
+impl Backings for SupervisorClient {
     fn register(&self, node: NodeId, start: SpoolOffset) -> Result<BackingId, String> {
         let known = self.registered.lock().get(&node).copied();
         if let Some((_, id)) = known.filter(|(of, _)| *of == start) {

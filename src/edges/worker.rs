@@ -14,8 +14,8 @@ use tracing::{debug, warn};
 use super::error::DaemonError;
 use super::keeper::link::{Link, LinkError};
 use super::keeper::protocol::{Hello, SOCKET_ENV, ToKeeper, ToWorker};
-use super::served_mount::{Holder, Seat};
-use super::supervisor_client::Remote;
+use super::served_mount::{Holder, ServedMount};
+use super::supervisor_client::SupervisorClient;
 use super::{daemon, fit, fuse, launch, privileges};
 use crate::values::processes::{Keeping, RunAs};
 use crate::values::settings::Settings;
@@ -84,11 +84,11 @@ pub fn run(settings: &Settings, hidden: &Hidden) -> Result<ExitCode, DaemonError
         Ok(Some(ToWorker::Go { resumed, restarts })) => (resumed, restarts),
         other => return Err(unexpected(other)),
     };
-    let keeper = Arc::new(Remote::new(link, attached)?);
+    let keeper = Arc::new(SupervisorClient::new(link, attached)?);
     let point = std::path::absolute(&settings.mountpoint)?;
     let holder = Holder::Keeper(keeper);
     let session = Some((session, init));
-    daemon::run(settings, &Seat { fuse, point, session, resumed, restarts, holder })
+    daemon::run(settings, &ServedMount { fuse, point, session, resumed, restarts, holder })
 }
 
 /// The socket that a keeper hands to its child as standard input.

@@ -162,13 +162,13 @@ fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
     link.be_patient(Some(if known { PATIENCE } else { PATIENCE_WITH_STRANGERS }))?;
     // A stranger is heard out as well: a socket that is closed with something unread in it takes what
     // was said to the other side along.
-    let wish = link.receive().map_err(io::Error::other)?;
+    let request = link.receive().map_err(io::Error::other)?;
     let refused = |what: &str| {
         warn!(uid, pid = peer.pid(), "{what} is refused: not by this user");
         let why = format!("{what} is not for user {uid}");
         link.send(&ToClient::Refused { why })
     };
-    match wish {
+    match request {
         Some(ToKeeper::Upgrade) if trusted => Ok(Some(Event::Upgrade(link))),
         Some(ToKeeper::Upgrade) => refused("an upgrade").map(|()| None),
         Some(ToKeeper::Ask(Request::Stop { .. })) if !trusted => {

@@ -8,7 +8,7 @@
 //! Map: `keep` is the state, `coming` and `going` what happens to it when workers come and go, `restarts` the back-off
 //! and the deadline, `pulse` whether a worker answers; `device` the mount and the kernel's first request; `backing` and `ioctl` register spool files
 //! that the kernel writes to itself; `child`, `attend` and `control` make events of workers, signals and other
-//! people's wishes; `protocol` is what is said, `link` the socket.
+//! what people ask; `protocol` is what is said, `link` the socket.
 
 mod attend;
 mod backing;

@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 use self::remove::{Who, remove};
 use super::cli::RecoverArgs;
 use super::error::DaemonError;
-use super::signals::{Direct, Wishes};
+use super::signals::{Direct, Signals};
 use super::{privileges, spool_owner, telemetry};
 use crate::local::spool::Spool;
 use crate::values::escape::for_terminal;
@@ -97,7 +97,7 @@ fn recover_all(args: &RecoverArgs) -> Result<ExitCode, DaemonError> {
     telemetry::start(&args.log_level);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut wishes = Wishes::new(None, Direct::Stops)?;
+        let mut signals = Signals::new(None, Direct::Stops)?;
         if let Some(dir) = &args.dead_mounts {
             dead_mounts::clear(dir, args)?;
         }
@@ -112,7 +112,7 @@ fn recover_all(args: &RecoverArgs) -> Result<ExitCode, DaemonError> {
             tokio::select! {
                 Some(ended) = recovery.running.join_next() => recovery.apply(ended),
                 () = tokio::time::sleep(LOOK), if args.watch => recovery.look()?,
-                signal = wishes.stop() => {
+                signal = signals.stop() => {
                     info!(signal, "stopping");
                     recovery.stop().await;
                     return Ok(recovery.code());

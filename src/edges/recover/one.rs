@@ -13,7 +13,7 @@ use crate::edges::cli::RecoverArgs;
 use crate::edges::compose::{connect, new_writer, recover_parts, registrar, resume};
 use crate::edges::daemon::raise_file_limit;
 use crate::edges::error::DaemonError;
-use crate::edges::signals::{Direct, Wishes};
+use crate::edges::signals::{Direct, Signals};
 use crate::edges::stop::{everything, wanted};
 use crate::edges::{privileges, telemetry, worker};
 use crate::local::life::Life;
@@ -65,7 +65,7 @@ pub fn run(args: &RecoverArgs, settings: &Settings) -> Result<ExitCode, DaemonEr
 async fn upload(parts: &Arc<Parts>, in_turns: bool) -> Result<Ended, DaemonError> {
     let (stop, sealer_stops) = watch::channel(false);
     let (pace, uploader_pace) = watch::channel(Pace::Stopping);
-    let mut wishes = Wishes::new(None, Direct::Stops)?;
+    let mut signals = Signals::new(None, Direct::Stops)?;
     let unsent = parts.unsent();
     resume(parts);
     let tasks = [
@@ -84,7 +84,7 @@ async fn upload(parts: &Arc<Parts>, in_turns: bool) -> Result<Ended, DaemonError
             info!(%spool, "a daemon came for this spool and goes on with it");
             false
         }
-        signal = wishes.stop() => {
+        signal = signals.stop() => {
             info!(%spool, signal, "stopping");
             false
         }
