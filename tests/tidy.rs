@@ -53,7 +53,7 @@ const UNSAFE: [&str; 6] = [
     "src/edges/allocator.rs",
     "src/edges/fuse/passthrough.rs",
     "src/edges/fuse/place.rs",
-    "src/edges/keeper/ioctl.rs",
+    "src/edges/supervisor/ioctl.rs",
     "src/local/lease.rs",
     "src/local/mapped.rs",
 ];

@@ -11,14 +11,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::cli::{FlushArgs, MountedArgs, StatusArgs};
-use super::keeper::default_path;
-use super::keeper::link::{Link, LinkError};
-use super::keeper::protocol::{Request, ToClient, ToKeeper};
 use super::mountpoint::{self, Mount};
 use super::mounts;
 use super::progress::{Progress, what_is_left};
 use super::status_text::{local_files, logs_text, status_text};
 use super::stop::{EXIT_DATA_LEFT, everything, lacking};
+use super::supervisor::default_path;
+use super::supervisor::link::{Link, LinkError};
+use super::supervisor::protocol::{Request, ToClient, ToKeeper};
 use crate::local::spool::Account;
 use crate::values::escape::for_terminal;
 use crate::world::clock::{Clock, SystemClock};

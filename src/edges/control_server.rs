@@ -11,10 +11,10 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, info};
 
-use super::keeper::link::{Link, MESSAGE_MAX};
-use super::keeper::protocol::{Request, ToClient};
 use super::status::MountStatus;
 use super::stop::force_all;
+use super::supervisor::link::{Link, MESSAGE_MAX};
+use super::supervisor::protocol::{Request, ToClient};
 use super::supervisor_client::Questions;
 use crate::core::Fs;
 use crate::local::life::Life;

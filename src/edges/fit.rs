@@ -11,8 +11,8 @@ use rustix::io::Errno;
 
 use super::compose::check_bucket;
 use super::error::DaemonError;
-use super::keeper::protocol::Hello;
 use super::privileges;
+use super::supervisor::protocol::Hello;
 use crate::local::spool::Spool;
 use crate::values::settings::{Settings, Source};
 

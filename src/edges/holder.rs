@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 use tracing::{error, warn};
 
 use super::error::DaemonError;
-use super::keeper::Device;
+use super::supervisor::Device;
 use super::worker::{Hidden, give_up_rights};
 use super::{launch, privileges, reader};
 use crate::values::processes::RunAs;

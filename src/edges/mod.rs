@@ -26,8 +26,6 @@ pub mod fuse;
 pub mod holder;
 #[cfg(target_os = "linux")]
 mod in_use;
-#[cfg(target_os = "linux")]
-pub mod keeper;
 #[cfg(feature = "embedded-bucket")]
 mod kept_port;
 #[cfg(target_os = "linux")]
@@ -63,6 +61,8 @@ pub mod status;
 mod status_text;
 #[cfg(target_os = "linux")]
 pub mod stop;
+#[cfg(target_os = "linux")]
+pub mod supervisor;
 #[cfg(target_os = "linux")]
 pub mod supervisor_client;
 #[cfg(target_os = "linux")]

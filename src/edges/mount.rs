@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 use super::cli::{Helper, MountArgs, OptionError};
 use super::error::DaemonError;
-use super::{daemon, holder, keeper, launch, privileges, reader, telemetry, worker};
+use super::{daemon, holder, launch, privileges, reader, supervisor, telemetry, worker};
 use crate::values::processes::Keeping;
 use crate::values::reader::ReaderSettings;
 use crate::values::settings::Settings;
@@ -51,7 +51,7 @@ pub fn run(args: MountArgs) -> ExitCode {
         }
         Keeping::Both | Keeping::Hold => {
             telemetry::start(&level);
-            keeper::run(&settings)
+            supervisor::run(&settings)
         }
     })
 }

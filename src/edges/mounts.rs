@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::control_client::{self, Keeper};
-use super::keeper::protocol::{Request, ToClient};
 use super::mountpoint::{self, Mount};
 use super::status_text;
+use super::supervisor::protocol::{Request, ToClient};
 use crate::values::escape::for_terminal;
 
 /// How long each mount may take to answer.

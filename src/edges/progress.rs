@@ -8,8 +8,8 @@ use bytesize::ByteSize;
 use serde_json::Value;
 
 use super::control_client::Keeper;
-use super::keeper::protocol::{Request, ToClient};
 use super::status_text::s3_state;
+use super::supervisor::protocol::{Request, ToClient};
 use crate::values::escape::for_terminal;
 use crate::world::clock::{Clock, SystemClock};
 

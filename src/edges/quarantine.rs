@@ -13,8 +13,8 @@ use bytesize::ByteSize;
 
 use super::cli::{PlaceArgs, QuarantineArgs, QuarantineCommand};
 use super::control_client::{self, Failure};
-use super::keeper::protocol::{Request, ToClient};
 use super::stop::EXIT_DATA_LEFT;
+use super::supervisor::protocol::{Request, ToClient};
 use crate::local::disk::open_regular;
 use crate::local::spool::{GivenUp, Quarantine, SetAside};
 use crate::values::errors::{AtPath, LocalError};

@@ -17,9 +17,9 @@ use tracing::{error, info, warn};
 
 use super::daemon::raise_file_limit;
 use super::error::{DaemonError, REQUIRE_PATIENCE};
-use super::keeper::{Device, Plan};
 use super::signals::{Direct, SignalAction, Signals};
 use super::status::MountStatus;
+use super::supervisor::{Device, Plan};
 use super::{admin, cli, connect, fuse, launch};
 use crate::core::reader::{Library, REMEMBERED_MAX, ReaderFs};
 use crate::local::catalog::Catalog;

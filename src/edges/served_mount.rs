@@ -10,9 +10,9 @@ use tokio::runtime::Handle;
 
 use super::error::DaemonError;
 use super::fuse;
-use super::keeper::{Device, Registry};
 use super::launch;
 use super::signals::{Direct, Signals};
+use super::supervisor::{Device, Registry};
 use super::supervisor_client::{Questions, SupervisorClient};
 use crate::core::backing::Backings;
 use crate::values::ids::SessionId;

@@ -16,8 +16,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, error, info, warn};
 
-use super::keeper::link::Link;
-use super::keeper::protocol::{Request, ToKeeper, ToWorker};
+use super::supervisor::link::Link;
+use super::supervisor::protocol::{Request, ToKeeper, ToWorker};
 use crate::core::backing::Backings;
 use crate::values::ids::{BackingId, NodeId, SpoolOffset};
 

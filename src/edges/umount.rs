@@ -10,10 +10,10 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::cli::UmountArgs;
 use super::control_client::{self, Failure, Keeper};
 use super::in_use;
-use super::keeper::link::Link;
-use super::keeper::protocol::{Request, ToClient};
 use super::mountpoint::{self, Mount};
 use super::progress::Progress;
+use super::supervisor::link::Link;
+use super::supervisor::protocol::{Request, ToClient};
 use crate::values::escape::for_terminal;
 
 /// How long a daemon that has said that it ends may take for that.

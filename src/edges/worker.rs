@@ -12,9 +12,9 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use super::error::DaemonError;
-use super::keeper::link::{Link, LinkError};
-use super::keeper::protocol::{Hello, SOCKET_ENV, ToKeeper, ToWorker};
 use super::served_mount::{Holder, ServedMount};
+use super::supervisor::link::{Link, LinkError};
+use super::supervisor::protocol::{Hello, SOCKET_ENV, ToKeeper, ToWorker};
 use super::supervisor_client::SupervisorClient;
 use super::{daemon, fit, fuse, launch, privileges};
 use crate::values::processes::{Keeping, RunAs};

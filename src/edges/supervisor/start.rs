@@ -1,5 +1,5 @@
 //! How a worker comes to serve: started or attached, greeted, its answer weighed, told to go. One half
-//! of what [`Keeper`] does; the other is `going.rs`.
+//! of what [`Keeper`] does; the other is `exit.rs`.
 
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
@@ -8,14 +8,14 @@ use std::sync::Arc;
 use rustix::process::Pid;
 use tracing::info;
 
-use super::attend::listen_to_worker;
 use super::backing::PeerId;
 use super::child::{Ended, kill};
 use super::device::{is_answer, offers_resend};
-use super::keep::{End, Keeper, Stage, Worker};
+use super::events::listen_to_worker;
 use super::link::Link;
 use super::protocol::{Hello, ToClient, ToKeeper, ToWorker};
 use super::pulse::{Pulse, silence};
+use super::state::{End, Keeper, Stage, Worker};
 use crate::edges::error::DaemonError;
 
 impl Keeper<'_> {

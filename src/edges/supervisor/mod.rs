@@ -1,28 +1,26 @@
-//! The keeper: holds a mount while workers come and go. Small on purpose, and without network, S3 or an
-//! async runtime: it lives as long as the mount, with the rights that mounting takes, and what it does
-//! not do cannot go wrong in it.
+//! The supervisor, in speech the keeper: holds /dev/fuse and the mount while workers come and go. It has the rights that
+//! mounting takes and lives as long as the mount, so it is small, and uses no network, no S3 and no async runtime.
 //!
-//! This file owns its beginning and its end: the order in which mount, spool and sockets are made and
-//! taken away.
+//! This file owns its beginning and its end: the order in which mount, spool and sockets are made and removed.
 //!
-//! Map: `keep` is the state, `coming` and `going` what happens to it when workers come and go, `restarts` the back-off
-//! and the deadline, `pulse` whether a worker answers; `device` the mount and the kernel's first request; `backing` and `ioctl` register spool files
-//! that the kernel writes to itself; `child`, `attend` and `control` make events of workers, signals and other
-//! what people ask; `protocol` is what is said, `link` the socket.
+//! Map: `state` is who serves and who is next, `start` and `exit` what happens when workers come and go, `restarts` the
+//! back-off and the deadline, `pulse` whether a worker answers; `device` is the mount and the kernel's first request;
+//! `backing` and `ioctl` register spool files that the kernel writes to itself; `child`, `events` and `control` turn what
+//! workers, signals and people ask into events; `protocol` is the messages, `link` the socket.
 
-mod attend;
 mod backing;
 mod child;
-mod coming;
 mod control;
 mod device;
-mod going;
+mod events;
+mod exit;
 mod ioctl;
-mod keep;
 pub mod link;
 pub mod protocol;
 mod pulse;
 mod restarts;
+mod start;
+mod state;
 
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
@@ -37,12 +35,12 @@ pub use self::backing::Registry;
 pub use self::control::default_path;
 pub use self::device::{Device, Plan};
 
-use self::attend::{EVENTS_MAX, Event, listen_to_signals};
 use self::child::Program;
-use self::coming::refuse;
 use self::control::{Control, Place, make_folder};
-use self::keep::{Keeper, Kept};
+use self::events::{EVENTS_MAX, Event, listen_to_signals};
 use self::protocol::ToClient;
+use self::start::refuse;
+use self::state::{Keeper, Kept};
 use super::error::DaemonError;
 use super::stop::EXIT_DATA_LEFT;
 use super::{launch, privileges, spool_owner};

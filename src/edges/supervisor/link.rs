@@ -164,7 +164,7 @@ impl AsFd for Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edges::keeper::protocol::ToKeeper;
+    use crate::edges::supervisor::protocol::ToKeeper;
 
     #[test]
     fn messages_arrive_whole_and_descriptors_with_them() {

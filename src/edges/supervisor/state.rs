@@ -15,10 +15,10 @@ use std::time::Duration;
 use rustix::process::Pid;
 use tracing::warn;
 
-use super::attend::Event;
 use super::backing::{PeerId, Registry};
 use super::child::{Ended, Program, kill};
 use super::device::{Device, offers_resend};
+use super::events::Event;
 use super::link::Link;
 use super::protocol::{Request, ToClient, ToWorker};
 use super::pulse::{Pulse, silence};

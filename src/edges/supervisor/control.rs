@@ -17,7 +17,7 @@ use rustix::net::{
 };
 use tracing::{debug, info, warn};
 
-use super::attend::Event;
+use super::events::Event;
 use super::link::Link;
 use super::protocol::{Request, ToClient, ToKeeper};
 use crate::values::processes::RunAs;

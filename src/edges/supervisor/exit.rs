@@ -1,5 +1,5 @@
 //! How a worker goes, and what becomes of the mount then. One half of what [`Keeper`] does; the other is
-//! `coming.rs`.
+//! `start.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use tracing::{error, warn};
 
 use super::backing::PeerId;
 use super::child::{Ended, ended, kill};
-use super::coming::refuse;
 use super::device::offers_resend;
-use super::keep::{End, Keeper, Stage, Worker};
 use super::link::Link;
 use super::protocol::ToWorker;
 use super::pulse::{Beat, silence};
+use super::start::refuse;
+use super::state::{End, Keeper, Stage, Worker};
 use crate::edges::error::DaemonError;
 use crate::edges::stop::EXIT_DATA_LEFT;
 
