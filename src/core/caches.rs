@@ -15,11 +15,11 @@ pub trait Caches: Send + Sync {
 }
 
 /// The caches, once there is a session with a kernel.
-pub(super) type Known = Arc<OnceLock<Arc<dyn Caches>>>;
+pub(super) type CachesSlot = Arc<OnceLock<Arc<dyn Caches>>>;
 
 /// Objects that are replaced or gone lose their nodes: who has one is told that it is stale, and looks
 /// the name up again.
-pub(super) fn forgetting(parts: Arc<Parts>, caches: Known) -> Outdated {
+pub(super) fn forgetting(parts: Arc<Parts>, caches: CachesSlot) -> Outdated {
     Box::new(move |prefix, names| {
         let Some(below) = prefix.strip_prefix(parts.prefix.as_str()) else { return };
         let nodes = parts.namespace.outdate(below.as_bytes(), names);

@@ -1,13 +1,13 @@
-//! Directories: the union of the live view and the bucket, shown as its pages come in.
+//! Directories: the union of the live view and the bucket, snapshot as its pages come in.
 
 use std::sync::Arc;
 
+use super::dir_snapshot::{DirEntry, DirSnapshot};
 use super::handles::{Handle, Mode, Opened};
-use super::shown::{DirEntry, Shown};
 use super::{Answer, Entry, Fs};
 use crate::local::listing::{Row, Stored};
 use crate::local::namespace::Open;
-use crate::tasks::feed::{Feed, News};
+use crate::tasks::listing_pages::{ListingPages, PageEvent};
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId, Origin};
 use crate::values::naming::SEGMENTS_ENDING;
@@ -15,22 +15,22 @@ use crate::world::metrics::METRICS;
 
 /// A directory that somebody goes through.
 pub(super) struct Reading {
-    shown: Arc<Shown>,
-    feed: Option<Feed>,
+    snapshot: Arc<DirSnapshot>,
+    feed: Option<ListingPages>,
 }
 
 /// Entries of a directory, from where they were asked for.
 pub struct Entries {
     id: NodeId,
     prefix: String,
-    shown: Arc<Shown>,
+    snapshot: Arc<DirSnapshot>,
     from: usize,
 }
 
 impl Entries {
     /// The entries that are known, in their order; none when the directory has no more.
     pub fn iter(&self) -> impl Iterator<Item = DirEntry<'_>> {
-        self.shown.entries(self.from)
+        self.snapshot.entries(self.from)
     }
 }
 
@@ -98,27 +98,27 @@ impl Fs {
             if let Some(entries) = self.entries(*id, reading, cursor) {
                 return Ok(entries);
             }
-            let Reading { shown, feed } = &mut *reading;
-            let shown = Arc::make_mut(shown);
+            let Reading { snapshot, feed } = &mut *reading;
+            let snapshot = Arc::make_mut(snapshot);
             let news = match feed {
-                Some(feed) => feed.more(shown.pages()).await,
-                None => News::End,
+                Some(feed) => feed.more(snapshot.pages()).await,
+                None => PageEvent::End,
             };
             match news {
-                News::Pages(pages, last) => {
+                PageEvent::Pages(pages, last) => {
                     let hidden = |row: &Row| self.is_unlisted(*id, row);
-                    pages.into_iter().for_each(|page| shown.add_page(page, hidden));
+                    pages.into_iter().for_each(|page| snapshot.add_page(page, hidden));
                     if last {
-                        shown.finish();
+                        snapshot.finish();
                     }
                 }
-                News::End => shown.finish(),
-                News::Failed if shown.pages() == 0 => {
+                PageEvent::End => snapshot.finish(),
+                PageEvent::Failed if snapshot.pages() == 0 => {
                     *feed = None;
-                    self.add_last_known(*id, shown);
+                    self.add_last_known(*id, snapshot);
                 }
                 // Cut short, it would look like a directory from which names are gone.
-                News::Failed => return Err(FsError::TimedOut),
+                PageEvent::Failed => return Err(FsError::TimedOut),
             }
         }
     }
@@ -126,7 +126,8 @@ impl Fs {
     /// Begins to read a directory: with the listing that is known, else with one that comes in.
     fn begin(&self, id: NodeId) -> Result<Reading, FsError> {
         let namespace = &self.parts.namespace;
-        let mut shown = Shown::begin(id, namespace.parent(id), namespace.live_entries(id)?);
+        let mut snapshot =
+            DirSnapshot::begin(id, namespace.parent(id), namespace.live_entries(id)?);
         let prefix = self.prefix_of(id);
         let known = prefix.as_ref().and_then(|prefix| self.lister.known(prefix));
         if prefix.is_some() {
@@ -135,21 +136,26 @@ impl Fs {
         let feed = prefix.filter(|_| known.is_none()).and_then(|prefix| self.lister.feed(&prefix));
         match (&feed, known) {
             (Some(_), _) => {}
-            (None, Some(known)) => self.add_whole(id, &mut shown, known.pages()),
-            (None, None) => self.add_last_known(id, &mut shown),
+            (None, Some(known)) => self.add_whole(id, &mut snapshot, known.pages()),
+            (None, None) => self.add_last_known(id, &mut snapshot),
         }
-        Ok(Reading { shown: Arc::new(shown), feed })
+        Ok(Reading { snapshot: Arc::new(snapshot), feed })
     }
 
-    fn add_last_known(&self, id: NodeId, shown: &mut Shown) {
+    fn add_last_known(&self, id: NodeId, snapshot: &mut DirSnapshot) {
         let known = self.prefix_of(id).and_then(|prefix| self.lister.last_known(&prefix));
-        self.add_whole(id, shown, known.as_ref().map(|known| known.pages()).unwrap_or_default());
+        self.add_whole(id, snapshot, known.as_ref().map(|known| known.pages()).unwrap_or_default());
     }
 
-    fn add_whole(&self, id: NodeId, shown: &mut Shown, pages: &[crate::local::listing::Page]) {
+    fn add_whole(
+        &self,
+        id: NodeId,
+        snapshot: &mut DirSnapshot,
+        pages: &[crate::local::listing::Page],
+    ) {
         let hidden = |row: &Row| self.is_unlisted(id, row);
-        pages.iter().for_each(|page| shown.add_page(page.clone(), hidden));
-        shown.finish();
+        pages.iter().for_each(|page| snapshot.add_page(page.clone(), hidden));
+        snapshot.finish();
     }
 
     /// Whether a name of the bucket is not listed: it is hidden, or the folder of a log's segments, which is found by
@@ -166,9 +172,9 @@ impl Fs {
     }
 
     fn entries(&self, id: NodeId, reading: &Reading, cursor: u64) -> Option<Entries> {
-        let from = reading.shown.place_of(cursor)?;
+        let from = reading.snapshot.place_of(cursor)?;
         let prefix = self.prefix_of(id).unwrap_or_default();
-        Some(Entries { id, prefix, shown: reading.shown.clone(), from })
+        Some(Entries { id, prefix, snapshot: reading.snapshot.clone(), from })
     }
 
     /// What a look-up of an entry would give, counted as one, but for `.` and `..`. `None` when it is

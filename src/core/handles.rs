@@ -11,7 +11,7 @@ use tracing::warn;
 use super::dirs::Reading;
 use crate::local::life::{Life, SpoolFile};
 use crate::local::local_file::LocalFile;
-use crate::local::session::{Noted, Place, Session};
+use crate::local::session::{HandleSlot, OpenHandle, Session};
 use crate::tasks::objects::ObjectReader;
 use crate::values::errors::FsError;
 use crate::values::escape::escape_path;
@@ -102,7 +102,7 @@ impl Flags {
 pub(super) struct Opened {
     pub what: Handle,
     pub mode: Mode,
-    pub place: Place,
+    pub place: HandleSlot,
     /// Whose it is.
     part: Part,
     /// Where its last write ended, as the program counts; beyond every file before the first.
@@ -149,7 +149,7 @@ impl Handles {
     ) -> Result<HandleId, FsError> {
         let handle = session.new_handle()?;
         let flags = Flags::of(&what, mode).bits();
-        let place = session.opened(Noted { handle, node, flags, opened_by: by.unique })?;
+        let place = session.opened(OpenHandle { handle, node, flags, opened_by: by.unique })?;
         self.restore(handle, Opened::new(what, mode, (place, part), by.unique));
         Ok(handle)
     }
@@ -183,12 +183,12 @@ impl Handles {
 }
 
 impl Opened {
-    fn new(what: Handle, mode: Mode, (place, part): (Place, Part), by: u64) -> Opened {
+    fn new(what: Handle, mode: Mode, (place, part): (HandleSlot, Part), by: u64) -> Opened {
         Opened { what, mode, place, part, went_to: AtomicU64::new(u64::MAX), by }
     }
 
     /// A handle that the worker before noted.
-    pub fn noted(what: Handle, mode: Mode, at: (Place, Part), noted: Noted) -> Opened {
+    pub fn noted(what: Handle, mode: Mode, at: (HandleSlot, Part), noted: OpenHandle) -> Opened {
         Opened::new(what, mode, at, noted.opened_by)
     }
 }

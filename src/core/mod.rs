@@ -8,6 +8,7 @@ mod attributes;
 pub mod backing;
 pub mod caches;
 mod data;
+mod dir_snapshot;
 mod dirs;
 mod handles;
 pub mod names;
@@ -16,7 +17,6 @@ mod read;
 pub mod reader;
 mod resent;
 mod routing;
-mod shown;
 mod spares;
 mod stored;
 
@@ -42,9 +42,9 @@ use crate::values::errors::FsError;
 use crate::values::settings::{FsyncLevel, Routing, View};
 
 pub use self::data::Aim;
+pub use self::dir_snapshot::DirEntry;
 pub use self::dirs::Entries;
 pub use self::handles::{Access, Mode};
-pub use self::shown::DirEntry;
 pub use crate::local::namespace::{FileKind, SetAttr};
 
 /// Longest time that a request may wait: a process that waits for a FUSE reply cannot be killed.
@@ -131,7 +131,7 @@ pub struct Fs {
     backings: Option<Arc<dyn Backings>>,
     /// Where the kernel may write, and a keeper has to be asked for it.
     spares: Option<Arc<Spares>>,
-    caches: caches::Known,
+    caches: caches::CachesSlot,
     serving: RwLock<bool>,
     warned_of_fallback: AtomicBool,
     warned_of_inodes: AtomicBool,
@@ -148,7 +148,7 @@ impl Fs {
         runtime: tokio::runtime::Handle,
         backings: Option<Arc<dyn Backings>>,
     ) -> Fs {
-        let (bucket, caches) = (parts.bucket.clone(), caches::Known::default());
+        let (bucket, caches) = (parts.bucket.clone(), caches::CachesSlot::default());
         let outdated = caches::forgetting(parts.clone(), caches.clone());
         let spares = backings
             .clone()

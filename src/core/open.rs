@@ -16,7 +16,7 @@ use super::names::Creator;
 use crate::local::life::{Life, Route, SpoolFile};
 use crate::local::local_file::{IsLog, LocalFile};
 use crate::local::namespace::Open;
-use crate::local::session::Left;
+use crate::local::session::LeftHandle;
 use crate::values::errors::FsError;
 use crate::values::escape::escape_path;
 use crate::values::ids::{BackingId, HandleId, NodeId, Origin};
@@ -284,8 +284,8 @@ impl Fs {
         }
     }
 
-    fn reopen(&self, left: &Left, registered: &HashSet<NodeId>) -> Result<(), FsError> {
-        let Left { place, noted } = *left;
+    fn reopen(&self, left: &LeftHandle, registered: &HashSet<NodeId>) -> Result<(), FsError> {
+        let LeftHandle { place, noted } = *left;
         let Flags(access, unseen) = Flags::from_bits(noted.flags);
         let (what, mode) = match self.parts.namespace.open(noted.node)? {
             Open::Directory => {

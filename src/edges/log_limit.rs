@@ -53,13 +53,13 @@ where
             let kind = event.metadata().callsite();
             let now = self.clock.monotonic();
             match self.kinds.lock().entry(kind).or_default().take(now) {
-                Taken::No => return Ok(()),
-                Taken::Yes => {}
-                Taken::Last => writeln!(
+                Admission::No => return Ok(()),
+                Admission::Yes => {}
+                Admission::Last => writeln!(
                     writer,
                     "logsinkfs: of lines like the next one, one in {EVERY:?} is logged from here on"
                 )?,
-                Taken::After(left_out) => {
+                Admission::After(left_out) => {
                     writeln!(
                         writer,
                         "logsinkfs: {left_out} lines like the next one were left out"
@@ -80,7 +80,7 @@ struct Allowance {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Taken {
+enum Admission {
     Yes,
     /// There is no allowance for another one.
     Last,
@@ -90,17 +90,17 @@ enum Taken {
 }
 
 impl Allowance {
-    fn take(&mut self, now: Duration) -> Taken {
+    fn take(&mut self, now: Duration) -> Admission {
         let whole_at = self.whole_at.max(now) + EVERY;
         if whole_at - now > BURST * EVERY {
             self.left_out += 1;
-            return Taken::No;
+            return Admission::No;
         }
         self.whole_at = whole_at;
         match std::mem::take(&mut self.left_out) {
-            0 if whole_at + EVERY - now > BURST * EVERY => Taken::Last,
-            0 => Taken::Yes,
-            left_out => Taken::After(left_out),
+            0 if whole_at + EVERY - now > BURST * EVERY => Admission::Last,
+            0 => Admission::Yes,
+            left_out => Admission::After(left_out),
         }
     }
 }
@@ -112,14 +112,14 @@ mod tests {
     #[test]
     fn a_burst_is_logged_and_then_a_line_now_and_then_with_the_number_of_those_left_out() {
         let (mut lines, mut now) = (Allowance::default(), Duration::from_secs(1_000));
-        assert!((1..BURST).all(|_| lines.take(now) == Taken::Yes));
-        assert_eq!(lines.take(now), Taken::Last);
-        assert!((0..1_000).all(|_| lines.take(now) == Taken::No));
+        assert!((1..BURST).all(|_| lines.take(now) == Admission::Yes));
+        assert_eq!(lines.take(now), Admission::Last);
+        assert!((0..1_000).all(|_| lines.take(now) == Admission::No));
         now += EVERY;
-        assert_eq!(lines.take(now), Taken::After(1_000));
-        assert_eq!(lines.take(now), Taken::No);
+        assert_eq!(lines.take(now), Admission::After(1_000));
+        assert_eq!(lines.take(now), Admission::No);
         now += 2 * BURST * EVERY;
-        let taken = (0..1_000).filter(|_| lines.take(now) != Taken::No).count();
+        let taken = (0..1_000).filter(|_| lines.take(now) != Admission::No).count();
         assert_eq!(taken, BURST as usize, "not more than once");
     }
 }

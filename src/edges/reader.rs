@@ -21,11 +21,11 @@ use super::signals::{Direct, SignalAction, Signals};
 use super::status::MountStatus;
 use super::supervisor::{Device, Plan};
 use super::{admin, cli, connect, fuse, launch};
-use crate::core::reader::{Library, REMEMBERED_MAX, ReaderFs};
+use crate::core::reader::{REMEMBERED_MAX, ReaderConfig, ReaderFs};
 use crate::local::catalog::Catalog;
 use crate::tasks::objects::{BUDGET_OF_READERS, Objects};
-use crate::tasks::streamed::{SETTLING, Source};
-use crate::tasks::unpack::Unpacker;
+use crate::tasks::stream_file::{SETTLING, Source};
+use crate::tasks::unpack_cache::UnpackCache;
 use crate::values::reader::ReaderSettings;
 use crate::world::bucket::Bucket;
 use crate::world::capped::Capped;
@@ -69,8 +69,8 @@ fn serve_on(
     let (bucket, _embedded) = reached.map_err(DaemonError::Embedded)?;
     let bucket = Observed::new(Arc::new(bucket), Arc::new(SystemClock::new()));
     first_contact(&runtime, &bucket, settings.source.prefix())?;
-    let library = library(settings, Arc::new(bucket), &runtime);
-    let fs = Arc::new(ReaderFs::new(library, runtime.handle().clone()));
+    let reader_config = reader_config(settings, Arc::new(bucket), &runtime);
+    let fs = Arc::new(ReaderFs::new(reader_config, runtime.handle().clone()));
     let device = device()?;
     let served = serve(settings, &runtime, &fs, &device);
     device.detach();
@@ -118,15 +118,19 @@ pub(super) fn try_cache(settings: &ReaderSettings) -> Result<(), DaemonError> {
 /// LISTs that the whole mount sends in a minute, at most: enough for the sizes of 2,000 logs, and 3 cents.
 const LISTS_A_MINUTE: u32 = 6_000;
 
-fn library(settings: &ReaderSettings, bucket: Arc<dyn Bucket>, runtime: &Runtime) -> Library {
+fn reader_config(
+    settings: &ReaderSettings,
+    bucket: Arc<dyn Bucket>,
+    runtime: &Runtime,
+) -> ReaderConfig {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let bucket: Arc<dyn Bucket> = Arc::new(Capped::new(bucket, clock.clone(), LISTS_A_MINUTE));
     let (dir, handle) = (settings.cache_dir.clone(), runtime.handle().clone());
     let objects = Arc::new(Objects::new(bucket.clone(), handle.clone(), BUDGET_OF_READERS));
-    let unpacker = Unpacker::new(bucket.clone(), dir, settings.cache_max, handle);
-    let (unpacker, strict) = (Arc::new(unpacker), settings.strict);
-    Library {
-        source: Source { bucket, clock, unpacker, objects, strict, settling: SETTLING },
+    let unpack_cache = UnpackCache::new(bucket.clone(), dir, settings.cache_max, handle);
+    let (unpack_cache, strict) = (Arc::new(unpack_cache), settings.strict);
+    ReaderConfig {
+        source: Source { bucket, clock, unpack_cache, objects, strict, settling: SETTLING },
         catalog: Arc::new(Catalog::new(settings.freshness)),
         prefix: settings.source.prefix().to_owned(),
         since: settings.since,

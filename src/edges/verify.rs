@@ -14,7 +14,7 @@ use serde_json::json;
 use super::cli::VerifyArgs;
 use super::read::{Location, ReadError, folders, shown, to_end};
 use crate::tasks::examine::{Fault, examine, shortness};
-use crate::values::coverage::{Coverage, Extent, Finding, What};
+use crate::values::coverage::{Coverage, Defect, Extent, Finding};
 use crate::values::naming::{PRIVATE_FOLDER, SegmentName, folder_of, segments_folder};
 use crate::world::bucket::{Bucket, BucketError, StoredObject};
 
@@ -213,7 +213,7 @@ impl Report {
 
     fn finding(&mut self, stream: &str, finding: &Finding) -> io::Result<()> {
         let (writer, what) = (finding.writer.as_str(), finding.what.word());
-        if let (What::Dropped, Extent::Bytes(_, range)) = (finding.what, &finding.extent) {
+        if let (Defect::Dropped, Extent::Bytes(_, range)) = (finding.what, &finding.extent) {
             self.given_up = self.given_up.saturating_add(range.end - range.start);
         }
         let (line, object) = match &finding.extent {

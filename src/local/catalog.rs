@@ -26,19 +26,19 @@ const LISTS_A_MINUTE: u32 = 600;
 #[derive(Debug)]
 pub struct Catalog {
     freshness: Freshness,
-    inner: Mutex<Inner>,
+    inner: Mutex<CatalogState>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    kept: LruCache<Place, Kept>,
+struct CatalogState {
+    kept: LruCache<CatalogKey, CatalogEntry>,
     weight: usize,
     tokens: f64,
     refilled: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Place {
+enum CatalogKey {
     /// All names below a prefix.
     Below(String),
     /// One key, which may be a prefix's.
@@ -46,14 +46,14 @@ enum Place {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct CatalogEntry {
     at: Duration,
     weight: usize,
-    what: What,
+    what: CachedNames,
 }
 
 #[derive(Debug)]
-enum What {
+enum CachedNames {
     Names(Arc<Listing>),
     Name(Option<Stored>),
 }
@@ -61,7 +61,7 @@ enum What {
 impl Catalog {
     /// An empty catalog whose listings and names are believed for a time.
     pub fn new(freshness: Freshness) -> Catalog {
-        let inner = Inner {
+        let inner = CatalogState {
             kept: LruCache::unbounded(),
             weight: 0,
             tokens: f64::from(LISTS_A_MINUTE),
@@ -112,8 +112,8 @@ impl Catalog {
         // Compared, and the old ones given back, while others may look.
         let outdated = before.map(|(_, before)| before.outdated_by(&listing)).unwrap_or_default();
         let weight = listing.weight() + prefix.len();
-        let place = Place::Below(prefix.to_owned());
-        let old = self.inner.lock().put(place, now, What::Names(listing), weight);
+        let place = CatalogKey::Below(prefix.to_owned());
+        let old = self.inner.lock().put(place, now, CachedNames::Names(listing), weight);
         drop(old);
         outdated
     }
@@ -131,8 +131,9 @@ impl Catalog {
         let Some(key) = key(prefix, name) else { return false };
         let outdated = matches!(before, Some(Stored::Object(_))) && before != found;
         // The key stands in the found object once more.
-        let weight = 2 * key.len() + size_of::<(Place, Kept)>() + size_of::<Stored>();
-        let old = self.inner.lock().put(Place::Key(key), now, What::Name(found), weight);
+        let weight = 2 * key.len() + size_of::<(CatalogKey, CatalogEntry)>() + size_of::<Stored>();
+        let old =
+            self.inner.lock().put(CatalogKey::Key(key), now, CachedNames::Name(found), weight);
         drop(old);
         outdated
     }
@@ -182,26 +183,34 @@ impl Catalog {
     }
 }
 
-impl Inner {
+impl CatalogState {
     fn names(&mut self, prefix: &str) -> Option<(Duration, Arc<Listing>)> {
-        match self.kept.get(&Place::Below(prefix.to_owned()))? {
-            Kept { at, what: What::Names(listing), .. } => Some((*at, listing.clone())),
-            Kept { what: What::Name(_), .. } => None,
+        match self.kept.get(&CatalogKey::Below(prefix.to_owned()))? {
+            CatalogEntry { at, what: CachedNames::Names(listing), .. } => {
+                Some((*at, listing.clone()))
+            }
+            CatalogEntry { what: CachedNames::Name(_), .. } => None,
         }
     }
 
     fn key(&mut self, key: String) -> Option<(Duration, Option<Stored>)> {
-        match self.kept.get(&Place::Key(key))? {
-            Kept { at, what: What::Name(found), .. } => Some((*at, found.clone())),
-            Kept { what: What::Names(_), .. } => None,
+        match self.kept.get(&CatalogKey::Key(key))? {
+            CatalogEntry { at, what: CachedNames::Name(found), .. } => Some((*at, found.clone())),
+            CatalogEntry { what: CachedNames::Names(_), .. } => None,
         }
     }
 
     /// Gives what had to go: first what is in this place, and what alone is larger than the cache.
-    fn put(&mut self, place: Place, at: Duration, what: What, weight: usize) -> Vec<Kept> {
-        let mut gone: Vec<Kept> = self.kept.pop(&place).into_iter().collect();
+    fn put(
+        &mut self,
+        place: CatalogKey,
+        at: Duration,
+        what: CachedNames,
+        weight: usize,
+    ) -> Vec<CatalogEntry> {
+        let mut gone: Vec<CatalogEntry> = self.kept.pop(&place).into_iter().collect();
         self.weight -= gone.iter().map(|old| old.weight).sum::<usize>();
-        let new = Kept { at, weight, what };
+        let new = CatalogEntry { at, weight, what };
         if weight > BYTES_MAX {
             gone.push(new);
             return gone;
@@ -225,11 +234,11 @@ impl Inner {
     }
 
     fn add(&mut self, prefix: &str, name: &str, object: Option<(u64, Utc, String)>) {
-        if let Some(old) = self.kept.pop(&Place::Key(format!("{prefix}{name}"))) {
+        if let Some(old) = self.kept.pop(&CatalogKey::Key(format!("{prefix}{name}"))) {
             self.weight -= old.weight;
         }
-        let Some(kept) = self.kept.peek_mut(&Place::Below(prefix.to_owned())) else { return };
-        if let What::Names(listing) = &mut kept.what {
+        let Some(kept) = self.kept.peek_mut(&CatalogKey::Below(prefix.to_owned())) else { return };
+        if let CachedNames::Names(listing) = &mut kept.what {
             let added = Arc::make_mut(listing).add_own(name, object);
             kept.weight += added;
             self.weight += added;

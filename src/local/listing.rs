@@ -28,11 +28,11 @@ pub struct Row {
     /// The name.
     pub name: Box<[u8]>,
     /// What an object is told apart by; nothing for a prefix.
-    object: Option<Facts>,
+    object: Option<ObjectVersion>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Facts {
+struct ObjectVersion {
     size: u64,
     modified: Utc,
     etag: Box<str>,
@@ -71,7 +71,9 @@ impl Row {
 
     /// What it stands for below its prefix.
     pub fn stored(&self, prefix: &str) -> Stored {
-        let Some(Facts { size, modified, etag }) = &self.object else { return Stored::Prefix };
+        let Some(ObjectVersion { size, modified, etag }) = &self.object else {
+            return Stored::Prefix;
+        };
         let key = format!("{prefix}{}", String::from_utf8_lossy(&self.name));
         let (size, modified, etag) = (*size, *modified, etag.to_string());
         Stored::Object(StoredObject { key, size, modified, etag })
@@ -90,7 +92,7 @@ impl Row {
 
     fn of_object(name: &str, object: (u64, Utc, String)) -> Row {
         let (size, modified, etag) = object;
-        let facts = Facts { size, modified, etag: etag.into() };
+        let facts = ObjectVersion { size, modified, etag: etag.into() };
         Row { name: name.as_bytes().into(), object: Some(facts) }
     }
 }
@@ -243,7 +245,7 @@ impl Listing {
     /// Names of objects that are not in `newer` as they are here: replaced or gone. Of what this daemon has
     /// just stored itself the ETag is not known; it is not replaced.
     pub fn outdated_by(&self, newer: &Listing) -> Vec<Box<[u8]>> {
-        let is_same = |before: &Facts, now: &Facts| match before.etag.is_empty() {
+        let is_same = |before: &ObjectVersion, now: &ObjectVersion| match before.etag.is_empty() {
             true => before.size == now.size,
             false => before == now,
         };

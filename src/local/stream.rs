@@ -19,13 +19,13 @@ use crate::values::time::Utc;
 pub struct StreamState {
     /// The stream's path, raw bytes.
     pub path: Vec<u8>,
-    inner: Mutex<Inner>,
+    inner: Mutex<StreamCounters>,
     numbering: Mutex<()>,
     numbers: Arc<Numbers>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct StreamCounters {
     /// Given or found.
     highest: GenerationNo,
     /// In a marker or a record, so that it is not given again after a crash.
@@ -137,11 +137,11 @@ impl StreamState {
 #[derive(Debug)]
 pub struct Streams {
     numbers: Arc<Numbers>,
-    known: Mutex<Known>,
+    known: Mutex<KnownStreams>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownStreams {
     streams: HashMap<Vec<u8>, Weak<StreamState>>,
     /// Size at which dead entries are looked for: what was alive last time, twice.
     sweep_at: usize,
@@ -167,7 +167,7 @@ impl Streams {
             return Ok(stream);
         }
         let Numbered { number: highest, start: last_start } = self.numbers.get(path)?;
-        let inner = Inner {
+        let inner = StreamCounters {
             highest,
             stored: highest,
             remembered: highest,

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use super::feed::{Feed, News, Progress};
+use super::listing_pages::{ListingPages, PageEvent, Progress};
 use super::parts::Parts;
 use crate::local::catalog::Catalog;
 use crate::local::listing::{Listing, Row, Stored};
@@ -36,7 +36,7 @@ pub type Outdated = Box<dyn Fn(&str, &[Box<[u8]>]) + Send + Sync>;
 
 /// What a lister works with.
 #[derive(Clone)]
-pub struct Means {
+pub struct ListerConfig {
     /// The bucket.
     pub bucket: Arc<dyn Bucket>,
     /// What the bucket is known to hold.
@@ -51,9 +51,9 @@ pub struct Means {
     pub patience: Duration,
 }
 
-impl From<&Parts> for Means {
-    fn from(parts: &Parts) -> Means {
-        Means {
+impl From<&Parts> for ListerConfig {
+    fn from(parts: &Parts) -> ListerConfig {
+        ListerConfig {
             bucket: parts.bucket.clone(),
             catalog: parts.catalog.clone(),
             clock: parts.clock.clone(),
@@ -66,10 +66,10 @@ impl From<&Parts> for Means {
 
 /// Asks S3 for listings.
 #[derive(Clone)]
-pub struct Lister(Arc<Inner>);
+pub struct Lister(Arc<ListerState>);
 
-struct Inner {
-    means: Means,
+struct ListerState {
+    config: ListerConfig,
     runtime: tokio::runtime::Handle,
     listings: Mutex<HashMap<String, Job>>,
     probes: Mutex<HashMap<String, watch::Receiver<bool>>>,
@@ -85,15 +85,19 @@ struct Job {
 
 impl Lister {
     /// A lister whose requests run on `runtime`.
-    pub fn new(means: Means, runtime: tokio::runtime::Handle, outdated: Outdated) -> Lister {
+    pub fn new(
+        config: ListerConfig,
+        runtime: tokio::runtime::Handle,
+        outdated: Outdated,
+    ) -> Lister {
         let (listings, probes, down_until) = Default::default();
-        Lister(Arc::new(Inner { means, runtime, listings, probes, down_until, outdated }))
+        Lister(Arc::new(ListerState { config, runtime, listings, probes, down_until, outdated }))
     }
 
     /// The whole listing of a prefix without waiting. One that is old, but not too old, is asked for anew
     /// meanwhile.
     pub fn known(&self, prefix: &str) -> Option<Arc<Listing>> {
-        let (age, listing) = self.0.means.catalog.listing(prefix, self.0.now())?;
+        let (age, listing) = self.0.config.catalog.listing(prefix, self.0.now())?;
         if !listing.is_whole() {
             return None;
         }
@@ -109,7 +113,7 @@ impl Lister {
 
     /// What a name is known to stand for without waiting: `Some(None)` when it is known to be absent.
     pub fn known_name(&self, prefix: &str, name: &[u8]) -> Option<Option<Stored>> {
-        let (age, found) = self.0.means.catalog.name(prefix, name, self.0.now())?;
+        let (age, found) = self.0.config.catalog.name(prefix, name, self.0.now())?;
         match age {
             Age::Fresh => Some(found),
             Age::Aging => {
@@ -130,13 +134,13 @@ impl Lister {
         }
         if !self.0.is_down() {
             let asked =
-                tokio::time::timeout(self.0.means.patience, self.find_out(prefix, name)).await;
+                tokio::time::timeout(self.0.config.patience, self.find_out(prefix, name)).await;
             if let Ok(Some(found)) = asked {
                 return found;
             }
         }
         let now = self.0.now();
-        self.0.means.catalog.name(prefix, name, now).and_then(|(_, found)| found)
+        self.0.config.catalog.name(prefix, name, now).and_then(|(_, found)| found)
     }
 
     /// Asks for a name; what there is to know is in the catalog then, unless it is given. The first page
@@ -171,9 +175,9 @@ impl Lister {
         let mut pages = 0;
         while let Some(feed) = &mut feed {
             match feed.more(pages).await {
-                News::Pages(more, _) => pages += more.len(),
-                News::End => return Some(feed.listing()),
-                News::Failed => break,
+                PageEvent::Pages(more, _) => pages += more.len(),
+                PageEvent::End => return Some(feed.listing()),
+                PageEvent::Failed => break,
             }
         }
         self.last_known(prefix)
@@ -184,7 +188,7 @@ impl Lister {
         let known = self.known(prefix);
         if known.is_none()
             && let Some(mut feed) = self.feed(prefix)
-            && let ask = tokio::time::timeout(self.0.means.patience, feed.has(&counts))
+            && let ask = tokio::time::timeout(self.0.config.patience, feed.has(&counts))
             && let Ok(Some(found)) = ask.await
         {
             return found;
@@ -194,14 +198,16 @@ impl Lister {
 
     /// The last whole listing of a prefix, however old.
     pub fn last_known(&self, prefix: &str) -> Option<Arc<Listing>> {
-        let (_, listing) = self.0.means.catalog.listing(prefix, self.0.now())?;
+        let (_, listing) = self.0.config.catalog.listing(prefix, self.0.now())?;
         listing.is_whole().then_some(listing)
     }
 
     /// The listing of a prefix as it comes in; `None` while S3 is known to be down.
-    pub fn feed(&self, prefix: &str) -> Option<Feed> {
-        (!self.0.is_down())
-            .then(|| Feed { progress: self.begin(prefix, true), patience: self.0.means.patience })
+    pub fn feed(&self, prefix: &str) -> Option<ListingPages> {
+        (!self.0.is_down()).then(|| ListingPages {
+            progress: self.begin(prefix, true),
+            patience: self.0.config.patience,
+        })
     }
 
     fn refresh(&self, prefix: &str, whole: bool) {
@@ -230,10 +236,10 @@ impl Lister {
         let mut at = inner.now();
         let mut listing = Listing::of(&prefix);
         // What a look-up began is gone on with.
-        if let Some((Age::Fresh, begun)) = inner.means.catalog.listing(&prefix, at)
+        if let Some((Age::Fresh, begun)) = inner.config.catalog.listing(&prefix, at)
             && !begun.is_whole()
         {
-            at = inner.means.catalog.listed_at(&prefix).unwrap_or(at);
+            at = inner.config.catalog.listed_at(&prefix).unwrap_or(at);
             listing = (*begun).clone();
             progress.send_modify(|progress| progress.listing = begun);
         }
@@ -245,7 +251,7 @@ impl Lister {
             }
             begun = true;
             match inner.page(&prefix, listing.next.as_deref(), &mut tokens).await {
-                Ok(page) => skipped += listing.add_page(&inner.means.prefix, page),
+                Ok(page) => skipped += listing.add_page(&inner.config.prefix, page),
                 Err(e) => break Err(e),
             }
             progress.send_modify(|progress| progress.listing = Arc::new(listing.clone()));
@@ -259,7 +265,7 @@ impl Lister {
         let end = match end {
             Ok(()) => {
                 debug!(prefix, entries = listing.len(), "listed");
-                let outdated = inner.means.catalog.insert(&prefix, Arc::new(listing.clone()), at);
+                let outdated = inner.config.catalog.insert(&prefix, Arc::new(listing.clone()), at);
                 if !outdated.is_empty() {
                     (inner.outdated)(&prefix, &outdated);
                 }
@@ -291,7 +297,7 @@ impl Lister {
             let at = inner.now();
             match inner.ask_for(&prefix, &key, &name).await {
                 Ok(found) => {
-                    if inner.means.catalog.insert_name(&prefix, &name, found, at) {
+                    if inner.config.catalog.insert_name(&prefix, &name, found, at) {
                         (inner.outdated)(&prefix, &[name.into()]);
                     }
                 }
@@ -306,27 +312,27 @@ impl Lister {
     /// Who lists a stream's segments looks at today's next: its folder is listed while nobody waits for
     /// it, as long as enough LISTs are left.
     fn prefetch(&self, prefix: &str, listing: &Listing) {
-        let means = &self.0.means;
+        let config = &self.0.config;
         let (Some(partition), Some((_, below))) =
-            (&means.partition, prefix.rsplit_once(".segments/"))
+            (&config.partition, prefix.rsplit_once(".segments/"))
         else {
             return;
         };
-        let today = partition.of(means.clock.now());
+        let today = partition.of(config.clock.now());
         let next = today.strip_prefix(below).and_then(|rest| rest.split('/').next());
         let Some(next) = next.filter(|next| !next.is_empty()) else { return };
         let folder = format!("{prefix}{next}/");
         let there = listing.get(next.as_bytes()) == Some(Some(Stored::Prefix));
-        let known = means.catalog.listing(&folder, self.0.now()).is_some();
-        if there && !known && means.catalog.has_spare_lists(self.0.now()) {
+        let known = config.catalog.listing(&folder, self.0.now()).is_some();
+        if there && !known && config.catalog.has_spare_lists(self.0.now()) {
             self.refresh(&folder, false);
         }
     }
 }
 
-impl Inner {
+impl ListerState {
     fn now(&self) -> Duration {
-        self.means.clock.monotonic()
+        self.config.clock.monotonic()
     }
 
     fn is_down(&self) -> bool {
@@ -335,7 +341,7 @@ impl Inner {
 
     /// Whether a directory is known to have more than one page, however long ago.
     fn is_large(&self, prefix: &str) -> bool {
-        let known = self.means.catalog.listing(prefix, self.now());
+        let known = self.config.catalog.listing(prefix, self.now());
         known.is_some_and(|(_, listing)| !listing.is_whole() || listing.pages().len() > 1)
     }
 
@@ -356,10 +362,10 @@ impl Inner {
     }
 
     async fn list(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
-        while let Err(wait) = self.means.catalog.take_list(self.now()) {
+        while let Err(wait) = self.config.catalog.take_list(self.now()) {
             tokio::time::sleep(wait).await;
         }
-        self.means.bucket.list_page(prefix, token).await
+        self.config.bucket.list_page(prefix, token).await
     }
 
     async fn page(
@@ -386,7 +392,7 @@ impl Inner {
         name: &[u8],
     ) -> Result<Option<Stored>, BucketError> {
         let mut listing = Listing::of(prefix);
-        listing.add_page(&self.means.prefix, self.list(key, None).await?);
+        listing.add_page(&self.config.prefix, self.list(key, None).await?);
         if let Some(found) = listing.get(name) {
             return Ok(found);
         }
@@ -394,7 +400,7 @@ impl Inner {
         let page = self.list(&format!("{key}/"), None).await?;
         let there = !(page.objects.is_empty() && page.prefixes.is_empty());
         let prefixes = there.then(|| format!("{key}/")).into_iter().collect();
-        below.add_page(&self.means.prefix, ListPage { prefixes, ..ListPage::default() });
+        below.add_page(&self.config.prefix, ListPage { prefixes, ..ListPage::default() });
         Ok(below.seen(name).or_else(|| listing.seen(name)))
     }
 }

@@ -48,7 +48,7 @@ pub fn end(parts: &Parts) {
 
 /// What is watched.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct OutageSnapshot {
     now: Duration,
     away: bool,
     /// Bytes that S3 does not have.
@@ -59,7 +59,7 @@ struct Seen {
 
 /// What is worth a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum News {
+enum OutageEvent {
     /// S3 has been away for another while.
     StillAway,
     /// So many percent of the spool are used by what S3 does not have.
@@ -70,7 +70,7 @@ enum News {
 #[derive(Debug, Default)]
 pub struct Backlog {
     /// What was seen when it was told of last, or began to be watched.
-    before: Option<Seen>,
+    before: Option<OutageSnapshot>,
     /// The highest level that was told.
     level: u64,
     /// How long the room lasts if the backlog grows as it did; `None` when it does not grow, or that is not known yet.
@@ -83,7 +83,7 @@ impl Backlog {
         let (unsent, room) = (parts.unsent(), parts.room.used() + parts.room.left());
         let outage = parts.s3.borrow().outage.clone();
         let (now, away) = (parts.clock.monotonic(), outage.is_some());
-        let seen = Seen { now, away, unsent, capacity: room.max(unsent) };
+        let seen = OutageSnapshot { now, away, unsent, capacity: room.max(unsent) };
         let is_first = self.before.is_none();
         let (news, lasts) = self.weigh(seen);
         self.lasts = lasts;
@@ -101,7 +101,7 @@ impl Backlog {
         };
         for news in news {
             match (news, &outage) {
-                (News::StillAway, Some(outage)) => {
+                (OutageEvent::StillAway, Some(outage)) => {
                     let away = in_words(parts.clock.now().since(outage.since));
                     let hint = outage.error.kind.hint();
                     warn!(
@@ -114,8 +114,8 @@ impl Backlog {
                         outage.error
                     );
                 }
-                (News::StillAway, None) => {}
-                (News::Filled(percent), _) => {
+                (OutageEvent::StillAway, None) => {}
+                (OutageEvent::Filled(percent), _) => {
                     warn!(
                         unsent,
                         left,
@@ -130,7 +130,7 @@ impl Backlog {
     }
 
     /// What is worth a line, and how long the room lasts if the backlog grows as it did; `None` when it does not grow.
-    fn weigh(&mut self, seen: Seen) -> (Vec<News>, Option<Duration>) {
+    fn weigh(&mut self, seen: OutageSnapshot) -> (Vec<OutageEvent>, Option<Duration>) {
         let mut news = Vec::new();
         let before = *self.before.get_or_insert(seen);
         let (took, grown) = (seen.now - before.now, seen.unsent.saturating_sub(before.unsent));
@@ -141,14 +141,14 @@ impl Backlog {
         let filled = seen.unsent * 100 / seen.capacity.max(1);
         let level = LEVELS.into_iter().filter(|level| *level <= filled).max().unwrap_or(0);
         if level > self.level {
-            news.push(News::Filled(level));
+            news.push(OutageEvent::Filled(level));
         }
         if level > self.level || filled + RELIEF < self.level {
             self.level = level;
         }
         let is_due = took >= EVERY;
         if is_due && seen.away && before.away {
-            news.push(News::StillAway);
+            news.push(OutageEvent::StillAway);
         }
         if is_due || seen.away != before.away {
             self.before = Some(seen);
@@ -164,12 +164,12 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     /// A spool of 1,000 bytes, looked at each minute; what is told, by the minute.
-    fn told(unsent: impl Fn(u64) -> u64, away: impl Fn(u64) -> bool) -> Vec<(u64, News)> {
+    fn told(unsent: impl Fn(u64) -> u64, away: impl Fn(u64) -> bool) -> Vec<(u64, OutageEvent)> {
         let mut backlog = Backlog::default();
         let look = |minute: u64| {
             let (unsent, away) = (unsent(minute), away(minute));
             let now = MINUTE * u32::try_from(minute).unwrap_or(u32::MAX);
-            let seen = Seen { now, away, unsent, capacity: 1_000 };
+            let seen = OutageSnapshot { now, away, unsent, capacity: 1_000 };
             backlog.weigh(seen).0.into_iter().map(move |news| (minute, news))
         };
         (0..600).flat_map(look).collect()
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn an_outage_is_told_of_each_hour_from_its_beginning() {
         let hours = |from: u64, to: u64| {
-            (from..=to).map(|hour| (hour * 60 + 30, News::StillAway)).collect::<Vec<_>>()
+            (from..=to).map(|hour| (hour * 60 + 30, OutageEvent::StillAway)).collect::<Vec<_>>()
         };
         assert_eq!(told(|_| 0, |minute| (30..300).contains(&minute)), hours(1, 4));
         assert_eq!(told(|_| 0, |_| false), []);
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_spool_that_fills_is_told_of_once_at_each_level_and_again_after_relief() {
-        let filled = |minute, level| (minute, News::Filled(level));
+        let filled = |minute, level| (minute, OutageEvent::Filled(level));
         assert_eq!(told(|minute| minute * 2, |_| false), [filled(250, 50), filled(400, 80)]);
         // Around a level it is told once.
         assert_eq!(told(|minute| 495 + minute % 10, |_| false), [filled(5, 50)]);
@@ -198,7 +198,8 @@ mod tests {
     fn the_room_lasts_as_long_as_the_backlog_grows_as_it_did() {
         let mut backlog = Backlog::default();
         let mut look = |minutes: u32, unsent| {
-            let seen = Seen { now: MINUTE * minutes, away: true, unsent, capacity: 1_000 };
+            let seen =
+                OutageSnapshot { now: MINUTE * minutes, away: true, unsent, capacity: 1_000 };
             backlog.weigh(seen).1
         };
         assert_eq!(look(0, 100), None);

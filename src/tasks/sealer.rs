@@ -79,12 +79,12 @@ struct Failures {
     unsaid: u64,
 }
 
-type Outcome = (NodeId, Reason, Result<bool, FsError>);
+type SealDone = (NodeId, Reason, Result<bool, FsError>);
 
 /// Runs until `stop` says so.
 pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
     let mut watched: HashMap<NodeId, Watched> = HashMap::new();
-    let mut seals: JoinSet<Outcome> = JoinSet::new();
+    let mut seals: JoinSet<SealDone> = JoinSet::new();
     let mut rest = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
     let mut making_room = None;
     let mut failures = Failures::default();
@@ -142,7 +142,7 @@ fn longest_pause(parts: &Parts) -> Duration {
 fn next_due(
     parts: &Parts,
     watched: &HashMap<NodeId, Watched>,
-    seals: &JoinSet<Outcome>,
+    seals: &JoinSet<SealDone>,
 ) -> Option<Duration> {
     if seals.len() >= PARALLEL {
         return None;
@@ -184,7 +184,7 @@ fn sealed(
     }
 }
 
-fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut JoinSet<Outcome>) {
+fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut JoinSet<SealDone>) {
     let (now, monotonic) = (parts.clock.now(), parts.clock.monotonic());
     let longest = longest_pause(parts);
     // The older log first: it waits longest.

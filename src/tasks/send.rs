@@ -51,7 +51,7 @@ impl Places {
 }
 
 /// How a try ended.
-pub enum Outcome {
+pub enum SendOutcome {
     /// S3 has it, or it was set aside.
     Settled,
     /// S3 could not be used.
@@ -66,10 +66,10 @@ pub async fn send(
     places: &Places,
     conditional: Conditional,
     mut attempt: Attempt,
-) -> (Attempt, Outcome) {
+) -> (Attempt, SendOutcome) {
     let job = attempt.job.clone();
     let Some(name) = job.life.state().marker(job.start).filter(|m| m.phase.owes_object()) else {
-        return (attempt, Outcome::Settled);
+        return (attempt, SendOutcome::Settled);
     };
     let ready = {
         // The semaphore is never closed.
@@ -82,8 +82,8 @@ pub async fn send(
         Ok(Ok(Ready::Damaged(sending, marker))) => {
             return (attempt, set_aside(parts, &job, &sending, marker.as_ref(), DAMAGED).await);
         }
-        Ok(Err(e)) => return (attempt, Outcome::Failed(e.to_string())),
-        Err(e) => return (attempt, Outcome::Failed(e.to_string())),
+        Ok(Err(e)) => return (attempt, SendOutcome::Failed(e.to_string())),
+        Err(e) => return (attempt, SendOutcome::Failed(e.to_string())),
     };
     let first = name.phase == Phase::Sealed;
     let name = sending;
@@ -112,8 +112,8 @@ pub async fn send(
             }
             attempt.job.may_have_arrived |= e.kind.may_have_arrived();
             match e.kind.is_outage() {
-                true => Outcome::Outage(e),
-                false => Outcome::Failed(format!("{e} ({})", e.kind.hint())),
+                true => SendOutcome::Outage(e),
+                false => SendOutcome::Failed(format!("{e} ({})", e.kind.hint())),
             }
         }
     };
@@ -246,7 +246,7 @@ async fn resolve(
     name: &MarkerName,
     marker: &Marker,
     size: u64,
-) -> Outcome {
+) -> SendOutcome {
     if name.phase.is_given_up() {
         // The name is the mark, and its bytes are gone: whoever made it, it says what is to be said.
         return confirm(parts, job, name, marker, size).await;
@@ -261,8 +261,8 @@ async fn resolve(
                 return confirm(parts, job, name, marker, size).await;
             }
             Ok(_) => {}
-            Err(e) if e.kind.is_outage() => return Outcome::Outage(e),
-            Err(e) => return Outcome::Failed(e.to_string()),
+            Err(e) if e.kind.is_outage() => return SendOutcome::Outage(e),
+            Err(e) => return SendOutcome::Failed(e.to_string()),
         }
     }
     METRICS.conflicts.inc();
@@ -276,7 +276,7 @@ async fn confirm(
     name: &MarkerName,
     marker: &Marker,
     size: u64,
-) -> Outcome {
+) -> SendOutcome {
     debug!(key = %marker.key, size, "uploaded");
     let (parts, life, name, marker) = (parts.clone(), job.life.clone(), *name, marker.clone());
     settle(move || {
@@ -298,16 +298,16 @@ async fn set_aside(
     name: &MarkerName,
     marker: Option<&Marker>,
     why: &'static str,
-) -> Outcome {
+) -> SendOutcome {
     let (parts, life, name, marker) = (parts.clone(), job.life.clone(), *name, marker.cloned());
     settle(move || settle::quarantine(&parts, &life, &name, marker.as_ref(), why)).await
 }
 
-async fn settle(step: impl FnOnce() -> Result<(), FsError> + Send + 'static) -> Outcome {
+async fn settle(step: impl FnOnce() -> Result<(), FsError> + Send + 'static) -> SendOutcome {
     match tokio::task::spawn_blocking(step).await {
-        Ok(Ok(())) => Outcome::Settled,
-        Ok(Err(e)) => Outcome::Failed(e.to_string()),
-        Err(e) => Outcome::Failed(e.to_string()),
+        Ok(Ok(())) => SendOutcome::Settled,
+        Ok(Err(e)) => SendOutcome::Failed(e.to_string()),
+        Err(e) => SendOutcome::Failed(e.to_string()),
     }
 }
 

@@ -13,7 +13,7 @@ use tracing::{debug, error, info, warn};
 use super::outage;
 use super::parts::{Outage, Parts};
 use super::registrar::{Registrar, RegistrationError};
-use super::send::{Attempt, Outcome, Places, form_of, send};
+use super::send::{Attempt, Places, SendOutcome, form_of, send};
 use crate::local::marker::Marker;
 use crate::values::escape::escape_path;
 use crate::values::naming::Form;
@@ -73,7 +73,7 @@ struct Uploader {
     retries: VecDeque<Attempt>,
     /// Failed for a reason of their own, until when.
     delayed: Vec<(Duration, Attempt)>,
-    running: JoinSet<(Attempt, Outcome)>,
+    running: JoinSet<(Attempt, SendOutcome)>,
 }
 
 /// Runs until `pace` says stop.
@@ -203,10 +203,10 @@ impl Uploader {
         self.retries.remove(ready?)
     }
 
-    fn apply(&mut self, mut attempt: Attempt, outcome: Outcome) {
+    fn apply(&mut self, mut attempt: Attempt, outcome: SendOutcome) {
         match outcome {
-            Outcome::Settled => self.opened(),
-            Outcome::Outage(e) => {
+            SendOutcome::Settled => self.opened(),
+            SendOutcome::Outage(e) => {
                 METRICS.upload_retries.get_or_create(&[("reason", "outage")]).inc();
                 attempt.job.may_have_arrived |= e.kind.may_have_arrived();
                 attempt.job.life.state().last_error = Some(e.to_string());
@@ -217,7 +217,7 @@ impl Uploader {
                 }
                 self.close(&e);
             }
-            Outcome::Failed(why) => {
+            SendOutcome::Failed(why) => {
                 METRICS.upload_retries.get_or_create(&[("reason", "segment")]).inc();
                 attempt.failures += 1;
                 // Its part of the reserve is for those that can be sent.

@@ -13,7 +13,7 @@ use super::time::Utc;
 
 /// What is the matter with a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum What {
+pub enum Defect {
     /// It is missing, and something older of its writer is there.
     Lost,
     /// Two keys claim the same beginning, with other ends or times.
@@ -26,20 +26,20 @@ pub enum What {
     Expired,
 }
 
-impl What {
+impl Defect {
     /// Whether the stream is not what its writers sent.
     pub fn is_wrong(self) -> bool {
-        matches!(self, What::Lost | What::Conflict | What::Overlap)
+        matches!(self, Defect::Lost | Defect::Conflict | Defect::Overlap)
     }
 
     /// The one word for it.
     pub fn word(self) -> &'static str {
         match self {
-            What::Lost => "lost",
-            What::Conflict => "conflict",
-            What::Overlap => "overlap",
-            What::Dropped => "dropped",
-            What::Expired => "expired",
+            Defect::Lost => "lost",
+            Defect::Conflict => "conflict",
+            Defect::Overlap => "overlap",
+            Defect::Dropped => "dropped",
+            Defect::Expired => "expired",
         }
     }
 }
@@ -59,7 +59,7 @@ pub struct Finding {
     /// Whose bytes they are.
     pub writer: WriterId,
     /// What is the matter.
-    pub what: What,
+    pub what: Defect,
     /// With which of them.
     pub extent: Extent,
 }
@@ -81,7 +81,7 @@ pub struct Totals {
 
 /// What a name says, without what all names of a writer and stream share: a stream may have millions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Piece {
+struct NamedRange {
     generation: GenerationNo,
     offset: u64,
     length: u64,
@@ -89,13 +89,13 @@ struct Piece {
     mark: bool,
 }
 
-impl Piece {
+impl NamedRange {
     fn end(&self) -> u64 {
         self.offset.saturating_add(self.length)
     }
 
     /// Whether two pieces with one beginning cannot be the same bytes.
-    fn is_other_than(&self, other: &Piece) -> bool {
+    fn is_other_than(&self, other: &NamedRange) -> bool {
         (self.length, self.start) != (other.length, other.start)
     }
 }
@@ -103,13 +103,13 @@ impl Piece {
 /// The names of one stream, gathered in any order.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
-    writers: BTreeMap<WriterId, Vec<Piece>>,
+    writers: BTreeMap<WriterId, Vec<NamedRange>>,
 }
 
 impl Coverage {
     /// Adds a name. Of which stream it is does not matter here.
     pub fn add(&mut self, name: &SegmentName) {
-        let piece = Piece {
+        let piece = NamedRange {
             generation: name.generation,
             offset: name.offset,
             length: name.length,
@@ -155,7 +155,7 @@ struct Findings {
 }
 
 impl Findings {
-    fn push(&mut self, what: What, extent: Extent) {
+    fn push(&mut self, what: Defect, extent: Extent) {
         // What lies side by side is one range: a full spool gives up many segments in a row.
         if let Some(Finding { what: before, extent: Extent::Bytes(of, range), .. }) =
             self.list.last_mut()
@@ -168,7 +168,7 @@ impl Findings {
         self.list.push(Finding { writer: self.writer.clone(), what, extent });
     }
 
-    fn bytes(&mut self, what: What, generation: GenerationNo, range: Range<u64>) {
+    fn bytes(&mut self, what: Defect, generation: GenerationNo, range: Range<u64>) {
         if !range.is_empty() {
             self.push(what, Extent::Bytes(generation, range));
         }
@@ -178,35 +178,35 @@ impl Findings {
     fn between(&mut self, before: Option<GenerationNo>, next: GenerationNo) {
         let first = GenerationNo(before.map_or(1, |before| before.0 + 1));
         if first < next {
-            let what = if before.is_some() { What::Lost } else { What::Expired };
+            let what = if before.is_some() { Defect::Lost } else { Defect::Expired };
             self.push(what, Extent::Generations(first, GenerationNo(next.0 - 1)));
         }
     }
 
     /// Goes through the pieces of one generation in order; gives how many bytes are there. `oldest`
     /// says that nothing older of the writer is there.
-    fn generation(&mut self, pieces: &[Piece], oldest: bool) -> u64 {
+    fn generation(&mut self, pieces: &[NamedRange], oldest: bool) -> u64 {
         let of = pieces[0].generation;
-        let at_front = if oldest { What::Expired } else { What::Lost };
+        let at_front = if oldest { Defect::Expired } else { Defect::Lost };
         let begin = pieces[0].offset;
         self.bytes(at_front, of, 0..begin);
         let mut marks = pieces.iter().filter(|piece| piece.mark).peekable();
         let (mut covered, mut end) = (0, begin);
-        let mut last: Option<&Piece> = None;
+        let mut last: Option<&NamedRange> = None;
         for log in pieces.iter().filter(|piece| !piece.mark) {
             self.hole(of, end..log.offset, &mut marks);
             match last {
                 Some(other) if other.offset == log.offset && other.is_other_than(log) => {
-                    self.bytes(What::Conflict, of, log.offset..log.end().max(other.end()));
+                    self.bytes(Defect::Conflict, of, log.offset..log.end().max(other.end()));
                 }
-                _ => self.bytes(What::Overlap, of, log.offset..end.min(log.end())),
+                _ => self.bytes(Defect::Overlap, of, log.offset..end.min(log.end())),
             }
             let from = end.max(log.offset);
             covered += log.end().saturating_sub(from);
             end = end.max(log.end());
             last = Some(log);
         }
-        let marked = pieces.iter().filter(|piece| piece.mark).map(Piece::end).max();
+        let marked = pieces.iter().filter(|piece| piece.mark).map(NamedRange::end).max();
         self.hole(of, end..marked.unwrap_or(end), &mut marks);
         covered
     }
@@ -216,15 +216,15 @@ impl Findings {
         &mut self,
         of: GenerationNo,
         hole: Range<u64>,
-        marks: &mut std::iter::Peekable<impl Iterator<Item = &'a Piece>>,
+        marks: &mut std::iter::Peekable<impl Iterator<Item = &'a NamedRange>>,
     ) {
         let mut at = hole.start;
         while let Some(mark) = marks.peek().filter(|mark| mark.offset < hole.end) {
             let marked = mark.offset.max(at)..mark.end().min(hole.end);
             if !marked.is_empty() {
-                self.bytes(What::Lost, of, at..marked.start);
+                self.bytes(Defect::Lost, of, at..marked.start);
                 at = marked.end;
-                self.bytes(What::Dropped, of, marked);
+                self.bytes(Defect::Dropped, of, marked);
             }
             if mark.end() > hole.end {
                 // The rest of it is for a hole behind.
@@ -232,7 +232,7 @@ impl Findings {
             }
             marks.next();
         }
-        self.bytes(What::Lost, of, at..hole.end);
+        self.bytes(Defect::Lost, of, at..hole.end);
     }
 }
 
@@ -260,18 +260,18 @@ mod tests {
         }
     }
 
-    fn judged(objects: &[Object]) -> (Totals, Vec<(What, Extent)>) {
+    fn judged(objects: &[Object]) -> (Totals, Vec<(Defect, Extent)>) {
         let mut coverage = Coverage::default();
         objects.iter().for_each(|object| coverage.add(&name(*object)));
         let (totals, findings) = coverage.judge();
         (totals, findings.into_iter().map(|f| (f.what, f.extent)).collect())
     }
 
-    fn bytes(what: What, generation: u64, range: Range<u64>) -> Vec<(What, Extent)> {
+    fn bytes(what: Defect, generation: u64, range: Range<u64>) -> Vec<(Defect, Extent)> {
         vec![(what, Extent::Bytes(GenerationNo(generation), range))]
     }
 
-    fn whole(what: What, first: u64, last: u64) -> (What, Extent) {
+    fn whole(what: Defect, first: u64, last: u64) -> (Defect, Extent) {
         (what, Extent::Generations(GenerationNo(first), GenerationNo(last)))
     }
 
@@ -318,7 +318,7 @@ mod tests {
         #[test]
         fn an_object_that_is_gone_is_lost_unless_it_was_the_first((mut objects, gone) in any_stream()) {
             objects.retain(|object| *object != gone);
-            let what = if (gone.0, gone.1) == (1, 0) { What::Expired } else { What::Lost };
+            let what = if (gone.0, gone.1) == (1, 0) { Defect::Expired } else { Defect::Lost };
             prop_assert_eq!(judged(&objects).1, bytes(what, gone.0, range(gone)));
         }
 
@@ -327,10 +327,10 @@ mod tests {
             objects.retain(|object| (object.0, object.1) >= (first.0, first.1));
             let mut expected = Vec::new();
             if first.0 > 1 {
-                expected.push(whole(What::Expired, 1, first.0 - 1));
+                expected.push(whole(Defect::Expired, 1, first.0 - 1));
             }
             if first.1 > 0 {
-                expected.extend(bytes(What::Expired, first.0, 0..first.1));
+                expected.extend(bytes(Defect::Expired, first.0, 0..first.1));
             }
             prop_assert_eq!(judged(&objects).1, expected);
         }
@@ -340,13 +340,13 @@ mod tests {
             objects.push((marked.0, marked.1, marked.2, Form::Dropped));
             prop_assert_eq!(judged(&objects).1, vec![]);
             objects.retain(|object| *object != marked);
-            prop_assert_eq!(judged(&objects).1, bytes(What::Dropped, marked.0, range(marked)));
+            prop_assert_eq!(judged(&objects).1, bytes(Defect::Dropped, marked.0, range(marked)));
         }
 
         #[test]
         fn what_is_stored_twice_overlaps((mut objects, twice) in any_stream()) {
             objects.push((twice.0, twice.1, twice.2, Form::Zstd));
-            prop_assert_eq!(judged(&objects).1, bytes(What::Overlap, twice.0, range(twice)));
+            prop_assert_eq!(judged(&objects).1, bytes(Defect::Overlap, twice.0, range(twice)));
         }
 
         #[test]
@@ -358,7 +358,7 @@ mod tests {
                 objects.into_iter().map(|(g, at, len, mark)| (g, at, len, form(mark))).collect();
             let (totals, findings) = judged(&objects);
             let found = findings.iter().map(|(what, extent)| match extent {
-                Extent::Bytes(_, range) if !matches!(what, What::Overlap | What::Conflict) => {
+                Extent::Bytes(_, range) if !matches!(what, Defect::Overlap | Defect::Conflict) => {
                     range.end - range.start
                 }
                 _ => 0,
@@ -372,22 +372,22 @@ mod tests {
     #[test]
     fn a_generation_that_is_missing_between_two_is_lost() {
         let objects = [(3, 0, 5, Form::Gzip), (6, 0, 5, Form::Gzip)];
-        let expected = vec![whole(What::Expired, 1, 2), whole(What::Lost, 4, 5)];
+        let expected = vec![whole(Defect::Expired, 1, 2), whole(Defect::Lost, 4, 5)];
         assert_eq!(judged(&objects).1, expected);
     }
 
     #[test]
     fn two_keys_with_one_beginning_and_other_ends_are_a_conflict() {
         let objects = [(1, 0, 5, Form::Gzip), (1, 0, 9, Form::Gzip), (1, 9, 1, Form::Gzip)];
-        assert_eq!(judged(&objects).1, bytes(What::Conflict, 1, 0..9));
+        assert_eq!(judged(&objects).1, bytes(Defect::Conflict, 1, 0..9));
     }
 
     #[test]
     fn marks_side_by_side_are_one_range_and_stand_for_what_no_log_has() {
         let objects = [(1, 0, 4, Form::Gzip), (1, 4, 2, Form::Dropped), (1, 6, 2, Form::Dropped)];
-        assert_eq!(judged(&objects).1, bytes(What::Dropped, 1, 4..8));
+        assert_eq!(judged(&objects).1, bytes(Defect::Dropped, 1, 4..8));
         let around = [(1, 0, 9, Form::Dropped), (1, 3, 3, Form::Gzip)];
-        let both = [0..3, 6..9].map(|range| bytes(What::Dropped, 1, range));
+        let both = [0..3, 6..9].map(|range| bytes(Defect::Dropped, 1, range));
         assert_eq!(judged(&around).1, both.concat());
     }
 

@@ -116,7 +116,7 @@ pub enum Content {
 
 /// A place and what stands there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct TimelineSpan {
     /// First byte in the file.
     pub at: u64,
     /// What stands there.
@@ -150,7 +150,7 @@ struct OpenLine {
 /// The file.
 #[derive(Debug, Default)]
 pub struct Timeline {
-    places: Vec<Place>,
+    places: Vec<TimelineSpan>,
     len: u64,
     writers: BTreeMap<Arc<WriterId>, Writer>,
     open_line: Option<OpenLine>,
@@ -169,7 +169,7 @@ impl Timeline {
     }
 
     /// All places, in order.
-    pub fn places(&self) -> &[Place] {
+    pub fn places(&self) -> &[TimelineSpan] {
         &self.places
     }
 
@@ -259,7 +259,7 @@ impl Timeline {
         // Nobody can read on behind that.
         if content.len() <= LEN_MAX - at {
             self.len += content.len();
-            self.places.push(Place { at, content });
+            self.places.push(TimelineSpan { at, content });
         }
     }
 }

@@ -1,13 +1,13 @@
-//! A bucket that lies: keys that promise what their objects do not hold, and objects that claim what others have. What
+//! A bucket that lies: keys that promise what their objects do not hold, and objects that claim what others have. Defect
 //! reads it ends, takes little, and shows the lines of others.
 
 use std::path::Path;
 
 use fastrand::Rng;
 
-use logsinkfs::tasks::gather::Wanted;
-use logsinkfs::tasks::streamed::{Source, StreamFile};
-use logsinkfs::tasks::walk::Walk;
+use logsinkfs::tasks::discover::DiscoveryScope;
+use logsinkfs::tasks::scan::Scan;
+use logsinkfs::tasks::stream_file::{Source, StreamFile};
 use logsinkfs::values::errors::FsError;
 use logsinkfs::values::naming::Form;
 use logsinkfs::values::span::TimePrefix;
@@ -76,7 +76,7 @@ async fn a_file_is_not_longer_than_its_objects_can_make_it() {
     assert!(shown.starts_with("five\n") && shown.ends_with("\nbehind\n"), "{shown}");
     assert_eq!(shown.matches("missing here").count(), 3, "{shown}");
     let strict = Source { strict: true, ..desk.source.clone() };
-    let wanted = Wanted { folder: FOLDER.into(), span: everything(), writer: None };
+    let wanted = DiscoveryScope { folder: FOLDER.into(), span: everything(), writer: None };
     let file = StreamFile::open(strict, wanted).await.unwrap();
     assert!(matches!(read(&file, 5, 100).await, Err(FsError::GivenUp)));
 }
@@ -126,7 +126,7 @@ async fn nobody_takes_the_place_of_lines_that_are_stored() {
             assert_eq!(shown.matches(&said).count(), 1, "{shown}");
         }
         let strict = Source { strict: true, ..desk.source.clone() };
-        let wanted = Wanted { folder: FOLDER.into(), span: everything(), writer: None };
+        let wanted = DiscoveryScope { folder: FOLDER.into(), span: everything(), writer: None };
         let file = StreamFile::open(strict, wanted).await.unwrap();
         assert!(matches!(read(&file, 0, file.len()).await, Err(FsError::GivenUp)));
     }
@@ -244,7 +244,7 @@ proptest! {
             let file = desk.open(everything()).await;
             let whole = read_all(&file).await;
             assert_eq!(whole.len() as u64, file.len());
-            let mut walk = Walk::new(&file, 0);
+            let mut walk = Scan::new(&file, 0);
             while walk.next().await.unwrap().is_some() {}
             assert_eq!(walk.at(), file.len());
             let uncached = desk.unpacking_into(Path::new("/proc"), 64 << 20);

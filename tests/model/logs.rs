@@ -36,7 +36,7 @@ pub enum Step {
     Flush,
     /// Everything is sealed, and what follows finds it so.
     SealAll,
-    /// What S3 has leaves the disk.
+    /// Defect S3 has leaves the disk.
     Reclaim,
     /// The daemon is killed, and another one started.
     Crash,

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use logsinkfs::core::reader::{Entry, Library, REMEMBERED_MAX, ReaderFs};
+use logsinkfs::core::reader::{Entry, REMEMBERED_MAX, ReaderConfig, ReaderFs};
 use logsinkfs::core::{DEADLINE, FileKind};
 use logsinkfs::local::catalog::Catalog;
 use logsinkfs::local::namespace::Attr;
 use logsinkfs::tasks::objects::{BUDGET, Objects};
-use logsinkfs::tasks::streamed::{SETTLING, Source};
-use logsinkfs::tasks::unpack::Unpacker;
+use logsinkfs::tasks::stream_file::{SETTLING, Source};
+use logsinkfs::tasks::unpack_cache::UnpackCache;
 use logsinkfs::values::errors::FsError;
 use logsinkfs::values::freshness::Freshness;
 use logsinkfs::values::ids::{GenerationNo, NodeId};
@@ -47,14 +47,14 @@ impl Desk {
         let clock = Arc::new(TestClock::start());
         let runtime = tokio::runtime::Handle::current();
         let dynamic: Arc<dyn Bucket> = bucket.clone();
-        let unpacker =
-            Unpacker::new(dynamic.clone(), std::env::temp_dir(), 64 << 20, runtime.clone());
+        let unpack_cache =
+            UnpackCache::new(dynamic.clone(), std::env::temp_dir(), 64 << 20, runtime.clone());
         let objects = Objects::new(dynamic.clone(), runtime.clone(), BUDGET);
-        let library = Library {
+        let library = ReaderConfig {
             source: Source {
                 bucket: dynamic,
                 clock: clock.clone(),
-                unpacker: Arc::new(unpacker),
+                unpack_cache: Arc::new(unpack_cache),
                 objects: Arc::new(objects),
                 strict: false,
                 settling: SETTLING,

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use logsinkfs::tasks::gather::Wanted;
+use logsinkfs::tasks::discover::DiscoveryScope;
 use logsinkfs::tasks::objects::{BUDGET, Objects};
-use logsinkfs::tasks::pieces::Fetcher;
-use logsinkfs::tasks::streamed::{SETTLING, Source, StreamFile};
-use logsinkfs::tasks::unpack::Unpacker;
-use logsinkfs::tasks::walk::{Piece, Walk};
+use logsinkfs::tasks::range_fetcher::RangeFetcher;
+use logsinkfs::tasks::scan::{Scan, ScanItem};
+use logsinkfs::tasks::stream_file::{SETTLING, Source, StreamFile};
+use logsinkfs::tasks::unpack_cache::UnpackCache;
 use logsinkfs::values::errors::FsError;
 use logsinkfs::values::ids::GenerationNo;
 use logsinkfs::values::naming::{Form, SegmentName};
@@ -55,8 +55,15 @@ fn today() -> Range<Utc> {
 fn source(bucket: Arc<dyn Bucket>, clock: Arc<dyn Clock>, strict: bool) -> Source {
     let runtime = tokio::runtime::Handle::current();
     let objects = Arc::new(Objects::new(bucket.clone(), runtime.clone(), BUDGET));
-    let unpacker = Unpacker::new(bucket.clone(), std::env::temp_dir(), 64 << 20, runtime);
-    Source { bucket, clock, unpacker: Arc::new(unpacker), objects, strict, settling: SETTLING }
+    let unpack_cache = UnpackCache::new(bucket.clone(), std::env::temp_dir(), 64 << 20, runtime);
+    Source {
+        bucket,
+        clock,
+        unpack_cache: Arc::new(unpack_cache),
+        objects,
+        strict,
+        settling: SETTLING,
+    }
 }
 
 impl Desk {
@@ -107,7 +114,7 @@ impl Desk {
     }
 
     pub async fn open(&self, span: Range<Utc>) -> StreamFile {
-        let wanted = Wanted { folder: FOLDER.into(), span, writer: None };
+        let wanted = DiscoveryScope { folder: FOLDER.into(), span, writer: None };
         StreamFile::open(self.source.clone(), wanted).await.unwrap()
     }
 
@@ -152,12 +159,12 @@ pub async fn read(file: &StreamFile, offset: u64, len: u64) -> Result<Vec<u8>, F
 }
 
 pub async fn walked(file: &StreamFile) -> Vec<u8> {
-    let (mut walk, mut bytes) = (Walk::new(file, 0), Vec::new());
+    let (mut walk, mut bytes) = (Scan::new(file, 0), Vec::new());
     while let Some(piece) = walk.next().await.unwrap() {
         match piece {
-            Piece::Bytes(piece) => bytes.extend_from_slice(&piece),
-            Piece::Note(text) => bytes.extend_from_slice(text.as_bytes()),
-            Piece::Damaged(segment, why) => panic!("{segment:?}: {why}"),
+            ScanItem::Bytes(piece) => bytes.extend_from_slice(&piece),
+            ScanItem::Note(text) => bytes.extend_from_slice(text.as_bytes()),
+            ScanItem::Damaged(segment, why) => panic!("{segment:?}: {why}"),
         }
     }
     bytes
@@ -309,7 +316,7 @@ async fn what_cannot_be_read_is_a_line_that_says_so_and_the_rest_is_there() {
     assert!(read(&whole, begin, whole.len() - begin).await.unwrap() == expected);
     // Under --strict what is before is read, and then nothing.
     let strict = Source { strict: true, ..desk.source.clone() };
-    let wanted = Wanted { folder: FOLDER.into(), span: today(), writer: None };
+    let wanted = DiscoveryScope { folder: FOLDER.into(), span: today(), writer: None };
     let file = StreamFile::open(strict, wanted).await.unwrap();
     assert!(read(&file, 0, 19).await.is_ok());
     assert!(read(&file, file.len() - 12, 12).await.is_err());
@@ -343,8 +350,8 @@ async fn segments_of_many_pieces_come_in_order_whoever_reads() {
     assert!(asked() < plain + 3 * stored(Form::Gzip), "each byte once");
     // From within a segment, as `tail` goes on.
     for at in [20 * MIB - 8, 20 * MIB + 5, 79 * MIB + 1] {
-        let (mut walk, mut rest) = (Walk::new(&file, at as u64), Vec::new());
-        while let Some(Piece::Bytes(piece)) = walk.next().await.unwrap() {
+        let (mut walk, mut rest) = (Scan::new(&file, at as u64), Vec::new());
+        while let Some(ScanItem::Bytes(piece)) = walk.next().await.unwrap() {
             rest.extend_from_slice(&piece);
         }
         assert!(rest == text[at..], "from {at}");
@@ -361,8 +368,8 @@ async fn the_end_of_a_plain_segment_is_read_without_its_beginning() {
     let file = desk.open(everything()).await;
     let last = file.last_lines(10).await.unwrap();
     assert_eq!((last.begin, last.all), (file.len() - 160, true));
-    let mut walk = Walk::new(&file, last.begin);
-    assert!(matches!(walk.next().await, Ok(Some(Piece::Bytes(bytes))) if bytes.len() == 160));
+    let mut walk = Scan::new(&file, last.begin);
+    assert!(matches!(walk.next().await, Ok(Some(ScanItem::Bytes(bytes))) if bytes.len() == 160));
     let asked = desk.bucket.calls_of(Op::Get, "").into_iter().filter_map(|call| call.range);
     let asked: u64 = asked.map(|range| range.end - range.start).sum();
     assert!(asked <= 2 * (256 << 10), "{asked} bytes");
@@ -388,12 +395,12 @@ async fn a_plain_segment_that_goes_while_it_is_read_leaves_a_line_that_says_so()
     assert_eq!(said.matches("its object is gone").count(), 1);
     assert!(all.starts_with(&text[..200_000]) && all.ends_with(b"\nbehind\n"));
     // Who goes through it is told the same, and gets the rest.
-    let (mut walk, mut told, mut rest) = (Walk::new(&file, 0), 0, Vec::new());
+    let (mut walk, mut told, mut rest) = (Scan::new(&file, 0), 0, Vec::new());
     while let Some(piece) = walk.next().await.unwrap() {
         match piece {
-            Piece::Damaged(..) => told += 1,
-            Piece::Bytes(bytes) => rest = bytes.to_vec(),
-            Piece::Note(_) => {}
+            ScanItem::Damaged(..) => told += 1,
+            ScanItem::Bytes(bytes) => rest = bytes.to_vec(),
+            ScanItem::Note(_) => {}
         }
     }
     assert_eq!((told, &rest[..]), (1, &b"behind\n"[..]));
@@ -405,8 +412,8 @@ async fn what_is_asked_for_first_never_waits_for_what_is_asked_for_later() {
     let desk = Desk::new();
     let keys = ["070000", "071000"]
         .map(|start| desk.plant("a", 1, 0, start, &text_from(0, 64 * MIB), Form::Plain));
-    let fetcher = Fetcher::new(desk.bucket.clone());
-    let [first, later] = keys.map(|key| fetcher.pieces(key, 0..64 << 20));
+    let fetcher = RangeFetcher::new(desk.bucket.clone());
+    let [first, later] = keys.map(|key| fetcher.chunks(key, 0..64 << 20));
     let (mut first, mut later) = (std::pin::pin!(first), std::pin::pin!(later));
     assert!(later.next().now_or_never().is_none(), "all places are the first one's");
     let mut pieces = 0;
@@ -428,11 +435,11 @@ async fn who_goes_through_a_log_goes_on_after_an_outage() {
         desk.plant("a", 1, offset, &format!("0700{n:02}"), part, Form::Plain);
     }
     let file = desk.open(everything()).await;
-    let (mut walk, mut all, mut failures) = (Walk::new(&file, 0), Vec::new(), 0);
+    let (mut walk, mut all, mut failures) = (Scan::new(&file, 0), Vec::new(), 0);
     loop {
         let next = tokio::time::timeout(Duration::from_secs(3600), walk.next());
         match next.await.expect("it does not go on") {
-            Ok(Some(Piece::Bytes(bytes))) => all.extend_from_slice(&bytes),
+            Ok(Some(ScanItem::Bytes(bytes))) => all.extend_from_slice(&bytes),
             Ok(Some(other)) => panic!("{other:?}"),
             Ok(None) => break,
             Err(_) => failures += 1,
@@ -497,7 +504,7 @@ async fn a_million_segments_are_one_file_of_which_the_end_is_read_alone() {
     let clock = Arc::new(TestClock::start());
     let source = source(bucket.clone(), clock.clone(), false);
     let open = |span| {
-        let wanted = Wanted { folder: bucket.folder().into(), span, writer: None };
+        let wanted = DiscoveryScope { folder: bucket.folder().into(), span, writer: None };
         StreamFile::open(source.clone(), wanted)
     };
     let file = open(everything()).await.unwrap();

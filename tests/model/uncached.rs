@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use logsinkfs::tasks::streamed::Source;
-use logsinkfs::tasks::unpack::Unpacker;
+use logsinkfs::tasks::stream_file::Source;
+use logsinkfs::tasks::unpack_cache::UnpackCache;
 use logsinkfs::values::naming::Form;
 use logsinkfs::values::timeline::Content;
 use parking_lot::Mutex;
@@ -18,8 +18,8 @@ impl Desk {
     pub fn unpacking_into(mut self, dir: &Path, budget: u64) -> Desk {
         let bucket = self.source.bucket.clone();
         let runtime = tokio::runtime::Handle::current();
-        let unpacker = Arc::new(Unpacker::new(bucket, dir.to_owned(), budget, runtime));
-        self.source = Source { unpacker, ..self.source };
+        let unpack_cache = Arc::new(UnpackCache::new(bucket, dir.to_owned(), budget, runtime));
+        self.source = Source { unpack_cache, ..self.source };
         self
     }
 
@@ -65,7 +65,7 @@ async fn a_segment_that_is_larger_than_the_cache_is_not_unpacked() {
     let reader = Mutex::default();
     assert!(file.read(&reader, 31 << 20, 1 << 20).await.unwrap() == text[31 * MIB..]);
     let Content::Bytes { segment, .. } = &file.places_from(0, 1)[0].content else { panic!() };
-    assert!(desk.source.unpacker.kept(FOLDER, segment).is_none());
+    assert!(desk.source.unpack_cache.cached(FOLDER, segment).is_none());
 }
 
 proptest! {

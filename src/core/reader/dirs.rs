@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 
 use super::files::Handle;
-use super::names::{Thing, all};
-use super::{AT_A_GLANCE, Answer, Facts, Found, ReaderFs};
+use super::names::{Target, all};
+use super::{AT_A_GLANCE, Answer, Lookup, ObjectMeta, ReaderFs};
 use crate::local::namespace::FileKind;
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId};
@@ -33,18 +33,18 @@ pub struct Entry {
     /// What it is.
     pub kind: FileKind,
     /// `None` for `.` and `..`.
-    thing: Option<Thing>,
+    target: Option<Target>,
 }
 
 /// A name, and what stat would tell.
 #[derive(Clone, Debug)]
-pub struct Sized {
+pub struct EntryWithMeta {
     /// The name.
     pub entry: Entry,
     /// Where the next one begins.
     pub next: u64,
     parent: NodeId,
-    facts: Option<Facts>,
+    meta: Option<ObjectMeta>,
 }
 
 type Entries = Arc<Vec<Entry>>;
@@ -67,7 +67,11 @@ impl ReaderFs {
     }
 
     /// Entries of an open directory from an offset on, some of them, with what stat would tell.
-    pub fn readdirplus(self: &Arc<Self>, handle: HandleId, offset: u64) -> Answer<Vec<Sized>> {
+    pub fn readdirplus(
+        self: &Arc<Self>,
+        handle: HandleId,
+        offset: u64,
+    ) -> Answer<Vec<EntryWithMeta>> {
         let handle = match self.handle(handle) {
             Ok(handle) => handle,
             Err(e) => return Answer::Now(Err(e)),
@@ -82,12 +86,12 @@ impl ReaderFs {
             let sized = batch.into_iter().map(|(entry, next)| {
                 let fs = fs.clone();
                 async move {
-                    let facts = match &entry.thing {
+                    let meta = match &entry.target {
                         // Why it cannot be had is told to who asks for it by name.
-                        Some(thing) => tokio::time::timeout_at(end, fs.facts(thing)).await.ok(),
+                        Some(target) => tokio::time::timeout_at(end, fs.meta(target)).await.ok(),
                         None => None,
                     };
-                    Sized { entry, next, parent, facts: facts.and_then(Result::ok) }
+                    EntryWithMeta { entry, next, parent, meta: meta.and_then(Result::ok) }
                 }
             });
             Ok(stream::iter(sized).buffered(AT_ONCE).collect().await)
@@ -96,22 +100,22 @@ impl ReaderFs {
 
     /// Gives an entry a node, and counts the look-up; `.` and `..` have theirs. What is told of a stream
     /// whose size could not be had is not to be believed for a moment.
-    pub fn enter(&self, sized: &Sized) -> Found {
-        let Sized { entry, parent, facts, .. } = sized;
-        let Some(thing) = &entry.thing else {
-            let thing = Thing::Directory(Vec::new());
-            let attr = self.attr(entry.id.unwrap_or(NodeId::ROOT), &thing, Facts::default());
-            return Found { attr, attr_ttl: Duration::ZERO, name_ttl: Duration::ZERO };
+    pub fn enter(&self, sized: &EntryWithMeta) -> Lookup {
+        let EntryWithMeta { entry, parent, meta, .. } = sized;
+        let Some(target) = &entry.target else {
+            let target = Target::Directory(Vec::new());
+            let attr = self.attr(entry.id.unwrap_or(NodeId::ROOT), &target, ObjectMeta::default());
+            return Lookup { attr, attr_ttl: Duration::ZERO, name_ttl: Duration::ZERO };
         };
-        let found = self.found(*parent, &entry.name, thing, facts.unwrap_or_default());
+        let found = self.found(*parent, &entry.name, target, meta.unwrap_or_default());
         let glance = found.attr_ttl.max(AT_A_GLANCE.min(self.kernel_ttl));
-        let name_ttl = if facts.is_some() { glance } else { Duration::ZERO };
-        Found { name_ttl, ..found }
+        let name_ttl = if meta.is_some() { glance } else { Duration::ZERO };
+        Lookup { name_ttl, ..found }
     }
 
     /// Takes a look-up back of which the kernel is not told.
-    pub fn take_back(&self, sized: &Sized, found: &Found) {
-        if sized.entry.thing.is_some() {
+    pub fn take_back(&self, sized: &EntryWithMeta, found: &Lookup) {
+        if sized.entry.target.is_some() {
             self.forget(found.attr.id, 1);
         }
     }
@@ -124,14 +128,14 @@ impl ReaderFs {
         let folders = self.folders(&self.directory(*id)?).await?;
         let (parent, named) = {
             let nodes = self.nodes.lock();
-            let named = all(&folders).into_iter().map(|(name, thing)| Entry {
+            let named = all(&folders).into_iter().map(|(name, target)| Entry {
                 id: nodes.named(*id, &name),
-                kind: match thing {
-                    Thing::Directory(_) => FileKind::Directory,
-                    Thing::Stream(_) | Thing::Object(_) => FileKind::File,
+                kind: match target {
+                    Target::Directory(_) => FileKind::Directory,
+                    Target::Stream(_) | Target::Object(_) => FileKind::File,
                 },
                 name,
-                thing: Some(thing),
+                target: Some(target),
             });
             (nodes.get(*id)?.parent, named.collect::<Vec<_>>())
         };
@@ -139,7 +143,7 @@ impl ReaderFs {
             name: name.to_vec(),
             id: Some(id),
             kind: FileKind::Directory,
-            thing: None,
+            target: None,
         };
         let dots = [dot(b".", *id), dot(b"..", parent)];
         let read: Entries = Arc::new(dots.into_iter().chain(named).collect());

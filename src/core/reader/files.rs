@@ -7,12 +7,12 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::dirs::Entry;
-use super::names::Thing;
+use super::names::Target;
 use super::streams::OpenStream;
 use super::{Answer, ReaderFs};
 use crate::core::Mode;
 use crate::tasks::objects::ObjectReader;
-use crate::tasks::streamed::Reader;
+use crate::tasks::stream_file::Reader;
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId};
 
@@ -30,14 +30,14 @@ impl ReaderFs {
         if write {
             return Answer::Now(Err(FsError::ReadOnly));
         }
-        match self.thing(id) {
+        match self.target(id) {
             Err(e) => Answer::Now(Err(e)),
-            Ok(Thing::Directory(_)) => Answer::Now(Err(FsError::IsDirectory)),
-            Ok(Thing::Object(object)) => {
+            Ok(Target::Directory(_)) => Answer::Now(Err(FsError::IsDirectory)),
+            Ok(Target::Object(object)) => {
                 let handle = self.add_handle(Handle::Object(self.objects.open(object)));
                 Answer::Now(Ok((handle, Mode::Cached)))
             }
-            Ok(Thing::Stream(key)) => {
+            Ok(Target::Stream(key)) => {
                 let fs = self.clone();
                 Answer::later(async move {
                     let open = fs.streams.open(&key).await?;

@@ -22,16 +22,16 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use self::files::Handle;
-use self::names::{Folder, Thing, find};
+use self::names::{Folder, Target, find};
 use self::nodes::Nodes;
 use self::streams::Streams;
 use super::Answer;
 use crate::local::catalog::Catalog;
 use crate::local::namespace::{Attr, FileKind, NAME_MAX};
 use crate::local::record::Times;
-use crate::tasks::lister::{Lister, Means};
+use crate::tasks::lister::{Lister, ListerConfig};
 use crate::tasks::objects::Objects;
-use crate::tasks::streamed::Source;
+use crate::tasks::stream_file::Source;
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId};
 use crate::values::settings::Ownership;
@@ -39,7 +39,7 @@ use crate::values::span::Moment;
 use crate::values::time::Utc;
 use crate::world::metrics::METRICS;
 
-pub use self::dirs::{Entry, Sized};
+pub use self::dirs::{Entry, EntryWithMeta};
 pub use self::streams::REMEMBERED_MAX;
 
 /// Longest wait for one page of a listing: below the deadline, so that whoever waits is told why.
@@ -54,7 +54,7 @@ const AT_A_GLANCE: Duration = Duration::from_secs(1);
 const WRITE_BITS: u32 = 0o222;
 
 /// What a reader mount works with.
-pub struct Library {
+pub struct ReaderConfig {
     /// The streams' bytes.
     pub source: Source,
     /// What the bucket is known to hold.
@@ -88,7 +88,7 @@ pub struct ReaderFs {
 
 /// What was found under a name, and how long the kernel may believe it.
 #[derive(Clone, Copy, Debug)]
-pub struct Found {
+pub struct Lookup {
     /// Its attributes.
     pub attr: Attr,
     /// How long they are right.
@@ -97,19 +97,19 @@ pub struct Found {
     pub name_ttl: Duration,
 }
 
-/// What is told of a thing that the bucket knows.
+/// What is told of a target that the bucket knows.
 #[derive(Clone, Copy, Debug, Default)]
-struct Facts {
+struct ObjectMeta {
     size: u64,
     modified: Utc,
 }
 
 impl ReaderFs {
     /// A file system over a bucket; what waits for S3 runs on `runtime`.
-    pub fn new(library: Library, runtime: tokio::runtime::Handle) -> ReaderFs {
-        let Library { source, catalog, prefix, since, ttl, remembered, ownership } = library;
-        let root = Thing::Directory(vec![prefix.clone()]);
-        let means = Means {
+    pub fn new(config: ReaderConfig, runtime: tokio::runtime::Handle) -> ReaderFs {
+        let ReaderConfig { source, catalog, prefix, since, ttl, remembered, ownership } = config;
+        let root = Target::Directory(vec![prefix.clone()]);
+        let means = ListerConfig {
             bucket: source.bucket.clone(),
             catalog: catalog.clone(),
             clock: source.clock.clone(),
@@ -133,7 +133,7 @@ impl ReaderFs {
     }
 
     /// Looks a name up.
-    pub fn lookup(self: &Arc<Self>, parent: NodeId, name: &[u8]) -> Answer<Found> {
+    pub fn lookup(self: &Arc<Self>, parent: NodeId, name: &[u8]) -> Answer<Lookup> {
         // The name of a slice may be longer than the log's.
         if name.split(|byte| *byte == b'@').next().is_some_and(|log| log.len() > NAME_MAX) {
             return Answer::Now(Err(FsError::NameTooLong));
@@ -145,9 +145,9 @@ impl ReaderFs {
         if let Some(folders) = self.known_folders(&prefixes) {
             match find(&folders, name) {
                 None => return Answer::Now(Err(FsError::NotFound)),
-                Some(thing) => {
-                    if let Some(facts) = self.known_facts(&thing) {
-                        return Answer::Now(Ok(self.found(parent, name, &thing, facts)));
+                Some(target) => {
+                    if let Some(meta) = self.known_meta(&target) {
+                        return Answer::Now(Ok(self.found(parent, name, &target, meta)));
                     }
                 }
             }
@@ -155,9 +155,9 @@ impl ReaderFs {
         let (fs, name) = (self.clone(), name.to_vec());
         Answer::later(async move {
             let folders = fs.folders(&prefixes).await?;
-            let thing = find(&folders, &name).ok_or(FsError::NotFound)?;
-            let facts = fs.facts(&thing).await?;
-            Ok(fs.found(parent, &name, &thing, facts))
+            let target = find(&folders, &name).ok_or(FsError::NotFound)?;
+            let meta = fs.meta(&target).await?;
+            Ok(fs.found(parent, &name, &target, meta))
         })
     }
 
@@ -168,17 +168,17 @@ impl ReaderFs {
 
     /// Attributes of a node.
     pub fn getattr(self: &Arc<Self>, id: NodeId) -> Answer<(Attr, Duration)> {
-        let thing = match self.thing(id) {
-            Ok(thing) => thing,
+        let target = match self.target(id) {
+            Ok(target) => target,
             Err(e) => return Answer::Now(Err(e)),
         };
-        if let Some(facts) = self.known_facts(&thing) {
-            return Answer::Now(Ok((self.attr(id, &thing, facts), self.attr_ttl(&thing))));
+        if let Some(meta) = self.known_meta(&target) {
+            return Answer::Now(Ok((self.attr(id, &target, meta), self.attr_ttl(&target))));
         }
         let fs = self.clone();
         Answer::later(async move {
-            let facts = fs.facts(&thing).await?;
-            Ok((fs.attr(id, &thing, facts), fs.attr_ttl(&thing)))
+            let meta = fs.meta(&target).await?;
+            Ok((fs.attr(id, &target, meta), fs.attr_ttl(&target)))
         })
     }
 
@@ -188,15 +188,15 @@ impl ReaderFs {
         self.streams.distrust();
     }
 
-    fn thing(&self, id: NodeId) -> Result<Thing, FsError> {
-        Ok(self.nodes.lock().get(id)?.thing.clone())
+    fn target(&self, id: NodeId) -> Result<Target, FsError> {
+        Ok(self.nodes.lock().get(id)?.target.clone())
     }
 
     /// The prefixes that a directory shows.
     fn directory(&self, id: NodeId) -> Result<Vec<String>, FsError> {
-        match self.thing(id)? {
-            Thing::Directory(prefixes) => Ok(prefixes),
-            Thing::Stream(_) | Thing::Object(_) => Err(FsError::NotDirectory),
+        match self.target(id)? {
+            Target::Directory(prefixes) => Ok(prefixes),
+            Target::Stream(_) | Target::Object(_) => Err(FsError::NotDirectory),
         }
     }
 
@@ -220,38 +220,43 @@ impl ReaderFs {
         Ok(folders)
     }
 
-    /// What is told of a thing without asking anybody.
-    fn known_facts(&self, thing: &Thing) -> Option<Facts> {
-        match thing {
-            Thing::Directory(_) => Some(Facts { size: 0, modified: self.started }),
-            Thing::Object(object) => Some(Facts { size: object.size, modified: object.modified }),
-            Thing::Stream(key) => {
+    /// What is told of a target without asking anybody.
+    fn known_meta(&self, target: &Target) -> Option<ObjectMeta> {
+        match target {
+            Target::Directory(_) => Some(ObjectMeta { size: 0, modified: self.started }),
+            Target::Object(object) => {
+                Some(ObjectMeta { size: object.size, modified: object.modified })
+            }
+            Target::Stream(key) => {
                 let file = self.streams.known(key)?;
-                Some(Facts { size: file.len(), modified: file.latest().unwrap_or_default() })
+                Some(ObjectMeta { size: file.len(), modified: file.latest().unwrap_or_default() })
             }
         }
     }
 
-    async fn facts(&self, thing: &Thing) -> Result<Facts, FsError> {
-        if let Thing::Stream(key) = thing {
+    async fn meta(&self, target: &Target) -> Result<ObjectMeta, FsError> {
+        if let Target::Stream(key) = target {
             let file = self.streams.current(key).await?;
-            return Ok(Facts { size: file.len(), modified: file.latest().unwrap_or_default() });
+            return Ok(ObjectMeta {
+                size: file.len(),
+                modified: file.latest().unwrap_or_default(),
+            });
         }
-        self.known_facts(thing).ok_or(FsError::Stale)
+        self.known_meta(target).ok_or(FsError::Stale)
     }
 
     /// Gives what was found a node, and counts the look-up.
-    fn found(&self, parent: NodeId, name: &[u8], thing: &Thing, facts: Facts) -> Found {
-        let id = self.nodes.lock().remember(parent, name, thing);
-        let (attr, attr_ttl) = (self.attr(id, thing, facts), self.attr_ttl(thing));
-        Found { attr, attr_ttl, name_ttl: self.kernel_ttl }
+    fn found(&self, parent: NodeId, name: &[u8], target: &Target, meta: ObjectMeta) -> Lookup {
+        let id = self.nodes.lock().remember(parent, name, target);
+        let (attr, attr_ttl) = (self.attr(id, target, meta), self.attr_ttl(target));
+        Lookup { attr, attr_ttl, name_ttl: self.kernel_ttl }
     }
 
-    fn attr(&self, id: NodeId, thing: &Thing, Facts { size, modified }: Facts) -> Attr {
+    fn attr(&self, id: NodeId, target: &Target, ObjectMeta { size, modified }: ObjectMeta) -> Attr {
         let Ownership { uid, gid, file_mode, dir_mode } = self.ownership;
-        let (kind, mode, links) = match thing {
-            Thing::Directory(_) => (FileKind::Directory, dir_mode, 2),
-            Thing::Stream(_) | Thing::Object(_) => (FileKind::File, file_mode, 1),
+        let (kind, mode, links) = match target {
+            Target::Directory(_) => (FileKind::Directory, dir_mode, 2),
+            Target::Stream(_) | Target::Object(_) => (FileKind::File, file_mode, 1),
         };
         let times = Times::new(modified);
         let (blocks, mode) = (size.div_ceil(512), mode & !WRITE_BITS);
@@ -260,10 +265,10 @@ impl ReaderFs {
 
     /// How long the kernel may believe attributes: it asks each time for what grows, and is told from
     /// memory as long as that is believed here.
-    fn attr_ttl(&self, thing: &Thing) -> Duration {
-        match thing {
-            Thing::Stream(key) if self.streams.may_grow(key) => Duration::ZERO,
-            Thing::Directory(_) | Thing::Object(_) | Thing::Stream(_) => self.kernel_ttl,
+    fn attr_ttl(&self, target: &Target) -> Duration {
+        match target {
+            Target::Stream(key) if self.streams.may_grow(key) => Duration::ZERO,
+            Target::Directory(_) | Target::Object(_) | Target::Stream(_) => self.kernel_ttl,
         }
     }
 }

@@ -29,7 +29,7 @@ pub struct StreamKey {
 
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Thing {
+pub enum Target {
     /// All that is below these prefixes, each ending in `/`, or being the mount's own. There is more than one
     /// where somebody else's keys have the name unescaped.
     Directory(Vec<String>),
@@ -43,7 +43,7 @@ pub enum Thing {
 pub type Folder = (String, Arc<Listing>);
 
 /// All names of a directory, but slices of streams, which there are without end.
-pub fn all(folders: &[Folder]) -> BTreeMap<Vec<u8>, Thing> {
+pub fn all(folders: &[Folder]) -> BTreeMap<Vec<u8>, Target> {
     let mut names = BTreeMap::new();
     for row in folders.iter().flat_map(|(_, listing)| listing.rows()) {
         let parts = match row.is_prefix() {
@@ -55,9 +55,9 @@ pub fn all(folders: &[Folder]) -> BTreeMap<Vec<u8>, Thing> {
         };
         for name in parts.into_iter().flatten() {
             if !names.contains_key(&name)
-                && let Some(thing) = listed(folders, &name)
+                && let Some(target) = listed(folders, &name)
             {
-                names.insert(name, thing);
+                names.insert(name, target);
             }
         }
     }
@@ -65,29 +65,29 @@ pub fn all(folders: &[Folder]) -> BTreeMap<Vec<u8>, Thing> {
 }
 
 /// What a name stands for, slices included.
-pub fn find(folders: &[Folder], name: &[u8]) -> Option<Thing> {
+pub fn find(folders: &[Folder], name: &[u8]) -> Option<Target> {
     listed(folders, name).or_else(|| slice(folders, name))
 }
 
-fn listed(folders: &[Folder], name: &[u8]) -> Option<Thing> {
+fn listed(folders: &[Folder], name: &[u8]) -> Option<Target> {
     let directory: Vec<String> = prefixes(folders, name, "").collect();
     if !directory.is_empty() {
-        return Some(Thing::Directory(directory));
+        return Some(Target::Directory(directory));
     }
     if let Some(folder) = prefixes(folders, name, SEGMENTS).next() {
-        return Some(Thing::Stream(StreamKey { folder, slice: None }));
+        return Some(Target::Stream(StreamKey { folder, slice: None }));
     }
     folders.iter().find_map(|(_, listing)| match listing.seen(name) {
-        Some(Stored::Object(object)) => Some(Thing::Object(object)),
+        Some(Stored::Object(object)) => Some(Target::Object(object)),
         _ => None,
     })
 }
 
-fn slice(folders: &[Folder], name: &[u8]) -> Option<Thing> {
+fn slice(folders: &[Folder], name: &[u8]) -> Option<Target> {
     let at = name.iter().rposition(|byte| *byte == AT)?;
     let slice = TimePrefix::parse(str::from_utf8(&name[at + 1..]).ok()?)?;
     let folder = prefixes(folders, &name[..at], SEGMENTS).next()?;
-    Some(Thing::Stream(StreamKey { folder, slice: Some(slice) }))
+    Some(Target::Stream(StreamKey { folder, slice: Some(slice) }))
 }
 
 /// The prefixes that show under a name, ours first. A folder `..segments/` makes no log of the name `.`.
@@ -139,13 +139,13 @@ mod tests {
         (prefix.to_owned(), Arc::new(listing))
     }
 
-    fn stream(folder: &str, slice: Option<&str>) -> Option<Thing> {
+    fn stream(folder: &str, slice: Option<&str>) -> Option<Target> {
         let slice = slice.map(|time| TimePrefix::parse(time).expect("a time"));
-        Some(Thing::Stream(StreamKey { folder: folder.to_owned(), slice }))
+        Some(Target::Stream(StreamKey { folder: folder.to_owned(), slice }))
     }
 
-    fn directory(prefixes: &[&str]) -> Option<Thing> {
-        Some(Thing::Directory(prefixes.iter().map(|prefix| (*prefix).to_owned()).collect()))
+    fn directory(prefixes: &[&str]) -> Option<Target> {
+        Some(Target::Directory(prefixes.iter().map(|prefix| (*prefix).to_owned()).collect()))
     }
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(names, [&b"app.log"[..], b"app.log.segments", b"notes.txt", b"web"]);
         assert_eq!(find(&folders, b"app.log"), stream("p/app.log.segments/", None));
         assert_eq!(find(&folders, b"app.log.segments"), directory(&["p/app.log.segments/"]));
-        assert!(matches!(find(&folders, b"notes.txt"), Some(Thing::Object(_))));
+        assert!(matches!(find(&folders, b"notes.txt"), Some(Target::Object(_))));
         assert_eq!(find(&folders, b"web"), directory(&["p/web/"]));
         assert_eq!(find(&folders, b"other"), None);
     }
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(find(&folders, b"a.log@2026-11-23"), day);
         let minute = stream("p/a.log.segments/", Some("2026-11-23T08:15"));
         assert_eq!(find(&folders, b"a.log@2026-11-23T08:15"), minute);
-        assert!(matches!(find(&folders, b"a.log@2026-11-22"), Some(Thing::Object(_))));
+        assert!(matches!(find(&folders, b"a.log@2026-11-22"), Some(Target::Object(_))));
         assert_eq!(find(&folders, b"b@2026-11-23"), stream("p/b@2026-11-23.segments/", None));
         for nothing in [".@2026", "a.log@", "a.log@noon", "@2026", "z@2026", "a.log@2026-13-01"] {
             assert_eq!(find(&folders, nothing.as_bytes()), None, "{nothing}");
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(find(&folders, b"100%"), stream("p/100%25.segments/", None));
         assert_eq!(find(&folders, b"50%"), stream("p/50%.segments/", None));
         assert_eq!(find(&folders, b"x%2Fy"), directory(&["p/x%2Fy/"]));
-        assert!(matches!(find(&folders, b"c%20d"), Some(Thing::Object(_))));
+        assert!(matches!(find(&folders, b"c%20d"), Some(Target::Object(_))));
         assert_eq!(find(&folders, b"a%20b"), None);
         let names = all(&folders);
         for name in names.keys() {

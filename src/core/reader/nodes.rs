@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::names::Thing;
+use super::names::Target;
 use crate::values::errors::FsError;
 use crate::values::ids::NodeId;
 
@@ -17,7 +17,7 @@ pub struct Node {
     /// The directory that it was found in; the root is in itself.
     pub parent: NodeId,
     /// What it stands for.
-    pub thing: Thing,
+    pub target: Target,
     name: Vec<u8>,
     lookups: u64,
 }
@@ -32,8 +32,8 @@ pub struct Nodes {
 
 impl Nodes {
     /// The root alone.
-    pub fn new(root: Thing) -> Nodes {
-        let node = Node { parent: NodeId::ROOT, thing: root, name: Vec::new(), lookups: 1 };
+    pub fn new(root: Target) -> Nodes {
+        let node = Node { parent: NodeId::ROOT, target: root, name: Vec::new(), lookups: 1 };
         let nodes = HashMap::from([(NodeId::ROOT, node)]);
         Nodes { nodes, names: HashMap::new(), last: NodeId::ROOT }
     }
@@ -49,17 +49,17 @@ impl Nodes {
     }
 
     /// Gives what was found a node, or finds the one that it has, and counts the look-up.
-    pub fn remember(&mut self, parent: NodeId, name: &[u8], thing: &Thing) -> NodeId {
+    pub fn remember(&mut self, parent: NodeId, name: &[u8], target: &Target) -> NodeId {
         if let Some(id) = self.named(parent, name)
-            && let Some(node) = self.nodes.get_mut(&id).filter(|node| node.thing == *thing)
+            && let Some(node) = self.nodes.get_mut(&id).filter(|node| node.target == *target)
         {
             node.lookups += 1;
             return id;
         }
         self.last = NodeId(self.last.0 + 1);
-        let (name, thing) = (name.to_vec(), thing.clone());
+        let (name, target) = (name.to_vec(), target.clone());
         self.names.entry(parent).or_default().insert(name.clone(), self.last);
-        self.nodes.insert(self.last, Node { parent, thing, name, lookups: 1 });
+        self.nodes.insert(self.last, Node { parent, target, name, lookups: 1 });
         self.last
     }
 
@@ -86,8 +86,8 @@ impl Nodes {
 mod tests {
     use super::*;
 
-    fn directory(prefix: &str) -> Thing {
-        Thing::Directory(vec![prefix.to_owned()])
+    fn directory(prefix: &str) -> Target {
+        Target::Directory(vec![prefix.to_owned()])
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
         let old = nodes.remember(NodeId::ROOT, b"web", &directory("web/"));
         let new = nodes.remember(NodeId::ROOT, b"web", &directory("other/"));
         assert_ne!(old, new);
-        assert_eq!(nodes.get(old).expect("kept").thing, directory("web/"));
+        assert_eq!(nodes.get(old).expect("kept").target, directory("web/"));
         nodes.forget(old, 1);
         assert_eq!(nodes.named(NodeId::ROOT, b"web"), Some(new));
     }

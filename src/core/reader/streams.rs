@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use tracing::warn;
 
 use super::names::StreamKey;
-use crate::tasks::gather::Wanted;
-use crate::tasks::streamed::{Source, StreamFile};
+use crate::tasks::discover::DiscoveryScope;
+use crate::tasks::stream_file::{Source, StreamFile};
 use crate::values::errors::FsError;
 use crate::values::span::Moment;
 use crate::values::time::Utc;
@@ -58,11 +58,11 @@ struct Slot {
     /// Held by who asks the bucket.
     asking: tokio::sync::Mutex<()>,
     distrusted: AtomicBool,
-    known: Mutex<Known>,
+    known: Mutex<Opened>,
 }
 
 #[derive(Default)]
-struct Known {
+struct Opened {
     file: Option<Arc<StreamFile>>,
     opens: usize,
     /// What it counts in the table.
@@ -172,7 +172,7 @@ impl Streams {
             key: key.clone(),
             asking: Default::default(),
             distrusted: AtomicBool::new(false),
-            known: Mutex::new(Known { weight: WEIGHT_MIN, ..Known::default() }),
+            known: Mutex::new(Opened { weight: WEIGHT_MIN, ..Opened::default() }),
         });
         table.slots.put(key.clone(), slot.clone());
         table.weight += WEIGHT_MIN;
@@ -270,7 +270,7 @@ impl Streams {
             Some(slice) => slice.range(),
             None => self.since.start(self.source.clock.now())..Utc::LAST,
         };
-        let wanted = Wanted { folder: slot.key.folder.clone(), span, writer: None };
+        let wanted = DiscoveryScope { folder: slot.key.folder.clone(), span, writer: None };
         Ok(Arc::new(StreamFile::open(self.source.clone(), wanted).await?))
     }
 }

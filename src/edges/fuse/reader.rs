@@ -17,7 +17,7 @@ use super::convert::{BLOCK, SAME, access, errno, file_attr, file_type, handle, n
 use super::dirs::UNKNOWN_INO;
 use super::{mount, passthrough};
 use crate::core::Answer;
-use crate::core::reader::{Found, ReaderFs};
+use crate::core::reader::{Lookup, ReaderFs};
 use crate::local::namespace::NAME_MAX;
 use crate::values::errors::FsError;
 
@@ -57,7 +57,7 @@ impl Filesystem for Reader {
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let answer = self.fs.lookup(node(parent), name.as_bytes());
         self.answer("lookup", answer, |result| match result {
-            Ok(Found { attr, attr_ttl, name_ttl }) => {
+            Ok(Lookup { attr, attr_ttl, name_ttl }) => {
                 reply.entry_with_ttls(&attr_ttl, &name_ttl, &file_attr(&attr), SAME);
             }
             Err(e) => reply.error(e),

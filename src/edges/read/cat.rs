@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::open::Location;
 use super::{ReadError, to_end};
 use crate::edges::cli::CatArgs;
-use crate::tasks::walk::{Piece, Walk};
+use crate::tasks::scan::{Scan, ScanItem};
 use crate::values::span::Moment;
 use crate::values::timeline::Segment;
 
@@ -20,7 +20,7 @@ pub fn run(args: CatArgs) -> ExitCode {
         let file = location.stream(&args.span, Moment::All, Duration::ZERO).await?;
         location.say_if_empty(&file);
         let mut out = Out::new(args.span.strict, file.len());
-        let mut walk = Walk::new(&file, 0);
+        let mut walk = Scan::new(&file, 0);
         out.all_of(&mut walk).await?;
         Ok(out.end()?)
     })
@@ -55,21 +55,21 @@ impl Out {
     }
 
     /// Prints what is there by now.
-    pub async fn all_of(&mut self, walk: &mut Walk<'_>) -> Result<(), ReadError> {
+    pub async fn all_of(&mut self, walk: &mut Scan<'_>) -> Result<(), ReadError> {
         while let Some(piece) = walk.next().await? {
             match piece {
-                Piece::Bytes(bytes) => {
+                ScanItem::Bytes(bytes) => {
                     let from = self.begin_of(&bytes);
                     self.out.write_all(&bytes[from..])?;
                 }
-                Piece::Note(text) if self.strict => {
+                ScanItem::Note(text) if self.strict => {
                     return Err(ReadError::Gap(text.trim_end().to_owned()));
                 }
-                Piece::Note(text) => {
+                ScanItem::Note(text) => {
                     let from = self.begin_of(text.as_bytes());
                     self.out.write_all(&text.as_bytes()[from..])?;
                 }
-                Piece::Damaged(segment, why) => self.damaged(&segment, &why)?,
+                ScanItem::Damaged(segment, why) => self.damaged(&segment, &why)?,
             }
             if let Some(bar) = &self.bar {
                 bar.set_position(walk.at());

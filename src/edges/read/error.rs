@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::tasks::pieces::Unreadable;
+use crate::tasks::range_fetcher::Unreadable;
 use crate::values::errors::FsError;
 use crate::world::bucket::BucketError;
 

@@ -19,7 +19,7 @@ use crate::values::time::Utc;
 const AT_ONCE: usize = 8;
 
 /// What is below a path.
-enum Found {
+enum PathKind {
     Directory,
     /// By the folder of its segments.
     Stream(String),
@@ -60,7 +60,7 @@ pub fn run(args: LsArgs) -> ExitCode {
 }
 
 /// All names directly below the path.
-async fn list(location: &Location) -> Result<BTreeMap<String, Found>, ReadError> {
+async fn list(location: &Location) -> Result<BTreeMap<String, PathKind>, ReadError> {
     let slash = if location.path.is_empty() { "" } else { "/" };
     let prefix = format!("{}{slash}", location.path);
     let mut found = BTreeMap::new();
@@ -70,7 +70,7 @@ async fn list(location: &Location) -> Result<BTreeMap<String, Found>, ReadError>
         for object in page.objects {
             let name = object.key[prefix.len()..].to_owned();
             if !name.is_empty() {
-                found.entry(name).or_insert(Found::Object(object.size, object.modified));
+                found.entry(name).or_insert(PathKind::Object(object.size, object.modified));
             }
         }
         for below in page.prefixes {
@@ -79,11 +79,11 @@ async fn list(location: &Location) -> Result<BTreeMap<String, Found>, ReadError>
                 _ if name == PRIVATE_FOLDER => {}
                 Some(stream) if folder_of(&below) == Some(&*below) => {
                     let name = String::from_utf8_lossy(&unescape(stream)).into_owned();
-                    found.insert(name, Found::Stream(below));
+                    found.insert(name, PathKind::Stream(below));
                 }
                 _ => {
                     let name = format!("{name}/");
-                    found.entry(name).or_insert(Found::Directory);
+                    found.entry(name).or_insert(PathKind::Directory);
                 }
             }
         }
@@ -98,13 +98,13 @@ async fn measure(
     location: &Location,
     args: &LsArgs,
     name: String,
-    found: Found,
+    found: PathKind,
 ) -> Result<Row, ReadError> {
     let (size, time) = match found {
-        Found::Directory => (None, None),
-        Found::Object(size, modified) => (Some(size), Some(modified)),
-        Found::Stream(_) if !args.long => (None, None),
-        Found::Stream(folder) => {
+        PathKind::Directory => (None, None),
+        PathKind::Object(size, modified) => (Some(size), Some(modified)),
+        PathKind::Stream(_) if !args.long => (None, None),
+        PathKind::Stream(folder) => {
             let wanted = location.span(folder, &args.span, Moment::All);
             let file = location.open_stream(wanted, Duration::ZERO).await?;
             (Some(file.len()), file.latest())

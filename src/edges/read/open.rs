@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::edges::cli::{LocationArgs, SpanArgs};
 use crate::edges::connect::{self, Embedded};
 use crate::edges::read::{ReadError, shown};
-use crate::tasks::gather::Wanted;
+use crate::tasks::discover::DiscoveryScope;
 use crate::tasks::objects::{BUDGET, Objects};
-use crate::tasks::streamed::{Source as Shared, StreamFile};
-use crate::tasks::unpack::Unpacker;
+use crate::tasks::stream_file::{Source as Shared, StreamFile};
+use crate::tasks::unpack_cache::UnpackCache;
 use crate::values::naming::segments_folder;
 use crate::values::settings::Source;
 use crate::values::span::{Moment, TimePrefix};
@@ -48,9 +48,10 @@ impl Location {
         let runtime = tokio::runtime::Handle::current();
         let (bucket, clock) = (self.bucket.clone(), self.clock.clone());
         let objects = Objects::new(bucket.clone(), runtime.clone(), BUDGET);
-        let unpacker = Unpacker::new(bucket.clone(), std::env::temp_dir(), UNPACKED_MAX, runtime);
-        let (objects, unpacker) = (Arc::new(objects), Arc::new(unpacker));
-        Shared { bucket, clock, unpacker, objects, strict: false, settling }
+        let unpack_cache =
+            UnpackCache::new(bucket.clone(), std::env::temp_dir(), UNPACKED_MAX, runtime);
+        let (objects, unpack_cache) = (Arc::new(objects), Arc::new(unpack_cache));
+        Shared { bucket, clock, unpack_cache, objects, strict: false, settling }
     }
 
     /// Says so when nothing was found: a program that reads the output cannot know.
@@ -83,8 +84,11 @@ impl Location {
         let slice = slice.and_then(|(stream, time)| Some((stream, TimePrefix::parse(time)?)));
         let sliced = slice.into_iter().flat_map(|(stream, slice)| {
             let writer = &span.writer;
-            let of_folder =
-                move |folder| Wanted { folder, span: slice.range(), writer: writer.clone() };
+            let of_folder = move |folder| DiscoveryScope {
+                folder,
+                span: slice.range(),
+                writer: writer.clone(),
+            };
             folders(stream).into_iter().map(of_folder)
         });
         for wanted in whole.chain(sliced) {
@@ -100,18 +104,18 @@ impl Location {
     /// A stream as one file.
     pub async fn open_stream(
         &self,
-        wanted: Wanted,
+        wanted: DiscoveryScope,
         settling: Duration,
     ) -> Result<StreamFile, ReadError> {
         Ok(StreamFile::open(self.shared(settling), wanted).await?)
     }
 
     /// A stream's folder, of the time that was asked for.
-    pub fn span(&self, folder: String, span: &SpanArgs, since: Moment) -> Wanted {
+    pub fn span(&self, folder: String, span: &SpanArgs, since: Moment) -> DiscoveryScope {
         let now = self.clock.now();
         let start = span.since.unwrap_or(since).start(now);
         let end = span.until.unwrap_or(Moment::All).end(now);
-        Wanted { folder, span: start..end, writer: span.writer.clone() }
+        DiscoveryScope { folder, span: start..end, writer: span.writer.clone() }
     }
 
     /// Whether there is anything below a prefix.

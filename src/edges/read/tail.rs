@@ -8,8 +8,8 @@ use super::cat::Out;
 use super::open::Location;
 use super::{ReadError, to_end};
 use crate::edges::cli::{Lines, SpanArgs, TailArgs};
-use crate::tasks::streamed::{SETTLING, StreamFile};
-use crate::tasks::walk::Walk;
+use crate::tasks::scan::Scan;
+use crate::tasks::stream_file::{SETTLING, StreamFile};
 use crate::values::span::Moment;
 
 /// Where the end is looked for, one after the other, until there are lines enough: most streams were written a moment
@@ -40,7 +40,7 @@ pub fn run(args: TailArgs) -> ExitCode {
             Lines::Last(lines) => last(&location, &args.span, lines, settling).await?,
         };
         location.say_if_empty(&file);
-        let mut walk = Walk::new(&file, begin);
+        let mut walk = Scan::new(&file, begin);
         out.all_of(&mut walk).await?;
         while follows && location.clock.now() < file.until() {
             tokio::time::sleep(args.sleep_interval).await;

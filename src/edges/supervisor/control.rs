@@ -55,7 +55,7 @@ pub struct Control {
 
 /// Who may have a socket at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum SocketName {
     /// It was asked for, and may be another keeper's by mistake.
     Named,
     /// It is called by the number of our mount's device. A keeper that still listens there had that number before
@@ -67,7 +67,7 @@ impl Control {
     /// Listens at a path; `worker` is who the workers are. Only root and its group can connect.
     pub fn listen(
         path: &Path,
-        place: Place,
+        place: SocketName,
         worker: RunAs,
         events: SyncSender<Event>,
     ) -> io::Result<Control> {
@@ -114,13 +114,13 @@ impl Drop for Control {
 }
 
 /// A socket at a path where a dead keeper may have left one.
-fn bound(path: &Path, place: Place) -> io::Result<OwnedFd> {
+fn bound(path: &Path, place: SocketName) -> io::Result<OwnedFd> {
     let kind = SocketType::SEQPACKET;
     let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
     let address = SocketAddrUnix::new(path)?;
     if bind(&socket, &address) == Err(Errno::ADDRINUSE) {
         match Link::connect(path) {
-            Ok(_) if place == Place::Named => {
+            Ok(_) if place == SocketName::Named => {
                 return Err(io::Error::other("another keeper listens there"));
             }
             _ => match fs::remove_file(path) {
@@ -209,9 +209,12 @@ mod tests {
             let (events, heard) = sync_channel(1);
             Control::listen(&path, place, own, events).map(|control| (control, heard))
         };
-        let (ending, _) = listen(Place::OfTheDevice).expect("listens");
-        assert!(listen(Place::Named).is_err(), "nobody is pushed aside where a path was asked for");
-        let (present, heard) = listen(Place::OfTheDevice).expect("listens");
+        let (ending, _) = listen(SocketName::OfTheDevice).expect("listens");
+        assert!(
+            listen(SocketName::Named).is_err(),
+            "nobody is pushed aside where a path was asked for"
+        );
+        let (present, heard) = listen(SocketName::OfTheDevice).expect("listens");
         drop(ending);
         let client = Link::connect(&path).expect("still there");
         client.send(&ToKeeper::Ask(Request::Status)).expect("sent");

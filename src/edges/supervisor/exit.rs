@@ -68,7 +68,7 @@ impl Keeper<'_> {
                 None
             }
             Beat::Silent => {
-                let why = format!("it did not answer for {:?}", silence(self.kept.patience));
+                let why = format!("it did not answer for {:?}", silence(self.context.patience));
                 error!(why, "the worker is stopped or hangs: it is ended");
                 // One that is a child ends by that; if it cannot, nobody else could serve either.
                 present.pulse = None;
@@ -97,7 +97,7 @@ impl Keeper<'_> {
 
     fn present_ended(&mut self, how: Ended) -> Option<End> {
         let present = self.present.take()?;
-        self.kept.registry.entitle(None);
+        self.context.registry.entitle(None);
         self.restarts.lost(self.clock.monotonic());
         if present.stage == Stage::Leaving && self.next.is_some() {
             self.promote();
@@ -154,7 +154,7 @@ impl Keeper<'_> {
             error!(why = %how, "the worker did not come to its end; what it left in the spool is uploaded by the next mount");
             return Some(Ok(EXIT_DATA_LEFT));
         }
-        let starts_workers = self.kept.program.is_some();
+        let starts_workers = self.context.program.is_some();
         if !self.served && starts_workers {
             return Some(match how {
                 Ended::Exited(code) => Ok((*code).max(1)),
@@ -162,7 +162,7 @@ impl Keeper<'_> {
                 how => Err(DaemonError::FirstWorker(how.to_string())),
             });
         }
-        if self.workers > 0 && !offers_resend(&self.kept.init) {
+        if self.workers > 0 && !offers_resend(&self.context.init) {
             return Some(Err(DaemonError::NoResend(how.to_string())));
         }
         // Also where none has served yet: the mount is there, and programs wait for it.

@@ -36,11 +36,11 @@ pub use self::control::default_path;
 pub use self::device::{Device, Plan};
 
 use self::child::Program;
-use self::control::{Control, Place, make_folder};
+use self::control::{Control, SocketName, make_folder};
 use self::events::{EVENTS_MAX, Event, listen_to_signals};
 use self::protocol::ToClient;
 use self::start::refuse;
-use self::state::{Keeper, Kept};
+use self::state::{Keeper, MountContext};
 use super::error::DaemonError;
 use super::stop::EXIT_DATA_LEFT;
 use super::{launch, privileges, spool_owner};
@@ -66,7 +66,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
     let held = match (settings.processes.keeping, &settings.processes.socket) {
         (Keeping::Hold, Some(path)) => {
             let point = Plan::from(settings).prepare()?;
-            let control = Control::listen(path, Place::Named, user, events.clone())
+            let control = Control::listen(path, SocketName::Named, user, events.clone())
                 .map_err(|e| DaemonError::Socket(path.clone(), e))?;
             if launch::is_background() {
                 launch::announce_log(&settings.spool_dir.join(launch::LOG));
@@ -101,7 +101,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
     });
     let session = SessionId(format!("{:016x}", fastrand::u64(..)));
     let patience = settings.processes.patience;
-    let kept = Kept {
+    let context = MountContext {
         device,
         init,
         session,
@@ -112,7 +112,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
         patience,
         announce,
     };
-    let code = Keeper::new(kept, &SystemClock::new(), events).run(&heard)?;
+    let code = Keeper::new(context, &SystemClock::new(), events).run(&heard)?;
     debug!(code, "the mount has ended");
     Ok(ExitCode::from(code))
 }
@@ -152,8 +152,8 @@ fn listen(
         return None;
     };
     let (place, folder) = match asked {
-        Some(_) => (Place::Named, Ok(())),
-        None => (Place::OfTheDevice, make_folder(&path)),
+        Some(_) => (SocketName::Named, Ok(())),
+        None => (SocketName::OfTheDevice, make_folder(&path)),
     };
     match folder.and_then(|()| Control::listen(&path, place, worker, events.clone())) {
         Ok(control) => Some(control),

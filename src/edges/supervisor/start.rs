@@ -20,7 +20,7 @@ use crate::edges::error::DaemonError;
 
 impl Keeper<'_> {
     pub(super) fn start(&mut self, client: Option<Arc<Link>>) -> Option<End> {
-        let started = match &self.kept.program {
+        let started = match &self.context.program {
             Some(program) => program.start(),
             None => return None,
         };
@@ -34,10 +34,10 @@ impl Keeper<'_> {
     }
 
     pub(super) fn upgrade(&mut self, client: Arc<Link>) {
-        let refusal = match (&self.kept.program, &self.present) {
+        let refusal = match (&self.context.program, &self.present) {
             _ if self.stopping => Some("the mount is being stopped"),
             (None, _) => Some("its keeper starts no worker: start one with --attach"),
-            _ if !offers_resend(&self.kept.init) => {
+            _ if !offers_resend(&self.context.init) => {
                 Some("this kernel cannot send requests again that the old worker leaves")
             }
             (Some(_), Some(present)) if present.stage == Stage::Serving && self.next.is_none() => {
@@ -56,10 +56,10 @@ impl Keeper<'_> {
         let why = match &self.present {
             _ if self.stopping => "the mount is being stopped",
             // Whoever attaches is given /dev/fuse, and with it all that programs write.
-            _ if self.kept.program.is_some() => {
+            _ if self.context.program.is_some() => {
                 "its keeper starts its workers itself: it was not made with --hold"
             }
-            Some(_) if !offers_resend(&self.kept.init) => {
+            Some(_) if !offers_resend(&self.context.init) => {
                 "this kernel cannot send requests again that the present worker leaves"
             }
             Some(present) if present.stage != Stage::Serving => "another worker is about to serve",
@@ -82,13 +82,13 @@ impl Keeper<'_> {
         self.peers += 1;
         let id = PeerId(self.peers);
         let hello = ToWorker::Hello(Hello {
-            session: self.kept.session.clone(),
-            init: self.kept.init.clone(),
-            spool: Some(self.kept.spool),
+            session: self.context.session.clone(),
+            init: self.context.init.clone(),
+            spool: Some(self.context.spool),
             replaces: self.present.is_some(),
         });
-        let listening = link.send_with(&hello, self.kept.device.fuse.as_fd()).and_then(|()| {
-            let (registry, user) = (self.kept.registry.clone(), self.kept.user);
+        let listening = link.send_with(&hello, self.context.device.fuse.as_fd()).and_then(|()| {
+            let (registry, user) = (self.context.registry.clone(), self.context.user);
             listen_to_worker(id, link.clone(), registry, user, self.events.clone())
         });
         let since = self.clock.monotonic();
@@ -131,7 +131,7 @@ impl Keeper<'_> {
             }
             ToKeeper::Detach if is(&self.present, Stage::Serving) => {
                 let end = self.stop();
-                self.kept.device.detach();
+                self.context.device.detach();
                 self.tell_present(&ToWorker::Detached);
                 end
             }
@@ -153,12 +153,12 @@ impl Keeper<'_> {
         match &self.answer {
             Some(agreed) if *agreed == answer => {}
             Some(_) => return self.dismiss_next("it would negotiate another session"),
-            None if !is_answer(&self.kept.init, &answer) => {
+            None if !is_answer(&self.context.init, &answer) => {
                 return self.dismiss_next("it does not answer FUSE_INIT");
             }
             None => {
-                if let Err(e) = rustix::io::write(&self.kept.device.fuse, &answer) {
-                    let point = self.kept.device.point.clone();
+                if let Err(e) = rustix::io::write(&self.context.device.fuse, &answer) {
+                    let point = self.context.device.point.clone();
                     return Some(Err(DaemonError::Mount(point, e.into())));
                 }
                 self.answer = Some(answer);
@@ -167,14 +167,14 @@ impl Keeper<'_> {
         let now = self.clock.monotonic();
         if let Some(next) = &mut self.next {
             (next.stage, next.since) = (Stage::Accepted, now);
-            next.pulse = pings.then(|| Pulse::new(silence(self.kept.patience), now));
+            next.pulse = pings.then(|| Pulse::new(silence(self.context.patience), now));
         }
         match &mut self.present {
             None => self.promote(),
             Some(present) => {
                 info!("another worker takes over");
                 present.stage = Stage::Leaving;
-                self.kept.registry.entitle(None);
+                self.context.registry.entitle(None);
                 present.tell(&ToWorker::Leave);
                 if let Some(pid) = present.child {
                     kill(pid);
@@ -188,7 +188,7 @@ impl Keeper<'_> {
     pub(super) fn promote(&mut self) {
         let Some(mut next) = self.next.take() else { return };
         (next.stage, next.since) = (Stage::Going, self.clock.monotonic());
-        self.kept.registry.entitle(Some(next.id));
+        self.context.registry.entitle(Some(next.id));
         next.tell(&ToWorker::Go { resumed: self.workers > 0, restarts: self.workers });
         self.workers += 1;
         self.present = Some(next);
@@ -207,7 +207,7 @@ impl Keeper<'_> {
             true => info!("a worker serves again"),
             false => {
                 self.served = true;
-                (self.kept.announce)();
+                (self.context.announce)();
             }
         }
     }

@@ -36,7 +36,7 @@ const HANDOVER_PATIENCE: Duration = Duration::from_secs(10);
 pub type End = Result<u8, DaemonError>;
 
 /// What does not change while the mount lives.
-pub struct Kept {
+pub struct MountContext {
     /// The mount.
     pub device: Device,
     /// The kernel's FUSE_INIT.
@@ -106,7 +106,7 @@ impl Worker {
 
 /// The state of a mount.
 pub struct Keeper<'a> {
-    pub(super) kept: Kept,
+    pub(super) context: MountContext,
     pub(super) clock: &'a dyn Clock,
     pub(super) events: SyncSender<Event>,
     /// The session's answer to FUSE_INIT, once the kernel has it.
@@ -129,16 +129,20 @@ pub struct Keeper<'a> {
 
 impl<'a> Keeper<'a> {
     /// A mount without a worker. What its threads learn goes to `events`.
-    pub fn new(kept: Kept, clock: &'a dyn Clock, events: SyncSender<Event>) -> Keeper<'a> {
-        let restarts = Restarts::new(kept.patience);
-        let start_at = kept.program.as_ref().map(|_| clock.monotonic());
-        if !offers_resend(&kept.init) {
+    pub fn new(
+        context: MountContext,
+        clock: &'a dyn Clock,
+        events: SyncSender<Event>,
+    ) -> Keeper<'a> {
+        let restarts = Restarts::new(context.patience);
+        let start_at = context.program.as_ref().map(|_| clock.monotonic());
+        if !offers_resend(&context.init) {
             warn!(
                 "this kernel cannot send requests again (Linux 6.9 or later can): when the worker dies, the mount ends"
             );
         }
         Keeper {
-            kept,
+            context,
             clock,
             events,
             answer: None,
@@ -174,7 +178,7 @@ impl<'a> Keeper<'a> {
         for pid in [&self.present, &self.next].into_iter().flatten().filter_map(|w| w.child) {
             kill(pid);
         }
-        self.kept.device.detach();
+        self.context.device.detach();
         end
     }
 
@@ -216,14 +220,14 @@ impl<'a> Keeper<'a> {
     fn patience_with_next(&self) -> Option<Duration> {
         let next = self.next.as_ref()?;
         let awaited = self.present.is_some() || next.child.is_none();
-        let longest = silence(self.kept.patience);
+        let longest = silence(self.context.patience);
         Some(next.since + if awaited { HANDOVER_PATIENCE } else { longest })
     }
 
     fn look_at_the_clock(&mut self) -> Option<End> {
         let now = self.clock.monotonic();
         if self.deadline().is_some_and(|deadline| deadline <= now) {
-            return Some(Err(DaemonError::NoWorker(self.kept.patience)));
+            return Some(Err(DaemonError::NoWorker(self.context.patience)));
         }
         if self.start_at.is_some_and(|at| at <= now) {
             self.start_at = None;
@@ -245,7 +249,7 @@ impl<'a> Keeper<'a> {
         let told = |worker: &&mut Worker| worker.stage == Stage::Leaving && worker.child.is_none();
         if let Some(present) = self.present.as_mut().filter(told) {
             present.stage = Stage::Serving;
-            self.kept.registry.entitle(Some(present.id));
+            self.context.registry.entitle(Some(present.id));
         }
     }
 

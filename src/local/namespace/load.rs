@@ -21,7 +21,7 @@ use crate::values::time::Utc;
 
 /// A node as recovery found it.
 #[derive(Debug)]
-pub struct Found {
+pub struct RecoveredNode {
     /// Its id.
     pub id: NodeId,
     /// Its record.
@@ -39,7 +39,7 @@ impl Namespace {
     pub fn load(
         spool: Arc<Spool>,
         (ownership, names_max): (Ownership, u64),
-        found: Vec<Found>,
+        found: Vec<RecoveredNode>,
         now: Utc,
     ) -> Namespace {
         let last_id = found.iter().map(|f| f.id.0).max().unwrap_or(0).max(NodeId::ROOT.0);
@@ -151,8 +151,8 @@ impl Tree {
     }
 }
 
-fn node(spool: &Spool, found: Found) -> Node {
-    let Found { id, record, life, is_ahead } = found;
+fn node(spool: &Spool, found: RecoveredNode) -> Node {
+    let RecoveredNode { id, record, life, is_ahead } = found;
     let body = match (record.kind, life) {
         (Kind::Live { .. }, Some(life)) => Body::Live(life),
         (Kind::Live { .. } | Kind::Local, _) => {

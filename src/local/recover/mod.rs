@@ -14,7 +14,7 @@ use tracing::{error, warn};
 
 use super::disk::{Durable, store_json};
 use super::life::Life;
-use super::namespace::Found;
+use super::namespace::RecoveredNode;
 use super::record::{Generation, Kind, Record};
 use super::room::Room;
 use super::spool::{NodeFile, NodeFiles, Spool};
@@ -48,7 +48,7 @@ struct FilesFound {
 }
 
 /// Reads all nodes of a spool.
-pub fn recover(spool: &Spool, at: Circumstances<'_>) -> Result<Vec<Found>, LocalError> {
+pub fn recover(spool: &Spool, at: Circumstances<'_>) -> Result<Vec<RecoveredNode>, LocalError> {
     let mut files = find_files(spool)?;
     let loaded = spool.take_loaded();
     let births = Births(loaded.nodes.values().map(Record::last_number).max().into());
@@ -140,7 +140,7 @@ fn recover_node(
     files: FilesFound,
     at: Circumstances<'_>,
     births: &Births,
-) -> Result<Option<Found>, LocalError> {
+) -> Result<Option<RecoveredNode>, LocalError> {
     let names = spool.node_files(id);
     let why = match &record.kind {
         _ if files.is_misplaced => Some("its bytes are in no file"),
@@ -164,7 +164,12 @@ fn recover_node(
             forget(spool, id)?;
             remove(&names, &files)?;
         }
-        return Ok((!unlinked).then_some(Found { id, record, life: None, is_ahead: false }));
+        return Ok((!unlinked).then_some(RecoveredNode {
+            id,
+            record,
+            life: None,
+            is_ahead: false,
+        }));
     };
     let is_unsent = |marker: &MarkerName| marker.phase.owes_object();
     if spool.rebooted && files.starts.is_empty() && !files.markers.iter().any(is_unsent) {
@@ -182,7 +187,7 @@ fn recover_node(
     if !at.open.contains(&id) {
         life.look_for_orphans();
     }
-    Ok(Some(Found { id, record, life: Some(life), is_ahead }))
+    Ok(Some(RecoveredNode { id, record, life: Some(life), is_ahead }))
 }
 
 /// Takes a node out of the records.

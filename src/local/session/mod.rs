@@ -50,7 +50,7 @@ pub struct Session {
     intents: HashMap<u64, SpoolOffset>,
     /// The last writes on the files of a mount that is gone.
     last: Vec<Intent>,
-    left: Mutex<Vec<Left>>,
+    left: Mutex<Vec<LeftHandle>>,
     node: AtomicU64,
     handle: AtomicU64,
 }
@@ -75,7 +75,7 @@ struct Places {
 
 /// Where a handle is noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Place(u64);
+pub struct HandleSlot(u64);
 
 /// A write as it was noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub struct Intent {
 
 /// An open handle, as the next worker needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Noted {
+pub struct OpenHandle {
     /// The handle.
     pub handle: HandleId,
     /// What it is open on.
@@ -100,11 +100,11 @@ pub struct Noted {
 
 /// A handle that a worker left open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct LeftHandle {
     /// Where it is noted.
-    pub place: Place,
+    pub place: HandleSlot,
     /// What was noted.
-    pub noted: Noted,
+    pub noted: OpenHandle,
 }
 
 impl Intent {
@@ -168,19 +168,19 @@ impl Session {
                 places.free.push(at);
                 continue;
             }
-            let noted = Noted {
+            let noted = OpenHandle {
                 handle: HandleId(handle),
                 node: NodeId(word(place, 8)),
                 flags: word(place, 16) as u32,
                 opened_by: word(place, 24),
             };
-            self.left.get_mut().push(Left { place: Place(at), noted });
+            self.left.get_mut().push(LeftHandle { place: HandleSlot(at), noted });
             self.intents.insert(intent, SpoolOffset(word(place, INTENT as usize + 8)));
         }
     }
 
     /// The handles that the worker before left open; given once.
-    pub fn take_left(&self) -> Vec<Left> {
+    pub fn take_left(&self) -> Vec<LeftHandle> {
         std::mem::take(&mut self.left.lock())
     }
 
@@ -227,8 +227,8 @@ impl Session {
     }
 
     /// Notes that a handle is open.
-    pub fn opened(&self, noted: Noted) -> Result<Place, LocalError> {
-        let Some(files) = &self.files else { return Ok(Place::default()) };
+    pub fn opened(&self, noted: OpenHandle) -> Result<HandleSlot, LocalError> {
+        let Some(files) = &self.files else { return Ok(HandleSlot::default()) };
         let place = {
             let mut places = self.places.lock();
             places.free.pop().unwrap_or_else(|| {
@@ -236,14 +236,14 @@ impl Session {
                 places.next - 1
             })
         };
-        let Noted { handle, node, flags, opened_by } = noted;
+        let OpenHandle { handle, node, flags, opened_by } = noted;
         let text = words(&[handle.0, node.0, u64::from(flags), opened_by, 0, 0, 0, 0]);
         files.table.write_all_at(&text, place * PLACE).at("write", &files.table_path)?;
-        Ok(Place(place))
+        Ok(HandleSlot(place))
     }
 
     /// Strikes a handle out.
-    pub fn closed(&self, place: Place) -> Result<(), LocalError> {
+    pub fn closed(&self, place: HandleSlot) -> Result<(), LocalError> {
         let Some(files) = &self.files else { return Ok(()) };
         let at = place.0 * PLACE;
         files.table.write_all_at(&words(&[0; 8]), at).at("write", &files.table_path)?;
@@ -255,7 +255,7 @@ impl Session {
     /// file: the kernel holds its lock until the answer.
     pub fn intend(
         &self,
-        place: Place,
+        place: HandleSlot,
         by: Origin,
         end: SpoolOffset,
         len: u64,
@@ -339,9 +339,9 @@ mod tests {
         Session::begin(dir, &SessionId(id.to_owned()), resumed).expect("a session")
     }
 
-    fn noted(session: &Session, node: u64) -> Noted {
+    fn noted(session: &Session, node: u64) -> OpenHandle {
         let handle = session.new_handle().expect("a handle");
-        Noted { handle, node: NodeId(node), flags: 5, opened_by: 40 + node }
+        OpenHandle { handle, node: NodeId(node), flags: 5, opened_by: 40 + node }
     }
 
     #[test]
@@ -357,7 +357,7 @@ mod tests {
 
         let second = begin(dir.path(), "a1", true);
         assert_eq!(second.nodes_left(), [NodeId(7)].into());
-        assert_eq!(second.take_left(), [Left { place, noted: kept }]);
+        assert_eq!(second.take_left(), [LeftHandle { place, noted: kept }]);
         let again = Origin { unique: 99, resent: true };
         assert_eq!(second.intended(again), Some(SpoolOffset(500)));
         assert_eq!(second.intended(write), None);

@@ -1,13 +1,13 @@
 //! Bytes of stored objects, by range: for all readers of a process one bounded store of what was fetched
-//! (`kept.rs`), and for each reader its own reading ahead (`ahead.rs`). Owns the requests that are under
+//! (`block_cache.rs`), and for each reader its own read-ahead (`readahead.rs`). Owns the requests that are under
 //! way; knows nothing of what is in the objects.
 //!
 //! Invariants: no byte is fetched twice while it is kept or under way; what is kept and under way
 //! together stays within the budget; every byte that a reader is given is of the object that it opened,
 //! by its ETag.
 
-mod ahead;
-mod kept;
+mod block_cache;
+mod readahead;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use self::ahead::{Run, Wish};
-use self::kept::{Failure, Identity, Kept, Missing, Piece};
+use self::block_cache::{Block, BlockCache, Failure, Identity, Missing};
+use self::readahead::{Prefetch, Run};
 use crate::values::errors::FsError;
 use crate::world::bucket::{Bucket, Kind, StoredObject};
 use crate::world::metrics::METRICS;
 
-pub use self::ahead::FURTHEST;
+pub use self::readahead::FURTHEST;
 
 /// Bytes that a process that takes logs keeps of objects in all. Reading ahead gets half of it, so that one reader
 /// leaves half to all the others: 320 MB/s at 50 ms a request.
@@ -41,8 +41,8 @@ const KEPT_FOR: Duration = Duration::from_secs(10);
 pub struct Objects {
     bucket: Arc<dyn Bucket>,
     runtime: tokio::runtime::Handle,
-    kept: Mutex<Kept>,
-    /// Told whenever a piece has arrived or failed, so that there may be room for another.
+    cache: Mutex<BlockCache>,
+    /// Told whenever a block has arrived or failed, so that there may be room for another.
     settled: Notify,
 }
 
@@ -58,13 +58,13 @@ impl Objects {
     /// Nothing fetched yet. Requests run on `runtime`; `budget` is in bytes, at least what two requests
     /// may take.
     pub fn new(bucket: Arc<dyn Bucket>, runtime: tokio::runtime::Handle, budget: u64) -> Objects {
-        let kept = Mutex::new(Kept::new(budget.max(2 * ahead::PART)));
-        Objects { bucket, runtime, kept, settled: Notify::new() }
+        let cache = Mutex::new(BlockCache::new(budget.max(2 * readahead::PART)));
+        Objects { bucket, runtime, cache, settled: Notify::new() }
     }
 
     /// Begins to read an object. Asks nothing yet.
     pub fn open(self: &Arc<Self>, object: StoredObject) -> ObjectReader {
-        self.kept.lock().opened();
+        self.cache.lock().opened();
         let StoredObject { key, size, modified, etag } = object;
         ObjectReader {
             objects: self.clone(),
@@ -76,27 +76,27 @@ impl Objects {
 
     /// Bytes that are kept or under way.
     pub fn held(&self) -> u64 {
-        self.kept.lock().held()
+        self.cache.lock().held()
     }
 
-    /// The pieces that have the bytes of `range`, there or under way; begins to fetch those that are
+    /// The blocks that have the bytes of `range`, there or under way; begins to fetch those that are
     /// missing, and what is read ahead. `None` when all of the budget is under way for others.
-    fn pieces(
+    fn blocks(
         self: &Arc<Self>,
         object: &Arc<Identity>,
         range: &Range<u64>,
-        wish: &Wish,
-    ) -> Option<Vec<(u64, Piece)>> {
-        let (missing, pieces) = {
-            let mut kept = self.kept.lock();
-            let missing = kept.fill(object, wish);
-            (missing, kept.over(object, range.clone()))
+        prefetch: &Prefetch,
+    ) -> Option<Vec<(u64, Block)>> {
+        let (missing, blocks) = {
+            let mut cache = self.cache.lock();
+            let missing = cache.fill(object, prefetch);
+            (missing, cache.over(object, range.clone()))
         };
         METRICS.looked_into("objects", missing.is_empty());
-        for piece in missing {
-            self.runtime.spawn(self.clone().fetch(piece));
+        for block in missing {
+            self.runtime.spawn(self.clone().fetch(block));
         }
-        pieces
+        blocks
     }
 
     async fn fetch(self: Arc<Self>, missing: Missing) {
@@ -112,8 +112,8 @@ impl Objects {
             Err(e) => Err(Failure::Failed(e.to_string())),
         };
         match &outcome {
-            Ok(_) => self.kept.lock().arrived(&object, range.start),
-            Err(_) => self.kept.lock().failed(&object, range.start),
+            Ok(_) => self.cache.lock().arrived(&object, range.start),
+            Err(_) => self.cache.lock().failed(&object, range.start),
         }
         done.send_replace(Some(outcome));
         self.settled.notify_waiters();
@@ -123,7 +123,7 @@ impl Objects {
     async fn rest(self: Arc<Self>) {
         loop {
             tokio::time::sleep(KEPT_FOR).await;
-            if self.kept.lock().rest() {
+            if self.cache.lock().rest() {
                 return;
             }
         }
@@ -136,15 +136,15 @@ impl ObjectReader {
     pub async fn read(&self, offset: u64, size: u32) -> Result<Bytes, FsError> {
         let range = self.range(offset, size)?;
         loop {
-            // Before the look, so that no piece settles unseen between the two.
+            // Before the look, so that no block settles unseen between the two.
             let settled = self.objects.settled.notified();
-            match self.pieces(&range) {
-                Some(pieces) => {
-                    let mut parts = Vec::with_capacity(pieces.len());
-                    for (start, piece) in &pieces {
-                        parts.push(self.wait(*start, piece).await?);
+            match self.blocks(&range) {
+                Some(blocks) => {
+                    let mut parts = Vec::with_capacity(blocks.len());
+                    for (start, block) in &blocks {
+                        parts.push(self.wait(*start, block).await?);
                     }
-                    return Ok(self.joined(&range, &pieces, parts));
+                    return Ok(self.joined(&range, &blocks, parts));
                 }
                 None => settled.await,
             }
@@ -158,30 +158,30 @@ impl ObjectReader {
             Ok(range) => range,
             Err(e) => return Some(Err(e)),
         };
-        let pieces = self.pieces(&range)?;
-        let there = |(_, piece): &(u64, Piece)| match &*piece.done.borrow() {
+        let blocks = self.blocks(&range)?;
+        let there = |(_, block): &(u64, Block)| match &*block.done.borrow() {
             Some(Ok(bytes)) => Some(bytes.clone()),
             Some(Err(_)) | None => None,
         };
-        let parts = pieces.iter().map(there).collect::<Option<Vec<_>>>()?;
-        Some(Ok(self.joined(&range, &pieces, parts)))
+        let parts = blocks.iter().map(there).collect::<Option<Vec<_>>>()?;
+        Some(Ok(self.joined(&range, &blocks, parts)))
     }
 
     /// Somebody will come to the object and read on from its beginning: fetches so many bytes of it, as far as
     /// there is room.
     pub fn expect(&self, bytes: u64) {
-        let wish = {
+        let prefetch = {
             let mut run = self.run.lock();
             run.trust(bytes);
-            self.wish(&mut run, &(0..0))
+            self.prefetch(&mut run, &(0..0))
         };
-        let _ = self.objects.pieces(&self.object, &(0..0), &wish);
+        let _ = self.objects.blocks(&self.object, &(0..0), &prefetch);
     }
 
-    fn wish(&self, run: &mut Run, range: &Range<u64>) -> Wish {
+    fn prefetch(&self, run: &mut Run, range: &Range<u64>) -> Prefetch {
         let far = run.reads_ahead();
-        let share = self.objects.kept.lock().share(&mut run.counted, far);
-        run.wish(range, self.object.size, share)
+        let share = self.objects.cache.lock().share(&mut run.counted, far);
+        run.prefetch(range, self.object.size, share)
     }
 
     fn range(&self, offset: u64, size: u32) -> Result<Range<u64>, FsError> {
@@ -192,29 +192,29 @@ impl ObjectReader {
         Ok(offset.min(end)..end)
     }
 
-    fn pieces(&self, range: &Range<u64>) -> Option<Vec<(u64, Piece)>> {
+    fn blocks(&self, range: &Range<u64>) -> Option<Vec<(u64, Block)>> {
         if range.is_empty() {
             return Some(Vec::new());
         }
-        let wish = {
+        let prefetch = {
             let mut run = self.run.lock();
             run.went_over(range);
-            self.wish(&mut run, range)
+            self.prefetch(&mut run, range)
         };
-        self.objects.pieces(&self.object, range, &wish)
+        self.objects.blocks(&self.object, range, &prefetch)
     }
 
-    /// The bytes of a range, from those of the pieces that it goes over.
-    fn joined(&self, range: &Range<u64>, pieces: &[(u64, Piece)], parts: Vec<Bytes>) -> Bytes {
-        let mut cut = pieces.iter().zip(parts).map(|((start, piece), bytes)| {
+    /// The bytes of a range, from those of the blocks that it goes over.
+    fn joined(&self, range: &Range<u64>, blocks: &[(u64, Block)], parts: Vec<Bytes>) -> Bytes {
+        let mut cut = blocks.iter().zip(parts).map(|((start, block), bytes)| {
             let within = |at: u64| {
                 let within = usize::try_from(at.saturating_sub(*start)).unwrap_or(usize::MAX);
                 within.min(bytes.len())
             };
-            self.objects.kept.lock().used(&self.object, *start, range.end >= piece.end);
+            self.objects.cache.lock().used(&self.object, *start, range.end >= block.end);
             bytes.slice(within(range.start)..within(range.end))
         });
-        match (cut.next(), pieces.len()) {
+        match (cut.next(), blocks.len()) {
             (None, _) => Bytes::new(),
             (Some(only), 1) => only,
             (Some(first), _) => {
@@ -225,12 +225,12 @@ impl ObjectReader {
         }
     }
 
-    async fn wait(&self, start: u64, piece: &Piece) -> Result<Bytes, FsError> {
-        let mut done = piece.done.clone();
+    async fn wait(&self, start: u64, block: &Block) -> Result<Bytes, FsError> {
+        let mut done = block.done.clone();
         let outcome = match done.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone(),
             Err(_) => {
-                self.objects.kept.lock().failed(&self.object, start);
+                self.objects.cache.lock().failed(&self.object, start);
                 None
             }
         };
@@ -249,7 +249,7 @@ impl ObjectReader {
 
 impl Drop for ObjectReader {
     fn drop(&mut self) {
-        let rests = self.objects.kept.lock().closed(self.run.get_mut().counted);
+        let rests = self.objects.cache.lock().closed(self.run.get_mut().counted);
         if rests {
             self.objects.runtime.spawn(self.objects.clone().rest());
         }

@@ -35,7 +35,7 @@ fn torn(segment: Segment) -> Segment {
 
 /// What stands in the file, from place `from` on, in a few letters.
 fn shown(timeline: &Timeline, from: usize) -> Vec<String> {
-    let word = |place: &Place| match &place.content {
+    let word = |place: &TimelineSpan| match &place.content {
         Content::Bytes { segment: s, range } => {
             let (start, end) = (s.offset + range.start, s.offset + range.end);
             let from = s.modified.micros();

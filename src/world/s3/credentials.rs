@@ -22,10 +22,10 @@ use crate::world::bucket::causes;
 /// The SDK keeps credentials until the time that came with them. S3 may refuse them earlier: the session was revoked,
 /// the key replaced, our clock is behind. Then this forgets them, and the next request fetches others.
 #[derive(Clone, Debug)]
-pub(super) struct Kept(Arc<Inner>);
+pub(super) struct SharedCredentials(Arc<CredentialCache>);
 
 #[derive(Debug)]
-struct Inner {
+struct CredentialCache {
     cache: Mutex<(SharedIdentityCache, SystemTime)>,
     refused: AtomicBool,
 }
@@ -33,10 +33,10 @@ struct Inner {
 /// Not more often are others fetched: the source may go on handing out the same.
 const PAUSE: Duration = Duration::from_secs(1);
 
-impl Kept {
-    pub(super) fn new() -> Kept {
+impl SharedCredentials {
+    pub(super) fn new() -> SharedCredentials {
         let cache = Mutex::new((IdentityCache::lazy().build(), SystemTime::UNIX_EPOCH));
-        Kept(Arc::new(Inner { cache, refused: AtomicBool::new(false) }))
+        SharedCredentials(Arc::new(CredentialCache { cache, refused: AtomicBool::new(false) }))
     }
 
     /// To be called when S3 refused credentials.
@@ -54,7 +54,7 @@ impl Kept {
     }
 }
 
-impl ResolveCachedIdentity for Kept {
+impl ResolveCachedIdentity for SharedCredentials {
     fn resolve_cached_identity<'a>(
         &'a self,
         resolver: SharedIdentityResolver,

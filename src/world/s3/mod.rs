@@ -24,7 +24,7 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::OnceCell;
 
 use self::body::FileBody;
-use self::credentials::Kept;
+use self::credentials::SharedCredentials;
 use self::host::Host;
 use super::bucket::{
     Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead, StoredObject, causes,
@@ -61,7 +61,7 @@ pub struct S3Bucket {
     /// The client for the region that S3 has named, where that is another one.
     moved: Mutex<Option<Client>>,
     host: Host,
-    credentials: Kept,
+    credentials: SharedCredentials,
     bucket: String,
     owner: Option<String>,
     sse: Option<ServerSideEncryption>,
@@ -79,7 +79,7 @@ impl S3Bucket {
             client: OnceCell::new(),
             moved: Mutex::default(),
             host: Host::default(),
-            credentials: Kept::new(),
+            credentials: SharedCredentials::new(),
             bucket: bucket.to_owned(),
             owner: settings.expected_bucket_owner.clone(),
             sse: settings.sse.as_deref().map(ServerSideEncryption::from),

@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::decode::Decoder;
-use super::pieces::{Damage, Fetcher, Unreadable};
-use super::unpack::damaged;
+use super::range_fetcher::{Damage, RangeFetcher, Unreadable};
+use super::unpack_cache::damaged;
 use crate::values::timeline::Segment;
 
 /// Bytes kept before the last that were asked for: the kernel sends reads of one program side by side.
@@ -28,8 +28,8 @@ const PIECE: u64 = 1 << 20;
 const SLICE: usize = 1 << 10;
 
 /// A segment that one reader goes through.
-pub struct Direct {
-    fetcher: Fetcher,
+pub struct UncachedSegment {
+    fetcher: RangeFetcher,
     key: String,
     segment: Arc<Segment>,
     /// Bytes from the first on that could be read.
@@ -40,19 +40,24 @@ pub struct Direct {
 
 /// The segments that one reader goes through: the kernel may read the end of one and the beginning of the next at once.
 #[derive(Default)]
-pub struct Directs([Option<Arc<Direct>>; 2]);
+pub struct UncachedSegments([Option<Arc<UncachedSegment>>; 2]);
 
-impl Directs {
+impl UncachedSegments {
     /// A segment that the reader goes through already.
-    pub fn known(&self, segment: &Arc<Segment>) -> Option<Arc<Direct>> {
-        let known = |direct: &&Arc<Direct>| Arc::ptr_eq(&direct.segment, segment);
+    pub fn known(&self, segment: &Arc<Segment>) -> Option<Arc<UncachedSegment>> {
+        let known = |direct: &&Arc<UncachedSegment>| Arc::ptr_eq(&direct.segment, segment);
         self.0.iter().flatten().find(known).cloned()
     }
 
     /// A segment, to be read; in the place of the one before the last.
-    pub fn get(&mut self, fetcher: &Fetcher, folder: &str, segment: &Arc<Segment>) -> Arc<Direct> {
+    pub fn get(
+        &mut self,
+        fetcher: &RangeFetcher,
+        folder: &str,
+        segment: &Arc<Segment>,
+    ) -> Arc<UncachedSegment> {
         self.known(segment).unwrap_or_else(|| {
-            let direct = Arc::new(Direct::new(fetcher, folder, segment));
+            let direct = Arc::new(UncachedSegment::new(fetcher, folder, segment));
             self.0.swap(0, 1);
             self.0[0] = Some(direct.clone());
             direct
@@ -72,12 +77,12 @@ struct State {
     end: Result<(), Unreadable>,
 }
 
-impl Direct {
+impl UncachedSegment {
     /// Asks nobody anything yet.
-    fn new(fetcher: &Fetcher, folder: &str, segment: &Arc<Segment>) -> Direct {
+    fn new(fetcher: &RangeFetcher, folder: &str, segment: &Arc<Segment>) -> UncachedSegment {
         let (key, segment) = (segment.name(b"").key_in(folder), segment.clone());
         let (readable, state) = Default::default();
-        Direct { fetcher: fetcher.clone(), key, segment, readable, state }
+        UncachedSegment { fetcher: fetcher.clone(), key, segment, readable, state }
     }
 
     /// Bytes from the first on that could be read, as far as is known.
@@ -112,7 +117,7 @@ impl Direct {
     async fn go_on(&self, mut state: State, asked: u64) -> Result<State, Unreadable> {
         if state.piece.is_empty() {
             let range = state.next..self.segment.to_fetch().min(state.next + PIECE);
-            let fetched = self.fetcher.pieces(self.key.clone(), range);
+            let fetched = self.fetcher.chunks(self.key.clone(), range);
             match pin!(fetched).next().await {
                 Some(Ok((piece, _))) if !piece.is_empty() => {
                     state.next += piece.len() as u64;
@@ -140,7 +145,7 @@ impl Direct {
 impl State {
     /// Nothing is decompressed yet; what lies before `from` is not kept.
     fn begin(segment: &Segment, from: u64) -> Result<State, Unreadable> {
-        let kept = Kept { start: from, ..Kept::default() };
+        let kept = Decoded { start: from, ..Decoded::default() };
         let window = Window(Arc::new(Mutex::new(kept)));
         let decoder = Decoder::new(segment.form, window.clone(), segment.length);
         let decoder = Some(decoder.map_err(damaged)?);
@@ -166,10 +171,10 @@ impl State {
 
 /// Where the bytes of a segment go.
 #[derive(Clone)]
-struct Window(Arc<Mutex<Kept>>);
+struct Window(Arc<Mutex<Decoded>>);
 
 #[derive(Default)]
-struct Kept {
+struct Decoded {
     /// Nothing before it is kept.
     start: u64,
     /// Where in the segment `bytes` begins.
@@ -184,7 +189,7 @@ impl Window {
     }
 }
 
-impl Kept {
+impl Decoded {
     fn end(&self) -> u64 {
         self.passed + self.bytes.len() as u64
     }

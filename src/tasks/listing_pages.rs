@@ -19,14 +19,14 @@ pub(super) struct Progress {
 }
 
 /// A whole listing as it comes in.
-pub struct Feed {
+pub struct ListingPages {
     pub(super) progress: watch::Receiver<Progress>,
     /// Longest wait for the first page.
     pub(super) patience: Duration,
 }
 
-/// What a feed has.
-pub enum News {
+/// What happened since the last page.
+pub enum PageEvent {
     /// These pages more, and whether they are the last.
     Pages(Vec<Page>, bool),
     /// All pages were given.
@@ -35,7 +35,7 @@ pub enum News {
     Failed,
 }
 
-impl Feed {
+impl ListingPages {
     /// What has come so far.
     pub(super) fn listing(&self) -> Arc<Listing> {
         self.progress.borrow().listing.clone()
@@ -46,32 +46,32 @@ impl Feed {
         let mut have = 0;
         loop {
             match self.more(have).await {
-                News::Pages(pages, last) => {
+                PageEvent::Pages(pages, last) => {
                     let found = pages.iter().any(|page| page.iter().any(&counts));
                     if found || last {
                         return Some(found);
                     }
                     have += pages.len();
                 }
-                News::End => return Some(false),
-                News::Failed => return None,
+                PageEvent::End => return Some(false),
+                PageEvent::Failed => return None,
             }
         }
     }
 
     /// What comes after the first `have` pages. Waits briefly for the first page, longer for the others.
-    pub async fn more(&mut self, have: usize) -> News {
+    pub async fn more(&mut self, have: usize) -> PageEvent {
         let patience = if have == 0 { self.patience } else { PAGE_PATIENCE };
         let more = |p: &Progress| p.end.is_some() || p.listing.pages().len() > have;
         match tokio::time::timeout(patience, self.progress.wait_for(more)).await {
             Ok(Ok(progress)) => match progress.listing.pages() {
                 pages if pages.len() > have => {
-                    News::Pages(pages[have..].to_vec(), progress.listing.is_whole())
+                    PageEvent::Pages(pages[have..].to_vec(), progress.listing.is_whole())
                 }
-                _ if progress.end == Some(Ok(())) => News::End,
-                _ => News::Failed,
+                _ if progress.end == Some(Ok(())) => PageEvent::End,
+                _ => PageEvent::Failed,
             },
-            Ok(Err(_)) | Err(_) => News::Failed,
+            Ok(Err(_)) | Err(_) => PageEvent::Failed,
         }
     }
 }

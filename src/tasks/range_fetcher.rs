@@ -1,4 +1,4 @@
-//! An object piece by piece, several requests at once, given in order. Owns how large a piece is and how many are
+//! An object chunk by chunk, several requests at once, given in order. Owns how large a chunk is and how many are
 //! asked for; and what a failure to get one means to who reads.
 
 use std::ops::Range;
@@ -55,32 +55,32 @@ impl From<Unreadable> for FsError {
     }
 }
 
-/// A piece of an object, and the place that it takes among all that are under way.
-pub type Piece = (Bytes, Option<OwnedSemaphorePermit>);
+/// A chunk of an object, and the place that it takes among all that are under way.
+pub type Chunk = (Bytes, Option<OwnedSemaphorePermit>);
 
-/// Fetches pieces.
+/// Fetches chunks.
 #[derive(Clone)]
-pub struct Fetcher {
+pub struct RangeFetcher {
     bucket: Arc<dyn Bucket>,
     places: Arc<Semaphore>,
     gets: Arc<Semaphore>,
 }
 
-impl Fetcher {
+impl RangeFetcher {
     /// Asks nobody anything yet.
-    pub fn new(bucket: Arc<dyn Bucket>) -> Fetcher {
+    pub fn new(bucket: Arc<dyn Bucket>) -> RangeFetcher {
         let (places, gets) = (Semaphore::new(PLACES), Semaphore::new(AT_ONCE));
-        Fetcher { bucket, places: Arc::new(places), gets: Arc::new(gets) }
+        RangeFetcher { bucket, places: Arc::new(places), gets: Arc::new(gets) }
     }
 
     /// A range of an object. Places are given in the order in which this is called, all those of one range together:
     /// what is asked for first never waits for what is asked for later.
-    pub fn pieces(
+    pub fn chunks(
         &self,
         key: String,
         range: Range<u64>,
-    ) -> impl Stream<Item = Result<Piece, Unreadable>> + Send + 'static {
-        let Fetcher { bucket, places, gets } = self.clone();
+    ) -> impl Stream<Item = Result<Chunk, Unreadable>> + Send + 'static {
+        let RangeFetcher { bucket, places, gets } = self.clone();
         let key: Arc<str> = key.into();
         let in_the_queue = cut(range).map(|range| {
             // A task that has done much would be sent to the end of its own queue, not of this one.
@@ -90,7 +90,7 @@ impl Fetcher {
             (range, place)
         });
         let in_the_queue: Vec<_> = in_the_queue.collect();
-        let pieces = stream::iter(in_the_queue).map(move |(range, mut place)| {
+        let chunks = stream::iter(in_the_queue).map(move |(range, mut place)| {
             let (bucket, gets, key) = (bucket.clone(), gets.clone(), key.clone());
             async move {
                 place.as_mut().await;
@@ -107,7 +107,7 @@ impl Fetcher {
             }
         });
         // Who has a place asks.
-        pieces.buffered(usize::MAX)
+        chunks.buffered(usize::MAX)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Going through a stream from some byte to its end, several segments under way at once, each piece given as soon
+//! Going through a stream from some byte to its end, several segments under way at once, each item given as soon
 //! as it is there. What cannot be read is told apart from bytes, so that nothing has to be filled in.
 //!
 //! Invariant: what is under way is bounded, in bytes and in segments.
@@ -8,19 +8,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::flow::Flow;
-use super::pieces::Unreadable;
-use super::streamed::StreamFile;
-use crate::values::timeline::{Content, Place, Segment};
+use super::range_fetcher::Unreadable;
+use super::segment_stream::SegmentStream;
+use super::stream_file::StreamFile;
+use crate::values::timeline::{Content, Segment, TimelineSpan};
 
 /// Segments under way at once.
 const AHEAD_SEGMENTS: usize = 16;
 /// Bytes of segments under way behind the first: one of the usual size.
 const AHEAD_MAX: u64 = 64 << 20;
 
-/// A piece of the way.
+/// A item of the way.
 #[derive(Debug)]
-pub enum Piece {
+pub enum ScanItem {
     /// Bytes of the stream.
     Bytes(Bytes),
     /// A line that says which bytes are not there.
@@ -30,25 +30,25 @@ pub enum Piece {
 }
 
 /// What is under way: a place, and what comes of it.
-struct Under {
-    place: Place,
-    flow: Option<Flow>,
+struct InFlight {
+    place: TimelineSpan,
+    stream: Option<SegmentStream>,
 }
 
 /// A way through a stream.
-pub struct Walk<'a> {
+pub struct Scan<'a> {
     file: &'a StreamFile,
-    under_way: VecDeque<Under>,
+    under_way: VecDeque<InFlight>,
     /// The next place that is not under way.
     next: usize,
     /// The byte to go on with, in the stream.
     at: u64,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> Scan<'a> {
     /// A way that begins at a byte.
-    pub fn new(file: &'a StreamFile, at: u64) -> Walk<'a> {
-        Walk { file, under_way: VecDeque::new(), next: file.place_of(at), at }
+    pub fn new(file: &'a StreamFile, at: u64) -> Scan<'a> {
+        Scan { file, under_way: VecDeque::new(), next: file.place_of(at), at }
     }
 
     /// Where it has come to.
@@ -56,50 +56,55 @@ impl<'a> Walk<'a> {
         self.at
     }
 
-    /// The next piece; `None` at what is the end by now. It can be asked again when the stream has grown.
-    pub async fn next(&mut self) -> Result<Option<Piece>, Unreadable> {
+    /// The next item; `None` at what is the end by now. It can be asked again when the stream has grown.
+    pub async fn next(&mut self) -> Result<Option<ScanItem>, Unreadable> {
         loop {
             self.look_ahead();
-            let Some(Under { place, flow }) = self.under_way.front_mut() else { return Ok(None) };
+            let Some(InFlight { place, stream }) = self.under_way.front_mut() else {
+                return Ok(None);
+            };
             let left = place.at + place.content.len() - self.at;
             if left == 0 {
                 self.under_way.pop_front();
                 continue;
             }
-            let piece = match &place.content {
+            let item = match &place.content {
                 Content::Bytes { segment, range } => {
                     let from = range.start + self.at - place.at;
-                    let coming = flow.get_or_insert_with(|| self.file.flow(segment, from));
+                    let coming =
+                        stream.get_or_insert_with(|| self.file.segment_stream(segment, from));
                     match coming.next().await {
                         // What lies behind has a place elsewhere, or none.
                         Some(Ok(mut bytes)) => {
                             bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-                            Piece::Bytes(bytes)
+                            ScanItem::Bytes(bytes)
                         }
                         Some(Err(Unreadable::Damaged(why))) => {
-                            Piece::Damaged((**segment).clone(), why.to_string())
+                            ScanItem::Damaged((**segment).clone(), why.to_string())
                         }
                         Some(Err(Unreadable::Local(_))) => {
                             // What cannot be unpacked is fetched.
-                            *flow = None;
+                            *stream = None;
                             continue;
                         }
                         Some(Err(why)) => {
                             // Who asks again asks S3 again, and in order.
-                            self.under_way.iter_mut().for_each(|under| under.flow = None);
+                            self.under_way.iter_mut().for_each(|under| under.stream = None);
                             return Err(why);
                         }
-                        None => Piece::Damaged((**segment).clone(), "it was given up".to_owned()),
+                        None => {
+                            ScanItem::Damaged((**segment).clone(), "it was given up".to_owned())
+                        }
                     }
                 }
-                Content::Note(text) => Piece::Note(text.clone()),
-                Content::Break => Piece::Bytes(Bytes::from_static(b"\n")),
+                Content::Note(text) => ScanItem::Note(text.clone()),
+                Content::Break => ScanItem::Bytes(Bytes::from_static(b"\n")),
             };
-            self.at += match &piece {
-                Piece::Bytes(bytes) => bytes.len() as u64,
-                Piece::Note(_) | Piece::Damaged(..) => left,
+            self.at += match &item {
+                ScanItem::Bytes(bytes) => bytes.len() as u64,
+                ScanItem::Note(_) | ScanItem::Damaged(..) => left,
             };
-            return Ok(Some(piece));
+            return Ok(Some(item));
         }
     }
 
@@ -117,14 +122,14 @@ impl<'a> Walk<'a> {
             if !self.under_way.is_empty() {
                 left -= len;
             }
-            let flow = match &place.content {
+            let stream = match &place.content {
                 Content::Bytes { segment, range } => {
                     let from = range.start + self.at.saturating_sub(place.at);
-                    Some(self.file.flow(segment, from))
+                    Some(self.file.segment_stream(segment, from))
                 }
                 Content::Break | Content::Note(_) => None,
             };
-            self.under_way.push_back(Under { place, flow });
+            self.under_way.push_back(InFlight { place, stream });
             self.next += 1;
         }
     }

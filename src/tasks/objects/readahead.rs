@@ -32,7 +32,7 @@ pub struct Run {
 
 /// What is to be fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct Prefetch {
     /// The bytes; begins and ends at blocks, or at the object's end.
     pub range: Range<u64>,
     /// Requests begin and end at multiples of this.
@@ -67,7 +67,7 @@ impl Run {
 
     /// What to fetch for a read of `range` of an object of `size` bytes, reading ahead by `share` at
     /// most.
-    pub fn wish(&self, range: &Range<u64>, size: u64, share: u64) -> Wish {
+    pub fn prefetch(&self, range: &Range<u64>, size: u64, share: u64) -> Prefetch {
         let ahead = self
             .credit
             .saturating_add(TRUST * (self.front - self.start))
@@ -79,7 +79,7 @@ impl Run {
         let far = self.front.saturating_add(ahead);
         // Whole units only, so that a reader that goes on by little does not ask for little.
         let far = if far >= size { size } else { far - far % unit };
-        Wish { range: range.start - range.start % BLOCK..needed.max(far), unit }
+        Prefetch { range: range.start - range.start % BLOCK..needed.max(far), unit }
     }
 }
 
@@ -89,16 +89,16 @@ mod tests {
 
     const HUGE: u64 = 1 << 40;
 
-    fn read(run: &mut Run, at: u64, size: u64) -> Wish {
+    fn read(run: &mut Run, at: u64, size: u64) -> Prefetch {
         run.went_over(&(at..at + size));
-        run.wish(&(at..at + size), HUGE, FURTHEST)
+        run.prefetch(&(at..at + size), HUGE, FURTHEST)
     }
 
     #[test]
     fn a_look_here_and_there_fetches_one_block() {
         let mut run = Run::default();
         for at in [5 << 30, 0, 3 << 30, 9 << 30] {
-            let Wish { range, .. } = read(&mut run, at + 1000, 4096);
+            let Prefetch { range, .. } = read(&mut run, at + 1000, 4096);
             assert_eq!(range, at..at + BLOCK);
             assert!(!run.reads_ahead());
         }
@@ -110,11 +110,11 @@ mod tests {
         let (step, mut at) = (128 << 10, 7 << 30);
         let begun = at;
         while at < begun + (64 << 20) {
-            let wish = read(&mut run, at, step);
+            let prefetch = read(&mut run, at, step);
             at += step;
-            let ahead = wish.range.end.saturating_sub(at);
+            let ahead = prefetch.range.end.saturating_sub(at);
             assert!(ahead <= (8 * (at - begun)).clamp(BLOCK, FURTHEST), "{ahead} at {at}");
-            assert!(wish.unit <= PART);
+            assert!(prefetch.unit <= PART);
         }
         assert_eq!(read(&mut run, at, step).range.end, at + FURTHEST);
         assert_eq!(read(&mut run, 0, 4096).range, 0..BLOCK, "until it jumps");
@@ -135,7 +135,10 @@ mod tests {
     fn who_reads_on_from_elsewhere_is_trusted_from_the_beginning_until_it_jumps() {
         let mut run = Run::default();
         run.trust(FURTHEST);
-        assert_eq!(run.wish(&(0..0), HUGE, FURTHEST), Wish { range: 0..FURTHEST, unit: PART });
+        assert_eq!(
+            run.prefetch(&(0..0), HUGE, FURTHEST),
+            Prefetch { range: 0..FURTHEST, unit: PART }
+        );
         assert_eq!(read(&mut run, 0, 4096).range, 0..FURTHEST);
         assert_eq!(read(&mut run, 5 << 30, 4096).range, 5 << 30..(5 << 30) + BLOCK);
     }
@@ -144,7 +147,7 @@ mod tests {
     fn nothing_is_asked_for_behind_the_end() {
         let mut run = Run::default();
         run.went_over(&(0..1000));
-        let wish = run.wish(&(0..1000), 1000, FURTHEST);
-        assert_eq!(wish.range, 0..1000);
+        let prefetch = run.prefetch(&(0..1000), 1000, FURTHEST);
+        assert_eq!(prefetch.range, 0..1000);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::objects::{FURTHEST, ObjectReader, Objects};
-use super::pieces::{Damage, Unreadable};
+use super::range_fetcher::{Damage, Unreadable};
 use crate::values::errors::FsError;
 use crate::values::time::Utc;
 use crate::values::timeline::Segment;

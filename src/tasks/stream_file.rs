@@ -13,18 +13,18 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Mutex as AsyncMutex;
 use tracing::warn;
 
-use super::direct::Directs;
-use super::flow::Flow;
-use super::gather::{Gather, Wanted};
+use super::discover::{Discovery, DiscoveryScope};
 use super::objects::{FURTHEST, Objects};
-use super::opened::{Opened, filling};
-use super::pieces::Unreadable;
-use super::plain::AtHand;
-use super::unpack::Unpacker;
+use super::open_segment::{Opened, filling};
+use super::plain_segment::AtHand;
+use super::range_fetcher::Unreadable;
+use super::segment_stream::SegmentStream;
+use super::uncached_segment::UncachedSegments;
+use super::unpack_cache::UnpackCache;
 use crate::values::errors::FsError;
 use crate::values::naming::Form;
 use crate::values::time::Utc;
-use crate::values::timeline::{Content, Place, Segment, Timeline};
+use crate::values::timeline::{Content, Segment, Timeline, TimelineSpan};
 use crate::world::bucket::{Bucket, BucketError};
 use crate::world::clock::Clock;
 
@@ -49,7 +49,7 @@ pub struct Source {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Who unpacks.
-    pub unpacker: Arc<Unpacker>,
+    pub unpack_cache: Arc<UnpackCache>,
     /// What is read as it lies.
     pub objects: Arc<Objects>,
     /// Whether a gap is an error where it is read.
@@ -60,7 +60,7 @@ pub struct Source {
 
 /// When the bucket was asked.
 struct Looks {
-    gather: Gather,
+    discovery: Discovery,
     count: u32,
 }
 
@@ -81,7 +81,7 @@ pub struct Reader {
     next: u64,
     ahead: u64,
     plain: AtHand,
-    direct: Directs,
+    direct: UncachedSegments,
 }
 
 /// Where the last lines of a stream begin.
@@ -98,14 +98,14 @@ type Read = Result<Bytes, FsError>;
 
 impl StreamFile {
     /// Looks for all segments of the span.
-    pub async fn open(source: Source, wanted: Wanted) -> Result<StreamFile, BucketError> {
+    pub async fn open(source: Source, wanted: DiscoveryScope) -> Result<StreamFile, BucketError> {
         let (folder, until) = (wanted.folder.clone(), wanted.span.end);
-        let mut gather = Gather::new(source.bucket.clone(), wanted);
+        let mut discovery = Discovery::new(source.bucket.clone(), wanted);
         let (began, now) = (source.clock.monotonic(), source.clock.now());
-        let found = gather.find(now).await?;
+        let found = discovery.find(now).await?;
         let mut timeline = Timeline::default();
         timeline.add(found, now.minus(source.settling));
-        let looks = AsyncMutex::new(Looks { gather, count: 0 });
+        let looks = AsyncMutex::new(Looks { discovery, count: 0 });
         let looked = AtomicU64::new(micros(began));
         Ok(StreamFile { source, folder, until, timeline: RwLock::new(timeline), looks, looked })
     }
@@ -131,7 +131,7 @@ impl StreamFile {
     }
 
     /// Some of its places from that one on, for who goes through it.
-    pub fn places_from(&self, number: usize, most: usize) -> Vec<Place> {
+    pub fn places_from(&self, number: usize, most: usize) -> Vec<TimelineSpan> {
         let timeline = self.timeline.read();
         timeline.places().iter().skip(number).take(most).cloned().collect()
     }
@@ -142,11 +142,11 @@ impl StreamFile {
     }
 
     /// Has a segment of it come, from its byte `from` on.
-    pub fn flow(&self, segment: &Segment, from: u64) -> Flow {
-        let unpacker = &self.source.unpacker;
-        match unpacker.kept(&self.folder, segment) {
-            Some(unpacked) => Flow::Kept { unpacked, at: from },
-            None => Flow::fetched(unpacker.fetcher(), &self.folder, segment, from),
+    pub fn segment_stream(&self, segment: &Segment, from: u64) -> SegmentStream {
+        let unpack_cache = &self.source.unpack_cache;
+        match unpack_cache.cached(&self.folder, segment) {
+            Some(unpacked) => SegmentStream::Cached { unpacked, at: from },
+            None => SegmentStream::fetched(unpack_cache.fetcher(), &self.folder, segment, from),
         }
     }
 
@@ -195,8 +195,8 @@ impl StreamFile {
         let (began, now) = (self.source.clock.monotonic(), self.source.clock.now());
         looks.count += 1;
         let found = match looks.count % LOOK_AT_ALL_EVERY {
-            0 => looks.gather.find(now).await?,
-            _ => looks.gather.find_new(now).await?,
+            0 => looks.discovery.find(now).await?,
+            _ => looks.discovery.find_new(now).await?,
         };
         self.timeline.write().add(found, now.minus(self.source.settling));
         self.looked.store(micros(began), Ordering::Release);
@@ -213,8 +213,8 @@ impl StreamFile {
             let from = offset.max(place.at) - place.at;
             let to = (end - place.at).min(place.content.len());
             match self.read_place(reader, &place.content, from..to).await {
-                Ok(piece) if places.len() == 1 => return Ok(piece),
-                Ok(piece) => bytes.extend_from_slice(&piece),
+                Ok(chunk) if places.len() == 1 => return Ok(chunk),
+                Ok(chunk) => bytes.extend_from_slice(&chunk),
                 // What is before the gap is read; a read that begins in it fails.
                 Err(e) if bytes.is_empty() => return Err(e),
                 Err(_) => break,
@@ -226,7 +226,8 @@ impl StreamFile {
     /// Bytes that are at hand, without waiting; `None` when [`StreamFile::read`] has to be asked.
     pub fn read_kept(&self, reader: &Mutex<Reader>, offset: u64, size: u32) -> Option<Read> {
         let places = self.places(offset, u64::from(size));
-        let [Place { at, content: Content::Bytes { segment, range } }] = places.as_slice() else {
+        let [TimelineSpan { at, content: Content::Bytes { segment, range } }] = places.as_slice()
+        else {
             return None;
         };
         if segment.form != Form::Plain || offset - at + u64::from(size) > range.end - range.start {
@@ -240,7 +241,7 @@ impl StreamFile {
     }
 
     /// The places that hold a range.
-    fn places(&self, offset: u64, size: u64) -> Vec<Place> {
+    fn places(&self, offset: u64, size: u64) -> Vec<TimelineSpan> {
         let timeline = self.timeline.read();
         let from = timeline.find(offset);
         let end = offset.saturating_add(size);
@@ -283,10 +284,10 @@ impl StreamFile {
         while at < range.end {
             let size = usize::try_from(range.end - at).unwrap_or(usize::MAX);
             match opened.read(at, size).await {
-                Ok(piece) if piece.len() == size && bytes.is_empty() => return Ok(piece),
-                Ok(piece) => {
-                    at += piece.len() as u64;
-                    bytes.extend_from_slice(&piece);
+                Ok(chunk) if chunk.len() == size && bytes.is_empty() => return Ok(chunk),
+                Ok(chunk) => {
+                    at += chunk.len() as u64;
+                    bytes.extend_from_slice(&chunk);
                 }
                 Err(Unreadable::Damaged(damage)) if !self.source.strict => {
                     let readable = opened.readable();
@@ -309,15 +310,15 @@ impl StreamFile {
     }
 
     fn opened(&self, reader: &mut Reader, segment: &Arc<Segment>) -> Opened {
-        let Source { objects, unpacker, clock, .. } = &self.source;
+        let Source { objects, unpack_cache, clock, .. } = &self.source;
         if segment.form == Form::Plain {
             return Opened::Plain(reader.plain.get(objects, &self.folder, segment));
         }
         if let Some(direct) = reader.direct.known(segment) {
-            return Opened::Direct(direct);
+            return Opened::UncachedSegment(direct);
         }
-        if unpacker.takes(segment, clock.monotonic()) {
-            match unpacker.get(&self.folder, segment) {
+        if unpack_cache.takes(segment, clock.monotonic()) {
+            match unpack_cache.get(&self.folder, segment) {
                 Ok(unpacked) => return Opened::Unpacked(unpacked),
                 Err(why) => self.cache_fails(&why),
             }
@@ -326,18 +327,18 @@ impl StreamFile {
     }
 
     fn without_cache(&self, reader: &mut Reader, segment: &Arc<Segment>) -> Opened {
-        let fetcher = self.source.unpacker.fetcher();
-        Opened::Direct(reader.direct.get(fetcher, &self.folder, segment))
+        let fetcher = self.source.unpack_cache.fetcher();
+        Opened::UncachedSegment(reader.direct.get(fetcher, &self.folder, segment))
     }
 
     fn cache_fails(&self, why: &Unreadable) {
-        if self.source.unpacker.rest(self.source.clock.monotonic()) {
+        if self.source.unpack_cache.rest(self.source.clock.monotonic()) {
             warn!("what is compressed is read without the cache for a while: {why}");
         }
     }
 
     /// Has segments unpacked that a sequential reader will come to.
-    fn read_ahead(&self, reader: &mut Reader, read: &[Place], offset: u64, size: u32) {
+    fn read_ahead(&self, reader: &mut Reader, read: &[TimelineSpan], offset: u64, size: u32) {
         let Some(last) = read.last() else { return };
         let end = offset + u64::from(size);
         let sequential = reader.next == offset && offset > 0;
@@ -347,15 +348,15 @@ impl StreamFile {
             return;
         }
         let grown = reader.ahead.saturating_add(2 * u64::from(size));
-        reader.ahead = grown.min(self.source.unpacker.ahead_max());
+        reader.ahead = grown.min(self.source.unpack_cache.ahead_max());
         let horizon = end.saturating_add(reader.ahead);
-        let ahead: Vec<Place> = {
+        let ahead: Vec<TimelineSpan> = {
             let timeline = self.timeline.read();
             let from = timeline.find(end);
             let within = timeline.places()[from..].iter().take_while(|place| place.at < horizon);
             within.take(AHEAD_SEGMENTS).cloned().collect()
         };
-        let Source { objects, unpacker, clock, .. } = &self.source;
+        let Source { objects, unpack_cache, clock, .. } = &self.source;
         for place in ahead {
             match place.content {
                 Content::Bytes { segment, .. } if segment.form == Form::Plain => {
@@ -364,9 +365,11 @@ impl StreamFile {
                         reader.plain.expect(objects, &self.folder, &segment, ahead);
                     }
                 }
-                Content::Bytes { segment, .. } if unpacker.takes(&segment, clock.monotonic()) => {
+                Content::Bytes { segment, .. }
+                    if unpack_cache.takes(&segment, clock.monotonic()) =>
+                {
                     // What cannot be had is told to who reads it.
-                    let _ = unpacker.get(&self.folder, &segment);
+                    let _ = unpack_cache.get(&self.folder, &segment);
                 }
                 Content::Bytes { .. } | Content::Break | Content::Note(_) => {}
             }

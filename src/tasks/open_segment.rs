@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::direct::Direct;
-use super::pieces::Unreadable;
-use super::plain::PlainSegment;
-use super::unpack::Unpacked;
+use super::plain_segment::PlainSegment;
+use super::range_fetcher::Unreadable;
+use super::uncached_segment::UncachedSegment;
+use super::unpack_cache::Unpacked;
 use crate::values::timeline::Segment;
 
 /// A segment that can be read.
@@ -18,7 +18,7 @@ pub enum Opened {
     /// From a file in the cache.
     Unpacked(Arc<Unpacked>),
     /// Without one.
-    Direct(Arc<Direct>),
+    UncachedSegment(Arc<UncachedSegment>),
 }
 
 impl Opened {
@@ -27,7 +27,7 @@ impl Opened {
         match self {
             Opened::Plain(plain) => plain.read(offset, size).await,
             Opened::Unpacked(unpacked) => unpacked.read(offset, size).await,
-            Opened::Direct(direct) => direct.read(offset, size).await,
+            Opened::UncachedSegment(direct) => direct.read(offset, size).await,
         }
     }
 
@@ -36,7 +36,7 @@ impl Opened {
         match self {
             Opened::Plain(plain) => plain.readable(),
             Opened::Unpacked(unpacked) => unpacked.readable(),
-            Opened::Direct(direct) => direct.readable(),
+            Opened::UncachedSegment(direct) => direct.readable(),
         }
     }
 }

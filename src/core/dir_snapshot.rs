@@ -26,7 +26,7 @@ pub struct DirEntry<'a> {
 
 /// What has a place: small, since a directory may have a million.
 #[derive(Clone, Copy, Debug)]
-enum Item {
+enum SnapshotEntry {
     Own,
     Above,
     Live(u32),
@@ -36,14 +36,14 @@ enum Item {
 
 /// What a reader is shown, as far as it is known.
 #[derive(Clone, Debug)]
-pub(super) struct Shown {
+pub(super) struct DirSnapshot {
     /// The directory, and the one that it is in.
     dots: [NodeId; 2],
     live: Vec<LiveEntry>,
     /// How many of the live entries have their place.
     placed: usize,
     pages: Vec<Page>,
-    order: Vec<Item>,
+    order: Vec<SnapshotEntry>,
     whole: bool,
 }
 
@@ -51,12 +51,12 @@ fn key(entry: &LiveEntry) -> (&[u8], bool) {
     (&entry.name, entry.kind == FileKind::Directory)
 }
 
-impl Shown {
+impl DirSnapshot {
     /// A directory of which only the live entries are known.
-    pub fn begin(id: NodeId, parent: NodeId, mut live: Vec<LiveEntry>) -> Shown {
+    pub fn begin(id: NodeId, parent: NodeId, mut live: Vec<LiveEntry>) -> DirSnapshot {
         live.sort_by(|a, b| in_order(key(a), key(b)));
-        let (dots, order) = ([id, parent], vec![Item::Own, Item::Above]);
-        Shown { dots, live, placed: 0, pages: Vec::new(), order, whole: false }
+        let (dots, order) = ([id, parent], vec![SnapshotEntry::Own, SnapshotEntry::Above]);
+        DirSnapshot { dots, live, placed: 0, pages: Vec::new(), order, whole: false }
     }
 
     /// How many pages of the listing are in it.
@@ -70,11 +70,11 @@ impl Shown {
             while let Some(live) = self.live.get(self.placed)
                 && in_order(key(live), row.key()).is_le()
             {
-                self.order.push(Item::Live(self.placed as u32));
+                self.order.push(SnapshotEntry::Live(self.placed as u32));
                 self.placed += 1;
             }
             if !is_hidden(row) && !self.is_live(&row.name) && !self.was_shown(row, &page) {
-                self.order.push(Item::Row(self.pages.len() as u32, at as u32));
+                self.order.push(SnapshotEntry::Row(self.pages.len() as u32, at as u32));
             }
         }
         self.pages.push(page);
@@ -82,7 +82,7 @@ impl Shown {
 
     /// There is no further page.
     pub fn finish(&mut self) {
-        self.order.extend((self.placed..self.live.len()).map(|at| Item::Live(at as u32)));
+        self.order.extend((self.placed..self.live.len()).map(|at| SnapshotEntry::Live(at as u32)));
         self.placed = self.live.len();
         self.whole = true;
     }
@@ -130,13 +130,15 @@ impl Shown {
 
     fn entry(&self, place: usize) -> Option<DirEntry<'_>> {
         let (name, id, kind, row) = match *self.order.get(place)? {
-            Item::Own => (b".".as_slice(), Some(self.dots[0]), FileKind::Directory, None),
-            Item::Above => (b"..".as_slice(), Some(self.dots[1]), FileKind::Directory, None),
-            Item::Live(at) => {
+            SnapshotEntry::Own => (b".".as_slice(), Some(self.dots[0]), FileKind::Directory, None),
+            SnapshotEntry::Above => {
+                (b"..".as_slice(), Some(self.dots[1]), FileKind::Directory, None)
+            }
+            SnapshotEntry::Live(at) => {
                 let live = self.live.get(at as usize)?;
                 (live.name.as_slice(), Some(live.id), live.kind, None)
             }
-            Item::Row(page, at) => {
+            SnapshotEntry::Row(page, at) => {
                 let row = self.pages.get(page as usize)?.get(at as usize)?;
                 let kind = if row.is_prefix() { FileKind::Directory } else { FileKind::File };
                 (&*row.name, None, kind, Some(row))

@@ -1,8 +1,8 @@
-//! The store of fetched pieces: which are there or under way, how much they take, which goes first when
+//! The cache of fetched blocks: which are there or under way, how much they take, which goes first when
 //! there is no room. Owns the account; sends nothing.
 //!
-//! Invariants: pieces of one object do not overlap; `held` is the sum of all pieces, those under way
-//! included, and never above the budget; a piece under way is never given up.
+//! Invariants: blocks of one object do not overlap; `held` is the sum of all blocks, those under way
+//! included, and never above the budget; a block under way is never given up.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,10 +12,10 @@ use bytes::Bytes;
 use lru::LruCache;
 use tokio::sync::watch;
 
-use super::ahead::Wish;
+use super::readahead::Prefetch;
 use crate::values::time::Utc;
 
-/// Bytes that a piece costs besides its own: so that a million empty ones are not free.
+/// Bytes that a block costs besides its own: so that a million empty ones are not free.
 const OVERHEAD: u64 = 512;
 
 /// An object with one content.
@@ -42,18 +42,18 @@ pub enum Failure {
     Refused(String),
 }
 
-type Outcome = Option<Result<Bytes, Failure>>;
+type Fetched = Option<Result<Bytes, Failure>>;
 
-/// A piece of an object, there or under way.
+/// A block of an object, there or under way.
 #[derive(Clone, Debug)]
-pub struct Piece {
+pub struct Block {
     /// Where it ends.
     pub end: u64,
     /// Its bytes, when they are there.
-    pub done: watch::Receiver<Outcome>,
+    pub done: watch::Receiver<Fetched>,
 }
 
-/// A piece that is to be fetched.
+/// A block that is to be fetched.
 #[derive(Debug)]
 pub struct Missing {
     /// Of what.
@@ -61,21 +61,21 @@ pub struct Missing {
     /// Which bytes.
     pub range: Range<u64>,
     /// Where they are waited for.
-    pub done: watch::Sender<Outcome>,
+    pub done: watch::Sender<Fetched>,
 }
 
-type Place = (Arc<Identity>, u64);
+type BlockKey = (Arc<Identity>, u64);
 
-/// The store.
+/// Fetched blocks, least recently used first to go.
 #[derive(Debug)]
-pub struct Kept {
+pub struct BlockCache {
     budget: u64,
     held: u64,
-    pieces: BTreeMap<Place, Piece>,
-    /// Pieces that are there and may be read on, and those that were read to their end: these go first,
+    blocks: BTreeMap<BlockKey, Block>,
+    /// blocks that are there and may be read on, and those that were read to their end: these go first,
     /// since what was read ahead and waits for its reader is of more use than what it has had.
-    fresh: LruCache<Place, ()>,
-    spent: LruCache<Place, ()>,
+    fresh: LruCache<BlockKey, ()>,
+    spent: LruCache<BlockKey, ()>,
     readers: usize,
     reading_ahead: u64,
     /// Readers that there ever were.
@@ -84,13 +84,13 @@ pub struct Kept {
     resting: Option<u64>,
 }
 
-impl Kept {
+impl BlockCache {
     /// An empty store.
-    pub fn new(budget: u64) -> Kept {
-        Kept {
+    pub fn new(budget: u64) -> BlockCache {
+        BlockCache {
             budget,
             held: 0,
-            pieces: BTreeMap::new(),
+            blocks: BTreeMap::new(),
             fresh: LruCache::unbounded(),
             spent: LruCache::unbounded(),
             readers: 0,
@@ -111,11 +111,11 @@ impl Kept {
         self.opened += 1;
     }
 
-    /// One reader less. Says whether somebody should wait for the time when [`Kept::rest`] is due.
+    /// One reader less. Says whether somebody should wait for the time when [`BlockCache::rest`] is due.
     pub fn closed(&mut self, counted: bool) -> bool {
         self.readers -= 1;
         self.reading_ahead -= u64::from(counted);
-        let rests = self.readers == 0 && !self.pieces.is_empty() && self.resting.is_none();
+        let rests = self.readers == 0 && !self.blocks.is_empty() && self.resting.is_none();
         if rests {
             self.resting = Some(self.opened);
         }
@@ -132,7 +132,7 @@ impl Kept {
             return false;
         }
         while self.give_one_up() {}
-        let over = self.pieces.is_empty();
+        let over = self.blocks.is_empty();
         if over {
             self.resting = None;
             (self.fresh, self.spent) = (LruCache::unbounded(), LruCache::unbounded());
@@ -147,52 +147,52 @@ impl Kept {
         self.budget / 2 / self.reading_ahead.max(1)
     }
 
-    /// Makes places for all that is missing of a wish, as far as there is room.
-    pub fn fill(&mut self, object: &Arc<Identity>, wish: &Wish) -> Vec<Missing> {
+    /// Makes places for all that is missing of a prefetch, as far as there is room.
+    pub fn fill(&mut self, object: &Arc<Identity>, prefetch: &Prefetch) -> Vec<Missing> {
         let mut missing = Vec::new();
-        let mut at = wish.range.start;
-        while at < wish.range.end {
-            if let Some((_, piece)) = self.piece_at(object, at) {
-                at = piece.end;
+        let mut at = prefetch.range.start;
+        while at < prefetch.range.end {
+            if let Some((_, block)) = self.piece_at(object, at) {
+                at = block.end;
                 continue;
             }
             let next = self.next_after(object, at).unwrap_or(u64::MAX);
-            let end = (at - at % wish.unit + wish.unit).min(wish.range.end).min(next);
+            let end = (at - at % prefetch.unit + prefetch.unit).min(prefetch.range.end).min(next);
             if !self.make_room(end - at + OVERHEAD) {
                 break;
             }
             let (done, receiver) = watch::channel(None);
             self.held += end - at + OVERHEAD;
-            self.pieces.insert((object.clone(), at), Piece { end, done: receiver });
+            self.blocks.insert((object.clone(), at), Block { end, done: receiver });
             missing.push(Missing { object: object.clone(), range: at..end, done });
             at = end;
         }
         missing
     }
 
-    /// The pieces that have the bytes of `range`; `None` when some are neither there nor under way.
-    pub fn over(&self, object: &Arc<Identity>, range: Range<u64>) -> Option<Vec<(u64, Piece)>> {
-        let mut pieces = Vec::new();
+    /// The blocks that have the bytes of `range`; `None` when some are neither there nor under way.
+    pub fn over(&self, object: &Arc<Identity>, range: Range<u64>) -> Option<Vec<(u64, Block)>> {
+        let mut blocks = Vec::new();
         let mut at = range.start;
         while at < range.end {
-            let (start, piece) = self.piece_at(object, at)?;
-            at = piece.end;
-            pieces.push((start, piece.clone()));
+            let (start, block) = self.piece_at(object, at)?;
+            at = block.end;
+            blocks.push((start, block.clone()));
         }
-        Some(pieces)
+        Some(blocks)
     }
 
-    /// A piece is there.
+    /// A block is there.
     pub fn arrived(&mut self, object: &Arc<Identity>, start: u64) {
         self.fresh.push((object.clone(), start), ());
     }
 
-    /// A piece could not be had: the next reader asks again.
+    /// A block could not be had: the next reader asks again.
     pub fn failed(&mut self, object: &Arc<Identity>, start: u64) {
         self.remove(&(object.clone(), start));
     }
 
-    /// A piece that is there was read.
+    /// A block that is there was read.
     pub fn used(&mut self, object: &Arc<Identity>, start: u64, to_its_end: bool) {
         let place = (object.clone(), start);
         // One that was given up meanwhile, or is under way again, is on neither list.
@@ -203,15 +203,15 @@ impl Kept {
         }
     }
 
-    fn piece_at(&self, object: &Arc<Identity>, at: u64) -> Option<(u64, &Piece)> {
+    fn piece_at(&self, object: &Arc<Identity>, at: u64) -> Option<(u64, &Block)> {
         let up_to = (object.clone(), 0)..=(object.clone(), at);
-        let ((_, start), piece) = self.pieces.range(up_to).next_back()?;
-        (piece.end > at).then_some((*start, piece))
+        let ((_, start), block) = self.blocks.range(up_to).next_back()?;
+        (block.end > at).then_some((*start, block))
     }
 
     fn next_after(&self, object: &Arc<Identity>, at: u64) -> Option<u64> {
         let behind = (object.clone(), at)..=(object.clone(), u64::MAX);
-        self.pieces.range(behind).next().map(|((_, start), _)| *start)
+        self.blocks.range(behind).next().map(|((_, start), _)| *start)
     }
 
     /// Makes room by giving up what was read to its end, then what nobody has read for longest: reading
@@ -235,9 +235,9 @@ impl Kept {
         }
     }
 
-    fn remove(&mut self, place: &Place) {
-        if let Some(piece) = self.pieces.remove(place) {
-            self.held -= piece.end - place.1 + OVERHEAD;
+    fn remove(&mut self, place: &BlockKey) {
+        if let Some(block) = self.blocks.remove(place) {
+            self.held -= block.end - place.1 + OVERHEAD;
         }
         self.fresh.pop(place);
         self.spent.pop(place);

@@ -1,8 +1,8 @@
 //! The bytes of one segment in order, once, as they come: for who goes through a log. Nothing is kept, and nothing goes
 //! through a file that is not there already.
 //!
-//! Invariants: what is ahead of the reader is bounded; a flow that nobody reads any more is not fetched on. A piece keeps
-//! its place until the reader has it: flows are to be read in the order in which they were begun.
+//! Invariants: what is ahead of the reader is bounded; a stream that nobody reads any more is not fetched on. A chunk keeps
+//! its place until the reader has it: streams are to be read in the order in which they were begun.
 
 use std::io::{self, Write};
 use std::pin::pin;
@@ -14,32 +14,32 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio::task::AbortHandle;
 
 use super::decode::Decoder;
-use super::pieces::{Damage, Fetcher, Piece, Unreadable};
-use super::unpack::Unpacked;
+use super::range_fetcher::{Chunk, Damage, RangeFetcher, Unreadable};
+use super::unpack_cache::Unpacked;
 use crate::values::naming::Form;
 use crate::values::timeline::Segment;
 
-/// Pieces of a plain segment that wait for the reader, beside those that are under way.
+/// Chunks of a plain segment that wait for the reader, beside those that are under way.
 const PLAIN_AHEAD: usize = 1;
 /// What a decoder gives at once has 32 to 128 KiB; so much of it may wait that two segments are decompressed side by side.
 const DECODED_AHEAD: usize = 1024;
 /// Bytes read at once of what is unpacked already.
 const READ_AT_ONCE: usize = 256 * 1024;
 
-trait Pieces: Stream<Item = Result<Piece, Unreadable>> + Send {}
-impl<S: Stream<Item = Result<Piece, Unreadable>> + Send> Pieces for S {}
+trait ChunkStream: Stream<Item = Result<Chunk, Unreadable>> + Send {}
+impl<S: Stream<Item = Result<Chunk, Unreadable>> + Send> ChunkStream for S {}
 
 /// A segment on its way.
-pub enum Flow {
+pub enum SegmentStream {
     /// From the bucket.
     Fetched {
-        /// What has come, piece by piece.
-        coming: mpsc::Receiver<Result<Piece, Unreadable>>,
+        /// What has come, chunk by chunk.
+        coming: mpsc::Receiver<Result<Chunk, Unreadable>>,
         /// Who fetches it.
         task: AbortOnDrop,
     },
     /// From where somebody had it unpacked.
-    Kept {
+    Cached {
         /// All of the segment.
         unpacked: Arc<Unpacked>,
         /// The next byte.
@@ -56,9 +56,14 @@ impl Drop for AbortOnDrop {
     }
 }
 
-impl Flow {
+impl SegmentStream {
     /// Begins to fetch a segment of a stream's folder, from its byte `from` on.
-    pub fn fetched(fetcher: &Fetcher, folder: &str, segment: &Segment, from: u64) -> Flow {
+    pub fn fetched(
+        fetcher: &RangeFetcher,
+        folder: &str,
+        segment: &Segment,
+        from: u64,
+    ) -> SegmentStream {
         let (form, length) = (segment.form, segment.length);
         let (range, ahead) = match form {
             // What goes on behind its length has no place.
@@ -67,26 +72,28 @@ impl Flow {
         };
         let first = range.start;
         let (out, coming) = mpsc::channel(ahead);
-        let pieces = fetcher.pieces(segment.name(b"").key_in(folder), range);
+        let chunks = fetcher.chunks(segment.name(b"").key_in(folder), range);
         let sink = Sink { at: first, from, length, out: out.clone() };
         let task = tokio::spawn(async move {
             let end = match form {
-                Form::Plain => as_it_is(pieces, sink).await,
-                _ => decoded(pieces, form, sink).await,
+                Form::Plain => as_it_is(chunks, sink).await,
+                _ => decoded(chunks, form, sink).await,
             };
             if let Err(why) = end {
                 // Nobody reads any more, otherwise.
                 let _ = out.send(Err(why)).await;
             }
         });
-        Flow::Fetched { coming, task: AbortOnDrop(task.abort_handle()) }
+        SegmentStream::Fetched { coming, task: AbortOnDrop(task.abort_handle()) }
     }
 
     /// The next bytes; `None` behind the last.
     pub async fn next(&mut self) -> Option<Result<Bytes, Unreadable>> {
         match self {
-            Flow::Fetched { coming, .. } => Some(coming.recv().await?.map(|(bytes, _place)| bytes)),
-            Flow::Kept { unpacked, at } => {
+            SegmentStream::Fetched { coming, .. } => {
+                Some(coming.recv().await?.map(|(bytes, _place)| bytes))
+            }
+            SegmentStream::Cached { unpacked, at } => {
                 let read = unpacked.read(*at, READ_AT_ONCE).await;
                 *at += read.as_ref().map_or(0, |bytes| bytes.len() as u64);
                 Some(read).filter(|read| read.as_ref().map_or(true, |bytes| !bytes.is_empty()))
@@ -95,10 +102,10 @@ impl Flow {
     }
 }
 
-async fn as_it_is(pieces: impl Pieces, mut sink: Sink) -> Result<(), Unreadable> {
-    let mut pieces = pin!(pieces);
-    while let Some(piece) = pieces.next().await {
-        let (bytes, place) = piece?;
+async fn as_it_is(chunks: impl ChunkStream, mut sink: Sink) -> Result<(), Unreadable> {
+    let mut chunks = pin!(chunks);
+    while let Some(chunk) = chunks.next().await {
+        let (bytes, place) = chunk?;
         if let Some(bytes) = sink.take(bytes).map_err(damaged)?
             && sink.out.send(Ok((bytes, place))).await.is_err()
         {
@@ -108,9 +115,9 @@ async fn as_it_is(pieces: impl Pieces, mut sink: Sink) -> Result<(), Unreadable>
     sink.end()
 }
 
-async fn decoded(pieces: impl Pieces, form: Form, sink: Sink) -> Result<(), Unreadable> {
+async fn decoded(chunks: impl ChunkStream, form: Form, sink: Sink) -> Result<(), Unreadable> {
     // The decoder lives and ends on a thread that may wait: when it is given up, it writes what it still has.
-    let (feed, mut fed) = mpsc::channel::<Piece>(1);
+    let (feed, mut fed) = mpsc::channel::<Chunk>(1);
     let decoding = tokio::task::spawn_blocking(move || {
         let length = sink.length;
         let mut decoder = Decoder::new(form, sink, length).map_err(damaged)?;
@@ -120,11 +127,11 @@ async fn decoded(pieces: impl Pieces, form: Form, sink: Sink) -> Result<(), Unre
         decoder.finish().map_err(damaged)?.end()
     });
     let mut failed = None;
-    let mut pieces = pin!(pieces);
-    while let Some(piece) = pieces.next().await {
-        match piece {
-            Ok(piece) => {
-                if feed.send(piece).await.is_err() {
+    let mut chunks = pin!(chunks);
+    while let Some(chunk) = chunks.next().await {
+        match chunk {
+            Ok(chunk) => {
+                if feed.send(chunk).await.is_err() {
                     // The decoder says why.
                     break;
                 }
@@ -152,7 +159,7 @@ struct Sink {
     from: u64,
     /// A small object may decompress to any length.
     length: u64,
-    out: Sender<Result<Piece, Unreadable>>,
+    out: Sender<Result<Chunk, Unreadable>>,
 }
 
 impl Sink {

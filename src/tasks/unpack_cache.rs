@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::decode::Decoder;
-use super::pieces::{Damage, Fetcher, Piece, Unreadable};
+use super::range_fetcher::{Chunk, Damage, RangeFetcher, Unreadable};
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::timeline::Segment;
 use crate::world::bucket::{Bucket, BucketError, Kind};
@@ -85,13 +85,13 @@ impl Unpacked {
     }
 }
 
-struct Kept {
+struct Entries {
     /// With their lengths.
     segments: LruCache<String, (Arc<Unpacked>, u64)>,
     bytes: u64,
 }
 
-impl Kept {
+impl Entries {
     /// What is known of a segment, unless it could not be had when it was asked for.
     fn known(&mut self, key: &str) -> Option<Arc<Unpacked>> {
         let (known, length) = self.segments.get(key)?;
@@ -109,18 +109,18 @@ impl Kept {
 }
 
 /// Unpacks segments.
-pub struct Unpacker {
-    fetcher: Fetcher,
+pub struct UnpackCache {
+    fetcher: RangeFetcher,
     /// Where the files without names are.
     dir: PathBuf,
     budget: u64,
     runtime: tokio::runtime::Handle,
-    kept: Mutex<Kept>,
+    entries: Mutex<Entries>,
     /// Until when nothing is unpacked, since the disk fails, in monotonic microseconds.
     rests_until: AtomicU64,
 }
 
-impl Unpacker {
+impl UnpackCache {
     /// Nothing is unpacked yet. Files go to the file system of `dir`, at most `budget` bytes of them beside
     /// those that are being read.
     pub fn new(
@@ -128,14 +128,14 @@ impl Unpacker {
         dir: PathBuf,
         budget: u64,
         runtime: tokio::runtime::Handle,
-    ) -> Unpacker {
-        let kept = Mutex::new(Kept { segments: LruCache::unbounded(), bytes: 0 });
-        let (fetcher, rests_until) = (Fetcher::new(bucket), AtomicU64::default());
-        Unpacker { fetcher, dir, budget, runtime, kept, rests_until }
+    ) -> UnpackCache {
+        let entries = Mutex::new(Entries { segments: LruCache::unbounded(), bytes: 0 });
+        let (fetcher, rests_until) = (RangeFetcher::new(bucket), AtomicU64::default());
+        UnpackCache { fetcher, dir, budget, runtime, entries, rests_until }
     }
 
     /// Who fetches for it.
-    pub fn fetcher(&self) -> &Fetcher {
+    pub fn fetcher(&self) -> &RangeFetcher {
         &self.fetcher
     }
 
@@ -158,15 +158,15 @@ impl Unpacker {
     }
 
     /// A segment that somebody had unpacked, or has on its way.
-    pub fn kept(&self, folder: &str, segment: &Segment) -> Option<Arc<Unpacked>> {
-        self.kept.lock().known(&segment.name(b"").key_in(folder))
+    pub fn cached(&self, folder: &str, segment: &Segment) -> Option<Arc<Unpacked>> {
+        self.entries.lock().known(&segment.name(b"").key_in(folder))
     }
 
     /// A segment, whose bytes may still be on their way. Asking for it begins that.
     pub fn get(&self, folder: &str, segment: &Segment) -> Result<Arc<Unpacked>, Unreadable> {
         let key = segment.name(b"").key_in(folder);
-        let mut kept = self.kept.lock();
-        let known = kept.known(&key);
+        let mut entries = self.entries.lock();
+        let known = entries.known(&key);
         METRICS.looked_into("segments", known.is_some());
         if let Some(known) = known {
             return Ok(known);
@@ -174,12 +174,13 @@ impl Unpacker {
         let file = tempfile::tempfile_in(&self.dir).at("create a file in", &self.dir);
         let file = file.map_err(|e| Unreadable::Local(e.into()))?;
         let unpacked = Arc::new(self.begin(key.clone(), segment, Arc::new(file)));
-        kept.segments.put(key, (unpacked.clone(), segment.length));
-        kept.bytes += segment.length;
-        while kept.segments.len() > KEPT_MAX || kept.bytes > self.budget && kept.segments.len() > 1
+        entries.segments.put(key, (unpacked.clone(), segment.length));
+        entries.bytes += segment.length;
+        while entries.segments.len() > KEPT_MAX
+            || entries.bytes > self.budget && entries.segments.len() > 1
         {
-            let Some((_, (_, length))) = kept.segments.pop_lru() else { break };
-            kept.bytes -= length;
+            let Some((_, (_, length))) = entries.segments.pop_lru() else { break };
+            entries.bytes -= length;
         }
         Ok(unpacked)
     }
@@ -188,8 +189,8 @@ impl Unpacker {
         let (sender, progress) = watch::channel(Progress::default());
         let sender = Arc::new(sender);
         let sink = Sink { file: file.clone(), at: 0, progress: sender.clone() };
-        let pieces = self.fetcher.pieces(key, 0..segment.to_fetch());
-        let fetch = fetch(pieces, segment.clone(), sink);
+        let chunks = self.fetcher.chunks(key, 0..segment.to_fetch());
+        let fetch = fetch(chunks, segment.clone(), sink);
         let task = self.runtime.spawn(async move {
             let end = fetch.await;
             sender.send_modify(|progress| progress.end = Some(end));
@@ -200,13 +201,13 @@ impl Unpacker {
 
 /// Unpacks an object as it comes.
 async fn fetch(
-    pieces: impl Stream<Item = Result<Piece, Unreadable>>,
+    chunks: impl Stream<Item = Result<Chunk, Unreadable>>,
     segment: Segment,
     sink: Sink,
 ) -> Result<(), Unreadable> {
-    let mut pieces = pin!(pieces);
+    let mut chunks = pin!(chunks);
     let mut decoder = Decoder::new(segment.form, sink, segment.length).map_err(damaged)?;
-    while let Some(piece) = pieces.next().await {
+    while let Some(piece) = chunks.next().await {
         let piece = piece?;
         // Decompressing 4 MiB takes long enough to hold other requests up.
         let fed = tokio::task::spawn_blocking(move || {

@@ -33,7 +33,7 @@ const USUAL: &str = "dt=%Y-%m-%d/hour=%H";
 
 /// Which stream, and what of it.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct DiscoveryScope {
     /// What all keys of the stream begin with, ending in `.segments/`.
     pub folder: String,
     /// When segments began; also the one that was under way at the beginning.
@@ -43,9 +43,9 @@ pub struct Wanted {
 }
 
 /// Finds segments, and remembers what it learned on the way.
-pub struct Gather {
+pub struct Discovery {
     bucket: Arc<dyn Bucket>,
-    wanted: Wanted,
+    wanted: DiscoveryScope,
     templates: Vec<PartitionTemplate>,
     /// Folders that fit no template that is known, nor one that could be learned.
     odd: Vec<String>,
@@ -60,7 +60,7 @@ struct Registered {
 }
 
 /// What is to be listed.
-enum Work {
+enum Step {
     /// All below a prefix.
     All(String),
     /// What is below these prefixes, all of which are in a folder.
@@ -69,16 +69,16 @@ enum Work {
 
 type Pages = BoxStream<'static, Result<Vec<StoredObject>, BucketError>>;
 
-impl Gather {
+impl Discovery {
     /// Asks nobody anything yet.
-    pub fn new(bucket: Arc<dyn Bucket>, wanted: Wanted) -> Gather {
+    pub fn new(bucket: Arc<dyn Bucket>, wanted: DiscoveryScope) -> Discovery {
         let templates = PartitionTemplate::parse(USUAL).into_iter().collect();
         let (odd, writers, partitions) = Default::default();
-        Gather { bucket, wanted, templates, odd, writers, partitions }
+        Discovery { bucket, wanted, templates, odd, writers, partitions }
     }
 
     /// What is looked for.
-    pub fn wanted(&self) -> &Wanted {
+    pub fn wanted(&self) -> &DiscoveryScope {
         &self.wanted
     }
 
@@ -111,9 +111,9 @@ impl Gather {
         let mut work = Vec::new();
         for template in &self.templates {
             let (last, before) = (template.of(newest), template.before(newest));
-            work.extend([last, before].map(|partition| self.below(&partition)).map(Work::All));
+            work.extend([last, before].map(|partition| self.below(&partition)).map(Step::All));
         }
-        work.extend(self.odd.iter().map(|name| Work::All(self.below(name))));
+        work.extend(self.odd.iter().map(|name| Step::All(self.below(name))));
         let found = self.list_all(work).await?;
         Ok(self.within(found))
     }
@@ -125,10 +125,10 @@ impl Gather {
     }
 
     /// What is to be listed of a folder directly below the stream.
-    async fn plan(&mut self, name: &str, now: Utc) -> Result<Option<Work>, BucketError> {
+    async fn plan(&mut self, name: &str, now: Utc) -> Result<Option<Step>, BucketError> {
         let Range { start, end } = self.wanted.span;
         if start == Utc::default() {
-            return Ok(Some(Work::All(self.below(name))));
+            return Ok(Some(Step::All(self.below(name))));
         }
         let end = end.min(now.plus(CLOCKS_AHEAD));
         let fits = |t: &PartitionTemplate| t.may_begin_with(name);
@@ -141,20 +141,20 @@ impl Gather {
         let mut partitions = Vec::new();
         for template in self.templates.iter().filter(|t| fits(t)) {
             let Some(covering) = template.covering(start..end.max(start)) else {
-                return Ok(Some(Work::All(self.below(name))));
+                return Ok(Some(Step::All(self.below(name))));
             };
             partitions.push(template.before(start));
             partitions.extend(covering);
         }
         if self.odd.iter().any(|odd| odd == name) {
-            return Ok(Some(Work::All(self.below(name))));
+            return Ok(Some(Step::All(self.below(name))));
         }
         let here = |partition: &String| partition.split('/').next() == Some(name);
         partitions.retain(here);
         partitions.sort_unstable();
         partitions.dedup();
         let prefixes: Vec<String> = partitions.iter().map(|p| self.below(p)).collect();
-        Ok((!prefixes.is_empty()).then(|| Work::Only(self.below(name), prefixes)))
+        Ok((!prefixes.is_empty()).then(|| Step::Only(self.below(name), prefixes)))
     }
 
     /// The template by which a folder was made, as one of the writers in it has registered it.
@@ -178,7 +178,7 @@ impl Gather {
         Ok(None)
     }
 
-    async fn list_all(&mut self, work: Vec<Work>) -> Result<Vec<Segment>, BucketError> {
+    async fn list_all(&mut self, work: Vec<Step>) -> Result<Vec<Segment>, BucketError> {
         let bucket = self.bucket.clone();
         let pages = stream::iter(work).map(move |work| list(bucket.clone(), work));
         let mut pages = pages.flatten_unordered(LISTS_AT_ONCE);
@@ -239,10 +239,10 @@ impl Gather {
 }
 
 /// Lists what is asked, page by page.
-fn list(bucket: Arc<dyn Bucket>, work: Work) -> Pages {
+fn list(bucket: Arc<dyn Bucket>, work: Step) -> Pages {
     match work {
-        Work::All(prefix) => pages(bucket, prefix),
-        Work::Only(folder, prefixes) if prefixes.len() > FEW => {
+        Step::All(prefix) => pages(bucket, prefix),
+        Step::Only(folder, prefixes) if prefixes.len() > FEW => {
             let whole_or_each = async move {
                 let page = bucket.list_below(&folder, None).await?;
                 if page.next.is_some() {
@@ -254,7 +254,7 @@ fn list(bucket: Arc<dyn Bucket>, work: Work) -> Pages {
             };
             stream::once(whole_or_each).try_flatten().boxed()
         }
-        Work::Only(_, prefixes) => each(bucket, prefixes),
+        Step::Only(_, prefixes) => each(bucket, prefixes),
     }
 }
 
