@@ -26,6 +26,8 @@ use super::wait::eventually;
 const LIFETIME: Duration = Duration::from_secs(300);
 /// A long row of kills, faults or power cuts (`KILLS`, `FAULTS`, `CUTS`) takes as much longer for each.
 const LIFETIME_A_KILL: Duration = Duration::from_secs(2);
+/// And so does a long row of messages at random (`FUZZ_CASES`).
+const LIFETIME_A_CASE: Duration = Duration::from_millis(30);
 
 type Lines = Arc<Mutex<Vec<String>>>;
 
@@ -223,7 +225,8 @@ fn watch(name: String, pid: Pid) -> Sender<()> {
     std::thread::spawn(move || {
         let number = |name| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(0);
         let asked: u32 = ["KILLS", "FAULTS", "CUTS"].into_iter().map(number).sum();
-        let lifetime = LIFETIME + LIFETIME_A_KILL * asked;
+        let cases = number("FUZZ_CASES");
+        let lifetime = LIFETIME + LIFETIME_A_KILL * asked + LIFETIME_A_CASE * cases;
         if receiver.recv_timeout(lifetime) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             eprintln!("{name} hangs: killed after {lifetime:?}");
             let _ = kill_process(pid, Signal::KILL);
