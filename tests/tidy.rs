@@ -161,7 +161,10 @@ fn floors(file: &Source) -> Vec<String> {
 fn a_floor_uses_only_floors_below_its_own() {
     let broken = [
         Source::example("src/values/ids.rs", "use crate::world::clock::Clock;"),
-        Source::example("src/local/life.rs", "    fn run(parts: &crate::tasks::parts::Parts) {}"),
+        Source::example(
+            "src/local/log_file.rs",
+            "    fn run(parts: &crate::tasks::parts::Parts) {}",
+        ),
         Source::example("src/tasks/seal.rs", "use crate::embedded::EmbeddedBucket;"),
         Source::example("src/embedded/store.rs", "use crate::values::time::Utc;"),
         Source::example("src/core/data.rs", "use crate::{edges, values};"),

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::Fs;
 use super::handles::Handle;
-use crate::local::life::Life;
+use crate::local::log_file::LogFile;
 use crate::local::namespace::{Attr, Open, SetAttr};
 use crate::local::room::{Capacity, Inodes};
 use crate::values::errors::FsError;
@@ -56,7 +56,7 @@ impl Fs {
     pub fn clear_set_id(&self, handle: HandleId) -> Result<(), FsError> {
         let handle = self.handles.get(handle)?;
         let (id, set_id) = match &handle.what {
-            Handle::Live { life, .. } => (life.id, &life.set_id),
+            Handle::Live { log, .. } => (log.id, &log.set_id),
             Handle::Local { id, local, .. } => (*id, &local.set_id),
             Handle::Stored(_) | Handle::Dir { .. } => return Ok(()),
         };
@@ -69,7 +69,7 @@ impl Fs {
     /// An extended attribute.
     pub fn getxattr(&self, id: NodeId, name: &str) -> Result<Vec<u8>, FsError> {
         match (name.strip_prefix(OWN), self.parts.namespace.open(id)?) {
-            (Some(own), Open::Live(life)) => own_attribute(&life, own),
+            (Some(own), Open::Live(log)) => own_attribute(&log, own),
             (Some("local"), Open::Local(_)) => Ok(self.why_local(id).into_bytes()),
             (Some(_), _) => Err(FsError::NoAttribute),
             // `ls -l` asks each file for its label and its ACL, until it is told that there is no such
@@ -135,13 +135,13 @@ fn is_users(name: &str) -> bool {
     name.starts_with("user.") || name.starts_with("trusted.")
 }
 
-fn own_attribute(life: &Life, name: &str) -> Result<Vec<u8>, FsError> {
-    let len = life.len()?;
-    let mut state = life.state();
+fn own_attribute(log: &LogFile, name: &str) -> Result<Vec<u8>, FsError> {
+    let len = log.len()?;
+    let mut state = log.state();
     let unsent = state.unsent(len);
     let current = state.current();
     let text = match name {
-        "stream" => Some(escape_path(&life.stream().path)),
+        "stream" => Some(escape_path(&log.stream().path)),
         "generation" => {
             state.tail(len);
             current.number().map(|number| number.0.to_string())

@@ -10,8 +10,8 @@ use tracing::warn;
 use super::handles::{Access, Handle, Opened};
 use super::resent::written_before;
 use super::{Answer, DEADLINE, Fs};
-use crate::local::life::{Life, SpoolFile};
 use crate::local::local_file::IsLog;
+use crate::local::log_file::{LogFile, SpoolFile};
 use crate::local::namespace::{Open, SetAttr};
 use crate::tasks::drop;
 use crate::tasks::held::may_exceed;
@@ -68,22 +68,22 @@ impl Fs {
         };
         match (&handle.what, log) {
             (_, Some((.., Access { write: false, .. }))) => Answer::Now(Err(FsError::BadHandle)),
-            (_, Some((life, ..))) if aim.mapped => {
-                let path = self.parts.path_of(&life);
+            (_, Some((log, ..))) if aim.mapped => {
+                let path = self.parts.path_of(&log);
                 warn!(%path, "a program writes this log through a mapping: refused");
                 Answer::Now(Err(FsError::NotPermitted))
             }
-            (_, Some((life, file, access))) => {
-                match self.append(&handle, (&life, &file), aim, data, origin) {
+            (_, Some((log, file, access))) => {
+                match self.append(&handle, (&log, &file), aim, data, origin) {
                     Ok(written) if access.sync => {
                         let fs = self.clone();
-                        Answer::blocking(move || fs.sync_life(&life).map(|()| written))
+                        Answer::blocking(move || fs.sync_log(&log).map(|()| written))
                     }
                     Err(FsError::NoSpace) if self.parts.when_full != WhenFull::Error => {
                         let (fs, handle) = (self.clone(), handle.clone());
                         let data = Bytes::copy_from_slice(data);
                         Answer::later(async move {
-                            fs.append_when_room(&handle, (&life, &file), aim, &data, origin).await
+                            fs.append_when_room(&handle, (&log, &file), aim, &data, origin).await
                         })
                     }
                     other => Answer::Now(other),
@@ -103,7 +103,7 @@ impl Fs {
     fn append(
         &self,
         handle: &Opened,
-        (life, file): (&Arc<Life>, &SpoolFile),
+        (log, file): (&Arc<LogFile>, &SpoolFile),
         aim: Aim,
         data: &[u8],
         origin: Origin,
@@ -112,16 +112,16 @@ impl Fs {
         if !*serving {
             return Err(FsError::Stopping);
         }
-        let len = self.end_of(life, file)?;
+        let len = self.end_of(log, file)?;
         let session = self.parts.spool.session();
         if let Some(from) = session.intended(origin)
-            && let Some(written) = written_before(file, from, len, data).at("read", &life.path())?
+            && let Some(written) = written_before(file, from, len, data).at("read", &log.path())?
         {
-            self.parts.touch(life);
+            self.parts.touch(log);
             return Ok(written);
         }
         let base = {
-            let mut state = life.state();
+            let mut state = log.state();
             state.will_grow(len, || self.parts.clock.now());
             state.current().at
         };
@@ -131,15 +131,15 @@ impl Fs {
             }
             // Who goes on where its own last write ended has had its file truncated, or shares it.
             if handle.went_to.load(Ordering::Relaxed) != aim.offset {
-                self.say_misplaced(life);
+                self.say_misplaced(log);
             }
         }
         let bytes = data.len() as u64;
         if self.parts.room.take(bytes).is_err() {
-            self.take_more(life, bytes)?;
+            self.take_more(log, bytes)?;
         }
         session.intend(handle.place, origin, len, bytes)?;
-        let mut written = file.append(data).at("append to", &life.path());
+        let mut written = file.append(data).at("append to", &log.path());
         if written.as_ref().is_err_and(LocalError::is_no_space) {
             // Others have taken what the spool counted on.
             self.parts.room.disk_is_full();
@@ -147,7 +147,7 @@ impl Fs {
                 self.parts.room.give(bytes);
                 no_room(e)
             })?;
-            written = file.append(data).at("append to", &life.path());
+            written = file.append(data).at("append to", &log.path());
         }
         let written = written.map_err(|e| {
             self.parts.room.give(bytes);
@@ -155,20 +155,20 @@ impl Fs {
         })?;
         self.parts.room.give(bytes - written as u64);
         handle.went_to.store(aim.offset.saturating_add(written as u64), Ordering::Relaxed);
-        let mut state = life.state();
+        let mut state = log.state();
         state.counted = state.counted.plus(written as u64);
         // What others append unseen would make it untrue, also once they have closed the file.
         state.end = (state.unseen_writers == 0).then_some(len.plus(written as u64));
         drop(state);
         drop(serving);
-        self.parts.touch(life);
+        self.parts.touch(log);
         Ok(written)
     }
 
     /// Takes room where there is none: from others' where this log's folder has less than its share, else from what can be
     /// given back or given up.
-    fn take_more(&self, life: &Arc<Life>, bytes: u64) -> Result<(), FsError> {
-        if self.parts.when_full == WhenFull::DropOldest && may_exceed(&self.parts, life, bytes) {
+    fn take_more(&self, log: &Arc<LogFile>, bytes: u64) -> Result<(), FsError> {
+        if self.parts.when_full == WhenFull::DropOldest && may_exceed(&self.parts, log, bytes) {
             // The sealer's next look has somebody else give up as much.
             self.parts.room.found(bytes);
             return Ok(());
@@ -179,26 +179,26 @@ impl Fs {
 
     /// Where the spool file ends, which is known while nobody but this process appends: the kernel
     /// makes one write after the other.
-    fn end_of(&self, life: &Life, file: &SpoolFile) -> Result<SpoolOffset, FsError> {
+    fn end_of(&self, log: &LogFile, file: &SpoolFile) -> Result<SpoolOffset, FsError> {
         let known = {
-            let state = life.state();
+            let state = log.state();
             state.end.filter(|_| state.unseen_writers == 0)
         };
         match known {
             Some(end) => Ok(end),
-            None => Ok(file.end().at("stat", &life.path())?),
+            None => Ok(file.end().at("stat", &log.path())?),
         }
     }
 
     /// Names a file that a program writes elsewhere than at its end: what it reads back is not what it wrote there.
-    fn say_misplaced(&self, life: &Life) {
+    fn say_misplaced(&self, log: &LogFile) {
         let count = {
-            let mut state = life.state();
+            let mut state = log.state();
             state.misplaced += 1;
             state.misplaced
         };
         if count.is_power_of_two() {
-            let path = self.parts.path_of(life);
+            let path = self.parts.path_of(log);
             warn!(%path, count, "a program writes elsewhere than at the end of this file; its writes are appended, which suits logs and no databases");
         }
     }
@@ -206,7 +206,7 @@ impl Fs {
     async fn append_when_room(
         &self,
         handle: &Opened,
-        log: (&Arc<Life>, &SpoolFile),
+        log: (&Arc<LogFile>, &SpoolFile),
         aim: Aim,
         data: &[u8],
         origin: Origin,
@@ -238,10 +238,10 @@ impl Fs {
     /// Sets a file's size: to 0 (a new generation), to what it is, and no other for live files.
     pub fn set_size(&self, id: NodeId, size: u64, origin: Origin) -> Result<(), FsError> {
         match self.parts.namespace.open(id)? {
-            Open::Live(life) => {
+            Open::Live(log) => {
                 let same = self.parts.namespace.attr(id)?.size;
                 match size {
-                    0 => self.truncate(&life, origin),
+                    0 => self.truncate(&log, origin),
                     size if size == same => {
                         let now = self.parts.clock.now();
                         let modified = SetAttr { modified: Some(now.into()), ..SetAttr::default() };
@@ -258,13 +258,13 @@ impl Fs {
     }
 
     /// Truncates a live file to nothing: what is there will be sealed, and the next generation begins.
-    pub(super) fn truncate(&self, life: &Arc<Life>, origin: Origin) -> Result<(), FsError> {
+    pub(super) fn truncate(&self, log: &Arc<LogFile>, origin: Origin) -> Result<(), FsError> {
         let serving = self.serving.read();
         if !*serving {
             return Err(FsError::Stopping);
         }
-        if self.parts.namespace.begin_generation(life.id, self.stamp(origin))? {
-            self.parts.touch(life);
+        if self.parts.namespace.begin_generation(log.id, self.stamp(origin))? {
+            self.parts.touch(log);
             self.parts.tidy();
         }
         Ok(())
@@ -292,15 +292,15 @@ impl Fs {
             Err(e) => return Answer::Now(Err(e)),
         };
         match (&handle.what, log) {
-            (_, Some((life, ..))) => {
+            (_, Some((log, ..))) => {
                 let fs = self.clone();
                 Answer::later(async move {
-                    let (worker, spooled) = (fs.clone(), life.clone());
-                    let step = tokio::task::spawn_blocking(move || worker.sync_life(&spooled));
+                    let (worker, spooled) = (fs.clone(), log.clone());
+                    let step = tokio::task::spawn_blocking(move || worker.sync_log(&spooled));
                     step.await.map_err(|_| FsError::TimedOut)??;
                     match fs.policy.fsync {
                         FsyncLevel::Spool => Ok(()),
-                        FsyncLevel::S3 => fs.wait_uploaded(&life).await,
+                        FsyncLevel::S3 => fs.wait_uploaded(&log).await,
                     }
                 })
             }
@@ -319,21 +319,21 @@ impl Fs {
         }
     }
 
-    fn sync_life(&self, life: &Life) -> Result<(), FsError> {
-        life.file()?.sync().at("sync", &life.path())?;
-        self.parts.namespace.make_durable(life.id)
+    fn sync_log(&self, log: &LogFile) -> Result<(), FsError> {
+        log.file()?.sync().at("sync", &log.path())?;
+        self.parts.namespace.make_durable(log.id)
     }
 
     /// Seals what is written now and waits until S3 has it. Fails, once, when something had to be set
     /// aside since the last time: S3 does not have it.
-    async fn wait_uploaded(&self, life: &Arc<Life>) -> Result<(), FsError> {
-        let target = life.len()?;
+    async fn wait_uploaded(&self, log: &Arc<LogFile>) -> Result<(), FsError> {
+        let target = log.len()?;
         let mut progress = self.parts.progress.subscribe();
-        self.parts.force(life);
+        self.parts.force(log);
         loop {
             progress.borrow_and_update();
             {
-                let mut state = life.state();
+                let mut state = log.state();
                 let mut before = state.segments.range(..target);
                 let unsent = before.any(|(_, s)| s.phase.owes_object());
                 if state.sealed_end() >= target && !unsent {

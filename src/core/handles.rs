@@ -9,8 +9,8 @@ use parking_lot::{Mutex, RwLock};
 use tracing::warn;
 
 use super::dirs::Reading;
-use crate::local::life::{Life, SpoolFile};
 use crate::local::local_file::LocalFile;
+use crate::local::log_file::{LogFile, SpoolFile};
 use crate::local::session::{HandleSlot, OpenHandle, Session};
 use crate::tasks::objects::ObjectReader;
 use crate::values::errors::FsError;
@@ -49,22 +49,22 @@ pub enum Mode {
 
 /// Something open.
 pub(super) enum Handle {
-    Live { life: Arc<Life>, file: SpoolFile, access: Access },
+    Live { log: Arc<LogFile>, file: SpoolFile, access: Access },
     Local { id: NodeId, local: Arc<LocalFile>, file: Arc<File>, access: Access },
     Stored(ObjectReader),
     Dir { id: NodeId, reading: tokio::sync::Mutex<Option<Reading>> },
 }
 
-/// A log that is open: its life, its spool file, and what the handle may do.
-pub(super) type OpenLog = (Arc<Life>, SpoolFile, Access);
+/// A log that is open: its spool file, and what the handle may do.
+pub(super) type OpenLog = (Arc<LogFile>, SpoolFile, Access);
 
 impl Handle {
     /// The log that it is a handle of, also of a local file that has become one.
     pub fn log(&self) -> Result<Option<OpenLog>, FsError> {
         match self {
-            Handle::Live { life, file, access } => Ok(Some((life.clone(), file.clone(), *access))),
+            Handle::Live { log, file, access } => Ok(Some((log.clone(), file.clone(), *access))),
             Handle::Local { local, access, .. } => match local.log() {
-                Some(life) => Ok(Some((life.clone(), life.file()?, *access))),
+                Some(log) => Ok(Some((log.clone(), log.file()?, *access))),
                 None => Ok(None),
             },
             Handle::Stored(_) | Handle::Dir { .. } => Ok(None),

@@ -165,7 +165,7 @@ impl Fs {
         let linked = self.once(origin, parent, name, || {
             let target = self.target_of_link(id, parent, name)?;
             let (attr, became) = self.parts.namespace.link(id, parent, name, target, stamp)?;
-            became.iter().for_each(|life| self.took_over(life));
+            became.iter().for_each(|log| self.took_over(log));
             Ok(attr)
         });
         self.parts.tidy();
@@ -269,7 +269,7 @@ impl Fs {
             .namespace
             .rename(from, to, replace, target, stamp)
             .map_err(|e| self.or_not_permitted(e, *parent, name))?;
-        became.iter().for_each(|life| self.took_over(life));
+        became.iter().for_each(|log| self.took_over(log));
         self.forget_outdated(outdated);
         self.hide_renamed(from, to)?;
         match replaced {
@@ -297,7 +297,7 @@ impl Fs {
     /// A node lost a name: an ended log is sealed, an ended local file goes.
     fn after_unlink(&self, id: NodeId) -> Result<(), FsError> {
         match self.parts.namespace.open(id) {
-            Ok(Open::Live(life)) if self.parts.namespace.is_kept(id) => self.parts.touch(&life),
+            Ok(Open::Live(log)) if self.parts.namespace.is_kept(id) => self.parts.touch(&log),
             Ok(Open::Local(_)) => self.drop_local(id)?,
             Ok(Open::Live(_) | Open::Stored(_) | Open::Directory | Open::Symlink(_)) | Err(_) => {}
         }

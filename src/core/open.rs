@@ -13,8 +13,8 @@ use super::Fs;
 use super::backing::Backings;
 use super::handles::{Access, Flags, Handle, Mode, Opened};
 use super::names::Creator;
-use crate::local::life::{Life, Route, SpoolFile};
 use crate::local::local_file::{IsLog, LocalFile};
+use crate::local::log_file::{LogFile, Route, SpoolFile};
 use crate::local::namespace::Open;
 use crate::local::session::LeftHandle;
 use crate::values::errors::FsError;
@@ -52,12 +52,12 @@ impl Fs {
             None => return self.open_over(id, origin),
         };
         let live = match &what {
-            Handle::Live { life, .. } => Some(life.clone()),
+            Handle::Live { log, .. } => Some(log.clone()),
             _ => None,
         };
         let added = self.handles.add(self.parts.spool.session(), (id, part), (what, mode), origin);
-        if let (Err(_), Some(life)) = (&added, live) {
-            self.let_go(&life, access, mode);
+        if let (Err(_), Some(log)) = (&added, live) {
+            self.let_go(&log, access, mode);
         }
         Ok((added?, mode))
     }
@@ -70,10 +70,10 @@ impl Fs {
         opening: &Opening<'_>,
     ) -> Result<Option<(Handle, Mode)>, FsError> {
         match self.parts.namespace.hold(id, access.write)? {
-            Open::Live(life) => match self.open_live_alone(&life, access, opening) {
-                Ok((file, mode)) => Ok(Some((Handle::Live { life, file, access }, mode))),
+            Open::Live(log) => match self.open_live_alone(&log, access, opening) {
+                Ok((file, mode)) => Ok(Some((Handle::Live { log, file, access }, mode))),
                 Err(e) => {
-                    life.let_go(access.write);
+                    log.let_go(access.write);
                     Err(e)
                 }
             },
@@ -106,48 +106,48 @@ impl Fs {
     /// [fs/fuse/file.c](https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/fs/fuse/file.c)).
     fn open_live_alone(
         &self,
-        life: &Arc<Life>,
+        log: &Arc<LogFile>,
         access: Access,
         opening: &Opening<'_>,
     ) -> Result<(SpoolFile, Mode), FsError> {
         let is_asked = matches!(opening, Opening::Asked(_));
-        if is_asked && self.backings.is_some() && (access.truncate || !life.is_aligned()) {
-            life.wait_for_closes(CLOSING);
+        if is_asked && self.backings.is_some() && (access.truncate || !log.is_aligned()) {
+            log.wait_for_closes(CLOSING);
         }
-        self.open_live(life, access, opening)
+        self.open_live(log, access, opening)
     }
 
     /// Opens a live file that counts the handle already. The first who has it open decides who writes: all opens of a file that
     /// the kernel writes to have its backing file, also those that come here.
     fn open_live(
         &self,
-        life: &Arc<Life>,
+        log: &Arc<LogFile>,
         access: Access,
         opening: &Opening<'_>,
     ) -> Result<(SpoolFile, Mode), FsError> {
-        let mut route = life.route();
-        if matches!(opening, Opening::Asked(_)) && life.state().handles == 1 {
+        let mut route = log.route();
+        if matches!(opening, Opening::Asked(_)) && log.state().handles == 1 {
             // Whoever closed it last found this handle counted already.
-            self.end_route(&mut route, life);
+            self.end_route(&mut route, log);
         }
         if let (Opening::Asked(origin), true) = (opening, access.truncate) {
-            self.truncate(life, *origin)?;
+            self.truncate(log, *origin)?;
         }
         if *route == Route::Undecided {
             *route = match opening {
-                Opening::Asked(_) => self.decide(life),
-                Opening::Again(registered) => self.decided_before(life, registered),
+                Opening::Asked(_) => self.decide(log),
+                Opening::Again(registered) => self.decided_before(log, registered),
             };
         }
-        let file = life.file()?;
+        let file = log.file()?;
         let mode = match *route {
             // What O_SYNC promises also holds for the file's name, which the kernel does not sync.
             Route::Kernel(backing) if access.append && !access.sync => {
-                let mut state = life.state();
+                let mut state = log.state();
                 state.unseen_writers += 1;
                 state.end = None;
                 drop(state);
-                self.parts.touch(life);
+                self.parts.touch(log);
                 Mode::Passthrough(backing)
             }
             Route::Kernel(backing) => Mode::Beside(backing),
@@ -158,26 +158,26 @@ impl Fs {
 
     /// Who is to write into a file that nobody else has open. The kernel counts and maps from the beginning of the spool
     /// file, so that the generation has to begin there.
-    fn decide(&self, life: &Life) -> Route {
-        let alone = life.state().handles == 1;
-        let aligned = if alone { life.align() } else { Ok(life.is_aligned()) };
+    fn decide(&self, log: &LogFile) -> Route {
+        let alone = log.state().handles == 1;
+        let aligned = if alone { log.align() } else { Ok(log.is_aligned()) };
         let aligned = aligned.unwrap_or_else(|e| {
-            let path = self.parts.path_of(life);
+            let path = self.parts.path_of(log);
             warn!(%path, "this log goes on in its old spool file, and the daemon writes: {e}");
             false
         });
         match &self.backings {
-            Some(backings) if aligned => self.register(&**backings, life),
+            Some(backings) if aligned => self.register(&**backings, log),
             Some(_) | None => Route::Daemon,
         }
     }
 
-    fn register(&self, backings: &dyn Backings, life: &Life) -> Route {
-        match backings.register(life.id, life.files.current().0) {
+    fn register(&self, backings: &dyn Backings, log: &LogFile) -> Route {
+        match backings.register(log.id, log.files.current().0) {
             Ok(backing) => Route::Kernel(backing),
             Err(why) => {
                 if !self.warned_of_fallback.swap(true, Ordering::Relaxed) {
-                    let path = self.parts.path_of(life);
+                    let path = self.parts.path_of(log);
                     warn!(%path, why, "the daemon writes for this file, for which the kernel could not; further ones are not named");
                 }
                 Route::Daemon
@@ -186,32 +186,32 @@ impl Fs {
     }
 
     /// Who wrote into a file for the worker before.
-    fn decided_before(&self, life: &Life, registered: &HashSet<NodeId>) -> Route {
+    fn decided_before(&self, log: &LogFile, registered: &HashSet<NodeId>) -> Route {
         match &self.backings {
-            Some(backings) if registered.contains(&life.id) => self.register(&**backings, life),
+            Some(backings) if registered.contains(&log.id) => self.register(&**backings, log),
             Some(_) | None => Route::Daemon,
         }
     }
 
     /// One handle on a live file less.
-    fn let_go(&self, life: &Arc<Life>, access: Access, mode: Mode) {
-        let mut route = life.route();
-        life.let_go(access.write);
+    fn let_go(&self, log: &Arc<LogFile>, access: Access, mode: Mode) {
+        let mut route = log.route();
+        log.let_go(access.write);
         if matches!(mode, Mode::Passthrough(_)) {
-            let mut state = life.state();
+            let mut state = log.state();
             state.unseen_writers = state.unseen_writers.saturating_sub(1);
         }
-        if life.state().handles == 0 {
-            self.end_route(&mut route, life);
+        if log.state().handles == 0 {
+            self.end_route(&mut route, log);
         }
     }
 
     /// Nobody has it open any more: the next who does decides anew.
-    fn end_route(&self, route: &mut Route, life: &Life) {
+    fn end_route(&self, route: &mut Route, log: &LogFile) {
         if let Route::Kernel(_) = std::mem::take(route)
             && let Some(backings) = &self.backings
         {
-            backings.unregister(life.id);
+            backings.unregister(log.id);
         }
     }
 
@@ -243,15 +243,15 @@ impl Fs {
         };
         let struck = self.parts.spool.session().closed(opened.place);
         match &opened.what {
-            Handle::Live { life, access, .. } => {
-                self.let_go(life, *access, opened.mode);
-                self.parts.touch(life);
+            Handle::Live { log, access, .. } => {
+                self.let_go(log, *access, opened.mode);
+                self.parts.touch(log);
             }
             Handle::Local { id, local, .. } => match (local.let_go(), local.log()) {
-                (Err(IsLog), Some(life)) => {
+                (Err(IsLog), Some(log)) => {
                     // It was counted as a writer, whatever it was opened for.
-                    self.let_go(life, Access { write: true, ..Access::default() }, opened.mode);
-                    self.parts.touch(life);
+                    self.let_go(log, Access { write: true, ..Access::default() }, opened.mode);
+                    self.parts.touch(log);
                 }
                 _ => self.drop_local(*id)?,
             },
@@ -297,8 +297,8 @@ impl Fs {
         };
         let mode = match &what {
             // The kernel goes on writing for it, whether or not we would let it today.
-            Handle::Live { life, .. } if unseen && !matches!(mode, Mode::Passthrough(_)) => {
-                let mut state = life.state();
+            Handle::Live { log, .. } if unseen && !matches!(mode, Mode::Passthrough(_)) => {
+                let mut state = log.state();
                 state.unseen_writers += 1;
                 state.end = None;
                 Mode::Passthrough(BackingId::default())

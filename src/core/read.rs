@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::handles::Handle;
 use super::{Answer, Fs};
-use crate::local::life::{Life, SpoolFile};
+use crate::local::log_file::{LogFile, SpoolFile};
 use crate::values::errors::{AtPath, FsError};
 use crate::values::ids::{HandleId, SpoolOffset};
 use crate::values::naming::Phase;
@@ -24,11 +24,11 @@ impl Fs {
             Err(e) => return Answer::Now(Err(e)),
         };
         match (&handle.what, log) {
-            (_, Some((life, file, _))) => match self.read_spool(&life, &file, offset, size) {
+            (_, Some((log, file, _))) => match self.read_spool(&log, &file, offset, size) {
                 Ok(Some(bytes)) => Answer::Now(Ok(bytes)),
                 Ok(None) => {
                     let fs = self.clone();
-                    Answer::later(async move { fs.read_reclaimed(&life, offset, size).await })
+                    Answer::later(async move { fs.read_reclaimed(&log, offset, size).await })
                 }
                 Err(e) => Answer::Now(Err(e)),
             },
@@ -62,17 +62,17 @@ impl Fs {
     /// Reads from the spool file; `None` when some of the range was reclaimed.
     fn read_spool(
         &self,
-        life: &Life,
+        log: &LogFile,
         file: &SpoolFile,
         offset: u64,
         size: u32,
     ) -> Result<Option<Bytes>, FsError> {
-        let at = life.state().current().at.plus(offset);
+        let at = log.state().current().at.plus(offset);
         let mut bytes = vec![0; size as usize];
-        let read = file.read_at(&mut bytes, at).at("read", &life.path())?;
+        let read = file.read_at(&mut bytes, at).at("read", &log.path())?;
         bytes.truncate(read);
         // Looked at after the read: a range that is reclaimed meanwhile has read as zeros.
-        let state = life.state();
+        let state = log.state();
         let end = at.plus(read as u64);
         let before = state.segments.range(..=at).next_back();
         let reclaimed = before
@@ -85,16 +85,16 @@ impl Fs {
     /// Reads piece by piece: from the spool what is there, from S3 what was reclaimed.
     async fn read_reclaimed(
         &self,
-        life: &Arc<Life>,
+        log: &Arc<LogFile>,
         offset: u64,
         size: u32,
     ) -> Result<Bytes, FsError> {
         let mut bytes = Vec::with_capacity(size as usize);
-        let at = life.state().current().at.plus(offset);
-        let end = life.len()?.min(at.plus(u64::from(size)));
+        let at = log.state().current().at.plus(offset);
+        let end = log.len()?.min(at.plus(u64::from(size)));
         let mut at = at;
         while at < end {
-            let segment = life.state().segment_at(at);
+            let segment = log.state().segment_at(at);
             let piece_end = segment.map_or(end, |s| s.range.end.min(end));
             if segment.is_some_and(|s| s.phase.is_given_up()) {
                 // What is before the gap is read; a read that begins in it fails.
@@ -103,14 +103,14 @@ impl Fs {
             let mut piece = vec![0; usize::try_from(piece_end.since(at)).unwrap_or(0)];
             match segment.filter(|s| s.phase == Phase::Reclaimed) {
                 Some(name) => {
-                    let restored = self.restorer.restore(life, &name).await?;
+                    let restored = self.restorer.restore(log, &name).await?;
                     let within = at.since(name.range.start);
-                    restored.read_exact_at(&mut piece, within).at("read", &life.path())?;
+                    restored.read_exact_at(&mut piece, within).at("read", &log.path())?;
                 }
                 None => {
-                    let read = life.file()?.read_at(&mut piece, at);
-                    read.at("read", &life.path())?;
-                    let now = life.state().segment_at(at).map(|s| s.phase);
+                    let read = log.file()?.read_at(&mut piece, at);
+                    read.at("read", &log.path())?;
+                    let now = log.state().segment_at(at).map(|s| s.phase);
                     if now.is_some_and(|phase| !phase.is_here()) {
                         continue;
                     }

@@ -7,7 +7,7 @@
 use std::io;
 
 use super::Fs;
-use crate::local::life::SpoolFile;
+use crate::local::log_file::SpoolFile;
 use crate::local::namespace::Stamp;
 use crate::values::ids::{NodeId, Origin, SpoolOffset};
 
@@ -81,7 +81,7 @@ pub(super) fn written_before(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local::life::Files;
+    use crate::local::log_file::Files;
     use crate::local::spool::NodeFiles;
 
     fn found(before: &[u8], between: &[u8], data: &[u8]) -> Option<usize> {

@@ -8,8 +8,8 @@ use serde::Serialize;
 use tracing::warn;
 
 use super::Fs;
-use crate::local::life::{Life, Target};
 use crate::local::listing::Stored;
+use crate::local::log_file::{LogFile, Target};
 use crate::local::namespace::{NewFile, Open};
 use crate::values::errors::FsError;
 use crate::values::escape::escape_path;
@@ -66,18 +66,18 @@ impl Fs {
         (new_parent, new_name): (NodeId, &[u8]),
     ) -> Result<Option<Target>, FsError> {
         let new = self.path_of(new_parent, new_name)?;
-        let (life, old) = match self.parts.namespace.live(parent, name) {
+        let (log, old) = match self.parts.namespace.live(parent, name) {
             Some(Open::Local(_)) => return self.log_of(&new),
-            Some(Open::Live(life)) => (life, self.path_of(parent, name)?),
+            Some(Open::Live(log)) => (log, self.path_of(parent, name)?),
             _ => return Ok(None),
         };
-        if life.state().is_bound() || is_rotation(&old, &new) {
+        if log.state().is_bound() || is_rotation(&old, &new) {
             return Ok(None);
         }
-        let target = self.target_out_of(&old, &new, &life)?;
+        let target = self.target_out_of(&old, &new, &log)?;
         let routing = &self.policy.routing;
         let stream = |path: &[u8]| stream_of(&routing.stream_map, &routing.labels, path).path;
-        let is_own = || life.stream().path == stream(&old);
+        let is_own = || log.stream().path == stream(&old);
         match target {
             None if is_own() && self.is_stream(&stream(&new), new_parent, new_name) => {
                 self.log_of(&new)
@@ -96,9 +96,9 @@ impl Fs {
         let new = self.path_of(parent, name)?;
         match self.parts.namespace.open(id)? {
             Open::Local(_) => self.log_of(&new),
-            Open::Live(life) if !life.state().is_bound() => {
+            Open::Live(log) if !log.state().is_bound() => {
                 let old = self.parts.namespace.path(id).unwrap_or_default();
-                self.target_out_of(&old, &new, &life)
+                self.target_out_of(&old, &new, &log)
             }
             _ => Ok(None),
         }
@@ -109,9 +109,9 @@ impl Fs {
         &self,
         old: &[u8],
         new: &[u8],
-        life: &Life,
+        log: &LogFile,
     ) -> Result<Option<Target>, FsError> {
-        let until_now = is_temporary(old) || is_temporary(&life.stream().path);
+        let until_now = is_temporary(old) || is_temporary(&log.stream().path);
         if until_now && !is_temporary(new) { self.log_of(new) } else { Ok(None) }
     }
 
@@ -129,11 +129,11 @@ impl Fs {
     }
 
     /// A local file has become a log: its bytes are counted as a log's, and wait for their seal.
-    pub(super) fn took_over(&self, life: &Arc<Life>) {
-        let bytes = life.state().counted.0;
+    pub(super) fn took_over(&self, log: &Arc<LogFile>) {
+        let bytes = log.state().counted.0;
         self.parts.room.give_local(bytes);
         self.parts.room.found(bytes);
-        self.parts.touch(life);
+        self.parts.touch(log);
     }
 
     /// Names the first file that a glob keeps from the bucket.

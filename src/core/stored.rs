@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::{Answer, Entry, Fs};
-use crate::local::life::Life;
 use crate::local::listing::Stored;
+use crate::local::log_file::LogFile;
 use crate::values::errors::FsError;
 use crate::values::ids::NodeId;
 use crate::values::settings::View;
@@ -109,8 +109,8 @@ impl Fs {
     /// Whether this mount will store something below a prefix.
     pub(super) fn will_store(&self, prefix: &str) -> bool {
         let below = prefix.strip_prefix(&self.parts.prefix).unwrap_or_default().as_bytes();
-        let adds = |life: &Arc<Life>| life.stream().path.starts_with(below);
-        self.parts.namespace.lives().iter().any(adds)
+        let adds = |log: &Arc<LogFile>| log.stream().path.starts_with(below);
+        self.parts.namespace.logs().iter().any(adds)
     }
 
     /// A live name goes away. A stored object of that name, known or possible, stays out of view.

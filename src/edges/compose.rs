@@ -87,21 +87,21 @@ pub fn recover_parts(
 /// Puts what recovery found on the lists of those who go on with it.
 pub fn resume(parts: &Parts) {
     let (mut segments, mut tails) = (0, 0);
-    for life in parts.namespace.lives() {
+    for log in parts.namespace.logs() {
         let sealed: Vec<_> = {
-            let state = life.state();
+            let state = log.state();
             let sealed = state.segments.iter().filter(|(_, s)| s.phase.owes_object());
             sealed.map(|(start, _)| *start).collect()
         };
         for start in sealed {
             segments += 1;
             // The daemon before may have sent it and died before the answer.
-            let job = Job { life: life.clone(), start, may_have_arrived: true };
+            let job = Job { log: log.clone(), start, may_have_arrived: true };
             parts.outbox.push(job);
         }
-        tails += usize::from(life.len().unwrap_or_default() > life.state().sealed_end());
-        // A tail is sealed in its time, an ended life removed.
-        parts.touch(&life);
+        tails += usize::from(log.len().unwrap_or_default() > log.state().sealed_end());
+        // A tail is sealed in its time, an ended one removed.
+        parts.touch(&log);
     }
     drop::note_again(parts);
     if segments + tails > 0 {

@@ -17,7 +17,7 @@ use super::supervisor::link::{Link, MESSAGE_MAX};
 use super::supervisor::protocol::{Request, ToClient};
 use super::supervisor_client::Questions;
 use crate::core::Fs;
-use crate::local::life::Life;
+use crate::local::log_file::LogFile;
 use crate::tasks::measure::lacking_logs;
 use crate::tasks::parts::Parts;
 use crate::tasks::retry::retry;
@@ -115,15 +115,15 @@ fn fitting(rows: Vec<impl Serialize>) -> Vec<Value> {
 async fn flush(parts: &Parts, wait: bool, client: &Link) -> Option<ToClient> {
     info!(wait, "everything is sealed and uploaded now: somebody asks for it");
     let mut progress = parts.progress.subscribe();
-    let ends = |life: Arc<Life>| (life.len().unwrap_or_default(), life);
-    let mut left: Vec<(SpoolOffset, Arc<Life>)> =
-        parts.namespace.lives().into_iter().map(ends).collect();
+    let ends = |log: Arc<LogFile>| (log.len().unwrap_or_default(), log);
+    let mut left: Vec<(SpoolOffset, Arc<LogFile>)> =
+        parts.namespace.logs().into_iter().map(ends).collect();
     force_all(parts);
     // A log without a name is gone from the spool, and its segments from its state, once S3 has all of it.
-    let is_here = |life: &Life| parts.namespace.attr(life.id).is_ok();
+    let is_here = |log: &LogFile| parts.namespace.attr(log.id).is_ok();
     loop {
         progress.borrow_and_update();
-        left.retain(|(end, life)| !life.state().sent_until(*end) && is_here(life));
+        left.retain(|(end, log)| !log.state().sent_until(*end) && is_here(log));
         match left.is_empty() || !wait {
             true => return Some(ToClient::Flushed),
             false if client.is_over() => return None,

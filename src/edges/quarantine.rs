@@ -194,7 +194,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::local::life::SpoolFile;
+    use crate::local::log_file::SpoolFile;
     use crate::local::spool::Note;
     use crate::values::ids::{SpoolOffset, SpoolRange};
     use crate::values::time::Utc;

@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use super::signals::Signals;
 use crate::core::Fs;
-use crate::local::life::Life;
+use crate::local::log_file::LogFile;
 use crate::local::spool::Account;
 use crate::tasks::parts::Parts;
 
@@ -53,7 +53,7 @@ pub async fn impatience(signals: &mut Signals, end: End, timeout: Duration) -> &
 /// Waits until no log is open for writing, briefly; then writes are refused.
 pub async fn last_words(fs: &Fs) {
     let closed = async {
-        while fs.parts().namespace.lives().iter().any(|life| life.state().writers > 0) {
+        while fs.parts().namespace.logs().iter().any(|log| log.state().writers > 0) {
             tokio::time::sleep(LAST_WORDS / 40).await;
         }
     };
@@ -102,15 +102,15 @@ pub async fn wanted_by_the_next(parts: &Parts) {
 /// Asks for everything to be sealed; gives whether there is anything that S3 does not have.
 pub fn force_all(parts: &Parts) -> bool {
     let mut left = false;
-    for life in parts.namespace.lives() {
-        let len = life.len().unwrap_or_default();
+    for log in parts.namespace.logs() {
+        let len = log.len().unwrap_or_default();
         let (tail, sent) = {
-            let state = life.state();
+            let state = log.state();
             (len > state.sealed_end(), state.all_sent(len))
         };
         left |= !sent;
         if tail {
-            parts.force(&life);
+            parts.force(&log);
         }
     }
     left
@@ -143,12 +143,12 @@ pub fn lacking(lost: &Account) -> Option<String> {
 
 /// Says what stays behind, and why if anything does; gives the exit code that goes with it, and the same for people.
 pub fn report(parts: &Parts, why: &str) -> (u8, String) {
-    let lives = parts.namespace.lives();
-    let behind = |life: &&Arc<Life>| {
-        let len = life.len().unwrap_or_default();
-        !life.state().all_sent(len)
+    let logs = parts.namespace.logs();
+    let behind = |log: &&Arc<LogFile>| {
+        let len = log.len().unwrap_or_default();
+        !log.state().all_sent(len)
     };
-    let files = lives.iter().filter(behind).count();
+    let files = logs.iter().filter(behind).count();
     let spool = parts.spool.dir().display();
     let lost = lacking(&parts.spool.quarantine().account());
     if let Some(lost) = &lost {

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::life::{Life, Route};
+use super::log_file::{LogFile, Route};
 use super::room::Room;
 use super::spool::NodeFiles;
 use crate::values::errors::{AtPath, FsError, LocalError};
@@ -25,7 +25,7 @@ pub struct LocalFile {
     path: PathBuf,
     file: Mutex<Weak<File>>,
     /// The log that it has become, by another name.
-    log: OnceLock<Arc<Life>>,
+    log: OnceLock<Arc<LogFile>>,
     /// Held by all who change the file or its handles, alone by whoever makes it a log.
     changing: RwLock<()>,
 }
@@ -48,7 +48,7 @@ impl LocalFile {
     }
 
     /// The log that it has become.
-    pub fn log(&self) -> Option<&Arc<Life>> {
+    pub fn log(&self) -> Option<&Arc<LogFile>> {
         self.log.get()
     }
 
@@ -56,7 +56,7 @@ impl LocalFile {
     /// that are open.
     pub fn become_log<E>(
         &self,
-        life: Arc<Life>,
+        log: Arc<LogFile>,
         store: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
         let _alone = self.changing.write();
@@ -64,11 +64,11 @@ impl LocalFile {
         let handles = self.handles();
         if handles > 0 {
             // They go through the page cache, beside which the kernel takes no backing file.
-            *life.route() = Route::Daemon;
-            let mut state = life.state();
+            *log.route() = Route::Daemon;
+            let mut state = log.state();
             (state.handles, state.writers) = (handles, handles);
         }
-        let _ = self.log.set(life);
+        let _ = self.log.set(log);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Floor 2: what is on this machine. The spool with its file lives, the namespace that shows them, and
+//! Floor 2: what is on this machine. The spool with its log files, the namespace that shows them, and
 //! the catalog of listings. Synchronous throughout.
 
 pub mod catalog;
@@ -6,9 +6,9 @@ pub mod crash_point;
 pub mod disk;
 pub mod hidden;
 pub mod lease;
-pub mod life;
 pub mod listing;
 pub mod local_file;
+pub mod log_file;
 pub mod mapped;
 pub mod marker;
 pub mod namespace;

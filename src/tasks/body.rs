@@ -11,7 +11,7 @@ use std::sync::Arc;
 use flate2::write::GzEncoder;
 
 use crate::local::disk::{memory_file, unnamed_file};
-use crate::local::life::SpoolFile;
+use crate::local::log_file::SpoolFile;
 use crate::local::marker::Marker;
 use crate::tasks::parts::Parts;
 use crate::tasks::seal::for_each_chunk;

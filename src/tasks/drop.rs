@@ -13,7 +13,7 @@ use tracing::warn;
 use super::parts::Parts;
 use super::settle;
 use crate::local::crash_point::crash_point;
-use crate::local::life::Life;
+use crate::local::log_file::LogFile;
 use crate::local::marker::{self, Marker};
 use crate::local::spool::GivenUp;
 use crate::values::errors::LocalError;
@@ -44,21 +44,21 @@ fn take_or_give_up(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
     }
     let disk_is_short = parts.room.disk_shortage() > 0;
     let (mut freed, mut lost) = (0, HashMap::new());
-    let mut lives = waiting(parts);
+    let mut logs = waiting(parts);
     while freed < need {
-        let Some(at) = choose(&lives.iter().map(|(waits, _)| *waits).collect::<Vec<_>>()) else {
+        let Some(at) = choose(&logs.iter().map(|(waits, _)| *waits).collect::<Vec<_>>()) else {
             break;
         };
-        let (waits, life) = &mut lives[at];
+        let (waits, log) = &mut logs[at];
         match waits.oldest {
             Some(start) => {
-                let bytes = give_up(parts, life, start)?;
-                *lost.entry(life.stream().path.clone()).or_insert(0) += bytes;
+                let bytes = give_up(parts, log, start)?;
+                *lost.entry(log.stream().path.clone()).or_insert(0) += bytes;
                 freed += bytes;
-                *waits = look(life, (waits.part, waits.stream))?;
+                *waits = look(log, (waits.part, waits.stream))?;
             }
             None => {
-                parts.force(life);
+                parts.force(log);
                 break;
             }
         }
@@ -95,46 +95,45 @@ struct Waits {
 /// The log that gives something up, or is to be sealed for it: of the first part of paths with most unsent bytes, and of
 /// its stream with most, among those that have any such, the first log (they are in the order of age) that can give up at
 /// once.
-fn choose(lives: &[Waits]) -> Option<usize> {
-    let able = |life: &&Waits| life.oldest.is_some() || life.unsealed > 0;
+fn choose(logs: &[Waits]) -> Option<usize> {
+    let able = |log: &&Waits| log.oldest.is_some() || log.unsealed > 0;
     let most = |of: fn(&Waits) -> (usize, usize), among: Option<(usize, usize)>| {
         let mut unsent: HashMap<(usize, usize), u64> = HashMap::new();
-        for life in lives {
-            *unsent.entry(of(life)).or_default() += life.unsent;
+        for log in logs {
+            *unsent.entry(of(log)).or_default() += log.unsent;
         }
-        let within = |life: &&Waits| among.is_none_or(|(part, _)| life.part == part);
-        let able =
-            lives.iter().filter(able).filter(within).map(|life| (unsent[&of(life)], of(life)));
+        let within = |log: &&Waits| among.is_none_or(|(part, _)| log.part == part);
+        let able = logs.iter().filter(able).filter(within).map(|log| (unsent[&of(log)], of(log)));
         able.max().map(|(_, most)| most)
     };
-    let part = most(|life| (life.part, 0), None)?;
-    let stream = most(|life| (life.part, life.stream), Some(part))?;
-    let of_most = |life: &Waits| (life.part, life.stream) == stream;
-    let now = lives.iter().position(|life| of_most(life) && life.oldest.is_some());
-    now.or_else(|| lives.iter().position(|life| of_most(life) && life.unsealed > 0))
+    let part = most(|log| (log.part, 0), None)?;
+    let stream = most(|log| (log.part, log.stream), Some(part))?;
+    let of_most = |log: &Waits| (log.part, log.stream) == stream;
+    let now = logs.iter().position(|log| of_most(log) && log.oldest.is_some());
+    now.or_else(|| logs.iter().position(|log| of_most(log) && log.unsealed > 0))
 }
 
 /// All logs that have unsent bytes, the oldest first.
-fn waiting(parts: &Parts) -> Vec<(Waits, Arc<Life>)> {
+fn waiting(parts: &Parts) -> Vec<(Waits, Arc<LogFile>)> {
     let (mut firsts, mut streams) = (HashMap::new(), HashMap::new());
     let mut found = Vec::new();
-    for life in parts.namespace.lives() {
+    for log in parts.namespace.logs() {
         let next = (firsts.len(), streams.len());
-        let part = *firsts.entry(parts.namespace.part(life.id)).or_insert(next.0);
-        let stream = *streams.entry(life.stream().path.clone()).or_insert(next.1);
+        let part = *firsts.entry(parts.namespace.part(log.id)).or_insert(next.0);
+        let stream = *streams.entry(log.stream().path.clone()).or_insert(next.1);
         // One that cannot be looked at gives nothing up.
-        match look(&life, (part, stream)) {
-            Ok(waits) if waits.unsent > 0 => found.push((waits, life)),
+        match look(&log, (part, stream)) {
+            Ok(waits) if waits.unsent > 0 => found.push((waits, log)),
             Ok(_) | Err(_) => {}
         }
     }
-    found.sort_by_key(|(_, life)| life.state().generations.front().map(|g| g.since));
+    found.sort_by_key(|(_, log)| log.state().generations.front().map(|g| g.since));
     found
 }
 
-fn look(life: &Life, (part, stream): (usize, usize)) -> Result<Waits, LocalError> {
-    let len = life.len()?;
-    let state = life.state();
+fn look(log: &LogFile, (part, stream): (usize, usize)) -> Result<Waits, LocalError> {
+    let len = log.len()?;
+    let state = log.state();
     let mut sealed = state.segments.iter().filter(|(_, s)| s.phase == Phase::Sealed);
     Ok(Waits {
         part,
@@ -146,32 +145,32 @@ fn look(life: &Life, (part, stream): (usize, usize)) -> Result<Waits, LocalError
 }
 
 /// Gives up one sealed range, unless its PUT has begun meanwhile; gives the bytes.
-fn give_up(parts: &Parts, life: &Life, start: SpoolOffset) -> Result<u64, LocalError> {
-    let _settling = life.settling();
-    let Some(name) = life.state().marker(start).filter(|m| m.phase == Phase::Sealed) else {
+fn give_up(parts: &Parts, log: &LogFile, start: SpoolOffset) -> Result<u64, LocalError> {
+    let _settling = log.settling();
+    let Some(name) = log.state().marker(start).filter(|m| m.phase == Phase::Sealed) else {
         return Ok(0);
     };
-    marker::advance(life.names(), &name, Phase::Dropped)?;
+    marker::advance(log.names(), &name, Phase::Dropped)?;
     // The mark is owed, whether the bytes are gone or not.
     crash_point("drop: the marker says so");
     {
-        let mut state = life.state();
+        let mut state = log.state();
         // An fsync that waits for S3 is told once.
         state.set_aside = true;
         if let Some(segment) = state.segments.get_mut(&start) {
             segment.phase = Phase::Dropped;
         }
     }
-    life.punch(name.range)?;
+    log.punch(name.range)?;
     parts.room.give(name.range.len());
-    note(parts, life, &name);
+    note(parts, log, &name);
     Ok(name.range.len())
 }
 
 /// Puts a range that was given up on the spool's account.
-fn note(parts: &Parts, life: &Life, name: &MarkerName) {
-    let name = life.state().marker(name.range.start).unwrap_or(*name);
-    let noted = Marker::load(life.names(), &name).and_then(|Marker { key, .. }| {
+fn note(parts: &Parts, log: &LogFile, name: &MarkerName) {
+    let name = log.state().marker(name.range.start).unwrap_or(*name);
+    let noted = Marker::load(log.names(), &name).and_then(|Marker { key, .. }| {
         let given_up = GivenUp { key, bytes: name.range.len(), at: parts.clock.now() };
         parts.spool.quarantine().note_given_up(&given_up)
     });
@@ -183,21 +182,21 @@ fn note(parts: &Parts, life: &Life, name: &MarkerName) {
 
 /// Does so with those that a daemon which was killed has not noted.
 pub fn note_again(parts: &Parts) {
-    let given_up = |life: Arc<Life>| {
-        let markers = life.state().markers();
+    let given_up = |log: Arc<LogFile>| {
+        let markers = log.state().markers();
         let given_up = markers.into_iter().filter(|marker| marker.phase.is_given_up());
-        given_up.map(move |marker| (life.clone(), marker)).collect::<Vec<_>>()
+        given_up.map(move |marker| (log.clone(), marker)).collect::<Vec<_>>()
     };
-    let all: Vec<_> = parts.namespace.lives().into_iter().flat_map(given_up).collect();
+    let all: Vec<_> = parts.namespace.logs().into_iter().flat_map(given_up).collect();
     if all.is_empty() {
         return;
     }
     let noted = parts.spool.quarantine().given_up().unwrap_or_default();
     let noted: HashSet<_> = noted.into_iter().map(|range| range.key).collect();
-    for (life, name) in all {
-        let key = Marker::load(life.names(), &name).map(|marker| marker.key);
+    for (log, name) in all {
+        let key = Marker::load(log.names(), &name).map(|marker| marker.key);
         if key.is_ok_and(|key| !noted.contains(&key)) {
-            note(parts, &life, &name);
+            note(parts, &log, &name);
         }
     }
 }
@@ -216,12 +215,12 @@ mod tests {
 
     #[test]
     fn who_floods_through_many_streams_gives_up_before_a_neighbour_with_a_larger_one() {
-        let mut lives = vec![of(0, 0, 900, 0, Some(0))];
-        lives.extend((1..150).map(|n| of(1, n, 10 + n as u64, 0, Some(n as u64))));
-        assert_eq!(choose(&lives), Some(149));
+        let mut logs = vec![of(0, 0, 900, 0, Some(0))];
+        logs.extend((1..150).map(|n| of(1, n, 10 + n as u64, 0, Some(n as u64))));
+        assert_eq!(choose(&logs), Some(149));
         // With nothing there that it could give up, it is the neighbour's turn.
-        lives.iter_mut().skip(1).for_each(|life| life.oldest = None);
-        assert_eq!(choose(&lives), Some(0));
+        logs.iter_mut().skip(1).for_each(|log| log.oldest = None);
+        assert_eq!(choose(&logs), Some(0));
     }
 
     #[test]

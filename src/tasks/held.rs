@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::parts::Parts;
-use crate::local::life::Life;
+use crate::local::log_file::LogFile;
 use crate::values::shares::Part;
 
 /// How old the count may be, ...
@@ -28,11 +28,11 @@ struct Counted {
 
 /// Whether a log may take so many bytes though the spool is full: its part of paths holds less than an equal share, and
 /// another one more. What is taken so is less than a share of each part.
-pub fn may_exceed(parts: &Parts, life: &Life, bytes: u64) -> bool {
+pub fn may_exceed(parts: &Parts, log: &LogFile, bytes: u64) -> bool {
     if parts.room.disk_shortage() > 0 {
         return false;
     }
-    let part = parts.namespace.part(life.id);
+    let part = parts.namespace.part(log.id);
     let mut counted = parts.held.0.lock();
     let now = parts.clock.monotonic();
     if now >= counted.until {
@@ -46,17 +46,17 @@ pub fn may_exceed(parts: &Parts, life: &Life, bytes: u64) -> bool {
     let is_less = counted.parts.len() > 1 && then <= share;
     if is_less {
         // Counted at once, so that nobody takes more than a share between two counts.
-        counted.parts.insert(parts.namespace.part(life.id), then);
+        counted.parts.insert(parts.namespace.part(log.id), then);
     }
     is_less
 }
 
 fn count(parts: &Parts) -> HashMap<Part, u64> {
     let mut held: HashMap<Part, u64> = HashMap::new();
-    for life in parts.namespace.lives() {
-        let bytes = life.len().map_or(0, |len| life.state().held(len));
+    for log in parts.namespace.logs() {
+        let bytes = log.len().map_or(0, |len| log.state().held(len));
         if bytes > 0 {
-            *held.entry(parts.namespace.part(life.id)).or_default() += bytes;
+            *held.entry(parts.namespace.part(log.id)).or_default() += bytes;
         }
     }
     held

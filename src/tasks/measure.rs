@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::parts::Parts;
-use crate::local::life::Life;
+use crate::local::log_file::LogFile;
 use crate::local::marker::Marker;
 use crate::local::spool::Account;
 use crate::values::naming::Phase;
@@ -60,10 +60,10 @@ pub fn takes_writes(parts: &Parts) -> bool {
 /// Measures.
 pub fn measure(parts: &Parts) -> Measures {
     let now = parts.clock.now();
-    let lives = parts.namespace.lives();
+    let logs = parts.namespace.logs();
     let (local_files, local_bytes) = parts.namespace.local_files();
     let mut measures = Measures {
-        live_files: lives.len(),
+        live_files: logs.len(),
         local_files,
         local_bytes,
         names: parts.namespace.names_used(),
@@ -71,10 +71,10 @@ pub fn measure(parts: &Parts) -> Measures {
         lost: parts.spool.quarantine().account(),
         ..Measures::default()
     };
-    for life in &lives {
-        let len = life.len().unwrap_or_default();
+    for log in &logs {
+        let len = log.len().unwrap_or_default();
         let (unsent, unsealed, held) = {
-            let state = life.state();
+            let state = log.state();
             (state.unsent(len), len.since(state.sealed_end()), state.held(len))
         };
         measures.spool_used += held;
@@ -82,7 +82,7 @@ pub fn measure(parts: &Parts) -> Measures {
         measures.unuploaded += unsent;
         if unsent > 0 {
             measures.unuploaded_logs += 1;
-            measures.oldest = measures.oldest.max(now.since(oldest(life)));
+            measures.oldest = measures.oldest.max(now.since(oldest(log)));
         }
     }
     // What the kernel has just written is not counted there yet.
@@ -107,23 +107,23 @@ pub struct Lacking {
 
 /// The logs that S3 lacks something of, those with most unsent bytes first and at most so many, and how many there are.
 pub fn lacking_logs(parts: &Parts, top: usize) -> (Vec<Lacking>, usize) {
-    let lacks = |life: Arc<Life>| {
-        let len = life.len().unwrap_or_default();
+    let lacks = |log: Arc<LogFile>| {
+        let len = log.len().unwrap_or_default();
         let (unsent, lost) = {
-            let state = life.state();
+            let state = log.state();
             (state.unsent(len), state.bytes_in(|p| p == Phase::Quarantined || p.is_given_up()))
         };
-        (unsent > 0 || lost > 0).then_some((unsent, lost, life))
+        (unsent > 0 || lost > 0).then_some((unsent, lost, log))
     };
-    let mut found: Vec<_> = parts.namespace.lives().into_iter().filter_map(lacks).collect();
+    let mut found: Vec<_> = parts.namespace.logs().into_iter().filter_map(lacks).collect();
     found.sort_unstable_by_key(|(unsent, lost, _)| Reverse((*unsent, *lost)));
     let all = found.len();
     found.truncate(top);
     let now = parts.clock.now();
-    let facts = found.into_iter().map(|(unsent, _, life)| {
-        let path = parts.path_of(&life);
-        let oldest = (unsent > 0).then(|| now.since(oldest(&life)).as_secs_f64());
-        let state = life.state();
+    let facts = found.into_iter().map(|(unsent, _, log)| {
+        let path = parts.path_of(&log);
+        let oldest = (unsent > 0).then(|| now.since(oldest(&log)).as_secs_f64());
+        let state = log.state();
         let error = state.last_error.as_ref();
         Lacking {
             path,
@@ -138,14 +138,14 @@ pub fn lacking_logs(parts: &Parts, top: usize) -> (Vec<Lacking>, usize) {
 }
 
 /// When the oldest byte came that S3 has not confirmed.
-fn oldest(life: &Arc<Life>) -> Utc {
+fn oldest(log: &Arc<LogFile>) -> Utc {
     let (marker, first) = {
-        let state = life.state();
+        let state = log.state();
         let unsent = state.segments.iter().find(|(_, segment)| segment.phase.is_unsent());
         let marker = unsent.and_then(|(start, _)| state.marker(*start));
         (marker, state.first_byte.unwrap_or(state.last_growth.0))
     };
     // One that was just confirmed, or cannot be read, is as old as what follows it.
-    let marker = marker.and_then(|name| Marker::load(life.names(), &name).ok());
+    let marker = marker.and_then(|name| Marker::load(log.names(), &name).ok());
     marker.map_or(first, |marker| marker.first)
 }

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use crate::local::crash_point::crash_point;
-use crate::local::life::Life;
+use crate::local::log_file::LogFile;
 use crate::local::namespace::Open;
 use crate::local::record::{Birth, Generation, Numbered};
 use crate::local::stream::StreamState;
@@ -18,7 +18,7 @@ use crate::values::time::Utc;
 
 /// Another generation of the stream, with bytes and without a number that would survive.
 struct Sibling {
-    life: Arc<Life>,
+    log: Arc<LogFile>,
     generation: Generation,
     /// None of its bytes was written before.
     not_before: Utc,
@@ -26,7 +26,7 @@ struct Sibling {
 
 impl Sibling {
     fn order(&self) -> Birth {
-        self.generation.order(self.life.id)
+        self.generation.order(self.log.id)
     }
 }
 
@@ -35,20 +35,20 @@ impl Sibling {
 /// [`StreamState::numbering`], held until the number is in a marker.
 pub fn number(
     parts: &Parts,
-    life: &Arc<Life>,
+    log: &Arc<LogFile>,
     stream: &StreamState,
     own: Generation,
 ) -> Result<Numbered, FsError> {
-    let given = |life: &Life| life.state().generation_at(own.at).and_then(|g| g.numbered);
-    if let Some(numbered) = given(life) {
+    let given = |log: &LogFile| log.state().generation_at(own.at).and_then(|g| g.numbered);
+    if let Some(numbered) = given(log) {
         return Ok(numbered);
     }
-    let mut siblings = siblings(parts, life, stream, own)?;
+    let mut siblings = siblings(parts, log, stream, own)?;
     siblings.sort_by_key(Sibling::order);
     // A start is a lower bound: lowered to those of the younger ones, names sort as numbers do.
-    let youngest = siblings.partition_point(|sibling| sibling.order() < own.order(life.id));
+    let youngest = siblings.partition_point(|sibling| sibling.order() < own.order(log.id));
     let younger = siblings.drain(youngest..).map(|sibling| sibling.not_before);
-    let not_before = younger.fold(life.state().not_before(own.at), Utc::min);
+    let not_before = younger.fold(log.state().not_before(own.at), Utc::min);
     let mut latest = not_before;
     for elder in siblings.iter_mut().rev() {
         elder.not_before = elder.not_before.min(latest);
@@ -59,13 +59,13 @@ pub fn number(
     }
     let numbered = stream.next_generation(not_before);
     // Also when the marker cannot be stored: the next try must not leave a number out.
-    assign(life, own, numbered);
+    assign(log, own, numbered);
     Ok(numbered)
 }
 
 fn siblings(
     parts: &Parts,
-    life: &Arc<Life>,
+    log: &Arc<LogFile>,
     stream: &StreamState,
     own: Generation,
 ) -> Result<Vec<Sibling>, FsError> {
@@ -78,10 +78,10 @@ fn siblings(
             len => len?,
         };
         for (generation, not_before) in other.state().with_bytes(len) {
-            let itself = (id, generation.at) == (life.id, own.at);
+            let itself = (id, generation.at) == (log.id, own.at);
             let stored = generation.number().is_some_and(|number| stream.is_stored(number));
             if !itself && !stored {
-                found.push(Sibling { life: other.clone(), generation, not_before });
+                found.push(Sibling { log: other.clone(), generation, not_before });
             }
         }
     }
@@ -90,21 +90,21 @@ fn siblings(
 
 /// Gives an elder generation its number, durably, with its bytes: a number must not outlive them.
 fn settle(parts: &Parts, stream: &StreamState, elder: Sibling) -> Result<(), FsError> {
-    let Sibling { life, generation, not_before } = elder;
-    let Some(numbered) = life.number(stream, generation.at, not_before) else {
+    let Sibling { log, generation, not_before } = elder;
+    let Some(numbered) = log.number(stream, generation.at, not_before) else {
         // It was renamed, and adds to another stream by now; or all of it is sealed.
         return Ok(());
     };
-    life.files.at(generation.at)?.sync().at("sync", &life.path())?;
-    parts.namespace.store_durably(life.id)?;
+    log.files.at(generation.at)?.sync().at("sync", &log.path())?;
+    parts.namespace.store_durably(log.id)?;
     stream.seen(numbered);
     // The elder has its number, and the one for which it got it has none.
     crash_point("number: an elder generation has its number");
     Ok(())
 }
 
-fn assign(life: &Life, of: Generation, numbered: Numbered) {
-    if let Some(generation) = life.state().generation_at(of.at) {
+fn assign(log: &LogFile, of: Generation, numbered: Numbered) {
+    if let Some(generation) = log.state().generation_at(of.at) {
         generation.numbered = Some(numbered);
     }
 }

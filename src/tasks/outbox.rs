@@ -1,5 +1,5 @@
-//! The two hand-overs on the way of the data: lives that have grown (file system to sealer) and sealed
-//! segments (sealer to uploader). Both are bounded by what the spool holds: a life is on its list
+//! The two hand-overs on the way of the data: log files that have grown (file system to sealer) and sealed
+//! segments (sealer to uploader). Both are bounded by what the spool holds: a log file is on its list
 //! once or twice, a segment in its queue once.
 
 use std::collections::VecDeque;
@@ -9,27 +9,27 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::local::life::Life;
+use crate::local::log_file::LogFile;
 use crate::values::ids::SpoolOffset;
 
 /// Lives that the sealer has to look at.
 #[derive(Debug, Default)]
 pub struct WatchList {
-    lives: Mutex<Vec<Arc<Life>>>,
+    logs: Mutex<Vec<Arc<LogFile>>>,
     news: Notify,
     urgent: Notify,
 }
 
 impl WatchList {
-    /// Adds a life. Being there twice does no harm; the caller's mark on the life avoids it.
-    pub fn push(&self, life: Arc<Life>) {
-        self.lives.lock().push(life);
+    /// Adds a log file. Being there twice does no harm; the caller's mark on the log file avoids it.
+    pub fn push(&self, log: Arc<LogFile>) {
+        self.logs.lock().push(log);
         self.news.notify_one();
     }
 
-    /// Adds a life that somebody waits for.
-    pub fn push_urgent(&self, life: Arc<Life>) {
-        self.lives.lock().push(life);
+    /// Adds a log file that somebody waits for.
+    pub fn push_urgent(&self, log: Arc<LogFile>) {
+        self.logs.lock().push(log);
         self.urgent.notify_one();
     }
 
@@ -46,16 +46,16 @@ impl WatchList {
     }
 
     /// Takes all.
-    pub fn take(&self) -> Vec<Arc<Life>> {
-        std::mem::take(&mut *self.lives.lock())
+    pub fn take(&self) -> Vec<Arc<LogFile>> {
+        std::mem::take(&mut *self.logs.lock())
     }
 }
 
 /// A sealed segment on its way.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// The life.
-    pub life: Arc<Life>,
+    /// The log.
+    pub log: Arc<LogFile>,
     /// Where the segment starts in the spool file.
     pub start: SpoolOffset,
     /// Whether a try that was made may have arrived: an object under the key can be our own then.

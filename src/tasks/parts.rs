@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use super::held::Held;
 use super::outbox::{Outbox, WatchList};
 use crate::local::catalog::Catalog;
-use crate::local::life::{Life, State};
+use crate::local::log_file::{LogFile, State};
 use crate::local::namespace::Namespace;
 use crate::local::room::Room;
 use crate::local::spool::Spool;
@@ -96,11 +96,11 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Says that a life has grown or has something else for the sealer. To be called after the
+    /// Says that a log file has grown or has something else for the sealer. To be called after the
     /// bytes are in the spool file, so that whoever takes it off the list sees them.
-    pub fn touch(&self, life: &Arc<Life>) {
-        if life.start_watch() {
-            self.watch_list.push(life.clone());
+    pub fn touch(&self, log: &Arc<LogFile>) {
+        if log.start_watch() {
+            self.watch_list.push(log.clone());
         }
     }
 
@@ -111,7 +111,7 @@ impl Parts {
         }
     }
 
-    /// Counts as taken what a life has grown by, whoever wrote it.
+    /// Counts as taken what a log file has grown by, whoever wrote it.
     pub fn count(&self, state: &mut State, len: SpoolOffset) {
         let counted = std::mem::replace(&mut state.counted, len);
         // A write that the daemon is just making may be counted before it is there.
@@ -131,25 +131,25 @@ impl Parts {
     }
 
     /// Asks for everything that is written now to be sealed at once.
-    pub fn force(&self, life: &Arc<Life>) {
-        let len = life.len().unwrap_or_default();
-        life.state().forced_to = len;
-        life.start_watch();
-        self.watch_list.push_urgent(life.clone());
+    pub fn force(&self, log: &Arc<LogFile>) {
+        let len = log.len().unwrap_or_default();
+        log.state().forced_to = len;
+        log.start_watch();
+        self.watch_list.push_urgent(log.clone());
     }
 
     /// A log for people: its path in the mount, or that of its stream when it has no name any more.
-    pub fn path_of(&self, life: &Life) -> String {
-        let path = self.namespace.path(life.id);
-        escape_path(&path.unwrap_or_else(|_| life.stream().path.clone()))
+    pub fn path_of(&self, log: &LogFile) -> String {
+        let path = self.namespace.path(log.id);
+        escape_path(&path.unwrap_or_else(|_| log.stream().path.clone()))
     }
 
     /// Bytes that S3 has not confirmed, in all live files.
     pub fn unsent(&self) -> u64 {
-        let unsent = |life: &Arc<Life>| {
-            let len = life.len().unwrap_or_default();
-            life.state().unsent(len)
+        let unsent = |log: &Arc<LogFile>| {
+            let len = log.len().unwrap_or_default();
+            log.state().unsent(len)
         };
-        self.namespace.lives().iter().map(unsent).sum()
+        self.namespace.logs().iter().map(unsent).sum()
     }
 }

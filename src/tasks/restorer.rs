@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use super::decode::Decoder;
 use super::parts::Parts;
 use crate::local::disk::unnamed_file;
-use crate::local::life::{Life, SpoolFile};
+use crate::local::log_file::{LogFile, SpoolFile};
 use crate::local::marker::Marker;
 use crate::tasks::seal::{checksum, for_each_chunk};
 use crate::values::errors::{AtPath, FsError};
@@ -40,15 +40,19 @@ impl Restorer {
     }
 
     /// A file whose byte 0 is the segment's first byte.
-    pub async fn restore(&self, life: &Arc<Life>, name: &MarkerName) -> Result<Arc<File>, FsError> {
-        let key = (life.id, name.range.start);
+    pub async fn restore(
+        &self,
+        log: &Arc<LogFile>,
+        name: &MarkerName,
+    ) -> Result<Arc<File>, FsError> {
+        let key = (log.id, name.range.start);
         let slot = self.kept.lock().get_or_insert(key, Slot::default).clone();
-        let file = slot.get_or_try_init(|| self.fetch(life, name)).await?;
+        let file = slot.get_or_try_init(|| self.fetch(log, name)).await?;
         Ok(file.clone())
     }
 
-    async fn fetch(&self, life: &Arc<Life>, name: &MarkerName) -> Result<Arc<File>, FsError> {
-        let marker = Marker::load(life.names(), name)?;
+    async fn fetch(&self, log: &Arc<LogFile>, name: &MarkerName) -> Result<Arc<File>, FsError> {
+        let marker = Marker::load(log.names(), name)?;
         let (parts, length) = (self.parts.clone(), name.range.len());
         let form = SegmentName::parse("", &marker.key).map_or(Form::Plain, |name| name.form);
         let failed = |e: crate::world::bucket::BucketError| FsError::Bucket(e.to_string());

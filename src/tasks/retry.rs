@@ -17,7 +17,7 @@ use super::send::{metadata, put};
 use super::settle;
 use crate::local::crash_point::crash_point;
 use crate::local::disk::open_regular;
-use crate::local::life::{Life, SpoolFile};
+use crate::local::log_file::{LogFile, SpoolFile};
 use crate::local::marker::Marker;
 use crate::local::namespace::Open;
 use crate::local::spool::{NodeFile, SetAside};
@@ -142,23 +142,23 @@ fn body(
 /// Where the log that it is of is still here, its range is one that S3 has from now on. Blocking.
 fn note_in_log(parts: &Parts, aside: &SetAside, marker: &Marker, size: u64) -> Result<(), FsError> {
     match log_of(parts, aside, marker) {
-        Some((life, name)) => settle::confirm(parts, &life, &name, marker, size),
+        Some((log, name)) => settle::confirm(parts, &log, &name, marker, size),
         None => Ok(()),
     }
 }
 
 /// The log that it is of, and the marker of its range there. Numbers of nodes are given again: the key tells.
-fn log_of(parts: &Parts, aside: &SetAside, marker: &Marker) -> Option<(Arc<Life>, MarkerName)> {
+fn log_of(parts: &Parts, aside: &SetAside, marker: &Marker) -> Option<(Arc<LogFile>, MarkerName)> {
     let name = aside.name();
     // Behind the marker's name there may be a number, where there were two of the name.
     let numbered = name.rsplit_once('.').map(|(name, _)| name);
     let found = [Some(&*name), numbered].into_iter().flatten().find_map(NodeFile::parse);
     let (node, NodeFile::Marker(sealed)) = found? else { return None };
-    let Ok(Open::Live(life)) = parts.namespace.open(node) else { return None };
-    let present = life.state().marker(sealed.range.start)?;
-    let is_same = || Some(Marker::load(life.names(), &present).ok()?.key == marker.key);
+    let Ok(Open::Live(log)) = parts.namespace.open(node) else { return None };
+    let present = log.state().marker(sealed.range.start)?;
+    let is_same = || Some(Marker::load(log.names(), &present).ok()?.key == marker.key);
     let is_it = present.phase == Phase::Quarantined && present.range == sealed.range && is_same()?;
-    is_it.then_some((life, present))
+    is_it.then_some((log, present))
 }
 
 async fn blocking<T: Send + 'static>(

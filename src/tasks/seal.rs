@@ -1,11 +1,11 @@
 //! The steps of one seal, in their durable order: find the end, data to disk, name and folder to
-//! disk, checksum, key, marker to disk. Blocking. Whoever calls it has the life to himself.
+//! disk, checksum, key, marker to disk. Blocking. Whoever calls it has the log file to himself.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::local::crash_point::crash_point;
-use crate::local::life::{Life, SpoolFile};
+use crate::local::log_file::{LogFile, SpoolFile};
 use crate::local::marker::Marker;
 use crate::local::record::{Generation, Numbered};
 use crate::tasks::number::number;
@@ -36,35 +36,35 @@ pub struct Order {
 }
 
 /// Seals a range. Gives `false` when no line ends in it and none may be split.
-pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsError> {
-    let file = life.files.at(order.range.start)?;
-    let reading = |e: std::io::Error| LocalError { action: "read", path: life.path(), source: e };
+pub fn seal(parts: &Parts, log: &Arc<LogFile>, order: Order) -> Result<bool, FsError> {
+    let file = log.files.at(order.range.start)?;
+    let reading = |e: std::io::Error| LocalError { action: "read", path: log.path(), source: e };
     let Some(end) = find_end(parts, &file, &order).map_err(reading)? else { return Ok(false) };
     let range = SpoolRange { start: order.range.start, end };
 
-    file.sync().at("sync", &life.path())?;
+    file.sync().at("sync", &log.path())?;
     // No marker, no seal: the bytes are the tail of their log.
     crash_point("seal: the data is durable");
-    life.bind_stream();
-    parts.namespace.make_durable(life.id)?;
+    log.bind_stream();
+    parts.namespace.make_durable(log.id)?;
     crash_point("seal: the name is durable");
     let sum = checksum(&file, range).map_err(reading)?;
 
-    let stream = life.stream();
+    let stream = log.stream();
     let numbering = order.generation.numbered.is_none().then(|| stream.numbering());
-    let numbered = number(parts, life, &stream, order.generation)?;
-    let (marker, name) = describe(parts, life, numbered, order.generation.at, range, sum);
+    let numbered = number(parts, log, &stream, order.generation)?;
+    let (marker, name) = describe(parts, log, numbered, order.generation.at, range, sum);
     // The number that was just given is given again.
     crash_point("seal: the key is formed");
-    marker.store(life.names(), &name)?;
+    marker.store(log.names(), &name)?;
     // The range has its key for ever, and nothing was sent.
     crash_point("seal: the marker is durable");
     stream.seen(numbered);
     drop(numbering);
 
-    life.state().sealed(range, name.generation, marker.first);
+    log.state().sealed(range, name.generation, marker.first);
     stream.add_unsent();
-    parts.outbox.push(Job { life: life.clone(), start: range.start, may_have_arrived: false });
+    parts.outbox.push(Job { log: log.clone(), start: range.start, may_have_arrived: false });
     parts.sealed.fetch_add(range.len(), Ordering::Relaxed);
     METRICS.sealed_segments.inc();
     METRICS.sealed_bytes.inc_by(range.len());
@@ -75,15 +75,15 @@ pub fn seal(parts: &Parts, life: &Arc<Life>, order: Order) -> Result<bool, FsErr
 /// The marker of a range, but for its key the same as in each try.
 fn describe(
     parts: &Parts,
-    life: &Life,
+    log: &LogFile,
     Numbered { number: generation, start }: Numbered,
     base: SpoolOffset,
     range: SpoolRange,
     (crc64, last_byte): (u64, u8),
 ) -> (Marker, MarkerName) {
-    let target = life.target();
+    let target = log.target();
     let (first, last, next) = {
-        let state = life.state();
+        let state = log.state();
         let first = match range.start == base {
             true => start,
             false => state.not_before(range.start),
@@ -210,7 +210,7 @@ pub fn for_each_chunk(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local::life::Files;
+    use crate::local::log_file::Files;
     use crate::local::spool::NodeFiles;
     use crate::values::ids::NodeId;
 

@@ -1,4 +1,4 @@
-//! The sealer: watches the lives that have grown, asks `values::rotation` what to do with each, and has
+//! The sealer: watches the log files that have grown, asks `values::rotation` what to do with each, and has
 //! it done on a blocking thread, a few at a time. Single owner of who is being watched.
 //!
 //! Of what the daemon appends it is told. Of what the kernel appends (passthrough) nobody is told:
@@ -16,13 +16,13 @@ use super::drop;
 use super::parts::Parts;
 use super::seal::{Order, seal};
 use super::settle;
-use crate::local::life::Life;
+use crate::local::log_file::LogFile;
 use crate::values::errors::{FsError, LocalError};
 use crate::values::ids::{NodeId, SpoolRange};
 use crate::values::rotation::{Decision, Reason, Tail, decide, phase};
 use crate::values::time::Utc;
 
-/// Least time between two looks at lives that have grown: a log that is written all the time is
+/// Least time between two looks at log files that have grown: a log that is written all the time is
 /// looked at five times a second, and its writer wakes nobody in between.
 const LOOK: Duration = Duration::from_millis(200);
 /// Wait before a first look, for others that come with it: whoever removes a thousand logs is not held up by their seals.
@@ -34,7 +34,7 @@ const POLL_MAX: Duration = Duration::from_secs(5);
 const POLL_MIN: Duration = Duration::from_millis(20);
 /// The speed, in bytes a second, up to which the watcher keeps writers within the room that is left.
 const FOLLOWED: u64 = 1 << 30;
-/// Longest time between two looks at a life that waits for its time: the wall clock may have jumped.
+/// Longest time between two looks at a log file that waits for its time: the wall clock may have jumped.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(60);
 /// Seals under way at once: each waits for the disk twice.
 const PARALLEL: usize = 4;
@@ -44,7 +44,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 struct Watched {
-    life: Arc<Life>,
+    log: Arc<LogFile>,
     /// Not looked at before then (monotonic), unless it grows.
     not_before: Duration,
     /// A seal failed: not looked at before then, whatever happens.
@@ -55,9 +55,9 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(life: Arc<Life>) -> Watched {
+    fn new(log: Arc<LogFile>) -> Watched {
         let (not_before, failed_until) = (Duration::ZERO, Duration::ZERO);
-        Watched { life, not_before, failed_until, pause: LOOK, sealing: false }
+        Watched { log, not_before, failed_until, pause: LOOK, sealing: false }
     }
 
     fn due(&self) -> Duration {
@@ -108,9 +108,9 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
             },
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        for life in parts.watch_list.take() {
-            let entry = watched.entry(life.id);
-            entry.or_insert_with(|| Watched::new(life)).not_before = Duration::ZERO;
+        for log in parts.watch_list.take() {
+            let entry = watched.entry(log.id);
+            entry.or_insert_with(|| Watched::new(log)).not_before = Duration::ZERO;
         }
         watch_room(&parts, &mut making_room);
         look(&parts, &mut watched, &mut seals);
@@ -163,13 +163,13 @@ fn sealed(
     let Some(entry) = watched.get_mut(&id) else { return };
     entry.sealing = false;
     match result {
-        Ok(true) => draw_token(&entry.life, reason),
+        Ok(true) => draw_token(&entry.log, reason),
         Ok(false) => entry.not_before = parts.clock.monotonic() + AGAIN,
         Err(e) => {
             // Where the disk is full each log fails each second.
             let now = parts.clock.monotonic();
             if failures.said.is_none_or(|said| now - said >= SAY_AGAIN) {
-                let path = parts.path_of(&entry.life);
+                let path = parts.path_of(&entry.log);
                 error!(path, unsaid = failures.unsaid, "sealing failed, it is tried again: {e}");
                 *failures = Failures { said: Some(now), unsaid: 0 };
             } else {
@@ -178,7 +178,7 @@ fn sealed(
             if matches!(&e, FsError::Local(e) if e.is_no_space()) {
                 parts.spool.drop_ballast();
             }
-            entry.life.state().last_error = Some(e.to_string());
+            entry.log.state().last_error = Some(e.to_string());
             entry.failed_until = parts.clock.monotonic() + AGAIN;
         }
     }
@@ -191,7 +191,7 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
     let mut oldest_first: Vec<(Option<Utc>, NodeId)> = watched
         .values()
         .filter(|entry| !entry.sealing && monotonic >= entry.due())
-        .map(|entry| (entry.life.state().first_byte, entry.life.id))
+        .map(|entry| (entry.log.state().first_byte, entry.log.id))
         .collect();
     oldest_first.sort_unstable();
     for (_, id) in oldest_first {
@@ -199,24 +199,24 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
         if seals.len() >= PARALLEL {
             return;
         }
-        let before = entry.life.state().last_growth.1;
-        let next = next_order(parts, &entry.life, now);
-        let grew = entry.life.state().last_growth.1 > before;
+        let before = entry.log.state().last_growth.1;
+        let next = next_order(parts, &entry.log, now);
+        let grew = entry.log.state().last_growth.1 > before;
         match next {
             Ok(Next::Seal(order)) => {
                 entry.sealing = true;
-                let (life, parts) = (entry.life.clone(), parts.clone());
-                seals.spawn_blocking(move || (id, order.reason, seal(&parts, &life, order)));
+                let (log, parts) = (entry.log.clone(), parts.clone());
+                seals.spawn_blocking(move || (id, order.reason, seal(&parts, &log, order)));
             }
             Ok(Next::Wait(until)) => {
                 let wait = until.since(now).clamp(LOOK, LOOK_AT_LEAST);
-                let told = let_go(&entry.life);
+                let told = let_go(&entry.log);
                 let wait = if told { wait } else { entry.pause_for(wait, grew, longest) };
                 entry.not_before = monotonic + wait;
             }
             Ok(Next::Nothing) => {
-                if let_go(&entry.life) {
-                    settle::finish_if_ended(parts, &entry.life);
+                if let_go(&entry.log) {
+                    settle::finish_if_ended(parts, &entry.log);
                     watched.remove(&id);
                 } else {
                     entry.not_before = monotonic + entry.pause_for(POLL_MAX, grew, longest);
@@ -225,26 +225,26 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
             // It was finished and removed since it came onto the list.
             Err(_) if parts.namespace.attr(id).is_err() => drop(watched.remove(&id)),
             Err(e) => {
-                error!(path = parts.path_of(&entry.life), "a live file cannot be looked at: {e}");
+                error!(path = parts.path_of(&entry.log), "a live file cannot be looked at: {e}");
                 entry.not_before = monotonic + AGAIN;
             }
         }
     }
 }
 
-/// Lets the next write put the life on the list again; `false` when nobody will: it has grown
+/// Lets the next write put the log file on the list again; `false` when nobody will: it has grown
 /// meanwhile, or somebody writes unseen.
-fn let_go(life: &Life) -> bool {
-    if life.state().orphaned {
-        life.look_for_orphans();
+fn let_go(log: &LogFile) -> bool {
+    if log.state().orphaned {
+        log.look_for_orphans();
     }
-    life.end_watch();
-    let len = life.len().unwrap_or_default();
+    log.end_watch();
+    let len = log.len().unwrap_or_default();
     let stays = {
-        let state = life.state();
+        let state = log.state();
         len > state.last_growth.1 || state.unseen_writers > 0
     };
-    !(stays && life.start_watch())
+    !(stays && log.start_watch())
 }
 
 enum Next {
@@ -255,10 +255,10 @@ enum Next {
     Seal(Order),
 }
 
-fn next_order(parts: &Parts, life: &Life, now: Utc) -> Result<Next, LocalError> {
+fn next_order(parts: &Parts, log: &LogFile, now: Utc) -> Result<Next, LocalError> {
     let rules = &parts.segmenting.rules;
-    let len = life.len()?;
-    let mut state = life.state();
+    let len = log.len()?;
+    let mut state = log.state();
     state.saw(now, len);
     parts.count(&mut state, len);
     let (range, generation, ended) = state.tail(len);
@@ -275,10 +275,10 @@ fn next_order(parts: &Parts, life: &Life, now: Utc) -> Result<Next, LocalError> 
         ended,
         forced: range.start < state.forced_to,
         unlinked: !state.linked,
-        backlog: life.stream().has_backlog(),
+        backlog: log.stream().has_backlog(),
     };
-    let token = life.stream().has_token(now, rules.interval);
-    let offset = phase(&life.stream().path, rules.interval);
+    let token = log.stream().has_token(now, rules.interval);
+    let offset = phase(&log.stream().path, rules.interval);
     match decide(rules, &tail, now, offset, token) {
         Decision::Wait(until) => Ok(Next::Wait(until)),
         Decision::Seal { reason, upto, split, exact } => {
@@ -290,11 +290,11 @@ fn next_order(parts: &Parts, life: &Life, now: Utc) -> Result<Next, LocalError> 
 
 /// Early seals are paid for. An ended generation cannot wait, since it must become an object of its
 /// own; a program that makes one after the other is named.
-fn draw_token(life: &Life, reason: Reason) {
+fn draw_token(log: &LogFile, reason: Reason) {
     match reason {
         Reason::Idle | Reason::Unlinked | Reason::Ended => {
-            if let Some(times) = life.stream().take_token() {
-                let stream = crate::values::escape::escape_path(&life.stream().path);
+            if let Some(times) = log.stream().take_token() {
+                let stream = crate::values::escape::escape_path(&log.stream().path);
                 warn!(%stream, times, "this log is truncated or removed so often that each time makes a small object");
             }
         }

@@ -68,7 +68,7 @@ pub async fn send(
     mut attempt: Attempt,
 ) -> (Attempt, SendOutcome) {
     let job = attempt.job.clone();
-    let Some(name) = job.life.state().marker(job.start).filter(|m| m.phase.owes_object()) else {
+    let Some(name) = job.log.state().marker(job.start).filter(|m| m.phase.owes_object()) else {
         return (attempt, SendOutcome::Settled);
     };
     let ready = {
@@ -145,7 +145,7 @@ fn make_ready(
         }
         Err(e) => return Err(e),
     };
-    let phase = settle::begin_sending(&job.life, name)?;
+    let phase = settle::begin_sending(&job.log, name)?;
     let name = MarkerName { phase, ..*name };
     let given_up = phase.is_given_up();
     let marker = match given_up {
@@ -155,7 +155,7 @@ fn make_ready(
     if let Some(body) = body.filter(|_| !given_up) {
         return Ok(Ready::Object(name, marker, body));
     }
-    let (file, path) = (job.life.files.at(name.range.start)?, job.life.path());
+    let (file, path) = (job.log.files.at(name.range.start)?, job.log.path());
     match prepare(parts, (&file, &path), name.range, &marker, form_of(&marker))? {
         Body::Sound(body) => Ok(Ready::Object(name, marker, body)),
         Body::Damaged => {
@@ -167,8 +167,8 @@ fn make_ready(
 
 /// The first PUT of the range was refused: it may be given up again.
 async fn take_back(job: &Job, name: &MarkerName) {
-    let (life, sending) = (job.life.clone(), *name);
-    let taken = tokio::task::spawn_blocking(move || settle::sent_nothing(&life, &sending)).await;
+    let (log, sending) = (job.log.clone(), *name);
+    let taken = tokio::task::spawn_blocking(move || settle::sent_nothing(&log, &sending)).await;
     if let Ok(Err(e)) = taken {
         // It stays as it is, which costs no more than that it is not given up.
         debug!("a marker could not be set back: {e}");
@@ -184,9 +184,9 @@ fn mark_of(parts: &Parts, marker: &Marker) -> String {
 }
 
 fn load_marker(parts: &Parts, job: &Job, name: &MarkerName) -> Result<Marker, LocalError> {
-    let files = job.life.names();
+    let files = job.log.names();
     let marker = Marker::load(files, name)?;
-    if marker.fits(name, &job.life.stream().path, &parts.prefix) {
+    if marker.fits(name, &job.log.stream().path, &parts.prefix) {
         return Ok(marker);
     }
     let why = format!("its key is not that of its range: {}", marker.key);
@@ -208,7 +208,7 @@ fn of_writer(
         Some(segment) if !job.may_have_arrived && segment.writer != writer => {
             let key = SegmentName { writer, ..segment }.key(&parts.prefix);
             let marker = Marker { key, ..marker };
-            marker.store(job.life.names(), name)?;
+            marker.store(job.log.names(), name)?;
             Ok(marker)
         }
         _ => Ok(marker),
@@ -278,9 +278,9 @@ async fn confirm(
     size: u64,
 ) -> SendOutcome {
     debug!(key = %marker.key, size, "uploaded");
-    let (parts, life, name, marker) = (parts.clone(), job.life.clone(), *name, marker.clone());
+    let (parts, log, name, marker) = (parts.clone(), job.log.clone(), *name, marker.clone());
     settle(move || {
-        settle::confirm(&parts, &life, &name, &marker, size)?;
+        settle::confirm(&parts, &log, &name, &marker, size)?;
         let need = parts.room.to_reclaim();
         settle::reclaim(&parts, need)?;
         Ok(())
@@ -299,8 +299,8 @@ async fn set_aside(
     marker: Option<&Marker>,
     why: &'static str,
 ) -> SendOutcome {
-    let (parts, life, name, marker) = (parts.clone(), job.life.clone(), *name, marker.cloned());
-    settle(move || settle::quarantine(&parts, &life, &name, marker.as_ref(), why)).await
+    let (parts, log, name, marker) = (parts.clone(), job.log.clone(), *name, marker.cloned());
+    settle(move || settle::quarantine(&parts, &log, &name, marker.as_ref(), why)).await
 }
 
 async fn settle(step: impl FnOnce() -> Result<(), FsError> + Send + 'static) -> SendOutcome {

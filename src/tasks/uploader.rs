@@ -209,7 +209,7 @@ impl Uploader {
             SendOutcome::Outage(e) => {
                 METRICS.upload_retries.get_or_create(&[("reason", "outage")]).inc();
                 attempt.job.may_have_arrived |= e.kind.may_have_arrived();
-                attempt.job.life.state().last_error = Some(e.to_string());
+                attempt.job.log.state().last_error = Some(e.to_string());
                 match self.retries.len() < PARALLEL {
                     true => self.retries.push_back(attempt),
                     // So many bodies are enough to begin with; its turn comes again.
@@ -223,14 +223,14 @@ impl Uploader {
                 // Its part of the reserve is for those that can be sent.
                 (attempt.body, attempt.reserve) = (None, None);
                 let wait = backoff(attempt.failures);
-                let stream = escape_path(&attempt.job.life.stream().path);
+                let stream = escape_path(&attempt.job.log.stream().path);
                 match attempt.failures {
                     1 => {
                         warn!(%stream, "a segment could not be sent, it is tried until it can: {why}")
                     }
                     _ => debug!(%stream, ?wait, "the segment could not be sent: {why}"),
                 }
-                attempt.job.life.state().last_error = Some(why);
+                attempt.job.log.state().last_error = Some(why);
                 self.delayed.push((self.parts.clock.monotonic() + wait, attempt));
             }
         }
@@ -286,12 +286,12 @@ fn take_reserve(parts: &Parts, reserve: &Arc<Semaphore>, attempt: &mut Attempt) 
     if attempt.body.is_some() || attempt.reserve.is_some() {
         return true;
     }
-    let Some(name) = attempt.job.life.state().marker(attempt.job.start) else { return true };
+    let Some(name) = attempt.job.log.state().marker(attempt.job.start) else { return true };
     if name.phase.is_given_up() {
         return true;
     }
     // A marker that cannot be read is named when it is to be sent.
-    let form = Marker::load(attempt.job.life.names(), &name).map(|marker| form_of(&marker));
+    let form = Marker::load(attempt.job.log.names(), &name).map(|marker| form_of(&marker));
     match form.unwrap_or(Form::Plain) {
         Form::Plain => return true,
         Form::Gzip | Form::Zstd | Form::Dropped => {}

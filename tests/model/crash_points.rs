@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use logsinkfs::local::crash_point::watch;
-use logsinkfs::local::life::Life;
+use logsinkfs::local::log_file::LogFile;
 use logsinkfs::local::spool::Account;
 use logsinkfs::tasks::parts::Parts;
 use logsinkfs::tasks::retry::retry;
@@ -69,7 +69,7 @@ fn line(log: usize, n: usize) -> Step {
 }
 
 /// A life with everything that daemons do.
-fn life() -> Vec<Step> {
+fn log() -> Vec<Step> {
     let mut steps = vec![
         line(0, 0),
         line(2, 1),
@@ -109,7 +109,7 @@ fn life() -> Vec<Step> {
 async fn deaths_of_a_life() -> Vec<Death> {
     let (mut driver, coroner) = (Driver::new(Form::Gzip), Coroner::default());
     coroner.attend(driver.daemon().dir().to_owned(), &driver.world);
-    for step in life() {
+    for step in log() {
         let before = driver.logs.clone();
         let after = driver.logs_after(&step, later());
         coroner.0.lock().unwrap().1 = [before, after];
@@ -194,11 +194,11 @@ async fn deaths_while_bytes_are_given_up() -> Vec<Death> {
 
 async fn all_sent(daemon: &Daemon) {
     daemon.seal_all();
-    let sent = |life: &Arc<Life>| {
-        let len = life.len().unwrap();
-        life.state().all_sent(len)
+    let sent = |log: &Arc<LogFile>| {
+        let len = log.len().unwrap();
+        log.state().all_sent(len)
     };
-    daemon.until("nothing is owed", |parts| parts.namespace.lives().iter().all(sent)).await;
+    daemon.until("nothing is owed", |parts| parts.namespace.logs().iter().all(sent)).await;
 }
 
 #[test]
@@ -324,7 +324,7 @@ fn every_death_while_it_is_sent_once_more_sends_it_once_and_forgets_nothing() {
             let account = daemon.parts.spool.quarantine().account();
             assert_eq!(account, Account::default(), "a death at `{}`", death.point);
             assert!(daemon.image().names("quarantine").is_empty(), "a death at `{}`", death.point);
-            let log = daemon.parts.namespace.lives().pop().unwrap();
+            let log = daemon.parts.namespace.logs().pop().unwrap();
             let aside = log.state().bytes_in(|phase| phase == Phase::Quarantined);
             assert_eq!(aside, 0, "a death at `{}`", death.point);
         }

@@ -14,7 +14,7 @@ use logsinkfs::core::backing::Backings;
 use logsinkfs::core::names::Creator;
 use logsinkfs::core::{Access, Fs};
 use logsinkfs::edges::{compose, stop};
-use logsinkfs::local::life::Life;
+use logsinkfs::local::log_file::LogFile;
 use logsinkfs::local::namespace::{Attr, Open};
 use logsinkfs::local::spool::{NodeFile, Spool, SpoolError};
 use logsinkfs::tasks::parts::Parts;
@@ -330,7 +330,7 @@ impl Daemon {
             Answer::Later(_) => panic!("an append waits"),
         }
         let now = FileTime::from(self.clock.now());
-        self.life(log).file().unwrap().set_modified(now.into()).unwrap();
+        self.log(log).file().unwrap().set_modified(now.into()).unwrap();
         Ok(())
     }
 
@@ -373,9 +373,9 @@ impl Daemon {
     }
 
     /// The life behind an open log.
-    pub fn life(&self, log: Log) -> Arc<Life> {
+    pub fn log(&self, log: Log) -> Arc<LogFile> {
         match self.parts.namespace.open(log.id).unwrap() {
-            Open::Live(life) => life,
+            Open::Live(log) => log,
             other => panic!("{log:?} is {other:?}"),
         }
     }
@@ -404,12 +404,12 @@ impl Daemon {
     /// Asserts that what is said of logs' ranges (unsent, uploaded, set aside, given up) is what the spool says. For
     /// moments in which nothing is under way.
     pub fn assert_account(&self) {
-        let lives = self.parts.namespace.lives();
-        let said: BTreeSet<String> = lives
+        let logs = self.parts.namespace.logs();
+        let said: BTreeSet<String> = logs
             .iter()
-            .flat_map(|life| {
-                let markers = life.state().markers();
-                markers.into_iter().map(|marker| format!("{}.{marker}", life.id))
+            .flat_map(|log| {
+                let markers = log.state().markers();
+                markers.into_iter().map(|marker| format!("{}.{marker}", log.id))
             })
             .collect();
         let mut kept = BTreeSet::new();
@@ -417,7 +417,7 @@ impl Daemon {
             let name = entry.unwrap().file_name().into_string().unwrap();
             match NodeFile::parse(&name) {
                 // Those of removed logs go behind the operation.
-                Some((node, NodeFile::Marker(_))) if lives.iter().any(|life| life.id == node) => {
+                Some((node, NodeFile::Marker(_))) if logs.iter().any(|log| log.id == node) => {
                     kept.insert(name);
                 }
                 _ => {}
@@ -434,19 +434,19 @@ impl Daemon {
 
     /// Asks for everything to be sealed that is written now.
     pub fn seal_all(&self) {
-        for life in self.parts.namespace.lives() {
-            self.parts.force(&life);
+        for log in self.parts.namespace.logs() {
+            self.parts.force(&log);
         }
     }
 
     /// Waits until no byte is without a seal.
     pub async fn sealed(&self) {
         self.until("everything is sealed", |parts| {
-            let sealed = |life: &Arc<Life>| {
-                let len = life.len().unwrap();
-                len <= life.state().sealed_end()
+            let sealed = |log: &Arc<LogFile>| {
+                let len = log.len().unwrap();
+                len <= log.state().sealed_end()
             };
-            parts.namespace.lives().iter().all(sealed)
+            parts.namespace.logs().iter().all(sealed)
         })
         .await;
     }
@@ -525,7 +525,7 @@ impl Daemon {
 
     /// Changes bytes of a log's spool file behind the daemon's back.
     pub fn scribble(&self, log: Log, at: u64, bytes: &[u8]) {
-        let path = self.life(log).path();
+        let path = self.log(log).path();
         let file = fs::File::options().write(true).open(path).unwrap();
         file.write_all_at(bytes, at).unwrap();
     }

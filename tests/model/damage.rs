@@ -410,8 +410,8 @@ fn a_failing_disk_burns_no_generation_number() {
         std::fs::create_dir(&taken).unwrap();
         daemon.append(log, "one\n");
         daemon.seal_all();
-        let life = daemon.life(log);
-        daemon.until("the seal failed", |_| life.state().last_error.is_some()).await;
+        let log = daemon.log(log);
+        daemon.until("the seal failed", |_| log.state().last_error.is_some()).await;
         daemon.pass(std::time::Duration::from_secs(30)).await;
         std::fs::remove_dir(&taken).unwrap();
         daemon.flush().await;

@@ -80,12 +80,12 @@ impl Driver {
     /// and there is such a stream.
     fn takes_stream(&self, from: &str, to: &str) -> bool {
         let Some(attr) = self.daemon().stat(from).filter(|_| from != to) else { return false };
-        let life = match self.daemon().parts.namespace.open(attr.id) {
-            Ok(Open::Live(life)) => life,
+        let log = match self.daemon().parts.namespace.open(attr.id) {
+            Ok(Open::Live(log)) => log,
             other => panic!("{from} is {other:?}"),
         };
-        let sealed = life.state().is_bound();
-        let own = life.stream().path == from.as_bytes();
+        let sealed = log.state().is_bound();
+        let own = log.stream().path == from.as_bytes();
         !sealed && own && self.daemon().parts.streams.is_known(to.as_bytes())
     }
 

@@ -55,7 +55,7 @@ pub async fn dump(world: &World, daemon: &Daemon) -> Log {
     world.bucket.script(Op::Put, ".segments/", usize::MAX, Fault::Before(Kind::Unreachable));
     let (quiet, big) = (daemon.open("quiet.log"), daemon.open("dump.log"));
     append(daemon, big, &lines(0, 40)).await;
-    daemon.parts.force(&daemon.life(big));
+    daemon.parts.force(&daemon.log(big));
     let begun = |_: &_| !world.bucket.calls_of(Op::Put, "dump.log").is_empty();
     daemon.until("a PUT has begun", begun).await;
     append(daemon, quiet, &lines(0, 20)).await;
@@ -70,9 +70,9 @@ async fn assert_marked(world: &World, daemon: &Daemon) {
     daemon.flush().await;
     daemon
         .until("everything is in the bucket", |parts| {
-            parts.namespace.lives().iter().all(|life| {
-                let len = life.len().unwrap();
-                life.state().all_sent(len)
+            parts.namespace.logs().iter().all(|log| {
+                let len = log.len().unwrap();
+                log.state().all_sent(len)
             })
         })
         .await;
@@ -133,11 +133,11 @@ fn a_kill_between_any_two_steps_leaves_no_silent_gap() {
         let held: u64 = daemon
             .parts
             .namespace
-            .lives()
+            .logs()
             .iter()
-            .map(|life| {
-                let len = life.len().unwrap();
-                life.state().held(len)
+            .map(|log| {
+                let len = log.len().unwrap();
+                log.state().held(len)
             })
             .sum();
         assert!(held <= 48 << 10, "{held}");

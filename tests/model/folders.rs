@@ -93,7 +93,7 @@ fn a_directory_that_somebody_made_keeps_owner_and_mode_when_its_logs_are_gone() 
             daemon.log_in(dir, "app.log").await;
             world.clock.jump_forward(DAY * 2);
             daemon.retire();
-            assert!(daemon.parts.namespace.lives().is_empty(), "the log has left the view");
+            assert!(daemon.parts.namespace.logs().is_empty(), "the log has left the view");
             world.clock.jump_forward(DAY * 2);
             daemon.retire();
             assert_eq!(daemon.shows("web").await, GIVEN, "{view:?}");

@@ -22,13 +22,13 @@ fn starts(world: &World, stream: &str) -> Vec<Utc> {
     names.into_iter().map(|name| name.start).collect()
 }
 
-/// A program that keeps its old logs by renaming: what it wrote is in so many lives of one stream.
-async fn rotate(daemon: &Daemon, lives: usize) {
-    for n in 1..=lives {
+/// A program that keeps its old logs by renaming: what it wrote is in so many files of one stream.
+async fn rotate(daemon: &Daemon, logs: usize) {
+    for n in 1..=logs {
         let log = daemon.open("app.log");
         daemon.append(log, format!("line {n}\n"));
         daemon.close(log);
-        if n < lives {
+        if n < logs {
             daemon.rename("app.log", &format!("app.log.{n}")).await;
         }
     }
@@ -45,7 +45,7 @@ fn rotated_logs_are_numbered_as_they_were_born_whichever_is_sealed_first() {
         rotate(&daemon, 7).await;
         for name in ["app.log", "app.log.4", "app.log.6"] {
             let log = daemon.open(name);
-            daemon.parts.force(&daemon.life(log));
+            daemon.parts.force(&daemon.log(log));
             daemon.pass(Duration::from_secs(1)).await;
         }
         assert_eq!(segments(&world).len(), 3, "the others wait for their time");
@@ -142,7 +142,7 @@ fn what_the_kernel_appends_is_never_older_than_its_key_says() {
             // Quiet for so long that the file is looked at seldom; then at any moment between two looks.
             daemon.pass(Duration::from_millis(n * 997)).await;
             written.push(world.clock.now());
-            daemon.life(log).file().unwrap().append(b"line\n").unwrap();
+            daemon.log(log).file().unwrap().append(b"line\n").unwrap();
             if n % 4 == 3 {
                 daemon.flush().await;
             }

@@ -53,14 +53,14 @@ fn open_files_stay_open_and_are_closed_once() {
         worker.append(log, "after\n");
         let written = answer(worker.fs.write(local.handle, 0, b"17", first(9))).await;
         assert_eq!(written.unwrap(), 2);
-        assert_eq!(worker.life(log).state().handles, 1);
-        assert_eq!(worker.life(other).state().handles, 0);
+        assert_eq!(worker.log(log).state().handles, 1);
+        assert_eq!(worker.log(other).state().handles, 0);
         worker.fs.release(other.handle, again(2)).unwrap();
         worker.fs.release(log.handle, first(3)).unwrap();
         let worker = world.next_worker(worker).await;
         worker.fs.release(log.handle, again(3)).unwrap();
         assert!(matches!(worker.fs.release(log.handle, first(4)), Err(FsError::BadHandle)));
-        assert_eq!(worker.life(log).state().handles, 0);
+        assert_eq!(worker.log(log).state().handles, 0);
         worker.flush().await;
         assert_delivered(&world, "app.log", &["after\n"]);
     });
@@ -147,7 +147,7 @@ fn a_write_is_found_behind_what_the_kernel_appended_meanwhile() {
         let log = open(&worker, "app.log");
         answer(worker.fs.write(log.handle, 0, b"mine\n", first(10))).await.unwrap();
         let append = |text: &[u8]| {
-            let folder = worker.life(log).path();
+            let folder = worker.log(log).path();
             let mut file = std::fs::File::options().append(true).open(folder).unwrap();
             std::io::Write::write_all(&mut file, text).unwrap();
         };
@@ -206,8 +206,8 @@ fn an_open_that_comes_again_gets_the_handle_that_is_noted() {
         assert_eq!(answer(worker.fs.readdir(dir, 0)).await.unwrap().iter().count(), 3);
         let (new, _) = worker.fs.open(id, READ, again(43)).unwrap();
         assert!(![created, opened, dir].contains(&new));
-        let Open::Live(life) = worker.parts.namespace.open(id).unwrap() else { panic!() };
-        let state = life.state();
+        let Open::Live(log) = worker.parts.namespace.open(id).unwrap() else { panic!() };
+        let state = log.state();
         assert_eq!((state.handles, state.writers), (3, 1));
     });
 }
@@ -325,7 +325,7 @@ fn the_kernel_keeps_the_files_that_it_appends_to_and_no_others() {
             worker.fs.release(handle, ONCE).unwrap();
             assert_eq!(world.kernel.nodes(), [id]);
         }
-        let path = worker.life(Log { id, handle: appender }).path();
+        let path = worker.log(Log { id, handle: appender }).path();
         let mut file = std::fs::File::options().append(true).open(path).unwrap();
         std::io::Write::write_all(&mut file, b"unseen\n").unwrap();
         // Nobody says that it grew: it is looked at.
@@ -344,15 +344,15 @@ fn what_a_program_of_a_dead_mount_still_writes_is_sent_and_kept_until_it_ends() 
         let worker = world.boot_worker();
         let (entry, handle, _) = worker.fs.create(ROOT, b"a.log", BY, APPEND, first(90)).unwrap();
         let log = Log { id: entry.attr.id, handle };
-        let path = worker.life(log).path();
+        let path = worker.log(log).path();
         let mut orphan = std::fs::File::options().append(true).open(path).unwrap();
         let mut write = |text: &str| std::io::Write::write_all(&mut orphan, text.as_bytes());
         write("one\n").unwrap();
         worker.fs.unlink(ROOT, b"a.log", ONCE).unwrap();
         // Keeper and worker die: the next daemon has another session, and nothing open.
         let daemon = world.next_mount(worker).await;
-        let life = daemon.life(log);
-        assert!(life.state().orphaned && life.state().writers == 1);
+        let log = daemon.log(log);
+        assert!(log.state().orphaned && log.state().writers == 1);
         write("two\n").unwrap();
         daemon.pass(Duration::from_secs(400)).await;
         daemon.until("it is sent", |parts| parts.unsent() == 0).await;
@@ -372,7 +372,7 @@ fn a_write_that_the_daemons_death_cut_is_not_glued_to_the_next() {
         worker.append(log, "whole\n");
         worker.append(log, "cut in two\n");
         // A kill has the kernel stop copying where a page ends; here that is behind the fifth byte.
-        let data = std::fs::File::options().write(true).open(worker.life(log).path());
+        let data = std::fs::File::options().write(true).open(worker.log(log).path());
         data.unwrap().set_len(11).unwrap();
         let daemon = world.next_mount(worker).await;
         let log = open(&daemon, "app.log");
@@ -401,7 +401,7 @@ fn a_log_takes_a_spool_file_that_is_there_and_those_that_none_takes_go() {
         });
         let log = open(&worker, "app.log");
         assert_eq!(registered(), 1 + 32, "it was one of them");
-        let (_, written) = worker.life(log).files.metadata().unwrap();
+        let (_, written) = worker.log(log).files.metadata().unwrap();
         assert!(written.modified().unwrap() > SystemTime::UNIX_EPOCH, "it is as old as the log");
         worker.append(log, "a line\n");
         worker.fs.release(log.handle, first(2)).unwrap();

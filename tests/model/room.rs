@@ -69,9 +69,9 @@ fn a_time_that_is_set_while_room_is_given_back_holds() {
         let log = daemon.open("app.log");
         daemon.append(log, "one\n");
         let modified = || daemon.fs.getattr(log.id).unwrap().times.modified;
-        let (written, file) = (modified(), daemon.life(log).file().unwrap());
+        let (written, file) = (modified(), daemon.log(log).file().unwrap());
         // A hole in a file is a write for the kernel, until the file's time is put back.
-        let before = daemon.life(log).metadata().unwrap().1.modified().unwrap();
+        let before = daemon.log(log).metadata().unwrap().1.modified().unwrap();
         file.set_modified(before + Duration::from_secs(1)).unwrap();
         assert_eq!(modified(), written);
         let set = FileTime::new(1_000_000_000, 5);

@@ -312,8 +312,8 @@ fn a_spool_that_fails_after_the_put_does_not_make_our_own_object_a_conflict() {
         let taken = nodes.join(sealed.file_name().unwrap()).with_extension("confirmed");
         std::fs::create_dir_all(taken.join("x")).unwrap();
         gate.open();
-        let life = daemon.life(log);
-        daemon.until("the step failed", |_| life.state().last_error.is_some()).await;
+        let log = daemon.log(log);
+        daemon.until("the step failed", |_| log.state().last_error.is_some()).await;
         std::fs::remove_dir_all(&taken).unwrap();
         daemon.flush().await;
         assert_delivered(&world, "app.log", &["one\n"]);

@@ -16,7 +16,7 @@ use crate::edges::error::DaemonError;
 use crate::edges::signals::{Direct, Signals};
 use crate::edges::stop::{everything, wanted};
 use crate::edges::{privileges, telemetry, worker};
-use crate::local::life::Life;
+use crate::local::log_file::LogFile;
 use crate::local::spool::{Spool, SpoolError};
 use crate::tasks::parts::Parts;
 use crate::tasks::uploader::{self, Pace};
@@ -94,7 +94,7 @@ async fn upload(parts: &Arc<Parts>, in_turns: bool) -> Result<Ended, DaemonError
         // What does not end is cut off by the process's end, as a crash would: nothing is lost.
         let _ = tokio::time::timeout(Duration::from_millis(500), task).await;
     }
-    let orphaned = parts.namespace.lives().iter().any(|life| life.state().orphaned);
+    let orphaned = parts.namespace.logs().iter().any(|log| log.state().orphaned);
     if orphaned {
         warn!(%spool, "programs of a mount that is gone still write into this spool");
     }
@@ -116,13 +116,13 @@ async fn upload(parts: &Arc<Parts>, in_turns: bool) -> Result<Ended, DaemonError
 /// Ends when S3 has everything that is there now; programs of a dead mount may write on for ever.
 async fn all_sent(parts: &Parts) {
     let mut progress = parts.progress.subscribe();
-    let there = |life: Arc<Life>| {
-        parts.force(&life);
-        let len = life.len().unwrap_or_default();
-        (life, len)
+    let there = |log: Arc<LogFile>| {
+        parts.force(&log);
+        let len = log.len().unwrap_or_default();
+        (log, len)
     };
-    let there: Vec<_> = parts.namespace.lives().into_iter().map(there).collect();
-    let sent = |(life, len): &(Arc<Life>, SpoolOffset)| life.state().all_sent(*len);
+    let there: Vec<_> = parts.namespace.logs().into_iter().map(there).collect();
+    let sent = |(log, len): &(Arc<LogFile>, SpoolOffset)| log.state().all_sent(*len);
     while !there.iter().all(sent) {
         let _ = tokio::time::timeout(LOOK, progress.changed()).await;
     }

@@ -65,7 +65,7 @@ impl Body {
     /// Tells the file its mode, so that a write need not look for it here.
     pub fn note_mode(&self, mode: u32) {
         match self {
-            Body::Live(life) => life.set_id.store(mode & SET_ID != 0, Ordering::Relaxed),
+            Body::Live(log) => log.set_id.store(mode & SET_ID != 0, Ordering::Relaxed),
             Body::Local(file) => file.set_id.store(mode & SET_ID != 0, Ordering::Relaxed),
             Body::Directory(_) | Body::Symlink(_) | Body::Object(_) => {}
         }
@@ -74,9 +74,9 @@ impl Body {
     /// The last write to a file.
     pub fn last_write(&self) -> Option<LastWrite> {
         match self {
-            Body::Live(life) => {
-                let (end, metadata) = life.metadata().ok()?;
-                Some(life.last_write(end, &metadata))
+            Body::Live(log) => {
+                let (end, metadata) = log.metadata().ok()?;
+                Some(log.last_write(end, &metadata))
             }
             Body::Local(file) => Some(LastWrite::of(&file.metadata().ok()?)),
             Body::Directory(_) | Body::Symlink(_) | Body::Object(_) => None,

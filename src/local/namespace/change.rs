@@ -11,7 +11,7 @@ use super::keep::set_linked;
 use super::tree::{Attr, Body, Directory, Node, Tree};
 use super::weight::Charge;
 use crate::local::crash_point::crash_point;
-use crate::local::life::{Life, Target};
+use crate::local::log_file::{LogFile, Target};
 use crate::local::record::{Generation, Times};
 use crate::local::spool::NodeFiles;
 use crate::values::errors::FsError;
@@ -49,8 +49,8 @@ pub struct Stamp {
 pub struct Renamed {
     /// The node that had the new name.
     pub replaced: Option<NodeId>,
-    /// The life of a local file that has become a log.
-    pub became: Option<Arc<Life>>,
+    /// The log file of a local file that has become a log.
+    pub became: Option<Arc<LogFile>>,
     /// Nodes of stored objects and prefixes, which did not go with their directory.
     pub outdated: Vec<NodeId>,
 }
@@ -80,7 +80,7 @@ impl Namespace {
         name: &[u8],
         target: Option<Target>,
         stamp: Stamp,
-    ) -> Result<(Attr, Option<Arc<Life>>), FsError> {
+    ) -> Result<(Attr, Option<Arc<LogFile>>), FsError> {
         let mut tree = self.tree.lock();
         check_free(&tree, parent, name)?;
         match tree.node(id)?.body {
@@ -222,14 +222,14 @@ impl Namespace {
         let mut tree = self.tree.lock();
         let birth = tree.next_number();
         let node = tree.node_mut(id)?;
-        let Body::Live(life) = &node.body else { return Err(FsError::NotPermitted) };
-        let life = life.clone();
-        let len = life.end_between_writes()?;
-        if made_by.is_some() && life.state().current().made_by == made_by {
+        let Body::Live(log) = &node.body else { return Err(FsError::NotPermitted) };
+        let log = log.clone();
+        let len = log.end_between_writes()?;
+        if made_by.is_some() && log.state().current().made_by == made_by {
             // The worker before got this far, and was not heard.
             return Ok(true);
         }
-        let begun = life.state().begin_generation(Generation {
+        let begun = log.state().begin_generation(Generation {
             at: len,
             since: now,
             birth,
@@ -240,7 +240,7 @@ impl Namespace {
         node.times.modified = now.into();
         if let Err(e) = self.store(node, id) {
             if begun {
-                life.state().generations.pop_back();
+                log.state().generations.pop_back();
             }
             return Err(e);
         }

@@ -96,11 +96,11 @@ impl Namespace {
     /// again: it is open, or not all of it is confirmed.
     pub fn retire(&self, id: NodeId) -> Result<bool, FsError> {
         let mut tree = self.tree.lock();
-        let Body::Live(life) = &tree.node(id)?.body else { return Ok(false) };
-        let life = life.clone();
-        let len = life.len()?;
+        let Body::Live(log) = &tree.node(id)?.body else { return Ok(false) };
+        let log = log.clone();
+        let len = log.len()?;
         {
-            let state = life.state();
+            let state = log.state();
             if state.handles > 0 || !state.all_sent(len) {
                 return Ok(false);
             }
@@ -113,7 +113,7 @@ impl Namespace {
         for claim in claims {
             tree.directory_mut(claim.parent)?.live.remove(&claim.name);
         }
-        life.state().linked = false;
+        log.state().linked = false;
         Ok(true)
     }
 
@@ -272,7 +272,7 @@ impl Namespace {
         let node = tree.node_mut(id)?;
         let needed = match &node.body {
             // A log that nobody has open is needed for what is to be sealed, sent or forgotten of it.
-            Body::Live(life) => !life.is_spent().unwrap_or(false),
+            Body::Live(log) => !log.is_spent().unwrap_or(false),
             Body::Local(_) => true,
             Body::Directory(_) | Body::Symlink(_) | Body::Object(_) => false,
         };
@@ -304,9 +304,9 @@ impl Namespace {
         crash_point("discard: the node is no more");
         let files = self.spool.node_files(id);
         match &node.body {
-            Body::Live(life) => {
-                let markers = life.state().markers();
-                let starts = life.files.starts();
+            Body::Live(log) => {
+                let markers = log.state().markers();
+                let starts = log.files.starts();
                 self.doomed.lock().push(Doomed { files, starts, markers });
             }
             Body::Local(_) => {
@@ -324,7 +324,7 @@ impl Namespace {
 }
 
 pub(super) fn set_linked(node: &Node, linked: bool) {
-    if let Body::Live(life) = &node.body {
-        life.state().linked = linked;
+    if let Body::Live(log) = &node.body {
+        log.state().linked = linked;
     }
 }

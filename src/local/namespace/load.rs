@@ -10,8 +10,8 @@ use super::durable::OnDisk;
 use super::tree::{Body, Directory, Node, Tree};
 use super::weight::Charge;
 use super::{Name, Namespace};
-use crate::local::life::Life;
 use crate::local::local_file::LocalFile;
+use crate::local::log_file::LogFile;
 use crate::local::record::{Claim, Kind, Record, Times};
 use crate::local::spool::Spool;
 use crate::values::ids::NodeId;
@@ -26,8 +26,8 @@ pub struct RecoveredNode {
     pub id: NodeId,
     /// Its record.
     pub record: Record,
-    /// Its life, when it is a live file.
-    pub life: Option<Arc<Life>>,
+    /// Its log file, when it is a live file.
+    pub log: Option<Arc<LogFile>>,
     /// Whether it has what the disk was too full to record.
     pub is_ahead: bool,
 }
@@ -74,7 +74,7 @@ impl Namespace {
             node.claims = kept.remove(id).unwrap_or_default();
             match &mut node.body {
                 Body::Directory(dir) => dir.live = entries.remove(id).unwrap_or_default(),
-                Body::Live(life) => life.state().linked = !node.claims.is_empty(),
+                Body::Live(log) => log.state().linked = !node.claims.is_empty(),
                 _ => {}
             }
         }
@@ -152,9 +152,9 @@ impl Tree {
 }
 
 fn node(spool: &Spool, found: RecoveredNode) -> Node {
-    let RecoveredNode { id, record, life, is_ahead } = found;
-    let body = match (record.kind, life) {
-        (Kind::Live { .. }, Some(life)) => Body::Live(life),
+    let RecoveredNode { id, record, log, is_ahead } = found;
+    let body = match (record.kind, log) {
+        (Kind::Live { .. }, Some(log)) => Body::Live(log),
         (Kind::Live { .. } | Kind::Local, _) => {
             Body::Local(Arc::new(LocalFile::new(&spool.node_files(id))))
         }

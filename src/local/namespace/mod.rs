@@ -23,8 +23,8 @@ use parking_lot::Mutex;
 
 use self::keep::Doomed;
 use self::tree::{Body, Node, Tree};
-use super::life::Life;
 use super::local_file::LocalFile;
+use super::log_file::LogFile;
 use super::session::StoredNode;
 use super::spool::Spool;
 use crate::values::errors::FsError;
@@ -58,7 +58,7 @@ pub struct Namespace {
 #[derive(Clone, Debug)]
 pub enum Open {
     /// A live file.
-    Live(Arc<Life>),
+    Live(Arc<LogFile>),
     /// A local-only file.
     Local(Arc<LocalFile>),
     /// A stored object.
@@ -191,7 +191,7 @@ impl Namespace {
     }
 
     /// What a node is, counted as one more handle on it: from here on it cannot be removed behind its
-    /// user's back. Whoever holds it lets go with [`Life::let_go`] or [`LocalFile::let_go`].
+    /// user's back. Whoever holds it lets go with [`LogFile::let_go`] or [`LocalFile::let_go`].
     pub fn hold(&self, id: NodeId, write: bool) -> Result<Open, FsError> {
         let tree = self.tree.lock();
         let node = tree.node(id)?;
@@ -200,8 +200,8 @@ impl Namespace {
         }
         let open = node.body.open();
         match &open {
-            Open::Live(life) => {
-                let mut state = life.state();
+            Open::Live(log) => {
+                let mut state = log.state();
                 state.handles += 1;
                 state.writers += u32::from(write);
             }
@@ -311,13 +311,13 @@ impl Namespace {
 
     /// All live files, for whoever has to look after each. Those whose files are gone need nobody,
     /// however long the kernel remembers them.
-    pub fn lives(&self) -> Vec<Arc<Life>> {
+    pub fn logs(&self) -> Vec<Arc<LogFile>> {
         let tree = self.tree.lock();
         let kept = tree.nodes.values().filter(|node| !node.is_removed());
-        let lives = kept.filter_map(|node| match &node.body {
-            Body::Live(life) => Some(life.clone()),
+        let logs = kept.filter_map(|node| match &node.body {
+            Body::Live(log) => Some(log.clone()),
             _ => None,
         });
-        lives.collect()
+        logs.collect()
     }
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::Namespace;
 use super::tree::{Body, Node};
-use crate::local::life::{Life, Target};
+use crate::local::log_file::{LogFile, Target};
 use crate::local::record::Generation;
 use crate::values::errors::FsError;
 use crate::values::ids::{NodeId, SpoolOffset};
 use crate::values::time::Utc;
 
 impl Namespace {
-    /// Stores a node with a new name and, where one is given, the stream that it adds to by that. Gives the life of a
+    /// Stores a node with a new name and, where one is given, the stream that it adds to by that. Gives the log file of a
     /// local file that has become a log.
     pub(super) fn store_rerouted(
         &self,
@@ -20,13 +20,13 @@ impl Namespace {
         id: NodeId,
         target: Option<Target>,
         now: Utc,
-    ) -> Result<Option<Arc<Life>>, FsError> {
+    ) -> Result<Option<Arc<LogFile>>, FsError> {
         // In its stream it is as old as its name.
         let birth = node.claims.last().map_or(0, |claim| claim.number);
         match (&node.body, target) {
-            (Body::Live(life), Some(target)) => {
-                let life = life.clone();
-                life.assign_stream(target, birth, || self.store(node, id))?;
+            (Body::Live(log), Some(target)) => {
+                let log = log.clone();
+                log.assign_stream(target, birth, || self.store(node, id))?;
                 Ok(None)
             }
             (Body::Local(local), Some(Target { stream, labels })) => {
@@ -35,12 +35,12 @@ impl Namespace {
                 let made = local.metadata()?.created().map_or(now, Utc::from);
                 let first = Generation { since: made.min(now), birth, ..Generation::default() };
                 let (files, starts) = (self.spool.node_files(id), vec![first.at]);
-                let life = Life::new(files, stream, labels, &[first], starts);
-                let life = Arc::new(life);
-                let before = std::mem::replace(&mut node.body, Body::Live(life.clone()));
-                let stored = local.become_log(life.clone(), || {
-                    let len = life.len()?;
-                    let mut state = life.state();
+                let log = LogFile::new(files, stream, labels, &[first], starts);
+                let log = Arc::new(log);
+                let before = std::mem::replace(&mut node.body, Body::Live(log.clone()));
+                let stored = local.become_log(log.clone(), || {
+                    let len = log.len()?;
+                    let mut state = log.state();
                     state.counted = len;
                     state.first_byte = (len > SpoolOffset(0)).then_some(first.since);
                     drop(state);
@@ -49,7 +49,7 @@ impl Namespace {
                 if stored.is_err() {
                     node.body = before;
                 }
-                stored.map(|()| Some(life))
+                stored.map(|()| Some(log))
             }
             (_, _) => self.store(node, id).map(|()| None),
         }

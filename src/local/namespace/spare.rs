@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::Namespace;
 use super::change::Change;
 use super::tree::{Attr, Body};
-use crate::local::life::{Files, Life, SpoolFile, Target};
 use crate::local::local_file::LocalFile;
+use crate::local::log_file::{Files, LogFile, SpoolFile, Target};
 use crate::local::record::Generation;
 use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::ids::{NodeId, SpoolOffset};
@@ -51,12 +51,12 @@ impl Namespace {
                 }
                 NewFile::Live(Target { stream, labels }, _) => {
                     let first = Generation { since: by.stamp.now, birth, ..Generation::default() };
-                    let life = Life::new(files, stream, labels, &[first], Vec::new());
+                    let log = LogFile::new(files, stream, labels, &[first], Vec::new());
                     match &spare {
-                        Some(spare) => life.files.adopt(&spare.file)?,
-                        None => drop(life.files.make()?),
+                        Some(spare) => log.files.adopt(&spare.file)?,
+                        None => drop(log.files.make()?),
                     }
-                    Body::Live(Arc::new(life))
+                    Body::Live(Arc::new(log))
                 }
             };
             Ok(body)

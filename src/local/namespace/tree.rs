@@ -9,8 +9,8 @@ use super::durable::OnDisk;
 use super::weight::Charge;
 use super::{Name, Open};
 use crate::local::hidden::Hidden;
-use crate::local::life::{Life, Target};
 use crate::local::local_file::LocalFile;
+use crate::local::log_file::{LogFile, Target};
 use crate::local::record::{Claim, Former, Kind, LastWrite, Record, Times};
 use crate::local::session::{Session, StoredNode};
 use crate::values::errors::FsError;
@@ -72,7 +72,7 @@ pub(super) struct Directory {
 #[derive(Debug)]
 pub(super) enum Body {
     Directory(Directory),
-    Live(Arc<Life>),
+    Live(Arc<LogFile>),
     Local(Arc<LocalFile>),
     Symlink(Vec<u8>),
     Object(StoredObject),
@@ -82,7 +82,7 @@ impl Body {
     pub fn open(&self) -> Open {
         match self {
             Body::Directory(_) => Open::Directory,
-            Body::Live(life) => Open::Live(life.clone()),
+            Body::Live(log) => Open::Live(log.clone()),
             Body::Local(file) => Open::Local(file.clone()),
             Body::Symlink(target) => Open::Symlink(target.clone()),
             Body::Object(object) => Open::Stored(object.clone()),
@@ -147,9 +147,9 @@ impl Node {
                 let (hidden, former) = (hidden.clone(), former.clone());
                 Kind::Directory { hidden, former, listed: *listed }
             }
-            Body::Live(life) => {
-                let Target { stream, labels } = life.target();
-                let bases = life.state().bases();
+            Body::Live(log) => {
+                let Target { stream, labels } = log.target();
+                let bases = log.state().bases();
                 Kind::Live { stream: stream.path.clone(), labels, bases }
             }
             Body::Local(_) => Kind::Local,
@@ -358,10 +358,10 @@ impl Tree {
         }
         let (mut size, mut blocks, mut times) = (0, 0, node.times);
         match &node.body {
-            Body::Live(life) => {
-                let base = life.state().current().at;
-                let (end, spooled) = life.metadata()?;
-                times = times.after(life.last_write(end, &spooled));
+            Body::Live(log) => {
+                let base = log.state().current().at;
+                let (end, spooled) = log.metadata()?;
+                times = times.after(log.last_write(end, &spooled));
                 size = end.since(base);
                 // `du` would count a truncated generation that still waits for S3.
                 blocks = spooled.blocks().min(size.div_ceil(512));

@@ -1,8 +1,8 @@
-//! Recovery: from the records and the files that the spool holds to lives. The same arithmetic as in normal
+//! Recovery: from the records and the files that the spool holds to log files. The same arithmetic as in normal
 //! work goes on from here; nothing is uploaded, sealed or deleted. What cannot be used is set aside
 //! under `quarantine/`, named, and the rest goes on. Recovering twice gives the same as once.
 
-mod life;
+mod log_file;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tracing::{error, warn};
 
 use super::disk::{Durable, store_json};
-use super::life::Life;
+use super::log_file::LogFile;
 use super::namespace::RecoveredNode;
 use super::record::{Generation, Kind, Record};
 use super::room::Room;
@@ -164,12 +164,7 @@ fn recover_node(
             forget(spool, id)?;
             remove(&names, &files)?;
         }
-        return Ok((!unlinked).then_some(RecoveredNode {
-            id,
-            record,
-            life: None,
-            is_ahead: false,
-        }));
+        return Ok((!unlinked).then_some(RecoveredNode { id, record, log: None, is_ahead: false }));
     };
     let is_unsent = |marker: &MarkerName| marker.phase.owes_object();
     if spool.rebooted && files.starts.is_empty() && !files.markers.iter().any(is_unsent) {
@@ -179,15 +174,15 @@ fn recover_node(
         return Ok(None);
     }
     let stream = at.streams.get(stream, at.now)?;
-    let life = Life::new(names.clone(), stream, labels.clone(), bases, files.starts);
-    let life = Arc::new(life);
+    let log = LogFile::new(names.clone(), stream, labels.clone(), bases, files.starts);
+    let log = Arc::new(log);
     let markers = sound(spool, &names, files.markers);
     let mut record = record;
-    let is_ahead = !life::restore(spool, &life, &mut record, &markers, at, births)?;
+    let is_ahead = !log_file::restore(spool, &log, &mut record, &markers, at, births)?;
     if !at.open.contains(&id) {
-        life.look_for_orphans();
+        log.look_for_orphans();
     }
-    Ok(Some(RecoveredNode { id, record, life: Some(life), is_ahead }))
+    Ok(Some(RecoveredNode { id, record, log: Some(log), is_ahead }))
 }
 
 /// Takes a node out of the records.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::local::crash_point::crash_point;
 use crate::local::disk::{Durable, load_json, open_regular, read_regular, store_json, sync_folder};
-use crate::local::life::SpoolFile;
+use crate::local::log_file::SpoolFile;
 use crate::local::marker::Marker;
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::SpoolRange;

@@ -6,7 +6,7 @@ use tracing::{error, info};
 
 use super::{Births, Circumstances};
 use crate::local::crash_point::crash_point;
-use crate::local::life::{Life, Looks, Segment, State};
+use crate::local::log_file::{LogFile, Looks, Segment, State};
 use crate::local::marker::Marker;
 use crate::local::record::{Generation, Kind, Numbered, Record};
 use crate::local::spool::{Note, Spool};
@@ -19,41 +19,41 @@ use crate::values::time::Utc;
 /// Why a range without a marker is kept.
 const NO_MARKER: &str = "its seal marker is gone: whether S3 has it is not known";
 
-/// Puts the segments into the life and makes its generations, and their record, fit what is on disk. Gives `false` when
+/// Puts the segments into the log file and makes its generations, and their record, fit what is on disk. Gives `false` when
 /// the disk is too full for that record.
 pub(super) fn restore(
     spool: &Spool,
-    life: &Life,
+    log: &LogFile,
     record: &mut Record,
     markers: &[MarkerName],
     at: Circumstances<'_>,
     births: &Births,
 ) -> Result<bool, LocalError> {
-    let mut state = life.state();
+    let mut state = log.state();
     for marker in markers {
         let MarkerName { range, generation, phase } = *marker;
         state.segments.insert(range.start, Segment { end: range.end, generation, phase });
         if phase.owes_object() {
-            life.stream().add_unsent();
+            log.stream().add_unsent();
         }
     }
-    fit_files(life, &mut state, at.now, births)?;
-    let metadata = life.metadata()?.1;
-    let len = fit_last(spool, life, &mut state, record, |end| births.begin(end, at.now))?;
-    keep_holes(spool, life, &mut state, at.now)?;
-    number_generations(life, &mut state);
+    fit_files(log, &mut state, at.now, births)?;
+    let metadata = log.metadata()?.1;
+    let len = fit_last(spool, log, &mut state, record, |end| births.begin(end, at.now))?;
+    keep_holes(spool, log, &mut state, at.now)?;
+    number_generations(log, &mut state);
 
-    punch_again(life, &state)?;
+    punch_again(log, &state)?;
     at.room.found(state.held(len));
     state.counted = len;
 
-    let cut = spool.session().was_cut(life.id, len)
-        || (spool.rebooted && ends_within_a_line(life, &state, len));
+    let cut = spool.session().was_cut(log.id, len)
+        || (spool.rebooted && ends_within_a_line(log, &state, len));
     if cut && state.current().at < len {
-        info!(stream = %escape_path(&life.stream().path), "machine or daemon went down in the middle of a line: a new generation begins");
+        info!(stream = %escape_path(&log.stream().path), "machine or daemon went down in the middle of a line: a new generation begins");
         state.begin_generation(births.begin(len, at.now));
     }
-    let written = Life::written_at(&metadata);
+    let written = LogFile::written_at(&metadata);
     if len > state.sealed_end() {
         let unsealed = state.sealed_end();
         state.first_byte = Some(state.not_before(unsealed).min(at.now));
@@ -61,14 +61,19 @@ pub(super) fn restore(
         state.looks = Looks::begin(at.now, len);
     }
     state.last_growth = (written, len);
-    follow(spool, life, &state, record)
+    follow(spool, log, &state, record)
 }
 
 /// Makes the spool files before the last one, and the generations in them, agree.
-fn fit_files(life: &Life, state: &mut State, now: Utc, births: &Births) -> Result<(), LocalError> {
+fn fit_files(
+    log: &LogFile,
+    state: &mut State,
+    now: Utc,
+    births: &Births,
+) -> Result<(), LocalError> {
     let first = state.generations.front().map_or(SpoolOffset(0), |g| g.at).min(state.first_kept());
-    life.files.complete(first, |start| state.generations.iter().any(|g| g.at == start))?;
-    let starts = life.files.starts();
+    log.files.complete(first, |start| state.generations.iter().any(|g| g.at == start))?;
+    let starts = log.files.starts();
     for start in starts.iter().skip(1).filter(|start| **start > first) {
         let after = state.generations.partition_point(|g| g.at < *start);
         if state.generations.get(after).is_none_or(|g| g.at != *start) {
@@ -80,7 +85,7 @@ fn fit_files(life: &Life, state: &mut State, now: Utc, births: &Births) -> Resul
     }
     for (start, next) in starts.iter().zip(&starts[1..]) {
         let sealed = state.segments.range(*start..*next).next_back().map_or(*start, |(_, s)| s.end);
-        let end = fit_file(life, *start, sealed)?;
+        let end = fit_file(log, *start, sealed)?;
         let within = state.generations.iter_mut().filter(|g| (*start..*next).contains(&g.at));
         let mut last = None;
         for generation in within {
@@ -96,16 +101,16 @@ fn fit_files(life: &Life, state: &mut State, now: Utc, births: &Births) -> Resul
 
 /// Makes a spool file at least as long as what was sealed of it; gives where it ends then.
 fn fit_file(
-    life: &Life,
+    log: &LogFile,
     start: SpoolOffset,
     sealed: SpoolOffset,
 ) -> Result<SpoolOffset, LocalError> {
-    let file = life.files.at(start)?;
-    let found = file.end().at("stat", &life.path())?;
+    let file = log.files.at(start)?;
+    let found = file.end().at("stat", &log.path())?;
     if found < sealed {
-        error!(stream = %escape_path(&life.stream().path), sealed = sealed.0, found = found.0,
+        error!(stream = %escape_path(&log.stream().path), sealed = sealed.0, found = found.0,
             "a spool file is shorter than what was sealed of it");
-        file.extend(sealed).at("extend", &life.path())?;
+        file.extend(sealed).at("extend", &log.path())?;
         // That bytes are missing shows by their checksum, and in the record where the generation goes on.
         crash_point("recover: the spool file is extended");
     }
@@ -115,12 +120,12 @@ fn fit_file(
 /// Makes the last spool file, the sealed end and the generations agree. Gives where the file ends then.
 fn fit_last(
     spool: &Spool,
-    life: &Life,
+    log: &LogFile,
     state: &mut State,
     record: &mut Record,
     begin: impl FnOnce(SpoolOffset) -> Generation,
 ) -> Result<SpoolOffset, LocalError> {
-    let len = life.len()?;
+    let len = log.len()?;
     let sealed = state.segments.last_key_value().map_or(SpoolOffset(0), |(_, s)| s.end);
     let end = len.max(sealed);
     for generation in &mut state.generations {
@@ -130,15 +135,15 @@ fn fit_last(
     if len < sealed && state.current().at < sealed {
         // Another generation begins. Before the file is extended: the next start finds no sign then.
         state.begin_generation(begin(sealed));
-        follow(spool, life, state, record)?;
+        follow(spool, log, state, record)?;
     }
-    let (start, _) = life.files.current();
-    fit_file(life, start, sealed)
+    let (start, _) = log.files.current();
+    fit_file(log, start, sealed)
 }
 
 /// Sets ranges aside that lie before a sealed range and have no marker: whether S3 has them cannot be
 /// known, and what is neither sealed nor unsealed would go with the log one day, unseen.
-fn keep_holes(spool: &Spool, life: &Life, state: &mut State, now: Utc) -> Result<(), LocalError> {
+fn keep_holes(spool: &Spool, log: &LogFile, state: &mut State, now: Utc) -> Result<(), LocalError> {
     let base = state.generations.front().map(|g| g.at);
     let first = state.segments.first_key_value().map(|(start, _)| *start);
     let (Some(base), Some(first)) = (base, first) else { return Ok(()) };
@@ -146,8 +151,8 @@ fn keep_holes(spool: &Spool, life: &Life, state: &mut State, now: Utc) -> Result
     let mut holes = Vec::new();
     for (start, segment) in &state.segments {
         // Between two spool files there may be nothing.
-        let file = life.files.at(covered)?;
-        let end = file.end().at("stat", &life.path())?.min(*start);
+        let file = log.files.at(covered)?;
+        let end = file.end().at("stat", &log.path())?.min(*start);
         if end > covered {
             let range = SpoolRange { start: covered, end };
             // The number of what follows, so that a generation whose first range this is keeps it.
@@ -159,16 +164,16 @@ fn keep_holes(spool: &Spool, life: &Life, state: &mut State, now: Utc) -> Result
     for hole in holes {
         let note = Note { why: NO_MARKER.to_owned(), at: now, marker: None };
         let kept = spool.quarantine().keep_copy(
-            &life.files.at(hole.range.start)?,
+            &log.files.at(hole.range.start)?,
             hole.range,
-            &format!("{}.{hole}", life.id),
+            &format!("{}.{hole}", log.id),
             &note,
         )?;
-        error!(stream = %escape_path(&life.stream().path), range = ?hole.range, kept = %kept.display(),
+        error!(stream = %escape_path(&log.stream().path), range = ?hole.range, kept = %kept.display(),
             "a sealed range has lost its marker; a copy of its bytes is kept");
         // Kept twice is better than not at all.
         crash_point("recover: a range without marker is kept");
-        let path = life.names().marker(&hole);
+        let path = log.names().marker(&hole);
         fs::write(&path, "{}").at("write", &path)?;
         let MarkerName { range, generation, phase } = hole;
         state.segments.insert(range.start, Segment { end: range.end, generation, phase });
@@ -176,13 +181,13 @@ fn keep_holes(spool: &Spool, life: &Life, state: &mut State, now: Utc) -> Result
     Ok(())
 }
 
-/// Finds what the generations are called: by their markers, where they have any. The stream learns of it, and the life
+/// Finds what the generations are called: by their markers, where they have any. The stream learns of it, and the log file
 /// when it may have been written at the earliest what is not sealed.
-fn number_generations(life: &Life, state: &mut State) {
-    let stream = life.stream();
+fn number_generations(log: &LogFile, state: &mut State) {
+    let stream = log.stream();
     let marked = |start: SpoolOffset| {
         let name = state.marker(start)?;
-        let marker = Marker::load(life.names(), &name).ok()?;
+        let marker = Marker::load(log.names(), &name).ok()?;
         Some((SegmentName::parse("", &marker.key)?, marker.next))
     };
     let mut named = Vec::new();
@@ -219,34 +224,34 @@ fn number_generations(life: &Life, state: &mut State) {
 /// The daemon may have died between a marker's last step and the hole that follows it. What lies before
 /// the first base is settled, since the record forgets a base only then; bytes behind it whose
 /// marker is missing are not.
-fn punch_again(life: &Life, state: &State) -> Result<(), LocalError> {
+fn punch_again(log: &LogFile, state: &State) -> Result<(), LocalError> {
     let settled =
         state.generations.front().map_or(SpoolOffset(0), |g| g.at).min(state.first_kept());
-    life.files.forget_before(settled)?;
+    log.files.forget_before(settled)?;
     for (start, segment) in state.segments.iter().filter(|(_, s)| !s.phase.is_here()) {
-        life.files.punch(SpoolRange { start: *start, end: segment.end })?;
+        log.files.punch(SpoolRange { start: *start, end: segment.end })?;
     }
     Ok(())
 }
 
-fn ends_within_a_line(life: &Life, state: &State, len: SpoolOffset) -> bool {
+fn ends_within_a_line(log: &LogFile, state: &State, len: SpoolOffset) -> bool {
     let last = state.segments.keys().next_back().and_then(|start| state.marker(*start));
     if let Some(name) = last.filter(|m| m.range.end == len && !m.phase.is_here()) {
         // The last byte is no longer here; the key says what it was.
-        let key = Marker::load(life.names(), &name).map(|marker| marker.key);
+        let key = Marker::load(log.names(), &name).map(|marker| marker.key);
         let name = key.ok().and_then(|key| SegmentName::parse("", &key));
         return name.is_some_and(|name| name.partial);
     }
     let mut last = [0];
     let at = SpoolOffset(len.0.saturating_sub(1));
-    let Ok(file) = life.files.at(at) else { return false };
+    let Ok(file) = log.files.at(at) else { return false };
     matches!(file.read_at(&mut last, at), Ok(1)) && last != *b"\n"
 }
 
 /// Makes the record say where the generations begin. Gives `false` when the disk is too full for that.
 fn follow(
     spool: &Spool,
-    life: &Life,
+    log: &LogFile,
     state: &State,
     record: &mut Record,
 ) -> Result<bool, LocalError> {
@@ -261,7 +266,7 @@ fn follow(
     }
     *bases = found;
     let records = spool.records();
-    let kept = spool.has_room_for(|| records.sync(records.put(life.id, record)?))?;
+    let kept = spool.has_room_for(|| records.sync(records.put(log.id, record)?))?;
     // A generation that began here begins no second time.
     crash_point("recover: the record follows");
     Ok(kept)

@@ -1,4 +1,4 @@
-//! The lives of a log: generations and their numbers, when a range is sealed early and when not, when
+//! Generations of a log and their numbers, when a range is sealed early and when not, when
 //! a log leaves the view, and what never goes to S3 at all.
 
 use std::time::Duration;
@@ -69,7 +69,7 @@ fn an_unlinked_log_goes_on_until_it_is_closed_and_then_leaves_the_spool() {
         daemon.close(log);
         daemon.emptied().await;
         assert_delivered(&world, "app.log", &["before\nafter"]);
-        assert!(daemon.parts.namespace.lives().is_empty(), "nobody looks after it any more");
+        assert!(daemon.parts.namespace.logs().is_empty(), "nobody looks after it any more");
     });
 }
 
@@ -81,15 +81,15 @@ fn a_log_that_is_being_removed_has_nothing_left_to_reclaim() {
         let log = daemon.open("app.log");
         daemon.append(log, "one\n");
         daemon.flush().await;
-        // Whoever reclaims may have come across the life before it went.
-        let life = daemon.life(log);
-        assert_eq!(life.state().segments.len(), 1);
+        // Whoever reclaims may have come across the log file before it went.
+        let file = daemon.log(log);
+        assert_eq!(file.state().segments.len(), 1);
         daemon.unlink("app.log");
         daemon.close(log);
         daemon.emptied().await;
         let end = SpoolOffset(4);
-        assert_eq!(life.state().held(end), 0);
-        assert!(life.state().tail(end).0.is_empty(), "nor to seal, as long as its bytes are there");
+        assert_eq!(file.state().held(end), 0);
+        assert!(file.state().tail(end).0.is_empty(), "nor to seal, as long as its bytes are there");
     });
 }
 
@@ -110,7 +110,7 @@ fn a_finished_log_leaves_the_view_after_its_time_and_the_objects_stay() {
         daemon.retire();
         assert!(daemon.stat("app.log").is_none());
         assert!(daemon.stat("open.log").is_some(), "it is open");
-        assert_eq!(daemon.parts.namespace.lives().len(), 1);
+        assert_eq!(daemon.parts.namespace.logs().len(), 1);
         assert_delivered(&world, "app.log", &["one\n"]);
 
         let log = daemon.open("app.log");

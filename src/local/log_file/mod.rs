@@ -1,4 +1,4 @@
-//! One life of a live file: its spool files (in `files`), who writes to them, and (in `state`) where its generations
+//! The log file behind a live file: its spool files (in `files`), who writes to them, and (in `state`) where its generations
 //! begin and what of them is sealed, with the arithmetic between the three coordinates (spool file,
 //! generation, segment). Does not decide when to seal (`values::rotation`), and does not know names
 //! (`local::namespace`).
@@ -55,15 +55,15 @@ pub struct Target {
     pub labels: BTreeMap<String, String>,
 }
 
-/// One life of a live file.
+/// What a live file has in the spool: its spool files, who writes to them, and what of them is sealed.
 #[derive(Debug)]
-pub struct Life {
+pub struct LogFile {
     /// The node that it belongs to.
     pub id: NodeId,
     /// Whether its mode may have a set-id bit, which a write takes away.
     pub set_id: AtomicBool,
     target: Mutex<Target>,
-    /// Its bytes. Room is given back by [`Life::punch`] and [`Life::forget_before`].
+    /// Its bytes. Room is given back by [`LogFile::punch`] and [`LogFile::forget_before`].
     pub files: Files,
     route: Mutex<Route>,
     /// Whether it is on the sealer's list already.
@@ -76,8 +76,8 @@ pub struct Life {
     state: Mutex<State>,
 }
 
-impl Life {
-    /// A life; `bases` as the record has them (at least one), `starts` where its spool files begin, if
+impl LogFile {
+    /// A log file; `bases` as the record has them (at least one), `starts` where its spool files begin, if
     /// there are any yet.
     pub fn new(
         names: NodeFiles,
@@ -85,9 +85,9 @@ impl Life {
         labels: BTreeMap<String, String>,
         bases: &[Generation],
         starts: Vec<SpoolOffset>,
-    ) -> Life {
+    ) -> LogFile {
         stream.add_log(names.id());
-        Life {
+        LogFile {
             id: names.id(),
             set_id: AtomicBool::new(false),
             target: Mutex::new(Target { stream, labels }),
@@ -241,7 +241,7 @@ impl Life {
     }
 
     /// The last write to the spool file, by its metadata. Its time is taken once for each length, since
-    /// [`Life::punch`] changes the time of the file for a moment.
+    /// [`LogFile::punch`] changes the time of the file for a moment.
     pub fn last_write(&self, end: SpoolOffset, metadata: &Metadata) -> LastWrite {
         let mut known = self.last_write.lock();
         match *known {
@@ -307,18 +307,18 @@ impl Life {
         }
     }
 
-    /// Puts the life on the sealer's list; `true` when it was not there.
+    /// Puts the log file on the sealer's list; `true` when it was not there.
     pub fn start_watch(&self) -> bool {
         !self.watched.swap(true, Ordering::AcqRel)
     }
 
-    /// Takes the life off the sealer's list. Growth after this puts it there again.
+    /// Takes the log file off the sealer's list. Growth after this puts it there again.
     pub fn end_watch(&self) {
         self.watched.store(false, Ordering::Release);
     }
 }
 
-impl Drop for Life {
+impl Drop for LogFile {
     fn drop(&mut self) {
         self.target.get_mut().stream.remove_log(self.id);
     }

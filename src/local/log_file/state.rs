@@ -1,4 +1,4 @@
-//! What changes in a life, and the arithmetic on it: where generations begin, which ranges are sealed, how
+//! What changes in a log file, and the arithmetic on it: where generations begin, which ranges are sealed, how
 //! far each has come. No I/O and no lock; lengths are arguments.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -58,7 +58,7 @@ impl Looks {
     }
 }
 
-/// What changes in a life.
+/// What changes in a log file.
 #[derive(Debug)]
 pub struct State {
     /// Generations from the first unsealed byte on, the last of which applications see; never empty.
@@ -105,7 +105,7 @@ pub struct State {
 }
 
 impl State {
-    /// The state of a life that nobody has open; `bases` as the record has them.
+    /// The state of a log file that nobody has open; `bases` as the record has them.
     pub fn new(bases: &[Generation]) -> State {
         let generations: VecDeque<_> = bases.iter().copied().collect();
         let begin = generations.back().copied().unwrap_or_default();
@@ -143,8 +143,8 @@ impl State {
 
     /// The generation that applications see.
     pub fn current(&self) -> Generation {
-        // `Life::new` gives at least one and nothing takes the last away; an empty list would be
-        // a life from the file's beginning.
+        // `LogFile::new` gives at least one and nothing takes the last away; an empty list would be
+        // a log file from the file's beginning.
         self.generations.back().copied().unwrap_or_default()
     }
 
