@@ -25,7 +25,7 @@ use super::{admin, control_server, launch, privileges, spool_owner};
 use crate::core::Fs;
 use crate::core::backing::Backings;
 use crate::local::disk::{Durable, load_json, store_json};
-use crate::local::spool::{Spool, SpoolError};
+use crate::local::spool::{Spool, SpoolError, pinned};
 use crate::tasks::outage::Backlog;
 use crate::tasks::parts::{Parts, S3State};
 use crate::tasks::registrar::Registrar;
@@ -55,6 +55,7 @@ pub fn run_alone(settings: &Settings) -> Result<ExitCode, DaemonError> {
     }
     let user = privileges::own_user();
     let spool = spool_owner::prepare(settings, user)?;
+    pinned::pin(&spool, &settings.spool_dir, &settings.source.url())?;
     let served = ServedMount::alone(settings, spool, user.uid)?;
     let ended = run(settings, &served);
     if ended.is_err() {

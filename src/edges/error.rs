@@ -31,6 +31,18 @@ pub enum DaemonError {
     /// A spool that is not to be trusted with the rights of who would recover it.
     #[error("the spool {0} is left alone: {1}")]
     Foreign(PathBuf, String),
+    /// A spool that does not say any more what it belongs to.
+    #[error(
+        "the spool {dir} is left alone: its spool.json names {named}, and the mount that used it was of {mounted}"
+    )]
+    Altered {
+        /// The spool.
+        dir: PathBuf,
+        /// What it says.
+        named: String,
+        /// What the mount has kept.
+        mounted: String,
+    },
     /// The embedded bucket.
     #[error("the embedded bucket cannot be started (as uid {uid}): {0}", uid = rustix::process::getuid().as_raw())]
     Embedded(String),
@@ -127,6 +139,9 @@ impl DaemonError {
             }
             DaemonError::Foreign(..) => {
                 "name its bucket and prefix with --source if that is where it is to go, or recover it as its owner"
+            }
+            DaemonError::Altered { .. } => {
+                "its owner can have changed it: set it right; or, where it is right as it is, remove what the mount kept (setfattr -x trusted.logsinkfs.source SPOOL)"
             }
             DaemonError::Embedded(_) => {
                 "choose a directory that this user can write, give it to this user (chown -R), or choose another user with --run-as"

@@ -15,13 +15,12 @@ use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, 
 use tracing::info;
 
 use super::error::DaemonError;
+use crate::local::spool::pinned::is_spool;
 use crate::values::processes::RunAs;
 use crate::values::settings::{Settings, Source};
 
 /// What lies in a fresh ext4 file system.
 const LOST_AND_FOUND: &[u8] = b"lost+found";
-/// By these a spool is known.
-const MARKS: [&str; 2] = ["spool.json", "lock"];
 
 /// Makes spool and embedded bucket ready for the worker; gives the spool's directory.
 pub fn prepare(settings: &Settings, user: RunAs) -> Result<OwnedFd, DaemonError> {
@@ -65,8 +64,7 @@ fn make(dir: &Path, user: RunAs) -> io::Result<()> {
 
 /// A directory of somebody else changes hands only when it is a spool, or may become one.
 fn recognise(dir: &OwnedFd) -> io::Result<()> {
-    let is_spool =
-        MARKS.iter().any(|name| rustix::fs::statat(dir, *name, AtFlags::SYMLINK_NOFOLLOW).is_ok());
+    let is_spool = is_spool(dir);
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
         let foreign = !is_usual(entry.file_name().to_bytes());

@@ -3,8 +3,9 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, OFlags};
 use serde::Serialize;
@@ -108,6 +109,11 @@ pub fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>, LocalError> {
         Ok(text)
     };
     read().at("read", path)
+}
+
+/// A path that leads to an open directory, wherever it is by now, as long as it is open.
+pub fn by_descriptor(dir: impl AsFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()))
 }
 
 /// Makes the names in a folder durable.

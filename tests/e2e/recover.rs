@@ -157,11 +157,7 @@ fn a_spool_whose_daemon_is_only_about_to_come_again_stays() {
     let (rig, gate) = rig();
     let (plan, ledger) = orphan(&rig, &gate, "a");
     gate.open();
-    let writer = |spool: &Path| {
-        let identity = fs::read(spool.join("spool.json")).unwrap();
-        let identity: serde_json::Value = serde_json::from_slice(&identity).unwrap();
-        identity["writer"].as_str().unwrap().to_owned()
-    };
+    let writer = |spool: &Path| identity(spool)["writer"].as_str().unwrap().to_owned();
     let before = writer(&plan.spool);
     let recovery = plan.recover(&["--watch", "--remove"], &[&plan.spool]);
     recovery.await_stderr("it is removed when nobody has used it for");
@@ -221,13 +217,159 @@ fn what_is_no_spool_is_named() {
     assert!(said.contains("nothing is no spool"), "{said}");
 }
 
+/// What a spool says of itself.
+fn identity(spool: &Path) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(spool.join("spool.json")).unwrap()).unwrap()
+}
+
 /// A spool whose owner has made it say that it belongs elsewhere.
 fn edit_identity(spool: &Path, source: &str) {
-    let path = spool.join("spool.json");
-    let mut identity: serde_json::Value =
-        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    identity["source"] = source.into();
-    fs::write(&path, serde_json::to_vec(&identity).unwrap()).unwrap();
+    edit_identity_as(spool, source, identity(spool)["writer"].as_str().unwrap());
+}
+
+/// The same, and that it is another writer's.
+fn edit_identity_as(spool: &Path, source: &str, writer: &str) {
+    let mut identity = identity(spool);
+    (identity["source"], identity["writer"]) = (source.into(), writer.into());
+    fs::write(spool.join("spool.json"), serde_json::to_vec(&identity).unwrap()).unwrap();
+}
+
+/// Where the mount keeps the source, out of the owner's reach.
+const SOURCE: &str = "trusted.logsinkfs.source";
+
+/// Another tenant of a bucket, whose writer is registered.
+struct Tenant {
+    plan: Plan,
+    writer: String,
+    keys: Vec<String>,
+}
+
+impl Tenant {
+    fn of(rig: &Rig) -> Tenant {
+        let mut plan = rig.plan("tenant");
+        plan.source = format!("s3://{}/tenant/", rig.access.bucket);
+        let mount = plan.clone().start();
+        fs::write(mount.path("app.log"), "its own\n").unwrap();
+        mount.stop();
+        let writer = identity(&plan.spool)["writer"].as_str().unwrap().to_owned();
+        Tenant { plan, writer, keys: Self::keys(rig) }
+    }
+
+    /// Makes a spool say that it is this tenant's.
+    fn forge(&self, spool: &Path) {
+        edit_identity_as(spool, &self.plan.source, &self.writer);
+    }
+
+    fn keys(rig: &Rig) -> Vec<String> {
+        rig.bucket().keys().into_iter().filter(|key| key.starts_with("tenant/")).collect()
+    }
+
+    /// Nothing came to the tenant's objects.
+    fn assert_alone(&self, rig: &Rig, said: &str) {
+        assert_eq!(Self::keys(rig), self.keys, "{said}");
+    }
+}
+
+/// A spool with a line that is not sealed, of a mount that is gone.
+fn line_left_by(plan: &Plan, gate: &Gate, line: &str) {
+    gate.refuse(503, "SlowDown");
+    let mut mount = plan.clone().through(&gate.endpoint).start();
+    fs::write(mount.path("app.log"), format!("{line}\n")).unwrap();
+    mount.crash();
+    drop(mount);
+    gate.open();
+}
+
+#[test]
+fn root_sends_nothing_where_the_mount_of_a_spool_did_not() {
+    let (rig, gate) = rig();
+    let tenant = Tenant::of(&rig);
+    let plans = [("a", "--run-as=4711"), ("b", "--no-keeper"), ("c", "--run-as=4711")]
+        .map(|(name, flag)| rig.plan(name).with(&[flag]));
+    for (plan, line) in plans.iter().zip(["forged", "forged by root's", "honest"]) {
+        line_left_by(plan, &gate, line);
+    }
+    let [one, two, honest] = plans;
+    let forged = [&one.spool, &two.spool];
+    forged.iter().for_each(|spool| tenant.forge(spool));
+    let (code, said) = ended(one.recover(&[], &[rig.dir.path()]));
+    tenant.assert_alone(&rig, &said);
+    assert_eq!(code, Some(1), "{said}");
+    for spool in forged {
+        let said = said.lines().find(|line| line.contains(spool.to_str().unwrap())).unwrap();
+        for part in [&tenant.plan.source, &one.source, "setfattr -x"] {
+            assert!(said.contains(part), "{said}");
+        }
+    }
+    assert_eq!(rig.bucket().lines("app.log"), ["honest"], "{said}");
+    assert_eq!(owners(&honest.spool), [4711]);
+    // As a spool of an earlier version, or on a file system that does not take the attribute.
+    rustix::fs::removexattr(&one.spool, SOURCE).unwrap();
+    edit_identity(&one.spool, &one.source);
+    let (code, said) = ended(one.recover(&[], &[&one.spool]));
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(rig.bucket().lines("app.log").len(), 2, "{said}");
+}
+
+#[test]
+fn a_spool_within_a_spool_is_not_looked_for() {
+    let (rig, gate) = rig();
+    let tenant = Tenant::of(&rig);
+    let plan = rig.plan("a");
+    line_left_by(&plan, &gate, "forged");
+    let inner = plan.spool.join("inner");
+    fs::create_dir(&inner).unwrap();
+    for name in ["spool.json", "lock", "records", "nodes", "numbers", "quarantine"] {
+        fs::rename(plan.spool.join(name), inner.join(name)).unwrap();
+    }
+    std::os::unix::fs::chown(&inner, Some(65532), Some(65532)).unwrap();
+    tenant.forge(&inner);
+    let (code, said) = ended(plan.recover(&[], &[rig.dir.path()]));
+    tenant.assert_alone(&rig, &said);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_spool_is_recovered_as_what_it_was_when_it_was_judged() {
+    let (rig, gate) = rig();
+    let tenant = Tenant::of(&rig);
+    let plan = rig.plan("a");
+    line_left_by(&plan, &gate, "forged");
+    // As the process of the spool is started, and the owner is quicker.
+    tenant.forge(&plan.spool);
+    let judged = plan
+        .clone()
+        .env("LOGSINKFS_RECOVER_SPOOL", plan.spool.to_str().unwrap())
+        .env("LOGSINKFS_RECOVER_SOURCE", &plan.source);
+    let (code, said) = ended(judged.recover(&[], &[&plan.spool]));
+    tenant.assert_alone(&rig, &said);
+    assert_eq!(code, Some(1), "{said}");
+}
+
+#[test]
+fn a_mount_refuses_a_spool_that_a_mount_of_another_source_has_used_whatever_it_says() {
+    let (rig, gate) = rig();
+    let tenant = Tenant::of(&rig);
+    let mut plan = rig.plan("a");
+    line_left_by(&plan, &gate, "forged");
+    let before = std::mem::replace(&mut plan.source, tenant.plan.source.clone());
+    tenant.forge(&plan.spool);
+    for flags in [&[][..], &["--no-keeper"]] {
+        let (code, said) = plan.clone().with(flags).refused();
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains(&format!("belongs to {before}")), "{said}");
+    }
+    // A directory that is a spool no more is anybody's.
+    for entry in fs::read_dir(&plan.spool).unwrap().map(Result::unwrap) {
+        match entry.file_type().unwrap().is_dir() {
+            true => fs::remove_dir_all(entry.path()).unwrap(),
+            false => fs::remove_file(entry.path()).unwrap(),
+        }
+    }
+    plan.clone().start().stop();
+    let mut kept = [0; 256];
+    let len = rustix::fs::getxattr(&plan.spool, SOURCE, &mut kept[..]).unwrap();
+    assert_eq!(kept[..len], *plan.source.as_bytes());
 }
 
 #[test]
@@ -235,9 +377,7 @@ fn root_recovers_what_belongs_to_others_only_where_it_is_told_to() {
     let (rig, gate) = rig();
     let (plan, ledger) = orphan(&rig, &gate, "a");
     gate.open();
-    let source = fs::read_to_string(plan.spool.join("spool.json")).unwrap();
-    let source: serde_json::Value = serde_json::from_str(&source).unwrap();
-    let source = source["source"].as_str().unwrap();
+    let source = &*plan.source;
     let refused = |flags: &[&str], why: &str| {
         let (code, said) = ended(plan.recover_of(flags, &[&plan.spool]));
         assert_eq!(code, Some(1), "{said}");

@@ -11,11 +11,13 @@ mod remove;
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags, fstat};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -25,13 +27,16 @@ use super::cli::RecoverArgs;
 use super::error::DaemonError;
 use super::signals::{Direct, Signals};
 use super::{privileges, spool_owner, telemetry};
-use crate::local::spool::Spool;
+use crate::local::spool::{Spool, pinned};
+use crate::values::errors::AtPath;
 use crate::values::escape::for_terminal;
 use crate::values::settings::Source;
 use crate::values::span::in_words;
 
 /// Tells a process which spool is its own.
 const SPOOL_ENV: &str = "LOGSINKFS_RECOVER_SPOOL";
+/// Tells it the source that was judged: the spool's owner may have changed what the spool says meanwhile.
+const SOURCE_ENV: &str = "LOGSINKFS_RECOVER_SOURCE";
 /// Spools under way at once: each takes the memory of a small daemon.
 const PARALLEL: usize = 4;
 /// How deep below a directory spools are looked for: namespace, pod, volume.
@@ -74,9 +79,9 @@ impl Ended {
 
 /// Recovers spools; this process may be the one of a single spool.
 pub fn run(args: &RecoverArgs) -> ExitCode {
-    let done = match std::env::var_os(SPOOL_ENV) {
-        Some(dir) => recover_one(args, Path::new(&dir)),
-        None => recover_all(args),
+    let done = match (std::env::var_os(SPOOL_ENV), std::env::var(SOURCE_ENV)) {
+        (Some(dir), Ok(source)) => recover_one(args, Path::new(&dir), &source),
+        _ => recover_all(args),
     };
     done.unwrap_or_else(|e| {
         eprintln!("logsinkfs: error: {e}\nlogsinkfs: hint: {}", e.hint());
@@ -84,13 +89,12 @@ pub fn run(args: &RecoverArgs) -> ExitCode {
     })
 }
 
-fn recover_one(args: &RecoverArgs, dir: &Path) -> Result<ExitCode, DaemonError> {
-    one::run(args, &args.settings(dir, source_of(dir)?))
+fn recover_one(args: &RecoverArgs, dir: &Path, source: &str) -> Result<ExitCode, DaemonError> {
+    one::run(args, &args.settings(dir, parse_source(dir, source)?))
 }
 
-fn source_of(dir: &Path) -> Result<Source, DaemonError> {
-    let url = Spool::source_of(dir)?;
-    Source::from_url(&url).map_err(|e| DaemonError::NoSpool(dir.to_owned(), e.to_string()))
+fn parse_source(dir: &Path, url: &str) -> Result<Source, DaemonError> {
+    Source::from_url(url).map_err(|e| DaemonError::NoSpool(dir.to_owned(), e.to_string()))
 }
 
 fn recover_all(args: &RecoverArgs) -> Result<ExitCode, DaemonError> {
@@ -289,6 +293,11 @@ fn find(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
         found.push(dir.to_owned());
         return;
     }
+    // What lies in a directory that a mount had for its spool is its owner's, and no spool that anybody else has made.
+    let kept = open_dir(dir, OFlags::empty()).and_then(pinned::source);
+    if !kept.is_ok_and(|source| source.is_none()) {
+        return;
+    }
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten().filter(|_| depth > 0) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -297,30 +306,56 @@ fn find(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     }
 }
 
+fn open_dir(dir: &Path, more: OFlags) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | more;
+    Ok(rustix::fs::open(dir, flags, Mode::empty())?)
+}
+
 /// Starts the process of a spool.
 fn start(args: &RecoverArgs, dir: &Path) -> Result<Child, DaemonError> {
-    let source = source_of(dir)?;
-    may_recover(args, dir, &source)?;
+    let source = judged_source(args, dir)?;
+    let url = source.url();
     let settings = args.settings(dir, source);
     // A spool of root is handed over, as a mount does.
     drop(spool_owner::prepare(&settings, privileges::worker_user(&settings)?)?);
     let mut process = Command::new(std::env::current_exe()?);
-    process.args(std::env::args_os().skip(1)).env(SPOOL_ENV, dir);
+    process.args(std::env::args_os().skip(1)).env(SPOOL_ENV, dir).env(SOURCE_ENV, url);
     // What a terminal sends comes from here.
     process.process_group(0).kill_on_drop(true);
     Ok(process.spawn()?)
 }
 
+/// The source of a spool that may be recovered. All that is judged is of one directory, whatever takes its name meanwhile.
+fn judged_source(args: &RecoverArgs, dir: &Path) -> Result<Source, DaemonError> {
+    // The path that the user gave may lead over links; what was found may not.
+    let is_named = args.spools.iter().any(|named| named == dir);
+    let links = if is_named { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let spool = open_dir(dir, links).at("open", dir)?;
+    let source = parse_source(dir, &Spool::source_of(&spool, dir)?)?;
+    may_recover(args, dir, &source, fstat(&spool).at("stat", dir)?.st_uid)?;
+    match pinned::source(&spool).at("read the source of", dir)? {
+        Some(mounted) if mounted != source.url() => {
+            let named = for_terminal(&source.url()).into_owned();
+            Err(DaemonError::Altered { dir: dir.to_owned(), named, mounted })
+        }
+        _ => Ok(source),
+    }
+}
+
 /// What a spool says of itself its owner can change. Root neither serves a folder that it names, nor writes, with rights
 /// that its owner may not have, where nobody said that it may.
-fn may_recover(args: &RecoverArgs, dir: &Path, source: &Source) -> Result<(), DaemonError> {
+fn may_recover(
+    args: &RecoverArgs,
+    dir: &Path,
+    source: &Source,
+    owner: u32,
+) -> Result<(), DaemonError> {
     let foreign = |why: String| Err(DaemonError::Foreign(dir.to_owned(), why));
     let is_below = |allowed: &Source| source.url().starts_with(&allowed.url());
     let url = for_terminal(&source.url()).into_owned();
     if !args.sources.is_empty() && !args.sources.iter().any(is_below) {
         return foreign(format!("it belongs to {url}, which --source does not name"));
     }
-    let owner = fs::metadata(dir).map_err(DaemonError::from)?.uid();
     if !rustix::process::geteuid().is_root() || owner == 0 {
         return Ok(());
     }

@@ -5,13 +5,13 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
 
-use crate::local::disk::{SMALL_MAX, read_regular};
+use crate::local::disk::{SMALL_MAX, by_descriptor, read_regular};
 use crate::local::spool::Spool;
 
 /// A directory, and the start of the spool in it: its `spool.json`, which counts them.
@@ -60,11 +60,6 @@ pub(super) fn remove(dir: &Path, who: &Who) -> io::Result<bool> {
     }
     unlinkat(&parent, &gone, AtFlags::REMOVEDIR)?;
     Ok(true)
-}
-
-/// A path that leads to an open directory, wherever it is by now.
-fn by_descriptor(dir: &OwnedFd) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()))
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ use self::state::{Keeper, MountContext};
 use super::error::DaemonError;
 use super::stop::EXIT_DATA_LEFT;
 use super::{launch, privileges, spool_owner};
+use crate::local::spool::pinned;
 use crate::values::ids::SessionId;
 use crate::values::processes::{Keeping, RunAs};
 use crate::values::settings::Settings;
@@ -63,6 +64,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
     let (events, heard) = sync_channel(EVENTS_MAX);
     listen_to_signals(events.clone())?;
     let spool = spool_owner::prepare(settings, user)?;
+    pinned::pin(&spool, &settings.spool_dir, &settings.source.url())?;
     let held = match (settings.processes.keeping, &settings.processes.socket) {
         (Keeping::Hold, Some(path)) => {
             let point = Plan::from(settings).prepare()?;

@@ -93,9 +93,17 @@ pub(super) fn lose(dir: &Path, source: &str, error: LocalError) -> Result<(), Sp
     Ok(())
 }
 
+/// Whether a mount of `source` may use the spool in a directory, with its identity or without.
+pub(super) fn belongs_to(dir: &Path, source: &str) -> Result<(), SpoolError> {
+    match Identity::load(dir) {
+        Ok(found) => found.fits(dir, source),
+        Err(e) => fits_without(dir, source, e),
+    }
+}
+
 /// Whether a spool whose identity could not be read, by this error, may be used: what waits for upload must lie below the
 /// prefix of this mount, since nothing else says whose it is any more.
-pub(super) fn fits_without(dir: &Path, source: &str, error: LocalError) -> Result<(), SpoolError> {
+fn fits_without(dir: &Path, source: &str, error: LocalError) -> Result<(), SpoolError> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,

@@ -18,12 +18,14 @@ mod earlier;
 mod files;
 mod identity;
 mod lock;
+pub mod pinned;
 mod quarantine;
 mod record_lines;
 mod records;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +43,7 @@ pub use self::quarantine::{Account, GivenUp, Note, Quarantine, SetAside};
 pub use self::record_lines::Loaded;
 pub use self::records::{Position, Records};
 
+use super::disk::by_descriptor;
 use super::numbers::Numbers;
 use super::session::Session;
 use crate::values::errors::{AtPath, LocalError};
@@ -184,10 +187,7 @@ impl Spool {
                 Err(e) => return Err(io::Error::from(e)).at("use", &path)?,
             }
         }
-        match Identity::load(dir) {
-            Ok(found) => found.fits(dir, source),
-            Err(e) => identity::fits_without(dir, source, e),
-        }
+        identity::belongs_to(dir, source)
     }
 
     /// Writes a small file at a start, with the ballast's room where there is no other. Gives `false` when the disk is full
@@ -228,9 +228,11 @@ impl Spool {
         &self.session
     }
 
-    /// Bucket and prefix that the spool in a directory belongs to, as a mount is told of them.
-    pub fn source_of(dir: &Path) -> Result<String, LocalError> {
-        Identity::load(dir).map(|identity| identity.source)
+    /// Bucket and prefix that the spool in `dir`, which is open as `spool`, says it belongs to, as a mount is told of them.
+    pub fn source_of(spool: impl AsFd, dir: &Path) -> Result<String, LocalError> {
+        let identity = Identity::load(&by_descriptor(spool));
+        let named = |e| LocalError { path: dir.join(IDENTITY), ..e };
+        identity.map(|identity| identity.source).map_err(named)
     }
 
     /// Whether no daemon has the spool in a directory.
