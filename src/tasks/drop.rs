@@ -163,7 +163,7 @@ fn give_up(parts: &Parts, life: &Life, start: SpoolOffset) -> Result<u64, LocalE
         }
     }
     life.punch(name.range)?;
-    parts.room.give(name.range.len());
+    parts.give(life, name.range.len());
     note(parts, life, &name);
     Ok(name.range.len())
 }

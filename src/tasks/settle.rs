@@ -164,7 +164,7 @@ fn forget_ended(parts: &Parts, life: &Arc<Life>) -> Result<(), FsError> {
     life.state().segments.retain(|start, _| *start >= end);
     let freed = settled.iter().filter(|m| m.phase.is_here()).map(|m| m.range.len()).sum();
     life.forget_before(end)?;
-    parts.room.give(freed);
+    parts.give(life, freed);
     Ok(())
 }
 
@@ -186,9 +186,10 @@ fn remove(parts: &Parts, life: &Arc<Life>) -> bool {
             return Ok(false);
         }
         let len = life.len()?;
+        let account = parts.account(life);
         let held = {
             let mut state = life.state();
-            parts.count(&mut state, len);
+            parts.count(account, &mut state, len);
             state.held(len)
         };
         life.stream().remember()?;
@@ -198,7 +199,7 @@ fn remove(parts: &Parts, life: &Arc<Life>) -> bool {
         if gone {
             // Nothing is left to be reclaimed, nor, for whoever looks before the files are gone, to be sealed.
             life.state().segments.values_mut().for_each(|s| s.phase = Phase::Reclaimed);
-            parts.room.give(held);
+            parts.give(life, held);
             parts.tidy();
             parts.bump();
         }
@@ -278,6 +279,6 @@ fn reclaim_one(parts: &Parts, life: &Life, name: &MarkerName) -> Result<u64, Loc
         segment.phase = Phase::Reclaimed;
     }
     life.punch(name.range)?;
-    parts.room.give(name.range.len());
+    parts.give(life, name.range.len());
     Ok(name.range.len())
 }

@@ -44,7 +44,6 @@ pub(super) fn restore(
     number_generations(life, &mut state);
 
     punch_again(life, &state)?;
-    at.room.found(state.held(len));
     state.counted = len;
 
     let cut = spool.session().was_cut(life.id, len)
