@@ -14,7 +14,6 @@ use crate::local::local_file::IsLog;
 use crate::local::log_file::{LogFile, SpoolFile};
 use crate::local::namespace::{Open, SetAttr};
 use crate::tasks::drop;
-use crate::tasks::held::may_exceed;
 use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::ids::{HandleId, NodeId, Origin, SpoolOffset};
 use crate::values::settings::{FsyncLevel, WhenFull};
@@ -89,8 +88,9 @@ impl Fs {
                     other => Answer::Now(other),
                 }
             }
-            (Handle::Local { local, .. }, None) => {
-                match local.write(&self.parts.room, aim.offset, data) {
+            (Handle::Local { id: node, local, .. }, None) => {
+                let account = self.parts.local_account(*node);
+                match local.write((&self.parts.room, &account), aim.offset, data) {
                     Ok(written) => Answer::Now(written.map(|()| data.len())),
                     Err(IsLog) => self.write(id, aim, data, origin),
                 }
@@ -135,8 +135,11 @@ impl Fs {
             }
         }
         let bytes = data.len() as u64;
-        if self.parts.room.take(bytes).is_err() {
-            self.take_more(log, bytes)?;
+        let account = self.parts.account(log);
+        if self.parts.room.take(account, bytes).is_err() {
+            // What can be given back or given up makes room.
+            drop::make_room(&self.parts, bytes).map_err(no_room)?;
+            self.parts.room.take(account, bytes).map_err(|_| FsError::NoSpace)?;
         }
         session.intend(handle.place, origin, len, bytes)?;
         let mut written = file.append(data).at("append to", &log.path());
@@ -144,16 +147,16 @@ impl Fs {
             // Others have taken what the spool counted on.
             self.parts.room.disk_is_full();
             drop::make_room(&self.parts, bytes).map_err(|e| {
-                self.parts.room.give(bytes);
+                self.parts.give(log, bytes);
                 no_room(e)
             })?;
             written = file.append(data).at("append to", &log.path());
         }
         let written = written.map_err(|e| {
-            self.parts.room.give(bytes);
+            self.parts.give(log, bytes);
             no_room(e)
         })?;
-        self.parts.room.give(bytes - written as u64);
+        self.parts.give(log, bytes - written as u64);
         handle.went_to.store(aim.offset.saturating_add(written as u64), Ordering::Relaxed);
         let mut state = log.state();
         state.counted = state.counted.plus(written as u64);
@@ -163,18 +166,6 @@ impl Fs {
         drop(serving);
         self.parts.touch(log);
         Ok(written)
-    }
-
-    /// Takes room where there is none: from others' where this log's folder has less than its share, else from what can be
-    /// given back or given up.
-    fn take_more(&self, log: &Arc<LogFile>, bytes: u64) -> Result<(), FsError> {
-        if self.parts.when_full == WhenFull::DropOldest && may_exceed(&self.parts, log, bytes) {
-            // The sealer's next look has somebody else give up as much.
-            self.parts.room.found(bytes);
-            return Ok(());
-        }
-        drop::make_room(&self.parts, bytes).map_err(no_room)?;
-        self.parts.room.take(bytes).map_err(|_| FsError::NoSpace)
     }
 
     /// Where the spool file ends, which is known while nobody but this process appends: the kernel
@@ -250,7 +241,9 @@ impl Fs {
                     _ => Err(FsError::NotPermitted),
                 }
             }
-            Open::Local(local) => local.set_len(&self.parts.room, size),
+            Open::Local(local) => {
+                local.set_len((&self.parts.room, &self.parts.local_account(id)), size)
+            }
             Open::Stored(_) => Err(FsError::NotPermitted),
             Open::Directory => Err(FsError::IsDirectory),
             Open::Symlink(_) => Err(FsError::Invalid),

@@ -306,9 +306,10 @@ impl Fs {
     }
 
     pub(super) fn drop_local(&self, id: NodeId) -> Result<(), FsError> {
+        let account = self.parts.local_account(id);
         let freed = self.parts.namespace.drop_local(id)?;
         self.parts.tidy();
-        self.parts.room.give_local(freed);
+        self.parts.room.local.remove(&account, freed);
         Ok(())
     }
 

@@ -77,7 +77,7 @@ impl Fs {
                     Err(e)
                 }
             },
-            Open::Local(local) => match self.open_local(&local, access) {
+            Open::Local(local) => match self.open_local(id, &local, access) {
                 Ok(file) => Ok(Some((Handle::Local { id, local, file, access }, Mode::Cached))),
                 Err(e) => {
                     let _ = local.let_go();
@@ -93,10 +93,15 @@ impl Fs {
         }
     }
 
-    fn open_local(&self, local: &LocalFile, access: Access) -> Result<Arc<File>, FsError> {
+    fn open_local(
+        &self,
+        id: NodeId,
+        local: &LocalFile,
+        access: Access,
+    ) -> Result<Arc<File>, FsError> {
         let file = local.file()?;
         if access.truncate {
-            local.set_len(&self.parts.room, 0)?;
+            local.set_len((&self.parts.room, &self.parts.local_account(id)), 0)?;
         }
         Ok(file)
     }

@@ -131,8 +131,8 @@ impl Fs {
     /// A local file has become a log: its bytes are counted as a log's, and wait for their seal.
     pub(super) fn took_over(&self, log: &Arc<LogFile>) {
         let bytes = log.state().counted.0;
-        self.parts.room.give_local(bytes);
-        self.parts.room.found(bytes);
+        self.parts.room.local.remove(&self.parts.local_account(log.id), bytes);
+        self.parts.room.live.add(self.parts.account(log), bytes);
         self.parts.touch(log);
     }
 

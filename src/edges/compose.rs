@@ -48,7 +48,7 @@ pub fn recover_parts(
     let streams = Streams::new(Numbers::open(&spool, clock.now())?);
     let room = Room::new(spool.dir(), &settings.limits, settings.segmenting.rules.size)?;
     let open = spool.session().nodes_left();
-    let at = Circumstances { open: &open, streams: &streams, room: &room, now: clock.now() };
+    let at = Circumstances { open: &open, streams: &streams, now: clock.now() };
     let found = recover(&spool, at)?;
     let namespace = Namespace::load(
         spool.clone(),
@@ -58,11 +58,10 @@ pub fn recover_parts(
     );
     // Not before: on a full disk recovery may need the room.
     spool.refill_ballast();
-    Ok(Parts {
+    let parts = Parts {
         spool,
         namespace: Arc::new(namespace),
         when_full: settings.limits.when_full,
-        held: Default::default(),
         dropped: Default::default(),
         s3: Default::default(),
         sealed: Default::default(),
@@ -81,7 +80,23 @@ pub fn recover_parts(
         outbox: Default::default(),
         chores: Default::default(),
         progress: watch::Sender::new(0),
-    })
+    };
+    count_found(&parts);
+    Ok(parts)
+}
+
+/// Counts the bytes that are in the spool, over the limits or not.
+fn count_found(parts: &Parts) {
+    for log in parts.namespace.logs() {
+        let held = {
+            let state = log.state();
+            state.held(state.counted)
+        };
+        parts.room.live.add(parts.account(&log), held);
+    }
+    for (id, bytes) in parts.namespace.each_local_file() {
+        parts.room.local.add(&parts.local_account(id), bytes);
+    }
 }
 
 /// Puts what recovery found on the lists of those who go on with it.

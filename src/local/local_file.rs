@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::budget::Account;
 use super::log_file::{LogFile, Route};
 use super::room::Room;
 use super::spool::NodeFiles;
@@ -117,35 +118,46 @@ impl LocalFile {
         self.file()?.set_modified(at.into()).at("set the times of", &self.path)
     }
 
-    /// Writes all of `data` at a position.
+    /// Writes all of `data` at a position; what the file grows by is counted on an account.
     pub fn write(
         &self,
-        room: &Room,
+        (room, account): (&Room, &Account),
         offset: u64,
         data: &[u8],
     ) -> Result<Result<(), FsError>, IsLog> {
-        self.while_local(|| self.write_now(room, offset, data))
+        self.while_local(|| self.write_now((room, account), offset, data))
     }
 
-    fn write_now(&self, room: &Room, offset: u64, data: &[u8]) -> Result<(), FsError> {
+    fn write_now(
+        &self,
+        (room, account): (&Room, &Account),
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), FsError> {
         let file = self.file()?;
         let len = file.metadata().at("stat", &self.path)?.len();
         let growth = (offset.saturating_add(data.len() as u64)).saturating_sub(len);
-        room.take_local(growth).map_err(|_| FsError::NoSpace)?;
-        Ok(file.write_all_at(data, offset).at("write", &self.path)?)
+        room.take_local(account, growth).map_err(|_| FsError::NoSpace)?;
+        let written = file.write_all_at(data, offset).at("write", &self.path);
+        if written.is_err() {
+            let grown = file.metadata().map_or(growth, |now| now.len().saturating_sub(len));
+            room.local.remove(account, growth.saturating_sub(grown));
+        }
+        Ok(written?)
     }
 
     /// Makes the file as long as that. Stale is one that has just become a log.
-    pub fn set_len(&self, room: &Room, to: u64) -> Result<(), FsError> {
-        self.while_local(|| self.set_len_now(room, to)).unwrap_or(Err(FsError::Stale))
+    pub fn set_len(&self, (room, account): (&Room, &Account), to: u64) -> Result<(), FsError> {
+        let step = || self.set_len_now((room, account), to);
+        self.while_local(step).unwrap_or(Err(FsError::Stale))
     }
 
-    fn set_len_now(&self, room: &Room, to: u64) -> Result<(), FsError> {
+    fn set_len_now(&self, (room, account): (&Room, &Account), to: u64) -> Result<(), FsError> {
         let file = self.file()?;
         let len = file.metadata().at("stat", &self.path)?.len();
-        room.take_local(to.saturating_sub(len)).map_err(|_| FsError::NoSpace)?;
+        room.take_local(account, to.saturating_sub(len)).map_err(|_| FsError::NoSpace)?;
         file.set_len(to).at("truncate", &self.path)?;
-        room.give_local(len.saturating_sub(to));
+        room.local.remove(account, len.saturating_sub(to));
         Ok(())
     }
 }

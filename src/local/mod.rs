@@ -1,6 +1,7 @@
 //! Floor 2: what is on this machine. The spool with its log files, the namespace that shows them, and
 //! the catalog of listings. Synchronous throughout.
 
+pub mod budget;
 pub mod catalog;
 pub mod crash_point;
 pub mod disk;

@@ -1,11 +1,12 @@
 //! How much of the disk the spool may take: the bytes of live files, of local-only files and a reserve
-//! for bodies being sent. Owns the counters; who is to be reclaimed or refused is decided by others.
+//! for bodies being sent. Owns the counters; who is to be reclaimed or given up is decided by others.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::budget::{Account, Budget};
 use crate::values::errors::{AtPath, LocalError};
-use crate::values::settings::SpoolLimits;
+use crate::values::settings::{SpoolLimits, WhenFull};
 
 /// Default for `--spool-max`, unless 80 % of the file system are less.
 const DEFAULT_MAX: u64 = 10 << 30;
@@ -22,8 +23,9 @@ const FOR_RECORDS: u64 = 1 << 20;
 const INODES: u64 = 32;
 /// ... and for each node, to whose log seals add a marker for each range.
 const INODES_PER_NODE: u64 = 4;
-/// Reclaiming begins at this many parts of ten of the room for live files, ...
-const HIGH_TENTHS: u64 = 8;
+/// Reclaiming begins at this many parts of ten of the room for live files, before a part of paths that has much is
+/// refused more, ...
+const HIGH_TENTHS: u64 = 7;
 /// ... and ends at this many.
 const LOW_TENTHS: u64 = 6;
 
@@ -31,11 +33,13 @@ const LOW_TENTHS: u64 = 6;
 #[derive(Debug)]
 pub struct Room {
     dir: PathBuf,
-    max: u64,
     min_free: u64,
     reserve: u64,
-    live: AtomicU64,
-    local: AtomicU64,
+    when_full: WhenFull,
+    /// Bytes of live files.
+    pub live: Budget,
+    /// Bytes of local-only files.
+    pub local: Budget,
     /// Bytes that may still be appended before the file system is asked again.
     unasked: AtomicU64,
 }
@@ -75,13 +79,14 @@ impl Room {
         let fs = rustix::fs::statvfs(dir).at("statfs", dir)?;
         let size = fs.f_blocks * fs.f_frsize;
         let max = limits.max.unwrap_or_else(|| DEFAULT_MAX.min(size / 10 * 8));
+        let reserve = (4 * segment).min(max / RESERVE_PART);
         Ok(Room {
             dir: dir.to_owned(),
-            max,
             min_free: (size / 100 * u64::from(limits.min_free_percent)).max(FOR_RECORDS),
-            reserve: (4 * segment).min(max / RESERVE_PART),
-            live: AtomicU64::new(0),
-            local: AtomicU64::new(0),
+            reserve,
+            when_full: limits.when_full,
+            live: Budget::new(max - reserve),
+            local: Budget::new(max / LOCAL_PART),
             unasked: AtomicU64::new(0),
         })
     }
@@ -91,30 +96,28 @@ impl Room {
         self.reserve
     }
 
-    /// Bytes that logs may take in all.
-    pub fn budget(&self) -> u64 {
-        self.max - self.reserve
-    }
-
     /// Counts bytes that are about to be appended to a live file.
-    pub fn take(&self, bytes: u64) -> Result<(), Full> {
-        let used = self.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if used <= self.budget() && self.disk_has_room(bytes) {
+    pub fn take(&self, account: &Account, bytes: u64) -> Result<(), Full> {
+        let then = self.live.add(account, bytes);
+        let may = match self.when_full {
+            // Who has little writes on: the sealer's next look has somebody else give up as much.
+            WhenFull::DropOldest => then.is_within() || then.is_share(),
+            WhenFull::Block | WhenFull::Error => then.is_fair(),
+        };
+        if may && self.disk_has_room(bytes) {
             return Ok(());
         }
-        self.give(bytes);
+        self.live.remove(account, bytes);
         Err(Full)
     }
 
-    /// Counts bytes of live files that are gone from the disk, or were not written after all.
-    pub fn give(&self, bytes: u64) {
-        let less = |used: u64| Some(used.saturating_sub(bytes));
-        let _ = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-    }
-
-    /// Counts bytes that are there already: recovery found them, or the kernel wrote them.
-    pub fn found(&self, bytes: u64) {
-        self.live.fetch_add(bytes, Ordering::Relaxed);
+    /// Counts growth of local-only files.
+    pub fn take_local(&self, account: &Account, bytes: u64) -> Result<(), Full> {
+        if self.local.add(account, bytes).is_fair() && self.disk_has_room(bytes) {
+            return Ok(());
+        }
+        self.local.remove(account, bytes);
+        Err(Full)
     }
 
     /// Has the file system asked again before anything more is appended: others have filled it.
@@ -124,50 +127,34 @@ impl Room {
 
     /// Bytes above the limits.
     pub fn over(&self) -> u64 {
-        let over = self.live.load(Ordering::Relaxed).saturating_sub(self.budget());
+        let over = self.used().saturating_sub(self.live.max());
         over.max(self.disk_shortage())
     }
 
     /// Bytes of live files that are on the disk.
     pub fn used(&self) -> u64 {
-        self.live.load(Ordering::Relaxed)
+        self.live.used()
     }
 
     /// Bytes that live files may still grow by.
     pub fn left(&self) -> u64 {
-        let budget = self.budget().saturating_sub(self.live.load(Ordering::Relaxed));
+        let budget = self.live.max().saturating_sub(self.used());
         let disk = self.disk_free().map_or(budget, |free| free.saturating_sub(self.min_free));
         budget.min(disk)
     }
 
-    /// Counts growth of local-only files.
-    pub fn take_local(&self, bytes: u64) -> Result<(), Full> {
-        let used = self.local.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if used <= self.max / LOCAL_PART && self.disk_has_room(bytes) {
-            return Ok(());
-        }
-        self.give_local(bytes);
-        Err(Full)
-    }
-
-    /// Counts bytes of local-only files that are gone.
-    pub fn give_local(&self, bytes: u64) {
-        let less = |used: u64| Some(used.saturating_sub(bytes));
-        let _ = self.local.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-    }
-
     /// Bytes of confirmed segments that should be reclaimed now, to stay clear of the limits.
     pub fn to_reclaim(&self) -> u64 {
-        let used = self.live.load(Ordering::Relaxed);
-        let tenth = self.budget() / 10;
+        let used = self.used();
+        let tenth = self.live.max() / 10;
         let over = if used > tenth * HIGH_TENTHS { used - tenth * LOW_TENTHS } else { 0 };
         over.max(self.disk_shortage())
     }
 
     /// What `df` shows: the spool's budget, or what its disk leaves of it.
     pub fn capacity(&self) -> Capacity {
-        let local = self.local.load(Ordering::Relaxed);
-        Capacity { total: self.budget(), free: self.left().saturating_sub(local) }
+        let local = self.local.used();
+        Capacity { total: self.live.max(), free: self.left().saturating_sub(local) }
     }
 
     /// What `df -i` shows, with so many nodes in the spool. Asks the file system.

@@ -162,7 +162,7 @@ fn give_up(parts: &Parts, log: &LogFile, start: SpoolOffset) -> Result<u64, Loca
         }
     }
     log.punch(name.range)?;
-    parts.room.give(name.range.len());
+    parts.give(log, name.range.len());
     note(parts, log, &name);
     Ok(name.range.len())
 }

@@ -10,7 +10,6 @@ pub mod discover;
 #[cfg(target_os = "linux")]
 pub mod drop;
 pub mod examine;
-pub mod held;
 #[cfg(target_os = "linux")]
 pub mod lister;
 #[cfg(target_os = "linux")]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::held::Held;
 use super::outbox::{Outbox, WatchList};
+use crate::local::budget::Account;
 use crate::local::catalog::Catalog;
 use crate::local::log_file::{LogFile, State};
 use crate::local::namespace::Namespace;
@@ -16,7 +16,7 @@ use crate::local::room::Room;
 use crate::local::spool::Spool;
 use crate::local::stream::Streams;
 use crate::values::escape::escape_path;
-use crate::values::ids::SpoolOffset;
+use crate::values::ids::{NodeId, SpoolOffset};
 use crate::values::settings::{Segmenting, WhenFull};
 use crate::values::time::Utc;
 use crate::world::bucket::{Bucket, BucketError, Conditional};
@@ -81,8 +81,6 @@ pub struct Parts {
     pub outbox: Outbox,
     /// What happens when the spool is full.
     pub when_full: WhenFull,
-    /// Who holds how much of the spool.
-    pub held: Held,
     /// Bytes that were given up since the start.
     pub dropped: AtomicU64,
     /// Bytes that were sealed since the start.
@@ -111,12 +109,28 @@ impl Parts {
         }
     }
 
+    /// On which account the bytes of a log file are: that of its node's part.
+    pub fn account<'a>(&self, log: &'a LogFile) -> &'a Account {
+        let account = || self.room.live.account(&self.namespace.part(log.id));
+        log.account.get_or_init(account)
+    }
+
+    /// On which account the bytes of a local file are.
+    pub fn local_account(&self, id: NodeId) -> Arc<Account> {
+        self.room.local.account(&self.namespace.part(id))
+    }
+
     /// Counts as taken what a log file has grown by, whoever wrote it.
-    pub fn count(&self, state: &mut State, len: SpoolOffset) {
+    pub fn count(&self, account: &Account, state: &mut State, len: SpoolOffset) {
         let counted = std::mem::replace(&mut state.counted, len);
         // A write that the daemon is just making may be counted before it is there.
-        self.room.found(len.since(counted));
-        self.room.give(counted.since(len));
+        self.room.live.add(account, len.since(counted));
+        self.room.live.remove(account, counted.since(len));
+    }
+
+    /// Counts bytes of a log file that are gone from the disk, or were not written after all.
+    pub fn give(&self, log: &LogFile, bytes: u64) {
+        self.room.live.remove(self.account(log), bytes);
     }
 
     /// Counts bytes that were given up; gives how many it were since the start.

@@ -258,9 +258,10 @@ enum Next {
 fn next_order(parts: &Parts, log: &LogFile, now: Utc) -> Result<Next, LocalError> {
     let rules = &parts.segmenting.rules;
     let len = log.len()?;
+    let account = parts.account(log);
     let mut state = log.state();
     state.saw(now, len);
-    parts.count(&mut state, len);
+    parts.count(account, &mut state, len);
     let (range, generation, ended) = state.tail(len);
     if range.is_empty() {
         state.first_byte = None;

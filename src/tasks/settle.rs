@@ -164,7 +164,7 @@ fn forget_ended(parts: &Parts, log: &Arc<LogFile>) -> Result<(), FsError> {
     log.state().segments.retain(|start, _| *start >= end);
     let freed = settled.iter().filter(|m| m.phase.is_here()).map(|m| m.range.len()).sum();
     log.forget_before(end)?;
-    parts.room.give(freed);
+    parts.give(log, freed);
     Ok(())
 }
 
@@ -186,9 +186,10 @@ fn remove(parts: &Parts, log: &Arc<LogFile>) -> bool {
             return Ok(false);
         }
         let len = log.len()?;
+        let account = parts.account(log);
         let held = {
             let mut state = log.state();
-            parts.count(&mut state, len);
+            parts.count(account, &mut state, len);
             state.held(len)
         };
         log.stream().remember()?;
@@ -198,7 +199,7 @@ fn remove(parts: &Parts, log: &Arc<LogFile>) -> bool {
         if gone {
             // Nothing is left to be reclaimed, nor, for whoever looks before the files are gone, to be sealed.
             log.state().segments.values_mut().for_each(|s| s.phase = Phase::Reclaimed);
-            parts.room.give(held);
+            parts.give(log, held);
             parts.tidy();
             parts.bump();
         }
@@ -278,6 +279,6 @@ fn reclaim_one(parts: &Parts, log: &LogFile, name: &MarkerName) -> Result<u64, L
         segment.phase = Phase::Reclaimed;
     }
     log.punch(name.range)?;
-    parts.room.give(name.range.len());
+    parts.give(log, name.range.len());
     Ok(name.range.len())
 }

@@ -27,6 +27,38 @@ pub struct Shares {
     refuses: bool,
 }
 
+/// What is taken of a budget once a part has what it asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Use {
+    /// The budget.
+    pub max: u64,
+    /// What all have then.
+    pub used: u64,
+    /// What the part has then.
+    pub own: u64,
+    /// How many parts have something.
+    pub parts: u64,
+}
+
+impl Use {
+    /// Whether all have no more than the budget.
+    pub fn is_within(self) -> bool {
+        self.used <= self.max
+    }
+
+    /// Whether the part has no more than an equal share.
+    pub fn is_share(self) -> bool {
+        self.own <= self.max / self.parts.max(1)
+    }
+
+    /// Whether it leaves the last quarter to those who have less than a share.
+    pub fn is_fair(self) -> bool {
+        // One more than there are: somebody may come who has nothing yet.
+        let share = self.max / (self.parts + 1);
+        self.used <= self.max / 4 * 3 || (self.is_within() && self.own <= share)
+    }
+}
+
 /// Why nothing was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exhausted {
@@ -59,10 +91,13 @@ impl Shares {
     /// Whether a part may take so much more.
     pub fn check(&mut self, part: &[u8], more: u64) -> Result<(), Exhausted> {
         let own = self.parts.get(part).copied().unwrap_or(0);
-        let (used, own_then) = (self.used.saturating_add(more), own.saturating_add(more));
-        // One more than there are: somebody may come who has nothing yet.
-        let share = self.max / (self.parts.len() as u64 + 1);
-        let fits = used <= self.max / 4 * 3 || (used <= self.max && own_then <= share);
+        let then = Use {
+            max: self.max,
+            used: self.used.saturating_add(more),
+            own: own.saturating_add(more),
+            parts: self.parts.len() as u64,
+        };
+        let fits = then.is_fair();
         let is_news = !std::mem::replace(&mut self.refuses, !fits);
         if fits { Ok(()) } else { Err(Exhausted { own, used: self.used, max: self.max, is_news }) }
     }

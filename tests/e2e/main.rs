@@ -16,6 +16,7 @@ mod admin;
 mod ask;
 mod attributes;
 mod bad_input;
+mod budgets;
 mod command_line;
 mod credentials;
 mod faults;

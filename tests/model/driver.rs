@@ -209,12 +209,13 @@ impl Driver {
 
     fn fill(&mut self, full: bool) {
         let room = &self.daemon().parts.room;
+        let others = room.live.account(&b"others"[..].into());
         if full {
             let left = room.left();
-            room.found(left);
+            room.live.add(&others, left);
             self.taken += left;
         } else {
-            room.give(self.taken);
+            room.live.remove(&others, self.taken);
             self.taken = 0;
         }
     }

@@ -13,14 +13,15 @@ use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 pub use self::files::{Files, SpoolFile};
 pub use self::state::{Looks, Segment, State};
+use super::budget::Account;
 use super::lease::has_writer;
 use super::record::{Generation, LastWrite, Numbered};
 use super::spool::NodeFiles;
@@ -62,6 +63,8 @@ pub struct LogFile {
     pub id: NodeId,
     /// Whether its mode may have a set-id bit, which a write takes away.
     pub set_id: AtomicBool,
+    /// Whose its bytes are, once any are counted.
+    pub account: OnceLock<Arc<Account>>,
     target: Mutex<Target>,
     /// Its bytes. Room is given back by [`LogFile::punch`] and [`LogFile::forget_before`].
     pub files: Files,
@@ -90,6 +93,7 @@ impl LogFile {
         LogFile {
             id: names.id(),
             set_id: AtomicBool::new(false),
+            account: OnceLock::new(),
             target: Mutex::new(Target { stream, labels }),
             files: Files::new(names, starts),
             route: Mutex::default(),

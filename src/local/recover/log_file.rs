@@ -44,7 +44,6 @@ pub(super) fn restore(
     number_generations(log, &mut state);
 
     punch_again(log, &state)?;
-    at.room.found(state.held(len));
     state.counted = len;
 
     let cut = spool.session().was_cut(log.id, len)

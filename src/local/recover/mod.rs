@@ -16,7 +16,6 @@ use super::disk::{Durable, store_json};
 use super::log_file::LogFile;
 use super::namespace::RecoveredNode;
 use super::record::{Generation, Kind, Record};
-use super::room::Room;
 use super::spool::{NodeFile, NodeFiles, Spool};
 use super::stream::Streams;
 use crate::values::errors::{AtPath, LocalError};
@@ -29,8 +28,6 @@ use crate::values::time::Utc;
 pub struct Circumstances<'a> {
     /// The streams' numbers.
     pub streams: &'a Streams,
-    /// Where found bytes are counted.
-    pub room: &'a Room,
     /// The wall clock.
     pub now: Utc,
     /// Nodes that the worker before had open.
@@ -153,11 +150,6 @@ fn recover_node(
         return Ok(None);
     }
     let Kind::Live { stream, labels, bases } = &record.kind else {
-        if record.kind == Kind::Local {
-            let len = fs::metadata(names.data(SpoolOffset(0))).map_or(0, |m| m.len());
-            // Over the limit or not, the files are there.
-            let _ = at.room.take_local(len);
-        }
         let kept = id == NodeId::ROOT || at.open.contains(&id);
         let unlinked = record.claims.is_empty() && !kept;
         if unlinked {
