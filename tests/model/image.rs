@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -12,6 +13,21 @@ use std::time::SystemTime;
 pub struct FileImage {
     pub bytes: Vec<u8>,
     pub modified: SystemTime,
+}
+
+impl FileImage {
+    /// Takes that of a file; `None` for a folder.
+    fn take(path: &Path) -> io::Result<Option<FileImage>> {
+        let metadata = fs::symlink_metadata(path)?;
+        if metadata.is_dir() {
+            return Ok(None);
+        }
+        let bytes = match metadata.is_file() {
+            true => fs::read(path)?,
+            false => b"a link or a pipe".to_vec(),
+        };
+        Ok(Some(FileImage { bytes, modified: metadata.modified()? }))
+    }
 }
 
 /// A spool's folders and files; paths are relative to the spool, folders have no content.
@@ -27,20 +43,22 @@ impl Image {
     }
 
     fn add(&mut self, dir: &Path, below: &Path) {
-        for entry in fs::read_dir(dir.join(below)).unwrap() {
-            let entry = entry.unwrap();
-            let path = below.join(entry.file_name());
-            let metadata = entry.metadata().unwrap();
-            if metadata.is_dir() {
-                self.0.insert(path.clone(), None);
-                self.add(dir, &path);
-            } else {
-                let bytes = match metadata.is_file() {
-                    true => fs::read(dir.join(&path)).unwrap(),
-                    false => b"a link or a pipe".to_vec(),
-                };
-                let modified = metadata.modified().unwrap();
-                self.0.insert(path, Some(FileImage { bytes, modified }));
+        // What another thread removes meanwhile is as if it had been gone before.
+        let entries = match fs::read_dir(dir.join(below)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && below != Path::new("") => return,
+            entries => entries.unwrap(),
+        };
+        for entry in entries {
+            let path = below.join(entry.unwrap().file_name());
+            match FileImage::take(&dir.join(&path)) {
+                Ok(file) => {
+                    let is_dir = file.is_none();
+                    self.0.insert(path.clone(), file);
+                    if is_dir {
+                        self.add(dir, &path);
+                    }
+                }
+                Err(e) => assert_eq!(e.kind(), io::ErrorKind::NotFound, "{}: {e}", path.display()),
             }
         }
     }
