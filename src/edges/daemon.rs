@@ -30,7 +30,7 @@ use crate::tasks::outage::Backlog;
 use crate::tasks::parts::{Parts, S3State};
 use crate::tasks::registrar::Registrar;
 use crate::tasks::uploader::{self, Pace};
-use crate::tasks::{chores, sealer, settle};
+use crate::tasks::{chores, evict, sealer};
 use crate::values::settings::{Settings, WritePath};
 use crate::values::time::Utc;
 use crate::world::clock::{Clock, SystemClock};
@@ -325,7 +325,7 @@ async fn retire(parts: Arc<Parts>, backlog: Arc<Mutex<Backlog>>) {
         tokio::time::sleep(every).await;
         let (parts, backlog) = (parts.clone(), backlog.clone());
         let housekeeping = move || {
-            settle::retire_finished(&parts);
+            evict::retire_finished(&parts);
             parts.spool.refill_ballast();
             backlog.lock().look(&parts);
         };

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use tracing::warn;
 
+use super::evict;
 use super::parts::Parts;
-use super::settle;
 use crate::local::crash_point::crash_point;
 use crate::local::log_file::LogFile;
 use crate::local::marker::{self, Marker};
@@ -37,7 +37,7 @@ pub fn make_room(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
 }
 
 fn take_or_give_up(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
-    settle::reclaim(parts, parts.room.to_reclaim().max(bytes))?;
+    evict::reclaim(parts, parts.room.to_reclaim().max(bytes))?;
     let need = parts.room.over() + bytes;
     if parts.when_full != WhenFull::DropOldest || need == 0 || parts.room.left() >= bytes.max(1) {
         return Ok(());
@@ -146,7 +146,7 @@ fn look(log: &LogFile, (part, stream): (usize, usize)) -> Result<Waits, LocalErr
 
 /// Gives up one sealed range, unless its PUT has begun meanwhile; gives the bytes.
 fn give_up(parts: &Parts, log: &LogFile, start: SpoolOffset) -> Result<u64, LocalError> {
-    let _settling = log.settling();
+    let _committing = log.committing();
     let Some(name) = log.state().marker(start).filter(|m| m.phase == Phase::Sealed) else {
         return Ok(0);
     };

@@ -5,10 +5,14 @@
 pub mod body;
 #[cfg(target_os = "linux")]
 pub mod chores;
+#[cfg(target_os = "linux")]
+pub mod commit;
 pub mod decode;
 pub mod discover;
 #[cfg(target_os = "linux")]
 pub mod drop;
+#[cfg(target_os = "linux")]
+pub mod evict;
 pub mod examine;
 #[cfg(target_os = "linux")]
 pub mod lister;
@@ -40,8 +44,6 @@ pub mod sealer;
 pub mod segment_stream;
 #[cfg(target_os = "linux")]
 pub mod send;
-#[cfg(target_os = "linux")]
-pub mod settle;
 pub mod stream_file;
 pub mod uncached_segment;
 pub mod unpack_cache;

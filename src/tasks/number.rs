@@ -55,7 +55,7 @@ pub fn number(
         latest = elder.not_before;
     }
     for elder in siblings {
-        settle(parts, stream, elder)?;
+        number_elder(parts, stream, elder)?;
     }
     let numbered = stream.next_generation(not_before);
     // Also when the marker cannot be stored: the next try must not leave a number out.
@@ -89,7 +89,7 @@ fn siblings(
 }
 
 /// Gives an elder generation its number, durably, with its bytes: a number must not outlive them.
-fn settle(parts: &Parts, stream: &StreamState, elder: Sibling) -> Result<(), FsError> {
+fn number_elder(parts: &Parts, stream: &StreamState, elder: Sibling) -> Result<(), FsError> {
     let Sibling { log, generation, not_before } = elder;
     let Some(numbered) = log.number(stream, generation.at, not_before) else {
         // It was renamed, and adds to another stream by now; or all of it is sealed.

@@ -11,10 +11,10 @@ use tokio::sync::Mutex;
 use tracing::info;
 
 use super::body::{Body, prepare};
+use super::commit;
 use super::examine::CHECKSUM;
 use super::parts::Parts;
 use super::send::{metadata, put};
-use super::settle;
 use crate::local::crash_point::crash_point;
 use crate::local::disk::open_regular;
 use crate::local::log_file::{LogFile, SpoolFile};
@@ -142,7 +142,7 @@ fn body(
 /// Where the log that it is of is still here, its range is one that S3 has from now on. Blocking.
 fn note_in_log(parts: &Parts, aside: &SetAside, marker: &Marker, size: u64) -> Result<(), FsError> {
     match log_of(parts, aside, marker) {
-        Some((log, name)) => settle::confirm(parts, &log, &name, marker, size),
+        Some((log, name)) => commit::confirm(parts, &log, &name, marker, size),
         None => Ok(()),
     }
 }

@@ -13,9 +13,9 @@ use tokio::task::JoinSet;
 use tracing::{error, warn};
 
 use super::drop;
+use super::evict;
 use super::parts::Parts;
 use super::seal::{Order, seal};
-use super::settle;
 use crate::local::log_file::LogFile;
 use crate::values::errors::{FsError, LocalError};
 use crate::values::ids::{NodeId, SpoolRange};
@@ -216,7 +216,7 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
             }
             Ok(Next::Nothing) => {
                 if let_go(&entry.log) {
-                    settle::finish_if_ended(parts, &entry.log);
+                    evict::finish_if_ended(parts, &entry.log);
                     watched.remove(&id);
                 } else {
                     entry.not_before = monotonic + entry.pause_for(POLL_MAX, grew, longest);

@@ -13,7 +13,7 @@ use super::body::{Body, prepare};
 use super::examine::CHECKSUM;
 use super::outbox::Job;
 use super::parts::Parts;
-use super::settle;
+use super::{commit, evict};
 use crate::local::marker::Marker;
 use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::escape::escape_ascii;
@@ -53,7 +53,7 @@ impl Places {
 /// How a try ended.
 pub enum SendOutcome {
     /// S3 has it, or it was set aside.
-    Settled,
+    Done,
     /// S3 could not be used.
     Outage(BucketError),
     /// This segment could not be sent; others may.
@@ -69,7 +69,7 @@ pub async fn send(
 ) -> (Attempt, SendOutcome) {
     let job = attempt.job.clone();
     let Some(name) = job.log.state().marker(job.start).filter(|m| m.phase.owes_object()) else {
-        return (attempt, SendOutcome::Settled);
+        return (attempt, SendOutcome::Done);
     };
     let ready = {
         // The semaphore is never closed.
@@ -145,7 +145,7 @@ fn make_ready(
         }
         Err(e) => return Err(e),
     };
-    let phase = settle::begin_sending(&job.log, name)?;
+    let phase = commit::begin_sending(&job.log, name)?;
     let name = MarkerName { phase, ..*name };
     let given_up = phase.is_given_up();
     let marker = match given_up {
@@ -168,7 +168,7 @@ fn make_ready(
 /// The first PUT of the range was refused: it may be given up again.
 async fn take_back(job: &Job, name: &MarkerName) {
     let (log, sending) = (job.log.clone(), *name);
-    let taken = tokio::task::spawn_blocking(move || settle::sent_nothing(&log, &sending)).await;
+    let taken = tokio::task::spawn_blocking(move || commit::sent_nothing(&log, &sending)).await;
     if let Ok(Err(e)) = taken {
         // It stays as it is, which costs no more than that it is not given up.
         debug!("a marker could not be set back: {e}");
@@ -279,10 +279,10 @@ async fn confirm(
 ) -> SendOutcome {
     debug!(key = %marker.key, size, "uploaded");
     let (parts, log, name, marker) = (parts.clone(), job.log.clone(), *name, marker.clone());
-    settle(move || {
-        settle::confirm(&parts, &log, &name, &marker, size)?;
+    commit_step(move || {
+        commit::confirm(&parts, &log, &name, &marker, size)?;
         let need = parts.room.to_reclaim();
-        settle::reclaim(&parts, need)?;
+        evict::reclaim(&parts, need)?;
         Ok(())
     })
     .await
@@ -300,12 +300,12 @@ async fn set_aside(
     why: &'static str,
 ) -> SendOutcome {
     let (parts, log, name, marker) = (parts.clone(), job.log.clone(), *name, marker.cloned());
-    settle(move || settle::quarantine(&parts, &log, &name, marker.as_ref(), why)).await
+    commit_step(move || commit::quarantine(&parts, &log, &name, marker.as_ref(), why)).await
 }
 
-async fn settle(step: impl FnOnce() -> Result<(), FsError> + Send + 'static) -> SendOutcome {
+async fn commit_step(step: impl FnOnce() -> Result<(), FsError> + Send + 'static) -> SendOutcome {
     match tokio::task::spawn_blocking(step).await {
-        Ok(Ok(())) => SendOutcome::Settled,
+        Ok(Ok(())) => SendOutcome::Done,
         Ok(Err(e)) => SendOutcome::Failed(e.to_string()),
         Err(e) => SendOutcome::Failed(e.to_string()),
     }

@@ -205,7 +205,7 @@ impl Uploader {
 
     fn apply(&mut self, mut attempt: Attempt, outcome: SendOutcome) {
         match outcome {
-            SendOutcome::Settled => self.opened(),
+            SendOutcome::Done => self.opened(),
             SendOutcome::Outage(e) => {
                 METRICS.upload_retries.get_or_create(&[("reason", "outage")]).inc();
                 attempt.job.may_have_arrived |= e.kind.may_have_arrived();

@@ -20,7 +20,7 @@ use logsinkfs::local::spool::{NodeFile, Spool, SpoolError};
 use logsinkfs::tasks::parts::Parts;
 use logsinkfs::tasks::registrar::Registrar;
 use logsinkfs::tasks::uploader::{self, Pace};
-use logsinkfs::tasks::{chores, sealer, settle};
+use logsinkfs::tasks::{chores, evict, sealer};
 use logsinkfs::values::errors::FsError;
 use logsinkfs::values::ids::{
     BackingId, HandleId, NodeId, Origin, SessionId, SpoolOffset, WriterId,
@@ -461,12 +461,12 @@ impl Daemon {
 
     /// Frees the room of everything that S3 has.
     pub fn reclaim_all(&self) -> u64 {
-        settle::reclaim(&self.parts, u64::MAX).unwrap()
+        evict::reclaim(&self.parts, u64::MAX).unwrap()
     }
 
     /// Takes finished logs out of the view, as the daemon does now and then.
     pub fn retire(&self) {
-        settle::retire_finished(&self.parts);
+        evict::retire_finished(&self.parts);
     }
 
     /// The spool as a kill at this moment would leave it: between two steps on the disk.

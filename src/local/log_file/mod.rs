@@ -71,7 +71,7 @@ pub struct LogFile {
     route: Mutex<Route>,
     /// Whether it is on the sealer's list already.
     watched: AtomicBool,
-    settling: Mutex<()>,
+    committing: Mutex<()>,
     /// A handle was closed.
     closed: Condvar,
     /// The inode of the spool file, and the last write to it that was seen.
@@ -98,7 +98,7 @@ impl LogFile {
             files: Files::new(names, starts),
             route: Mutex::default(),
             watched: AtomicBool::new(false),
-            settling: Mutex::new(()),
+            committing: Mutex::new(()),
             closed: Condvar::new(),
             last_write: Mutex::default(),
             state: Mutex::new(State::new(bases)),
@@ -182,8 +182,8 @@ impl LogFile {
     }
 
     /// Held by whoever moves markers from phase to phase; may wait for the disk, never for S3.
-    pub fn settling(&self) -> parking_lot::MutexGuard<'_, ()> {
-        self.settling.lock()
+    pub fn committing(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.committing.lock()
     }
 
     /// Who writes, locked: held by whoever opens or closes.
@@ -225,7 +225,7 @@ impl LogFile {
             return Ok(true);
         }
         // Ranges are not given back while they are copied.
-        let _settling = self.settling();
+        let _committing = self.committing();
         let base = self.state().current().at;
         if self.len()?.since(base) > COPY_MAX {
             return Ok(false);
