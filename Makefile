@@ -1,6 +1,7 @@
 # The commands of the project. CI runs `make check test` (see .ci/run), and nothing else.
 #
 #   make demo    build, mount the embedded bucket, log into it through restarts and kills, count
+#   make quick   the tests that take seconds: rules of the house, units, the file system without a mount
 #   make test    all tests, real mounts included; goes on after a failure, and fails at its end
 #   make soak    1,000 kill -9 of the worker and of the whole daemon, 100 power cuts, 5,000 faults of S3, under
 #                programs, and a dump of 10 GiB beside a quiet log (an hour)
@@ -10,7 +11,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help setup demo test soak fuzz check
+.PHONY: help setup demo quick test soak fuzz check
 # One target after the other: their output is read by people.
 .NOTPARALLEL:
 
@@ -23,6 +24,10 @@ setup:
 demo:
 	@tools/setup.sh
 	@docs/demo.sh
+
+# Installs nothing: it needs Rust alone.
+quick:
+	$(CARGO) test --locked --quiet --lib --test tidy --test model
 
 # Benchmarks are no tests: they are compiled by `make check`, and run by `cargo bench`.
 test:

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use logsinkfs::local::crash_point::watch;
+use super::watch::watch;
 use logsinkfs::local::log_file::LogFile;
 use logsinkfs::local::spool::Account;
 use logsinkfs::tasks::parts::Parts;

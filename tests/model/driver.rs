@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{ThreadId, current};
 use std::time::Duration;
 
-use logsinkfs::local::crash_point::watch;
+use super::watch::watch;
 use logsinkfs::local::namespace::Open;
 use logsinkfs::values::errors::FsError;
 use logsinkfs::values::ids::WriterId;

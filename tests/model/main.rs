@@ -48,3 +48,4 @@ mod room;
 mod settings;
 mod uncached;
 mod upload;
+mod watch;

@@ -6,8 +6,8 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::watch::watch;
 use logsinkfs::core::SetAttr;
-use logsinkfs::local::crash_point::watch;
 use logsinkfs::values::ids::NodeId;
 
 use super::check::assert_delivered;
