@@ -188,8 +188,7 @@ impl Fs {
                     Stored::Object(object) => Some(object),
                     Stored::Prefix => None,
                 };
-                let now = self.parts.clock.now();
-                self.parts.namespace.lookup_stored(of.id, entry.name, object, now)
+                self.know_stored(of.id, entry.name, object)
             }
         };
         Some(self.live_entry(found.ok()?))

@@ -40,6 +40,7 @@ use crate::tasks::parts::Parts;
 use crate::tasks::restorer::Restorer;
 use crate::values::errors::FsError;
 use crate::values::settings::{FsyncLevel, Routing, View};
+use crate::values::surplus::Surplus;
 
 pub use self::data::Aim;
 pub use self::dir_snapshot::DirEntry;
@@ -118,6 +119,8 @@ pub struct Policy {
     pub metadata_ttl: Duration,
     /// How many handles programs may have.
     pub handles_max: u64,
+    /// How many nodes of stored objects the kernel may know before it is asked to forget some.
+    pub nodes_max: usize,
 }
 
 /// The file system.
@@ -132,6 +135,7 @@ pub struct Fs {
     /// Where the kernel may write, and a keeper has to be asked for it.
     spares: Option<Arc<Spares>>,
     caches: caches::CachesSlot,
+    surplus: Mutex<Surplus>,
     serving: RwLock<bool>,
     warned_of_fallback: AtomicBool,
     warned_of_inodes: AtomicBool,
@@ -160,6 +164,7 @@ impl Fs {
             restorer: Restorer::new(parts.clone()),
             parts,
             handles: Handles::new(policy.handles_max),
+            surplus: Mutex::new(Surplus::new(policy.nodes_max)),
             policy,
             backings,
             spares,

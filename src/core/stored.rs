@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
+use super::caches::prune_surplus;
 use super::{Answer, Entry, Fs};
 use crate::local::listing::Stored;
 use crate::local::log_file::LogFile;
+use crate::local::namespace::Attr;
 use crate::values::errors::FsError;
 use crate::values::ids::NodeId;
 use crate::values::settings::View;
+use crate::world::bucket::StoredObject;
 use crate::world::metrics::METRICS;
 
 impl Fs {
@@ -67,9 +70,22 @@ impl Fs {
             Stored::Object(object) => Some(object),
             Stored::Prefix => None,
         };
+        Ok(self.live_entry(self.know_stored(parent, name, object)?))
+    }
+
+    /// Gives a stored object or prefix (`None`) a node that the kernel is told of. Where it knows too many it is asked to
+    /// forget some.
+    pub(super) fn know_stored(
+        &self,
+        parent: NodeId,
+        name: &[u8],
+        object: Option<StoredObject>,
+    ) -> Result<Attr, FsError> {
         let now = self.parts.clock.now();
         let attr = self.parts.namespace.lookup_stored(parent, name, object, now)?;
-        Ok(self.live_entry(attr))
+        let known = || self.parts.namespace.stored_nodes();
+        prune_surplus(&self.caches, &self.surplus, attr.id, known);
+        Ok(attr)
     }
 
     fn is_hidden(&self, parent: NodeId, name: &[u8], stored: &Stored) -> bool {

@@ -28,6 +28,7 @@ use crate::tasks::registrar::Registrar;
 use crate::values::freshness::Freshness;
 use crate::values::ids::{SessionId, WriterId};
 use crate::values::settings::{Settings, Source};
+use crate::values::surplus::NODES_MAX;
 use crate::world::bucket::Bucket;
 use crate::world::clock::Clock;
 use crate::world::s3::S3Bucket;
@@ -133,6 +134,7 @@ pub fn policy(settings: &Settings) -> Policy {
         fsync: settings.fsync,
         metadata_ttl: settings.metadata_ttl,
         handles_max: handles_max(descriptors()),
+        nodes_max: NODES_MAX,
     }
 }
 

@@ -146,7 +146,7 @@ fn serve(
     let session = served
         .session(adapter, READERS)
         .map_err(|e| DaemonError::Mount(served.point.clone(), e))?;
-    fs.set_caches(caches_of(&session, runtime.handle().clone()));
+    fs.set_caches(caches_of(&session, runtime.handle().clone())?);
     resume(&parts);
 
     let (stop_sealer, sealer_stops) = watch::channel(false);

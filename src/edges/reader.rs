@@ -154,6 +154,7 @@ fn serve(
     let adapter = fuse::Reader::new(fs.clone(), runtime.handle().clone());
     let session = fuse::begin(adapter, device.fuse.as_fd().try_clone_to_owned()?, READERS)
         .map_err(|e| DaemonError::Mount(device.point.clone(), e))?;
+    fs.set_caches(fuse::caches_of(&session, runtime.handle().clone())?);
     let mut signals = runtime.block_on(async { Signals::new(None, Direct::Stops) })?;
     let (ended, mut session_ended) = watch::channel(false);
     std::thread::Builder::new().name("fuse".into()).spawn(move || {

@@ -20,5 +20,6 @@ pub mod settings;
 pub mod shares;
 pub mod span;
 pub mod stream_map;
+pub mod surplus;
 pub mod time;
 pub mod timeline;

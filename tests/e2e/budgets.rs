@@ -1,10 +1,14 @@
-//! A spool that one first-level folder fills while S3 is away and nothing may be given up: that folder waits or is refused,
-//! the others go on.
+//! What one program takes: of a spool that one first-level folder fills while S3 is away and nothing may be given up, the
+//! others have their share; who walks through a bucket of any size does not fill the memory.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use logsinkfs::values::surplus::NODES_MAX;
 use rustix::fs::statvfs;
 
 use crate::harness::gate::Gate;
@@ -128,4 +132,67 @@ fn a_folder_that_fills_the_room_of_local_files_leaves_a_share_to_the_others() {
     mount.stop();
     assert!(rig.bucket().content("hog/app.log") == hogs.as_bytes());
     assert!(rig.bucket().content("quiet/app.log") == log.as_bytes());
+}
+
+/// Walks through twice as many stored objects as the kernel may know; few of them are remembered, and all goes on
+/// that is in use.
+fn walk(rig: &Rig, mount: &Mount) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    if (numbers.next(), numbers.next()) < (Some(6), Some(18)) {
+        return println!("SKIPPED: Linux {release} cannot be asked to forget");
+    }
+    let folders = (2 * NODES_MAX).div_ceil(1_000);
+    let each = |top: PathBuf| {
+        let folders = (0..folders).map(move |n| top.join(format!("{n:03}")));
+        folders.flat_map(|folder| (0..1_000).map(move |n| folder.join(format!("{n:03}.txt"))))
+    };
+    for object in each(rig.dir.path().join("bucket/team/stored")) {
+        fs::create_dir_all(object.parent().unwrap()).unwrap();
+        fs::write(object, "stored").unwrap();
+    }
+    let top = mount.path("stored");
+    // What was never asked for may show a moment later.
+    let find = |path: &Path| eventually("the bucket to answer", || fs::metadata(path).ok());
+    let number = |path: &Path| find(path).ino();
+    for name in ["000/000.txt", "001/000.txt"] {
+        find(&top.join(name));
+    }
+    let mut open = File::open(top.join("000/000.txt")).unwrap();
+    let mut shell = Command::new("sh")
+        .args(["-c", "read go; pwd -P; cat 000.txt"])
+        .current_dir(top.join("001"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let known: Vec<_> = each(top.clone()).map(|path| (number(&path), path)).collect();
+    // A node that was forgotten is another one when it is looked up again.
+    eventually("the kernel to forget what was looked at first", || {
+        let known = known.iter().step_by(10).skip(1);
+        let still = known.filter(|(node, path)| number(path) == *node).count();
+        (still * 10 <= NODES_MAX).then_some(())
+    });
+    assert_eq!(number(&top.join("000/000.txt")), known[0].0);
+    let mut text = String::new();
+    open.read_to_string(&mut text).unwrap();
+    shell.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let said = String::from_utf8(shell.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!((text + &said), format!("stored{}\nstored", top.join("001").display()));
+}
+
+#[test]
+fn who_walks_through_a_large_bucket_does_not_fill_the_memory() {
+    let rig = Rig::embedded();
+    let mount = rig.mount_bucket_view(&[]);
+    walk(&rig, &mount);
+    mount.stop();
+}
+
+#[test]
+fn who_walks_through_a_large_bucket_does_not_fill_a_reader_mount() {
+    let rig = Rig::embedded();
+    let mount = rig.read(&[]);
+    walk(&rig, &mount);
+    mount.stop();
 }

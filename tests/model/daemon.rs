@@ -66,6 +66,8 @@ pub struct World {
     pub kernel: Arc<Registered>,
     /// How many handles there may be, where that is not the process's limit.
     pub handles_max: Option<u64>,
+    /// How many nodes of stored objects the kernel may know, where that is not the usual number.
+    pub nodes_max: Option<usize>,
 }
 
 /// Spool files that are registered with a kernel that is not there.
@@ -122,6 +124,7 @@ impl World {
             settings: super::settings::settings(),
             kernel: Arc::default(),
             handles_max: None,
+            nodes_max: None,
         }
     }
 
@@ -207,6 +210,7 @@ impl World {
         let runtime = tokio::runtime::Handle::current();
         let mut policy = compose::policy(&self.settings);
         policy.handles_max = self.handles_max.unwrap_or(policy.handles_max);
+        policy.nodes_max = self.nodes_max.unwrap_or(policy.nodes_max);
         let fs = Arc::new(Fs::new(parts.clone(), policy, runtime, backings));
         let (stop, pace) = (watch::Sender::new(false), watch::Sender::new(Pace::Normal));
         let (clock, tasks) = (self.clock.clone(), JoinSet::new());

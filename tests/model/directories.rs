@@ -363,14 +363,53 @@ fn an_absence_is_asked_for_again_after_its_own_time() {
     });
 }
 
-/// A kernel that writes down what it is to forget.
+/// A kernel that writes down what it is to forget, in parts and altogether.
 #[derive(Default)]
-struct Kernel(Mutex<Vec<NodeId>>);
+struct Kernel(Mutex<Vec<NodeId>>, Mutex<Vec<NodeId>>);
 
 impl Caches for Kernel {
     fn forget(&self, nodes: Vec<NodeId>) {
         self.0.lock().unwrap().extend(nodes);
     }
+
+    fn prune(&self, nodes: Vec<NodeId>) {
+        self.1.lock().unwrap().extend(nodes);
+    }
+}
+
+#[test]
+fn nodes_of_stored_objects_are_bounded_but_for_those_in_use() {
+    run(async {
+        let mut world = world(1000);
+        world.nodes_max = Some(80);
+        (0..10).for_each(|n| world.put_many(&format!("{n}/"), 30));
+        let (daemon, kernel) = (world.boot(), Arc::new(Kernel::default()));
+        daemon.fs.set_caches(kernel.clone());
+        let known = || daemon.parts.namespace.stored_nodes();
+        let used = [walk(&daemon, "0").await, walk(&daemon, "0/000000.log").await];
+        let mut looked_up = Vec::new();
+        for n in 0..10 {
+            let folder = look_up(&daemon, NodeId::ROOT, &n.to_string()).await.unwrap().id;
+            for n in 0..30 {
+                let found = look_up(&daemon, folder, &format!("{n:06}.log")).await.unwrap().id;
+                looked_up.push(found);
+                assert!(known().len() <= 80, "{}", known().len());
+                for pruned in std::mem::take(&mut *kernel.1.lock().unwrap()) {
+                    // So does the kernel: what is in use stays, and a directory in which something is.
+                    if !used.contains(&pruned) && (pruned != folder || n == 29) {
+                        daemon.fs.forget(pruned, 1);
+                    }
+                }
+            }
+        }
+        for used in used {
+            daemon.fs.getattr(used).unwrap();
+        }
+        // Those that were looked up longest ago are gone, and are found again.
+        assert!(matches!(daemon.fs.getattr(looked_up[1]), Err(FsError::Stale)));
+        assert!(looked_up.iter().rev().take(35).all(|id| daemon.fs.getattr(*id).is_ok()));
+        assert_ne!(walk(&daemon, "0/000001.log").await, looked_up[1]);
+    });
 }
 
 #[test]

@@ -26,6 +26,7 @@ use self::names::{Folder, Target, find};
 use self::nodes::Nodes;
 use self::streams::Streams;
 use super::Answer;
+use super::caches::{Caches, CachesSlot, prune_surplus};
 use crate::local::catalog::Catalog;
 use crate::local::namespace::{Attr, FileKind, NAME_MAX};
 use crate::local::record::Times;
@@ -36,6 +37,7 @@ use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId};
 use crate::values::settings::Ownership;
 use crate::values::span::Moment;
+use crate::values::surplus::{NODES_MAX, Surplus};
 use crate::values::time::Utc;
 use crate::world::metrics::METRICS;
 
@@ -82,6 +84,8 @@ pub struct ReaderFs {
     /// The time of directories: a bucket has none for them.
     started: Utc,
     nodes: Mutex<Nodes>,
+    caches: CachesSlot,
+    surplus: Mutex<Surplus>,
     handles: RwLock<HashMap<HandleId, Arc<Handle>>>,
     last_handle: AtomicU64,
 }
@@ -127,9 +131,16 @@ impl ReaderFs {
             started: source.clock.now(),
             streams: Arc::new(Streams::new(source, since, ttl, remembered, runtime)),
             nodes: Mutex::new(Nodes::new(root)),
+            caches: CachesSlot::default(),
+            surplus: Mutex::new(Surplus::new(NODES_MAX)),
             handles: Default::default(),
             last_handle: AtomicU64::new(0),
         }
+    }
+
+    /// Says who can make the kernel forget; once, when there is a session.
+    pub fn set_caches(&self, caches: Arc<dyn Caches>) {
+        let _ = self.caches.set(caches);
     }
 
     /// Looks a name up.
@@ -248,6 +259,7 @@ impl ReaderFs {
     /// Gives what was found a node, and counts the look-up.
     fn found(&self, parent: NodeId, name: &[u8], target: &Target, meta: ObjectMeta) -> Lookup {
         let id = self.nodes.lock().remember(parent, name, target);
+        prune_surplus(&self.caches, &self.surplus, id, || self.nodes.lock().known());
         let (attr, attr_ttl) = (self.attr(id, target, meta), self.attr_ttl(target));
         Lookup { attr, attr_ttl, name_ttl: self.kernel_ttl }
     }

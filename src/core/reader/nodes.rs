@@ -38,6 +38,11 @@ impl Nodes {
         Nodes { nodes, names: HashMap::new(), last: NodeId::ROOT }
     }
 
+    /// The numbers of all but the root.
+    pub fn known(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().filter(|id| *id != NodeId::ROOT).collect()
+    }
+
     /// A node.
     pub fn get(&self, id: NodeId) -> Result<&Node, FsError> {
         self.nodes.get(&id).ok_or(FsError::Stale)

@@ -12,6 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tracing::debug;
 
 use super::place::put_in_place;
+use crate::values::ids::NodeId;
 
 /// Longest answer to FUSE_INIT that there is, several times over.
 const ANSWER_MAX: usize = 4096;
@@ -20,6 +21,8 @@ const ANSWER_MAX: usize = 4096;
 pub const MAX_WRITE: u32 = 256 << 10;
 /// `FUSE_NOTIFY_RESEND`: send the requests again that are not answered.
 const NOTIFY_RESEND: u32 = 7;
+/// `FUSE_NOTIFY_PRUNE`, since Linux 6.18: forget nodes that nobody uses.
+const NOTIFY_PRUNE: u32 = 9;
 
 /// Asks for what we need, as far as the kernel offers it.
 pub(super) fn ask(config: &mut KernelConfig) {
@@ -97,6 +100,20 @@ pub fn ask_again(fuse: BorrowedFd<'_>) -> io::Result<()> {
     // `struct fuse_out_header`: length, the notification in the place of an error, no request.
     let words = [16, NOTIFY_RESEND, 0, 0].map(u32::to_ne_bytes);
     rustix::io::write(fuse, words.as_flattened())?;
+    Ok(())
+}
+
+/// Asks the kernel to forget nodes that nobody uses. It takes no lock of a directory for it, as it would to forget a name
+/// (`fuse_try_prune_one_inode` in
+/// [fs/fuse/inode.c](https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/fs/fuse/inode.c)): a program may
+/// hold that which waits for us. Fails with EINVAL where the kernel is too old.
+pub fn prune(fuse: BorrowedFd<'_>, nodes: &[NodeId]) -> io::Result<()> {
+    // The header as above and `struct fuse_notify_prune_out`: how many numbers follow.
+    let count = u32::try_from(nodes.len()).map_err(io::Error::other)?;
+    let words = [32 + 8 * count, NOTIFY_PRUNE, 0, 0, count, 0, 0, 0].map(u32::to_ne_bytes);
+    let nodes: Vec<_> = nodes.iter().map(|node| node.0.to_ne_bytes()).collect();
+    let parts = [words.as_flattened(), nodes.as_flattened()].map(IoSlice::new);
+    rustix::io::writev(fuse, &parts)?;
     Ok(())
 }
 

@@ -140,6 +140,13 @@ impl Namespace {
         tree.count_lookup(id)
     }
 
+    /// The nodes of stored objects and prefixes.
+    pub fn stored_nodes(&self) -> Vec<NodeId> {
+        let tree = self.tree.lock();
+        let stored = tree.nodes.iter().filter(|(id, n)| !n.recorded && **id != NodeId::ROOT);
+        stored.map(|(id, _)| *id).collect()
+    }
+
     /// The kernel forgets lookups of a node.
     pub fn forget(&self, id: NodeId, lookups: u64) {
         let mut tree = self.tree.lock();
