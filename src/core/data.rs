@@ -141,7 +141,9 @@ impl Fs {
             drop::make_room(&self.parts, bytes).map_err(no_room)?;
             self.parts.room.take(account, bytes).map_err(|_| FsError::NoSpace)?;
         }
-        session.intend(handle.place, origin, len, bytes)?;
+        session
+            .intend(handle.place, origin, len, bytes)
+            .inspect_err(|_| self.parts.give(log, bytes))?;
         let mut written = file.append(data).at("append to", &log.path());
         if written.as_ref().is_err_and(LocalError::is_no_space) {
             // Others have taken what the spool counted on.
