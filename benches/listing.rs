@@ -110,11 +110,10 @@ fn listings(runtime: &Runtime, dir: &Path, bucket: &Bucket, (objects, rounds): (
                 drop(mount);
             }
         }
-        match took[0].is_empty() {
-            true => println!("| {what} is not installed | | | | |"),
-            false => {
-                println!("| {what} | {} |", took.map(|t| Spread::of(t).to_string()).join(" | "))
-            }
+        if took[0].is_empty() {
+            println!("| {what} is not installed | | | | |")
+        } else {
+            println!("| {what} | {} |", took.map(|t| Spread::of(t).to_string()).join(" | "))
         }
     }
 }

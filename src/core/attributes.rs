@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use super::Fs;
 use super::handles::Handle;
+use crate::local::disk_budget::{Capacity, Inodes};
 use crate::local::log_file::LogFile;
 use crate::local::namespace::{Attr, Open, SetAttr};
-use crate::local::room::{Capacity, Inodes};
 use crate::values::errors::FsError;
 use crate::values::escape::escape_path;
 use crate::values::ids::{HandleId, NodeId, Origin};
@@ -121,12 +121,12 @@ impl Fs {
 
     /// The spool's budget, since that is what a writer can fill.
     pub fn statfs(&self) -> Capacity {
-        self.parts.room.capacity()
+        self.parts.budget.capacity()
     }
 
     /// What there is for new files and directories.
     pub fn inodes(&self) -> Inodes {
-        self.parts.room.inodes(self.parts.namespace.kept())
+        self.parts.budget.inodes(self.parts.namespace.kept())
     }
 }
 

@@ -90,7 +90,7 @@ impl Fs {
             }
             (Handle::Local { id: node, local, .. }, None) => {
                 let account = self.parts.local_account(*node);
-                match local.write((&self.parts.room, &account), aim.offset, data) {
+                match local.write((&self.parts.budget, &account), aim.offset, data) {
                     Ok(written) => Answer::Now(written.map(|()| data.len())),
                     Err(IsLog) => self.write(id, aim, data, origin),
                 }
@@ -136,10 +136,10 @@ impl Fs {
         }
         let bytes = data.len() as u64;
         let account = self.parts.account(log);
-        if self.parts.room.take(account, bytes).is_err() {
+        if self.parts.budget.reserve(account, bytes).is_err() {
             // What can be given back or given up makes room.
             drop::make_room(&self.parts, bytes).map_err(no_room)?;
-            self.parts.room.take(account, bytes).map_err(|_| FsError::NoSpace)?;
+            self.parts.budget.reserve(account, bytes).map_err(|_| FsError::NoSpace)?;
         }
         session
             .intend(handle.place, origin, len, bytes)
@@ -147,7 +147,7 @@ impl Fs {
         let mut written = file.append(data).at("append to", &log.path());
         if written.as_ref().is_err_and(LocalError::is_no_space) {
             // Others have taken what the spool counted on.
-            self.parts.room.disk_is_full();
+            self.parts.budget.disk_is_full();
             drop::make_room(&self.parts, bytes).map_err(|e| {
                 self.parts.give(log, bytes);
                 no_room(e)
@@ -244,7 +244,7 @@ impl Fs {
                 }
             }
             Open::Local(local) => {
-                local.set_len((&self.parts.room, &self.parts.local_account(id)), size)
+                local.set_len((&self.parts.budget, &self.parts.local_account(id)), size)
             }
             Open::Stored(_) => Err(FsError::NotPermitted),
             Open::Directory => Err(FsError::IsDirectory),

@@ -8,7 +8,7 @@ use tracing::warn;
 use super::handles::{Access, Mode};
 use super::spares::Spares;
 use super::{Answer, Entry, Fs};
-use crate::local::listing::Stored;
+use crate::local::listing::{Listed, Stored};
 use crate::local::namespace::{Attr, Change, NAME_MAX, NewFile, Open, Renamed};
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId, Origin};
@@ -105,7 +105,7 @@ impl Fs {
         self.check_inodes(parent, name)?;
         let by = self.change(by, origin);
         let mut file = self.new_file(parent, name)?;
-        if matches!(self.known_stored(parent, name), Some(Some(Stored::Object(_)))) {
+        if matches!(self.known_stored(parent, name), Listed::Present(Stored::Object(_))) {
             self.parts.namespace.hide(parent, name)?;
         }
         let NewFile::Live(_, spare) = &mut file else {
@@ -309,14 +309,14 @@ impl Fs {
         let account = self.parts.local_account(id);
         let freed = self.parts.namespace.drop_local(id)?;
         self.parts.tidy();
-        self.parts.room.local.remove(&account, freed);
+        self.parts.budget.local.remove(&account, freed);
         Ok(())
     }
 
     /// A name that only the bucket has may not be changed.
     fn or_not_permitted(&self, error: FsError, parent: NodeId, name: &[u8]) -> FsError {
         match (&error, self.known_stored(parent, name)) {
-            (FsError::NotFound, Some(Some(_))) => FsError::NotPermitted,
+            (FsError::NotFound, Listed::Present(_)) => FsError::NotPermitted,
             _ => error,
         }
     }

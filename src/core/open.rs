@@ -101,7 +101,7 @@ impl Fs {
     ) -> Result<Arc<File>, FsError> {
         let file = local.file()?;
         if access.truncate {
-            local.set_len((&self.parts.room, &self.parts.local_account(id)), 0)?;
+            local.set_len((&self.parts.budget, &self.parts.local_account(id)), 0)?;
         }
         Ok(file)
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tracing::warn;
 
 use super::Fs;
-use crate::local::listing::Stored;
+use crate::local::listing::{Listed, Stored};
 use crate::local::log_file::{LogFile, Target};
 use crate::local::namespace::{NewFile, Open};
 use crate::values::errors::FsError;
@@ -125,14 +125,14 @@ impl Fs {
     fn is_stream(&self, stream: &[u8], parent: NodeId, name: &[u8]) -> bool {
         let folder = [name, SEGMENTS_ENDING.as_bytes()].concat();
         self.parts.streams.is_known(stream)
-            || matches!(self.known_stored(parent, &folder), Some(Some(Stored::Prefix)))
+            || matches!(self.known_stored(parent, &folder), Listed::Present(Stored::Prefix))
     }
 
     /// A local file has become a log: its bytes are counted as a log's, and wait for their seal.
     pub(super) fn took_over(&self, log: &Arc<LogFile>) {
         let bytes = log.state().counted.0;
-        self.parts.room.local.remove(&self.parts.local_account(log.id), bytes);
-        self.parts.room.live.add(self.parts.account(log), bytes);
+        self.parts.budget.local.remove(&self.parts.local_account(log.id), bytes);
+        self.parts.budget.live.add(self.parts.account(log), bytes);
         self.parts.touch(log);
     }
 

@@ -93,7 +93,7 @@ impl Spares {
 
     /// Makes some, and asks for all of them at once: the keeper wakes up once for them.
     fn make(&self) -> Result<Vec<Spare>, FsError> {
-        let inodes = self.parts.room.inodes(self.parts.namespace.kept());
+        let inodes = self.parts.budget.inodes(self.parts.namespace.kept());
         if inodes.total > 0 && inodes.free < INODES {
             return Err(FsError::NoSpace);
         }

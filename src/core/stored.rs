@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::caches::prune_surplus;
 use super::{Answer, Entry, Fs};
-use crate::local::listing::Stored;
+use crate::local::listing::{Listed, Stored};
 use crate::local::log_file::LogFile;
 use crate::local::namespace::Attr;
 use crate::values::errors::FsError;
@@ -45,12 +45,12 @@ impl Fs {
             return Answer::Now(Err(FsError::NotFound));
         };
         let known = self.lister.known_name(&prefix, name);
-        if known.is_none() && self.parts.namespace.is_hidden(parent, name, false) {
+        if known == Listed::Unknown && self.parts.namespace.is_hidden(parent, name, false) {
             return Answer::Now(Err(FsError::NotFound));
         }
-        METRICS.looked_into("names", known.is_some());
-        if let Some(found) = known {
-            return Answer::Now(self.entry_from(parent, name, found));
+        METRICS.looked_into("names", known != Listed::Unknown);
+        if known != Listed::Unknown {
+            return Answer::Now(self.entry_from(parent, name, known.present()));
         }
         let (fs, name) = (self.clone(), name.to_vec());
         Answer::later(async move {
@@ -94,22 +94,23 @@ impl Fs {
 
     /// What a name is known to show of the bucket.
     pub(super) fn shown_stored(&self, parent: NodeId, name: &[u8]) -> Option<Stored> {
-        let known = self.known_stored(parent, name).flatten();
+        let known = self.known_stored(parent, name).present();
         known.filter(|stored| !self.is_hidden(parent, name, stored))
     }
 
-    /// What is known of a name in the bucket without asking: `None` when nothing is.
-    pub(super) fn known_stored(&self, parent: NodeId, name: &[u8]) -> Option<Option<Stored>> {
-        let prefix = self.prefix_of(parent)?;
-        let known = self.parts.catalog.name(&prefix, name, self.parts.clock.monotonic())?;
-        Some(known.1)
+    /// What is known of a name in the bucket without asking.
+    pub(super) fn known_stored(&self, parent: NodeId, name: &[u8]) -> Listed {
+        let now = self.parts.clock.monotonic();
+        let known =
+            self.prefix_of(parent).and_then(|prefix| self.parts.catalog.name(&prefix, name, now));
+        known.map_or(Listed::Unknown, |(_, answer)| Listed::of(answer))
     }
 
     /// A directory of the live view is about to leave its place. Where stored content may show it again, its owner
     /// and mode come back with it.
     pub(super) fn remember_directory(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
         match self.policy.view {
-            View::Bucket if !matches!(self.known_stored(parent, name), Some(None)) => {
+            View::Bucket if self.known_stored(parent, name) != Listed::Absent => {
                 self.parts.namespace.remember_directory(parent, name)
             }
             View::Bucket | View::Live => Ok(()),
@@ -118,8 +119,8 @@ impl Fs {
 
     /// Whether the bucket is known to have nothing of that name, neither object nor prefix.
     pub(super) fn is_absent(&self, parent: NodeId, name: &[u8]) -> bool {
-        let known = self.prefix_of(parent).and_then(|prefix| self.lister.known_name(&prefix, name));
-        known == Some(None)
+        let known = self.prefix_of(parent).map(|prefix| self.lister.known_name(&prefix, name));
+        known == Some(Listed::Absent)
     }
 
     /// Whether this mount will store something below a prefix.
@@ -135,8 +136,10 @@ impl Fs {
             return Ok(());
         }
         match self.known_stored(parent, name) {
-            Some(None | Some(Stored::Prefix)) => Ok(()),
-            Some(Some(Stored::Object(_))) | None => self.parts.namespace.hide(parent, name),
+            Listed::Absent | Listed::Present(Stored::Prefix) => Ok(()),
+            Listed::Present(Stored::Object(_)) | Listed::Unknown => {
+                self.parts.namespace.hide(parent, name)
+            }
         }
     }
 }

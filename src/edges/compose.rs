@@ -15,10 +15,10 @@ use super::error::DaemonError;
 use super::kept_port::KeptPort;
 use crate::core::Policy;
 use crate::local::catalog::Catalog;
+use crate::local::disk_budget::DiskBudget;
 use crate::local::namespace::Namespace;
 use crate::local::numbers::Numbers;
 use crate::local::recover::{Circumstances, recover};
-use crate::local::room::Room;
 use crate::local::spool::Spool;
 use crate::local::stream::Streams;
 use crate::tasks::drop;
@@ -47,7 +47,7 @@ pub fn recover_parts(
 ) -> Result<Parts, DaemonError> {
     let spool = Arc::new(spool);
     let streams = Streams::new(Numbers::open(&spool, clock.now())?);
-    let room = Room::new(spool.dir(), &settings.limits, settings.segmenting.rules.size)?;
+    let budget = DiskBudget::new(spool.dir(), &settings.limits, settings.segmenting.rules.size)?;
     let open = spool.session().nodes_left();
     let at = Circumstances { open: &open, streams: &streams, now: clock.now() };
     let found = recover(&spool, at)?;
@@ -67,7 +67,7 @@ pub fn recover_parts(
         s3: Default::default(),
         sealed: Default::default(),
         streams,
-        room,
+        budget,
         catalog: Arc::new(Catalog::new(Freshness {
             listed: settings.metadata_ttl,
             absent: settings.negative_metadata_ttl,
@@ -93,10 +93,10 @@ fn count_found(parts: &Parts) {
             let state = log.state();
             state.held(state.counted)
         };
-        parts.room.live.add(parts.account(&log), held);
+        parts.budget.live.add(parts.account(&log), held);
     }
     for (id, bytes) in parts.namespace.each_local_file() {
-        parts.room.local.add(&parts.local_account(id), bytes);
+        parts.budget.local.add(&parts.local_account(id), bytes);
     }
 }
 

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, StdoutLock, Write};
+use std::pin::pin;
 use std::process::ExitCode;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 
 use super::cli::VerifyArgs;
@@ -16,7 +17,7 @@ use super::read::{Location, ReadError, folders, shown, to_end};
 use crate::tasks::examine::{Fault, examine, shortness};
 use crate::values::coverage::{Coverage, Defect, Extent, Finding};
 use crate::values::naming::{PRIVATE_FOLDER, SegmentName, folder_of, segments_folder};
-use crate::world::bucket::{Bucket, BucketError, StoredObject};
+use crate::world::bucket::{Bucket, BucketError, Depth, StoredObject, pages};
 
 /// Objects examined at once: one is read while others are decompressed.
 const AT_ONCE: usize = 4;
@@ -82,9 +83,8 @@ impl Reader<'_> {
         let below = only.unwrap_or(self.prefix);
         // A stream's folder may lie in another stream's: `a.segments/b.segments/`.
         let mut open: Vec<Gathered> = Vec::new();
-        let mut token = None;
-        loop {
-            let page = self.bucket.list_below(below, token.as_deref()).await?;
+        let mut pages = pin!(pages(self.bucket, below.to_owned(), Depth::All));
+        while let Some(page) = pages.try_next().await? {
             let examined = page.objects.into_iter().map(|object| self.examine(object));
             let mut examined = stream::iter(examined).buffered(AT_ONCE);
             while let Some(examined) = examined.next().await {
@@ -102,10 +102,6 @@ impl Reader<'_> {
                 if let Some(stream) = open.last_mut() {
                     stream.add(object, name, faults);
                 }
-            }
-            token = page.next;
-            if token.is_none() {
-                break;
             }
         }
         while let Some(done) = open.pop() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use super::listing::{Listing, Stored};
+use super::listing::{Listed, Listing, Stored};
 use crate::values::freshness::{Age, Freshness};
 use crate::values::time::Utc;
 use crate::world::bucket::StoredObject;
@@ -87,7 +87,10 @@ impl Catalog {
     pub fn name(&self, prefix: &str, name: &[u8], now: Duration) -> Option<(Age, Option<Stored>)> {
         let mut inner = self.inner.lock();
         let listed = inner.names(prefix);
-        let listed = listed.and_then(|(at, listing)| Some((at, listing.get(name)?)));
+        let listed = listed.and_then(|(at, listing)| match listing.get(name) {
+            Listed::Unknown => None,
+            known => Some((at, known.present())),
+        });
         let asked = key(prefix, name).and_then(|key| inner.key(key));
         let age = |at| now.saturating_sub(at);
         match (listed, asked) {

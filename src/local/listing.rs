@@ -41,6 +41,32 @@ struct ObjectVersion {
 /// The names of one page.
 pub type Page = Arc<Vec<Row>>;
 
+/// What is known of a name in the bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// Nothing: it was not asked for, or too long ago.
+    Unknown,
+    /// There is nothing of that name.
+    Absent,
+    /// What it stands for.
+    Present(Stored),
+}
+
+impl Listed {
+    /// What the bucket answered.
+    pub fn of(answer: Option<Stored>) -> Listed {
+        answer.map_or(Listed::Absent, Listed::Present)
+    }
+
+    /// What it stands for, if that is known.
+    pub fn present(self) -> Option<Stored> {
+        match self {
+            Listed::Present(stored) => Some(stored),
+            Listed::Unknown | Listed::Absent => None,
+        }
+    }
+}
+
 /// The names below a prefix, as far as they are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
@@ -134,13 +160,12 @@ impl Listing {
         self.pages.iter().flat_map(|page| page.iter())
     }
 
-    /// What a name stands for: `Some(None)` when it is known to be absent, `None` when the pages do not
-    /// say. A prefix is preferred to an object of the same name, and may come much later than that.
-    pub fn get(&self, name: &[u8]) -> Option<Option<Stored>> {
+    /// What a name stands for. A prefix is preferred to an object of the same name, and may come much later than that.
+    pub fn get(&self, name: &[u8]) -> Listed {
         let seen = self.seen(name);
         let settled =
             seen == Some(Stored::Prefix) || self.is_whole() || self.is_behind((name, true));
-        settled.then_some(seen)
+        if settled { Listed::of(seen) } else { Listed::Unknown }
     }
 
     /// What a name stands for by the pages so far.
@@ -292,7 +317,7 @@ mod tests {
         let prefixes = ["p//", "p/../", "p/b/", "p/.logsinkfs/"];
         let skipped = listing.add_page("p/", page(&objects, &prefixes, None));
         assert_eq!(names(&listing), ["a", "b"]);
-        assert_eq!(listing.get(b"b"), Some(Some(Stored::Prefix)));
+        assert_eq!(listing.get(b"b"), Listed::Present(Stored::Prefix));
         assert_eq!(skipped, 6, "two prefixes, three names, and the object `b`");
     }
 
@@ -300,12 +325,12 @@ mod tests {
     fn a_page_says_what_is_absent_up_to_its_end() {
         let mut listing = Listing::of("p/");
         listing.add_page("", page(&["p/a", "p/c", "p/d-1"], &[], Some("more")));
-        assert_eq!(listing.get(b"b"), Some(None));
-        assert!(matches!(listing.get(b"c"), Some(Some(Stored::Object(_)))));
-        assert_eq!(listing.get(b"d"), None, "`d/` comes after `d-1`");
+        assert_eq!(listing.get(b"b"), Listed::Absent);
+        assert!(matches!(listing.get(b"c"), Listed::Present(Stored::Object(_))));
+        assert_eq!(listing.get(b"d"), Listed::Unknown, "`d/` comes after `d-1`");
         listing.add_page("", page(&["p/e"], &["p/d/"], None));
-        assert_eq!(listing.get(b"d"), Some(Some(Stored::Prefix)));
-        assert_eq!(listing.get(b"f"), Some(None));
+        assert_eq!(listing.get(b"d"), Listed::Present(Stored::Prefix));
+        assert_eq!(listing.get(b"f"), Listed::Absent);
     }
 
     #[test]
@@ -316,7 +341,7 @@ mod tests {
         for name in ["x", "m", "a", "z", "n"] {
             assert!(listing.seen(name.as_bytes()).is_some(), "{name}");
         }
-        assert_eq!(listing.get(b"b"), None, "it may still come");
+        assert_eq!(listing.get(b"b"), Listed::Unknown, "it may still come");
     }
 
     #[test]

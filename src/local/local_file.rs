@@ -9,9 +9,9 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::budget::Account;
+use super::disk_budget::DiskBudget;
 use super::log_file::{LogFile, Route};
-use super::room::Room;
+use super::shared_budget::Account;
 use super::spool::NodeFiles;
 use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::ids::SpoolOffset;
@@ -121,43 +121,51 @@ impl LocalFile {
     /// Writes all of `data` at a position; what the file grows by is counted on an account.
     pub fn write(
         &self,
-        (room, account): (&Room, &Account),
+        (budget, account): (&DiskBudget, &Account),
         offset: u64,
         data: &[u8],
     ) -> Result<Result<(), FsError>, IsLog> {
-        self.while_local(|| self.write_now((room, account), offset, data))
+        self.while_local(|| self.write_now((budget, account), offset, data))
     }
 
     fn write_now(
         &self,
-        (room, account): (&Room, &Account),
+        (budget, account): (&DiskBudget, &Account),
         offset: u64,
         data: &[u8],
     ) -> Result<(), FsError> {
         let file = self.file()?;
         let len = file.metadata().at("stat", &self.path)?.len();
         let growth = (offset.saturating_add(data.len() as u64)).saturating_sub(len);
-        room.take_local(account, growth).map_err(|_| FsError::NoSpace)?;
+        budget.reserve_local(account, growth).map_err(|_| FsError::NoSpace)?;
         let written = file.write_all_at(data, offset).at("write", &self.path);
         if written.is_err() {
             let grown = file.metadata().map_or(growth, |now| now.len().saturating_sub(len));
-            room.local.remove(account, growth.saturating_sub(grown));
+            budget.local.remove(account, growth.saturating_sub(grown));
         }
         Ok(written?)
     }
 
     /// Makes the file as long as that. Stale is one that has just become a log.
-    pub fn set_len(&self, (room, account): (&Room, &Account), to: u64) -> Result<(), FsError> {
-        let step = || self.set_len_now((room, account), to);
+    pub fn set_len(
+        &self,
+        (budget, account): (&DiskBudget, &Account),
+        to: u64,
+    ) -> Result<(), FsError> {
+        let step = || self.set_len_now((budget, account), to);
         self.while_local(step).unwrap_or(Err(FsError::Stale))
     }
 
-    fn set_len_now(&self, (room, account): (&Room, &Account), to: u64) -> Result<(), FsError> {
+    fn set_len_now(
+        &self,
+        (budget, account): (&DiskBudget, &Account),
+        to: u64,
+    ) -> Result<(), FsError> {
         let file = self.file()?;
         let len = file.metadata().at("stat", &self.path)?.len();
-        room.take_local(account, to.saturating_sub(len)).map_err(|_| FsError::NoSpace)?;
+        budget.reserve_local(account, to.saturating_sub(len)).map_err(|_| FsError::NoSpace)?;
         file.set_len(to).at("truncate", &self.path)?;
-        room.local.remove(account, len.saturating_sub(to));
+        budget.local.remove(account, len.saturating_sub(to));
         Ok(())
     }
 }

@@ -1,10 +1,10 @@
 //! Floor 2: what is on this machine. The spool with its log files, the namespace that shows them, and
 //! the catalog of listings. Synchronous throughout.
 
-pub mod budget;
 pub mod catalog;
 pub mod crash_point;
 pub mod disk;
+pub mod disk_budget;
 pub mod hidden;
 pub mod lease;
 pub mod listing;
@@ -16,7 +16,7 @@ pub mod namespace;
 pub mod numbers;
 pub mod record;
 pub mod recover;
-pub mod room;
 pub mod session;
+pub mod shared_budget;
 pub mod spool;
 pub mod stream;

@@ -17,7 +17,7 @@ use crate::values::naming::{SegmentName, registrations_of};
 use crate::values::partition::PartitionTemplate;
 use crate::values::time::Utc;
 use crate::values::timeline::Segment;
-use crate::world::bucket::{Bucket, BucketError, StoredObject};
+use crate::world::bucket::{self, Bucket, BucketError, Depth, StoredObject};
 
 /// LISTs at once: a day of hours in two round trips.
 const LISTS_AT_ONCE: usize = 16;
@@ -264,17 +264,7 @@ fn each(bucket: Arc<dyn Bucket>, prefixes: Vec<String>) -> Pages {
     all.flatten_unordered(LISTS_AT_ONCE).boxed()
 }
 
-/// The pages of a prefix, one after the other.
+/// The objects below a prefix, page by page.
 fn pages(bucket: Arc<dyn Bucket>, prefix: String) -> Pages {
-    // The token of the next page; `None` when there is none.
-    let first: Option<Option<String>> = Some(None);
-    let next = move |token: Option<Option<String>>| {
-        let (bucket, prefix) = (bucket.clone(), prefix.clone());
-        async move {
-            let Some(token) = token else { return Ok(None) };
-            let page = bucket.list_below(&prefix, token.as_deref()).await?;
-            Ok(Some((page.objects, page.next.map(Some))))
-        }
-    };
-    stream::try_unfold(first, next).boxed()
+    bucket::pages(bucket, prefix, Depth::All).map_ok(|page| page.objects).boxed()
 }

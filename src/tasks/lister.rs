@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 use super::listing_pages::{ListingPages, PageEvent, Progress};
 use super::parts::Parts;
 use crate::local::catalog::Catalog;
-use crate::local::listing::{Listing, Row, Stored};
+use crate::local::listing::{Listed, Listing, Row, Stored};
 use crate::values::freshness::Age;
 use crate::values::partition::PartitionTemplate;
 use crate::world::bucket::{Bucket, BucketError, Kind, ListPage};
@@ -111,32 +111,35 @@ impl Lister {
         }
     }
 
-    /// What a name is known to stand for without waiting: `Some(None)` when it is known to be absent.
-    pub fn known_name(&self, prefix: &str, name: &[u8]) -> Option<Option<Stored>> {
-        let (age, found) = self.0.config.catalog.name(prefix, name, self.0.now())?;
+    /// What a name is known to stand for without waiting.
+    pub fn known_name(&self, prefix: &str, name: &[u8]) -> Listed {
+        let Some((age, found)) = self.0.config.catalog.name(prefix, name, self.0.now()) else {
+            return Listed::Unknown;
+        };
         match age {
-            Age::Fresh => Some(found),
+            Age::Fresh => Listed::of(found),
             Age::Aging => {
                 match self.0.is_large(prefix) {
                     true => drop(self.probe(prefix, name)),
                     false => self.refresh(prefix, true),
                 }
-                Some(found)
+                Listed::of(found)
             }
-            Age::Old => None,
+            Age::Old => Listed::Unknown,
         }
     }
 
     /// What a name stands for; what was last known of it, or nothing, when S3 does not answer in time.
     pub async fn name(&self, prefix: &str, name: &[u8]) -> Option<Stored> {
-        if let Some(found) = self.known_name(prefix, name) {
-            return found;
+        match self.known_name(prefix, name) {
+            Listed::Unknown => {}
+            known => return known.present(),
         }
         if !self.0.is_down() {
             let asked =
                 tokio::time::timeout(self.0.config.patience, self.find_out(prefix, name)).await;
-            if let Ok(Some(found)) = asked {
-                return found;
+            if let Ok(known @ (Listed::Absent | Listed::Present(_))) = asked {
+                return known.present();
             }
         }
         let now = self.0.now();
@@ -145,17 +148,20 @@ impl Lister {
 
     /// Asks for a name; what there is to know is in the catalog then, unless it is given. The first page
     /// of the directory costs as much as the name alone, and is all there is of most directories.
-    async fn find_out(&self, prefix: &str, name: &[u8]) -> Option<Option<Stored>> {
+    async fn find_out(&self, prefix: &str, name: &[u8]) -> Listed {
         if !self.0.is_large(prefix) {
-            let Progress { listing, end } = self.first_page(prefix).await?;
-            let found = listing.get(name);
-            if found.is_some() || end == Some(Err(())) {
-                return found;
+            let Some(Progress { listing, end }) = self.first_page(prefix).await else {
+                return Listed::Unknown;
+            };
+            let listed = listing.get(name);
+            if listed != Listed::Unknown || end == Some(Err(())) {
+                return listed;
             }
         }
-        let mut probe = self.probe(prefix, name)?;
-        let _ = probe.wait_for(|done| *done).await;
-        None
+        if let Some(mut probe) = self.probe(prefix, name) {
+            let _ = probe.wait_for(|done| *done).await;
+        }
+        Listed::Unknown
     }
 
     async fn first_page(&self, prefix: &str) -> Option<Progress> {
@@ -322,7 +328,7 @@ impl Lister {
         let next = today.strip_prefix(below).and_then(|rest| rest.split('/').next());
         let Some(next) = next.filter(|next| !next.is_empty()) else { return };
         let folder = format!("{prefix}{next}/");
-        let there = listing.get(next.as_bytes()) == Some(Some(Stored::Prefix));
+        let there = listing.get(next.as_bytes()) == Listed::Present(Stored::Prefix);
         let known = config.catalog.listing(&folder, self.0.now()).is_some();
         if there && !known && config.catalog.has_spare_lists(self.0.now()) {
             self.refresh(&folder, false);
@@ -393,8 +399,9 @@ impl ListerState {
     ) -> Result<Option<Stored>, BucketError> {
         let mut listing = Listing::of(prefix);
         listing.add_page(&self.config.prefix, self.list(key, None).await?);
-        if let Some(found) = listing.get(name) {
-            return Ok(found);
+        match listing.get(name) {
+            Listed::Unknown => {}
+            known => return Ok(known.present()),
         }
         let mut below = Listing::of(prefix);
         let page = self.list(&format!("{key}/"), None).await?;

@@ -54,7 +54,7 @@ pub struct Measures {
 /// Whether the spool takes what programs write. Costs next to nothing.
 pub fn takes_writes(parts: &Parts) -> bool {
     // Under `drop-oldest` a full spool makes room.
-    parts.when_full == WhenFull::DropOldest || parts.room.left() >= ENOUGH
+    parts.when_full == WhenFull::DropOldest || parts.budget.available() >= ENOUGH
 }
 
 /// Measures.
@@ -86,9 +86,9 @@ pub fn measure(parts: &Parts) -> Measures {
         }
     }
     // What the kernel has just written is not counted there yet.
-    let uncounted = measures.spool_used.saturating_sub(parts.room.used());
-    measures.spool_free = parts.room.left().saturating_sub(uncounted);
-    let inodes = parts.room.inodes(parts.namespace.kept());
+    let uncounted = measures.spool_used.saturating_sub(parts.budget.used());
+    measures.spool_free = parts.budget.available().saturating_sub(uncounted);
+    let inodes = parts.budget.inodes(parts.namespace.kept());
     measures.spool_free_inodes = (inodes.total > 0).then_some(inodes.free);
     measures
 }

@@ -80,7 +80,7 @@ pub struct Backlog {
 impl Backlog {
     /// Looks at it, and logs what a person should know. Blocking, but for a moment.
     pub fn look(&mut self, parts: &Parts) {
-        let (unsent, room) = (parts.unsent(), parts.room.used() + parts.room.left());
+        let (unsent, room) = (parts.unsent(), parts.budget.used() + parts.budget.available());
         let outage = parts.s3.borrow().outage.clone();
         let (now, away) = (parts.clock.monotonic(), outage.is_some());
         let seen = OutageSnapshot { now, away, unsent, capacity: room.max(unsent) };

@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use super::outbox::{Outbox, WatchList};
-use crate::local::budget::Account;
 use crate::local::catalog::Catalog;
+use crate::local::disk_budget::DiskBudget;
 use crate::local::log_file::{LogFile, State};
 use crate::local::namespace::Namespace;
-use crate::local::room::Room;
+use crate::local::shared_budget::Account;
 use crate::local::spool::Spool;
 use crate::local::stream::Streams;
 use crate::values::escape::escape_path;
@@ -62,7 +62,7 @@ pub struct Parts {
     /// The streams' numbers.
     pub streams: Streams,
     /// How much disk there is.
-    pub room: Room,
+    pub budget: DiskBudget,
     /// What the bucket is known to hold.
     pub catalog: Arc<Catalog>,
     /// The bucket.
@@ -111,26 +111,26 @@ impl Parts {
 
     /// On which account the bytes of a log file are: that of its node's part.
     pub fn account<'a>(&self, log: &'a LogFile) -> &'a Account {
-        let account = || self.room.live.account(&self.namespace.part(log.id));
+        let account = || self.budget.live.account(&self.namespace.part(log.id));
         log.account.get_or_init(account)
     }
 
     /// On which account the bytes of a local file are.
     pub fn local_account(&self, id: NodeId) -> Arc<Account> {
-        self.room.local.account(&self.namespace.part(id))
+        self.budget.local.account(&self.namespace.part(id))
     }
 
     /// Counts as taken what a log file has grown by, whoever wrote it.
     pub fn count(&self, account: &Account, state: &mut State, len: SpoolOffset) {
         let counted = std::mem::replace(&mut state.counted, len);
         // A write that the daemon is just making may be counted before it is there.
-        self.room.live.add(account, len.since(counted));
-        self.room.live.remove(account, counted.since(len));
+        self.budget.live.add(account, len.since(counted));
+        self.budget.live.remove(account, counted.since(len));
     }
 
     /// Counts bytes of a log file that are gone from the disk, or were not written after all.
     pub fn give(&self, log: &LogFile, bytes: u64) {
-        self.room.live.remove(self.account(log), bytes);
+        self.budget.live.remove(self.account(log), bytes);
     }
 
     /// Counts bytes that were given up; gives how many it were since the start.

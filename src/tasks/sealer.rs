@@ -120,7 +120,7 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
 /// Has room made when it is short: where the kernel writes, no write comes by that would.
 fn watch_room(parts: &Arc<Parts>, task: &mut Option<tokio::task::JoinHandle<()>>) {
     let busy = task.as_ref().is_some_and(|task| !task.is_finished());
-    if busy || parts.room.to_reclaim() == 0 {
+    if busy || parts.budget.to_reclaim() == 0 {
         return;
     }
     let parts = parts.clone();
@@ -134,7 +134,7 @@ fn watch_room(parts: &Arc<Parts>, task: &mut Option<tokio::task::JoinHandle<()>>
 /// How long the watcher may look away: a writer at the speed that it follows takes half of the room
 /// that is left.
 fn longest_pause(parts: &Parts) -> Duration {
-    let millis = parts.room.left() / 2 / (FOLLOWED / 1000);
+    let millis = parts.budget.available() / 2 / (FOLLOWED / 1000);
     Duration::from_millis(millis).clamp(POLL_MIN, POLL_MAX)
 }
 

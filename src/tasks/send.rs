@@ -281,7 +281,7 @@ async fn confirm(
     let (parts, log, name, marker) = (parts.clone(), job.log.clone(), *name, marker.clone());
     commit_step(move || {
         commit::confirm(&parts, &log, &name, &marker, size)?;
-        let need = parts.room.to_reclaim();
+        let need = parts.budget.to_reclaim();
         evict::reclaim(&parts, need)?;
         Ok(())
     })

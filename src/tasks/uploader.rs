@@ -78,7 +78,7 @@ struct Uploader {
 
 /// Runs until `pace` says stop.
 pub async fn run(parts: Arc<Parts>, registrar: Registrar, mut pace: watch::Receiver<Pace>) {
-    let permits = usize::try_from(parts.room.reserve() / PERMIT_BYTES).unwrap_or(1).max(1);
+    let permits = usize::try_from(parts.budget.body_reserve() / PERMIT_BYTES).unwrap_or(1).max(1);
     let mut uploader = Uploader {
         registrar,
         reserve: Arc::new(Semaphore::new(permits)),
@@ -296,7 +296,7 @@ fn take_reserve(parts: &Parts, reserve: &Arc<Semaphore>, attempt: &mut Attempt) 
         Form::Plain => return true,
         Form::Gzip | Form::Zstd | Form::Dropped => {}
     }
-    let all = parts.room.reserve() / PERMIT_BYTES;
+    let all = parts.budget.body_reserve() / PERMIT_BYTES;
     let asked = name.range.len().div_ceil(PERMIT_BYTES).min(all).max(1);
     let asked = u32::try_from(asked).unwrap_or(u32::MAX);
     attempt.reserve = reserve.clone().try_acquire_many_owned(asked).ok();

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
 
 use crate::values::escape::for_terminal;
@@ -110,6 +111,37 @@ pub trait Bucket: Send + Sync {
     /// One page (at most 1,000 objects) of all that is below `prefix`, however deep; it has no
     /// common prefixes.
     async fn list_below(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError>;
+}
+
+/// How far a listing goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// What is directly below the prefix.
+    Children,
+    /// All objects below the prefix.
+    All,
+}
+
+/// The pages of a listing, one after the other.
+pub fn pages<'b, B>(
+    bucket: B,
+    prefix: String,
+    depth: Depth,
+) -> impl Stream<Item = Result<ListPage, BucketError>>
+where
+    B: Deref<Target = dyn Bucket + 'b>,
+{
+    // The token of the next page; `None` when there is none.
+    let first: Option<Option<String>> = Some(None);
+    stream::try_unfold((bucket, prefix, first), move |(bucket, prefix, token)| async move {
+        let Some(token) = token else { return Ok(None) };
+        let mut page = match depth {
+            Depth::Children => bucket.list_page(&prefix, token.as_deref()).await?,
+            Depth::All => bucket.list_below(&prefix, token.as_deref()).await?,
+        };
+        let next = page.next.take().map(Some);
+        Ok(Some((page, (bucket, prefix, next))))
+    })
 }
 
 /// What went wrong, by meaning. The kind alone decides what is done about it.

@@ -208,14 +208,14 @@ impl Driver {
     }
 
     fn fill(&mut self, full: bool) {
-        let room = &self.daemon().parts.room;
-        let others = room.live.account(&b"others"[..].into());
+        let budget = &self.daemon().parts.budget;
+        let others = budget.live.account(&b"others"[..].into());
         if full {
-            let left = room.left();
-            room.live.add(&others, left);
+            let left = budget.available();
+            budget.live.add(&others, left);
             self.taken += left;
         } else {
-            room.live.remove(&others, self.taken);
+            budget.live.remove(&others, self.taken);
             self.taken = 0;
         }
     }

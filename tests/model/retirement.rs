@@ -401,7 +401,7 @@ fn a_local_file_becomes_a_log_with_all_its_bytes_by_the_name_that_it_gets() {
             daemon.append(local, "two\n");
             assert_eq!(daemon.read(local.id).await.unwrap(), b"one\ntwo\n");
             assert_eq!(daemon.parts.namespace.local_files(), (0, 0));
-            assert_eq!(daemon.parts.room.used(), daemon.parts.unsent());
+            assert_eq!(daemon.parts.budget.used(), daemon.parts.unsent());
             daemon.close(local);
             let again = daemon.open(name);
             daemon.append(again, "three\n");

@@ -256,7 +256,7 @@ fn an_outage_costs_few_tries_and_everything_arrives_afterwards() {
 fn an_outage_with_more_segments_than_the_reserve_holds_bodies_ends() {
     run(async {
         let mut world = World::new();
-        // Room for one body at a time: the others wait for it with their tasks begun.
+        // DiskBudget for one body at a time: the others wait for it with their tasks begun.
         world.settings.segmenting.rules.size = 1024;
         let daemon = world.boot();
         let logs: Vec<_> = (0..4).map(|n| daemon.open(&format!("{n}.log"))).collect();

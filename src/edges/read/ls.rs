@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::values::escape::unescape;
 use crate::values::naming::{PRIVATE_FOLDER, folder_of};
 use crate::values::span::Moment;
 use crate::values::time::Utc;
+use crate::world::bucket::{Depth, pages};
 
 /// Streams measured at once.
 const AT_ONCE: usize = 8;
@@ -64,9 +66,8 @@ async fn list(location: &Location) -> Result<BTreeMap<String, PathKind>, ReadErr
     let slash = if location.path.is_empty() { "" } else { "/" };
     let prefix = format!("{}{slash}", location.path);
     let mut found = BTreeMap::new();
-    let mut token = None;
-    loop {
-        let page = location.bucket.list_page(&prefix, token.as_deref()).await?;
+    let mut pages = pin!(pages(location.bucket.clone(), prefix.clone(), Depth::Children));
+    while let Some(page) = pages.try_next().await? {
         for object in page.objects {
             let name = object.key[prefix.len()..].to_owned();
             if !name.is_empty() {
@@ -87,11 +88,8 @@ async fn list(location: &Location) -> Result<BTreeMap<String, PathKind>, ReadErr
                 }
             }
         }
-        token = page.next;
-        if token.is_none() {
-            return Ok(found);
-        }
     }
+    Ok(found)
 }
 
 async fn measure(

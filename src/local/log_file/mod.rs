@@ -21,9 +21,9 @@ use parking_lot::{Condvar, Mutex};
 
 pub use self::files::{Files, SpoolFile};
 pub use self::state::{Looks, Segment, State};
-use super::budget::Account;
 use super::lease::has_writer;
 use super::record::{Generation, LastWrite, Numbered};
+use super::shared_budget::Account;
 use super::spool::NodeFiles;
 use super::stream::StreamState;
 use crate::values::errors::{AtPath, LocalError};
@@ -66,7 +66,7 @@ pub struct LogFile {
     /// Whose its bytes are, once any are counted.
     pub account: OnceLock<Arc<Account>>,
     target: Mutex<Target>,
-    /// Its bytes. Room is given back by [`LogFile::punch`] and [`LogFile::forget_before`].
+    /// Its bytes. DiskBudget is given back by [`LogFile::punch`] and [`LogFile::forget_before`].
     pub files: Files,
     route: Mutex<Route>,
     /// Whether it is on the sealer's list already.

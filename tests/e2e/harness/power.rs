@@ -24,7 +24,7 @@ use super::mount::clear;
 use super::process::{Proc, command, program};
 use super::wait::{briefly, eventually};
 
-/// Room for a small journal and a few minutes of logs; all of it is held in memory twice.
+/// DiskBudget for a small journal and a few minutes of logs; all of it is held in memory twice.
 const SIZE: usize = 64 << 20;
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;

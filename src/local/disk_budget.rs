@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::budget::{Account, Budget};
+use super::shared_budget::{Account, SharedBudget};
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::settings::{SpoolLimits, WhenFull};
 
@@ -29,17 +29,17 @@ const HIGH_TENTHS: u64 = 7;
 /// ... and ends at this many.
 const LOW_TENTHS: u64 = 6;
 
-/// The spool's room.
+/// How much of the disk the spool may take, and what it takes.
 #[derive(Debug)]
-pub struct Room {
+pub struct DiskBudget {
     dir: PathBuf,
     min_free: u64,
     reserve: u64,
     when_full: WhenFull,
     /// Bytes of live files.
-    pub live: Budget,
+    pub live: SharedBudget,
     /// Bytes of local-only files.
-    pub local: Budget,
+    pub local: SharedBudget,
     /// Bytes that may still be appended before the file system is asked again.
     unasked: AtomicU64,
 }
@@ -73,31 +73,31 @@ impl Inodes {
     }
 }
 
-impl Room {
-    /// Room in the file system of `dir`, for segments of up to `segment` bytes.
-    pub fn new(dir: &Path, limits: &SpoolLimits, segment: u64) -> Result<Room, LocalError> {
+impl DiskBudget {
+    /// DiskBudget in the file system of `dir`, for segments of up to `segment` bytes.
+    pub fn new(dir: &Path, limits: &SpoolLimits, segment: u64) -> Result<DiskBudget, LocalError> {
         let fs = rustix::fs::statvfs(dir).at("statfs", dir)?;
         let size = fs.f_blocks * fs.f_frsize;
         let max = limits.max.unwrap_or_else(|| DEFAULT_MAX.min(size / 10 * 8));
         let reserve = (4 * segment).min(max / RESERVE_PART);
-        Ok(Room {
+        Ok(DiskBudget {
             dir: dir.to_owned(),
             min_free: (size / 100 * u64::from(limits.min_free_percent)).max(FOR_RECORDS),
             reserve,
             when_full: limits.when_full,
-            live: Budget::new(max - reserve),
-            local: Budget::new(max / LOCAL_PART),
+            live: SharedBudget::new(max - reserve),
+            local: SharedBudget::new(max / LOCAL_PART),
             unasked: AtomicU64::new(0),
         })
     }
 
     /// Bytes set apart for bodies being sent.
-    pub fn reserve(&self) -> u64 {
+    pub fn body_reserve(&self) -> u64 {
         self.reserve
     }
 
     /// Counts bytes that are about to be appended to a live file.
-    pub fn take(&self, account: &Account, bytes: u64) -> Result<(), Full> {
+    pub fn reserve(&self, account: &Account, bytes: u64) -> Result<(), Full> {
         let then = self.live.add(account, bytes);
         let may = match self.when_full {
             // Who has little writes on: the sealer's next look has somebody else give up as much.
@@ -112,7 +112,7 @@ impl Room {
     }
 
     /// Counts growth of local-only files.
-    pub fn take_local(&self, account: &Account, bytes: u64) -> Result<(), Full> {
+    pub fn reserve_local(&self, account: &Account, bytes: u64) -> Result<(), Full> {
         if self.local.add(account, bytes).is_fair() && self.disk_has_room(bytes) {
             return Ok(());
         }
@@ -137,7 +137,7 @@ impl Room {
     }
 
     /// Bytes that live files may still grow by.
-    pub fn left(&self) -> u64 {
+    pub fn available(&self) -> u64 {
         let budget = self.live.max().saturating_sub(self.used());
         let disk = self.disk_free().map_or(budget, |free| free.saturating_sub(self.min_free));
         budget.min(disk)
@@ -154,7 +154,7 @@ impl Room {
     /// What `df` shows: the spool's budget, or what its disk leaves of it.
     pub fn capacity(&self) -> Capacity {
         let local = self.local.used();
-        Capacity { total: self.live.max(), free: self.left().saturating_sub(local) }
+        Capacity { total: self.live.max(), free: self.available().saturating_sub(local) }
     }
 
     /// What `df -i` shows, with so many nodes in the spool. Asks the file system.

@@ -13,7 +13,7 @@ use crate::values::shares::{Part, Use};
 
 /// The budget.
 #[derive(Debug)]
-pub struct Budget {
+pub struct SharedBudget {
     max: u64,
     used: AtomicU64,
     /// Accounts that have something. Counted a moment after it has changed, so it may be below 0 for a moment.
@@ -25,10 +25,10 @@ pub struct Budget {
 #[derive(Debug, Default)]
 pub struct Account(AtomicU64);
 
-impl Budget {
+impl SharedBudget {
     /// Nothing taken yet of `max` bytes.
-    pub fn new(max: u64) -> Budget {
-        Budget {
+    pub fn new(max: u64) -> SharedBudget {
+        SharedBudget {
             max,
             used: AtomicU64::new(0),
             holders: AtomicI64::new(0),
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn an_account_counts_until_nothing_is_on_it_whoever_has_it() {
-        let (budget, part) = (Budget::new(100), |n: u8| Part::from([n]));
+        let (budget, part) = (SharedBudget::new(100), |n: u8| Part::from([n]));
         let used = budget.add(&budget.account(&part(0)), 60);
         assert_eq!((used.used, used.own, used.parts), (60, 60, 1));
         let used = budget.add(&budget.account(&part(1)), 10);
