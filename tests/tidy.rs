@@ -242,9 +242,12 @@ fn lower_floors_do_without_what_would_make_them_wait() {
 
 #[test]
 fn every_file_begins_with_what_it_is() {
-    let rule = |file: &Source| match file.text.starts_with("//! ") {
-        true => Vec::new(),
-        false => vec![format!("{}: it does not begin with `//!`", file.path)],
+    let rule = |file: &Source| {
+        if file.text.starts_with("//! ") {
+            Vec::new()
+        } else {
+            vec![format!("{}: it does not begin with `//!`", file.path)]
+        }
     };
     let broken = [Source::example("src/core/mod.rs", "use std::fs;\n//! Too late.\n")];
     hold(rule, &broken, &files("src", "rs"));

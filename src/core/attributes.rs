@@ -37,13 +37,12 @@ impl Fs {
                 self.clear_set_id_at_truncation(id)?;
             }
         }
-        match size.is_some() && set.is_empty() {
-            true => self.parts.namespace.attr(id),
-            false => {
-                let set = self.parts.namespace.set_attr(id, set, now);
-                self.parts.tidy();
-                set
-            }
+        if size.is_some() && set.is_empty() {
+            self.parts.namespace.attr(id)
+        } else {
+            let set = self.parts.namespace.set_attr(id, set, now);
+            self.parts.tidy();
+            set
         }
     }
 
@@ -60,9 +59,10 @@ impl Fs {
             Handle::Local { id, local, .. } => (*id, &local.set_id),
             Handle::Stored(_) | Handle::Dir { .. } => return Ok(()),
         };
-        match set_id.load(Ordering::Relaxed) {
-            true => self.parts.namespace.clear_set_id(id, self.parts.clock.now()),
-            false => Ok(()),
+        if set_id.load(Ordering::Relaxed) {
+            self.parts.namespace.clear_set_id(id, self.parts.clock.now())
+        } else {
+            Ok(())
         }
     }
 

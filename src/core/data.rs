@@ -332,9 +332,10 @@ impl Fs {
                 let mut before = state.segments.range(..target);
                 let unsent = before.any(|(_, s)| s.phase.owes_object());
                 if state.sealed_end() >= target && !unsent {
-                    return match std::mem::take(&mut state.set_aside) {
-                        true => Err(FsError::Bucket("a segment was set aside or given up".into())),
-                        false => Ok(()),
+                    return if std::mem::take(&mut state.set_aside) {
+                        Err(FsError::Bucket("a segment was set aside or given up".into()))
+                    } else {
+                        Ok(())
                     };
                 }
             }

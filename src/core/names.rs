@@ -86,9 +86,10 @@ impl Fs {
         name: &[u8],
         make: impl FnOnce() -> Result<Attr, FsError>,
     ) -> Result<Entry, FsError> {
-        let attr = match self.made_before(origin, parent, name) {
-            true => self.parts.namespace.lookup(parent, name)?,
-            false => make()?,
+        let attr = if self.made_before(origin, parent, name) {
+            self.parts.namespace.lookup(parent, name)?
+        } else {
+            make()?
         };
         Ok(self.live_entry(attr))
     }
@@ -242,9 +243,10 @@ impl Fs {
         };
         let fs = self.clone();
         Answer::later(async move {
-            match fs.shows_stored(dir, &prefix).await {
-                true => Err(FsError::NotEmpty),
-                false => fs.rename_live(&from, &to, replace, origin),
+            if fs.shows_stored(dir, &prefix).await {
+                Err(FsError::NotEmpty)
+            } else {
+                fs.rename_live(&from, &to, replace, origin)
             }
         })
     }

@@ -137,9 +137,10 @@ impl Connections {
     fn add(&mut self, peer: IpAddr, task: AbortHandle) {
         self.0.retain(|(_, task)| !task.is_finished());
         let of_peer = |(of, _): &&(IpAddr, AbortHandle)| *of == peer;
-        let surplus = match self.0.iter().filter(of_peer).count() >= CONNECTIONS_OF_ONE {
-            true => self.0.iter().position(|connection| of_peer(&connection)),
-            false => (self.0.len() >= CONNECTIONS).then_some(0),
+        let surplus = if self.0.iter().filter(of_peer).count() >= CONNECTIONS_OF_ONE {
+            self.0.iter().position(|connection| of_peer(&connection))
+        } else {
+            (self.0.len() >= CONNECTIONS).then_some(0)
         };
         if let Some((_, task)) = surplus.and_then(|at| self.0.remove(at)) {
             task.abort();

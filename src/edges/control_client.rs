@@ -103,9 +103,10 @@ fn status_of_one(args: &StatusArgs) -> Result<ExitCode, Failure> {
     find(&args.mounted).and_then(|keeper| {
         let mut status = status_of(&keeper, Request::Status)?;
         let ready = status["ready"] == true;
-        let logs = match args.logs {
-            true => Some(status_of(&keeper, Request::Logs { top: args.top })?),
-            false => None,
+        let logs = if args.logs {
+            Some(status_of(&keeper, Request::Logs { top: args.top })?)
+        } else {
+            None
         };
         if args.json {
             if let (Some(Value::Object(logs)), Value::Object(status)) = (logs, &mut status) {

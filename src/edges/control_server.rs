@@ -124,10 +124,12 @@ async fn flush(parts: &Parts, wait: bool, client: &Link) -> Option<ToClient> {
     loop {
         progress.borrow_and_update();
         left.retain(|(end, log)| !log.state().sent_until(*end) && is_here(log));
-        match left.is_empty() || !wait {
-            true => return Some(ToClient::Flushed),
-            false if client.is_over() => return None,
-            false => drop(tokio::time::timeout(LOOK, progress.changed()).await),
+        if left.is_empty() || !wait {
+            return Some(ToClient::Flushed);
         }
+        if client.is_over() {
+            return None;
+        }
+        drop(tokio::time::timeout(LOOK, progress.changed()).await);
     }
 }

@@ -25,9 +25,10 @@ pub fn run(args: MountArgs) -> ExitCode {
             return into_background();
         }
         telemetry::start(&level);
-        return end(match rustix::process::geteuid().is_root() {
-            true => holder::run(&settings),
-            false => reader::run(&settings),
+        return end(if rustix::process::geteuid().is_root() {
+            holder::run(&settings)
+        } else {
+            reader::run(&settings)
         });
     }
     let settings = match args.settings() {

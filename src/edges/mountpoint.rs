@@ -211,9 +211,10 @@ pub fn unmount(point: &Path) -> io::Result<()> {
         // An ordinary user unmounts with the help of FUSE's own program.
         Err(e) if e == rustix::io::Errno::PERM => {
             let done = Command::new("fusermount3").args(["-u", "-z", "--"]).arg(point).output()?;
-            match done.status.success() {
-                true => Ok(()),
-                false => Err(io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned())),
+            if done.status.success() {
+                Ok(())
+            } else {
+                Err(io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned()))
             }
         }
         Err(e) => {

@@ -59,15 +59,13 @@ fn look(mount: Mount) -> Row {
             Ok(other) => State::Silent(format!("{other:?}")),
             Err(failure) => State::Silent(failure.what),
         }
-    } else {
+    } else if mountpoint::is_dead(&mount.point) {
         // The kernel answers for one that is dead, and one in a single process for itself.
-        match mountpoint::is_dead(&mount.point) {
-            true => State::Dead,
-            false if mount.read_only => State::Quiet("a reader mount"),
-            false => State::Quiet(
-                "it has no keeper that this user may ask (--no-keeper, --keeper-socket)",
-            ),
-        }
+        State::Dead
+    } else if mount.read_only {
+        State::Quiet("a reader mount")
+    } else {
+        State::Quiet("it has no keeper that this user may ask (--no-keeper, --keeper-socket)")
     };
     Row { mount, state }
 }

@@ -120,10 +120,7 @@ fn set_groups(uid: Uid, gid: Gid) -> nix::Result<()> {
     groups.sort_by_key(|group| group.as_raw());
     groups.dedup();
     // A container may have no right to change them, and no need.
-    match groups == before {
-        true => Ok(()),
-        false => setgroups(&groups),
-    }
+    if groups == before { Ok(()) } else { setgroups(&groups) }
 }
 
 fn empty_bounding_set() -> rustix::io::Result<()> {

@@ -141,10 +141,11 @@ fn copy_all(
 ) -> Result<(usize, usize), LocalError> {
     fs::create_dir_all(to).at("create", to)?;
     let mut all = Vec::new();
-    match remove {
+    if remove {
         // What the daemon gives up from here on is another list.
-        true => quarantine.close_list()?,
-        false => all.extend(quarantine.list().map(|list| vec![list])),
+        quarantine.close_list()?;
+    } else {
+        all.extend(quarantine.list().map(|list| vec![list]));
     }
     all.extend(quarantine.set_aside_files()?.iter().map(SetAside::files));
     let (mut copied, mut left) = (Vec::new(), 0);

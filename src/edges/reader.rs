@@ -165,10 +165,7 @@ fn serve(
     })?;
     info!(source = %settings.source.url(), mountpoint = %device.point.display(), "serving, read-only");
     status.serves(true);
-    let log = match launch::is_background() {
-        true => Some(open_log(settings, &device.point)?),
-        false => None,
-    };
+    let log = if launch::is_background() { Some(open_log(settings, &device.point)?) } else { None };
     launch::announce(&device.point);
     if let Some(log) = log {
         launch::let_go(log)?;

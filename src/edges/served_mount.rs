@@ -89,10 +89,8 @@ impl ServedMount {
         match &self.holder {
             Holder::Own(..) => Signals::new(None, Direct::Stops),
             Holder::Keeper(keeper) => {
-                let direct = match keeper.attached {
-                    true => Direct::Leaves,
-                    false => Direct::IsLeftToTheKeeper,
-                };
+                let direct =
+                    if keeper.attached { Direct::Leaves } else { Direct::IsLeftToTheKeeper };
                 Signals::new(keeper.signals(), direct)
             }
         }

@@ -12,11 +12,12 @@ use super::log_limit::Limited;
 /// `info,logsinkfs::tasks=debug`.
 pub fn start(level: &str) {
     // The SDK's own events repeat what we log with more meaning.
-    let filter = match level.contains(['=', ',']) {
-        true => level.to_owned(),
-        false => format!(
+    let filter = if level.contains(['=', ',']) {
+        level.to_owned()
+    } else {
+        format!(
             "warn,s3s=off,aws=error,aws_config=error,aws_smithy_runtime=error,logsinkfs={level}"
-        ),
+        )
     };
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let events = fmt()
@@ -31,8 +32,9 @@ pub fn start(level: &str) {
 /// Whether a text names levels that [`start`] understands.
 pub fn parse_level(text: &str) -> Result<String, String> {
     let simple = matches!(text, "error" | "warn" | "info" | "debug" | "trace");
-    match simple || (text.contains('=') && EnvFilter::try_new(text).is_ok()) {
-        true => Ok(text.to_owned()),
-        false => Err("a level is error, warn, info, debug or trace".to_owned()),
+    if simple || (text.contains('=') && EnvFilter::try_new(text).is_ok()) {
+        Ok(text.to_owned())
+    } else {
+        Err("a level is error, warn, info, debug or trace".to_owned())
     }
 }

@@ -54,11 +54,10 @@ fn umount(args: &UmountArgs) -> Result<(u8, String), Failure> {
     }
     if mountpoint::is_dead(&mount.point) {
         take_away(&mount)?;
-        return match mount.read_only {
-            true => Ok((0, ": it was dead".to_owned())),
-            false => {
-                Err(Failure::new("the mount was dead, nobody served it; it is taken away", TAKE_UP))
-            }
+        return if mount.read_only {
+            Ok((0, ": it was dead".to_owned()))
+        } else {
+            Err(Failure::new("the mount was dead, nobody served it; it is taken away", TAKE_UP))
         };
     }
     if mount.read_only {

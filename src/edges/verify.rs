@@ -278,10 +278,7 @@ impl Report {
     }
 
     fn line(&mut self, text: &str, object: &serde_json::Value) -> io::Result<()> {
-        match self.json {
-            true => writeln!(self.out, "{object}"),
-            false => writeln!(self.out, "{text}"),
-        }
+        if self.json { writeln!(self.out, "{object}") } else { writeln!(self.out, "{text}") }
     }
 }
 

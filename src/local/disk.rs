@@ -87,10 +87,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
         Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Err(damaged("it is a link")),
         file => file?,
     };
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(damaged("it is no regular file")),
-    }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(damaged("it is no regular file")) }
 }
 
 fn damaged(what: &str) -> io::Error {

@@ -270,9 +270,8 @@ impl Listing {
     /// Names of objects that are not in `newer` as they are here: replaced or gone. Of what this daemon has
     /// just stored itself the ETag is not known; it is not replaced.
     pub fn outdated_by(&self, newer: &Listing) -> Vec<Box<[u8]>> {
-        let is_same = |before: &ObjectVersion, now: &ObjectVersion| match before.etag.is_empty() {
-            true => before.size == now.size,
-            false => before == now,
+        let is_same = |before: &ObjectVersion, now: &ObjectVersion| {
+            if before.etag.is_empty() { before.size == now.size } else { before == now }
         };
         let still_there = |row: &Row| match (&row.object, newer.find(row.key())) {
             (Some(before), Some(Row { object: Some(now), .. })) => is_same(before, now),

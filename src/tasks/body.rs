@@ -120,10 +120,7 @@ fn feed(file: &SpoolFile, range: SpoolRange, encoder: &mut impl Write) -> io::Re
 }
 
 fn checked(marker: &Marker, crc64: u64, payload: Payload) -> Body {
-    match marker.crc64 == format!("{crc64:016x}") {
-        true => Body::Sound(payload),
-        false => Body::Damaged,
-    }
+    if marker.crc64 == format!("{crc64:016x}") { Body::Sound(payload) } else { Body::Damaged }
 }
 
 /// A file that sums what is written to it.

@@ -119,9 +119,10 @@ impl Lister {
         match age {
             Age::Fresh => Listed::of(found),
             Age::Aging => {
-                match self.0.is_large(prefix) {
-                    true => drop(self.probe(prefix, name)),
-                    false => self.refresh(prefix, true),
+                if self.0.is_large(prefix) {
+                    drop(self.probe(prefix, name))
+                } else {
+                    self.refresh(prefix, true)
                 }
                 Listed::of(found)
             }

@@ -52,9 +52,10 @@ impl PlainSegment {
         let left = self.readable().saturating_sub(offset);
         if left == 0 {
             let Segment { stored, length, .. } = *self.segment;
-            return match stored < length {
-                true => damaged(format!("it holds {stored} of its {length} bytes")),
-                false => damaged(GONE.to_owned()),
+            return if stored < length {
+                damaged(format!("it holds {stored} of its {length} bytes"))
+            } else {
+                damaged(GONE.to_owned())
             };
         }
         let size = u32::try_from(left.min(size as u64)).unwrap_or(u32::MAX);

@@ -84,10 +84,7 @@ fn describe(
     let target = log.target();
     let (first, last, next) = {
         let state = log.state();
-        let first = match range.start == base {
-            true => start,
-            false => state.not_before(range.start),
-        };
+        let first = if range.start == base { start } else { state.not_before(range.start) };
         (first, state.last_growth.0.max(first), state.not_before(range.end).max(first))
     };
     let key = SegmentName {

@@ -177,12 +177,11 @@ impl Sink {
 
     /// All has come.
     fn end(self) -> Result<(), Unreadable> {
-        match self.at == self.length {
-            true => Ok(()),
-            false => {
-                let why = format!("it holds {} of its {} bytes", self.at, self.length);
-                Err(Unreadable::Damaged(Damage(why)))
-            }
+        if self.at == self.length {
+            Ok(())
+        } else {
+            let why = format!("it holds {} of its {} bytes", self.at, self.length);
+            Err(Unreadable::Damaged(Damage(why)))
         }
     }
 }

@@ -111,9 +111,10 @@ pub async fn send(
                 take_back(&job, &name).await;
             }
             attempt.job.may_have_arrived |= e.kind.may_have_arrived();
-            match e.kind.is_outage() {
-                true => SendOutcome::Outage(e),
-                false => SendOutcome::Failed(format!("{e} ({})", e.kind.hint())),
+            if e.kind.is_outage() {
+                SendOutcome::Outage(e)
+            } else {
+                SendOutcome::Failed(format!("{e} ({})", e.kind.hint()))
             }
         }
     };
@@ -148,10 +149,7 @@ fn make_ready(
     let phase = commit::begin_sending(&job.log, name)?;
     let name = MarkerName { phase, ..*name };
     let given_up = phase.is_given_up();
-    let marker = match given_up {
-        true => Marker { key: mark_of(parts, &marker), ..marker },
-        false => marker,
-    };
+    let marker = if given_up { Marker { key: mark_of(parts, &marker), ..marker } } else { marker };
     if let Some(body) = body.filter(|_| !given_up) {
         return Ok(Ready::Object(name, marker, body));
     }

@@ -218,12 +218,11 @@ async fn fetch(
         decoder = fed.await.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(damaged)?;
     }
     let sink = decoder.finish().map_err(damaged)?;
-    match sink.at == segment.length {
-        true => Ok(()),
-        false => {
-            let why = format!("it holds {} of its {} bytes", sink.at, segment.length);
-            Err(Unreadable::Damaged(Damage(why)))
-        }
+    if sink.at == segment.length {
+        Ok(())
+    } else {
+        let why = format!("it holds {} of its {} bytes", sink.at, segment.length);
+        Err(Unreadable::Damaged(Damage(why)))
     }
 }
 

@@ -210,10 +210,11 @@ impl Uploader {
                 METRICS.upload_retries.get_or_create(&[("reason", "outage")]).inc();
                 attempt.job.may_have_arrived |= e.kind.may_have_arrived();
                 attempt.job.log.state().last_error = Some(e.to_string());
-                match self.retries.len() < PARALLEL {
-                    true => self.retries.push_back(attempt),
-                    // So many bodies are enough to begin with; its turn comes again.
-                    false => self.parts.outbox.push(attempt.job),
+                // So many bodies are enough to begin with; the turn of another comes again.
+                if self.retries.len() < PARALLEL {
+                    self.retries.push_back(attempt);
+                } else {
+                    self.parts.outbox.push(attempt.job);
                 }
                 self.close(&e);
             }

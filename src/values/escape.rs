@@ -29,10 +29,7 @@ pub fn for_terminal(text: &str) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        match c.is_control() {
-            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            false => out.push(c),
-        }
+        if c.is_control() { out.push_str(&format!("\\u{:04x}", u32::from(c))) } else { out.push(c) }
     }
     out.into()
 }
@@ -41,9 +38,10 @@ fn escape_chars(bytes: &[u8], keep: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            match keep(c) {
-                true => out.push(c),
-                false => push_escaped(&mut out, c.encode_utf8(&mut [0; 4]).as_bytes()),
+            if keep(c) {
+                out.push(c)
+            } else {
+                push_escaped(&mut out, c.encode_utf8(&mut [0; 4]).as_bytes())
             }
         }
         push_escaped(&mut out, chunk.invalid());

@@ -177,9 +177,10 @@ impl FromStr for WriterId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let legal = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
-        match (1..=WRITER_ID_MAX).contains(&text.len()) && text.bytes().all(legal) {
-            true => Ok(WriterId(text.to_owned())),
-            false => Err(BadWriterId(text.to_owned())),
+        if (1..=WRITER_ID_MAX).contains(&text.len()) && text.bytes().all(legal) {
+            Ok(WriterId(text.to_owned()))
+        } else {
+            Err(BadWriterId(text.to_owned()))
         }
     }
 }

@@ -63,9 +63,10 @@ impl Source {
     pub fn parse(text: &str) -> Result<Source, BadSetting> {
         let bad = |why| BadSetting { what: "source", given: text.into(), why };
         if let Some(dir) = text.strip_prefix("file://") {
-            return match dir.starts_with('/') {
-                true => Ok(Source::Embedded { dir: dir.into() }),
-                false => Err(bad("a file source has an absolute path: file:///var/tmp/bucket")),
+            return if dir.starts_with('/') {
+                Ok(Source::Embedded { dir: dir.into() })
+            } else {
+                Err(bad("a file source has an absolute path: file:///var/tmp/bucket"))
             };
         }
         let rest = text
@@ -281,9 +282,10 @@ pub const ROTATE_SIZE_MAX: u64 = 5 << 30;
 pub fn parse_rotate_size(text: &str) -> Result<u64, BadSetting> {
     let why = "it must be between 1KiB and 5GiB, the most that one PUT takes";
     let size = parse_size(text)?;
-    match (ROTATE_SIZE_MIN..=ROTATE_SIZE_MAX).contains(&size) {
-        true => Ok(size),
-        false => Err(BadSetting { what: "size of a segment", given: text.into(), why }),
+    if (ROTATE_SIZE_MIN..=ROTATE_SIZE_MAX).contains(&size) {
+        Ok(size)
+    } else {
+        Err(BadSetting { what: "size of a segment", given: text.into(), why })
     }
 }
 

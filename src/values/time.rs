@@ -152,9 +152,10 @@ impl From<Utc> for FileTime {
 impl From<FileTime> for SystemTime {
     fn from(FileTime { secs, nanos }: FileTime) -> SystemTime {
         let whole = Duration::from_secs(secs.unsigned_abs());
-        let second = match secs < 0 {
-            true => SystemTime::UNIX_EPOCH.checked_sub(whole),
-            false => SystemTime::UNIX_EPOCH.checked_add(whole),
+        let second = if secs < 0 {
+            SystemTime::UNIX_EPOCH.checked_sub(whole)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(whole)
         };
         let time = second.and_then(|at| at.checked_add(Duration::from_nanos(nanos.into())));
         time.unwrap_or(SystemTime::UNIX_EPOCH)

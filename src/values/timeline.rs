@@ -180,9 +180,10 @@ impl Timeline {
 
     /// The number of the place that holds a byte; the number of places behind the end.
     pub fn find(&self, offset: u64) -> usize {
-        match offset < self.len {
-            true => self.places.partition_point(|place| place.at <= offset) - 1,
-            false => self.places.len(),
+        if offset < self.len {
+            self.places.partition_point(|place| place.at <= offset) - 1
+        } else {
+            self.places.len()
         }
     }
 

@@ -293,9 +293,10 @@ fn a_service_that_ignores_conditions_overwrites_nothing_though_answers_are_lost(
     let mut puts = 0;
     gate.rule(move |seen| {
         puts += usize::from(seen.stores_a_segment());
-        match puts % 3 == 1 && seen.stores_a_segment() {
-            true => Answer::UnconditionalLost,
-            false => Answer::Unconditional,
+        if puts % 3 == 1 && seen.stores_a_segment() {
+            Answer::UnconditionalLost
+        } else {
+            Answer::Unconditional
         }
     });
     let mount = rig.plan("a").through(&gate.endpoint).with(&SMALL).start();

@@ -158,9 +158,8 @@ fn a_follower_waits_for_what_is_uploaded_late() {
     let tail = follow(&rig, &names()[0], "line 1");
     // Long enough for the follower to have seen all others.
     let late = |target: &str| target.contains("s00/") && target.contains("_00000004_");
-    gate.rule(move |seen| match late(&seen.target) {
-        true => Answer::Delay(Duration::from_secs(2)),
-        false => Answer::Pass,
+    gate.rule(move |seen| {
+        if late(&seen.target) { Answer::Delay(Duration::from_secs(2)) } else { Answer::Pass }
     });
     rotate_all(&mount, 2..LINES);
     flush(&mount);

@@ -131,9 +131,8 @@ fn a_stop_that_leaves_something_set_aside_exits_so() {
 
 /// A mount with a log of which a line was set aside, because another object has its key; gives the key.
 fn in_conflict(rig: &Rig, gate: &Gate) -> (Mount, String) {
-    gate.rule(|seen| match seen.stores_a_segment() {
-        true => Answer::Refuse(503, "SlowDown", None),
-        false => Answer::Pass,
+    gate.rule(|seen| {
+        if seen.stores_a_segment() { Answer::Refuse(503, "SlowDown", None) } else { Answer::Pass }
     });
     let mount = rig.plan("a").through(&gate.endpoint).start();
     fs::write(mount.path("app.log"), "line\n").unwrap();

@@ -65,10 +65,9 @@ fn the_region_that_s3_names_is_followed() {
         // As services answer that name their region in the body alone.
         Answer::Refuse(400, "AuthorizationHeaderMalformed", None),
     ] {
-        gate.rule(move |seen| match seen.signed_by.contains("/eu-west-1/") {
-            true => Answer::Pass,
-            false => answer,
-        });
+        gate.rule(
+            move |seen| if seen.signed_by.contains("/eu-west-1/") { Answer::Pass } else { answer },
+        );
         let mount = rig.plan("a").through(&gate.endpoint).start();
         mount.daemon.await_told(&["WARN", "eu-west-1", "--region"], 1);
         fs::write(mount.path("app.log"), "line\n").unwrap();

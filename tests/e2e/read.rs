@@ -233,9 +233,12 @@ fn an_outage_does_not_end_who_follows() {
     gate.open();
     follow.await_stdout("the next line", |line| (line == "after").then_some(()));
     // What is listed but cannot be had yet is waited for too.
-    gate.rule(|seen| match seen.target.contains(".segments/dt") {
-        true => Answer::Refuse(403, "AccessDenied", None),
-        false => Answer::Pass,
+    gate.rule(|seen| {
+        if seen.target.contains(".segments/dt") {
+            Answer::Refuse(403, "AccessDenied", None)
+        } else {
+            Answer::Pass
+        }
     });
     append(&mount.path("app.log"), "and more\n");
     eventually("two warnings", || (follow.stderr().matches("going on").count() == 2).then_some(()));
@@ -348,9 +351,12 @@ fn a_service_that_denies_or_is_away_is_named_with_what_to_do() {
     let (code, _, said) = read_by(&rig, &access, "cat", "app.log", &[]);
     assert!(code == 1 && said.contains("s3:ListBucket"), "{said}");
     // It may list, and not read: nothing is taken for damage.
-    gate.rule(|seen| match seen.target.contains("list-type") {
-        true => Answer::Pass,
-        false => Answer::Refuse(403, "AccessDenied", None),
+    gate.rule(|seen| {
+        if seen.target.contains("list-type") {
+            Answer::Pass
+        } else {
+            Answer::Refuse(403, "AccessDenied", None)
+        }
     });
     let (code, out, said) = read_by(&rig, &access, "cat", "app.log", &[]);
     assert!(code == 1 && out.is_empty() && said.contains("s3:GetObject"), "{said}");

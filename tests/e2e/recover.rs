@@ -44,9 +44,10 @@ fn ended(mut recovery: Proc) -> (Option<i32>, String) {
 fn owners(dir: &Path) -> Vec<u32> {
     let mut owners = vec![fs::metadata(dir).unwrap().uid()];
     for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
-        match entry.file_type().unwrap().is_dir() {
-            true => owners.extend(self::owners(&entry.path())),
-            false => owners.push(entry.metadata().unwrap().uid()),
+        if entry.file_type().unwrap().is_dir() {
+            owners.extend(self::owners(&entry.path()))
+        } else {
+            owners.push(entry.metadata().unwrap().uid())
         }
     }
     owners.sort_unstable();
@@ -361,9 +362,10 @@ fn a_mount_refuses_a_spool_that_a_mount_of_another_source_has_used_whatever_it_s
     }
     // A directory that is a spool no more is anybody's.
     for entry in fs::read_dir(&plan.spool).unwrap().map(Result::unwrap) {
-        match entry.file_type().unwrap().is_dir() {
-            true => fs::remove_dir_all(entry.path()).unwrap(),
-            false => fs::remove_file(entry.path()).unwrap(),
+        if entry.file_type().unwrap().is_dir() {
+            fs::remove_dir_all(entry.path()).unwrap()
+        } else {
+            fs::remove_file(entry.path()).unwrap()
         }
     }
     plan.clone().start().stop();

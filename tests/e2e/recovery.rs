@@ -211,9 +211,8 @@ fn an_answer_that_is_lost_with_its_daemon_does_not_double_a_segment() {
 fn an_object_of_another_under_our_key_is_never_overwritten() {
     let rig = Rig::embedded();
     let gate = rig.gate();
-    gate.rule(|seen| match seen.stores_a_segment() {
-        true => Answer::Refuse(503, "SlowDown", None),
-        false => Answer::Pass,
+    gate.rule(|seen| {
+        if seen.stores_a_segment() { Answer::Refuse(503, "SlowDown", None) } else { Answer::Pass }
     });
     let flags = ["--rotate-idle", "1s", "--compression", "none"];
     let mount = rig.plan("a").through(&gate.endpoint).with(&flags).start();
@@ -238,9 +237,8 @@ fn an_object_of_another_under_our_key_is_never_overwritten() {
 fn a_sealed_segment_keeps_its_key_under_other_settings() {
     let rig = Rig::embedded();
     let gate = rig.gate();
-    gate.rule(|seen| match seen.stores_a_segment() {
-        true => Answer::Refuse(503, "SlowDown", None),
-        false => Answer::Pass,
+    gate.rule(|seen| {
+        if seen.stores_a_segment() { Answer::Refuse(503, "SlowDown", None) } else { Answer::Pass }
     });
     let plan = rig.plan("a").through(&gate.endpoint);
     let mut mount = plan.clone().with(&["--compression", "gzip", "--partition", "old"]).start();

@@ -122,10 +122,9 @@ fn renamer(torture: &Torture, mount: &Mount) {
 pub fn weather(gate: &Gate, day: usize) {
     match day % 4 {
         1 => gate.refuse(503, "SlowDown"),
-        2 => gate.rule(|seen| match seen.stores_a_segment() {
-            true => Answer::LoseReply,
-            false => Answer::Pass,
-        }),
+        2 => {
+            gate.rule(|seen| if seen.stores_a_segment() { Answer::LoseReply } else { Answer::Pass })
+        }
         _ => gate.open(),
     }
 }

@@ -84,9 +84,10 @@ fn look_at(results: &Results, path: &str, kind: Kind) {
     assert_eq!(code("recover"), "0\n", "{}", results.text(&format!("{path}/recover.err")));
 
     let kernel_writes = kind == Kind::Since6_9 && path == "auto";
-    let writes = match kernel_writes {
-        true => "write path: the kernel writes into the spool itself",
-        false => "the daemon writes",
+    let writes = if kernel_writes {
+        "write path: the kernel writes into the spool itself"
+    } else {
+        "the daemon writes"
     };
     said("first.err", writes);
 

@@ -88,9 +88,10 @@ impl Node {
         let admin = option(container, "admin").map(|at| self.word(at));
         let own = list(&container["command"]).iter().chain(list(&container["args"]));
         let own: Vec<String> = own.map(|word| text(word).to_owned()).collect();
-        let words: Vec<String> = match container["command"].is_array() {
-            true => own,
-            false => ["/usr/local/bin/logsinkfs".to_owned()].into_iter().chain(args).collect(),
+        let words: Vec<String> = if container["command"].is_array() {
+            own
+        } else {
+            ["/usr/local/bin/logsinkfs".to_owned()].into_iter().chain(args).collect()
         };
         // Not the test's own output: what a shell leaves behind would hold it.
         let logs = self.path(name).with_extension("log");
@@ -162,10 +163,10 @@ fn stored(segments: &Path) -> String {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => folders.push(path),
-                false if path.extension().is_some_and(|e| e == "gz") => found.push(path),
-                false => {}
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "gz") {
+                found.push(path);
             }
         }
     }

@@ -250,9 +250,8 @@ fn a_log_that_nobody_synced_may_be_gone_after_a_power_cut_and_leaves_nothing_to_
 fn without_record(image: &mut Image, data: &Path, damage: &[u8]) {
     let id = data.file_stem().unwrap().to_str().unwrap().to_owned();
     let text = String::from_utf8(image.bytes("records").clone()).unwrap();
-    let lines = text.split_inclusive('\n').map(|line| match line.contains(&format!(" {id} ")) {
-        true => [damage, b"\n"].concat(),
-        false => line.into(),
+    let lines = text.split_inclusive('\n').map(|line| {
+        if line.contains(&format!(" {id} ")) { [damage, b"\n"].concat() } else { line.into() }
     });
     *image.bytes("records") = lines.collect::<Vec<_>>().concat();
 }

@@ -88,10 +88,7 @@ impl Endless {
         let (mut low, mut high) = (0, self.count);
         while low < high {
             let middle = usize::midpoint(low, high);
-            match *self.key(middle) < *bound {
-                true => low = middle + 1,
-                false => high = middle,
-            }
+            if *self.key(middle) < *bound { low = middle + 1 } else { high = middle }
         }
         low
     }

@@ -195,9 +195,10 @@ impl Bucket for Faulty<MemoryBucket> {
         let carry_out = async {
             pass_crash_point("PUT: on its way").await;
             let ignored = *self.ignores_conditions.lock();
-            let result = match ignored {
-                true => self.inner.put_over(object),
-                false => self.inner.put_new(object).await,
+            let result = if ignored {
+                self.inner.put_over(object)
+            } else {
+                self.inner.put_new(object).await
             };
             pass_crash_point("PUT: carried out").await;
             result

@@ -118,9 +118,12 @@ fn damage(place: &Place, chance: &mut Rng) -> (String, Vec<PathBuf>) {
     let files: Vec<_> = paths.iter().filter(|path| path.is_file() && !path.is_symlink()).collect();
     let file = files[chance.usize(..files.len())].clone();
     let path = of(chance);
-    let remove = |path: &Path| match path.is_dir() && !path.is_symlink() {
-        true => fs::remove_dir_all(path).unwrap(),
-        false => fs::remove_file(path).unwrap(),
+    let remove = |path: &Path| {
+        if path.is_dir() && !path.is_symlink() {
+            fs::remove_dir_all(path).unwrap()
+        } else {
+            fs::remove_file(path).unwrap()
+        }
     };
     let mut bytes = fs::read(&file).unwrap();
     let (what, touched) = match chance.u8(..13) {
@@ -185,9 +188,10 @@ fn damage(place: &Place, chance: &mut Rng) -> (String, Vec<PathBuf>) {
         }
         10 => {
             remove(&path);
-            let target = match path.is_dir() || path.extension().is_none() {
-                true => place.outside().join(chance.choice(["data", "", "missing"]).unwrap()),
-                false => place.outside().join(chance.choice(["node.json", "missing"]).unwrap()),
+            let target = if path.is_dir() || path.extension().is_none() {
+                place.outside().join(chance.choice(["data", "", "missing"]).unwrap())
+            } else {
+                place.outside().join(chance.choice(["node.json", "missing"]).unwrap())
             };
             symlink(target, &path).unwrap();
             ("make a link of", vec![path])

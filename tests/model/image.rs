@@ -22,10 +22,7 @@ impl FileImage {
         if metadata.is_dir() {
             return Ok(None);
         }
-        let bytes = match metadata.is_file() {
-            true => fs::read(path)?,
-            false => b"a link or a pipe".to_vec(),
-        };
+        let bytes = if metadata.is_file() { fs::read(path)? } else { b"a link or a pipe".to_vec() };
         Ok(Some(FileImage { bytes, modified: metadata.modified()? }))
     }
 }

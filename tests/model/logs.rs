@@ -171,10 +171,7 @@ impl Logs {
             let arrived = arrived.remove(stream).unwrap_or_default();
             same(stream, &arrived, generations)?;
         }
-        match arrived.is_empty() {
-            true => Ok(()),
-            false => Err(format!("nobody wrote {arrived:?}")),
-        }
+        if arrived.is_empty() { Ok(()) } else { Err(format!("nobody wrote {arrived:?}")) }
     }
 }
 

@@ -33,9 +33,10 @@ fn a_folder_or_a_link_in_the_place_of_a_spool_file_stops_nobody_else() {
             let data = image.files(".data").remove(0);
             let daemon = go_on_after(&world, &image, |spool, outside| {
                 fs::remove_file(spool.join(&data)).unwrap();
-                match link {
-                    true => symlink(outside.join("data"), spool.join(&data)).unwrap(),
-                    false => fs::create_dir(spool.join(&data)).unwrap(),
+                if link {
+                    symlink(outside.join("data"), spool.join(&data)).unwrap()
+                } else {
+                    fs::create_dir(spool.join(&data)).unwrap()
                 }
             })
             .await;
@@ -119,9 +120,10 @@ fn each_marker_in_turn_may_be_lost_or_be_anothers() {
             for (n, text) in ALL.iter().enumerate() {
                 let times = all.matches(text).count();
                 let kept = is_kept(&daemon.image(), text.as_bytes());
-                match n == lost && !all.contains(text) {
-                    true => assert!(kept, "{text:?} is lost with marker {lost} as {other:?}"),
-                    false => assert_eq!(times, 1, "{text:?} with marker {lost} as {other:?}"),
+                if n == lost && !all.contains(text) {
+                    assert!(kept, "{text:?} is lost with marker {lost} as {other:?}")
+                } else {
+                    assert_eq!(times, 1, "{text:?} with marker {lost} as {other:?}")
                 }
             }
         }

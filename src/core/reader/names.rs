@@ -46,12 +46,11 @@ pub type Folder = (String, Arc<Listing>);
 pub fn all(folders: &[Folder]) -> BTreeMap<Vec<u8>, Target> {
     let mut names = BTreeMap::new();
     for row in folders.iter().flat_map(|(_, listing)| listing.rows()) {
-        let parts = match row.is_prefix() {
-            false => [Some(row.name.to_vec()), None],
-            true => {
-                let part = String::from_utf8_lossy(&row.name);
-                [Some(shown(&part)), part.strip_suffix(SEGMENTS).map(shown)]
-            }
+        let parts = if row.is_prefix() {
+            let part = String::from_utf8_lossy(&row.name);
+            [Some(shown(&part)), part.strip_suffix(SEGMENTS).map(shown)]
+        } else {
+            [Some(row.name.to_vec()), None]
         };
         for name in parts.into_iter().flatten() {
             if !names.contains_key(&name)
@@ -108,9 +107,10 @@ fn prefixes(folders: &[Folder], name: &[u8], end: &str) -> impl Iterator<Item = 
 /// The name under which a part of a key shows.
 fn shown(part: &str) -> Vec<u8> {
     let plain = unescape(part);
-    match escape_path(&plain) == part && !plain.contains(&0) {
-        true => plain,
-        false => part.as_bytes().to_vec(),
+    if escape_path(&plain) == part && !plain.contains(&0) {
+        plain
+    } else {
+        part.as_bytes().to_vec()
     }
 }
 

@@ -115,10 +115,7 @@ impl Streams {
 
     /// How long what is known of a stream is believed.
     fn believed(&self, key: &StreamKey) -> Duration {
-        match self.may_grow(key) {
-            true => self.ttl,
-            false => self.ttl.saturating_mul(PAST_TIMES),
-        }
+        if self.may_grow(key) { self.ttl } else { self.ttl.saturating_mul(PAST_TIMES) }
     }
 
     /// The file of a stream without asking anybody.

@@ -295,10 +295,14 @@ mod tests {
         /// Whatever a value is, there is a way to write it: quoted, or with its commas behind backslashes.
         #[test]
         fn a_value_comes_through_as_it_was_meant(values in prop::collection::vec("[^\"]{0,12}", 1..5)) {
-            let written = values.iter().map(|value| match value.contains('\\') || value.len() % 2 == 0 {
-                true => format!("stream-map=\"{value}\""),
-                false => format!("stream_map={}", value.replace(',', "\\,")),
-            });
+            let option = |value: &String| {
+                if value.contains('\\') || value.len().is_multiple_of(2) {
+                    format!("stream-map=\"{value}\"")
+                } else {
+                    format!("stream_map={}", value.replace(',', "\\,"))
+                }
+            };
+            let written = values.iter().map(option);
             let list = written.collect::<Vec<_>>().join(",");
             let expected = values.iter().map(|value| format!("--stream-map={value}")).collect();
             prop_assert_eq!(flags_of(&list), Ok::<Vec<_>, _>(expected));

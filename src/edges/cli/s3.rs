@@ -87,8 +87,9 @@ impl StorageArgs {
 }
 
 fn parse_url(text: &str) -> Result<String, String> {
-    match text.starts_with("http://") || text.starts_with("https://") {
-        true => Ok(text.to_owned()),
-        false => Err("an endpoint begins with http:// or https://".to_owned()),
+    if text.starts_with("http://") || text.starts_with("https://") {
+        Ok(text.to_owned())
+    } else {
+        Err("an endpoint begins with http:// or https://".to_owned())
     }
 }

@@ -135,11 +135,10 @@ fn default_spool_dir(source: &Source, mountpoint: &Path) -> Result<PathBuf, Usag
 /// Where something of a mount is kept that outlives it; `None` where the machine has no place for it.
 pub(in crate::edges) fn state_path(source: &Source, mountpoint: &Path) -> Option<PathBuf> {
     let from = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let state = match rustix::process::geteuid().is_root() {
-        true => PathBuf::from("/var/lib"),
-        false => {
-            from("XDG_STATE_HOME").or_else(|| from("HOME").map(|home| home.join(".local/state")))?
-        }
+    let state = if rustix::process::geteuid().is_root() {
+        PathBuf::from("/var/lib")
+    } else {
+        from("XDG_STATE_HOME").or_else(|| from("HOME").map(|home| home.join(".local/state")))?
     };
     let point = std::path::absolute(mountpoint).unwrap_or_else(|_| mountpoint.to_owned());
     let both = format!("{}\n{}", source.url(), point.display());

@@ -85,11 +85,10 @@ pub(super) fn parse_label(text: &str) -> Result<(String, String), String> {
 
 pub(super) fn parse_writer(text: &str) -> Result<String, String> {
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    match (1..=39).contains(&text.len()) && text.chars().all(legal) {
-        true => Ok(text.to_owned()),
-        false => {
-            Err("a writer's name is 1 to 39 of a-z, 0-9 and `-`; a random suffix follows".into())
-        }
+    if (1..=39).contains(&text.len()) && text.chars().all(legal) {
+        Ok(text.to_owned())
+    } else {
+        Err("a writer's name is 1 to 39 of a-z, 0-9 and `-`; a random suffix follows".into())
     }
 }
 

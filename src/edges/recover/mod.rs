@@ -277,12 +277,12 @@ impl Recovery<'_> {
                 self.spools.get(dir).is_some_and(|known| known.ended == Some(Ended::InUse))
             });
         let running = self.spools.values().any(|known| known.running.is_some());
-        match ended(Ended::Failed) {
-            true => Ended::Failed.into(),
-            false if ended(Ended::Left) || ended(Ended::Kept) || in_use || running => {
-                Ended::Left.into()
-            }
-            false => Ended::Done.into(),
+        if ended(Ended::Failed) {
+            Ended::Failed.into()
+        } else if ended(Ended::Left) || ended(Ended::Kept) || in_use || running {
+            Ended::Left.into()
+        } else {
+            Ended::Done.into()
         }
     }
 }

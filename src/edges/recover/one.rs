@@ -99,12 +99,11 @@ async fn upload(parts: &Arc<Parts>, in_turns: bool) -> Result<Ended, DaemonError
         warn!(%spool, "programs of a mount that is gone still write into this spool");
     }
     let left = parts.unsent();
-    match all && !orphaned {
-        true => {
-            let (local_files, local_bytes) = parts.namespace.local_files();
-            info!(%spool, bytes = unsent, "{}", everything(local_files, local_bytes));
-        }
-        false => warn!(%spool, unsent = left, "left in the spool"),
+    if all && !orphaned {
+        let (local_files, local_bytes) = parts.namespace.local_files();
+        info!(%spool, bytes = unsent, "{}", everything(local_files, local_bytes));
+    } else {
+        warn!(%spool, unsent = left, "left in the spool")
     }
     Ok(match (all && !orphaned, parts.spool.quarantine().account().is_empty()) {
         (false, _) => Ended::Left,

@@ -113,9 +113,10 @@ impl Registry {
 
     fn entitled(&self, peer: PeerId) -> Result<parking_lot::MutexGuard<'_, State>, String> {
         let state = self.state.lock();
-        match state.entitled == Some(peer) {
-            true => Ok(state),
-            false => Err("only the worker that serves may ask for this".to_owned()),
+        if state.entitled == Some(peer) {
+            Ok(state)
+        } else {
+            Err("only the worker that serves may ask for this".to_owned())
         }
     }
 

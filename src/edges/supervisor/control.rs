@@ -142,9 +142,10 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(mode).create(folder) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             let found = fs::symlink_metadata(folder)?;
-            match found.is_dir() && found.uid() == own.as_raw() && found.mode() & 0o022 == 0 {
-                true => Ok(()),
-                false => Err(io::Error::other(format!("{} is not ours alone", folder.display()))),
+            if found.is_dir() && found.uid() == own.as_raw() && found.mode() & 0o022 == 0 {
+                Ok(())
+            } else {
+                Err(io::Error::other(format!("{} is not ours alone", folder.display())))
             }
         }
         made => made,

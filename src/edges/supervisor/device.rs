@@ -139,15 +139,19 @@ impl Device {
 
     /// The kernel's first request, FUSE_INIT, as it was read.
     pub fn first_request(&self) -> Result<Vec<u8>, DaemonError> {
-        let failed = |e| match self.ours {
-            true => DaemonError::Mount(self.point.clone(), e),
-            false => DaemonError::Descriptor(self.point.clone(), e),
+        let failed = |e| {
+            if self.ours {
+                DaemonError::Mount(self.point.clone(), e)
+            } else {
+                DaemonError::Descriptor(self.point.clone(), e)
+            }
         };
         let request = read_request(&self.fuse).map_err(failed)?;
         let opcode = word(&request, 4);
-        match opcode == Some(OPCODE_INIT) {
-            true => Ok(request),
-            false => Err(failed(io::Error::other("somebody serves the mount already"))),
+        if opcode == Some(OPCODE_INIT) {
+            Ok(request)
+        } else {
+            Err(failed(io::Error::other("somebody serves the mount already")))
         }
     }
 
@@ -251,9 +255,10 @@ fn handed_on(number: &str) -> io::Result<OwnedFd> {
     let stat = fstat(&fuse)?;
     let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
     let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
-    match is_device && device == DEV_FUSE {
-        true => Ok(fuse),
-        false => Err(io::Error::other("it is not one of /dev/fuse")),
+    if is_device && device == DEV_FUSE {
+        Ok(fuse)
+    } else {
+        Err(io::Error::other("it is not one of /dev/fuse"))
     }
 }
 

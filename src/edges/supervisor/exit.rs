@@ -167,15 +167,15 @@ impl Keeper<'_> {
         }
         // Also where none has served yet: the mount is there, and programs wait for it.
         self.restarts.lost(self.clock.monotonic());
-        match starts_workers {
+        if self.next.is_some() {
             // It was to take over from the one that is lost.
-            _ if self.next.is_some() => warn!(why = %how, "the mount has no worker; one is coming"),
-            true => {
-                let pause = self.restarts.pause();
-                warn!(why = %how, ?pause, "the mount has no worker; one is started");
-                self.start_at = Some(self.clock.monotonic() + pause);
-            }
-            false => warn!(why = %how, "the mount has no worker and waits for one"),
+            warn!(why = %how, "the mount has no worker; one is coming");
+        } else if starts_workers {
+            let pause = self.restarts.pause();
+            warn!(why = %how, ?pause, "the mount has no worker; one is started");
+            self.start_at = Some(self.clock.monotonic() + pause);
+        } else {
+            warn!(why = %how, "the mount has no worker and waits for one");
         }
         None
     }

@@ -203,12 +203,11 @@ impl Keeper<'_> {
             // Who asked may have gone; the upgrade is done all the same.
             let _ = client.send(&ToClient::Upgraded);
         }
-        match self.served {
-            true => info!("a worker serves again"),
-            false => {
-                self.served = true;
-                (self.context.announce)();
-            }
+        if self.served {
+            info!("a worker serves again")
+        } else {
+            self.served = true;
+            (self.context.announce)();
         }
     }
 }

@@ -267,10 +267,7 @@ impl Files {
         }
         let start = slots[0].start;
         drop(slots);
-        match end > start {
-            true => self.punch(SpoolRange { start, end }),
-            false => Ok(()),
-        }
+        if end > start { self.punch(SpoolRange { start, end }) } else { Ok(()) }
     }
 
     /// Has a new file begin at `base`, within the last one or at its end, and go on with a durable copy of the bytes that

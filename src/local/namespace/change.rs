@@ -208,9 +208,10 @@ impl Namespace {
         }
         touch(&mut tree, parent, now);
         touch(&mut tree, new_parent, now);
-        let outdated = match is_directory {
-            true => self.leave_stored(&mut tree, id, (parent, name), (new_parent, new_name))?,
-            false => Vec::new(),
+        let outdated = if is_directory {
+            self.leave_stored(&mut tree, id, (parent, name), (new_parent, new_name))?
+        } else {
+            Vec::new()
         };
         Ok(Renamed { replaced, became, outdated })
     }
@@ -338,10 +339,7 @@ fn check_name(parent: NodeId, name: &[u8]) -> Result<(), FsError> {
 
 fn check_free(tree: &Tree, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
     check_name(parent, name)?;
-    match tree.directory(parent)?.live.contains_key(name) {
-        true => Err(FsError::Exists),
-        false => Ok(()),
-    }
+    if tree.directory(parent)?.live.contains_key(name) { Err(FsError::Exists) } else { Ok(()) }
 }
 
 fn live_entry(tree: &Tree, parent: NodeId, name: &[u8]) -> Result<NodeId, FsError> {

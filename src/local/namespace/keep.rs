@@ -181,9 +181,10 @@ impl Namespace {
         parent: NodeId,
         name: &[u8],
     ) -> Result<(), FsError> {
-        match tree.directory_mut(parent)?.forget_former(name) {
-            true => self.record(tree, parent),
-            false => Ok(()),
+        if tree.directory_mut(parent)?.forget_former(name) {
+            self.record(tree, parent)
+        } else {
+            Ok(())
         }
     }
 
@@ -279,9 +280,10 @@ impl Namespace {
         let before = node.claims.clone();
         node.claims.retain(|c| !(c.parent == parent && c.name == name));
         node.change(now);
-        let done = match needed || !node.claims.is_empty() {
-            true => self.store(node, id),
-            false => self.discard(tree, id),
+        let done = if needed || !node.claims.is_empty() {
+            self.store(node, id)
+        } else {
+            self.discard(tree, id)
         };
         if let Some(node) = tree.nodes.get_mut(&id) {
             match done {

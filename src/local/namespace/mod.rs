@@ -91,9 +91,10 @@ impl Namespace {
     /// Finds a node by its number and counts the lookup.
     pub fn lookup_node(&self, id: NodeId) -> Result<Attr, FsError> {
         let mut tree = self.tree.lock();
-        match tree.node(id)?.claims.is_empty() && id != NodeId::ROOT {
-            true => Err(FsError::Stale),
-            false => tree.count_lookup(id),
+        if tree.node(id)?.claims.is_empty() && id != NodeId::ROOT {
+            Err(FsError::Stale)
+        } else {
+            tree.count_lookup(id)
         }
     }
 

@@ -19,13 +19,12 @@ impl Namespace {
             return Ok(());
         }
         let node = tree.node_mut(parent)?;
-        match node.recorded {
-            true => {
-                let name = escape_path(name);
-                self.append(node, || self.spool.records().hide(parent, &name))
-            }
+        if node.recorded {
+            let name = escape_path(name);
+            self.append(node, || self.spool.records().hide(parent, &name))
+        } else {
             // The root's record begins with its first hidden name.
-            false => self.record(&mut tree, parent),
+            self.record(&mut tree, parent)
         }
     }
 

@@ -47,12 +47,12 @@ pub(super) fn take_over(dir: &Path) -> Result<(), LocalError> {
     }
     let known = nodes_in(&read_regular(&path, u64::MAX)?);
     for (id, folder) in &folders {
-        match known.contains(id) {
-            true => move_files(dir, *id, folder)?,
-            false if is_unborn(folder) => {
-                fs::remove_dir_all(folder).at("remove", folder)?;
-            }
-            false => set_aside(dir, *id, folder)?,
+        if known.contains(id) {
+            move_files(dir, *id, folder)?;
+        } else if is_unborn(folder) {
+            fs::remove_dir_all(folder).at("remove", folder)?;
+        } else {
+            set_aside(dir, *id, folder)?;
         }
         crash_point("earlier: a node is taken over");
     }

@@ -134,9 +134,12 @@ fn fits_without(dir: &Path, source: &str, error: LocalError) -> Result<(), Spool
 /// The keys in the markers of what is not sent yet. In spools of earlier versions each node has a folder.
 fn keys_to_send(nodes: &Path) -> impl Iterator<Item = String> {
     let list = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
-    let below = move |entry: fs::DirEntry| match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-        true => list(&entry.path()).map(|entry| entry.path()).collect(),
-        false => vec![entry.path()],
+    let below = move |entry: fs::DirEntry| {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            list(&entry.path()).map(|entry| entry.path()).collect()
+        } else {
+            vec![entry.path()]
+        }
     };
     list(nodes).flat_map(below).filter_map(|path| {
         let name = path.file_name()?.to_string_lossy();

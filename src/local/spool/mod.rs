@@ -148,13 +148,12 @@ impl Spool {
         let rebooted = identity.boot != boot;
         // A copy that a tool made shows here; one that a disk's snapshot made shows only when both
         // register the same start.
-        let (writer, epoch) = match identity.inode == inode {
-            true => (identity.writer, identity.epoch),
-            false => {
-                let new = new_writer(identity.writer.readable());
-                warn!(old = %identity.writer, %new, "this spool was copied or moved: what is not sealed yet gets a writer id of its own");
-                (new, Epoch(0))
-            }
+        let (writer, epoch) = if identity.inode == inode {
+            (identity.writer, identity.epoch)
+        } else {
+            let new = new_writer(identity.writer.readable());
+            warn!(old = %identity.writer, %new, "this spool was copied or moved: what is not sealed yet gets a writer id of its own");
+            (new, Epoch(0))
         };
         let epoch = Epoch(epoch.0 + 1);
         let identity = Identity { format: FORMAT, writer, epoch, inode, ..identity };

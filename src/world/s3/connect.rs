@@ -165,8 +165,9 @@ fn with_slash(endpoint: String) -> String {
 fn has_certificates(file: &Path) -> Result<(), String> {
     let text = fs::read(file).map_err(|e| e.to_string())?;
     let begin = b"-----BEGIN CERTIFICATE-----";
-    match text.windows(begin.len()).any(|window| window == begin) {
-        true => Ok(()),
-        false => Err("there is no certificate in it (PEM)".to_owned()),
+    if text.windows(begin.len()).any(|window| window == begin) {
+        Ok(())
+    } else {
+        Err("there is no certificate in it (PEM)".to_owned())
     }
 }

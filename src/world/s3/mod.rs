@@ -279,9 +279,10 @@ impl Bucket for S3Bucket {
         range: Range<u64>,
         etag: Option<&str>,
     ) -> Result<Bytes, BucketError> {
-        match range.is_empty() {
-            true => Ok(Bytes::new()),
-            false => self.read(|| self.get(key, &range, etag)).await,
+        if range.is_empty() {
+            Ok(Bytes::new())
+        } else {
+            self.read(|| self.get(key, &range, etag)).await
         }
     }
 
@@ -300,9 +301,10 @@ impl Bucket for S3Bucket {
 
 /// A key as the listing's `encoding-type=url` sends it: form encoding, where `+` is a space.
 fn decoded(text: &str, url: bool) -> Option<String> {
-    match url {
-        true => percent_decode_str(&text.replace('+', " ")).decode_utf8().ok().map(Into::into),
-        false => Some(text.to_owned()),
+    if url {
+        percent_decode_str(&text.replace('+', " ")).decode_utf8().ok().map(Into::into)
+    } else {
+        Some(text.to_owned())
     }
 }
 

@@ -36,9 +36,10 @@ impl Rules {
         let asked = self.asked(seen);
         let allowed = self.identity.iter().any(|policy| asked.meets(policy, "Allow"));
         let policies = self.identity.iter().chain(&self.bucket);
-        match allowed && !policies.into_iter().any(|policy| asked.meets(policy, "Deny")) {
-            true => Answer::Pass,
-            false => Answer::Refuse(403, "AccessDenied", None),
+        if allowed && !policies.into_iter().any(|policy| asked.meets(policy, "Deny")) {
+            Answer::Pass
+        } else {
+            Answer::Refuse(403, "AccessDenied", None)
         }
     }
 

@@ -82,9 +82,10 @@ impl Plan {
     pub fn command(&self) -> Command {
         let mut command = self.program("mount");
         command.arg("--foreground");
-        match self.reader {
-            true => command.arg("--read-only"),
-            false => command.arg("--spool-dir").arg(&self.spool),
+        if self.reader {
+            command.arg("--read-only")
+        } else {
+            command.arg("--spool-dir").arg(&self.spool)
         };
         command.args(&self.flags).arg(&self.source).arg(&self.point);
         command

@@ -116,9 +116,10 @@ fn attributes(ino: INodeNo) -> FileAttr {
 
 impl Filesystem for Drive {
     fn lookup(&self, _: &Request, _: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match name == "disk" {
-            true => reply.entry(&TTL, &attributes(DISK), Generation(0)),
-            false => reply.error(Errno::ENOENT),
+        if name == "disk" {
+            reply.entry(&TTL, &attributes(DISK), Generation(0))
+        } else {
+            reply.error(Errno::ENOENT)
         }
     }
 

@@ -179,9 +179,10 @@ fn run(command: &mut Command) -> Result<String, Missing> {
 fn find(dir: &Path, name: &str) -> Option<PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
     paths.sort();
-    paths.into_iter().find_map(|path| match path.is_dir() && !path.is_symlink() {
-        true => find(&path, name),
-        false => {
+    paths.into_iter().find_map(|path| {
+        if path.is_dir() && !path.is_symlink() {
+            find(&path, name)
+        } else {
             let is_it = path.file_name().unwrap().to_str().is_some_and(|n| n.starts_with(name));
             is_it.then_some(path)
         }
