@@ -1,7 +1,7 @@
-//! A budget of bytes that first parts of paths share, counted without a lock where bytes are appended. Owns the counters;
-//! who may take how much is the rule of `values::shares`.
+//! A budget of bytes shared by first parts of paths, counted without a lock on the append path.
+//! Owns the counters; `values::shares` has the rule.
 //!
-//! Invariant: what all have is never less than what the accounts say together.
+//! Invariant: the total is never less than the sum of the accounts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -69,6 +69,20 @@ impl SharedBudget {
         }
         let parts = self.holders.load(Ordering::Relaxed).max(0).unsigned_abs();
         Use { max: self.max, used, own: before + bytes, parts }
+    }
+
+    /// Whether any part that has something may take so many bytes more, or nobody has anything.
+    pub fn lets_anybody_add(&self, bytes: u64) -> bool {
+        let (used, parts) = (self.used() + bytes, self.holders.load(Ordering::Relaxed));
+        let parts = parts.max(0).unsigned_abs();
+        let accounts = self.accounts.lock();
+        let mut holders =
+            accounts.values().map(|a| a.0.load(Ordering::Relaxed)).filter(|own| *own > 0);
+        let may = |own| Use { max: self.max, used, own, parts }.is_fair();
+        match holders.next() {
+            None => self.max >= used,
+            Some(first) => may(first + bytes) || holders.any(|own| may(own + bytes)),
+        }
     }
 
     /// Takes bytes off an account, but no more than it has.

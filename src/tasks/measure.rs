@@ -1,5 +1,5 @@
-//! How the mount is at this moment, for those who watch it: measured when somebody asks, so that nothing has to be kept
-//! up to date on the way of a write. Blocking; reads one marker of each log that waits for S3.
+//! Measures the mount for status and metrics when somebody asks, so that the write path keeps no
+//! counters for it. Blocking; reads one marker of each log that waits for S3.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -54,7 +54,8 @@ pub struct Measures {
 /// Whether the spool takes what programs write. Costs next to nothing.
 pub fn takes_writes(parts: &Parts) -> bool {
     // Under `drop-oldest` a full spool makes room.
-    parts.when_full == WhenFull::DropOldest || parts.budget.available() >= ENOUGH
+    parts.when_full == WhenFull::DropOldest
+        || parts.budget.available() >= ENOUGH && parts.budget.live.lets_anybody_add(ENOUGH)
 }
 
 /// Measures.
