@@ -62,6 +62,25 @@ const UNFINISHED: [&str; 6] = ["todo!", "unimplemented!", "dbg!", "TODO", "FIXME
 /// Most lines of a file in src/.
 const LINES_MAX: usize = 450;
 
+/// Most lines of a function in src/: a screen.
+const FUNCTION_MAX: usize = 60;
+/// Functions that are longer, with what they may have. A number here only goes down.
+const LONGER: [(&str, usize); 8] = [
+    ("src/edges/cli/settings.rs: settings", 78),
+    ("src/edges/status_text.rs: status_text", 69),
+    ("src/embedded/objects.rs: copy", 67),
+    ("src/edges/supervisor/mod.rs: run", 67),
+    ("src/local/namespace/change.rs: rename", 65),
+    ("src/local/namespace/change.rs: add", 61),
+    ("src/local/namespace/load.rs: load", 64),
+    ("src/edges/error.rs: hint", 63),
+];
+/// Type names that say nothing of their subject.
+const NO_SUBJECT: [&str; 12] = [
+    "Facts", "Found", "Inner", "Kept", "Known", "Library", "Means", "Outcome", "Piece", "Place",
+    "Sized", "Thing",
+];
+
 /// A file of the repository, by its path from the root.
 struct Source {
     path: String,
@@ -262,6 +281,94 @@ fn files_stay_short() {
         _ => Vec::new(),
     };
     let broken = [Source::example("src/core/data.rs", &"\n".repeat(LINES_MAX + 1))];
+    hold(rule, &broken, &files("src", "rs"));
+}
+
+/// The functions of a file that are formatted by rustfmt, with their lines.
+fn functions(file: &Source) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = file.text.lines().collect();
+    let begins = |line: &str| {
+        let code = line.trim_start();
+        let name = code.split("fn ").nth(1)?.split(['(', '<']).next()?;
+        let head = code.split("fn ").next()?;
+        let is_head = head.split_whitespace().all(|word| {
+            word.starts_with("pub")
+                || ["async", "const", "unsafe", "in"].contains(&word)
+                || word.ends_with(')')
+        });
+        (is_head && !code.starts_with("//")).then(|| (name.to_owned(), line.len() - code.len()))
+    };
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let Some((name, indent)) = begins(line) else { continue };
+        let end = format!("{}}}", " ".repeat(indent));
+        let ends = |line: &&str| **line == end;
+        // The signature of a trait ends without a body.
+        let head = lines[at..].iter().find(|line| line.ends_with(['{', '}', ';']));
+        if head.is_some_and(|line| line.ends_with('{'))
+            && let Some(length) = lines[at..].iter().position(ends)
+        {
+            found.push((name, length + 1));
+        }
+    }
+    found
+}
+
+#[test]
+fn functions_fit_a_screen() {
+    let rule = |file: &Source| {
+        let longer = functions(file).into_iter().filter_map(|(name, lines)| {
+            let name = format!("{}: {name}", file.path);
+            let listed = LONGER.iter().find(|(longer, _)| *longer == name).map(|(_, lines)| *lines);
+            let most = listed.unwrap_or(FUNCTION_MAX);
+            (lines > most).then(|| format!("{name}: {lines} lines; part it, {most} are a screen"))
+        });
+        longer.collect()
+    };
+    let long =
+        format!("    fn long(\n        &self,\n    ) {{\n{}    }}\n", "\n".repeat(FUNCTION_MAX));
+    hold(rule, &[Source::example("src/core/data.rs", &long)], &files("src", "rs"));
+    let all: Vec<String> = files("src", "rs")
+        .iter()
+        .flat_map(|file| {
+            functions(file).into_iter().map(|(name, _)| format!("{}: {name}", file.path))
+        })
+        .collect();
+    for (name, _) in LONGER {
+        assert!(all.iter().any(|known| known == name), "{name} is gone; take it off the list");
+    }
+}
+
+#[test]
+fn types_carry_their_subject() {
+    let rule = |file: &Source| {
+        let kinds = ["struct ", "enum ", "trait ", "type "];
+        let named = |line: &str| {
+            let bare = NO_SUBJECT
+                .iter()
+                .find(|name| kinds.iter().any(|kind| after(line, kind).contains(*name)));
+            bare.map(|name| format!("`{name}`"))
+        };
+        let bare = file.code().filter_map(|(at, line)| Some((at, named(line)?)));
+        bare.map(|(at, name)| format!("{}:{at}: {name} of what?", file.path)).collect()
+    };
+    let broken = [Source::example("src/core/data.rs", "pub struct Kept {")];
+    hold(rule, &broken, &files("src", "rs"));
+}
+
+#[test]
+fn the_ending_of_a_streams_folder_is_spelt_once() {
+    let rule = |file: &Source| {
+        let tests = file.text.lines().position(|line| line == "#[cfg(test)]");
+        let spelt = file.code().filter(|(at, line)| {
+            tests.is_none_or(|tests| *at <= tests)
+                && line.contains("\".segments")
+                && file.path != "src/values/naming.rs"
+                && !file.path.ends_with("tests.rs")
+        });
+        spelt.map(|(at, _)| format!("{}:{at}: take values::naming::SEGMENTS", file.path)).collect()
+    };
+    let broken = [Source::example("src/edges/verify.rs", "name.strip_suffix(\".segments\")")];
     hold(rule, &broken, &files("src", "rs"));
 }
 

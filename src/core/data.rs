@@ -1,4 +1,4 @@
-//! Operations on bytes: append, truncate, fsync.
+//! Data operations of a writer mount: append, truncate, fallocate, fsync.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -135,29 +135,12 @@ impl Fs {
             }
         }
         let bytes = data.len() as u64;
-        let account = self.parts.account(log);
-        if self.parts.budget.reserve(account, bytes).is_err() {
-            // What can be given back or given up makes room.
-            drop::make_room(&self.parts, bytes).map_err(no_room)?;
-            self.parts.budget.reserve(account, bytes).map_err(|_| FsError::NoSpace)?;
-        }
-        session
+        self.reserve(log, bytes)?;
+        let written = session
             .intend(handle.place, origin, len, bytes)
+            .map_err(FsError::from)
+            .and_then(|()| self.append_reserved(log, file, data))
             .inspect_err(|_| self.parts.give(log, bytes))?;
-        let mut written = file.append(data).at("append to", &log.path());
-        if written.as_ref().is_err_and(LocalError::is_no_space) {
-            // Others have taken what the spool counted on.
-            self.parts.budget.disk_is_full();
-            drop::make_room(&self.parts, bytes).map_err(|e| {
-                self.parts.give(log, bytes);
-                no_room(e)
-            })?;
-            written = file.append(data).at("append to", &log.path());
-        }
-        let written = written.map_err(|e| {
-            self.parts.give(log, bytes);
-            no_room(e)
-        })?;
         self.parts.give(log, bytes - written as u64);
         handle.went_to.store(aim.offset.saturating_add(written as u64), Ordering::Relaxed);
         let mut state = log.state();
@@ -168,6 +151,35 @@ impl Fs {
         drop(serving);
         self.parts.touch(log);
         Ok(written)
+    }
+
+    /// Reserves room in the spool. Where it is full, what can be reclaimed or dropped makes room.
+    fn reserve(&self, log: &LogFile, bytes: u64) -> Result<(), FsError> {
+        let account = self.parts.account(log);
+        if self.parts.budget.reserve(account, bytes).is_err() {
+            drop::make_room(&self.parts, bytes).map_err(no_room)?;
+            self.parts.budget.reserve(account, bytes).map_err(|_| FsError::NoSpace)?;
+        }
+        Ok(())
+    }
+
+    /// Appends to the spool file. Gives how many bytes that were.
+    fn append_reserved(
+        &self,
+        log: &LogFile,
+        file: &SpoolFile,
+        data: &[u8],
+    ) -> Result<usize, FsError> {
+        let append = || file.append(data).at("append to", &log.path());
+        match append() {
+            Err(e) if e.is_no_space() => {
+                // Others have taken what the spool counted on.
+                self.parts.budget.disk_is_full();
+                drop::make_room(&self.parts, data.len() as u64).map_err(no_room)?;
+                append().map_err(no_room)
+            }
+            written => written.map_err(no_room),
+        }
     }
 
     /// Where the spool file ends, which is known while nobody but this process appends: the kernel

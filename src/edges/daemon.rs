@@ -1,5 +1,5 @@
-//! The composition root: builds the parts of a mount in order, starts the tasks, serves, waits for the
-//! end, and stops everything in the reverse order without losing a byte.
+//! The composition root of a writer mount: builds the parts in order, starts the tasks, serves,
+//! waits for the end, and stops everything in reverse order without losing a byte.
 
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -10,15 +10,18 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
 use super::compose::{check_bucket, connect, new_writer, policy, recover_parts, registrar, resume};
+use super::control_server::StopAsked;
 use super::error::{DaemonError, REQUIRE_PATIENCE};
-use super::fuse::{Adapter, ask_again, caches_of};
+use super::fuse::{Adapter, Session, ask_again, caches_of};
 use super::served_mount::ServedMount;
-use super::signals::SignalAction;
+use super::signals::{SignalAction, Signals};
 use super::status::{MountStatus, Writing};
 use super::stop::{End, drain, force_all, impatience, last_words, report, wanted_by_the_next};
+use super::supervisor::link::Link;
 use super::supervisor::protocol::ToClient;
 use super::write_path::{self, Choice};
 use super::{admin, control_server, launch, privileges, spool_owner};
@@ -125,17 +128,14 @@ fn serve(
 ) -> Result<ExitCode, DaemonError> {
     let backings = backings(settings, served)?;
     let backlog = Arc::new(Mutex::new(Backlog::default()));
-    let status = {
-        let (parts, by_kernel) = (parts.clone(), backings.is_some());
-        let writing = Writing {
-            since: mounted_since(&parts, served),
-            parts,
-            backlog: backlog.clone(),
-            by_kernel,
-            worker_restarts: served.restarts,
-        };
-        watch_over(settings, runtime, served, writing)?
+    let writing = Writing {
+        since: mounted_since(&parts, served),
+        parts: parts.clone(),
+        backlog: backlog.clone(),
+        by_kernel: backings.is_some(),
+        worker_restarts: served.restarts,
     };
+    let status = watch_over(settings, runtime, served, writing)?;
     let runtime_handle = runtime.handle().clone();
     let fs = Arc::new(Fs::new(parts.clone(), policy(settings), runtime_handle, backings));
     let (asks_to_stop, mut stops) = mpsc::channel(STOPS_MAX);
@@ -148,77 +148,16 @@ fn serve(
         .map_err(|e| DaemonError::Mount(served.point.clone(), e))?;
     fs.set_caches(caches_of(&session, runtime.handle().clone())?);
     resume(&parts);
-
-    let (stop_sealer, sealer_stops) = watch::channel(false);
-    let (pace, uploader_pace) = watch::channel(Pace::Normal);
-    let chores = runtime.spawn(chores::run(parts.clone(), sealer_stops.clone()));
-    let sealer = runtime.spawn(sealer::run(parts.clone(), sealer_stops));
-    let uploader = runtime.spawn(uploader::run(parts.clone(), registrar, uploader_pace));
-    let retirer = runtime.spawn(retire(parts.clone(), backlog));
+    let tasks = Tasks::start(runtime, &parts, registrar, backlog);
     let mut signals = runtime.block_on(async { served.signals() })?;
-
-    if served.resumed
-        && let Err(e) = ask_again(served.fuse.as_fd())
-    {
-        // A mount that ended meanwhile shows in the session.
-        warn!("the kernel does not send again what the worker before left: {e}");
-    }
-    let (ended, mut session_ended) = watch::channel(false);
-    std::thread::Builder::new().name("fuse".into()).spawn(move || {
-        if let Err(e) = session.run() {
-            error!("the FUSE session ended: {e}");
-        }
-        let _ = ended.send(true);
-    })?;
-    let identity = parts.spool.identity();
-    info!(source = %settings.source.url(), mountpoint = %served.point.display(),
-        writer = %identity.writer, spool = %parts.spool.dir().display(), "serving");
+    let session_ended = run_session(session, served)?;
     status.serves(true);
-    if launch::is_background() && !served.resumed {
-        runtime.block_on(first_contact(&parts));
-        launch::announce_log(&parts.spool.dir().join(launch::LOG));
-    }
-    served.announce(runtime.handle())?;
-    if launch::is_background() {
-        launch::let_go(launch::open_log(std::fs::File::open(parts.spool.dir())?)?)?;
-    }
-
-    let (end, client) = runtime.block_on(async {
-        loop {
-            tokio::select! {
-                _ = session_ended.wait_for(|ended| *ended) => {
-                    info!("unmounted: stopping");
-                    break (End::Unmounted, None);
-                }
-                Some((within, client)) = stops.recv() => {
-                    info!(?within, "stopping: somebody asks for it");
-                    break (End::Asked(within), Some(client));
-                }
-                action = signals.next() => match action {
-                    SignalAction::Stop(signal) => {
-                        info!(signal, "stopping");
-                        break (End::Signal, None);
-                    }
-                    SignalAction::Leave => {
-                        info!("the mount stays for the next worker");
-                        // At once, so that nobody waits longer than needed: the spool keeps everything.
-                        std::process::exit(0);
-                    }
-                    SignalAction::Seal => {
-                        info!("SIGUSR1: everything is sealed and uploaded now");
-                        force_all(&parts);
-                    }
-                    SignalAction::Refresh => {
-                        info!("SIGHUP: listings are forgotten");
-                        fs.forget_stored();
-                    }
-                }
-            }
-        }
-    });
+    announce(settings, runtime, &parts, served)?;
+    let (end, client) =
+        runtime.block_on(until_the_end(&fs, &mut signals, &mut stops, session_ended));
     status.serves(false);
     served.detach();
-    let _ = pace.send(Pace::Stopping);
+    tasks.hurry();
     let why_left = runtime.block_on(async {
         tokio::select! {
             () = async { last_words(&fs).await; drain(&fs).await } => "it was written last",
@@ -227,22 +166,140 @@ fn serve(
         }
     });
     fs.stop_writes();
-    let _ = stop_sealer.send(true);
-    let _ = pace.send(Pace::Stopped);
-    retirer.abort();
-    runtime.block_on(async {
-        let all = async { tokio::join!(chores, sealer, uploader) };
-        // What does not end is cut off by the process's end, as a crash would: nothing is lost.
-        let _ = tokio::time::timeout(Duration::from_millis(500), all).await;
-    });
+    tasks.stop(runtime);
     let (code, what) = report(&parts, why_left);
     let others = std::iter::from_fn(|| stops.try_recv().ok().map(|(_, client)| client));
-    for client in client.into_iter().chain(others) {
-        // Whoever asked may have gone.
+    // Whoever asked may have gone.
+    client.into_iter().chain(others).for_each(|client| {
         let _ = client.send(&ToClient::Stopped { code, what: what.clone() });
-    }
+    });
     served.stopped(code);
     Ok(ExitCode::from(code))
+}
+
+/// Answers the kernel on threads of its own. Gives what says when that is over.
+fn run_session(
+    session: Session,
+    served: &ServedMount,
+) -> Result<watch::Receiver<bool>, DaemonError> {
+    if served.resumed
+        && let Err(e) = ask_again(served.fuse.as_fd())
+    {
+        // A mount that ended meanwhile shows in the session.
+        warn!("the kernel does not send again what the worker before left: {e}");
+    }
+    let (ended, session_ended) = watch::channel(false);
+    std::thread::Builder::new().name("fuse".into()).spawn(move || {
+        if let Err(e) = session.run() {
+            error!("the FUSE session ended: {e}");
+        }
+        let _ = ended.send(true);
+    })?;
+    Ok(session_ended)
+}
+
+/// Says that the mount serves: in the log, to the parent process and to the keeper.
+fn announce(
+    settings: &Settings,
+    runtime: &Runtime,
+    parts: &Parts,
+    served: &ServedMount,
+) -> Result<(), DaemonError> {
+    let identity = parts.spool.identity();
+    info!(source = %settings.source.url(), mountpoint = %served.point.display(),
+        writer = %identity.writer, spool = %parts.spool.dir().display(), "serving");
+    if launch::is_background() && !served.resumed {
+        runtime.block_on(first_contact(parts));
+        launch::announce_log(&parts.spool.dir().join(launch::LOG));
+    }
+    served.announce(runtime.handle())?;
+    if launch::is_background() {
+        launch::let_go(launch::open_log(std::fs::File::open(parts.spool.dir())?)?)?;
+    }
+    Ok(())
+}
+
+/// Waits until something ends the mount. Gives what it was, and the client that asked for it.
+async fn until_the_end(
+    fs: &Fs,
+    signals: &mut Signals,
+    stops: &mut mpsc::Receiver<StopAsked>,
+    mut session_ended: watch::Receiver<bool>,
+) -> (End, Option<Link>) {
+    loop {
+        tokio::select! {
+            _ = session_ended.wait_for(|ended| *ended) => {
+                info!("unmounted: stopping");
+                return (End::Unmounted, None);
+            }
+            Some((within, client)) = stops.recv() => {
+                info!(?within, "stopping: somebody asks for it");
+                return (End::Asked(within), Some(client));
+            }
+            action = signals.next() => match action {
+                SignalAction::Stop(signal) => {
+                    info!(signal, "stopping");
+                    return (End::Signal, None);
+                }
+                SignalAction::Leave => {
+                    info!("the mount stays for the next worker");
+                    // At once, so that nobody waits longer than needed: the spool keeps everything.
+                    std::process::exit(0);
+                }
+                SignalAction::Seal => {
+                    info!("SIGUSR1: everything is sealed and uploaded now");
+                    force_all(fs.parts());
+                }
+                SignalAction::Refresh => {
+                    info!("SIGHUP: listings are forgotten");
+                    fs.forget_stored();
+                }
+            }
+        }
+    }
+}
+
+/// The tasks between spool and bucket.
+struct Tasks {
+    stop: watch::Sender<bool>,
+    pace: watch::Sender<Pace>,
+    running: [JoinHandle<()>; 3],
+    retirer: JoinHandle<()>,
+}
+
+impl Tasks {
+    fn start(
+        runtime: &Runtime,
+        parts: &Arc<Parts>,
+        registrar: Registrar,
+        backlog: Arc<Mutex<Backlog>>,
+    ) -> Tasks {
+        let (stop, stopped) = watch::channel(false);
+        let (pace, uploader_pace) = watch::channel(Pace::Normal);
+        let running = [
+            runtime.spawn(chores::run(parts.clone(), stopped.clone())),
+            runtime.spawn(sealer::run(parts.clone(), stopped)),
+            runtime.spawn(uploader::run(parts.clone(), registrar, uploader_pace)),
+        ];
+        let retirer = runtime.spawn(retire(parts.clone(), backlog));
+        Tasks { stop, pace, running, retirer }
+    }
+
+    /// Uploads with more parallelism from now on.
+    fn hurry(&self) {
+        let _ = self.pace.send(Pace::Stopping);
+    }
+
+    fn stop(self, runtime: &Runtime) {
+        let _ = self.stop.send(true);
+        let _ = self.pace.send(Pace::Stopped);
+        self.retirer.abort();
+        runtime.block_on(async {
+            // What does not end is cut off by the process's end, as a crash would: nothing is lost.
+            let all = futures_util::future::join_all(self.running);
+            let _ = tokio::time::timeout(Duration::from_millis(500), all).await;
+        });
+    }
 }
 
 /// Waits briefly for S3's first answer, while the mount serves: what S3 said is logged where whoever mounts sees it.

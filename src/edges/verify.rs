@@ -1,8 +1,8 @@
-//! `logsinkfs verify`: whether a bucket holds what its streams' names say. Lists, has objects examined
-//! where that is asked, and reports, one stream after the other.
+//! `logsinkfs verify`: checks that a bucket holds what the names of its streams say. Lists,
+//! examines objects on request, and reports stream by stream.
 //!
-//! Invariant: of what was listed only the names of one stream are in memory, and of the streams whose
-//! folders it is in: keys below one folder follow each other in a listing.
+//! Invariant: of a listing, only the names of one stream are in memory, and of the streams whose
+//! folders it lies in: keys below one folder follow each other.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, StdoutLock, Write};
@@ -16,7 +16,7 @@ use super::cli::VerifyArgs;
 use super::read::{Location, ReadError, folders, shown, to_end};
 use crate::tasks::examine::{Fault, examine, shortness};
 use crate::values::coverage::{Coverage, Defect, Extent, Finding};
-use crate::values::naming::{PRIVATE_FOLDER, SegmentName, folder_of, segments_folder};
+use crate::values::naming::{PRIVATE_FOLDER, SEGMENTS, SegmentName, folder_of, segments_folder};
 use crate::world::bucket::{Bucket, BucketError, Depth, StoredObject, pages};
 
 /// Objects examined at once: one is read while others are decompressed.
@@ -285,7 +285,7 @@ impl Report {
 /// A stream's name as it stands in its folder's.
 fn stream_of<'a>(prefix: &str, folder: &'a str) -> &'a str {
     let rest = folder.strip_prefix(prefix).unwrap_or(folder);
-    rest.rsplit_once(".segments/").map_or(rest, |(stream, _)| stream)
+    rest.rsplit_once(SEGMENTS).map_or(rest, |(stream, _)| stream)
 }
 
 fn count(n: u64, what: &str) -> String {

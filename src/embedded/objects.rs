@@ -22,7 +22,7 @@ use super::intake::{claims_of, disk, receive};
 use super::reads::Wanted;
 use super::record::Record;
 use super::staged::Staged;
-use super::store::{Condition, Outcome, Store};
+use super::store::{Condition, ConditionMet, Store};
 
 /// Bytes copied at a time.
 const COPY_BYTES: usize = 1 << 20;
@@ -224,11 +224,11 @@ pub fn write_condition(
 }
 
 /// Turns a refused write into its error.
-pub fn accept(outcome: Outcome) -> S3Result<()> {
+pub fn accept(outcome: ConditionMet) -> S3Result<()> {
     match outcome {
-        Outcome::Done => Ok(()),
-        Outcome::Refused => Err(precondition_failed()),
-        Outcome::Missing => Err(no_such_key()),
+        ConditionMet::Done => Ok(()),
+        ConditionMet::Refused => Err(precondition_failed()),
+        ConditionMet::Missing => Err(no_such_key()),
     }
 }
 

@@ -73,7 +73,7 @@ pub enum Condition {
 /// How a change ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Outcome {
+pub enum ConditionMet {
     Done,
     /// The condition does not hold.
     Refused,
@@ -82,13 +82,15 @@ pub enum Outcome {
 }
 
 impl Condition {
-    fn check(&self, current: Option<&Object>) -> Outcome {
+    fn check(&self, current: Option<&Object>) -> ConditionMet {
         match (self, current) {
-            (Self::Always, _) | (Self::Absent, None) | (Self::Present, Some(_)) => Outcome::Done,
-            (Self::Absent, Some(_)) => Outcome::Refused,
-            (Self::Present | Self::Etag(_), None) => Outcome::Missing,
-            (Self::Etag(etag), Some(object)) if *etag == object.record.etag => Outcome::Done,
-            (Self::Etag(_), Some(_)) => Outcome::Refused,
+            (Self::Always, _) | (Self::Absent, None) | (Self::Present, Some(_)) => {
+                ConditionMet::Done
+            }
+            (Self::Absent, Some(_)) => ConditionMet::Refused,
+            (Self::Present | Self::Etag(_), None) => ConditionMet::Missing,
+            (Self::Etag(etag), Some(object)) if *etag == object.record.etag => ConditionMet::Done,
+            (Self::Etag(_), Some(_)) => ConditionMet::Refused,
         }
     }
 }
@@ -198,11 +200,11 @@ impl Store {
         mut staged: Staged,
         key: &str,
         condition: &Condition,
-    ) -> io::Result<Outcome> {
+    ) -> io::Result<ConditionMet> {
         let turn = self.turn()?;
         let current = self.find(key)?;
         let outcome = condition.check(current.as_ref());
-        if outcome != Outcome::Done {
+        if outcome != ConditionMet::Done {
             return Ok(outcome);
         }
         let path = names::path_of(key);
@@ -217,7 +219,7 @@ impl Store {
             // The lock keeps out other servers, but not a file placed by hand; link(2) does.
             match linkat(&self.staging, staged.name(), &dir, name, AtFlags::empty()) {
                 Ok(()) => {}
-                Err(Errno::EXIST) => return Ok(Outcome::Refused),
+                Err(Errno::EXIST) => return Ok(ConditionMet::Refused),
                 Err(error) => return Err(error.into()),
             }
         } else {
@@ -229,15 +231,15 @@ impl Store {
         }
         drop(turn);
         rustix::fs::fsync(&dir)?;
-        Ok(Outcome::Done)
+        Ok(ConditionMet::Done)
     }
 
     /// Removes the object under `key` if `condition` holds; no object is no error.
-    pub fn remove(&self, key: &str, condition: &Condition) -> io::Result<Outcome> {
+    pub fn remove(&self, key: &str, condition: &Condition) -> io::Result<ConditionMet> {
         let _turn = self.turn()?;
         let current = self.find(key)?;
         let outcome = condition.check(current.as_ref());
-        let (Outcome::Done, Some(object)) = (outcome, current) else { return Ok(outcome) };
+        let (ConditionMet::Done, Some(object)) = (outcome, current) else { return Ok(outcome) };
         unlinkat(&self.root, &object.path, AtFlags::empty())?;
         Record::forget(&object.file, &self.sidecars())?;
         // Directories are no objects: the last key below one takes it along. The first that is
@@ -249,7 +251,7 @@ impl Store {
             }
             path = parent;
         }
-        Ok(Outcome::Done)
+        Ok(ConditionMet::Done)
     }
 
     /// The directory at `path`, made where it is missing.

@@ -1,9 +1,9 @@
-//! Names of the bucket for those who look: from the catalog while they are believed, else from S3, one
-//! request for all who ask at once, waited for briefly. Owns what is being asked and for how long
-//! nobody asks after a failure.
+//! Lookups and listings of the bucket: from the catalog while it is fresh, otherwise from S3, with
+//! one request for concurrent callers and a short wait. Owns what is in flight and the pause after
+//! a failure.
 //!
-//! Invariants: no name costs a HEAD; a look-up waits for two LISTs at most, however large the directory;
-//! while S3 is known to be down nobody waits.
+//! Invariants: a name never costs a HEAD. A lookup waits for two LISTs at most, however large the
+//! directory is. While S3 is known to be down nobody waits.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use super::parts::Parts;
 use crate::local::catalog::Catalog;
 use crate::local::listing::{Listed, Listing, Row, Stored};
 use crate::values::freshness::Age;
+use crate::values::naming::SEGMENTS;
 use crate::values::partition::PartitionTemplate;
 use crate::world::bucket::{Bucket, BucketError, Kind, ListPage};
 use crate::world::clock::Clock;
@@ -320,8 +321,7 @@ impl Lister {
     /// it, as long as enough LISTs are left.
     fn prefetch(&self, prefix: &str, listing: &Listing) {
         let config = &self.0.config;
-        let (Some(partition), Some((_, below))) =
-            (&config.partition, prefix.rsplit_once(".segments/"))
+        let (Some(partition), Some((_, below))) = (&config.partition, prefix.rsplit_once(SEGMENTS))
         else {
             return;
         };

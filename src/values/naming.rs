@@ -1,6 +1,5 @@
-//! The one place that forms and parses names: object keys of segments, keys of registrations, and
-//! the names of seal markers in the spool. The name is the record: what a key or marker says is
-//! not written down a second time anywhere.
+//! Forms and parses names, and is the only place to do so: keys of segments and registrations,
+//! names of seal markers. The name is the record: what a key or marker says is stored nowhere else.
 //!
 //! Invariant: `parse(form(x)) == x`, for every stream and every prefix.
 
@@ -14,7 +13,7 @@ use super::time::Utc;
 /// S3's limit on a key, in bytes of UTF-8 ("Object key naming guidelines").
 pub const KEY_MAX: usize = 1024;
 /// What stands between a stream's name and its partitions.
-const SEGMENTS: &str = ".segments/";
+pub const SEGMENTS: &str = ".segments/";
 /// What follows a stream's name in that of the folder of its segments.
 pub const SEGMENTS_ENDING: &str = ".segments";
 /// Where registrations and other records of ours are kept below the prefix; hidden in mounts.

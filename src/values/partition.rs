@@ -1,5 +1,6 @@
-//! Partitions: the folders between a stream and its segments, made from the time of a segment's first byte.
-//! Owns the template: what it gives for an instant, and which partitions a span of time can have.
+//! Partitions: the folders between a stream and its segments, formed from the time of a segment's
+//! first byte. Owns the template: the partition of an instant, and the partitions that a time span
+//! covers.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::fmt::strtime;
 
+use super::naming::SEGMENTS_ENDING;
 use super::time::Utc;
 
 /// More partitions than that are not counted one by one: who asks for so long a span lists all.
@@ -50,7 +52,7 @@ impl PartitionTemplate {
             })?;
             let plain = super::escape::escape_path(example.as_bytes()) == example;
             let parts = example.split('/').all(|p| !matches!(p, "" | "." | ".."));
-            if !example.is_empty() && (!plain || !parts || example.contains(".segments")) {
+            if !example.is_empty() && (!plain || !parts || example.contains(SEGMENTS_ENDING)) {
                 return Err(BadPartition::Shape { template: template.into(), example });
             }
         }

@@ -1,20 +1,20 @@
-//! What the names of a directory stand for: streams, the folders of their segments, directories and objects of
-//! others. Pure; works on listings that somebody else has got.
+//! What a name in a reader mount stands for: a stream, the folder of its segments, a directory or a
+//! foreign object. Pure; works on listings that others have fetched.
 //!
-//! A stream and a directory show under the bytes that their key is escaped from. What is not escaped as we do it
-//! is not ours, and shows as it is in the key. Of one name a directory wins, then a stream, then an object:
-//! so that whatever is below a directory can be reached, and a stream that it hides still by its slices.
+//! Streams and directories are shown unescaped; a key that does not escape as ours do is foreign
+//! and shown as it is. Of one name a directory wins over a stream, and a stream over an object, so
+//! that everything below a directory can be reached; a stream that it hides is still reachable by
+//! its slices.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::local::listing::{Listing, Stored};
 use crate::values::escape::{escape_path, unescape};
+use crate::values::naming::SEGMENTS_ENDING;
 use crate::values::span::TimePrefix;
 use crate::world::bucket::StoredObject;
 
-/// What the name of a stream's folder ends in.
-const SEGMENTS: &str = ".segments";
 /// What stands between the name of a stream and the time of a slice.
 const AT: u8 = b'@';
 
@@ -48,7 +48,7 @@ pub fn all(folders: &[Folder]) -> BTreeMap<Vec<u8>, Target> {
     for row in folders.iter().flat_map(|(_, listing)| listing.rows()) {
         let parts = if row.is_prefix() {
             let part = String::from_utf8_lossy(&row.name);
-            [Some(shown(&part)), part.strip_suffix(SEGMENTS).map(shown)]
+            [Some(shown(&part)), part.strip_suffix(SEGMENTS_ENDING).map(shown)]
         } else {
             [Some(row.name.to_vec()), None]
         };
@@ -73,7 +73,7 @@ fn listed(folders: &[Folder], name: &[u8]) -> Option<Target> {
     if !directory.is_empty() {
         return Some(Target::Directory(directory));
     }
-    if let Some(folder) = prefixes(folders, name, SEGMENTS).next() {
+    if let Some(folder) = prefixes(folders, name, SEGMENTS_ENDING).next() {
         return Some(Target::Stream(StreamKey { folder, slice: None }));
     }
     folders.iter().find_map(|(_, listing)| match listing.seen(name) {
@@ -85,7 +85,7 @@ fn listed(folders: &[Folder], name: &[u8]) -> Option<Target> {
 fn slice(folders: &[Folder], name: &[u8]) -> Option<Target> {
     let at = name.iter().rposition(|byte| *byte == AT)?;
     let slice = TimePrefix::parse(str::from_utf8(&name[at + 1..]).ok()?)?;
-    let folder = prefixes(folders, &name[..at], SEGMENTS).next()?;
+    let folder = prefixes(folders, &name[..at], SEGMENTS_ENDING).next()?;
     Some(Target::Stream(StreamKey { folder, slice: Some(slice) }))
 }
 

@@ -1,4 +1,5 @@
-//! `logsinkfs ls`: what is below a path, as a reader mount shows it: streams, directories, and other objects.
+//! `logsinkfs ls`: lists streams, directories and foreign objects below a path, as a reader mount
+//! shows them.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -12,7 +13,7 @@ use super::open::Location;
 use super::{ReadError, shown, to_end};
 use crate::edges::cli::LsArgs;
 use crate::values::escape::unescape;
-use crate::values::naming::{PRIVATE_FOLDER, folder_of};
+use crate::values::naming::{PRIVATE_FOLDER, SEGMENTS_ENDING, folder_of};
 use crate::values::span::Moment;
 use crate::values::time::Utc;
 use crate::world::bucket::{Depth, pages};
@@ -76,7 +77,7 @@ async fn list(location: &Location) -> Result<BTreeMap<String, PathKind>, ReadErr
         }
         for below in page.prefixes {
             let name = below[prefix.len()..].trim_end_matches('/');
-            match name.strip_suffix(".segments").filter(|name| !name.is_empty()) {
+            match name.strip_suffix(SEGMENTS_ENDING).filter(|name| !name.is_empty()) {
                 _ if name == PRIVATE_FOLDER => {}
                 Some(stream) if folder_of(&below) == Some(&*below) => {
                     let name = String::from_utf8_lossy(&unescape(stream)).into_owned();

@@ -1,9 +1,9 @@
-//! `logsinkfs recover`: uploads what spools hold that no mount uses any more. Owns which spools there are,
-//! whose turn it is and what becomes of an empty one. Each has a process of its own (`recover::one`),
-//! since each belongs to a user of its own.
+//! `logsinkfs recover`: uploads what spools without a mount hold. Owns which spools there are,
+//! their order, and the removal of empty ones. Each spool is handled by a process of its own
+//! (`recover::one`), since it belongs to a user of its own.
 //!
-//! Invariant: no file of a spool is removed unless its process said that S3 has everything, and nobody
-//! used the spool since.
+//! Invariant: no file of a spool is removed unless its process reported that S3 has everything and
+//! nobody has used the spool since.
 
 mod dead_mounts;
 mod one;
@@ -128,7 +128,7 @@ fn recover_all(args: &RecoverArgs) -> Result<ExitCode, DaemonError> {
 
 /// What is known of a spool.
 #[derive(Default)]
-struct Known {
+struct SpoolWork {
     /// How often in a row it was free.
     free: u32,
     running: Option<u32>,
@@ -139,7 +139,7 @@ struct Known {
 
 struct Recovery<'a> {
     args: &'a RecoverArgs,
-    spools: HashMap<PathBuf, Known>,
+    spools: HashMap<PathBuf, SpoolWork>,
     running: JoinSet<(PathBuf, Ended)>,
 }
 
@@ -166,7 +166,7 @@ impl Recovery<'_> {
 
     fn start_what_may(&mut self) {
         let watch = self.args.watch;
-        let waits = |dir: &Path, known: &Known| match &known.since {
+        let waits = |dir: &Path, known: &SpoolWork| match &known.since {
             // A spool is the same as long as nobody has started with it.
             Some((_, who)) if matches!(known.ended, Some(Ended::Done | Ended::Kept)) => {
                 watch && Who::of(dir) != *who
@@ -209,7 +209,7 @@ impl Recovery<'_> {
         };
         let Some(known) = self.spools.get_mut(&dir) else { return };
         let who = Who::of(&dir);
-        *known = Known { ended: Some(ended), ..Known::default() };
+        *known = SpoolWork { ended: Some(ended), ..SpoolWork::default() };
         match ended {
             Ended::Done if self.args.remove && self.args.watch => {
                 let after = in_words(self.args.remove_after);
@@ -241,7 +241,7 @@ impl Recovery<'_> {
                 Ok(true) => info!(spool = %dir.display(), "removed"),
                 Ok(false) => {
                     info!(spool = %dir.display(), "in use again");
-                    *known = Known::default();
+                    *known = SpoolWork::default();
                 }
                 Err(ref e) => {
                     error!(spool = %dir.display(), "it could not be removed: {e}");

@@ -1,5 +1,5 @@
-//! One spool that no mount uses: everything in it is sealed and uploaded, by a process of the spool's own
-//! user. A daemon that comes for the spool meanwhile gets it at once; what is left is that daemon's.
+//! Recovery of one spool without a mount: seals and uploads everything, in a process of the spool's
+//! own user. A daemon that wants the spool meanwhile gets it at once, with what is left.
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
-//! The removal of a spool. Owns who a spool is; whether S3 has everything is known before.
+//! Removal of a spool. Owns the identity of what is removed; the caller knows that S3 has
+//! everything.
 //!
-//! Invariant: what is removed is the directory that was looked at, by its descriptor: whatever takes its name meanwhile,
-//! or that of a directory above, stays.
+//! Invariant: the directory that was examined is removed, by its descriptor. Whatever takes its
+//! name meanwhile, or that of a directory above, stays.
 
 use std::fs;
 use std::io;

@@ -36,7 +36,7 @@ fn of_commits_in_the_same_instant_exactly_one_is_done() {
                 (0..RACERS).map(|racer| scope.spawn(move || race(racer))).collect();
             racers.into_iter().map(|racer| racer.join().unwrap()).collect::<Vec<_>>()
         });
-        let done = outcomes.iter().filter(|outcome| **outcome == Outcome::Done).count();
+        let done = outcomes.iter().filter(|outcome| **outcome == ConditionMet::Done).count();
         assert_eq!(done, 1, "{outcomes:?}");
     }
 }
@@ -49,9 +49,9 @@ fn a_commit_never_meets_a_directory_on_its_way_out() {
             scope.spawn(move || {
                 for _ in 0..100 {
                     let committed = store.commit(staged(store), key, &Condition::Absent);
-                    assert_eq!(committed.unwrap(), Outcome::Done);
+                    assert_eq!(committed.unwrap(), ConditionMet::Done);
                     let removed = store.remove(key, &Condition::Present).unwrap();
-                    assert_eq!(removed, Outcome::Done);
+                    assert_eq!(removed, ConditionMet::Done);
                 }
             });
         }
@@ -64,7 +64,10 @@ fn a_key_is_never_missing_while_keys_below_it_come_and_go() {
     let store = &store;
     for round in 0..50 {
         let key = &format!("{round}-");
-        assert_eq!(store.commit(staged(store), key, &Condition::Absent).unwrap(), Outcome::Done);
+        assert_eq!(
+            store.commit(staged(store), key, &Condition::Absent).unwrap(),
+            ConditionMet::Done
+        );
         std::thread::scope(|scope| {
             let below = format!("{key}/below");
             let writer = scope.spawn(|| {
