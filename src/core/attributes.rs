@@ -1,4 +1,5 @@
-//! Operations on attributes: stat, chmod, chown, utimens, extended attributes, statfs.
+//! Attribute operations of a writer mount: stat, chmod, chown, utimens, extended attributes,
+//! statfs.
 
 use std::sync::atomic::Ordering;
 

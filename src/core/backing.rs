@@ -1,5 +1,6 @@
-//! Backing files: spool files that the kernel writes to itself (FUSE passthrough). Says what the file
-//! system needs of whoever registers them; registering takes a privilege that it does not have.
+//! Backing files: spool files that the kernel writes to itself (FUSE passthrough). Defines what the
+//! file system needs from whoever registers them with the kernel. Registering takes CAP_SYS_ADMIN,
+//! which the worker does not have.
 
 use crate::values::ids::{BackingId, NodeId, SpoolOffset};
 

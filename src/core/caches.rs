@@ -1,5 +1,5 @@
-//! What the kernel remembers of stored objects: says what the file system needs of whoever can make it
-//! forget. Decides itself which nodes these are.
+//! Kernel caches of stored objects. Decides which nodes are stale or surplus, and defines what the
+//! file system needs from whoever can notify the kernel.
 
 use std::sync::{Arc, OnceLock};
 

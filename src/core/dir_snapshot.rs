@@ -1,9 +1,9 @@
-//! A directory as one reader goes through it: live entries and the bucket's names in one order, growing
-//! page by page. Owns the order and the cursors; fetches nothing.
+//! An open directory as one reader sees it: live entries and names in the bucket in one order,
+//! extended page by page. Owns the order and the cursors; fetches nothing.
 //!
-//! Invariants: what is shown once keeps its place, so that each entry that stays is shown exactly once,
-//! whatever happens to the directory meanwhile; a cursor names the entry before it, so that also another
-//! worker, with another listing, goes on behind that.
+//! Invariants: an entry never changes its position, so that each entry that stays is returned
+//! exactly once, whatever happens to the directory meanwhile. A cursor names the entry before it,
+//! so that another worker can continue from it with a listing of its own.
 
 use crate::local::listing::{Page, Row, in_order};
 use crate::local::namespace::{FileKind, LiveEntry};

@@ -1,4 +1,4 @@
-//! Directories: the union of the live view and the bucket, snapshot as its pages come in.
+//! Directory reads: the union of the live view and the bucket, returned while listing pages arrive.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! What the kernel has open: a table of handles, and its copy in the session for the worker that follows.
+//! Open file and directory handles, and their copy in the session, from which the next worker
+//! restores them.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -1,8 +1,8 @@
-//! Floor 4: the file system, without FUSE. Every operation of the mount is a method here; those that
-//! can be answered from this machine are answered at once, those that need S3 or the disk's
-//! durability later, within [`DEADLINE`].
+//! The file system of a writer mount, without FUSE. Each operation is a method. What this machine
+//! can answer is answered at once; what needs S3 or an fsync is answered later, within
+//! [`DEADLINE`].
 //!
-//! Invariant: nothing that an application waits for when it appends ever waits for S3.
+//! Invariant: an append never waits for S3.
 
 mod attributes;
 pub mod backing;

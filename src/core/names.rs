@@ -1,4 +1,4 @@
-//! Operations on names: look-up, create, link, rename, remove.
+//! Name operations of a writer mount: lookup, create, link, rename, unlink.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,5 +1,5 @@
-//! Opening and closing files: what the kernel may do itself, what is noted for the worker that follows,
-//! and what a worker finds open when it begins.
+//! Open and release: who writes (the kernel or the daemon), what is recorded for the next worker,
+//! and how a worker takes over the handles of the one before.
 
 use std::collections::HashSet;
 use std::fs::File;

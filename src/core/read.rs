@@ -1,4 +1,4 @@
-//! Reading: from the spool what is there, from S3 what was reclaimed, from the bucket what is stored.
+//! Reads: from the spool, from S3 where bytes were reclaimed, from the bucket for stored objects.
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;

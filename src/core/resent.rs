@@ -1,8 +1,8 @@
-//! Requests that come again because the worker that had read them died before it answered. Some had been
-//! carried out. Each kind is known by what it leaves: a name by the request that made it, a write by
-//! what stands behind the end that was noted for it. The kernel still holds the locks of the
-//! directories and files that such a request is about, so that nobody changed them meanwhile but
-//! those for whom the kernel itself appends.
+//! Requests that the kernel resends (FUSE_NOTIFY_RESEND) because the worker that had read them died
+//! before it replied. Some were carried out already. Each kind is recognised by what it left
+//! behind: a name by the id of the request that made it, a write by the bytes behind the end that
+//! was recorded for it. The kernel still holds the locks of the inodes concerned, so nobody has
+//! changed them meanwhile but appenders for whom the kernel writes.
 
 use std::io;
 

@@ -1,5 +1,5 @@
-//! Which files go where: by its path a file is a log of some stream, or stays local, and a rename may change that. Owns
-//! that decision and what is said of files that stay local.
+//! Routing: by its path a file is a log of some stream or stays local, and a rename may change
+//! that. Owns this decision and what is reported of local files.
 
 use std::cmp::Reverse;
 use std::sync::Arc;

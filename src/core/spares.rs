@@ -1,5 +1,6 @@
-//! Spool files made and registered with the kernel before a log needs them: making a log then waits neither for a new file
-//! nor for the keeper, whose answer alone takes longer than the rest (docs/BENCHMARKS.md). Owns how many there are.
+//! Spare spool files, created and registered with the kernel before a log needs them. Creating a
+//! log then waits neither for a new file nor for the keeper, whose reply takes longer than the rest
+//! (docs/BENCHMARKS.md). Owns how many are kept.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The bucket's part of the view: which stored object or prefix a name stands for. Their bytes are read
-//! through `tasks::objects`; objects are never changed from here.
+//! Stored objects and prefixes in the view of a writer mount. Their bytes are read through
+//! `tasks::objects`; objects are never changed.
 
 use std::sync::Arc;
 

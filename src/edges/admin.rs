@@ -1,5 +1,6 @@
-//! The admin endpoint (`--admin`): health, readiness, metrics and status over HTTP, for kubelet, Prometheus and people.
-//! Owns the address and the paths; what they say is in `edges::status`.
+//! The admin endpoint (`--admin`): health, readiness, metrics and status over HTTP, for kubelet,
+//! Prometheus and people. Owns address, paths and connection limits; the content comes from
+//! `edges::status`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -1,11 +1,14 @@
-//! How the C library's allocator deals with large buffers.
+//! Tuning of the C library's allocator for large buffers.
 //!
-//! Those that bodies are made and sent in come and go by the dozen, on many threads; kept in each thread's heap between
-//! its small and long-lived neighbours they doubled the resident memory of a daemon that catches up (docs/BENCHMARKS.md).
+//! Buffers for request bodies are allocated by the dozen on many threads. Kept in each thread's
+//! heap between small and long-lived neighbours, they doubled the resident memory of a daemon that
+//! catches up (docs/BENCHMARKS.md).
 //!
-//! Those that fuser reads requests into have pages from the beginning. The kernel takes a request off its queue, then copies
-//! it; a SIGKILL that meets it at a page that is not there yet fails the copy, and the request is answered with EIO instead
-//! of being sent again to the next worker ([`fuse_dev_do_read`](https://elixir.bootlin.com/linux/v6.18/source/fs/fuse/dev.c)).
+//! The buffers that fuser reads requests into are populated when they are allocated. The kernel
+//! takes a request off its queue before it copies it; a SIGKILL that meets the copy at a page that
+//! is not present makes the copy fail, and the kernel ends the request with EIO instead of keeping
+//! it for the next worker
+//! ([`fuse_dev_do_read`](https://elixir.bootlin.com/linux/v6.18/source/fs/fuse/dev.c)).
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,5 +1,5 @@
-//! The variable by which people name the certificates of their CA to the AWS tools, made the one that the TLS library
-//! reads.
+//! CA certificates: hands the variable that AWS tools use (`AWS_CA_BUNDLE`) on to the TLS library
+//! (`SSL_CERT_FILE`).
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! How the parts of a mount are built from its settings and its spool. Nothing runs yet when these
-//! return; the order in which things start and stop is `edges::daemon`'s.
+//! Builds the parts of a writer mount from its settings and its spool. Nothing runs yet when these
+//! functions return; `edges::daemon` owns the order of start and stop.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! How a bucket is reached: an S3 service's, or the embedded one, which runs as long as what this gives is
-//! kept. Who serves a mount has more to think of (see `edges::compose`).
+//! Connects to a bucket, of an S3 service or the embedded one, which runs as long as the returned
+//! value lives. A writer mount has more to set up (see `edges::compose`).
 
 #[cfg(feature = "embedded-bucket")]
 use crate::embedded::EmbeddedBucket;

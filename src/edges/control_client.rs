@@ -1,5 +1,5 @@
-//! The commands that ask something of a mount that is there: `logsinkfs status`, `flush` and `upgrade`. Owns how its
-//! keeper is found and asked, and what people are told; the answers come from the keeper and the worker.
+//! The commands that talk to a running mount: `logsinkfs status`, `flush` and `upgrade`. Owns how
+//! the keeper of a mount is found and asked, and what is printed; keeper and worker answer.
 
 use std::cell::Cell;
 use std::fmt::Display;

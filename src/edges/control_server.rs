@@ -1,6 +1,6 @@
-//! What people ask of a mount over the keeper's socket (`logsinkfs status`, `flush`, `umount`, `quarantine retry`), as the worker answers
-//! it. Owns the answers and how many are under way; who may ask is the keeper's to know, and the end of a mount is
-//! `edges::daemon`'s.
+//! The worker's side of the control socket: answers `logsinkfs status`, `flush`, `umount` and
+//! `quarantine retry`. Owns the answers and the number in progress; the keeper decides who may ask,
+//! and `edges::daemon` ends the mount.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Why a mount could not be made or kept, and what a person can do about it.
+//! Why a mount could not be made or kept, with a hint for the user.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Whether a worker could serve a mount, found out before it takes anything over: what does not fit leaves whoever
-//! serves alone. Nothing here changes anything.
+//! Checks whether a worker could serve a mount before it takes over, so that one that could not
+//! leaves the serving worker alone. Changes nothing.
 
 use std::fs;
 use std::io::ErrorKind;

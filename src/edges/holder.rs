@@ -1,8 +1,8 @@
-//! A reader mount that root makes: this process holds it, with root's rights and without S3, and another one serves it
-//! as a user without rights. Owns what that one inherits, what it is passed on and what it says; it is not replaced when it
-//! ends, since nobody loses anything with it.
+//! A reader mount made by root: this process holds the mount with root's rights and without S3, and
+//! a child without rights serves it. Owns what the child inherits, which signals it gets, and its
+//! output. It is not replaced when it ends, since nothing is lost with it.
 //!
-//! Invariant: nothing that a bucket holds is ever looked at here.
+//! Invariant: nothing read from a bucket is parsed here.
 
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,5 +1,5 @@
-//! Who has a mount open, as far as this user may see: processes with a file, their working directory or their root in it.
-//! Found in /proc without asking whoever serves the mount, which may be nobody.
+//! Finds the processes that use a mount (open file, working directory or root in it), as far as
+//! this user may see. Reads /proc and never asks the mount, which may be dead.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The embedded bucket's port, kept in the spool over the workers of a session: clients outside have its
-//! address, and a worker that takes over listens there again.
+//! The port of the embedded bucket, stored in the spool for the length of a session: clients know
+//! its address, so the next worker listens on the same port.
 
 use std::fs;
 use std::path::{Path, PathBuf};

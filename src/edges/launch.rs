@@ -1,5 +1,6 @@
-//! Going to the background: the program starts itself again in a session of its own, relays what that
-//! says until the mount serves, and leaves. Tells those who start the program, and the service manager, how far it is.
+//! Daemonizing: the program starts itself again in a session of its own, relays its output until
+//! the mount serves, and exits. Also reports progress to the parent and to the service manager
+//! (sd_notify).
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};

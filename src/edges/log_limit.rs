@@ -1,8 +1,9 @@
-//! A bound on how fast the log grows. What strangers do (programs in the mount, users at the keeper's socket, clients of
-//! the admin endpoint, objects in the bucket) makes lines; without a bound they fill the disk that the spool is on.
+//! Rate limit for log lines. Strangers cause lines (programs in the mount, users at the keeper's
+//! socket, clients of the admin endpoint, objects in the bucket) and could fill the disk that the
+//! spool is on.
 //!
-//! Invariant: each place in the sources that logs has an allowance of its own, so that a flood of one kind of line
-//! hides no other kind; and what is left out is counted and said.
+//! Invariant: each call site has its own allowance, so that a flood of one kind of line hides no
+//! other; suppressed lines are counted and reported.
 
 use std::collections::HashMap;
 use std::fmt;

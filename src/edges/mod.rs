@@ -1,4 +1,4 @@
-//! Floor 5: the edges. Flags in, FUSE requests in, signals in; messages and exit codes out.
+//! The edges: command line, FUSE requests and signals in; messages and exit codes out.
 
 #[cfg(target_os = "linux")]
 pub mod admin;

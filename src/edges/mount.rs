@@ -1,5 +1,5 @@
-//! `logsinkfs mount`: which process this one is to be. Keeper, worker, both in one, or a reader; in the
-//! foreground, or the parent of one that goes to the background; or mount(8)'s helper, which becomes one of these.
+//! `logsinkfs mount`: decides which process this is (keeper, worker, both, or a reader mount), in
+//! the foreground or as the parent of a background process; also the helper of mount(8).
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};

@@ -1,5 +1,5 @@
-//! The mount point before and after the mount: what is there already, a dead mount of an earlier daemon
-//! cleared, unmounting. Never touches a mount that is not a FUSE mount exactly at the path.
+//! The mount point before and after the mount: what is there, clearing a dead mount of an earlier
+//! daemon, unmounting. Touches only a FUSE mount exactly at the path.
 
 use std::fs;
 use std::io;

@@ -1,5 +1,6 @@
-//! `logsinkfs status` without a mount: a table of all that this process sees, also of those that cannot be asked. Owns what
-//! is told of these; what a mount says of itself is `edges::control_client`'s.
+//! `logsinkfs status` without a mount point: a table of all mounts that this process can see,
+//! including those that cannot be asked. The state of a single mount comes from
+//! `edges::control_client`.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! Which user the worker is, and how a process gives up what that user must not have. Owns users, groups
-//! and capabilities; files change hands in `edges::spool_owner`.
+//! The worker's user, and how a process drops privileges. Owns users, groups and capabilities;
+//! `edges::spool_owner` changes the owner of files.
 //!
-//! Invariant: a worker that root started has no capability in any set and cannot gain one.
+//! Invariant: a worker started by root has no capability in any set and cannot gain one.
 
 use std::ffi::CString;
 use std::fs;

@@ -1,5 +1,5 @@
-//! What a command waits for, on the terminal: one line on standard error, drawn again each second. Owns the line; where
-//! standard error is no terminal there is none.
+//! Progress on a terminal: one line on standard error, redrawn each second. Prints nothing where
+//! standard error is not a terminal.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;

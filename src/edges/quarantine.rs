@@ -1,8 +1,8 @@
-//! `logsinkfs quarantine`: what a spool has set aside and given up, shown, copied, and sent once more by the daemon that has
-//! the spool. Owns what people are told; what is there, the spool says.
+//! `logsinkfs quarantine`: lists, exports, and has the daemon retry what a spool has quarantined or
+//! dropped. Owns the output; the spool knows what is there.
 //!
-//! Invariant: nothing leaves a quarantine that was not copied, durably; and no link in one is followed, since its owner may
-//! be somebody else.
+//! Invariant: nothing leaves a quarantine that was not copied durably, and no link in one is
+//! followed, since its owner may be another user.
 
 use std::fs::{self, File};
 use std::io;

@@ -1,5 +1,5 @@
-//! The composition root of a reader mount: without spool and keeper. Nothing in it has to be kept: whoever stops it can
-//! start it again. One that root makes is held by another process (`edges::holder`).
+//! The composition root of a reader mount: no spool and no keeper, and no state worth keeping. One
+//! made by root is held by another process (`edges::holder`).
 
 use std::fs::{self, File};
 use std::io;

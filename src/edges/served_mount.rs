@@ -1,5 +1,5 @@
-//! The mount, as the process that serves it has it: the descriptor, where the session stands, and who
-//! holds the mount. With a keeper that is the keeper; without one the process itself.
+//! A mount as seen by the process that serves it: the descriptor, the state of the session, and who
+//! holds the mount (the keeper, or this process itself with `--no-keeper`).
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

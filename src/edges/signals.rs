@@ -1,6 +1,6 @@
-//! What signals ask of a daemon. Owns which of them count: where there is a keeper, the mount's end is the
-//! keeper's to decide, which passes its signals on over the socket. Whoever stops a service signals
-//! all of its processes, and a worker that heard the same twice would take it for impatience.
+//! Signals of a daemon. Owns which of them count. Where there is a keeper it decides the end of the
+//! mount, and passes its signals on over the socket: a service manager signals all processes of a
+//! service, and a worker that got the same signal twice would take it for impatience.
 
 use std::io;
 use std::time::Duration;

@@ -1,9 +1,9 @@
-//! The directories that the worker works in, made ready by a keeper that has more rights than the
-//! worker: made where they are missing, and given to the worker's user. Owns who owns them; what is in
-//! a spool is `local::spool`'s.
+//! Prepares the directories of the worker: a keeper with more rights creates them where they are
+//! missing and gives them to the worker's user. Owns their ownership; `local::spool` owns their
+//! content.
 //!
-//! Invariant: nothing outside the spool changes hands, whatever is in it: no link is followed, no other
-//! file system entered, and a file with a second name is left alone.
+//! Invariant: nothing outside the spool changes its owner, whatever the spool contains: no link is
+//! followed, no other file system entered, and files with a second name are left alone.
 
 use std::fs::{self, Permissions};
 use std::io;

@@ -1,6 +1,6 @@
-//! How a mount is, for those who watch it: what it is, whether it is ready, its status and its metrics. Owns what
-//! each of them says; who asks, and over what, is in `edges::admin` and `edges::control_server`. Blocking, but never for the
-//! mount or for S3.
+//! State of a mount for monitoring: readiness, status and metrics. Owns the content of each;
+//! `edges::admin` and `edges::control_server` serve them. Blocking, but never waits for the mount
+//! or for S3.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! A status in words, for people: of one mount, in a table of all, and of the logs that S3 lacks something of. Owns the
-//! words; the numbers are those of `edges::status`.
+//! Status as text for people: of one mount, of all mounts as a table, and of logs with unsent
+//! bytes. The numbers come from `edges::status`.
 
 use std::time::Duration;
 

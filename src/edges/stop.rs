@@ -1,4 +1,5 @@
-//! The end of a mount: give writers a moment, seal and upload everything, and say what stays behind.
+//! Shutdown of a mount: gives writers a moment, seals and uploads everything, and reports what is
+//! left.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! The keeper, as a worker sees it: asks for backing files, for the mount to be detached, and hears when
-//! another worker takes over. Owns the worker's end of the socket.
+//! The worker's connection to the keeper: registers backing files, asks for the mount to be
+//! detached, and learns when another worker takes over. Owns the worker's end of the socket.
 //!
-//! Invariant: every question has a bound; a keeper that is gone ends the process at once, since the mount
-//! is gone with it and the spool keeps everything.
+//! Invariant: every request has a timeout. When the keeper is gone the process ends at once, since
+//! the mount is gone with it and the spool keeps everything.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,5 +1,5 @@
-//! Logs of the daemon itself: to standard error, one line an event, without colours unless a person
-//! looks. Nothing secret is ever an event's field.
+//! Logging of the daemon: to standard error, one line for each event, coloured on a terminal only.
+//! Secrets are never fields of an event.
 
 use std::io::IsTerminal;
 

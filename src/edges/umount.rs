@@ -1,5 +1,6 @@
-//! `logsinkfs umount`: takes a mount away, waits until its daemon has uploaded everything and ended, and says what is left.
-//! Owns what becomes of mounts that cannot be asked; the end itself is the daemon's.
+//! `logsinkfs umount`: detaches a mount, waits until its daemon has uploaded everything and ended,
+//! and reports what is left. Owns the handling of mounts that cannot be asked; the daemon owns the
+//! shutdown.
 
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;

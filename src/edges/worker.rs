@@ -1,6 +1,5 @@
-//! The worker: the process that serves a mount which a keeper holds. Owns its beginning: it gives up the
-//! rights that it was started with, and agrees with the keeper on the session; `edges::daemon` does the
-//! rest.
+//! The start of a worker, the process that serves a mount held by a keeper: drops the rights that
+//! it was started with and agrees with the keeper on the session. `edges::daemon` does the rest.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

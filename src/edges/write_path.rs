@@ -1,5 +1,5 @@
-//! Who writes an appended byte into the spool file: decided once, when a worker begins to serve. A pure
-//! decision from what was asked and what the kernel can.
+//! Who writes appended bytes into the spool file, the kernel or the daemon. Decided once, when a
+//! worker begins to serve. Pure.
 
 use crate::values::settings::{WhenFull, WritePath};
 

@@ -1,9 +1,8 @@
-//! What the bucket is known to hold: listings of prefixes, and single names that were asked for, there or
-//! not, each for a time. Owns the cache and the cap on LISTs a minute; does not ask S3 itself (see
-//! `tasks::lister`).
+//! Cache of the bucket: listings of prefixes, and single names, present or absent, each with an
+//! age. Owns the cache and the limit on LISTs a minute; requests are made by `tasks::lister`.
 //!
-//! Invariants: the cache is bounded in bytes, and what was looked at least recently goes first; what this
-//! daemon stored is in it without a LIST.
+//! Invariants: the cache is bounded in bytes, with least-recently-used eviction. Objects stored by
+//! this daemon are entered without a LIST.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,6 @@
-//! Named places between two steps whose order makes a promise true. A program that dies at any of them
-//! must lose nothing; the comment at each says what the next start finds there. Nothing happens at
-//! these places, and in a release build they are not there; the tests take the disk as it is at
-//! each for what a kill leaves.
+//! Crash points: named places between two steps whose order matters. A program that dies at any of
+//! them must lose nothing; the comment at each says what the next start finds. Tests take an image
+//! of the disk at each. A release build does not have them.
 
 #[cfg(debug_assertions)]
 use parking_lot::RwLock;

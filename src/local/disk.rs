@@ -1,5 +1,5 @@
-//! Steps on the local disk whose order makes the promises true: files that appear whole or not at
-//! all, folders made durable, holes punched. Owns no state.
+//! Durable steps on the local disk: files that appear whole or not at all, synced directories,
+//! punched holes. No state.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};

@@ -1,5 +1,5 @@
-//! How much of the disk the spool may take: the bytes of live files, of local-only files and a reserve
-//! for bodies being sent. Owns the counters; who is to be reclaimed or given up is decided by others.
+//! How much of the disk the spool may take: bytes of live files, of local files, and a reserve for
+//! bodies being sent. Owns the counters; others decide what is reclaimed or dropped.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

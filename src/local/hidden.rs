@@ -1,8 +1,8 @@
-//! What of the bucket a directory does not show: objects that a live file once hid, and folders that were removed here.
-//! Kept in the directory's record, with what is hidden below folders that have no record themselves. Paths below the
-//! directory, as escaped text.
+//! Names of the bucket that a directory does not show: objects that a live file once hid, and
+//! folders removed here. Stored in the record of the directory, together with those below folders
+//! without a record. Paths are relative to the directory, as escaped text.
 //!
-//! Invariant: bounded. What is hidden beyond that shows again.
+//! Invariant: bounded. What exceeds the bound is shown again.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! Whether somebody else writes to a spool file: a program whose descriptor the kernel passes through goes
-//! on writing after the daemon that gave it out is dead. Owns one question to the kernel.
+//! Asks the kernel (F_SETLEASE) whether another process has a spool file open for writing: a
+//! program with a passthrough descriptor goes on writing after the daemon is dead.
 #![allow(unsafe_code)]
 
 use std::fs::File;

@@ -1,8 +1,8 @@
-//! What S3 listed of one prefix, page by page, as names of a directory. Owns which keys can be names, and
-//! their order; asks nothing and knows no time.
+//! A listing of one prefix, page by page, as names of a directory. Owns which keys can be names,
+//! and their order. No requests and no clock.
 //!
-//! Invariants: no page is empty, and none changes, so that whoever goes through a directory keeps the
-//! pages that it began with; names of a page are in the order of S3, in which a prefix ends in `/`.
+//! Invariants: no page is empty, and none changes, so that an open directory keeps the pages it
+//! began with. Names of a page are in the order of S3, in which a prefix ends in `/`.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;

@@ -1,5 +1,5 @@
-//! A local-only file: one that a glob of `--exclude` keeps from the bucket (lock and pid
-//! files, editors' swap files). An ordinary POSIX file, within the room that local-only files have.
+//! A local file: one that a glob of `--exclude` keeps from the bucket (lock and pid files, swap
+//! files of editors). An ordinary POSIX file within the budget of local files.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;

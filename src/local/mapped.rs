@@ -1,5 +1,5 @@
-//! Words of a file that are written without a system call, by a mapping that all processes share: what is
-//! stored is in the page cache at once, and stays there when the process is killed. Owns the mapping.
+//! Words of a file that are written through a shared mapping, without a system call: a store is in
+//! the page cache at once and survives a kill of the process. Owns the mapping.
 #![allow(unsafe_code)]
 
 use std::fs::File;

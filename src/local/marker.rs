@@ -1,8 +1,8 @@
-//! Seal markers: one small file for each sealed range, holding what the range will be called for ever.
-//! Its name says range, generation and phase; going on to the next phase is one rename.
+//! Seal markers: one small file for each sealed range, with the key that the range keeps for ever.
+//! Its name has range, generation and phase; the next phase is one rename.
 //!
-//! Invariant: data is durable before its marker, a marker before its PUT, a confirmation before
-//! the bytes are given up.
+//! Invariant: data is durable before its marker, a marker before its PUT, a confirmation before the
+//! bytes are evicted.
 
 use std::collections::BTreeMap;
 use std::fs;

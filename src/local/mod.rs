@@ -1,5 +1,5 @@
-//! Floor 2: what is on this machine. The spool with its log files, the namespace that shows them, and
-//! the catalog of listings. Synchronous throughout.
+//! What is on this machine: the spool with its log files, the namespace that shows them, and the
+//! catalog of listings. Synchronous.
 
 pub mod catalog;
 pub mod crash_point;

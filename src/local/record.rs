@@ -1,8 +1,9 @@
-//! The record of a node: all that an application set (names, mode, owner, times, attributes) and where its generations
-//! begin. Everything else (sizes, what is sealed) is read off the spool files and the markers.
+//! The record of a node: what applications set (names, mode, owner, times, attributes) and where
+//! its generations begin. Everything else (sizes, sealed ranges) is read off spool files and
+//! markers.
 //!
-//! Invariant: a name belongs to the node whose claim has the highest number, so that a rename over an
-//! existing file is one atomic replacement, whatever happens to the other record afterwards.
+//! Invariant: a name belongs to the node whose claim has the highest number, so that a rename over
+//! an existing file is one atomic replacement, whatever happens to the other record afterwards.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;

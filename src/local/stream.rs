@@ -1,6 +1,6 @@
-//! What is known of a stream beyond its files: the highest generation number ever given, its
-//! tokens for early seals, and how many of its segments S3 has not confirmed. The number outlives the
-//! stream's folders (`local::numbers`).
+//! State of a stream beyond its files: the highest generation number ever given, tokens for early
+//! seals, and the number of unconfirmed segments. The number outlives the files of the stream
+//! (`local::numbers`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};

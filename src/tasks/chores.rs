@@ -1,5 +1,5 @@
-//! Does what changes of the live view leave to be done, so that no operation waits for it: the files of removed nodes
-//! go, records that are mostly out of date are written anew. Decides nothing.
+//! Deferred work of the namespace, so that no operation waits for it: deletes the files of removed
+//! nodes and compacts records. Decides nothing.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! The outcome of an upload, made durable: a PUT has begun, S3 confirmed the segment, or the segment is quarantined. Owns the
-//! change of a marker from phase to phase; what leaves the disk then is `evict`'s. Blocking.
+//! The outcome of an upload, made durable: a PUT has begun, S3 confirmed the segment, or the
+//! segment is quarantined. Owns the phase changes of markers; what then leaves the disk is up to
+//! `evict`. Blocking.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Decompression: what an object's bytes were before they were stored, fed piece by piece, written to whatever
-//! takes them. Owns the limit: an object may decompress to any length, and no more is written than its name says.
+//! Decompression of object bodies, chunk by chunk. Owns the limit: whatever an object decompresses
+//! to, no more is produced than the length in its key.
 
 use std::io::{self, Write};
 

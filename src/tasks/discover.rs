@@ -1,6 +1,6 @@
-//! Finds the segments of one stream that began in a span of time, by LIST alone. Owns which partitions are
-//! asked for: those that the span can have, by the templates that writers have registered; where no
-//! template is known, everything is listed, which costs more and finds the same.
+//! Finds the segments of a stream that began within a time span, by LIST alone. Owns which
+//! partitions are listed: those that the span covers by the templates in writer registrations.
+//! Where no template is known everything is listed, which costs more and finds the same.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;

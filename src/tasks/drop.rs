@@ -1,9 +1,10 @@
-//! What happens when the spool is full under `--when-full drop-oldest`: of the first-level folder with the most unsent
-//! bytes the stream with most gives up its oldest, and an empty object in the bucket says which range that was. Blocking.
+//! A full spool under `--when-full drop-oldest`: in the first-level folder with the most unsent
+//! bytes the stream with the most drops its oldest range, and an empty object in the bucket marks
+//! which. Blocking.
 //!
-//! Invariants: a range whose PUT has begun is never given up; the marker says, durably, that a range is
-//! given up before its bytes go; a smaller folder, and in it a smaller stream, gives up nothing while a
-//! larger one can.
+//! Invariants: a range whose PUT has begun is never dropped. The marker says durably that a range
+//! is dropped before its bytes go. Nothing is dropped of a smaller folder, or of a smaller stream
+//! in it, while a larger one has something to drop.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

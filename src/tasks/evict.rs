@@ -1,5 +1,7 @@
-//! What leaves the disk and the live view: confirmed bytes when the spool needs room, logs that are gone or finished.
-//! Blocking. Invariant: a byte leaves the disk only after its marker says, durably, that S3 has it.
+//! Eviction from the disk and from the live view: confirmed bytes when the spool needs room, and
+//! logs that are gone or finished. Blocking.
+//!
+//! Invariant: a byte leaves the disk only after its marker says durably that S3 has it.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! Whether an object is what its name and its metadata say: read piece by piece, decompressed and
-//! summed, with a piece in memory at a time. Owns what can be wrong with an object; which objects are
-//! examined, and what follows, is for who asks.
+//! Checks an object against its key and metadata: read in chunks, decompressed and summed, one
+//! chunk in memory at a time. Owns the list of possible faults; callers choose the objects and act
+//! on the result.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

@@ -1,5 +1,5 @@
-//! A listing as it comes in, page by page, for those who go through a directory. Owns how long they wait for a page;
-//! asks nobody (see `tasks::lister`).
+//! A listing in progress, page by page, for directory reads. Owns how long they wait for a page;
+//! requests are made by `tasks::lister`.
 
 use std::sync::Arc;
 use std::time::Duration;

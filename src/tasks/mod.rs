@@ -1,5 +1,5 @@
-//! Floor 3: the tasks between spool and bucket. Each owns its state alone: it selects on what can
-//! happen, and applies it.
+//! The tasks between spool and bucket. Each owns its state alone: it selects on events and applies
+//! them.
 
 #[cfg(target_os = "linux")]
 pub mod body;

@@ -1,8 +1,8 @@
-//! Numbers of generations. Within a stream of a writer they follow birth, because readers put generations in the order of
-//! their numbers. Owns the rule; the numbers themselves are counted by `local::stream`. Blocking.
+//! Generation numbers. Within a writer and stream they follow the order of birth, because readers
+//! order generations by number. Owns this rule; the counters are in `local::stream`. Blocking.
 //!
-//! Invariants: a generation without bytes has no number, so that a missing number shows a loss; when a number is in a
-//! marker, all that are older and have bytes have theirs in a durable record.
+//! Invariants: an empty generation has no number, so that a missing number shows a loss. When a
+//! number is in a marker, all older generations with bytes have theirs in a durable record.
 
 use std::io::ErrorKind;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! A segment that somebody reads, however its bytes are had; and what stands where they cannot be had.
+//! A segment being read, from whichever source has its bytes; and the placeholder for bytes that
+//! cannot be had.
 
 use std::ops::Range;
 use std::sync::Arc;

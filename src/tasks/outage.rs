@@ -1,7 +1,7 @@
-//! Outages of S3 that last: since when, over workers and restarts of the daemon, and what they do to the spool. Owns the
-//! file in the spool that says when an outage began, and when a person is told how it goes on.
+//! Long outages of S3: since when, across workers and restarts, and how the spool fills. Owns the
+//! file in the spool that records the beginning of an outage, and when a line about it is logged.
 //!
-//! Invariant: whoever reads the log of the last hour sees that S3 is away, or that the spool fills.
+//! Invariant: the last hour of the log shows that S3 is away, or that the spool fills.
 
 use std::fs;
 use std::path::PathBuf;

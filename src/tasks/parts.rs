@@ -1,4 +1,4 @@
-//! What the tasks and the core share: the spool's parts, the bucket, the settings that they need, and the
+//! What the tasks and the file system share: the parts of the spool, the bucket, settings, and the
 //! signal that something was sealed, confirmed or reclaimed.
 
 use std::sync::Arc;

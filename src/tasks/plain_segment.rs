@@ -1,5 +1,5 @@
-//! Plain segments, read where they lie: by range, through what the process keeps of objects. Owns which of them a reader
-//! has at hand: the one that it reads, and those that it will come to.
+//! Uncompressed segments, read by range through the block cache. Owns which segments a reader has
+//! open: the current one and those it will reach next.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! An object chunk by chunk, several requests at once, given in order. Owns how large a chunk is and how many are
-//! asked for; and what a failure to get one means to who reads.
+//! Fetches an object in chunks, several requests in flight, delivered in order. Owns the chunk size
+//! and the number of requests, and what a failed request means to the reader.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Registration: before its first upload a start of a writer puts its name into the bucket, and
-//! learns two things by effect: whether this spool is a copy of one that is in use, and whether the
+//! Writer registration: before its first upload each start puts an object with its name into the
+//! bucket, and learns from the result whether this spool is a copy of one in use and whether the
 //! service enforces conditional writes.
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! Reclaimed bytes read back: a segment's object, fetched and decompressed into a file without a name.
-//! A few such files are kept; each is made once, whoever asks meanwhile.
+//! Reads reclaimed bytes back: fetches the object of a segment and decompresses it into an
+//! anonymous file. A few such files are cached; concurrent callers share one fetch.
 
 use std::fs::File;
 use std::num::NonZeroUsize;

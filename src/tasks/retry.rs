@@ -1,6 +1,6 @@
-//! What was set aside, sent once more: whatever kept it from S3 may be gone. Under the key that it was to have, where that
-//! is known and its bytes are those that were sealed; nothing is overwritten, as in every PUT (`tasks::send`). Owns why it
-//! cannot be sent; what S3 has leaves the quarantine (`local::spool::Quarantine`).
+//! Retries quarantined segments (`logsinkfs quarantine retry`): under the key that was sealed, if
+//! it is known and the bytes still match; nothing is overwritten, as in every PUT (`tasks::send`).
+//! Owns the reason why a segment cannot be sent.
 //!
 //! Invariant: bytes leave the quarantine only after S3 was found to have them.
 

@@ -1,7 +1,7 @@
-//! Going through a stream from some byte to its end, several segments under way at once, each item given as soon
-//! as it is there. What cannot be read is told apart from bytes, so that nothing has to be filled in.
+//! Sequential scan of a stream from an offset to its end, with several segments in flight. Gaps and
+//! failures are items of their own, never filled in here.
 //!
-//! Invariant: what is under way is bounded, in bytes and in segments.
+//! Invariant: bytes and segments in flight are bounded.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

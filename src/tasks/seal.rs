@@ -1,5 +1,5 @@
-//! The steps of one seal, in their durable order: find the end, data to disk, name and folder to
-//! disk, checksum, key, marker to disk. Blocking. Whoever calls it has the log file to himself.
+//! The steps of one seal, in durable order: find the end, sync the data, sync name and folder,
+//! checksum, key, marker. Blocking. The caller has exclusive use of the log file.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

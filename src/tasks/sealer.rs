@@ -1,8 +1,8 @@
-//! The sealer: watches the log files that have grown, asks `values::rotation` what to do with each, and has
-//! it done on a blocking thread, a few at a time. Single owner of who is being watched.
+//! The sealer: watches log files that have grown, asks `values::rotation` what to do with each, and
+//! runs seals on blocking threads, a few at a time. Single owner of the watch list.
 //!
-//! Of what the daemon appends it is told. Of what the kernel appends (passthrough) nobody is told:
-//! files that are open so are looked at again and again, seldom while they are quiet.
+//! The daemon reports its own appends. Appends of the kernel (passthrough) are reported by nobody,
+//! so files that are open that way are polled, rarely while they are quiet.
 
 use std::collections::HashMap;
 use std::sync::Arc;

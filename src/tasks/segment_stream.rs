@@ -1,8 +1,9 @@
-//! The bytes of one segment in order, once, as they come: for who goes through a log. Nothing is kept, and nothing goes
-//! through a file that is not there already.
+//! The bytes of one segment as a stream, for sequential readers. Nothing is cached, and nothing is
+//! written to a file.
 //!
-//! Invariants: what is ahead of the reader is bounded; a stream that nobody reads any more is not fetched on. A chunk keeps
-//! its place until the reader has it: streams are to be read in the order in which they were begun.
+//! Invariants: bytes ahead of the reader are bounded, and a stream without reader is not fetched
+//! further. A chunk holds its permit until the reader has it, so streams have to be read in the
+//! order in which they were opened.
 
 use std::io::{self, Write};
 use std::pin::pin;

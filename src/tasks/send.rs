@@ -1,6 +1,5 @@
-//! One try of one segment: make its body, PUT it, and find out what the answer means. Owns the meaning
-//! of "exists already" and the object's metadata; when and how often is tried is decided by
-//! `tasks::uploader`.
+//! One attempt to upload a segment: build the body, PUT it, interpret the answer. Owns what "exists
+//! already" means, and the metadata of the object; `tasks::uploader` decides when to try again.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

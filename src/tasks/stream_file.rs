@@ -1,7 +1,7 @@
-//! A stream as one file that can be read: its timeline, kept up to date from the bucket, and the bytes behind
-//! it. Owns when the bucket is asked again, and what stands where a segment cannot be read.
+//! A stream as one readable file: its timeline, refreshed from the bucket, and its bytes. Owns when
+//! the bucket is asked again, and what is returned where a segment cannot be read.
 //!
-//! Invariant: what was read keeps its offset as long as the file is in use; it only grows.
+//! Invariant: while the file is open, bytes keep their offset, and it only grows.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
-//! A compressed segment read without unpacking it into a file: decompressed from its beginning up to what is asked for,
-//! and on from there. For who finds no room in the cache. Owns what of it is in memory; a look back costs all from the
-//! beginning.
+//! Reads a compressed segment without unpacking it into a file, for when the cache has no room:
+//! decompresses from the beginning up to the requested offset and goes on from there. A seek
+//! backwards starts again from the beginning.
 //!
-//! Invariant: in memory is what was asked for last, a little before it, and what one slice of the object makes: an object
-//! may decompress to any length.
+//! Invariant: memory holds the last requested range, a little before it, and the output of one
+//! chunk of the object, whatever the object decompresses to.
 
 use std::io::{self, Write};
 use std::pin::pin;

@@ -1,9 +1,9 @@
-//! Segments as they were before they were stored: fetched and decompressed once, whoever reads, into files
-//! without names, readable from their first bytes on while the rest is on its way. Owns the few that are
-//! kept. What is damaged is told with how far it can be read.
+//! Cache of decompressed segments: each is fetched and decompressed once into an anonymous file
+//! that can be read while it is still being filled. Owns eviction. A damaged segment is readable up
+//! to the damage.
 //!
-//! Invariants: what is kept is bounded in bytes and number; a segment that nobody waits for is not fetched
-//! on. A failure of S3 as a whole is no damage, and is not kept.
+//! Invariants: the cache is bounded in bytes and files. A segment that nobody waits for is not
+//! fetched further. An outage of S3 is not damage, and is not cached.
 
 use std::fs::File;
 use std::io::{self, Write};

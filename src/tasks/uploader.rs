@@ -1,6 +1,6 @@
-//! The uploader: sends sealed segments, a few at a time, until S3 has each. Single owner of the queue, of
-//! the retries and of the gate that closes while S3 as a whole cannot be used, so that an outage costs one
-//! try now and then, whatever waits.
+//! The uploader: sends sealed segments, several at a time, until S3 has each. Single owner of the
+//! queue, the retries, and the gate that closes during an outage of S3, so that an outage costs one
+//! attempt now and then, whatever the backlog.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

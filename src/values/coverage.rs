@@ -1,8 +1,8 @@
-//! What the names of a stream's segments prove together: which bytes of each writer are there, which
-//! are missing, and which are there twice. Decided from names alone; lists nothing and reads no object.
+//! Coverage of a stream, from the names of its segments: which bytes of each writer are present,
+//! missing or duplicated. Pure; lists nothing and reads no object.
 //!
-//! Invariant: of a generation, each byte below its last name's end is covered once, or in a finding.
-//! What is missing behind the last name of a generation no name can tell.
+//! Invariant: within a generation each byte before the end of its last name is covered once or part
+//! of a finding. Names cannot tell what is missing after the last one.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

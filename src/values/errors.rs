@@ -1,5 +1,5 @@
-//! What a file operation can fail with, by meaning. The FUSE adapter turns each into its errno; the
-//! kind alone decides, and every error that is not the caller's doing carries its cause.
+//! Errors of file operations, by meaning. The FUSE adapter maps each to an errno; the kind alone
+//! decides, and every error that is not the caller's fault carries its cause.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,6 @@
-//! The one escaping rule: percent. Used for stream names in keys, names in spool records and
-//! values in object metadata. It is reversible for every byte string, and since `%` itself is always
-//! escaped, two different inputs never meet in one output. What others say to people is another matter:
-//! [`for_terminal`].
+//! The escaping rule (percent) for stream names in keys, names in spool records and values in
+//! object metadata. It is reversible for every byte string, and since `%` itself is always escaped,
+//! different inputs have different outputs. For text shown on a terminal there is [`for_terminal`].
 
 use std::borrow::Cow;
 

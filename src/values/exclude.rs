@@ -1,4 +1,5 @@
-//! Names of files that stay local: the globs of `--exclude`, and which of them a path matches. Owns the default.
+//! Files that stay local: the globs of `--exclude`, their default, and which of them matches a
+//! path.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -1,4 +1,5 @@
-//! How an object's bytes are stored: what its name ends in, what it is called, how much it can hold.
+//! The form of an object's bytes (plain, gzip, zstd): suffix, content type, and the most it can
+//! decompress to.
 
 /// How an object's bytes are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

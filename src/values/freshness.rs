@@ -1,4 +1,4 @@
-//! How long what was listed is believed: a pure rule over ages. Asks no clock and keeps nothing.
+//! How long a listing stays fresh: a pure rule over ages.
 
 use std::time::Duration;
 

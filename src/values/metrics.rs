@@ -1,5 +1,5 @@
-//! The table of metrics: what the daemon tells about itself, under which names. Owns names, labels and meaning; who
-//! counts is elsewhere, and no label ever holds a path, a key or a stream, of which there is no end.
+//! The table of metrics: names, labels and meaning. Counting is in `world::metrics`. No label holds
+//! a path, a key or a stream, whose number is unbounded.
 
 /// How a metric behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

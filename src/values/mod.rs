@@ -1,5 +1,5 @@
-//! Floor 0: values. No input or output, no clock, no locks, no tokio: everything here is decided
-//! from its arguments alone and can be tested without a machine around it.
+//! Plain values: no I/O, no clock, no locks, no tokio. Everything here follows from its arguments
+//! and is tested without a machine around it.
 
 pub mod coverage;
 pub mod errors;

@@ -1,4 +1,4 @@
-//! The processes of a mount: which of them this one is to be, as whom, and what is done for the mount point.
+//! The processes of a mount: which one this is, as which user, and what is done at the mount point.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,6 +1,7 @@
-//! A set of positions, kept as ranges. Ranges that meet are one, so that what was added in order takes the room of one.
+//! A set of positions, stored as ranges. Adjacent ranges are merged, so that positions added in
+//! order take the space of one.
 //!
-//! Invariant: the ranges are not empty, in order, and none touches the next.
+//! Invariant: ranges are not empty, sorted, and not adjacent.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! What a reader mount was asked to be: validated, plain, decided once. It has no spool, so that nothing of what a
-//! writer is told means anything here.
+//! Settings of a reader mount, validated. It has no spool, so settings of a writer mount do not
+//! apply.
 
 use core::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
-//! When to seal, decided from plain numbers. Owns the rules of rotation and the token bucket for
-//! early seals; does not read files or clocks, and does not know where a line ends: it says up to
-//! where a seal may reach and whether a line may be split there.
+//! When to seal, decided from plain numbers. Owns the rotation rules and the token bucket for early
+//! seals. Reads no files and no clock, and does not know where a line ends: it says how far a seal
+//! may reach and whether a line may be split there.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What a mount was asked to be: validated, plain, decided once. Owns the meaning and the limits of
-//! each setting; does not read flags, environment or files (see `edges::cli`).
+//! Settings of a writer mount, validated. Owns meaning and limits of each setting; reads no flags,
+//! environment or files (see `edges::cli`).
 
 use core::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
-//! A budget that the first parts of paths share: on a node each is a tenant. Pure.
+//! Fair shares of a budget among first parts of paths: on a node each is a tenant. Pure.
 //!
-//! Whoever has more than an equal share leaves the last quarter to those who have less, so that a part that takes all
-//! it can get keeps no other from its own.
+//! The last quarter of a budget is for parts that hold less than an equal share, so that a part
+//! that takes all it can get leaves something to the others.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! From the path of a live file to the stream that it adds to, and its labels: ordered
-//! `REGEX=REPLACEMENT` rules, of which the first that matches the whole path decides.
+//! Maps the path of a live file to its stream and labels: ordered `REGEX=REPLACEMENT` rules, of
+//! which the first that matches the whole path applies.
 
 use std::collections::BTreeMap;
 

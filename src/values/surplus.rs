@@ -1,4 +1,4 @@
-//! Which nodes the kernel is asked to forget, so that those it knows of stored objects do not grow without bound. Pure.
+//! Bounds the stored nodes that the kernel knows: which of them it is asked to forget. Pure.
 
 use super::ids::NodeId;
 

@@ -1,5 +1,5 @@
-//! Time as a value: microseconds since 1970 UTC, and how it stands in names. Where "now" comes
-//! from is not decided here (see `world::clock`).
+//! Time as a value: microseconds since 1970 UTC, and its form in names. The clock is in
+//! `world::clock`.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,12 +1,12 @@
-//! A stream as one file: which segment stands where, and what stands between two. Pure: names go in, places
-//! come out, and the size of all is known without a byte being read.
+//! A stream as one file: the position of each segment, and what stands between two. Pure: names in,
+//! positions out; the total size is known without reading a byte.
 //!
-//! Segments of one writer are in the order of (generation, offset); writers are merged by
-//! the start of each segment. Bytes that are missing or were given up leave a line that
-//! says which. A line that ends nowhere is closed before somebody else's begins.
+//! Segments of one writer are ordered by (generation, offset); writers are merged by the start of
+//! each segment. Bytes that are missing or were dropped are replaced by a line that says which. A
+//! line without a newline is completed before a line of another writer begins.
 //!
-//! Invariants: what has a place keeps it; what arrives later comes behind. Each byte of a generation has at
-//! most one place, however many objects hold it.
+//! Invariants: a position never changes, and what arrives later is appended. Each byte of a
+//! generation has at most one position, however many objects hold it.
 
 mod writer;
 

@@ -1,7 +1,7 @@
-//! What the program asks of a bucket, and how a bucket can fail. Object-safe and small: an S3 service
-//! behind the SDK, and in tests decorators that refuse, delay or lose replies.
+//! The bucket interface and its errors. Object-safe and small: implemented by the S3 adapter, by
+//! decorators, and by test doubles that refuse, delay or lose replies.
 //!
-//! Invariant: there is no way to overwrite an object. `put_new` is the only write.
+//! Invariant: an object cannot be overwritten. `put_new` is the only write.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Where "now" comes from: the only place that asks the machine for the time.
+//! The clock: the only place that asks the machine for the time.
 
 use std::time::{Duration, Instant, SystemTime};
 

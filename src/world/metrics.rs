@@ -1,5 +1,5 @@
-//! What is counted, for the table of metrics (`values::metrics`). One set for the process, since what is counted is
-//! the process's; counting is an atomic addition, whether somebody asks or not.
+//! Counters for the table of metrics (`values::metrics`): one set for the process; counting is an
+//! atomic addition.
 
 use std::sync::LazyLock;
 

@@ -1,5 +1,4 @@
-//! Floor 1: the world outside. Clock and bucket as small interfaces, and the one adapter that
-//! speaks to an S3 service.
+//! The outside world: clock and bucket as small interfaces, and the adapter for S3.
 
 pub mod bucket;
 pub mod capped;

@@ -1,4 +1,4 @@
-//! A bucket whose requests are counted: by operation, by what came of them, and by how long they took.
+//! A bucket decorator that counts requests by operation, result and duration.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Directories: the names that there are when a reader begins, so that offsets mean the same until it ends, and
-//! with the names what stat would tell.
+//! Directory reads of a reader mount. A reader keeps the names that were there when it began, so
+//! that offsets stay valid, and gets attributes along with the names.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Open files and their bytes, and the table of what is open.
+//! Open files of a reader mount: the handle table, and reads.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

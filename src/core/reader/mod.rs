@@ -1,12 +1,12 @@
-//! The file system of a reader mount: what a bucket holds, read-only, each stream as one file. Owns what is
-//! shown under which name, and for how long the kernel may believe it. There is no spool behind it, and nothing
-//! of it outlives the mount.
+//! The file system of a reader mount: what a bucket holds, read-only, with each stream as one file.
+//! Owns which name shows what, and how long the kernel may cache it. It has no spool, and no state
+//! outlives the mount.
 //!
-//! Invariants: nothing is ever written to the bucket. No answer waits longer than [`super::DEADLINE`], and none
-//! that waits holds a thread.
+//! Invariants: nothing is written to the bucket. No reply takes longer than [`super::DEADLINE`],
+//! and none that waits holds a thread.
 //!
-//! Map: `names` says what a name stands for, `nodes` what the kernel knows by a number; `streams` are those that were
-//! looked at, shared and kept; `dirs` and `files` are directories and files as they are read.
+//! Map: `names` resolves names, `nodes` are inode numbers, `streams` the streams in use, shared and
+//! cached; `dirs` and `files` are directory and file reads.
 
 mod dirs;
 mod files;

@@ -1,9 +1,9 @@
-//! The nodes that the kernel knows: what each stands for, under which name it was found, and how often it was
-//! looked up. In memory alone: with the mount all of them end.
+//! Inode numbers of a reader mount: what each stands for, the name under which it was looked up,
+//! and its lookup count. In memory only.
 //!
-//! Invariants: a number is used once; a node is there as long as the kernel remembers it, whatever becomes of
-//! its name. A name that stands for something else gets another node, so that who has it open keeps what
-//! it opened.
+//! Invariants: a number is used once. A node exists until the kernel sends FORGET, whatever becomes
+//! of its name. A name that stands for something else gets another node, so that an open file keeps
+//! its content.
 
 use std::collections::HashMap;
 

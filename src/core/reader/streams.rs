@@ -1,9 +1,9 @@
-//! The streams that were looked at: one file for each stream or slice, shared by all who have it open, and kept
-//! for a while, so that who looks again asks S3 nothing. Owns how long what is known is believed, and when a
-//! file is formed anew.
+//! Streams that a reader mount has looked at: one file for each stream or slice, shared by everyone
+//! who has it open and cached for a while. Owns how long cached state is valid and when a file is
+//! rebuilt.
 //!
-//! Invariants: a file that somebody has open only grows. One request for all who ask. While S3 fails, what is
-//! known of a stream is shown.
+//! Invariants: an open file only grows. Concurrent requests for one stream share one fetch. While
+//! S3 fails, cached state is served.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

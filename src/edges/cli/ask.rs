@@ -1,4 +1,4 @@
-//! The flags of the commands that ask something of a mount: `status`, `flush`, `umount` and `upgrade`.
+//! Flags of the commands that talk to a running mount: `status`, `flush`, `umount` and `upgrade`.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,9 +1,9 @@
-//! The command line: flags and their environment twins, the words that users type. `cli::settings` turns
-//! them into `Settings`; what they mean is decided in `values::settings`.
+//! The command line: flags, their environment variables, and the words that users type.
+//! `cli::settings` turns them into `Settings`; what they mean is decided in `values::settings`.
 //!
-//! Map: flags that commands share are in `s3`, `segments` and `read`, those of one command in `mount` (`reader` for
-//! reader mounts), `recover`, `ask` (of those that ask something of a mount) and here; `options` makes flags of what
-//! mount(8) says; `words` reads what clap cannot, `settings` makes settings of them.
+//! Map: `s3`, `segments` and `read` hold flags that commands share; `mount`, `reader`, `recover`,
+//! `ask` and this file those of single commands; `options` translates the options of mount(8) into
+//! flags; `words` parses values that clap cannot, `settings` makes settings of them.
 
 #[cfg(target_os = "linux")]
 mod ask;

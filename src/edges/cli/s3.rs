@@ -1,4 +1,5 @@
-//! The flags that say how S3 is reached: the same, with the same twins, for every command that speaks to it.
+//! Flags for reaching S3: the same flags and environment variables for every command that talks to
+//! it.
 
 use clap::Args;
 

@@ -1,5 +1,5 @@
-//! The flags that say how appended bytes become objects: the same, with the same twins, for every command
-//! that seals.
+//! Flags for segments and objects: the same flags and environment variables for every command that
+//! seals.
 
 use std::time::Duration;
 

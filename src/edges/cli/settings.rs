@@ -1,4 +1,4 @@
-//! From what was typed to what is meant: flags to settings, and the defaults that depend on the machine.
+//! From parsed flags to settings, and the defaults that depend on the machine.
 
 use std::path::{Path, PathBuf};
 

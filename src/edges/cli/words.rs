@@ -1,4 +1,4 @@
-//! Words that flags take, and how single values are read.
+//! Value types of flags, and parsers for single values.
 
 use clap::ValueEnum;
 use regex::bytes::Regex;

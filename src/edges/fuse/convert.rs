@@ -1,4 +1,4 @@
-//! Between fuser's words and ours: ids, attributes, flags, errors.
+//! Conversions between fuser's types and ours: ids, attributes, flags, and the errno of each error.
 
 use std::time::{Duration, SystemTime};
 

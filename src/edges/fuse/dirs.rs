@@ -1,4 +1,4 @@
-//! Replies with entries of a directory, as many as have room; decides nothing.
+//! Directory replies: as many entries as fit.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

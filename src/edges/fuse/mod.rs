@@ -1,4 +1,4 @@
-//! The FUSE adapter: the only importer of fuser. Converts, calls the file system, replies; decides
+//! The FUSE adapter, the only importer of fuser: converts, calls the file system, replies; decides
 //! nothing.
 
 mod caches;

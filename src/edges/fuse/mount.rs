@@ -1,8 +1,8 @@
-//! The session with the kernel: what is asked of it, and how one is begun or taken over. Owns the words
-//! of the beginning alone; the mount itself is the keeper's.
+//! The FUSE session: negotiation with the kernel, and how a session is begun or taken over. The
+//! mount itself is the keeper's.
 //!
-//! Invariant: what is asked does not depend on settings. The kernel negotiates once in a mount's life, so
-//! that every worker that comes later has to ask for the same.
+//! Invariant: what is negotiated does not depend on settings. The kernel negotiates once for a
+//! mount, so every later worker has to ask for the same.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

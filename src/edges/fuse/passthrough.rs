@@ -1,6 +1,6 @@
-//! Replies to open and create. fuser speaks of backing files by a value that closes them when it is
-//! dropped; ours belong to whoever registered them, so that one is made for a reply and taken
-//! apart again.
+//! Replies to open and create with a backing file. fuser represents a backing file as a value that
+//! closes it when dropped; ours belong to whoever registered them, so a value is made for the reply
+//! and taken apart again.
 #![allow(unsafe_code)]
 
 use fuser::{BackingId, FileHandle, FopenFlags, ReplyCreate, ReplyOpen};

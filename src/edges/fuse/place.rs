@@ -1,6 +1,6 @@
-//! Puts one descriptor in the place of another. A FUSE session begins on a socket, where it is given the
-//! request that the kernel makes once in a mount's life, and goes on with /dev/fuse under the same
-//! number; fuser has no other way to take over a mount.
+//! Replaces one file descriptor by another (dup3). fuser has no way to take over a mount: a session
+//! begins on a socket, where it receives the FUSE_INIT that the kernel sends once for a mount, and
+//! continues with /dev/fuse under the same number.
 
 #![allow(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Why a command that reads a bucket did not come to its end, and what to do about it.
+//! Errors of the commands that read a bucket, with hints.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! From a location to the bucket and to the stream in it.
+//! Resolves a location to its bucket and stream.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! `logsinkfs tail`: the last lines of a stream, and with `-f` those that come. Reads only the end, and looks for it
-//! in the last hours first.
+//! `logsinkfs tail`: the last lines of a stream, and with `-f` those that follow. Reads only the
+//! end, searching the last hours first.
 
 use std::process::ExitCode;
 use std::time::Duration;

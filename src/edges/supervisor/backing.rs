@@ -1,11 +1,11 @@
-//! Registers spool files with the kernel, by the names of their nodes. Owns which node has which number,
-//! for as long as the mount lives, whichever worker serves it.
+//! Registers spool files with the kernel as backing files, by node id. Owns the map from node to
+//! backing id for as long as the mount lives, across workers.
 //!
-//! A registrar that took any descriptor from its client would be a hole: the kernel opens the file
-//! with the registrar's credentials and asks nobody. So a client gives numbers, and what is behind
-//! one must be the worker's own regular file, inside the spool, with no second name.
+//! The kernel opens a backing file with the credentials of the registrar and checks no permission,
+//! so a registrar that took any descriptor from its client would be a hole. Clients therefore send
+//! node ids, and the file has to be the worker's own regular file, inside the spool, with one name.
 //!
-//! Invariant: a number is given to, and taken from, the worker that serves and no other.
+//! Invariant: only the worker that serves may register or unregister.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,5 +1,5 @@
-//! Starting workers and learning of their ends. Owns the program and what a worker inherits; decides
-//! nothing about when.
+//! Starts workers and reports their ends. Owns the program and what a worker inherits; others
+//! decide when.
 
 use std::ffi::OsString;
 use std::fmt;

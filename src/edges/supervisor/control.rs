@@ -1,5 +1,5 @@
-//! The keeper's own socket: where people ask for upgrades, status and uploads, and somebody else's workers come in.
-//! Owns its place and who may speak; what is asked becomes an event.
+//! The keeper's control socket, for users' requests (status, flush, upgrade) and for workers that
+//! somebody else started. Owns its path and who may use it; requests become events.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;

@@ -1,6 +1,5 @@
-//! A mount and its /dev/fuse: made by ourselves, by FUSE's own program for ordinary users, or by somebody
-//! else who hands the descriptor on. Owns the options of a mount and the kernel's first request; does
-//! not answer any request.
+//! Mounting and /dev/fuse: by mount(2), by fusermount3 for ordinary users, or as a descriptor from
+//! somebody else. Owns the mount options and the kernel's FUSE_INIT; answers no request.
 
 use std::ffi::CString;
 use std::io::{self, IoSlice, IoSliceMut, Read};

@@ -1,6 +1,6 @@
-//! What the keeper listens to: workers, each on a thread of its own, and signals. Answers a worker's
-//! requests for backing files on its thread, with the worker's rights to files; everything else becomes
-//! an [`Event`] for the one who decides.
+//! Event sources of the keeper: workers, each on a thread of its own, and signals. Requests for
+//! backing files are answered on the worker's thread, with the worker's file permissions;
+//! everything else becomes an [`Event`].
 
 use std::io;
 use std::sync::Arc;

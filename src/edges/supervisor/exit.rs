@@ -1,5 +1,5 @@
-//! How a worker goes, and what becomes of the mount then. One half of what [`Keeper`] does; the other is
-//! `start.rs`.
+//! The end of a worker, and what follows for the mount. One half of the methods of [`Keeper`]; the
+//! other is `start.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;

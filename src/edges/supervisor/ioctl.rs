@@ -1,5 +1,4 @@
-//! The two requests to /dev/fuse that register a backing file and let it go. The kernel takes them as
-//! ioctls, and no safe wrapper of them exists.
+//! The two ioctls on /dev/fuse that register and close a backing file; no safe wrapper exists.
 
 #![allow(unsafe_code)]
 

@@ -1,9 +1,9 @@
-//! One end of a SOCK_SEQPACKET socket between keeper and worker: a message a packet, as JSON, and a
-//! descriptor beside it where one is asked for. Owns the socket and the limits of a message; does not
-//! know what the messages mean.
+//! One end of the SOCK_SEQPACKET socket between keeper and worker: one JSON message a packet, with
+//! a descriptor where one is asked for. Owns the socket and the limits of a message; does not know
+//! what messages mean.
 //!
-//! Invariant: nothing is sent or received without a bound: a peer that does not read or write ends the
-//! talk, it never holds this side up.
+//! Invariant: sending and receiving are bounded. A peer that does not read or write loses the
+//! connection and never blocks this side.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

@@ -1,5 +1,5 @@
-//! When a worker that died is started again, and when that is given up. Owns the back-off and the
-//! deadline; starts nothing, and reads no clock: times are arguments, counted from any fixed point.
+//! When a dead worker is restarted, and when that is given up. Owns the back-off and the deadline;
+//! starts nothing and reads no clock: times are arguments, counted from any fixed point.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! How a worker comes to serve: started or attached, greeted, its answer weighed, told to go. One half
-//! of what [`Keeper`] does; the other is `exit.rs`.
+//! The start of a worker: spawned or attached, greeted, its answer checked, told to serve. One half
+//! of the methods of [`Keeper`]; the other is `exit.rs`.
 
 use std::io::ErrorKind;
 use std::os::fd::AsFd;

@@ -1,11 +1,12 @@
-//! Who serves the mount, and who is to serve it next. Owns the workers from their start to their end:
-//! hand-overs, restarts and the end of the mount are decided here, event by event, on one thread.
+//! The state of the keeper: who serves the mount and who comes next. Owns workers from start to
+//! end: takeovers, restarts and the end of the mount are decided here, event by event, on one
+//! thread.
 //!
-//! Every worker goes the same way: it is `next` while it computes its answer to FUSE_INIT, waits until
-//! the present one is gone, and is `present` from `Go` on.
+//! A worker is `next` while it computes its answer to FUSE_INIT, waits until the present one is
+//! gone, and is `present` from `Go` on.
 //!
-//! Invariants: at most one worker has been told `Go` and is not known to be gone. Nothing here touches
-//! the mount, since without a worker that would wait for ourselves.
+//! Invariants: at most one worker has been told `Go` and is not known to be gone. The keeper never
+//! touches the mount: without a worker it would wait for itself.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

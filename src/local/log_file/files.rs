@@ -1,9 +1,11 @@
-//! The spool files of one log, one behind the other: each begins with a generation, so that a position in the file is the
-//! position in the log that applications see, also for the kernel when it writes, maps or counts for them. Owns their
-//! descriptors, and the way from the log's positions to those in a file.
+//! The spool files of one log, one after the other. A generation that begins alone begins a file,
+//! so that positions in the file are those that applications see, also for the kernel when it
+//! writes, maps or limits. Owns the descriptors and the mapping from positions of the log to those
+//! in a file.
 //!
-//! Invariants: a generation lies in one file; only the last file grows; where two have the bytes of a position, those of
-//! the later one count; a file ends before the next begins only where a power cut took its end.
+//! Invariants: a generation lies in one file. Only the last file grows. Where two files have the
+//! bytes of a position, the later one counts. A file ends before the next begins only where a power
+//! cut took its end.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};

@@ -1,10 +1,11 @@
-//! The log file behind a live file: its spool files (in `files`), who writes to them, and (in `state`) where its generations
-//! begin and what of them is sealed, with the arithmetic between the three coordinates (spool file,
-//! generation, segment). Does not decide when to seal (`values::rotation`), and does not know names
+//! The log file behind a live file: its spool files (`files`), who writes to them, and where its
+//! generations begin and what is sealed (`state`), with the arithmetic between spool file,
+//! generation and segment. Does not decide when to seal (`values::rotation`) and knows no names
 //! (`local::namespace`).
 //!
-//! Invariants: a spool file only grows; segments cover the log's positions from the first base without gap or
-//! overlap up to the sealed end, but for what a power cut took; the last generation is the one that applications see.
+//! Invariants: a spool file only grows. Segments cover the positions of the log from the first base
+//! to the sealed end without gap or overlap, but for what a power cut took. The last generation is
+//! the one that applications see.
 
 mod files;
 mod state;

@@ -1,5 +1,5 @@
-//! What changes in a log file, and the arithmetic on it: where generations begin, which ranges are sealed, how
-//! far each has come. No I/O and no lock; lengths are arguments.
+//! The mutable state of a log file and its arithmetic: where generations begin, which ranges are
+//! sealed, and their phases. No I/O and no lock; lengths are arguments.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,4 +1,4 @@
-//! What chmod, chown, utimens and setfattr keep: in the node's record, whatever the file is.
+//! Attributes set by chmod, chown, utimens and setfattr, stored in the record of the node.
 
 use std::sync::atomic::Ordering;
 

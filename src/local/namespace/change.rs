@@ -1,5 +1,6 @@
-//! Changes of the live view. Each is made in memory and in the node's record before the caller
-//! answers, so that a crash of the daemon loses none; a power cut loses what no fsync covered.
+//! Changes of the live view: create, link, rename, unlink. Each is made in memory and in the record
+//! of the node before the reply, so that a crash of the daemon loses none; a power cut loses what
+//! no fsync covered.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! What of the tree a power cut leaves: its changes in the order in which they were made, up to some moment behind the last
-//! one that somebody waited for. Records are appended without a sync; who asks for durability waits for all before.
+//! Durability of the tree: a power cut leaves its changes in order, up to some moment after the
+//! last fsync. Records are appended without a sync; whoever asks for durability waits for
+//! everything before.
 
 use super::Namespace;
 use super::tree::{Body, Tree};

@@ -1,7 +1,8 @@
-//! Nodes and their records on disk: written, and removed when nobody needs the node (`durable` makes them so).
+//! Nodes and their records on disk: written, and removed when the node is no longer needed
+//! (`durable` makes them durable).
 //!
-//! Invariant: the tree's lock is never held over a wait for the disk's durability, nor over the removal
-//! of a file, which may be large. What is left to do waits for [`Namespace::do_chores`].
+//! Invariant: the lock of the tree is never held during an fsync or the removal of a file, which
+//! may be large. Deferred work is done by [`Namespace::do_chores`].
 
 use std::collections::BTreeMap;
 use std::io;

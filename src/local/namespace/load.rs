@@ -1,4 +1,4 @@
-//! The namespace at start: built from the records that the spool holds.
+//! Loads the namespace at start, from the records in the spool.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,10 +1,9 @@
-//! The live view: directories, live files, local-only files and symbolic links, and beside them those
+//! The live view: directories, live files, local files and symbolic links, and beside them the
 //! stored objects and prefixes that the kernel knows by a node id. Owns names, node ids, lookup
-//! counts and the nodes' records; knows nothing of what is written into a file, and asks S3
-//! nothing.
+//! counts and records; knows nothing of file content, and asks S3 nothing.
 //!
-//! Invariants: a name in a directory is a live entry or a stored one, never both; a node with a
-//! record has its files in the spool; a directory with a live entry has a record.
+//! Invariants: a name in a directory is live or stored, never both. A node with a record has its
+//! files in the spool. A directory with a live entry has a record.
 
 mod attributes;
 mod change;

@@ -1,5 +1,5 @@
-//! A name can change what a file is: a log that nothing was sealed of may get another stream, a local file may become
-//! a log. Stored with the name, in one step.
+//! Renames that change what a file is: a log without a sealed range may get another stream, a local
+//! file may become a log. Stored with the name, in one step.
 
 use std::sync::Arc;
 

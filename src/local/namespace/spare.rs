@@ -1,4 +1,4 @@
-//! How files are made, and the spool files that are there before a log needs them; how many there are is decided by others.
+//! Creation of files, also from spare spool files; `core::spares` decides how many are kept.
 
 use std::fs;
 use std::sync::Arc;

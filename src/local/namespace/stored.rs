@@ -1,5 +1,5 @@
-//! What the bucket has below a directory, when names change: which of it stays out of view, and which nodes of stored
-//! objects and prefixes are stale.
+//! Stored content below a directory when names change: what is hidden, and which stored nodes
+//! become stale.
 
 use super::tree::{Body, Tree};
 use super::{Name, Namespace};

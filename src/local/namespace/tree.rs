@@ -1,5 +1,5 @@
-//! The tree itself: nodes, their bodies and what can be read off them. Everything here happens
-//! under the namespace's lock.
+//! The tree: nodes, their bodies and what follows from them. Everything here runs under the lock of
+//! the namespace.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;

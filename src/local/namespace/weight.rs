@@ -1,5 +1,5 @@
-//! What the nodes of the live view take of the worker's memory, and who has it: names, links and extended attributes of all
-//! files share one budget, by the first parts of their paths. A node is its maker's, wherever it is moved.
+//! Memory of the live view: names, links and extended attributes of all files share one budget,
+//! accounted by the first part of the path. A node stays with its creator, wherever it is moved.
 
 use tracing::warn;
 

@@ -1,4 +1,5 @@
-//! One log as a spool has it: its segments, generations and numbers, made to agree with the bytes that are there.
+//! Recovery of one log: its segments, generations and numbers, made to agree with the bytes that
+//! are there.
 
 use std::fs;
 

@@ -1,6 +1,6 @@
-//! Recovery: from the records and the files that the spool holds to log files. The same arithmetic as in normal
-//! work goes on from here; nothing is uploaded, sealed or deleted. What cannot be used is set aside
-//! under `quarantine/`, named, and the rest goes on. Recovering twice gives the same as once.
+//! Recovery: rebuilds log files from the records and files in a spool, with the arithmetic of
+//! normal work. Nothing is uploaded, sealed or deleted. What cannot be used is moved to
+//! `quarantine/` and named, and the rest goes on. Recovering twice gives the same as once.
 
 mod log_file;
 

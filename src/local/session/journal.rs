@@ -1,5 +1,5 @@
-//! The stored nodes that the kernel knows by their numbers: a journal of lines, written anew when it has
-//! grown. Owns that file of a session.
+//! Journal of the stored nodes that the kernel knows by number: appended lines, compacted when it
+//! has grown. Owns that file of a session.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;

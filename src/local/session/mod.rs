@@ -1,11 +1,11 @@
-//! What a worker leaves to the next one that serves the same mount: which handles the kernel has open,
-//! which write was under way on each, the stored nodes that the kernel may ask for by their number.
-//! Lives in the spool's folder `session/`, is never synced (a power cut ends the mount), and means
-//! nothing once the mount is gone, but for a write that its death may have cut in two.
+//! State for the next worker of the same mount: open handles, the write in progress on each, and
+//! the stored nodes that the kernel may ask for by number. Lives in the folder `session/` of the
+//! spool, is never synced (a power cut ends the mount), and means nothing after the mount has
+//! ended, except for a write that was cut in two.
 //!
-//! Invariants: a handle is noted before the kernel learns of it and struck out before its close is
-//! answered; a write is noted before it is made; numbers of nodes and handles are not given twice in
-//! a session, whoever gives them.
+//! Invariants: a handle is recorded before the kernel learns of it and removed before its close is
+//! answered. A write is recorded before it is made. Node and handle numbers are never reused within
+//! a session, whichever worker gives them.
 
 mod journal;
 

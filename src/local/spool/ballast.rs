@@ -1,5 +1,5 @@
-//! A little of the disk that is set apart: when others have filled it, there still is room for the markers
-//! and records without which nothing could be sent, nor given up.
+//! A file of reserved disk space: when others have filled the disk, it makes room for the markers
+//! and records without which nothing could be sent or dropped.
 
 use std::fs::{self, File};
 use std::path::Path;

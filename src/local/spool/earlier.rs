@@ -1,5 +1,6 @@
-//! Spools of earlier versions, in which each node had a folder with a record of its own: `nodes/ID/node.json`, `data`,
-//! seal markers. Taken over at the first start; a start that is killed meanwhile is made good by the next.
+//! Migration of spools of earlier versions, in which each node had a folder with a record of its
+//! own: `nodes/ID/node.json`, `data`, seal markers. Runs at the first start; an interrupted
+//! migration is completed by the next.
 
 use std::collections::BTreeMap;
 use std::fs;

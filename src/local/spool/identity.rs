@@ -1,4 +1,5 @@
-//! Who a spool is, and what is done when it does not say so any more.
+//! The identity of a spool (format, writer, source, epoch), and what happens when it cannot be
+//! read.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! The lock that tells two daemons apart, and how one who only empties a spool is asked for it.
+//! The lock of a spool, and how a process that only empties a spool is asked to give it up.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};

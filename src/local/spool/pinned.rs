@@ -1,6 +1,7 @@
-//! The source of a spool as the mount that uses it knows it, kept where the spool's owner cannot write: in an attribute of its
-//! directory that only CAP_SYS_ADMIN in the initial user namespace sees and changes (`trusted.*` in
-//! [xattr(7)](https://man7.org/linux/man-pages/man7/xattr.7.html)). What a spool says of itself is `identity`'s.
+//! The source of a spool as its mount knows it, kept where the owner of the spool cannot write: in
+//! an extended attribute of its directory that only CAP_SYS_ADMIN in the initial user namespace can
+//! see and set (`trusted.*` in [xattr(7)](https://man7.org/linux/man-pages/man7/xattr.7.html)).
+//! What a spool says of itself is in `identity`.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -1,6 +1,6 @@
-//! The quarantine: the folder of a spool with what could not be used or not be sent as what was sealed, and a list of the
-//! ranges that were given up. Owns the names in it, and the account of it; what is in it stays until somebody takes it
-//! away.
+//! The quarantine: a folder of the spool with what could not be used or sent as it was sealed, and
+//! a list of dropped ranges. Owns their file names and the account of both. Its content stays until
+//! somebody removes it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

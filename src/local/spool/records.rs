@@ -1,10 +1,10 @@
-//! The records of all nodes, in one file to which each change appends a line: creating, renaming and removing cost an
-//! append, and one fsync makes all that came before durable, in the order in which it was done. Owns the file
-//! `records` of the spool and when it is written; what is in it is `record_lines`' business.
+//! The records of all nodes in one append-only file: create, rename and unlink cost an append, and
+//! one fsync makes everything before it durable, in order. Owns the file `records` and when it is
+//! written; `record_lines` owns its format.
 //!
-//! Invariants: the last line of a node counts; what a power cut leaves is the file as it was at some moment, so that a
-//! younger change never outlives an elder one; the file is replaced by a short one when most of it is out of date,
-//! and at no moment is a change in neither.
+//! Invariants: the last line of a node counts. A power cut leaves the file as it was at some
+//! moment, so that a younger change never outlives an older one. The file is compacted when most of
+//! it is out of date, and at no moment is a change in neither.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

@@ -1,8 +1,8 @@
-//! The cache of fetched blocks: which are there or under way, how much they take, which goes first when
-//! there is no room. Owns the account; sends nothing.
+//! Cache of fetched blocks: which are present or in flight, their total size, and which is evicted
+//! first. Owns the accounting; sends no request.
 //!
-//! Invariants: blocks of one object do not overlap; `held` is the sum of all blocks, those under way
-//! included, and never above the budget; a block under way is never given up.
+//! Invariants: blocks of one object do not overlap. `held` is the total of all blocks, those in
+//! flight included, and never exceeds the budget. A block in flight is never evicted.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,10 +1,10 @@
-//! Bytes of stored objects, by range: for all readers of a process one bounded store of what was fetched
-//! (`block_cache.rs`), and for each reader its own read-ahead (`readahead.rs`). Owns the requests that are under
-//! way; knows nothing of what is in the objects.
+//! Ranged reads of stored objects: one bounded cache for all readers of the process
+//! (`block_cache.rs`), and read-ahead for each reader (`readahead.rs`). Owns the requests in
+//! flight; does not interpret what is in an object.
 //!
-//! Invariants: no byte is fetched twice while it is kept or under way; what is kept and under way
-//! together stays within the budget; every byte that a reader is given is of the object that it opened,
-//! by its ETag.
+//! Invariants: no byte is fetched twice while it is cached or in flight. Cached and in-flight bytes
+//! together stay within the budget. Every byte returned belongs to the object that was opened, by
+//! its ETag.
 
 mod block_cache;
 mod readahead;

@@ -1,6 +1,5 @@
-//! How far a reader reads ahead: eight times as far as it has come without a jump. A program that looks here and
-//! there fetches little more than it looks at; one that reads on is soon served from what was fetched
-//! before it asked. Pure; fetches nothing.
+//! Read-ahead: eight times the distance read without a seek. Random access fetches little more than
+//! it reads, and a sequential reader is soon served from what was fetched before it asked. Pure.
 
 use std::ops::Range;
 

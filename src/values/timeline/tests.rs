@@ -1,4 +1,4 @@
-//! Which order and which lines a stream's file has, whatever comes in whatever order.
+//! Order and content of the file of a stream, for names that arrive in any order.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,5 +1,6 @@
-//! What one writer has in a stream, and what of it can have its place: the order of its generations, which waits for
-//! what fills a gap, and who is read where objects claim the same bytes.
+//! The segments of one writer in a stream, and which of them can be placed: generations in order,
+//! waiting for what may still fill a gap, and which object is read where several claim the same
+//! bytes.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};

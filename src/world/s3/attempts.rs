@@ -1,5 +1,5 @@
-//! Counts the tries of the SDK, and how long S3 takes to begin its answer to each: what is billed, and where the time of
-//! a request goes.
+//! Counts the attempts of the SDK and measures the time to the first byte of each answer: what is
+//! billed, and where time goes.
 
 use std::time::SystemTime;
 

@@ -1,5 +1,6 @@
-//! From settings to a client of the SDK: where credentials, endpoint and certificates come from, and what has to be
-//! there before anybody is asked. Owns the client and its region, which changes when S3 names another one.
+//! Builds the SDK's client from settings and environment: credentials, endpoint, certificates, and
+//! checks before the first request. Owns the client and its region, which changes when S3 names
+//! another.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Credentials: forgets those that S3 does not take any more, and finds words for why there are none. Where they come
-//! from is the SDK's matter.
+//! Credentials: drops cached ones that S3 refuses, and explains why there are none. The SDK finds
+//! them.
 
 use std::error::Error;
 use std::fs::{self, File};

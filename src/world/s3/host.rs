@@ -1,4 +1,5 @@
-//! Remembers which host was asked last, for errors to name: the SDK forms it from bucket, region and endpoint.
+//! Remembers the host of the last request, for error messages: the SDK forms it from bucket, region
+//! and endpoint.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What an answer of S3 means. Owns the translation of status and error code to [`Kind`]; what is done
-//! about a kind is decided by the callers of the bucket.
+//! Interprets answers of S3. Owns the mapping of status and error code to [`Kind`]; callers decide
+//! what to do about a kind.
 
 use std::error::Error;
 

@@ -1,5 +1,5 @@
-//! The S3 adapter: the only importer of the AWS SDK. Owns the translation of requests and of
-//! errors; decides nothing about retries of writes, which are single tries here.
+//! The S3 adapter, the only importer of the AWS SDK. Translates requests and errors. Writes are
+//! single attempts: callers decide on retries.
 
 mod attempts;
 mod body;

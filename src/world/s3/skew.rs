@@ -1,6 +1,6 @@
-//! Compares our clock with the one that S3 states in each answer. The SDK signs by S3's clock once it has
-//! seen it, so that requests work all the same; but what a wrong clock puts into keys and metadata stays
-//! wrong for ever, so that a person should know.
+//! Compares our clock with the date in each answer of S3. The SDK signs by S3's clock once it has
+//! seen it, so requests work; but a wrong clock in keys and metadata stays for ever, so it is
+//! reported.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
