@@ -16,6 +16,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::values::token_bucket::TokenBucket;
 use crate::world::clock::{Clock, SystemClock};
 
 /// Lines of one kind at once: a spool with hundreds of damaged logs names each.
@@ -73,11 +74,16 @@ where
 }
 
 /// What one kind of line may still do.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Allowance {
-    /// When all of it is there again.
-    whole_at: Duration,
+    lines: TokenBucket,
     left_out: u64,
+}
+
+impl Default for Allowance {
+    fn default() -> Allowance {
+        Allowance { lines: TokenBucket::new(BURST, EVERY), left_out: 0 }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -92,14 +98,12 @@ enum Admission {
 
 impl Allowance {
     fn take(&mut self, now: Duration) -> Admission {
-        let whole_at = self.whole_at.max(now) + EVERY;
-        if whole_at - now > BURST * EVERY {
+        if self.lines.take(now).is_err() {
             self.left_out += 1;
             return Admission::No;
         }
-        self.whole_at = whole_at;
         match std::mem::take(&mut self.left_out) {
-            0 if whole_at + EVERY - now > BURST * EVERY => Admission::Last,
+            0 if !self.lines.has_more_than(0, now) => Admission::Last,
             0 => Admission::Yes,
             left_out => Admission::After(left_out),
         }

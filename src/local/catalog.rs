@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::listing::{Listed, Listing, Stored};
 use crate::values::freshness::{Age, Freshness};
 use crate::values::time::Utc;
+use crate::values::token_bucket::TokenBucket;
 use crate::world::bucket::StoredObject;
 
 /// Bytes that the cache holds in all: names, ETags and what the allocator adds. Some 400,000 segments, of
@@ -20,6 +21,7 @@ use crate::world::bucket::StoredObject;
 pub const BYTES_MAX: usize = 64 << 20;
 /// LISTs that may be sent in a minute; a scanner that walks the mount costs no more.
 const LISTS_A_MINUTE: u32 = 600;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The cached listings and names.
 #[derive(Debug)]
@@ -32,8 +34,7 @@ pub struct Catalog {
 struct CatalogState {
     kept: LruCache<CatalogKey, CatalogEntry>,
     weight: usize,
-    tokens: f64,
-    refilled: Duration,
+    lists: TokenBucket,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,8 +64,7 @@ impl Catalog {
         let inner = CatalogState {
             kept: LruCache::unbounded(),
             weight: 0,
-            tokens: f64::from(LISTS_A_MINUTE),
-            refilled: Duration::ZERO,
+            lists: TokenBucket::new(LISTS_A_MINUTE, MINUTE / LISTS_A_MINUTE),
         };
         Catalog { freshness, inner: Mutex::new(inner) }
     }
@@ -168,20 +168,12 @@ impl Catalog {
 
     /// Takes the right to send one LIST, or gives the wait until there is one.
     pub fn take_list(&self, now: Duration) -> Result<(), Duration> {
-        let mut inner = self.inner.lock();
-        inner.refill(now);
-        if inner.tokens >= 1.0 {
-            inner.tokens -= 1.0;
-            return Ok(());
-        }
-        Err(Duration::from_secs_f64((1.0 - inner.tokens) * 60.0 / f64::from(LISTS_A_MINUTE)))
+        self.inner.lock().lists.take(now)
     }
 
     /// Whether most of a minute's LISTs are left: what nobody waits for gives way to those who do.
     pub fn has_spare_lists(&self, now: Duration) -> bool {
-        let mut inner = self.inner.lock();
-        inner.refill(now);
-        inner.tokens > f64::from(LISTS_A_MINUTE) / 2.0
+        self.inner.lock().lists.has_more_than(LISTS_A_MINUTE / 2, now)
     }
 }
 
@@ -226,13 +218,6 @@ impl CatalogState {
             gone.push(old);
         }
         gone
-    }
-
-    fn refill(&mut self, now: Duration) {
-        let cap = f64::from(LISTS_A_MINUTE);
-        let earned = now.saturating_sub(self.refilled).as_secs_f64() * cap / 60.0;
-        self.tokens = (self.tokens + earned).min(cap);
-        self.refilled = now;
     }
 
     fn add(&mut self, prefix: &str, name: &str, object: Option<(u64, Utc, String)>) {

@@ -23,3 +23,4 @@ pub mod stream_map;
 pub mod surplus;
 pub mod time;
 pub mod timeline;
+pub mod token_bucket;

@@ -11,38 +11,26 @@ use parking_lot::Mutex;
 
 use super::bucket::{Bucket, BucketError, ListPage, NewObject, ObjectHead};
 use super::clock::Clock;
+use crate::values::token_bucket::TokenBucket;
 
 /// The decorator.
 pub struct Capped {
     inner: Arc<dyn Bucket>,
     clock: Arc<dyn Clock>,
-    a_minute: f64,
-    saved: Mutex<Saved>,
-}
-
-/// Listings that may be asked at once; below zero, so many wait already.
-struct Saved {
-    lists: f64,
-    counted: Duration,
+    lists: Mutex<TokenBucket>,
 }
 
 impl Capped {
     /// At most `lists` a minute, and as many at once after a quiet minute.
     pub fn new(inner: Arc<dyn Bucket>, clock: Arc<dyn Clock>, lists: u32) -> Capped {
-        let a_minute = f64::from(lists.max(1));
-        let saved = Mutex::new(Saved { lists: a_minute, counted: clock.monotonic() });
-        Capped { inner, clock, a_minute, saved }
+        let lists = lists.max(1);
+        let lists = Mutex::new(TokenBucket::new(lists, Duration::from_secs(60) / lists));
+        Capped { inner, clock, lists }
     }
 
     /// Waits for its turn.
     async fn take(&self) {
-        let wait = {
-            let (mut saved, now) = (self.saved.lock(), self.clock.monotonic());
-            let minutes = now.saturating_sub(saved.counted).as_secs_f64() / 60.0;
-            saved.lists = (saved.lists + minutes * self.a_minute).min(self.a_minute) - 1.0;
-            saved.counted = now;
-            Duration::from_secs_f64((-saved.lists).max(0.0) * 60.0 / self.a_minute)
-        };
+        let wait = self.lists.lock().borrow(self.clock.monotonic());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
