@@ -7,18 +7,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lru::LruCache;
 use parking_lot::Mutex;
 
 use super::listing::{Listed, Listing, Stored};
 use crate::values::freshness::{Age, Freshness};
 use crate::values::time::Utc;
 use crate::values::token_bucket::TokenBucket;
+use crate::values::weighted_lru::WeightedLru;
 use crate::world::bucket::StoredObject;
 
 /// Bytes that the cache holds in all: names, ETags and what the allocator adds. Some 400,000 segments, of
 /// 110 bytes a name.
-pub const BYTES_MAX: usize = 64 << 20;
+pub const BYTES_MAX: u64 = 64 << 20;
 /// LISTs that may be sent in a minute; a scanner that walks the mount costs no more.
 const LISTS_A_MINUTE: u32 = 600;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -32,8 +32,7 @@ pub struct Catalog {
 
 #[derive(Debug)]
 struct CatalogState {
-    kept: LruCache<CatalogKey, CatalogEntry>,
-    weight: usize,
+    entries: WeightedLru<CatalogKey, CatalogEntry>,
     lists: TokenBucket,
 }
 
@@ -48,7 +47,6 @@ enum CatalogKey {
 #[derive(Debug)]
 struct CatalogEntry {
     at: Duration,
-    weight: usize,
     what: CachedNames,
 }
 
@@ -62,8 +60,7 @@ impl Catalog {
     /// An empty catalog whose listings and names are believed for a time.
     pub fn new(freshness: Freshness) -> Catalog {
         let inner = CatalogState {
-            kept: LruCache::unbounded(),
-            weight: 0,
+            entries: WeightedLru::default(),
             lists: TokenBucket::new(LISTS_A_MINUTE, MINUTE / LISTS_A_MINUTE),
         };
         Catalog { freshness, inner: Mutex::new(inner) }
@@ -142,14 +139,12 @@ impl Catalog {
 
     /// Forgets everything.
     pub fn clear(&self) {
-        let mut inner = self.inner.lock();
-        inner.kept.clear();
-        inner.weight = 0;
+        self.inner.lock().entries.clear();
     }
 
     /// Bytes of memory that are kept.
-    pub fn weight(&self) -> usize {
-        self.inner.lock().weight
+    pub fn weight(&self) -> u64 {
+        self.inner.lock().entries.total()
     }
 
     /// Adds an object that this daemon has just stored to the listings that are known, so that no
@@ -179,7 +174,7 @@ impl Catalog {
 
 impl CatalogState {
     fn names(&mut self, prefix: &str) -> Option<(Duration, Arc<Listing>)> {
-        match self.kept.get(&CatalogKey::Below(prefix.to_owned()))? {
+        match self.entries.get(&CatalogKey::Below(prefix.to_owned()))? {
             CatalogEntry { at, what: CachedNames::Names(listing), .. } => {
                 Some((*at, listing.clone()))
             }
@@ -188,7 +183,7 @@ impl CatalogState {
     }
 
     fn key(&mut self, key: String) -> Option<(Duration, Option<Stored>)> {
-        match self.kept.get(&CatalogKey::Key(key))? {
+        match self.entries.get(&CatalogKey::Key(key))? {
             CatalogEntry { at, what: CachedNames::Name(found), .. } => Some((*at, found.clone())),
             CatalogEntry { what: CachedNames::Names(_), .. } => None,
         }
@@ -202,34 +197,28 @@ impl CatalogState {
         what: CachedNames,
         weight: usize,
     ) -> Vec<CatalogEntry> {
-        let mut gone: Vec<CatalogEntry> = self.kept.pop(&place).into_iter().collect();
-        self.weight -= gone.iter().map(|old| old.weight).sum::<usize>();
-        let new = CatalogEntry { at, weight, what };
-        if weight > BYTES_MAX {
-            gone.push(new);
-            return gone;
+        let new = CatalogEntry { at, what };
+        if weight as u64 > BYTES_MAX {
+            return self.entries.remove(&place).into_iter().chain([new]).collect();
         }
-        self.kept.put(place, new);
-        self.weight += weight;
-        while self.weight > BYTES_MAX
-            && let Some((_, old)) = self.kept.pop_lru()
-        {
-            self.weight -= old.weight;
-            gone.push(old);
+        let mut gone = Vec::from_iter(self.entries.put(place, new, weight as u64));
+        while self.entries.total() > BYTES_MAX {
+            gone.extend(self.entries.evict(|_| true));
         }
         gone
     }
 
     fn add(&mut self, prefix: &str, name: &str, object: Option<(u64, Utc, String)>) {
-        if let Some(old) = self.kept.pop(&CatalogKey::Key(format!("{prefix}{name}"))) {
-            self.weight -= old.weight;
-        }
-        let Some(kept) = self.kept.peek_mut(&CatalogKey::Below(prefix.to_owned())) else { return };
-        if let CachedNames::Names(listing) = &mut kept.what {
-            let added = Arc::make_mut(listing).add_own(name, object);
-            kept.weight += added;
-            self.weight += added;
-        }
+        self.entries.remove(&CatalogKey::Key(format!("{prefix}{name}")));
+        self.entries.change(
+            &CatalogKey::Below(prefix.to_owned()),
+            |entry, weight| match &mut entry.what {
+                CachedNames::Names(listing) => {
+                    weight + Arc::make_mut(listing).add_own(name, object) as u64
+                }
+                CachedNames::Name(_) => weight,
+            },
+        );
     }
 }
 

@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -25,6 +24,7 @@ use super::decode::Decoder;
 use super::range_fetcher::{Chunk, Damage, RangeFetcher, Unreadable};
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::timeline::Segment;
+use crate::values::weighted_lru::WeightedLru;
 use crate::world::bucket::{Bucket, BucketError, Kind};
 use crate::world::metrics::METRICS;
 
@@ -85,27 +85,21 @@ impl Unpacked {
     }
 }
 
-struct Entries {
-    /// With their lengths.
-    segments: LruCache<String, (Arc<Unpacked>, u64)>,
-    bytes: u64,
-}
+/// Segments by key, weighed by their lengths.
+type Entries = WeightedLru<String, Arc<Unpacked>>;
 
-impl Entries {
-    /// What is known of a segment, unless it could not be had when it was asked for.
-    fn known(&mut self, key: &str) -> Option<Arc<Unpacked>> {
-        let (known, length) = self.segments.get(key)?;
-        let failed = matches!(
-            known.progress.borrow().end,
-            Some(Err(Unreadable::Bucket(_) | Unreadable::Local(_)))
-        );
-        if !failed {
-            return Some(known.clone());
-        }
-        self.bytes -= *length;
-        self.segments.pop(key);
-        None
+/// What is known of a segment, unless it could not be had when it was asked for.
+fn known(entries: &mut Entries, key: &String) -> Option<Arc<Unpacked>> {
+    let known = entries.get(key)?;
+    let failed = matches!(
+        known.progress.borrow().end,
+        Some(Err(Unreadable::Bucket(_) | Unreadable::Local(_)))
+    );
+    if !failed {
+        return Some(known.clone());
     }
+    entries.remove(key);
+    None
 }
 
 /// Unpacks segments.
@@ -129,7 +123,7 @@ impl UnpackCache {
         budget: u64,
         runtime: tokio::runtime::Handle,
     ) -> UnpackCache {
-        let entries = Mutex::new(Entries { segments: LruCache::unbounded(), bytes: 0 });
+        let entries = Mutex::default();
         let (fetcher, rests_until) = (RangeFetcher::new(bucket), AtomicU64::default());
         UnpackCache { fetcher, dir, budget, runtime, entries, rests_until }
     }
@@ -159,14 +153,14 @@ impl UnpackCache {
 
     /// A segment that somebody had unpacked, or has on its way.
     pub fn cached(&self, folder: &str, segment: &Segment) -> Option<Arc<Unpacked>> {
-        self.entries.lock().known(&segment.name(b"").key_in(folder))
+        known(&mut self.entries.lock(), &segment.name(b"").key_in(folder))
     }
 
     /// A segment, whose bytes may still be on their way. Asking for it begins that.
     pub fn get(&self, folder: &str, segment: &Segment) -> Result<Arc<Unpacked>, Unreadable> {
         let key = segment.name(b"").key_in(folder);
         let mut entries = self.entries.lock();
-        let known = entries.known(&key);
+        let known = known(&mut entries, &key);
         METRICS.looked_into("segments", known.is_some());
         if let Some(known) = known {
             return Ok(known);
@@ -174,13 +168,9 @@ impl UnpackCache {
         let file = tempfile::tempfile_in(&self.dir).at("create a file in", &self.dir);
         let file = file.map_err(|e| Unreadable::Local(e.into()))?;
         let unpacked = Arc::new(self.begin(key.clone(), segment, Arc::new(file)));
-        entries.segments.put(key, (unpacked.clone(), segment.length));
-        entries.bytes += segment.length;
-        while entries.segments.len() > KEPT_MAX
-            || entries.bytes > self.budget && entries.segments.len() > 1
-        {
-            let Some((_, (_, length))) = entries.segments.pop_lru() else { break };
-            entries.bytes -= length;
+        entries.put(key, unpacked.clone(), segment.length);
+        while entries.count() > KEPT_MAX || entries.total() > self.budget && entries.count() > 1 {
+            entries.evict(|_| true);
         }
         Ok(unpacked)
     }

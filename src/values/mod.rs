@@ -24,3 +24,4 @@ pub mod surplus;
 pub mod time;
 pub mod timeline;
 pub mod token_bucket;
+pub mod weighted_lru;

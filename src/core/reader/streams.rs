@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lru::LruCache;
 use parking_lot::Mutex;
 use tracing::warn;
 
@@ -19,6 +18,7 @@ use crate::tasks::stream_file::{Source, StreamFile};
 use crate::values::errors::FsError;
 use crate::values::span::Moment;
 use crate::values::time::Utc;
+use crate::values::weighted_lru::WeightedLru;
 use crate::world::bucket::BucketError;
 
 /// Places of segments that are remembered, of all streams that nobody has open: of 200 bytes each, so that
@@ -42,14 +42,8 @@ pub struct Streams {
     ttl: Duration,
     remembered: usize,
     runtime: tokio::runtime::Handle,
-    table: Mutex<Table>,
-}
-
-/// The streams that are remembered.
-struct Table {
-    slots: LruCache<StreamKey, Arc<Slot>>,
-    /// The sum of their weights.
-    weight: usize,
+    /// The streams that are remembered, weighed by what they have in memory.
+    table: Mutex<WeightedLru<StreamKey, Arc<Slot>>>,
 }
 
 /// What is known of one stream.
@@ -65,8 +59,6 @@ struct Slot {
 struct Opened {
     file: Option<Arc<StreamFile>>,
     opens: usize,
-    /// What it counts in the table.
-    weight: usize,
     /// Until when nobody asks again, and why.
     failed: Option<(Duration, BucketError)>,
 }
@@ -103,8 +95,7 @@ impl Streams {
         remembered: usize,
         runtime: tokio::runtime::Handle,
     ) -> Streams {
-        let table = Table { slots: LruCache::unbounded(), weight: 0 };
-        Streams { source, since, ttl, remembered, runtime, table: Mutex::new(table) }
+        Streams { source, since, ttl, remembered, runtime, table: Mutex::default() }
     }
 
     /// Whether the stream may get segments in the usual way.
@@ -120,7 +111,7 @@ impl Streams {
 
     /// The file of a stream without asking anybody.
     pub fn known(&self, key: &StreamKey) -> Option<Arc<StreamFile>> {
-        let slot = self.table.lock().slots.get(key).cloned()?;
+        let slot = self.table.lock().get(key).cloned()?;
         self.fresh(&slot)
     }
 
@@ -156,23 +147,22 @@ impl Streams {
     /// Believes nothing of what is known any more.
     pub fn distrust(&self) {
         let table = self.table.lock();
-        table.slots.iter().for_each(|(_, slot)| slot.distrusted.store(true, Ordering::Release));
+        table.values().for_each(|slot| slot.distrusted.store(true, Ordering::Release));
     }
 
     /// What is known of a stream, which is the one used last from now on.
     fn slot(&self, key: &StreamKey) -> Arc<Slot> {
         let mut table = self.table.lock();
-        if let Some(slot) = table.slots.get(key) {
+        if let Some(slot) = table.get(key) {
             return slot.clone();
         }
         let slot = Arc::new(Slot {
             key: key.clone(),
             asking: Default::default(),
             distrusted: AtomicBool::new(false),
-            known: Mutex::new(Opened { weight: WEIGHT_MIN, ..Opened::default() }),
+            known: Mutex::default(),
         });
-        table.slots.put(key.clone(), slot.clone());
-        table.weight += WEIGHT_MIN;
+        table.put(key.clone(), slot.clone(), WEIGHT_MIN as u64);
         slot
     }
 
@@ -181,18 +171,13 @@ impl Streams {
     fn weigh(&self, slot: &Arc<Slot>, file: &StreamFile) {
         let weight = WEIGHT_MIN + file.place_of(file.len());
         let mut table = self.table.lock();
-        if !table.slots.peek(&slot.key).is_some_and(|known| Arc::ptr_eq(known, slot)) {
+        if !table.peek(&slot.key).is_some_and(|known| Arc::ptr_eq(known, slot)) {
             return;
         }
-        table.weight += weight;
-        table.weight -= std::mem::replace(&mut slot.known.lock().weight, weight);
-        while table.weight > self.remembered {
-            let closed = |(_, slot): &(&StreamKey, &Arc<Slot>)| !slot.is_open();
-            let Some((key, _)) = table.slots.iter().rev().find(closed) else { break };
-            let key = key.clone();
-            let forgotten = table.slots.pop(&key);
-            table.weight -= forgotten.map_or(0, |slot| slot.known.lock().weight);
-        }
+        table.change(&slot.key, |_, _| weight as u64);
+        while table.total() > self.remembered as u64
+            && table.evict(|slot| !slot.is_open()).is_some()
+        {}
     }
 
     /// Brings a stream up to date. Who waits no longer leaves the look to go on, so that the next finds
