@@ -158,7 +158,13 @@ impl Fs {
         let account = self.parts.account(log);
         if self.parts.budget.reserve(account, bytes).is_err() {
             drop::make_room(&self.parts, bytes).map_err(no_room)?;
-            self.parts.budget.reserve(account, bytes).map_err(|_| FsError::NoSpace)?;
+            let budget = &self.parts.budget;
+            let reserved = if self.parts.namespace.is_shared() {
+                budget.reserve(account, bytes)
+            } else {
+                budget.reserve_whole(account, bytes)
+            };
+            reserved.map_err(|_| FsError::NoSpace)?;
         }
         Ok(())
     }

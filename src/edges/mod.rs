@@ -1,6 +1,7 @@
 //! The edges: command line, FUSE requests and signals in; messages and exit codes out.
 
 #[cfg(target_os = "linux")]
+pub mod abi;
 pub mod admin;
 pub mod allocator;
 #[cfg(feature = "embedded-bucket")]

@@ -111,6 +111,15 @@ impl DiskBudget {
         Err(Full)
     }
 
+    /// The same for a part that need not leave anything to others, since there are none.
+    pub fn reserve_whole(&self, account: &Account, bytes: u64) -> Result<(), Full> {
+        if self.live.add(account, bytes).is_within() && self.disk_has_room(bytes) {
+            return Ok(());
+        }
+        self.live.remove(account, bytes);
+        Err(Full)
+    }
+
     /// Counts growth of local-only files.
     pub fn reserve_local(&self, account: &Account, bytes: u64) -> Result<(), Full> {
         if self.local.add(account, bytes).is_fair() && self.disk_has_room(bytes) {

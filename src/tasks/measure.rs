@@ -55,7 +55,8 @@ pub struct Measures {
 pub fn takes_writes(parts: &Parts) -> bool {
     // Under `drop-oldest` a full spool makes room.
     parts.when_full == WhenFull::DropOldest
-        || parts.budget.available() >= ENOUGH && parts.budget.live.lets_anybody_add(ENOUGH)
+        || parts.budget.available() >= ENOUGH
+            && (parts.budget.live.lets_anybody_add(ENOUGH) || !parts.namespace.is_shared())
 }
 
 /// Measures.

@@ -9,6 +9,7 @@ use tracing::{debug, warn};
 
 use crate::core::names::Creator;
 use crate::core::{Access, Entry, FileKind, Fs};
+use crate::edges::abi::UNIQUE_RESEND;
 use crate::local::namespace::Attr;
 use crate::values::errors::FsError;
 use crate::values::ids::{HandleId, NodeId, Origin};
@@ -69,12 +70,9 @@ pub(super) fn node(ino: INodeNo) -> NodeId {
     NodeId(ino.0)
 }
 
-/// Bit of a request's number that says that it comes again (the kernel's `FUSE_UNIQUE_RESEND`).
-const RESENT: u64 = 1 << 63;
-
 pub(super) fn origin(req: &Request) -> Origin {
     let unique = u64::from(req.unique());
-    Origin { unique: unique & !RESENT, resent: unique & RESENT != 0 }
+    Origin { unique: unique & !UNIQUE_RESEND, resent: unique & UNIQUE_RESEND != 0 }
 }
 
 pub(super) fn handle(fh: FileHandle) -> HandleId {

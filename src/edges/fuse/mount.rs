@@ -12,17 +12,12 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tracing::debug;
 
 use super::place::put_in_place;
+use crate::edges::abi::{INIT_ANSWER_MAX, NOTIFY_PRUNE, NOTIFY_RESEND};
 use crate::values::ids::NodeId;
 
-/// Longest answer to FUSE_INIT that there is, several times over.
-const ANSWER_MAX: usize = 4096;
 /// Most bytes of a write that come in one request. Each thread has so much memory for them, used or not (`edges::allocator`).
 /// A write of 1 MiB takes four; that is 0.88 as fast as one.
 pub const MAX_WRITE: u32 = 256 << 10;
-/// `FUSE_NOTIFY_RESEND`: send the requests again that are not answered.
-const NOTIFY_RESEND: u32 = 7;
-/// `FUSE_NOTIFY_PRUNE`, since Linux 6.18: forget nodes that nobody uses.
-const NOTIFY_PRUNE: u32 = 9;
 
 /// Asks for what we need, as far as the kernel offers it.
 pub(super) fn ask(config: &mut KernelConfig) {
@@ -136,7 +131,7 @@ fn replay<F: Filesystem>(
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     rustix::io::writev(&kernel, &[IoSlice::new(init)])?;
     let session = Session::from_fd(filesystem, ours, SessionACL::All, config)?;
-    let mut answer = vec![0; ANSWER_MAX];
+    let mut answer = vec![0; INIT_ANSWER_MAX];
     let len = rustix::io::read(&kernel, &mut answer)?;
     answer.truncate(len);
     Ok((session, answer))

@@ -18,6 +18,7 @@ use rustix::mount::MountFlags;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tracing::debug;
 
+use crate::edges::abi::{DEV_FUSE, HAS_RESEND, INIT_EXT, INIT_FLAGS_AT, OPCODE_INIT, REQUEST_MIN};
 use crate::edges::error::DaemonError;
 use crate::edges::{launch, mountpoint};
 use crate::values::processes::Guard;
@@ -27,21 +28,9 @@ use crate::values::settings::{Settings, Source};
 const FUSERMOUNT: &str = "fusermount3";
 /// Begins the mount point that is a descriptor of a mount made by somebody else.
 const DESCRIPTOR: &str = "/dev/fd/";
-/// The device number of /dev/fuse (linux/miscdevice.h).
-const DEV_FUSE: (u32, u32) = (10, 229);
-/// The kernel reads and writes whole requests; smaller buffers are refused (`FUSE_MIN_READ_BUFFER`).
-const REQUEST_MIN: usize = 8192;
 /// The kernel asks as soon as something is mounted. Whoever hands a descriptor on has mounted, or is
 /// about to.
 const INIT_PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
-/// `FUSE_INIT` (linux/fuse.h).
-const OPCODE_INIT: u32 = 26;
-/// Where the two words of flags are in it, behind header, versions and read-ahead.
-const FLAGS_AT: (usize, usize) = (52, 56);
-/// `FUSE_INIT_EXT`: the second word of flags counts.
-const INIT_EXT: u32 = 1 << 30;
-/// `FUSE_HAS_RESEND`, which is bit 39, in the second word.
-const HAS_RESEND: u32 = 1 << 7;
 
 /// A mount, by its descriptor.
 #[derive(Debug)]
@@ -186,7 +175,7 @@ impl Device {
 /// Whether a kernel that begins like this can send requests again that a worker left unanswered.
 pub fn offers_resend(init: &[u8]) -> bool {
     let has = |at, flag| word(init, at).is_some_and(|word| word & flag != 0);
-    has(FLAGS_AT.0, INIT_EXT) && has(FLAGS_AT.1, HAS_RESEND)
+    has(INIT_FLAGS_AT.0, INIT_EXT) && has(INIT_FLAGS_AT.1, HAS_RESEND)
 }
 
 /// Whether these bytes accept that request: anything else that a worker may say is no answer.

@@ -5,20 +5,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use crate::edges::abi::{BACKING_CLOSE, BACKING_OPEN, BackingMap};
 use crate::values::ids::BackingId;
-
-/// `_IOW(229, 1, struct fuse_backing_map)` of linux/fuse.h.
-const BACKING_OPEN: libc::Ioctl = 0x4010_e501_u32 as libc::Ioctl;
-/// `_IOW(229, 2, uint32_t)`.
-const BACKING_CLOSE: libc::Ioctl = 0x4004_e502_u32 as libc::Ioctl;
-
-/// `struct fuse_backing_map`.
-#[repr(C)]
-struct BackingMap {
-    fd: i32,
-    flags: u32,
-    padding: u64,
-}
 
 /// Registers a file with the mount behind `fuse`, with the credentials of the calling thread.
 pub fn backing_open(fuse: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Result<BackingId> {

@@ -120,6 +120,18 @@ impl Namespace {
         self.tree.lock().part_in(directory)
     }
 
+    /// Whether names of the live view begin with more than one first part.
+    pub fn is_shared(&self) -> bool {
+        let tree = self.tree.lock();
+        let Ok(root) = tree.directory(NodeId::ROOT) else { return false };
+        let mut parts = root.live.iter().map(|(name, id)| match tree.directory(*id) {
+            Ok(_) => name.as_slice(),
+            Err(_) => b"",
+        });
+        let first = parts.next();
+        parts.any(|part| Some(part) != first)
+    }
+
     /// What names and attributes take of memory, and may take.
     pub fn names_used(&self) -> (u64, u64) {
         let tree = self.tree.lock();
