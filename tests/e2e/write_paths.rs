@@ -106,38 +106,55 @@ fn writers_of_all_kinds_add_to_one_file_and_a_reader_sees_all() {
     ledger.assert_in(&rig.bucket().lines("app.log"));
 }
 
+/// Two programs append such lines to a log; meanwhile something else is done again and again. Gives the lines.
+fn while_two_write(
+    path: &Path,
+    lines: usize,
+    line: impl Fn(&str, usize) -> String + Sync,
+    mut again: impl FnMut(),
+) -> Ledger {
+    File::create(path).unwrap();
+    std::thread::scope(|scope| {
+        let write = |name: &'static str| {
+            let line = &line;
+            scope.spawn(move || {
+                let mut file = append_to(path);
+                let written = (0..lines).map(|n| {
+                    let line = line(name, n);
+                    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+                    line
+                });
+                Ledger::written(written.collect::<Vec<_>>())
+            })
+        };
+        let writers = [write("one"), write("two")];
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            again();
+        }
+        let mut all = Ledger::default();
+        writers.into_iter().for_each(|writer| all.add(writer.join().unwrap()));
+        all
+    })
+}
+
 #[test]
 fn a_truncation_under_writers_at_full_speed_loses_nothing() {
     let rig = Rig::embedded();
     let mount = rig.mount(&["--rotate-size", "1MiB"]);
     let path = mount.path("app.log");
-    File::create(&path).unwrap();
-    let ledger = std::thread::scope(|scope| {
-        let path = &path;
-        let write = |name: &'static str| {
-            scope.spawn(move || {
-                let mut file = append_to(path);
-                let lines = (0..40_000).map(|n| {
-                    let line = format!("{name} {n}");
-                    file.write_all(format!("{line}\n").as_bytes()).unwrap();
-                    line
-                });
-                Ledger::written(lines.collect::<Vec<_>>())
-            })
-        };
-        let writers = [write("one"), write("two")];
-        let mut truncated = 0;
-        while writers.iter().any(|writer| !writer.is_finished()) {
+    let mut truncated = 0;
+    let ledger = while_two_write(
+        &path,
+        40_000,
+        |name, n| format!("{name} {n}"),
+        || {
             // Each makes an object.
-            if fs::metadata(path).unwrap().len() > 10_000 && truncated < 200 {
-                File::create(path).unwrap();
+            if fs::metadata(&path).unwrap().len() > 10_000 && truncated < 200 {
+                File::create(&path).unwrap();
                 truncated += 1;
             }
-        }
-        let mut all = Ledger::default();
-        writers.into_iter().for_each(|writer| all.add(writer.join().unwrap()));
-        all
-    });
+        },
+    );
     mount.stop();
     ledger.assert_in(&rig.bucket().lines("app.log"));
 }
@@ -150,30 +167,12 @@ fn truncated_between_writes(disk: impl FnOnce(&Path) -> Disk, write_path: &str) 
     plan.spool = disk.path.join("spool");
     let mount = plan.start();
     let path = mount.path("app.log");
-    File::create(&path).unwrap();
-    let ledger = std::thread::scope(|scope| {
-        let path = &path;
-        let write = |name: &'static str| {
-            scope.spawn(move || {
-                let mut file = append_to(path);
-                let lines = (0..600).map(|n| {
-                    let line = format!("{name} {n} {}", name.repeat(8000));
-                    file.write_all(format!("{line}\n").as_bytes()).unwrap();
-                    // Else it would have ended after a few truncations.
-                    std::thread::sleep(Duration::from_micros(100));
-                    line
-                });
-                Ledger::written(lines.collect::<Vec<_>>())
-            })
-        };
-        let writers = [write("one"), write("two")];
-        while writers.iter().any(|writer| !writer.is_finished()) {
-            File::create(path).unwrap();
-        }
-        let mut all = Ledger::default();
-        writers.into_iter().for_each(|writer| all.add(writer.join().unwrap()));
-        all
-    });
+    let line = |name: &str, n| {
+        // Else it would have ended after a few truncations.
+        std::thread::sleep(Duration::from_micros(100));
+        format!("{name} {n} {}", name.repeat(8000))
+    };
+    let ledger = while_two_write(&path, 600, line, || drop(File::create(&path).unwrap()));
     mount.stop();
     ledger.assert_in(&rig.bucket().lines("app.log"));
 }
