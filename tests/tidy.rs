@@ -372,6 +372,28 @@ fn the_ending_of_a_streams_folder_is_spelt_once() {
     hold(rule, &broken, &files("src", "rs"));
 }
 
+/// Code of a file before its unit tests that is not in `owners` and has one of these words in quotes.
+fn quoted(file: &Source, words: &[&str], owners: &[&str]) -> Vec<String> {
+    let tests = file.text.lines().position(|line| line == "#[cfg(test)]");
+    let owner = owners.iter().any(|owner| file.path.starts_with(owner));
+    let mut found = Vec::new();
+    for (at, line) in file.code().filter(|(at, _)| !owner && tests.is_none_or(|t| *at <= t)) {
+        let spelt = words.iter().filter(|word| line.contains(&format!("\"{word}\"")));
+        found.extend(spelt.map(|word| format!("{}:{at}: `{word}` is spelt elsewhere", file.path)));
+    }
+    found
+}
+
+#[test]
+fn names_of_the_spools_files_are_spelt_once() {
+    let names = ["spool.json", "nodes", "quarantine", "session", "ballast", "numbers", "records"];
+    // Names of commands are not those of files.
+    let owners = ["src/local/", "src/embedded/", "src/edges/cli/"];
+    let rule = |file: &Source| quoted(file, &names, &owners);
+    let broken = [Source::example("src/edges/verify.rs", "dir.join(\"spool.json\")")];
+    hold(rule, &broken, &files("src", "rs"));
+}
+
 #[test]
 fn unsafe_code_stands_alone_where_kernel_and_c_library_leave_no_choice() {
     let rule = |file: &Source| {

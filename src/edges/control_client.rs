@@ -19,7 +19,7 @@ use super::stop::{EXIT_DATA_LEFT, everything, lacking};
 use super::supervisor::default_path;
 use super::supervisor::link::{Link, LinkError};
 use super::supervisor::protocol::{Request, ToClient, ToKeeper};
-use crate::local::spool::Account;
+use crate::local::spool::{Account, IDENTITY};
 use crate::values::escape::for_terminal;
 use crate::world::clock::{Clock, SystemClock};
 
@@ -168,15 +168,13 @@ pub(super) fn keeper_of(place: &Path, socket: Option<&Path>) -> Result<Keeper, F
     if let Some(socket) = socket {
         return Ok(Keeper::at(socket.to_owned()));
     }
-    let Ok(spool) = place.join("spool.json").canonicalize() else {
+    let Ok(spool) = place.join(IDENTITY).canonicalize() else {
         return mount_at(place).map(|mount| Keeper::of(&mount));
     };
     let uses = |keeper: &Keeper| {
         let status = status_of(keeper, Request::Status);
         let used = status.ok().and_then(|status| Some(PathBuf::from(status["spool"].as_str()?)));
-        used.is_some_and(|used| {
-            used.join("spool.json").canonicalize().is_ok_and(|used| used == spool)
-        })
+        used.is_some_and(|used| used.join(IDENTITY).canonicalize().is_ok_and(|used| used == spool))
     };
     let mounts = mountpoint::all().unwrap_or_default();
     mounts.iter().map(Keeper::of).find(uses).ok_or_else(|| {

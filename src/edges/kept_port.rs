@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::local::disk::{Durable, load_json, store_json};
+use crate::local::session::SESSION;
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::SessionId;
 
@@ -17,7 +18,7 @@ pub struct KeptPort {
 impl KeptPort {
     /// The place for the port of a session.
     pub fn new(spool: &Path, session: &SessionId) -> KeptPort {
-        KeptPort { folder: spool.join("session"), name: format!("{}.port", session.0) }
+        KeptPort { folder: spool.join(SESSION), name: format!("{}.port", session.0) }
     }
 
     /// The port that a worker before had, if one has said.

@@ -16,7 +16,7 @@ use super::control_client::{self, Failure};
 use super::stop::EXIT_DATA_LEFT;
 use super::supervisor::protocol::{Request, ToClient};
 use crate::local::disk::open_regular;
-use crate::local::spool::{GivenUp, Quarantine, SetAside};
+use crate::local::spool::{GivenUp, IDENTITY, Quarantine, SetAside};
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::escape::for_terminal;
 
@@ -39,7 +39,7 @@ impl From<LocalError> for Failure {
 /// The quarantine of a spool, or of the spool of a mount.
 fn find(place: &PlaceArgs) -> Result<Quarantine, Failure> {
     let dir = &place.place;
-    let spool = match dir.join("spool.json").symlink_metadata() {
+    let spool = match dir.join(IDENTITY).symlink_metadata() {
         Ok(_) => dir.clone(),
         Err(_) => control_client::spool_of(dir, place.keeper_socket.as_deref())?,
     };

@@ -6,12 +6,10 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::decode::Decoder;
-use crate::values::escape::escape_ascii;
 use crate::values::naming::{Form, SegmentName};
+use crate::values::object_metadata::{CHECKSUM, FIRST, STREAM, of_key};
 use crate::world::bucket::{Bucket, BucketError, StoredObject};
 
-/// The metadata name of the checksum: CRC-64/NVME of the uncompressed bytes, 16 hex digits.
-pub const CHECKSUM: &str = "checksum-crc64nvme";
 /// Bytes asked of S3 at once.
 const PIECE: u64 = 4 << 20;
 
@@ -104,24 +102,17 @@ async fn faults(
 /// Where metadata and name differ. A stream that is too long for the metadata is left out there, and is named there
 /// as it is below the prefix that its writer had mounted, which may be longer than the one that is looked at.
 fn contradictions(name: &SegmentName, metadata: &BTreeMap<String, String>) -> Vec<Fault> {
-    let expected = [
-        ("writer", name.writer.to_string()),
-        ("generation", name.generation.0.to_string()),
-        ("offset", name.offset.to_string()),
-        ("length", name.length.to_string()),
-        ("first", name.start.to_name()),
-        ("stream", escape_ascii(&name.stream)),
-    ];
+    let expected = of_key(name).into_iter().chain([(FIRST, name.start.to_name())]);
     let differs = |(field, named): (&'static str, String)| match metadata.get(field) {
         Some(found) if *found == named => None,
-        Some(found) if field == "stream" && named.ends_with(&format!("/{found}")) => None,
-        None if field == "stream" => None,
+        Some(found) if field == STREAM && named.ends_with(&format!("/{found}")) => None,
+        None if field == STREAM => None,
         found => {
             let found = found.map_or("none", String::as_str).to_owned();
             Some(Fault::Metadata { field, found, named })
         }
     };
-    expected.into_iter().filter_map(differs).collect()
+    expected.filter_map(differs).collect()
 }
 
 /// Sums an object's uncompressed bytes. The inner error is that of the decompressor.

@@ -12,7 +12,6 @@ use tracing::info;
 
 use super::body::{Body, prepare};
 use super::commit;
-use super::examine::CHECKSUM;
 use super::parts::Parts;
 use super::send::{metadata, put};
 use crate::local::crash_point::crash_point;
@@ -24,6 +23,7 @@ use crate::local::spool::{NodeFile, SetAside};
 use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::ids::{SpoolOffset, SpoolRange};
 use crate::values::naming::{Form, MarkerName, Phase, SegmentName};
+use crate::values::object_metadata::CHECKSUM;
 use crate::world::bucket::{BucketError, Kind, NewObject, Payload};
 
 /// Why something stays set aside.

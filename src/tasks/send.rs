@@ -9,7 +9,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, error, warn};
 
 use super::body::{Body, prepare};
-use super::examine::CHECKSUM;
 use super::outbox::Job;
 use super::parts::Parts;
 use super::{commit, evict};
@@ -17,6 +16,7 @@ use crate::local::marker::Marker;
 use crate::values::errors::{AtPath, FsError, LocalError};
 use crate::values::escape::escape_ascii;
 use crate::values::naming::{Form, MarkerName, Phase, SegmentName};
+use crate::values::object_metadata::{CHECKSUM, FIRST, LABEL, LAST, of_key};
 use crate::world::bucket::{BucketError, Conditional, Kind, NewObject, Payload};
 use crate::world::metrics::METRICS;
 
@@ -318,21 +318,13 @@ const METADATA_PREFIX: &str = "x-amz-meta-";
 pub(super) fn metadata(prefix: &str, marker: &Marker) -> BTreeMap<String, String> {
     let needed = [
         (CHECKSUM, marker.crc64.clone()),
-        ("first", marker.first.to_name()),
-        ("last", marker.last.to_name()),
+        (FIRST, marker.first.to_name()),
+        (LAST, marker.last.to_name()),
     ];
-    let of_key = |key: SegmentName| {
-        [
-            ("generation", key.generation.0.to_string()),
-            ("offset", key.offset.to_string()),
-            ("length", key.length.to_string()),
-            ("writer", key.writer.to_string()),
-            ("stream", escape_ascii(&key.stream)),
-        ]
-    };
-    let of_key = SegmentName::parse(prefix, &marker.key).into_iter().flat_map(of_key);
+    let key = SegmentName::parse(prefix, &marker.key);
+    let of_key = key.iter().flat_map(of_key);
     let labels = marker.labels.iter().map(|(label, value)| {
-        (format!("label-{}", escape_ascii(label.as_bytes())), escape_ascii(value.as_bytes()))
+        (format!("{LABEL}{}", escape_ascii(label.as_bytes())), escape_ascii(value.as_bytes()))
     });
     let needed = needed.into_iter().chain(of_key).map(|(name, value)| (name.to_owned(), value));
     fitting(needed.chain(labels)).collect()

@@ -10,6 +10,7 @@ pub mod freshness;
 pub mod ids;
 pub mod metrics;
 pub mod naming;
+pub mod object_metadata;
 pub mod partition;
 pub mod processes;
 pub mod ranges;

@@ -27,7 +27,7 @@ use super::cli::RecoverArgs;
 use super::error::DaemonError;
 use super::signals::{Direct, Signals};
 use super::{privileges, spool_owner, telemetry};
-use crate::local::spool::{Spool, pinned};
+use crate::local::spool::{IDENTITY, QUARANTINE, Spool, pinned};
 use crate::values::errors::AtPath;
 use crate::values::escape::for_terminal;
 use crate::values::settings::Source;
@@ -216,7 +216,7 @@ impl Recovery<'_> {
                 info!(spool = %dir.display(), "it is removed when nobody has used it for {after}");
             }
             Ended::Kept => {
-                let quarantine = dir.join("quarantine");
+                let quarantine = dir.join(QUARANTINE);
                 warn!(kept = %quarantine.display(), "S3 has everything but what was set aside");
             }
             Ended::Failed => error!(spool = %dir.display(), "it could not be emptied"),
@@ -289,7 +289,7 @@ impl Recovery<'_> {
 
 /// Adds the spools at and below a directory; nothing is followed, nothing in a spool looked at.
 fn find(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
-    if fs::symlink_metadata(dir.join("spool.json")).is_ok() {
+    if fs::symlink_metadata(dir.join(IDENTITY)).is_ok() {
         found.push(dir.to_owned());
         return;
     }

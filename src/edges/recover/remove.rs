@@ -13,7 +13,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
 
 use crate::local::disk::{SMALL_MAX, by_descriptor, read_regular};
-use crate::local::spool::Spool;
+use crate::local::spool::{IDENTITY, Spool};
 
 /// A directory, and the start of the spool in it: its `spool.json`, which counts them.
 #[derive(PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(super) struct Who {
 impl Who {
     pub(super) fn of(dir: &Path) -> Who {
         let inode = fs::metadata(dir).ok().map(|dir| (dir.dev(), dir.ino()));
-        let start = read_regular(&dir.join("spool.json"), SMALL_MAX).unwrap_or_default();
+        let start = read_regular(&dir.join(IDENTITY), SMALL_MAX).unwrap_or_default();
         Who { inode, start }
     }
 }
@@ -67,6 +67,7 @@ pub(super) fn remove(dir: &Path, who: &Who) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::spool::{LOCK, NODES, QUARANTINE};
     use crate::values::ids::WriterId;
 
     #[test]
@@ -77,10 +78,10 @@ mod tests {
         drop(Spool::open(&spool, "s3://b/", "host", writer).expect("a spool"));
         let who = Who::of(&spool);
         // Another with the same start, as a copy has it.
-        for name in ["nodes", "quarantine"] {
+        for name in [NODES, QUARANTINE] {
             fs::create_dir_all(other.join(name)).expect("made");
         }
-        for name in ["spool.json", "lock"] {
+        for name in [IDENTITY, LOCK] {
             fs::copy(spool.join(name), other.join(name)).expect("copied");
         }
         fs::rename(&spool, &moved).expect("moved");

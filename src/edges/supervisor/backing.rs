@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::ioctl::{backing_close, backing_open};
 use crate::core::backing::Backings;
-use crate::local::spool::data_path;
+use crate::local::spool::{LOCK, data_path};
 use crate::values::ids::{BackingId, NodeId, SpoolOffset};
 
 /// Most numbers in one message of the protocol: a page is far below the longest message.
@@ -99,7 +99,7 @@ impl Registry {
     /// Tells whether spool files can be registered, by the spool's lock file.
     pub fn probe_for(&self, peer: PeerId) -> Result<(), String> {
         let _state = self.entitled(peer)?;
-        let id = self.open("lock")?;
+        let id = self.open(LOCK)?;
         backing_close(self.fuse.as_fd(), id).map_err(|e| e.to_string())
     }
 

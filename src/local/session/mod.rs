@@ -26,6 +26,8 @@ use super::spool::ballast;
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::{HandleId, NodeId, Origin, RequestId, SessionId, SpoolOffset};
 
+/// The folder of the spool with what a worker leaves to the next.
+pub const SESSION: &str = "session";
 /// Bytes of a place in the table of handles.
 const PLACE: u64 = 64;
 /// Where in its place the write under way begins, after what is known from the open.
@@ -118,7 +120,7 @@ impl Intent {
 impl Session {
     /// Begins a session in a spool's folder, or goes on with what the worker before left of it.
     pub fn begin(spool: &Path, id: &SessionId, resumed: bool) -> Result<Session, LocalError> {
-        let dir = spool.join("session");
+        let dir = spool.join(SESSION);
         fs::DirBuilder::new().mode(0o700).recursive(true).create(&dir).at("create", &dir)?;
         let last = take_others(&dir, &id.0)?;
         let table_path = dir.join(format!("{}.handles", id.0));
@@ -386,6 +388,6 @@ mod tests {
         assert!(begin(dir.path(), "a1", true).new_node(3).expect("a number") > node);
         let other = begin(dir.path(), "b2", false);
         assert!(other.take_left().is_empty());
-        assert_eq!(fs::read_dir(dir.path().join("session")).expect("a folder").count(), 2);
+        assert_eq!(fs::read_dir(dir.path().join(SESSION)).expect("a folder").count(), 2);
     }
 }

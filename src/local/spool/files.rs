@@ -18,7 +18,7 @@ use crate::values::ids::{NodeId, SpoolOffset};
 use crate::values::naming::MarkerName;
 
 /// The folder of all nodes' files.
-pub(super) const NODES: &str = "nodes";
+pub const NODES: &str = "nodes";
 const DATA: &str = "data";
 /// What a file is called before it has its own name.
 const HALF_WRITTEN: &str = "new";

@@ -88,7 +88,7 @@ pub(super) fn lose(dir: &Path, source: &str, error: LocalError) -> Result<(), Sp
     let (kind, told) = (error.source.kind(), error.to_string());
     fits_without(dir, source, error)?;
     if kind != io::ErrorKind::NotFound {
-        let kept = Quarantine::of(dir).set_aside(&dir.join(IDENTITY), "spool.json")?;
+        let kept = Quarantine::of(dir).set_aside(&dir.join(IDENTITY), IDENTITY)?;
         error!(kept = %kept.display(), "the spool's identity is damaged and set aside: what is sealed keeps its keys, what is not gets a writer id of its own ({told})");
     }
     Ok(())

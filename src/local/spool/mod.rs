@@ -35,11 +35,9 @@ use rustix::fs::Access;
 use rustix::io::Errno;
 use tracing::warn;
 
-use self::files::NODES;
-pub use self::files::{NodeFile, NodeFiles, data_path};
+pub use self::files::{NODES, NodeFile, NodeFiles, data_path};
 pub use self::identity::Identity;
-use self::quarantine::QUARANTINE;
-pub use self::quarantine::{Account, GivenUp, Note, Quarantine, SetAside};
+pub use self::quarantine::{Account, GivenUp, Note, QUARANTINE, Quarantine, SetAside};
 pub use self::record_lines::Loaded;
 pub use self::records::{Position, Records};
 
@@ -50,9 +48,9 @@ use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::{Epoch, NodeId, SessionId, WriterId};
 
 /// The file that says who a spool is.
-const IDENTITY: &str = "spool.json";
+pub const IDENTITY: &str = "spool.json";
 /// The file that its daemon has locked.
-const LOCK: &str = "lock";
+pub const LOCK: &str = "lock";
 /// The layout that this program writes. Those of 1 and 2, where each node had a folder, are taken over.
 const FORMAT: u32 = 3;
 

@@ -21,7 +21,7 @@ use crate::values::ids::SpoolRange;
 use crate::values::time::Utc;
 
 /// The folder's name in the spool.
-pub(super) const QUARANTINE: &str = "quarantine";
+pub const QUARANTINE: &str = "quarantine";
 /// The list of what was given up.
 const GIVEN_UP: &str = "given-up";
 /// Bytes of that list; what is given up beyond is in the bucket's marks alone.
