@@ -23,6 +23,9 @@ use crate::values::ids::SpoolOffset;
 use crate::values::naming::{MarkerName, Phase};
 use crate::values::settings::WhenFull;
 
+/// A stream with less than this part of what the largest one has is small.
+const SMALL: u64 = 8;
+
 /// Makes room for `bytes` more: takes back what S3 has and then, under `drop-oldest`, what is still
 /// missing from the stream that waits with most. It may not be enough: what is under way stays, and what
 /// is not sealed has to be sealed first, which is asked for.
@@ -112,6 +115,14 @@ fn choose(logs: &[Waits]) -> Option<usize> {
     };
     let part = most(|log| (log.part, 0), None)?;
     let stream = most(|log| (log.part, log.stream), Some(part))?;
+    // While all that a large stream has is under way, dropping a small one would cost it everything and make no room.
+    let mut unsent: HashMap<(usize, usize), u64> = HashMap::new();
+    for log in logs {
+        *unsent.entry((log.part, log.stream)).or_default() += log.unsent;
+    }
+    if unsent[&stream] < unsent.values().max()? / SMALL {
+        return None;
+    }
     let of_most = |log: &Waits| (log.part, log.stream) == stream;
     let now = logs.iter().position(|log| of_most(log) && log.oldest.is_some());
     now.or_else(|| logs.iter().position(|log| of_most(log) && log.unsealed > 0))
@@ -240,7 +251,8 @@ mod tests {
         let under_way = waits(0, 900, 0, None);
         let unsealed = waits(1, 500, 500, None);
         assert_eq!(choose(&[under_way, unsealed, waits(2, 400, 0, Some(0))]), Some(1));
-        assert_eq!(choose(&[under_way, waits(2, 4, 0, Some(0))]), Some(1));
+        assert_eq!(choose(&[under_way, waits(2, 400, 0, Some(0))]), Some(1));
+        assert_eq!(choose(&[under_way, waits(2, 4, 0, Some(0))]), None, "a small one is spared");
         assert_eq!(choose(&[under_way]), None);
     }
 }

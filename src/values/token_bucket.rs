@@ -38,7 +38,8 @@ impl TokenBucket {
 
     /// Whether more than so many tokens are there.
     pub fn has_more_than(&self, tokens: u32, now: Duration) -> bool {
-        self.full_at.saturating_sub(now) < self.burst.saturating_sub(tokens) * self.every
+        let whole = self.full_at.saturating_sub(now) + self.every;
+        whole <= self.burst.saturating_sub(tokens) * self.every
     }
 }
 
@@ -77,5 +78,6 @@ mod tests {
         assert!(bucket.has_more_than(1, now));
         assert!(!bucket.has_more_than(2, now));
         assert!(bucket.has_more_than(2, now + SECOND));
+        assert!(!bucket.has_more_than(2, now + SECOND / 2), "half a token is none");
     }
 }
