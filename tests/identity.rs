@@ -1,5 +1,5 @@
 //! The files of k8s/identity as they stand: JSON that AWS would take for what it is, rights that agree with the table
-//! in README.md, and no right to delete or overwrite. What the rights do to the program is tried in
+//! in docs/IDENTITY.md, and no right to delete or overwrite. What the rights do to the program is tried in
 //! tests/e2e/identity.rs. Every rule is tried on an example that breaks it before it looks at the files.
 
 #![allow(clippy::panic, reason = "a test ends at the first surprise")]
@@ -136,8 +136,8 @@ fn rights(line: &str) -> BTreeSet<&str> {
 
 #[test]
 fn the_table_of_rights_says_what_the_policies_give() {
-    let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
-    let table: Vec<_> = readme.split("### Rights").nth(1).expect("the table").lines().collect();
+    let document = fs::read_to_string(root().join("docs/IDENTITY.md")).expect("IDENTITY.md");
+    let table: Vec<_> = document.split("## Rights").nth(1).expect("the table").lines().collect();
     let row = |start: &str| {
         let row = table.iter().find(|line| line.starts_with(start));
         rights(row.unwrap_or_else(|| panic!("no row `{start}`")).rsplit('|').nth(1).unwrap_or(""))
@@ -161,7 +161,7 @@ fn the_table_of_rights_says_what_the_policies_give() {
     let shown = table.join("\n");
     let shown = shown.split("```json").nth(1).and_then(|rest| rest.split("```").next());
     let shown: Value = serde_json::from_str(shown.expect("a policy")).expect("JSON");
-    assert_eq!(shown, policy("writer-view-bucket"), "README.md shows another policy");
+    assert_eq!(shown, policy("writer-view-bucket"), "IDENTITY.md shows another policy");
 }
 
 #[test]
