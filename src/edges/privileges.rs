@@ -6,6 +6,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ use rustix::thread::{
 };
 
 use super::error::DaemonError;
+use crate::local::disk::by_descriptor;
 use crate::values::processes::RunAs;
 use crate::values::reader::ReaderSettings;
 use crate::values::settings::{Settings, Source};
@@ -42,6 +44,11 @@ pub fn own_user() -> RunAs {
 /// for others themselves.
 pub fn worker_user(settings: &Settings) -> Result<RunAs, DaemonError> {
     user(settings.processes.run_as, &settings.spool_dir)
+}
+
+/// Who recovers a spool: its owner, unless that is root, else a user of its own; for others themselves.
+pub fn spool_user(spool: &OwnedFd) -> Result<RunAs, DaemonError> {
+    user(None, &by_descriptor(spool))
 }
 
 /// Who serves a reader mount: for root `--run-as`, else the owner of an embedded bucket, else a user of its own; for others

@@ -24,24 +24,42 @@ const LOST_AND_FOUND: &[u8] = b"lost+found";
 
 /// Makes spool and embedded bucket ready for the worker; gives the spool's directory.
 pub fn prepare(settings: &Settings, user: RunAs) -> Result<OwnedFd, DaemonError> {
-    if let Source::Embedded { dir } = &settings.source {
-        make(dir, user).map_err(|e| DaemonError::Directory(dir.clone(), e))?;
-    }
+    make_bucket(&settings.source, user)?;
     let dir = &settings.spool_dir;
     let ready = || {
         make(dir, user)?;
         // The path that the user gave may lead over links; what is below may not.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let spool = rustix::fs::open(dir, flags, Mode::empty())?;
-        let owner = fstat(&spool)?;
+        Ok(rustix::fs::open(dir, flags, Mode::empty())?)
+    };
+    let spool = ready().map_err(|e| DaemonError::Directory(dir.clone(), e))?;
+    give_spool(&spool, dir, user)?;
+    Ok(spool)
+}
+
+/// Makes the folder of an embedded bucket where it is missing.
+pub fn make_bucket(source: &Source, user: RunAs) -> Result<(), DaemonError> {
+    match source {
+        Source::Embedded { dir } => {
+            make(dir, user).map_err(|e| DaemonError::Directory(dir.clone(), e))
+        }
+        Source::S3 { .. } => Ok(()),
+    }
+}
+
+/// Gives a spool that is another user's to the worker's. It is the open directory that changes hands; `dir` is what it is
+/// called in messages.
+pub fn give_spool(spool: &OwnedFd, dir: &Path, user: RunAs) -> Result<(), DaemonError> {
+    let given = || {
+        let owner = fstat(spool)?;
         if rustix::process::geteuid().is_root() && owner.st_uid != user.uid {
-            recognise(&spool)?;
+            recognise(spool)?;
             info!(spool = %dir.display(), from = owner.st_uid, to = user.uid, "the spool is handed over to the worker's user");
             hand_over(spool.as_fd(), &owner, user)?;
         }
-        Ok(spool)
+        Ok(())
     };
-    ready().map_err(|e| DaemonError::Directory(dir.clone(), e))
+    given().map_err(|e| DaemonError::Directory(dir.to_owned(), e))
 }
 
 /// Makes a directory that is missing, the worker's alone, and what is missing on the way to it.

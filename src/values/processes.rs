@@ -1,5 +1,6 @@
 //! The processes of a mount: which one this is, as which user, and what is done at the mount point.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,21 @@ pub struct RunAs {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
+}
+
+/// `UID:GID`, as `--run-as` takes it.
+impl fmt::Display for RunAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.uid, self.gid)
+    }
+}
+
+impl RunAs {
+    /// Reads `UID:GID`.
+    pub fn from_numbers(text: &str) -> Option<RunAs> {
+        let (uid, gid) = text.split_once(':')?;
+        Some(RunAs { uid: uid.parse().ok()?, gid: gid.parse().ok()? })
+    }
 }
 
 /// Which of a mount's two processes this one is to be.

@@ -341,10 +341,36 @@ fn a_spool_is_recovered_as_what_it_was_when_it_was_judged() {
     let judged = plan
         .clone()
         .env("LOGSINKFS_RECOVER_SPOOL", plan.spool.to_str().unwrap())
-        .env("LOGSINKFS_RECOVER_SOURCE", &plan.source);
+        .env("LOGSINKFS_RECOVER_SOURCE", &plan.source)
+        .env("LOGSINKFS_RECOVER_USER", &user_of(&plan.spool));
     let (code, said) = ended(judged.recover(&[], &[&plan.spool]));
     tenant.assert_alone(&rig, &said);
     assert_eq!(code, Some(1), "{said}");
+}
+
+/// `UID:GID` of a directory.
+fn user_of(dir: &Path) -> String {
+    let owner = fs::metadata(dir).unwrap();
+    format!("{}:{}", owner.uid(), owner.gid())
+}
+
+#[test]
+fn what_takes_the_place_of_a_judged_spool_is_reached_with_the_rights_of_its_owner_alone() {
+    let (rig, gate) = rig();
+    let plan = rig.plan("a").with(&["--run-as=4711"]);
+    line_left_by(&plan, &gate, "of a neighbour");
+    // As the process of a spool of 4712 is started, which was quicker and has put its neighbour's in the place of its own.
+    let judged = plan
+        .clone()
+        .env("LOGSINKFS_RECOVER_SPOOL", plan.spool.to_str().unwrap())
+        .env("LOGSINKFS_RECOVER_SOURCE", &plan.source)
+        .env("LOGSINKFS_RECOVER_USER", "4712:4712");
+    let (code, said) = ended(judged.recover(&[], &[&plan.spool]));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("Permission denied"), "{said}");
+    assert_eq!(rig.bucket().lines("app.log"), Vec::<String>::new());
+    let (code, said) = ended(plan.recover(&[], &[&plan.spool]));
+    assert_eq!((code, rig.bucket().lines("app.log").len()), (Some(0), 1), "{said}");
 }
 
 #[test]

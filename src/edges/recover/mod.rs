@@ -30,6 +30,7 @@ use super::{privileges, spool_owner, telemetry};
 use crate::local::spool::{IDENTITY, QUARANTINE, Spool, pinned};
 use crate::values::errors::AtPath;
 use crate::values::escape::for_terminal;
+use crate::values::processes::RunAs;
 use crate::values::settings::Source;
 use crate::values::span::in_words;
 
@@ -37,6 +38,9 @@ use crate::values::span::in_words;
 const SPOOL_ENV: &str = "LOGSINKFS_RECOVER_SPOOL";
 /// Tells it the source that was judged: the spool's owner may have changed what the spool says meanwhile.
 const SOURCE_ENV: &str = "LOGSINKFS_RECOVER_SOURCE";
+/// Tells it the user that was judged, as whom it recovers: whatever has taken the spool's path meanwhile, it reaches what
+/// that user may reach.
+const USER_ENV: &str = "LOGSINKFS_RECOVER_USER";
 /// Spools under way at once: each takes the memory of a small daemon.
 const PARALLEL: usize = 4;
 /// How deep below a directory spools are looked for: namespace, pod, volume.
@@ -79,9 +83,10 @@ impl Ended {
 
 /// Recovers spools; this process may be the one of a single spool.
 pub fn run(args: &RecoverArgs) -> ExitCode {
-    let done = match (std::env::var_os(SPOOL_ENV), std::env::var(SOURCE_ENV)) {
-        (Some(dir), Ok(source)) => recover_one(args, Path::new(&dir), &source),
-        _ => recover_all(args),
+    let judged = [SOURCE_ENV, USER_ENV].map(|name| std::env::var(name).unwrap_or_default());
+    let done = match std::env::var_os(SPOOL_ENV) {
+        Some(dir) => recover_one(args, Path::new(&dir), &judged),
+        None => recover_all(args),
     };
     done.unwrap_or_else(|e| {
         eprintln!("logsinkfs: error: {e}\nlogsinkfs: hint: {}", e.hint());
@@ -89,8 +94,14 @@ pub fn run(args: &RecoverArgs) -> ExitCode {
     })
 }
 
-fn recover_one(args: &RecoverArgs, dir: &Path, source: &str) -> Result<ExitCode, DaemonError> {
-    one::run(args, &args.settings(dir, parse_source(dir, source)?))
+fn recover_one(
+    args: &RecoverArgs,
+    dir: &Path,
+    [source, user]: &[String; 2],
+) -> Result<ExitCode, DaemonError> {
+    let unknown = || DaemonError::NoSpool(dir.to_owned(), format!("{USER_ENV} is not UID:GID"));
+    let user = RunAs::from_numbers(user).ok_or_else(unknown)?;
+    one::run(args, &args.settings(dir, parse_source(dir, source)?), user)
 }
 
 fn parse_source(dir: &Path, url: &str) -> Result<Source, DaemonError> {
@@ -313,20 +324,22 @@ fn open_dir(dir: &Path, more: OFlags) -> io::Result<OwnedFd> {
 
 /// Starts the process of a spool.
 fn start(args: &RecoverArgs, dir: &Path) -> Result<Child, DaemonError> {
-    let source = judged_source(args, dir)?;
-    let url = source.url();
-    let settings = args.settings(dir, source);
+    let (spool, source) = judge(args, dir)?;
+    let user = privileges::spool_user(&spool)?;
     // A spool of root is handed over, as a mount does.
-    drop(spool_owner::prepare(&settings, privileges::worker_user(&settings)?)?);
+    spool_owner::give_spool(&spool, dir, user)?;
+    spool_owner::make_bucket(&source, user)?;
     let mut process = Command::new(std::env::current_exe()?);
-    process.args(std::env::args_os().skip(1)).env(SPOOL_ENV, dir).env(SOURCE_ENV, url);
+    process.args(std::env::args_os().skip(1)).env(SPOOL_ENV, dir);
+    process.env(SOURCE_ENV, source.url()).env(USER_ENV, user.to_string());
     // What a terminal sends comes from here.
     process.process_group(0).kill_on_drop(true);
     Ok(process.spawn()?)
 }
 
-/// The source of a spool that may be recovered. All that is judged is of one directory, whatever takes its name meanwhile.
-fn judged_source(args: &RecoverArgs, dir: &Path) -> Result<Source, DaemonError> {
+/// A spool that may be recovered, and its source. All that is judged is of one directory, whatever takes its name
+/// meanwhile; what is done with root's rights is done with that directory.
+fn judge(args: &RecoverArgs, dir: &Path) -> Result<(OwnedFd, Source), DaemonError> {
     // The path that the user gave may lead over links; what was found may not.
     let is_named = args.spools.iter().any(|named| named == dir);
     let links = if is_named { OFlags::empty() } else { OFlags::NOFOLLOW };
@@ -338,7 +351,7 @@ fn judged_source(args: &RecoverArgs, dir: &Path) -> Result<Source, DaemonError> 
             let named = for_terminal(&source.url()).into_owned();
             Err(DaemonError::Altered { dir: dir.to_owned(), named, mounted })
         }
-        _ => Ok(source),
+        _ => Ok((spool, source)),
     }
 }
 

@@ -15,13 +15,14 @@ use crate::edges::daemon::raise_file_limit;
 use crate::edges::error::DaemonError;
 use crate::edges::signals::{Direct, Signals};
 use crate::edges::stop::{everything, wanted};
-use crate::edges::{privileges, telemetry, worker};
+use crate::edges::{telemetry, worker};
 use crate::local::log_file::LogFile;
 use crate::local::spool::{Spool, SpoolError};
 use crate::tasks::parts::Parts;
 use crate::tasks::uploader::{self, Pace};
 use crate::tasks::{chores, sealer};
 use crate::values::ids::SpoolOffset;
+use crate::values::processes::RunAs;
 use crate::values::settings::Settings;
 use crate::world::clock::SystemClock;
 
@@ -32,9 +33,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Under `--watch`, how long nothing may come to an end before the next spool has its turn.
 const STALLED: Duration = Duration::from_secs(120);
 
-/// Uploads what a spool holds. To be called first, while there is one thread.
-pub fn run(args: &RecoverArgs, settings: &Settings) -> Result<ExitCode, DaemonError> {
-    let hidden = worker::give_up_rights(privileges::worker_user(settings)?)?;
+/// Uploads what a spool holds, as this user. To be called first, while there is one thread.
+pub fn run(args: &RecoverArgs, settings: &Settings, user: RunAs) -> Result<ExitCode, DaemonError> {
+    let hidden = worker::give_up_rights(user)?;
     telemetry::start(&args.log_level);
     hidden.warn();
     raise_file_limit();

@@ -39,7 +39,7 @@ impl Program {
             .args(&self.args)
             .env(SOCKET_ENV, "0")
             // The flag, where it is given, says the same.
-            .env("LOGSINKFS_RUN_AS", format!("{}:{}", self.user.uid, self.user.gid))
+            .env("LOGSINKFS_RUN_AS", self.user.to_string())
             .envs(self.oom_score.as_ref().map(|score| (OOM_SCORE_ENV, score)))
             .stdin(other)
             // What a terminal sends to its foreground reaches the keeper alone, which passes it on.
