@@ -47,8 +47,8 @@ pub fn make_bucket(source: &Source, user: RunAs) -> Result<(), DaemonError> {
     }
 }
 
-/// Gives a spool that is another user's to the worker's. It is the open directory that changes hands; `dir` is what it is
-/// called in messages.
+/// Changes the owner of a spool to the worker's user, if it is another. Acts on the open directory; `dir` is its path for
+/// messages.
 pub fn give_spool(spool: &OwnedFd, dir: &Path, user: RunAs) -> Result<(), DaemonError> {
     let given = || {
         let owner = fstat(spool)?;

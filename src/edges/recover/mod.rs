@@ -38,8 +38,8 @@ use crate::values::span::in_words;
 const SPOOL_ENV: &str = "LOGSINKFS_RECOVER_SPOOL";
 /// Tells it the source that was judged: the spool's owner may have changed what the spool says meanwhile.
 const SOURCE_ENV: &str = "LOGSINKFS_RECOVER_SOURCE";
-/// Tells it the user that was judged, as whom it recovers: whatever has taken the spool's path meanwhile, it reaches what
-/// that user may reach.
+/// Tells it which user to become: the owner of the directory that was judged. If another directory has taken its path
+/// meanwhile, the process can reach no more than that user can.
 const USER_ENV: &str = "LOGSINKFS_RECOVER_USER";
 /// Spools under way at once: each takes the memory of a small daemon.
 const PARALLEL: usize = 4;
