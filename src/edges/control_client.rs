@@ -15,12 +15,13 @@ use super::mountpoint::{self, Mount};
 use super::mounts;
 use super::progress::{Progress, what_is_left};
 use super::status_text::{local_files, logs_text, status_text};
-use super::stop::{EXIT_DATA_LEFT, everything, lacking};
+use super::stop::{everything, lacking};
 use super::supervisor::default_path;
 use super::supervisor::link::{Link, LinkError};
 use super::supervisor::protocol::{Request, ToClient, ToKeeper};
 use crate::local::spool::{Account, IDENTITY};
 use crate::values::escape::for_terminal;
+use crate::values::exit_code::EXIT_DATA_LEFT;
 use crate::world::clock::{Clock, SystemClock};
 
 /// How long a mount may be without a worker before that is an answer: a worker is replaced in tens of milliseconds.

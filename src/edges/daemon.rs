@@ -21,6 +21,7 @@ use super::served_mount::ServedMount;
 use super::signals::{SignalAction, Signals};
 use super::status::{MountStatus, Writing};
 use super::stop::{End, drain, force_all, impatience, last_words, report, wanted_by_the_next};
+use super::supervisor::error::SupervisorError;
 use super::supervisor::link::Link;
 use super::supervisor::protocol::ToClient;
 use super::write_path::{self, Choice};
@@ -145,7 +146,7 @@ fn serve(
     let adapter = Adapter::new(fs.clone(), runtime.handle().clone());
     let session = served
         .session(adapter, READERS)
-        .map_err(|e| DaemonError::Mount(served.point.clone(), e))?;
+        .map_err(|e| SupervisorError::Mount(served.point.clone(), e))?;
     fs.set_caches(caches_of(&session, runtime.handle().clone())?);
     resume(&parts);
     let tasks = Tasks::start(runtime, &parts, registrar, backlog);

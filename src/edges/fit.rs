@@ -13,6 +13,7 @@ use super::compose::check_bucket;
 use super::error::DaemonError;
 use super::privileges;
 use super::supervisor::protocol::Hello;
+use super::sys_error::SystemError;
 use crate::local::spool::Spool;
 use crate::values::settings::{Settings, Source};
 
@@ -36,7 +37,7 @@ pub fn to_serve(settings: &Settings) -> Result<(), DaemonError> {
 pub fn for_mount(settings: &Settings, mount: &Hello) -> Result<(), DaemonError> {
     to_serve(settings)?;
     let dir = &settings.spool_dir;
-    let own = fs::metadata(dir).map_err(|e| DaemonError::Directory(dir.clone(), e))?;
+    let own = fs::metadata(dir).map_err(|e| SystemError::Directory(dir.clone(), e))?;
     // With another one everything that programs have open would be lost.
     if mount.spool.is_some_and(|spool| spool != (own.dev(), own.ino())) {
         return Err(DaemonError::OtherSpool(dir.clone()));

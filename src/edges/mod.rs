@@ -67,6 +67,8 @@ pub mod supervisor;
 #[cfg(target_os = "linux")]
 pub mod supervisor_client;
 #[cfg(target_os = "linux")]
+pub mod sys_error;
+#[cfg(target_os = "linux")]
 pub mod telemetry;
 #[cfg(target_os = "linux")]
 pub mod umount;

@@ -52,7 +52,7 @@ pub fn run(args: MountArgs) -> ExitCode {
         }
         Keeping::Both | Keeping::Hold => {
             telemetry::start(&level);
-            supervisor::run(&settings)
+            supervisor::run(&settings).map_err(DaemonError::from)
         }
     })
 }

@@ -18,7 +18,7 @@ use rustix::thread::{
     set_no_new_privs,
 };
 
-use super::error::DaemonError;
+use super::sys_error::SystemError;
 use crate::local::disk::by_descriptor;
 use crate::values::processes::RunAs;
 use crate::values::reader::ReaderSettings;
@@ -42,18 +42,18 @@ pub fn own_user() -> RunAs {
 
 /// Who the worker is to be: for root `--run-as`, else the owner of the spool, else a user of its own;
 /// for others themselves.
-pub fn worker_user(settings: &Settings) -> Result<RunAs, DaemonError> {
+pub fn worker_user(settings: &Settings) -> Result<RunAs, SystemError> {
     user(settings.processes.run_as, &settings.spool_dir)
 }
 
 /// Who recovers a spool: its owner, unless that is root, else a user of its own; for others themselves.
-pub fn spool_user(spool: &OwnedFd) -> Result<RunAs, DaemonError> {
+pub fn spool_user(spool: &OwnedFd) -> Result<RunAs, SystemError> {
     user(None, &by_descriptor(spool))
 }
 
 /// Who serves a reader mount: for root `--run-as`, else the owner of an embedded bucket, else a user of its own; for others
 /// themselves.
-pub fn reader_user(settings: &ReaderSettings) -> Result<RunAs, DaemonError> {
+pub fn reader_user(settings: &ReaderSettings) -> Result<RunAs, SystemError> {
     match &settings.source {
         Source::Embedded { dir } => user(settings.run_as, dir),
         Source::S3 { .. } => user(settings.run_as, Path::new("")),
@@ -62,12 +62,12 @@ pub fn reader_user(settings: &ReaderSettings) -> Result<RunAs, DaemonError> {
 
 /// For root the one that was asked for, else the owner of a directory, unless that is root, else a user of its own; for
 /// others themselves.
-fn user(asked: Option<RunAs>, dir: &Path) -> Result<RunAs, DaemonError> {
+fn user(asked: Option<RunAs>, dir: &Path) -> Result<RunAs, SystemError> {
     let own = own_user();
     if own.uid != 0 {
         return match asked.filter(|user| user.uid != own.uid) {
             None => Ok(own),
-            Some(user) => Err(DaemonError::NotRoot(user)),
+            Some(user) => Err(SystemError::NotRoot(user)),
         };
     }
     let owner = || {
@@ -84,8 +84,8 @@ fn user(asked: Option<RunAs>, dir: &Path) -> Result<RunAs, DaemonError> {
 }
 
 /// Becomes this user for good, without any capability. To be called while there is one thread.
-pub fn become_user(user: RunAs) -> Result<(), DaemonError> {
-    let failed = |source: io::Error| DaemonError::User { user, source };
+pub fn become_user(user: RunAs) -> Result<(), SystemError> {
+    let failed = |source: io::Error| SystemError::User { user, source };
     if rustix::process::geteuid().is_root() {
         let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
         set_groups(uid, gid).map_err(|e| failed(e.into()))?;
@@ -103,7 +103,7 @@ pub fn become_user(user: RunAs) -> Result<(), DaemonError> {
 }
 
 /// Becomes the owner of a directory where that is not root. To be called while there is one thread.
-pub fn become_owner(dir: &Path) -> Result<(), DaemonError> {
+pub fn become_owner(dir: &Path) -> Result<(), SystemError> {
     use std::os::unix::fs::MetadataExt;
     match fs::metadata(dir) {
         Ok(dir) if own_user().uid == 0 && dir.uid() != 0 => {

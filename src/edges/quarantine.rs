@@ -13,12 +13,12 @@ use bytesize::ByteSize;
 
 use super::cli::{PlaceArgs, QuarantineArgs, QuarantineCommand};
 use super::control_client::{self, Failure};
-use super::stop::EXIT_DATA_LEFT;
 use super::supervisor::protocol::{Request, ToClient};
 use crate::local::disk::open_regular;
 use crate::local::spool::{GivenUp, IDENTITY, Quarantine, SetAside};
 use crate::values::errors::{AtPath, LocalError};
 use crate::values::escape::for_terminal;
+use crate::values::exit_code::EXIT_DATA_LEFT;
 
 /// Shows it, or copies it.
 pub fn run(args: &QuarantineArgs) -> ExitCode {

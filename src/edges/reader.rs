@@ -19,6 +19,7 @@ use super::daemon::raise_file_limit;
 use super::error::{DaemonError, REQUIRE_PATIENCE};
 use super::signals::{Direct, SignalAction, Signals};
 use super::status::MountStatus;
+use super::supervisor::error::SupervisorError;
 use super::supervisor::{Device, Plan};
 use super::{admin, cli, connect, fuse, launch};
 use crate::core::reader::{REMEMBERED_MAX, ReaderConfig, ReaderFs};
@@ -45,7 +46,7 @@ pub fn run(settings: &ReaderSettings) -> Result<ExitCode, DaemonError> {
         launch::leave_session();
     }
     try_cache(settings)?;
-    serve_on(settings, || Device::new(plan(settings)))
+    serve_on(settings, || Ok(Device::new(plan(settings))?))
 }
 
 /// Serves a mount that another process holds, until it ends.
@@ -153,7 +154,7 @@ fn serve(
     }
     let adapter = fuse::Reader::new(fs.clone(), runtime.handle().clone());
     let session = fuse::begin(adapter, device.fuse.as_fd().try_clone_to_owned()?, READERS)
-        .map_err(|e| DaemonError::Mount(device.point.clone(), e))?;
+        .map_err(|e| SupervisorError::Mount(device.point.clone(), e))?;
     fs.set_caches(fuse::caches_of(&session, runtime.handle().clone())?);
     let mut signals = runtime.block_on(async { Signals::new(None, Direct::Stops) })?;
     let (ended, mut session_ended) = watch::channel(false);

@@ -3,15 +3,12 @@
 //! service, and a worker that got the same signal twice would take it for impatience.
 
 use std::io;
-use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tracing::debug;
 
-/// Signals that come this soon after the first one count as one: timeout(1) signals its child and then the group
-/// that it is in, a service manager every process of a service.
-pub const TOGETHER: Duration = Duration::from_secs(1);
+use super::supervisor::TOGETHER;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

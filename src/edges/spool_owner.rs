@@ -14,7 +14,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fstat, openat};
 use tracing::info;
 
-use super::error::DaemonError;
+use super::sys_error::SystemError;
 use crate::local::spool::pinned::is_spool;
 use crate::values::processes::RunAs;
 use crate::values::settings::{Settings, Source};
@@ -23,7 +23,7 @@ use crate::values::settings::{Settings, Source};
 const LOST_AND_FOUND: &[u8] = b"lost+found";
 
 /// Makes spool and embedded bucket ready for the worker; gives the spool's directory.
-pub fn prepare(settings: &Settings, user: RunAs) -> Result<OwnedFd, DaemonError> {
+pub fn prepare(settings: &Settings, user: RunAs) -> Result<OwnedFd, SystemError> {
     make_bucket(&settings.source, user)?;
     let dir = &settings.spool_dir;
     let ready = || {
@@ -32,16 +32,16 @@ pub fn prepare(settings: &Settings, user: RunAs) -> Result<OwnedFd, DaemonError>
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(rustix::fs::open(dir, flags, Mode::empty())?)
     };
-    let spool = ready().map_err(|e| DaemonError::Directory(dir.clone(), e))?;
+    let spool = ready().map_err(|e| SystemError::Directory(dir.clone(), e))?;
     give_spool(&spool, dir, user)?;
     Ok(spool)
 }
 
 /// Makes the folder of an embedded bucket where it is missing.
-pub fn make_bucket(source: &Source, user: RunAs) -> Result<(), DaemonError> {
+pub fn make_bucket(source: &Source, user: RunAs) -> Result<(), SystemError> {
     match source {
         Source::Embedded { dir } => {
-            make(dir, user).map_err(|e| DaemonError::Directory(dir.clone(), e))
+            make(dir, user).map_err(|e| SystemError::Directory(dir.clone(), e))
         }
         Source::S3 { .. } => Ok(()),
     }
@@ -49,7 +49,7 @@ pub fn make_bucket(source: &Source, user: RunAs) -> Result<(), DaemonError> {
 
 /// Changes the owner of a spool to the worker's user, if it is another. Acts on the open directory; `dir` is its path for
 /// messages.
-pub fn give_spool(spool: &OwnedFd, dir: &Path, user: RunAs) -> Result<(), DaemonError> {
+pub fn give_spool(spool: &OwnedFd, dir: &Path, user: RunAs) -> Result<(), SystemError> {
     let given = || {
         let owner = fstat(spool)?;
         if rustix::process::geteuid().is_root() && owner.st_uid != user.uid {
@@ -59,7 +59,7 @@ pub fn give_spool(spool: &OwnedFd, dir: &Path, user: RunAs) -> Result<(), Daemon
         }
         Ok(())
     };
-    given().map_err(|e| DaemonError::Directory(dir.to_owned(), e))
+    given().map_err(|e| SystemError::Directory(dir.to_owned(), e))
 }
 
 /// Makes a directory that is missing, the worker's alone, and what is missing on the way to it.

@@ -12,9 +12,8 @@ use crate::core::Fs;
 use crate::local::log_file::LogFile;
 use crate::local::spool::Account;
 use crate::tasks::parts::Parts;
+use crate::values::exit_code::EXIT_DATA_LEFT;
 
-/// Ended, with data that is left in the spool or may be.
-pub const EXIT_DATA_LEFT: u8 = 3;
 /// How often is looked whether somebody wants the spool.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long programs that have a log open for writing may go on after the daemon was told to stop:

@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 
 use super::error::DaemonError;
 use super::served_mount::{Holder, ServedMount};
+use super::supervisor::error::SupervisorError;
 use super::supervisor::link::{Link, LinkError};
 use super::supervisor::protocol::{Hello, SOCKET_ENV, ToKeeper, ToWorker};
 use super::supervisor_client::SupervisorClient;
@@ -63,7 +64,9 @@ pub fn run(settings: &Settings, hidden: &Hidden) -> Result<ExitCode, DaemonError
         launch::leave_session();
     }
     let link = match (attached, &settings.processes.socket) {
-        (true, Some(path)) => connect(path).map_err(|e| DaemonError::Socket(path.clone(), e))?,
+        (true, Some(path)) => {
+            connect(path).map_err(|e| SupervisorError::Socket(path.clone(), e))?
+        }
         _ => inherited().map_err(|e| DaemonError::Talk(e.to_string()))?,
     };
     // Open until the process ends, which is what the keeper takes its end for.

@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::listing_pages::{ListingPages, PageEvent, Progress};
-use super::parts::Parts;
 use crate::local::catalog::Catalog;
 use crate::local::listing::{Listed, Listing, Row, Stored};
 use crate::values::freshness::Age;
@@ -24,7 +23,7 @@ use crate::world::bucket::{Bucket, BucketError, Kind, ListPage};
 use crate::world::clock::Clock;
 
 /// Longest wait of a look-up, or of a readdir for its first answer of S3, where live files answer as well.
-const PATIENCE: Duration = Duration::from_millis(250);
+pub const PATIENCE: Duration = Duration::from_millis(250);
 /// After a failure nobody asks again for this long.
 const DOWN_FOR: Duration = Duration::from_secs(5);
 /// Most pages of one listing, of 1,000 names each: twice what the catalog keeps.
@@ -50,19 +49,6 @@ pub struct ListerConfig {
     pub partition: Option<PartitionTemplate>,
     /// Longest wait for the first answer of S3.
     pub patience: Duration,
-}
-
-impl From<&Parts> for ListerConfig {
-    fn from(parts: &Parts) -> ListerConfig {
-        ListerConfig {
-            bucket: parts.bucket.clone(),
-            catalog: parts.catalog.clone(),
-            clock: parts.clock.clone(),
-            prefix: parts.prefix.clone(),
-            partition: Some(parts.segmenting.partition.clone()),
-            patience: PATIENCE,
-        }
-    }
 }
 
 /// Asks S3 for listings.

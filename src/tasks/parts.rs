@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::lister::{self, ListerConfig};
 use super::outbox::{Outbox, WatchList};
 use crate::local::catalog::Catalog;
 use crate::local::disk_budget::DiskBudget;
@@ -50,6 +51,19 @@ impl S3State {
     /// Whether it has answered, or was found not to.
     pub fn is_known(&self) -> bool {
         self.outage.is_some() || self.conditional.is_some()
+    }
+}
+
+impl From<&Parts> for ListerConfig {
+    fn from(parts: &Parts) -> ListerConfig {
+        ListerConfig {
+            bucket: parts.bucket.clone(),
+            catalog: parts.catalog.clone(),
+            clock: parts.clock.clone(),
+            prefix: parts.prefix.clone(),
+            partition: Some(parts.segmenting.partition.clone()),
+            patience: lister::PATIENCE,
+        }
     }
 }
 

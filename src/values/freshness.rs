@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::settings::{BadSetting, DURATION_MAX, parse_duration};
+use super::duration::{BadSetting, DURATION_MAX, parse_duration};
 
 /// `minimal`: what programs that look twice in a row need. What is believed no longer is never shown
 /// older either.

@@ -2,9 +2,11 @@
 //! and is tested without a machine around it.
 
 pub mod coverage;
+pub mod duration;
 pub mod errors;
 pub mod escape;
 pub mod exclude;
+pub mod exit_code;
 pub mod form;
 pub mod freshness;
 pub mod ids;

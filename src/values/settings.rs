@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use regex::bytes::Regex;
 
+use super::duration::BadSetting;
 use super::escape::{escape_ascii, unescape};
 use super::exclude::Exclude;
 use super::naming::Form;
@@ -252,18 +253,6 @@ pub struct Settings {
     pub admin: Option<SocketAddr>,
 }
 
-/// A setting's value cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is no {what}: {why}")]
-pub struct BadSetting {
-    /// What it was meant to be.
-    pub what: &'static str,
-    /// What was given.
-    pub given: String,
-    /// What is asked.
-    pub why: &'static str,
-}
-
 /// Reads a size: `512KiB`, `64MiB`, `10GB`, or bytes.
 pub fn parse_size(text: &str) -> Result<u64, BadSetting> {
     text.parse::<bytesize::ByteSize>().map(|size| size.as_u64()).map_err(|_| BadSetting {
@@ -286,38 +275,6 @@ pub fn parse_rotate_size(text: &str) -> Result<u64, BadSetting> {
         Ok(size)
     } else {
         Err(BadSetting { what: "size of a segment", given: text.into(), why })
-    }
-}
-
-/// Longest time that a flag takes: ten years, far from every overflow.
-pub(super) const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
-
-/// Reads a time: `250ms`, `5s`, `5m`, `24h`, `7d`.
-pub fn parse_duration(text: &str) -> Result<Duration, BadSetting> {
-    let why = "a time is a number with a unit: 250ms, 5s, 5m, 24h";
-    let bad = || BadSetting { what: "time", given: text.into(), why };
-    // jiff's own durations stop at hours, because a civil day may have 23; here a day is 24 hours.
-    let hours = text
-        .strip_suffix('d')
-        .and_then(|days| days.parse::<u64>().ok())
-        .map(|d| d.saturating_mul(24));
-    let parsed = match hours {
-        Some(hours) => Duration::from_secs(hours.saturating_mul(3600)),
-        None => text
-            .parse::<jiff::SignedDuration>()
-            .ok()
-            .and_then(|d| Duration::try_from(d).ok())
-            .ok_or_else(bad)?,
-    };
-    if parsed > DURATION_MAX { Err(bad()) } else { Ok(parsed) }
-}
-
-/// Reads a time that may not be zero.
-pub fn parse_interval(text: &str) -> Result<Duration, BadSetting> {
-    let why = "it must be at least 1ms";
-    match parse_duration(text)? {
-        Duration::ZERO => Err(BadSetting { what: "interval", given: text.into(), why }),
-        interval => Ok(interval),
     }
 }
 
@@ -353,17 +310,11 @@ mod tests {
     }
 
     #[test]
-    fn sizes_times_and_modes_are_read_or_refused() {
+    fn sizes_and_modes_are_read_or_refused() {
         assert_eq!(parse_size("64MiB"), Ok(64 << 20));
-        assert_eq!(parse_duration("300s"), Ok(Duration::from_secs(300)));
-        assert_eq!(parse_duration("24h"), Ok(Duration::from_secs(86_400)));
-        assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
         assert_eq!(parse_mode("0640"), Ok(0o640));
-        for bad in ["", "-1s", "5", "abc", "99999999h", "18446744073709551615d"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
         assert!(parse_size("x").is_err() && parse_rotate_size("1B").is_err());
-        assert!(parse_rotate_size("6GiB").is_err() && parse_interval("0s").is_err());
+        assert!(parse_rotate_size("6GiB").is_err());
         assert!(parse_mode("888").is_err() && parse_mode("7777").is_err());
     }
 }

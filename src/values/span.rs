@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::civil::{Date, DateTime};
 use jiff::{Span as Step, tz::TimeZone};
 
-use super::settings::parse_duration;
+use super::duration::parse_duration;
 use super::time::Utc;
 
 /// A span of time as it is told, in the two units that matter: `1 h 2 min`.

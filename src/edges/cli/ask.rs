@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::values::settings as values;
+use crate::values::duration::parse_duration;
 
 /// Which mount is meant.
 #[derive(Debug, Args)]
@@ -45,7 +45,7 @@ pub struct FlushArgs {
     #[arg(long)]
     pub no_wait: bool,
     /// How long to wait at most; exit code 3 then. Default: as long as it takes.
-    #[arg(long, value_name = "TIME", value_parser = values::parse_duration, conflicts_with = "no_wait")]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "no_wait")]
     pub timeout: Option<Duration>,
     /// Do not show on the terminal what is waited for.
     #[arg(long, short)]
@@ -63,7 +63,7 @@ pub struct UmountArgs {
     pub keeper_socket: Option<PathBuf>,
     /// How long the upload may take at most; what S3 does not have by then stays in the spool, exit code 3. Default: as
     /// long as it takes. Ctrl-C ends the wait alone: the daemon goes on, and ends when S3 has everything.
-    #[arg(long, value_name = "TIME", value_parser = values::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
     /// Do not show on the terminal what is waited for.
     #[arg(long, short)]

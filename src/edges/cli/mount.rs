@@ -12,6 +12,7 @@ use super::words::{
 };
 use super::{ReaderArgs, SegmentArgs, StorageArgs};
 use crate::edges::telemetry::parse_level;
+use crate::values::duration::parse_duration;
 use crate::values::exclude;
 use crate::values::freshness::parse_ttl;
 use crate::values::processes::RunAs;
@@ -79,7 +80,7 @@ pub struct MountArgs {
     )]
     pub fsync: FsyncArg,
     /// How long a stopping daemon uploads before it leaves the rest in the spool.
-    #[arg(long, env = "LOGSINKFS_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "25s", value_parser = values::parse_duration, help_heading = "Spool")]
+    #[arg(long, env = "LOGSINKFS_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "25s", value_parser = parse_duration, help_heading = "Spool")]
     pub shutdown_timeout: Duration,
 
     /// How appends become segments.
@@ -110,7 +111,7 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_STRICT_APPEND", help_heading = "View")]
     pub strict_append: bool,
     /// How long a log that was closed and uploaded stays in the live view.
-    #[arg(long, env = "LOGSINKFS_RETIRE_AFTER", value_name = "TIME", default_value = "24h", value_parser = values::parse_duration, help_heading = "View")]
+    #[arg(long, env = "LOGSINKFS_RETIRE_AFTER", value_name = "TIME", default_value = "24h", value_parser = parse_duration, help_heading = "View")]
     pub retire_after: Duration,
     /// How long a listing of the bucket is believed: a time, `minimal` or `indefinite`.
     #[arg(long, env = "LOGSINKFS_METADATA_TTL", value_name = "TTL", default_value = "60s", value_parser = parse_ttl, help_heading = "View")]
@@ -167,7 +168,7 @@ pub struct MountArgs {
     pub keeper_socket: Option<PathBuf>,
     /// How long a mount may be without a worker that serves. Then the keeper ends it, and programs that
     /// wait for it get errors; until then they cannot be killed.
-    #[arg(long, env = "LOGSINKFS_WORKER_PATIENCE", value_name = "TIME", default_value = "30s", value_parser = values::parse_duration, help_heading = "Processes")]
+    #[arg(long, env = "LOGSINKFS_WORKER_PATIENCE", value_name = "TIME", default_value = "30s", value_parser = parse_duration, help_heading = "Processes")]
     pub worker_patience: Duration,
     /// Be the keeper alone: make the mount and hold it for a worker that somebody else starts with
     /// --attach.

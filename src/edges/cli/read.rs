@@ -5,8 +5,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::s3::S3Args;
+use crate::values::duration::parse_interval;
 use crate::values::ids::WriterId;
-use crate::values::settings::{self as values, Source};
+use crate::values::settings::Source;
 use crate::values::span::Moment;
 
 /// Where to look.
@@ -68,7 +69,7 @@ pub struct TailArgs {
     #[arg(short = 'F', long)]
     pub retry: bool,
     /// With -f, how often the bucket is asked: two LIST requests each time.
-    #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = values::parse_interval)]
+    #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = parse_interval)]
     pub sleep_interval: Duration,
 }
 

@@ -8,11 +8,11 @@ use clap::Args;
 use super::settings::readable_name;
 use super::{SegmentArgs, StorageArgs};
 use crate::edges::telemetry::parse_level;
+use crate::values::duration::parse_duration;
 use crate::values::exclude::Exclude;
 use crate::values::processes::{Keeping, Processes};
 use crate::values::settings::{
     FsyncLevel, Ownership, Routing, Settings, Source, SpoolLimits, View, WhenFull, WritePath,
-    parse_duration,
 };
 use crate::values::stream_map::Labels;
 

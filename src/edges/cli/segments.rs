@@ -7,6 +7,7 @@ use clap::Args;
 use regex::bytes::Regex;
 
 use super::words::{CompressionArg, parse_regex};
+use crate::values::duration::{parse_duration, parse_interval};
 use crate::values::naming::Form;
 use crate::values::partition::PartitionTemplate;
 use crate::values::rotation::Rules;
@@ -19,10 +20,10 @@ pub struct SegmentArgs {
     #[arg(long, env = "LOGSINKFS_ROTATE_SIZE", value_name = "SIZE", default_value = "64MiB", value_parser = values::parse_rotate_size, help_heading = "Segments")]
     pub rotate_size: u64,
     /// Seal a segment this long after its first byte, at the latest.
-    #[arg(long, env = "LOGSINKFS_ROTATE_INTERVAL", value_name = "TIME", default_value = "300s", value_parser = values::parse_interval, help_heading = "Segments")]
+    #[arg(long, env = "LOGSINKFS_ROTATE_INTERVAL", value_name = "TIME", default_value = "300s", value_parser = parse_interval, help_heading = "Segments")]
     pub rotate_interval: Duration,
     /// Seal a segment when the file is closed and quiet for this long.
-    #[arg(long, env = "LOGSINKFS_ROTATE_IDLE", value_name = "TIME", default_value = "5s", value_parser = values::parse_duration, help_heading = "Segments")]
+    #[arg(long, env = "LOGSINKFS_ROTATE_IDLE", value_name = "TIME", default_value = "5s", value_parser = parse_duration, help_heading = "Segments")]
     pub rotate_idle: Duration,
     /// How a record begins, so that records of several lines stay in one segment.
     #[arg(long, env = "LOGSINKFS_RECORD_START", value_name = "REGEX", value_parser = parse_regex, help_heading = "Segments")]

@@ -6,6 +6,7 @@
 //! nobody has used the spool since.
 
 mod dead_mounts;
+mod error;
 mod one;
 mod remove;
 
@@ -22,9 +23,9 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use self::error::RecoverError;
 use self::remove::{Who, remove};
 use super::cli::RecoverArgs;
-use super::error::DaemonError;
 use super::signals::{Direct, Signals};
 use super::{privileges, spool_owner, telemetry};
 use crate::local::spool::{IDENTITY, QUARANTINE, Spool, pinned};
@@ -98,17 +99,17 @@ fn recover_one(
     args: &RecoverArgs,
     dir: &Path,
     [source, user]: &[String; 2],
-) -> Result<ExitCode, DaemonError> {
-    let unknown = || DaemonError::NoSpool(dir.to_owned(), format!("{USER_ENV} is not UID:GID"));
+) -> Result<ExitCode, RecoverError> {
+    let unknown = || RecoverError::NoSpool(dir.to_owned(), format!("{USER_ENV} is not UID:GID"));
     let user = RunAs::from_numbers(user).ok_or_else(unknown)?;
-    one::run(args, &args.settings(dir, parse_source(dir, source)?), user)
+    Ok(one::run(args, &args.settings(dir, parse_source(dir, source)?), user)?)
 }
 
-fn parse_source(dir: &Path, url: &str) -> Result<Source, DaemonError> {
-    Source::from_url(url).map_err(|e| DaemonError::NoSpool(dir.to_owned(), e.to_string()))
+fn parse_source(dir: &Path, url: &str) -> Result<Source, RecoverError> {
+    Source::from_url(url).map_err(|e| RecoverError::NoSpool(dir.to_owned(), e.to_string()))
 }
 
-fn recover_all(args: &RecoverArgs) -> Result<ExitCode, DaemonError> {
+fn recover_all(args: &RecoverArgs) -> Result<ExitCode, RecoverError> {
     telemetry::start(&args.log_level);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -155,14 +156,14 @@ struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    fn look(&mut self) -> Result<(), DaemonError> {
+    fn look(&mut self) -> Result<(), RecoverError> {
         let mut found = Vec::new();
         for root in &self.args.spools {
             let before = found.len();
             find(root, DEPTH, &mut found);
             if found.len() == before && !self.args.watch {
                 let why = "there is no spool in it".to_owned();
-                return Err(DaemonError::NoSpool(root.clone(), why));
+                return Err(RecoverError::NoSpool(root.clone(), why));
             }
         }
         self.spools.retain(|dir, known| known.running.is_some() || found.contains(dir));
@@ -323,7 +324,7 @@ fn open_dir(dir: &Path, more: OFlags) -> io::Result<OwnedFd> {
 }
 
 /// Starts the process of a spool.
-fn start(args: &RecoverArgs, dir: &Path) -> Result<Child, DaemonError> {
+fn start(args: &RecoverArgs, dir: &Path) -> Result<Child, RecoverError> {
     let (spool, source) = judge(args, dir)?;
     let user = privileges::spool_user(&spool)?;
     // A spool of root is handed over, as a mount does.
@@ -339,7 +340,7 @@ fn start(args: &RecoverArgs, dir: &Path) -> Result<Child, DaemonError> {
 
 /// A spool that may be recovered, and its source. All that is judged is of one directory, whatever takes its name
 /// meanwhile; what is done with root's rights is done with that directory.
-fn judge(args: &RecoverArgs, dir: &Path) -> Result<(OwnedFd, Source), DaemonError> {
+fn judge(args: &RecoverArgs, dir: &Path) -> Result<(OwnedFd, Source), RecoverError> {
     // The path that the user gave may lead over links; what was found may not.
     let is_named = args.spools.iter().any(|named| named == dir);
     let links = if is_named { OFlags::empty() } else { OFlags::NOFOLLOW };
@@ -349,7 +350,7 @@ fn judge(args: &RecoverArgs, dir: &Path) -> Result<(OwnedFd, Source), DaemonErro
     match pinned::source(&spool).at("read the source of", dir)? {
         Some(mounted) if mounted != source.url() => {
             let named = for_terminal(&source.url()).into_owned();
-            Err(DaemonError::Altered { dir: dir.to_owned(), named, mounted })
+            Err(RecoverError::Altered { dir: dir.to_owned(), named, mounted })
         }
         _ => Ok((spool, source)),
     }
@@ -362,8 +363,8 @@ fn may_recover(
     dir: &Path,
     source: &Source,
     owner: u32,
-) -> Result<(), DaemonError> {
-    let foreign = |why: String| Err(DaemonError::Foreign(dir.to_owned(), why));
+) -> Result<(), RecoverError> {
+    let foreign = |why: String| Err(RecoverError::Foreign(dir.to_owned(), why));
     let is_below = |allowed: &Source| source.url().starts_with(&allowed.url());
     let url = for_terminal(&source.url()).into_owned();
     if !args.sources.is_empty() && !args.sources.iter().any(is_below) {

@@ -18,8 +18,8 @@ use rustix::mount::MountFlags;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tracing::debug;
 
+use super::error::SupervisorError;
 use crate::edges::abi::{DEV_FUSE, HAS_RESEND, INIT_EXT, INIT_FLAGS_AT, OPCODE_INIT, REQUEST_MIN};
-use crate::edges::error::DaemonError;
 use crate::edges::{launch, mountpoint};
 use crate::values::processes::Guard;
 use crate::values::settings::{Settings, Source};
@@ -79,7 +79,7 @@ impl<'a> From<&'a Settings> for Plan<'a> {
 
 impl Plan<'_> {
     /// Makes the directory ready for the mount, and guards it where that is asked for; gives its absolute path.
-    pub fn prepare(&self) -> Result<PathBuf, DaemonError> {
+    pub fn prepare(&self) -> Result<PathBuf, SupervisorError> {
         if self.mountpoint.starts_with(DESCRIPTOR) {
             return Ok(self.mountpoint.to_owned());
         }
@@ -100,12 +100,13 @@ impl Plan<'_> {
 
 impl Device {
     /// Makes the mount, or takes the one whose descriptor the plan names.
-    pub fn new(plan: Plan<'_>) -> Result<Device, DaemonError> {
+    pub fn new(plan: Plan<'_>) -> Result<Device, SupervisorError> {
         let source = plan.source.url();
         let given = plan.mountpoint.to_str().and_then(|path| path.strip_prefix(DESCRIPTOR));
         if let Some(number) = given {
             let point = plan.mountpoint.to_owned();
-            let fuse = handed_on(number).map_err(|e| DaemonError::Descriptor(point.clone(), e))?;
+            let fuse =
+                handed_on(number).map_err(|e| SupervisorError::Descriptor(point.clone(), e))?;
             return Ok(Device::held(fuse, point, plan.source));
         }
         let point = plan.prepare()?;
@@ -116,7 +117,7 @@ impl Device {
             }
             mounted => mounted,
         };
-        let fuse = mounted.map_err(|e| DaemonError::Mount(point.clone(), e))?;
+        let fuse = mounted.map_err(|e| SupervisorError::Mount(point.clone(), e))?;
         Ok(Device { fuse, point, source, ours: true, detached: AtomicBool::new(false) })
     }
 
@@ -126,12 +127,12 @@ impl Device {
     }
 
     /// The kernel's first request, FUSE_INIT, as it was read.
-    pub fn first_request(&self) -> Result<Vec<u8>, DaemonError> {
+    pub fn first_request(&self) -> Result<Vec<u8>, SupervisorError> {
         let failed = |e| {
             if self.ours {
-                DaemonError::Mount(self.point.clone(), e)
+                SupervisorError::Mount(self.point.clone(), e)
             } else {
-                DaemonError::Descriptor(self.point.clone(), e)
+                SupervisorError::Descriptor(self.point.clone(), e)
             }
         };
         let request = read_request(&self.fuse).map_err(failed)?;

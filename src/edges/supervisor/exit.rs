@@ -9,13 +9,13 @@ use tracing::{error, warn};
 use super::backing::PeerId;
 use super::child::{Ended, ended, kill};
 use super::device::offers_resend;
+use super::error::SupervisorError;
 use super::link::Link;
 use super::protocol::ToWorker;
 use super::pulse::{Beat, silence};
 use super::start::refuse;
 use super::state::{End, Keeper, Stage, Worker};
-use crate::edges::error::DaemonError;
-use crate::edges::stop::EXIT_DATA_LEFT;
+use crate::values::exit_code::EXIT_DATA_LEFT;
 
 impl Keeper<'_> {
     pub(super) fn take_up_children(&mut self) -> Option<End> {
@@ -159,11 +159,11 @@ impl Keeper<'_> {
             return Some(match how {
                 Ended::Exited(code) => Ok((*code).max(1)),
                 Ended::Unfit(_) => Ok(1),
-                how => Err(DaemonError::FirstWorker(how.to_string())),
+                how => Err(SupervisorError::FirstWorker(how.to_string())),
             });
         }
         if self.workers > 0 && !offers_resend(&self.context.init) {
-            return Some(Err(DaemonError::NoResend(how.to_string())));
+            return Some(Err(SupervisorError::NoResend(how.to_string())));
         }
         // Also where none has served yet: the mount is there, and programs wait for it.
         self.restarts.lost(self.clock.monotonic());

@@ -12,6 +12,7 @@ mod backing;
 mod child;
 mod control;
 mod device;
+pub mod error;
 mod events;
 mod exit;
 mod ioctl;
@@ -34,24 +35,25 @@ use tracing::{debug, warn};
 pub use self::backing::Registry;
 pub use self::control::default_path;
 pub use self::device::{Device, Plan};
+pub use self::state::TOGETHER;
 
 use self::child::Program;
 use self::control::{Control, SocketName, make_folder};
+use self::error::SupervisorError;
 use self::events::{EVENTS_MAX, Event, listen_to_signals};
 use self::protocol::ToClient;
 use self::start::refuse;
 use self::state::{Keeper, MountContext};
-use super::error::DaemonError;
-use super::stop::EXIT_DATA_LEFT;
 use super::{launch, privileges, spool_owner};
 use crate::local::spool::pinned;
+use crate::values::exit_code::EXIT_DATA_LEFT;
 use crate::values::ids::SessionId;
 use crate::values::processes::{Keeping, RunAs};
 use crate::values::settings::Settings;
 use crate::world::clock::SystemClock;
 
 /// Makes the mount and keeps it until its end.
-pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
+pub fn run(settings: &Settings) -> Result<ExitCode, SupervisorError> {
     if launch::is_background() {
         launch::leave_session();
     }
@@ -69,7 +71,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode, DaemonError> {
         (Keeping::Hold, Some(path)) => {
             let point = Plan::from(settings).prepare()?;
             let control = Control::listen(path, SocketName::Named, user, events.clone())
-                .map_err(|e| DaemonError::Socket(path.clone(), e))?;
+                .map_err(|e| SupervisorError::Socket(path.clone(), e))?;
             if launch::is_background() {
                 launch::announce_log(&settings.spool_dir.join(launch::LOG));
             }

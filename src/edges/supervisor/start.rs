@@ -11,12 +11,12 @@ use tracing::info;
 use super::backing::PeerId;
 use super::child::{Ended, kill};
 use super::device::{is_answer, offers_resend};
+use super::error::SupervisorError;
 use super::events::listen_to_worker;
 use super::link::Link;
 use super::protocol::{Hello, ToClient, ToKeeper, ToWorker};
 use super::pulse::{Pulse, silence};
 use super::state::{End, Keeper, Stage, Worker};
-use crate::edges::error::DaemonError;
 
 impl Keeper<'_> {
     pub(super) fn start(&mut self, client: Option<Arc<Link>>) -> Option<End> {
@@ -159,7 +159,7 @@ impl Keeper<'_> {
             None => {
                 if let Err(e) = rustix::io::write(&self.context.device.fuse, &answer) {
                     let point = self.context.device.point.clone();
-                    return Some(Err(DaemonError::Mount(point, e.into())));
+                    return Some(Err(SupervisorError::Mount(point, e.into())));
                 }
                 self.answer = Some(answer);
             }

@@ -19,22 +19,24 @@ use tracing::warn;
 use super::backing::{PeerId, Registry};
 use super::child::{Ended, Program, kill};
 use super::device::{Device, offers_resend};
+use super::error::SupervisorError;
 use super::events::Event;
 use super::link::Link;
 use super::protocol::{Request, ToClient, ToWorker};
 use super::pulse::{Pulse, silence};
 use super::restarts::Restarts;
-use crate::edges::error::DaemonError;
-use crate::edges::signals::TOGETHER;
 use crate::values::ids::SessionId;
 use crate::values::processes::RunAs;
 use crate::world::clock::Clock;
 
+/// Signals that come this soon after the first one count as one: timeout(1) signals its child and then the group
+/// that it is in, a service manager every process of a service.
+pub const TOGETHER: Duration = Duration::from_secs(1);
 /// How long a worker may take to answer, and one that is replaced to go: each takes milliseconds.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How the mount ended: the keeper's exit code, or why it was given up.
-pub type End = Result<u8, DaemonError>;
+pub type End = Result<u8, SupervisorError>;
 
 /// What does not change while the mount lives.
 pub struct MountContext {
@@ -228,7 +230,7 @@ impl<'a> Keeper<'a> {
     fn look_at_the_clock(&mut self) -> Option<End> {
         let now = self.clock.monotonic();
         if self.deadline().is_some_and(|deadline| deadline <= now) {
-            return Some(Err(DaemonError::NoWorker(self.context.patience)));
+            return Some(Err(SupervisorError::NoWorker(self.context.patience)));
         }
         if self.start_at.is_some_and(|at| at <= now) {
             self.start_at = None;

@@ -11,26 +11,13 @@ use super::tree::{Body, Directory, Node, Tree};
 use super::weight::Charge;
 use super::{Name, Namespace};
 use crate::local::local_file::LocalFile;
-use crate::local::log_file::LogFile;
-use crate::local::record::{Claim, Kind, Record, Times};
+use crate::local::record::{Claim, Kind, Times};
+use crate::local::recover::RecoveredNode;
 use crate::local::spool::Spool;
 use crate::values::ids::NodeId;
 use crate::values::settings::Ownership;
 use crate::values::shares::Shares;
 use crate::values::time::Utc;
-
-/// A node as recovery found it.
-#[derive(Debug)]
-pub struct RecoveredNode {
-    /// Its id.
-    pub id: NodeId,
-    /// Its record.
-    pub record: Record,
-    /// Its log file, when it is a live file.
-    pub log: Option<Arc<LogFile>>,
-    /// Whether it has what the disk was too full to record.
-    pub is_ahead: bool,
-}
 
 impl Namespace {
     /// Builds the live view of a spool. Claims on a name are settled by their numbers; a node whose

@@ -35,7 +35,6 @@ use crate::world::bucket::StoredObject;
 pub use self::attributes::SetAttr;
 pub use self::change::{Change, NAME_MAX, Renamed, Stamp};
 pub use self::keep::EMPTY_MAX;
-pub use self::load::RecoveredNode;
 pub use self::spare::{NewFile, Spare};
 pub use self::tree::{Attr, FileKind};
 

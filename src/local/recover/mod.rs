@@ -14,7 +14,6 @@ use tracing::{error, warn};
 
 use super::disk::{Durable, store_json};
 use super::log_file::LogFile;
-use super::namespace::RecoveredNode;
 use super::record::{Generation, Kind, Record};
 use super::spool::{NodeFile, NodeFiles, Spool};
 use super::stream::Streams;
@@ -22,6 +21,19 @@ use crate::values::errors::{AtPath, LocalError};
 use crate::values::ids::{NodeId, SpoolOffset};
 use crate::values::naming::MarkerName;
 use crate::values::time::Utc;
+
+/// A node as recovery found it.
+#[derive(Debug)]
+pub struct RecoveredNode {
+    /// Its id.
+    pub id: NodeId,
+    /// Its record.
+    pub record: Record,
+    /// Its log file, when it is a live file.
+    pub log: Option<Arc<LogFile>>,
+    /// Whether it has what the disk was too full to record.
+    pub is_ahead: bool,
+}
 
 /// What recovery needs beside the spool.
 #[derive(Clone, Copy, Debug)]
