@@ -3,16 +3,24 @@
 //! Bytes that an application writes are in a local spool file when write(2) returns; everything
 //! behind that file (sealing, uploading, reclaiming) works on the spool alone. ARCHITECTURE.md
 //! draws the map.
-//!
-//! Mounts are for Linux. The commands that only read a bucket build elsewhere too, without the features.
 
-#[cfg(target_os = "linux")]
-pub mod core;
-pub mod edges;
+pub mod cli;
 #[cfg(feature = "embedded-bucket")]
 pub mod embedded;
-#[cfg(target_os = "linux")]
-pub mod local;
-pub mod tasks;
-pub mod values;
-pub mod world;
+pub mod format;
+pub mod fs;
+pub mod fuse;
+pub mod listing;
+pub mod log_file;
+pub mod metrics;
+pub mod namespace;
+pub mod read;
+pub mod reader_fs;
+pub mod s3;
+pub mod settings;
+pub mod spool;
+pub mod supervisor;
+pub mod sys;
+pub mod types;
+pub mod upload;
+pub mod worker;

@@ -4,7 +4,6 @@
 //! They run as root on Linux with FUSE; `tests/setup.sh` installs podman and what it needs. The image is built once, by
 //! whichever test needs it first, and kept below `target/containers` until what it is built from changes.
 
-#![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

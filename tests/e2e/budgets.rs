@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use logsinkfs::values::surplus::NODES_MAX;
+use logsinkfs::fs::surplus::NODES_MAX;
 use rustix::fs::statvfs;
 
 use crate::harness::gate::Gate;

@@ -4,7 +4,6 @@
 //! bucket, spool and mount, so all of them may run at once. They run as root on Linux with FUSE;
 //! `tests/setup.sh` installs the programs.
 
-#![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -2,7 +2,6 @@
 //! Kubernetes versions, and held to rules of our own (`rules`), each of which is seen to fail; the
 //! host daemon of a node is run as they call it (`node`). What needs a cluster is not tried here.
 
-#![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -20,7 +19,7 @@ mod wait;
 
 use std::fs;
 
-use logsinkfs::values::stream_map::{Labels, StreamRule, stream_of};
+use logsinkfs::format::stream_map::{Labels, StreamRule, stream_of};
 use serde_json::Value;
 
 use manifests::{

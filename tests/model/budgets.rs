@@ -1,10 +1,10 @@
 //! What all files of a mount share: memory for names and attributes, handles, room in the spool. Who takes much keeps nobody
 //! from a share of it, by the first part of the path.
 
-use logsinkfs::core::Access;
-use logsinkfs::values::errors::FsError;
-use logsinkfs::values::naming::Form;
-use logsinkfs::world::bucket::Kind;
+use logsinkfs::format::naming::Form;
+use logsinkfs::fs::Access;
+use logsinkfs::s3::bucket::Kind;
+use logsinkfs::types::errors::FsError;
 
 use super::check::assert_delivered;
 use super::daemon::{BY, Daemon, ONCE, World, run};

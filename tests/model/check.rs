@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use logsinkfs::values::ids::{GenerationNo, WriterId};
-use logsinkfs::values::naming::{Form, SegmentName};
-use logsinkfs::values::time::Utc;
+use logsinkfs::format::naming::{Form, SegmentName};
+use logsinkfs::types::ids::{GenerationNo, WriterId};
+use logsinkfs::types::time::Utc;
 
 use super::daemon::{PREFIX, World};
 use super::memory::Object;

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use logsinkfs::values::time::Utc;
-use logsinkfs::world::clock::Clock;
+use logsinkfs::types::clock::Clock;
+use logsinkfs::types::time::Utc;
 use parking_lot::Mutex;
 
 /// The clock.

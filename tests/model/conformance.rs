@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
-use logsinkfs::world::bucket::{Bucket, Kind, NewObject, Payload};
-use logsinkfs::world::capped::Capped;
-use logsinkfs::world::clock::Clock;
+use logsinkfs::s3::bucket::{Bucket, Kind, NewObject, Payload};
+use logsinkfs::s3::rate_limited::Capped;
+use logsinkfs::types::clock::Clock;
 
 use super::clock::TestClock;
 use super::faulty::{Faulty, Op};
@@ -31,7 +31,7 @@ pub fn object(key: &str, bytes: &[u8]) -> NewObject {
     }
 }
 
-fn kind<T>(result: Result<T, logsinkfs::world::bucket::BucketError>) -> Option<Kind> {
+fn kind<T>(result: Result<T, logsinkfs::s3::bucket::BucketError>) -> Option<Kind> {
     result.err().map(|e| e.kind)
 }
 
@@ -142,8 +142,8 @@ async fn a_capped_bucket_conforms_and_lists_no_faster() {
 #[tokio::test]
 async fn the_embedded_bucket_conforms() {
     use logsinkfs::embedded::EmbeddedBucket;
-    use logsinkfs::values::settings::S3Settings;
-    use logsinkfs::world::s3::{FixedCredentials, S3Bucket};
+    use logsinkfs::s3::sdk::{FixedCredentials, S3Bucket};
+    use logsinkfs::settings::writer::S3Settings;
 
     let dir = tempfile::tempdir().unwrap();
     let anywhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));

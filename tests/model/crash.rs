@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use logsinkfs::values::naming::Form;
-use logsinkfs::values::partition::PartitionTemplate;
-use logsinkfs::world::bucket::Kind;
+use logsinkfs::format::naming::Form;
+use logsinkfs::format::partition::PartitionTemplate;
+use logsinkfs::s3::bucket::Kind;
 
 use super::check::{assert_delivered, generations, segments};
 use super::daemon::{Daemon, World, run};

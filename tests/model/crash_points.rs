@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::watch::watch;
-use logsinkfs::local::log_file::LogFile;
-use logsinkfs::local::spool::Account;
-use logsinkfs::tasks::parts::Parts;
-use logsinkfs::tasks::retry::retry;
-use logsinkfs::values::ids::NodeId;
-use logsinkfs::values::naming::{Form, Phase};
-use logsinkfs::values::time::Utc;
-use logsinkfs::world::bucket::Kind;
+use logsinkfs::format::naming::{Form, Phase};
+use logsinkfs::log_file::LogFile;
+use logsinkfs::s3::bucket::Kind;
+use logsinkfs::spool::Account;
+use logsinkfs::types::ids::NodeId;
+use logsinkfs::types::time::Utc;
+use logsinkfs::upload::parts::Parts;
+use logsinkfs::upload::retry::retry;
 
 use super::check::{generations, plain, segments};
 use super::daemon::{Answer, BY, Daemon, ONCE, World, run};

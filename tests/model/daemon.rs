@@ -9,25 +9,25 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-pub use logsinkfs::core::Answer;
-use logsinkfs::core::backing::Backings;
-use logsinkfs::core::names::Creator;
-use logsinkfs::core::{Access, Fs};
-use logsinkfs::edges::{compose, stop};
-use logsinkfs::local::log_file::LogFile;
-use logsinkfs::local::namespace::{Attr, Open};
-use logsinkfs::local::spool::{NodeFile, Spool, SpoolError};
-use logsinkfs::tasks::parts::Parts;
-use logsinkfs::tasks::registrar::Registrar;
-use logsinkfs::tasks::uploader::{self, Pace};
-use logsinkfs::tasks::{chores, evict, sealer};
-use logsinkfs::values::errors::FsError;
-use logsinkfs::values::ids::{
+pub use logsinkfs::fs::Answer;
+use logsinkfs::fs::names::Creator;
+use logsinkfs::fs::{Access, Fs, chores};
+use logsinkfs::log_file::LogFile;
+use logsinkfs::namespace::{Attr, Open};
+use logsinkfs::settings::writer::Settings;
+use logsinkfs::spool::backing::Backings;
+use logsinkfs::spool::{NodeFile, Spool, SpoolError};
+use logsinkfs::types::clock::Clock;
+use logsinkfs::types::errors::FsError;
+use logsinkfs::types::ids::{
     BackingId, HandleId, NodeId, Origin, SessionId, SpoolOffset, WriterId,
 };
-use logsinkfs::values::settings::Settings;
-use logsinkfs::values::time::FileTime;
-use logsinkfs::world::clock::Clock;
+use logsinkfs::types::time::FileTime;
+use logsinkfs::upload::parts::Parts;
+use logsinkfs::upload::registrar::Registrar;
+use logsinkfs::upload::uploader::Pace;
+use logsinkfs::upload::{evict, sealer, uploader};
+use logsinkfs::worker::{compose, stop};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;

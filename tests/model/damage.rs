@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use logsinkfs::world::bucket::Kind;
+use logsinkfs::s3::bucket::Kind;
 
 use super::check::{Generation, assert_delivered, generations};
 use super::daemon::{Daemon, World, run};
@@ -191,8 +191,7 @@ fn a_start_that_fails_before_recovery_does_not_forget_the_reboot() {
         let dir = tempfile::tempdir().unwrap();
         image.lay_out(dir.path());
         let source = world.settings.source.url();
-        let opened =
-            logsinkfs::local::spool::Spool::open(dir.path(), &source, "host", |_| unreachable!());
+        let opened = logsinkfs::spool::Spool::open(dir.path(), &source, "host", |_| unreachable!());
         assert!(opened.unwrap().rebooted);
         let daemon = world.boot_from(&Image::take(dir.path()));
         let log = daemon.open("app.log");
@@ -383,16 +382,15 @@ fn a_spool_of_another_bucket_and_a_spool_in_use_are_refused() {
         let daemon = world.boot();
         let dir = daemon.parts.spool.dir().to_owned();
         let source = world.settings.source.url();
-        let open = |source: &str| {
-            logsinkfs::local::spool::Spool::open(&dir, source, "host", |_| unreachable!())
-        };
+        let open =
+            |source: &str| logsinkfs::spool::Spool::open(&dir, source, "host", |_| unreachable!());
         let refused = open(&source).unwrap_err();
-        assert!(matches!(refused, logsinkfs::local::spool::SpoolError::Locked(..)), "{refused}");
+        assert!(matches!(refused, logsinkfs::spool::SpoolError::Locked(..)), "{refused}");
         let image = daemon.crash();
         world.settings.source =
-            logsinkfs::values::settings::Source::S3 { bucket: "other".into(), prefix: "".into() };
+            logsinkfs::settings::writer::Source::S3 { bucket: "other".into(), prefix: "".into() };
         let refused = world.try_boot_from(&image).err().unwrap();
-        let other = matches!(refused, logsinkfs::local::spool::SpoolError::OtherSource { .. });
+        let other = matches!(refused, logsinkfs::spool::SpoolError::OtherSource { .. });
         assert!(other, "{refused}");
     });
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use logsinkfs::core::Fs;
-use logsinkfs::core::caches::Caches;
-use logsinkfs::local::namespace::{Attr, FileKind};
-use logsinkfs::values::errors::FsError;
-use logsinkfs::values::ids::{HandleId, NodeId};
-use logsinkfs::values::settings::View;
-use logsinkfs::world::bucket::Kind;
+use logsinkfs::fs::Fs;
+use logsinkfs::fs::caches::Caches;
+use logsinkfs::namespace::{Attr, FileKind};
+use logsinkfs::s3::bucket::Kind;
+use logsinkfs::settings::writer::View;
+use logsinkfs::types::errors::FsError;
+use logsinkfs::types::ids::{HandleId, NodeId};
 
 use super::daemon::{Answer, BY, Daemon, ONCE, PREFIX, World, answer, run};
 use super::faulty::{Fault, Faulty, Gate, Op};
@@ -260,7 +260,7 @@ fn a_directory_that_changes_while_it_is_read_shows_each_entry_that_stays_once() 
         ["000000.a", "000001.a", "000040.a"].iter().for_each(|name| world.put(name));
         world.remove("000002.log");
         let own = format!("{PREFIX}000001.own");
-        let own = logsinkfs::world::bucket::StoredObject {
+        let own = logsinkfs::types::stored_object::StoredObject {
             key: own,
             size: 1,
             modified: Default::default(),

@@ -7,12 +7,12 @@ use std::thread::{ThreadId, current};
 use std::time::Duration;
 
 use super::watch::watch;
-use logsinkfs::local::namespace::Open;
-use logsinkfs::values::errors::FsError;
-use logsinkfs::values::ids::WriterId;
-use logsinkfs::values::naming::Form;
-use logsinkfs::values::time::Utc;
-use logsinkfs::world::bucket::Kind;
+use logsinkfs::format::naming::Form;
+use logsinkfs::namespace::Open;
+use logsinkfs::s3::bucket::Kind;
+use logsinkfs::types::errors::FsError;
+use logsinkfs::types::ids::WriterId;
+use logsinkfs::types::time::Utc;
 
 use super::check::generations;
 use super::daemon::{Daemon, Log, World};

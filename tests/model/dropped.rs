@@ -1,10 +1,10 @@
 //! A full spool under `--when-full drop-oldest`: the writer never stops, the log with most unsent bytes
 //! gives up its oldest, an empty object marks what is missing, and a quiet log loses nothing.
 
-use logsinkfs::values::errors::FsError;
-use logsinkfs::values::naming::{Form, SegmentName};
-use logsinkfs::values::settings::WhenFull;
-use logsinkfs::world::bucket::Kind;
+use logsinkfs::format::naming::{Form, SegmentName};
+use logsinkfs::s3::bucket::Kind;
+use logsinkfs::settings::writer::WhenFull;
+use logsinkfs::types::errors::FsError;
 
 use super::check::{plain, segments};
 use super::daemon::{Daemon, Log, World, answer, run};

@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use logsinkfs::values::ids::GenerationNo;
-use logsinkfs::values::naming::{Form, SegmentName};
-use logsinkfs::values::partition::PartitionTemplate;
-use logsinkfs::values::time::Utc;
-use logsinkfs::world::bucket::{
-    Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead, StoredObject,
-};
+use logsinkfs::format::naming::{Form, SegmentName};
+use logsinkfs::format::partition::PartitionTemplate;
+use logsinkfs::s3::bucket::{Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead};
+use logsinkfs::types::ids::GenerationNo;
+use logsinkfs::types::stored_object::StoredObject;
+use logsinkfs::types::time::Utc;
 
 /// Names in a page.
 const PAGE: usize = 1000;

@@ -1,9 +1,9 @@
 //! What an object that cannot be read means to who examines it: an object that is gone is damage, a
 //! bucket that does not answer is none.
 
-use logsinkfs::tasks::examine::{Fault, examine};
-use logsinkfs::values::naming::SegmentName;
-use logsinkfs::world::bucket::{Bucket, Kind};
+use logsinkfs::format::naming::SegmentName;
+use logsinkfs::read::examine::{Fault, examine};
+use logsinkfs::s3::bucket::{Bucket, Kind};
 
 use super::faulty::{Fault as Scripted, Faulty, Op};
 use super::memory::{MemoryBucket, Object};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use logsinkfs::local::crash_point::crash_point;
-use logsinkfs::world::bucket::{Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead};
+use logsinkfs::s3::bucket::{Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead};
+use logsinkfs::spool::crash_point::crash_point;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 

@@ -2,12 +2,12 @@
 //! said.
 
 use clap::{CommandFactory, Parser};
-use logsinkfs::edges::cli::{Cli, Command};
-use logsinkfs::values::ids::GenerationNo;
-use logsinkfs::values::naming::{Form, SegmentName};
-use logsinkfs::values::settings::{Settings, Source};
-use logsinkfs::values::stream_map::stream_of;
-use logsinkfs::values::time::Utc;
+use logsinkfs::cli::flags::{Cli, Command};
+use logsinkfs::format::naming::{Form, SegmentName};
+use logsinkfs::format::stream_map::stream_of;
+use logsinkfs::settings::writer::{Settings, Source};
+use logsinkfs::types::ids::GenerationNo;
+use logsinkfs::types::time::Utc;
 use proptest::prelude::*;
 
 /// Pieces of values that come near to something.

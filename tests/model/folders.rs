@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use logsinkfs::core::SetAttr;
-use logsinkfs::local::namespace::{Attr, EMPTY_MAX};
-use logsinkfs::values::errors::FsError;
-use logsinkfs::values::ids::NodeId;
-use logsinkfs::values::settings::View;
+use logsinkfs::fs::SetAttr;
+use logsinkfs::namespace::{Attr, EMPTY_MAX};
+use logsinkfs::settings::writer::View;
+use logsinkfs::types::errors::FsError;
+use logsinkfs::types::ids::NodeId;
 
 use super::daemon::{BY, Daemon, ONCE, PREFIX, World, answer, run};
 use super::memory::Object;

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use fastrand::Rng;
 
-use logsinkfs::tasks::discover::DiscoveryScope;
-use logsinkfs::tasks::scan::Scan;
-use logsinkfs::tasks::stream_file::{Source, StreamFile};
-use logsinkfs::values::errors::FsError;
-use logsinkfs::values::naming::Form;
-use logsinkfs::values::span::TimePrefix;
-use logsinkfs::values::timeline::Content;
+use logsinkfs::format::naming::Form;
+use logsinkfs::format::timeline::Content;
+use logsinkfs::read::discover::DiscoveryScope;
+use logsinkfs::read::scan::Scan;
+use logsinkfs::read::stream_file::{Source, StreamFile};
+use logsinkfs::types::errors::FsError;
+use logsinkfs::types::span::TimePrefix;
 use proptest::prelude::*;
 
 use super::daemon::run;

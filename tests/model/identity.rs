@@ -1,8 +1,8 @@
 //! A spool that no longer says who it is: its logs go on, under another writer id, unless what waits in it
 //! belongs elsewhere.
 
-use logsinkfs::local::spool::SpoolError;
-use logsinkfs::values::settings::Source;
+use logsinkfs::settings::writer::Source;
+use logsinkfs::spool::SpoolError;
 
 use super::check::segments;
 use super::daemon::{World, run};

@@ -2,11 +2,10 @@
 //! can be changed (to the state between two steps, or to a damaged one) and started from.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use std::{fs, io};
 
 /// A file of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,17 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use logsinkfs::edges::compose;
-use logsinkfs::local::listing::{Listing, Stored};
-use logsinkfs::local::namespace::FileKind;
-use logsinkfs::local::spool::Spool;
-use logsinkfs::tasks::lister::Lister;
-use logsinkfs::values::ids::{NodeId, WriterId};
-use logsinkfs::values::settings::View;
-use logsinkfs::values::time::Utc;
-use logsinkfs::world::bucket::{
-    Bucket, BucketError, ListPage, NewObject, ObjectHead, StoredObject,
-};
+use logsinkfs::listing::lister::Lister;
+use logsinkfs::namespace::FileKind;
+use logsinkfs::namespace::listing::{Listing, Stored};
+use logsinkfs::s3::bucket::{Bucket, BucketError, ListPage, NewObject, ObjectHead};
+use logsinkfs::settings::writer::View;
+use logsinkfs::spool::Spool;
+use logsinkfs::types::ids::{NodeId, WriterId};
+use logsinkfs::types::stored_object::StoredObject;
+use logsinkfs::types::time::Utc;
+use logsinkfs::worker::compose;
 use proptest::prelude::*;
 
 use super::daemon::{Daemon, PREFIX, World, answer, run};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use logsinkfs::values::time::Utc;
+use logsinkfs::types::time::Utc;
 
 use super::check::Generation;
 

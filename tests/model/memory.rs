@@ -7,10 +7,9 @@ use std::os::unix::fs::FileExt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use logsinkfs::values::time::Utc;
-use logsinkfs::world::bucket::{
-    Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead, StoredObject,
-};
+use logsinkfs::s3::bucket::{Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead};
+use logsinkfs::types::stored_object::StoredObject;
+use logsinkfs::types::time::Utc;
 use parking_lot::Mutex;
 
 /// An object as it is stored.

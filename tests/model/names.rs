@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use logsinkfs::values::naming::SegmentName;
-use logsinkfs::values::stream_map::StreamRule;
+use logsinkfs::format::naming::SegmentName;
+use logsinkfs::format::stream_map::StreamRule;
 
 use super::check::{assert_delivered, generations, segments};
 use super::daemon::{PREFIX, World, run};

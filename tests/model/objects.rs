@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use logsinkfs::tasks::objects::{BUDGET, ObjectReader, Objects};
-use logsinkfs::values::errors::FsError;
-use logsinkfs::world::bucket::{Bucket, Kind};
+use logsinkfs::read::objects::{BUDGET, ObjectReader, Objects};
+use logsinkfs::s3::bucket::{Bucket, Kind};
+use logsinkfs::types::errors::FsError;
 
 use super::daemon::run;
 use super::faulty::{Fault, Faulty, Gate, Op};

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use logsinkfs::core::Access;
-use logsinkfs::values::partition::PartitionTemplate;
-use logsinkfs::values::time::Utc;
-use logsinkfs::world::clock::Clock;
+use logsinkfs::format::partition::PartitionTemplate;
+use logsinkfs::fs::Access;
+use logsinkfs::types::clock::Clock;
+use logsinkfs::types::time::Utc;
 
 use super::check::{assert_delivered, generations, segments};
 use super::daemon::{BY, Daemon, Log, ONCE, World, run};

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use logsinkfs::values::naming::Form;
+use logsinkfs::format::naming::Form;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::watch::watch;
-use logsinkfs::core::SetAttr;
-use logsinkfs::values::ids::NodeId;
+use logsinkfs::fs::SetAttr;
+use logsinkfs::types::ids::NodeId;
 
 use super::check::assert_delivered;
 use super::daemon::{BY, Daemon, Log, ONCE, World, answer, run};

@@ -6,10 +6,10 @@ use std::fs::{self, File};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use logsinkfs::core::{Access, Mode, SetAttr};
-use logsinkfs::local::namespace::Open;
-use logsinkfs::values::errors::FsError;
-use logsinkfs::values::ids::{NodeId, Origin};
+use logsinkfs::fs::{Access, Mode, SetAttr};
+use logsinkfs::namespace::Open;
+use logsinkfs::types::errors::FsError;
+use logsinkfs::types::ids::{NodeId, Origin};
 
 use super::check::{assert_delivered, segments};
 use super::daemon::{BY, Daemon, Log, ONCE, World, answer, run};

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use logsinkfs::core::Access;
-use logsinkfs::values::errors::FsError;
-use logsinkfs::values::ids::{NodeId, SpoolOffset};
-use logsinkfs::values::settings::FsyncLevel;
-use logsinkfs::world::bucket::Kind;
+use logsinkfs::fs::Access;
+use logsinkfs::s3::bucket::Kind;
+use logsinkfs::settings::writer::FsyncLevel;
+use logsinkfs::types::errors::FsError;
+use logsinkfs::types::ids::{NodeId, SpoolOffset};
 
 use super::check::{assert_delivered, generations, segments};
 use super::daemon::{ONCE, World, answer, run};
@@ -173,7 +173,7 @@ fn a_log_is_sealed_within_one_interval_also_when_the_clock_is_set_back() {
             let waited = world.bucket.calls().len();
             assert!(waited > 0);
             assert_delivered(&world, "app.log", &["one\n"]);
-            let passed = logsinkfs::world::clock::Clock::monotonic(&*world.clock);
+            let passed = logsinkfs::types::clock::Clock::monotonic(&*world.clock);
             assert!(passed < Duration::from_secs(310), "{passed:?}");
         });
     }

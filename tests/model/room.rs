@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use logsinkfs::core::SetAttr;
-use logsinkfs::values::errors::FsError;
-use logsinkfs::values::naming::Form;
-use logsinkfs::values::time::{FileTime, Utc};
-use logsinkfs::world::bucket::Kind;
+use logsinkfs::format::naming::Form;
+use logsinkfs::fs::SetAttr;
+use logsinkfs::s3::bucket::Kind;
+use logsinkfs::types::errors::FsError;
+use logsinkfs::types::time::{FileTime, Utc};
 
 use super::check::{assert_delivered, plain, segments};
 use super::daemon::{ONCE, World, run};

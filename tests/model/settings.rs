@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use logsinkfs::values::exclude::Exclude;
-use logsinkfs::values::naming::Form;
-use logsinkfs::values::partition::PartitionTemplate;
-use logsinkfs::values::processes::{Keeping, Processes};
-use logsinkfs::values::rotation::Rules;
-use logsinkfs::values::settings::{
+use logsinkfs::format::naming::Form;
+use logsinkfs::format::partition::PartitionTemplate;
+use logsinkfs::settings::writer::{
     FsyncLevel, Ownership, Routing, S3Settings, Segmenting, Settings, Source, SpoolLimits, View,
     WhenFull, WritePath,
 };
+use logsinkfs::types::exclude::Exclude;
+use logsinkfs::types::processes::{Keeping, Processes};
+use logsinkfs::types::rotation::Rules;
 
-use logsinkfs::values::stream_map::Labels;
+use logsinkfs::format::stream_map::Labels;
 
 use super::daemon::PREFIX;
 

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use logsinkfs::tasks::stream_file::Source;
-use logsinkfs::tasks::unpack_cache::UnpackCache;
-use logsinkfs::values::naming::Form;
-use logsinkfs::values::timeline::Content;
+use logsinkfs::format::naming::Form;
+use logsinkfs::format::timeline::Content;
+use logsinkfs::read::stream_file::Source;
+use logsinkfs::read::unpack_cache::UnpackCache;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 

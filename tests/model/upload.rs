@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use logsinkfs::values::naming::Form;
-use logsinkfs::world::bucket::Kind;
-use logsinkfs::world::clock::Clock;
+use logsinkfs::format::naming::Form;
+use logsinkfs::s3::bucket::Kind;
+use logsinkfs::types::clock::Clock;
 
 use super::check::{assert_delivered, generations, segments};
 use super::daemon::{World, run};

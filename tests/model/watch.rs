@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, RwLock};
 
-use logsinkfs::local::crash_point;
+use logsinkfs::spool::crash_point;
 use tokio::runtime::{Handle, Id};
 
 type Watcher = Arc<dyn Fn(&'static str) + Send + Sync>;

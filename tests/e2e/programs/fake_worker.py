@@ -7,7 +7,7 @@ standard input as one packet and prints what comes back as one line. A line `wai
 waits for the next packet; `quiet LINE` sends and waits for nothing. It is asked whether it is there when a line
 answers that.
 
-Written from src/edges/supervisor/protocol.rs; it uses nothing of the program.
+Written from src/supervisor/protocol.rs; it uses nothing of the program.
 """
 
 import array

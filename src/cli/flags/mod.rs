@@ -1,0 +1,139 @@
+//! The command line: flags, their environment variables, and the words that users type.
+//! `cli::settings` turns them into `Settings`; what they mean is decided in `settings::writer`.
+//!
+//! Map: `s3`, `segments` and `read` hold flags that commands share; `mount`, `reader`, `recover`,
+//! `ask` and this file those of single commands; `options` translates the options of mount(8) into
+//! flags; `words` parses values that clap cannot, `settings` makes settings of them.
+//!
+//! - `quarantine`: its flags.
+
+mod ask;
+mod mount;
+mod options;
+mod quarantine;
+mod read;
+mod reader;
+mod recover;
+mod s3;
+mod segments;
+mod settings;
+mod words;
+
+use std::ffi::OsString;
+#[cfg(feature = "embedded-bucket")]
+use std::net::SocketAddr;
+#[cfg(feature = "embedded-bucket")]
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use self::ask::{FlushArgs, MountedArgs, StatusArgs, UmountArgs};
+pub use self::mount::MountArgs;
+pub use self::options::{Helper, OptionError};
+pub use self::quarantine::{PlaceArgs, QuarantineArgs, QuarantineCommand};
+pub use self::read::{CatArgs, Lines, LocationArgs, LsArgs, SpanArgs, TailArgs};
+pub use self::reader::ReaderArgs;
+pub use self::recover::RecoverArgs;
+pub use self::s3::{S3Args, StorageArgs};
+pub use self::segments::SegmentArgs;
+pub use self::settings::UsageError;
+
+/// An S3 bucket as a log directory.
+///
+/// Appends become rotated, uniquely named objects that are never overwritten; what write(2)
+/// accepted survives restarts of the application, kill -9 of this program and hours without S3.
+#[derive(Debug, Parser)]
+#[command(name = "logsinkfs", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl Cli {
+    /// The command that was given, with the options of `mount -o` as flags.
+    pub fn with_options(self) -> Result<Cli, OptionError> {
+        let Command::Mount(args) = &self.command else { return Ok(self) };
+        if args.options.is_empty() {
+            return Ok(self);
+        }
+        let flags = options::flags(&args.options, false)?;
+        // Behind the program and `mount`; the options themselves are read again, and mean nothing more.
+        let mut line: Vec<OsString> = std::env::args_os().collect();
+        line.splice(2..2, flags);
+        Ok(Cli::parse_from(line))
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Mount a bucket, or a prefix of one, as a log directory.
+    Mount(Box<MountArgs>),
+    /// Take a mount away, and return when S3 has everything and its daemon has ended. Exit code 3: something is left in
+    /// the spool.
+    ///
+    /// The mount is out of sight at once, also where programs have it open; these are named. A dead mount is taken away
+    /// too (exit code 1: nobody can say what S3 has). A mount with --no-keeper cannot be asked, and stays.
+    Umount(UmountArgs),
+    /// Say how a mount is. Exit code 0: programs can write into it.
+    Status(StatusArgs),
+    /// Seal and upload everything now; returns when S3 has it.
+    Flush(FlushArgs),
+    /// Replace the worker of a mount with the program now on disk; no write fails or is lost.
+    Upgrade(MountedArgs),
+    /// Upload what spools hold that no mount uses any more.
+    Recover(Box<RecoverArgs>),
+    /// Show or copy what a spool has set aside, because it could not be used or not be sent as what was sealed.
+    Quarantine(QuarantineArgs),
+    /// Check that the segments of the streams in a bucket are all there, and what they should be.
+    ///
+    /// Names what is missing between two segments of a writer, missing at its front (expired), given
+    /// up and marked (dropped), stored twice, or not a segment. Exit code 0: whole, as far as a bucket
+    /// can tell; 1: something is lost, overlapping or damaged, there is no log at all, or it could not be found out. What the
+    /// end of a generation lacks no bucket can tell: it may be in a spool still.
+    Verify(Box<VerifyArgs>),
+    /// Print a stream: the lines of all its writers and restarts, joined in the order of time.
+    Cat(Box<CatArgs>),
+    /// Print the last lines of a stream, and with -f those that come.
+    Tail(Box<TailArgs>),
+    /// List streams, directories and other objects below a path.
+    Ls(Box<LsArgs>),
+    /// Serve an embedded bucket on loopback, for trying things out and for tests.
+    #[cfg(feature = "embedded-bucket")]
+    Bucket(BucketArgs),
+}
+
+/// `logsinkfs bucket`.
+#[cfg(feature = "embedded-bucket")]
+#[derive(Debug, Args)]
+pub struct BucketArgs {
+    /// Directory that holds the objects.
+    pub dir: PathBuf,
+    /// Loopback address to serve on; port 0 takes any.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Name of the bucket.
+    #[arg(long, value_name = "BUCKET", default_value = "logs")]
+    pub name: String,
+}
+
+/// `logsinkfs verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// What was mounted, or one stream of it.
+    #[command(flatten)]
+    pub location: LocationArgs,
+    /// The one stream to look at, by its path below the mount. Default: all.
+    #[arg(value_name = "STREAM")]
+    pub stream: Option<OsString>,
+    /// Read every object too: decompress it, and compare length, checksum and metadata.
+    #[arg(long)]
+    pub deep: bool,
+    /// Exit with 1 also for bytes that were given up (`--when-full`).
+    #[arg(long)]
+    pub strict: bool,
+    /// Report in JSON: a line for each stream, each finding, and the total.
+    #[arg(long)]
+    pub json: bool,
+}

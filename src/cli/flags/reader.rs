@@ -1,0 +1,98 @@
+//! The flags of a reader mount, and what they mean.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::MountArgs;
+use crate::settings::reader::ReaderSettings;
+use crate::settings::writer;
+use crate::types::freshness::Freshness;
+use crate::types::span::Moment;
+
+/// What people look for in a log is mostly of today.
+const SINCE: Duration = Duration::from_secs(24 * 3600);
+/// Sixteen segments of the usual size.
+const CACHE_MAX: u64 = 1 << 30;
+/// What writers alone are told, and has no default that could be meant: beside `--read-only` it is a mistake. Not
+/// `--keeper-socket`, which an image sets for whatever runs in it.
+const OF_WRITERS: [&str; 16] = [
+    "spool_dir",
+    "spool_max",
+    "names_max",
+    "writer_id",
+    "record_start",
+    "stream_map",
+    "label",
+    "guard_mountpoint",
+    "strict_append",
+    "sse",
+    "sse_kms_key_id",
+    "storage_class",
+    "require_bucket",
+    "no_keeper",
+    "hold",
+    "attach",
+];
+
+/// How a reader mount reads.
+#[derive(Clone, Debug, Args)]
+pub struct ReaderArgs {
+    /// Mount for reading: each log is one file, all segments of all writers joined in time order.
+    /// Needs no spool, and no right to write.
+    #[arg(long, env = "LOGSINKFS_READ_ONLY", conflicts_with_all = OF_WRITERS, help_heading = "Reader mount")]
+    pub read_only: bool,
+    /// From when on logs are shown: a time like `24h`, `all`, or UTC like `2026-11-23T08:15`. What is
+    /// older is found under `LOG@2026-11-23`. Default: 24h.
+    #[arg(long, env = "LOGSINKFS_SINCE", value_name = "MOMENT", value_parser = Moment::parse, help_heading = "Reader mount")]
+    pub since: Option<Moment>,
+    /// Fail reads (EIO) where bytes of a log are missing or damaged, instead of showing a line that
+    /// says so.
+    #[arg(long, env = "LOGSINKFS_STRICT", help_heading = "Reader mount")]
+    pub strict: bool,
+    /// Where segments are unpacked, as files without names. Default: the system's temporary
+    /// directory.
+    #[arg(long, env = "LOGSINKFS_CACHE_DIR", value_name = "DIR", help_heading = "Reader mount")]
+    pub cache_dir: Option<PathBuf>,
+    /// Most bytes of unpacked segments, beside those that are just being read. Default: 1GiB.
+    #[arg(long, env = "LOGSINKFS_CACHE_MAX", value_name = "SIZE", value_parser = writer::parse_size, help_heading = "Reader mount")]
+    pub cache_max: Option<u64>,
+}
+
+impl ReaderArgs {
+    /// The first option that was given, of those that a writer has no use for.
+    pub(super) fn of_readers(&self) -> Option<&'static str> {
+        let given = [
+            (self.since.is_some(), "--since"),
+            (self.strict, "--strict"),
+            (self.cache_dir.is_some(), "--cache-dir"),
+            (self.cache_max.is_some(), "--cache-max"),
+        ];
+        given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
+    }
+}
+
+impl MountArgs {
+    /// The settings that the flags mean for a reader mount; `None` when a writer mount is asked for.
+    pub fn reader_settings(&self) -> Option<ReaderSettings> {
+        let ReaderArgs { read_only, since, strict, cache_dir, cache_max } = self.reader.clone();
+        read_only.then(|| ReaderSettings {
+            source: self.source.clone(),
+            mountpoint: self.mountpoint.clone(),
+            since: since.unwrap_or(Moment::Ago(SINCE)),
+            strict,
+            cache_dir: cache_dir.unwrap_or_else(std::env::temp_dir),
+            cache_max: cache_max.unwrap_or(CACHE_MAX),
+            freshness: Freshness {
+                listed: self.metadata_ttl,
+                absent: self.negative_metadata_ttl.unwrap_or(self.metadata_ttl),
+            },
+            s3: self.storage.s3.clone().settings(),
+            ownership: self.ownership(),
+            allow_other: self.allow_other,
+            run_as: self.run_as,
+            admin: self.admin,
+        })
+    }
+}

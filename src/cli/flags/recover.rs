@@ -1,0 +1,109 @@
+//! The flags of `logsinkfs recover`, and what they mean for one spool.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::settings::readable_name;
+use super::{SegmentArgs, StorageArgs};
+use crate::format::stream_map::Labels;
+use crate::settings::writer::{
+    FsyncLevel, Ownership, Routing, Settings, Source, SpoolLimits, View, WhenFull, WritePath,
+};
+use crate::sys::telemetry::parse_level;
+use crate::types::duration::parse_duration;
+use crate::types::exclude::Exclude;
+use crate::types::processes::{Keeping, Processes};
+
+/// `logsinkfs recover`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "A spool knows its bucket and prefix. One that a daemon uses is left to it. Exit codes: 0 S3 has \
+                  everything; 1 a spool could not be read or removed; 2 usage; 3 something is left in a spool."
+)]
+pub struct RecoverArgs {
+    /// A spool, or a directory with spools in it.
+    #[arg(value_name = "SPOOL", required_unless_present = "dead_mounts")]
+    pub spools: Vec<PathBuf>,
+    /// Recover only spools of this bucket, or below this prefix of it (may be repeated). For root it is needed where spools
+    /// belong to other users, who can make theirs say where root is to write.
+    #[arg(long = "source", env = "LOGSINKFS_SOURCE", value_name = "SOURCE", value_parser = Source::parse, value_delimiter = ',')]
+    pub sources: Vec<Source>,
+    /// Go on looking for spools that nobody uses, until a signal ends it.
+    #[arg(long, env = "LOGSINKFS_WATCH")]
+    pub watch: bool,
+    /// Remove a spool when S3 has all of it and nothing is in its quarantine. Excluded files in it,
+    /// which are never uploaded, go with it.
+    #[arg(long, env = "LOGSINKFS_REMOVE")]
+    pub remove: bool,
+    /// Under --watch, how long nobody may have used a spool, or a mount been dead, before it is removed: longer than whoever
+    /// restarts a daemon waits (kubelet: 5 minutes).
+    #[arg(long, env = "LOGSINKFS_REMOVE_AFTER", value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+    pub remove_after: Duration,
+    /// As root, unmount the mounts below this directory that root's daemons made and nobody serves any more. kubelet cannot remove
+    /// a pod with such a mount in its volume (/var/lib/kubelet/pods).
+    #[arg(long, env = "LOGSINKFS_DEAD_MOUNTS", value_name = "DIR")]
+    pub dead_mounts: Option<PathBuf>,
+
+    /// How the bytes become segments that were not sealed yet.
+    #[command(flatten)]
+    pub segments: SegmentArgs,
+    /// How S3 is reached, and how it stores.
+    #[command(flatten)]
+    pub storage: StorageArgs,
+
+    /// error, warn, info, debug, trace, or a filter such as logsinkfs::tasks=debug.
+    #[arg(long, env = "LOGSINKFS_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
+    pub log_level: String,
+}
+
+impl RecoverArgs {
+    /// How long what could be removed is left, in case that a daemon comes for it. Nobody waits for that who looks once.
+    pub fn patience(&self) -> Duration {
+        if self.watch { self.remove_after } else { Duration::ZERO }
+    }
+
+    /// The settings of a mount that has this spool and no mount point, and to which nothing is written.
+    pub fn settings(&self, spool: &Path, source: Source) -> Settings {
+        Settings {
+            source,
+            mountpoint: PathBuf::new(),
+            spool_dir: spool.to_owned(),
+            writer_name: readable_name(),
+            view: View::Live,
+            segmenting: self.segments.clone().settings(),
+            routing: Routing {
+                stream_map: Vec::new(),
+                labels: Labels::new(),
+                exclude: Exclude::default(),
+            },
+            // Nothing comes in: what is there has room, and none of it is given up.
+            limits: SpoolLimits {
+                max: None,
+                min_free_percent: 0,
+                names_max: u64::MAX,
+                when_full: WhenFull::Error,
+            },
+            strict_append: false,
+            fsync: FsyncLevel::Spool,
+            retire_after: Duration::MAX,
+            shutdown_timeout: Duration::ZERO,
+            metadata_ttl: Duration::ZERO,
+            negative_metadata_ttl: Duration::ZERO,
+            require_bucket: false,
+            s3: self.storage.clone().settings(),
+            ownership: Ownership { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755 },
+            allow_other: false,
+            write_path: WritePath::Daemon,
+            admin: None,
+            processes: Processes {
+                keeping: Keeping::None,
+                socket: None,
+                run_as: None,
+                patience: Duration::ZERO,
+                guard: None,
+            },
+        }
+    }
+}

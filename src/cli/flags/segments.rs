@@ -1,0 +1,64 @@
+//! Flags for segments and objects: the same flags and environment variables for every command that
+//! seals.
+
+use std::time::Duration;
+
+use clap::Args;
+use regex::bytes::Regex;
+
+use super::words::{CompressionArg, parse_regex};
+use crate::format::naming::Form;
+use crate::format::partition::PartitionTemplate;
+use crate::settings::writer;
+use crate::settings::writer::Segmenting;
+use crate::types::duration::{parse_duration, parse_interval};
+use crate::types::rotation::Rules;
+
+/// How appends become segments.
+#[derive(Clone, Debug, Args)]
+pub struct SegmentArgs {
+    /// Seal a segment at this size.
+    #[arg(long, env = "LOGSINKFS_ROTATE_SIZE", value_name = "SIZE", default_value = "64MiB", value_parser = writer::parse_rotate_size, help_heading = "Segments")]
+    pub rotate_size: u64,
+    /// Seal a segment this long after its first byte, at the latest.
+    #[arg(long, env = "LOGSINKFS_ROTATE_INTERVAL", value_name = "TIME", default_value = "300s", value_parser = parse_interval, help_heading = "Segments")]
+    pub rotate_interval: Duration,
+    /// Seal a segment when the file is closed and quiet for this long.
+    #[arg(long, env = "LOGSINKFS_ROTATE_IDLE", value_name = "TIME", default_value = "5s", value_parser = parse_duration, help_heading = "Segments")]
+    pub rotate_idle: Duration,
+    /// How a record begins, so that records of several lines stay in one segment.
+    #[arg(long, env = "LOGSINKFS_RECORD_START", value_name = "REGEX", value_parser = parse_regex, help_heading = "Segments")]
+    pub record_start: Option<Regex>,
+    /// strftime template (UTC) of the folder between stream and segment; may be empty.
+    #[arg(long, env = "LOGSINKFS_PARTITION", value_name = "STRFTIME", default_value = "dt=%Y-%m-%d/hour=%H", value_parser = PartitionTemplate::parse, help_heading = "Segments")]
+    pub partition: PartitionTemplate,
+    /// How objects are compressed.
+    #[arg(
+        long,
+        env = "LOGSINKFS_COMPRESSION",
+        value_enum,
+        default_value = "gzip",
+        help_heading = "Segments"
+    )]
+    pub compression: CompressionArg,
+}
+
+impl SegmentArgs {
+    /// The settings that the flags mean.
+    pub fn settings(self) -> Segmenting {
+        Segmenting {
+            rules: Rules {
+                size: self.rotate_size,
+                interval: self.rotate_interval,
+                idle: self.rotate_idle,
+            },
+            record_start: self.record_start,
+            partition: self.partition,
+            form: match self.compression {
+                CompressionArg::Gzip => Form::Gzip,
+                CompressionArg::Zstd => Form::Zstd,
+                CompressionArg::None => Form::Plain,
+            },
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! From parsed flags to settings, and the defaults that depend on the machine.
+
+use std::path::{Path, PathBuf};
+
+use super::MountArgs;
+use super::words::{FsyncArg, GuardArg, ViewArg, WhenFullArg, WritePathArg};
+use crate::settings::writer::{
+    FsyncLevel, Ownership, Routing, Settings, Source, SpoolLimits, View, WhenFull, WritePath,
+};
+use crate::sys::state_path::state_path;
+use crate::types::exclude::Exclude;
+use crate::types::processes::{Guard, Keeping, Processes};
+use crate::worker::write_path::must_stop_writers;
+
+/// A value that clap could not check alone is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// A glob is wrong.
+    #[error("--exclude: {0}")]
+    Exclude(#[from] globset::Error),
+    /// There is no place for the spool.
+    #[error("no --spool-dir is given, and neither XDG_STATE_HOME nor HOME says where to put one")]
+    NoSpoolDir,
+    /// A passthrough writer cannot be stopped.
+    #[error(
+        "--write-path passthrough excludes --when-full block and error: where the kernel writes into the spool itself, nothing can stop a writer"
+    )]
+    CannotStop,
+    /// An option of a reader mount.
+    #[error("{0} means something only with --read-only")]
+    OnlyReads(&'static str),
+    /// A descriptor has no path that would tell its mounts apart.
+    #[error(
+        "a mount point that is a descriptor needs --spool-dir: it does not say which mount it is"
+    )]
+    NamelessSpool,
+}
+
+impl MountArgs {
+    /// The settings that the flags mean.
+    pub fn settings(self) -> Result<Settings, UsageError> {
+        if let Some(flag) = self.reader.of_readers() {
+            return Err(UsageError::OnlyReads(flag));
+        }
+        let ownership = self.ownership();
+        let spool_dir = match self.spool_dir {
+            Some(dir) => dir,
+            None if self.mountpoint.starts_with("/dev/fd") => {
+                return Err(UsageError::NamelessSpool);
+            }
+            None => default_spool_dir(&self.source, &self.mountpoint)?,
+        };
+        let when_full = match self.when_full {
+            WhenFullArg::DropOldest => WhenFull::DropOldest,
+            WhenFullArg::Block => WhenFull::Block,
+            WhenFullArg::Error => WhenFull::Error,
+        };
+        let write_path = match self.write_path {
+            WritePathArg::Auto => WritePath::Auto,
+            WritePathArg::Passthrough => WritePath::Passthrough,
+            WritePathArg::Daemon => WritePath::Daemon,
+        };
+        if write_path == WritePath::Passthrough && must_stop_writers(when_full) {
+            return Err(UsageError::CannotStop);
+        }
+        Ok(Settings {
+            source: self.source,
+            mountpoint: self.mountpoint,
+            spool_dir,
+            writer_name: self.writer_id.unwrap_or_else(readable_name),
+            view: match self.view {
+                ViewArg::Live => View::Live,
+                ViewArg::Bucket => View::Bucket,
+            },
+            segmenting: self.segments.settings(),
+            routing: Routing {
+                stream_map: self.stream_map,
+                labels: self.label.into_iter().collect(),
+                exclude: Exclude::parse(self.exclude.iter().map(String::as_str))?,
+            },
+            limits: SpoolLimits {
+                max: self.spool_max,
+                min_free_percent: self.spool_min_free,
+                names_max: self.names_max,
+                when_full,
+            },
+            strict_append: self.strict_append,
+            fsync: match self.fsync {
+                FsyncArg::Spool => FsyncLevel::Spool,
+                FsyncArg::S3 => FsyncLevel::S3,
+            },
+            retire_after: self.retire_after,
+            shutdown_timeout: self.shutdown_timeout,
+            metadata_ttl: self.metadata_ttl,
+            negative_metadata_ttl: self.negative_metadata_ttl.unwrap_or(self.metadata_ttl),
+            require_bucket: self.require_bucket,
+            s3: self.storage.settings(),
+            ownership,
+            allow_other: self.allow_other,
+            write_path,
+            processes: Processes {
+                keeping: match (self.no_keeper, self.hold, self.attach) {
+                    (true, ..) => Keeping::None,
+                    (_, true, _) => Keeping::Hold,
+                    (.., true) => Keeping::Attach,
+                    (false, false, false) => Keeping::Both,
+                },
+                socket: self.keeper_socket,
+                run_as: self.run_as,
+                patience: self.worker_patience,
+                guard: self.guard_mountpoint.map(|guard| match guard {
+                    GuardArg::Mode => Guard::Mode,
+                    GuardArg::Immutable => Guard::Immutable,
+                }),
+            },
+            admin: self.admin,
+        })
+    }
+
+    /// Owner and modes of what nobody made in the mount.
+    pub(super) fn ownership(&self) -> Ownership {
+        Ownership {
+            uid: self.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
+            gid: self.gid.unwrap_or_else(|| rustix::process::getegid().as_raw()),
+            file_mode: self.file_mode,
+            dir_mode: self.dir_mode,
+        }
+    }
+}
+
+/// One spool for each source and mount point, named so that a person finds it.
+fn default_spool_dir(source: &Source, mountpoint: &Path) -> Result<PathBuf, UsageError> {
+    state_path(source, mountpoint).ok_or(UsageError::NoSpoolDir)
+}
+
+/// The pod's name where Kubernetes gives one, else the host's (which is the pod's in a pod).
+pub(super) fn readable_name() -> String {
+    let pod = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
+    pod.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
+}

@@ -1,0 +1,363 @@
+//! Data operations of a writer mount: append, truncate, fallocate, fsync.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tracing::warn;
+
+use super::handles::{Access, Handle, Opened};
+use super::resent::written_before;
+use super::{Answer, DEADLINE, Fs};
+use crate::log_file::local_file::IsLog;
+use crate::log_file::{LogFile, SpoolFile};
+use crate::namespace::{Open, SetAttr};
+use crate::settings::writer::{FsyncLevel, WhenFull};
+use crate::types::errors::{AtPath, FsError, LocalError};
+use crate::types::ids::{HandleId, NodeId, Origin, SpoolOffset};
+use crate::upload::drop;
+
+/// How long a write waits, under `drop-oldest`, for something that can be given up.
+const DROP_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a write that waits looks for room of which nobody tells it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// A full disk is a full spool, whichever step found it.
+fn no_room(e: LocalError) -> FsError {
+    if e.is_no_space() { FsError::NoSpace } else { e.into() }
+}
+
+/// Where a write is aimed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Aim {
+    /// The offset that the kernel gives it.
+    pub offset: u64,
+    /// O_APPEND: at the end, of which the kernel knows what it was when it asked last.
+    pub append: bool,
+    /// Through a mapping.
+    pub mapped: bool,
+}
+
+impl From<u64> for Aim {
+    fn from(offset: u64) -> Aim {
+        Aim { offset, ..Aim::default() }
+    }
+}
+
+impl Fs {
+    /// Writes: at the end of a live file wherever the offset points, at the offset in a local-only
+    /// one. Gives the number of bytes written. What was written through a mapping comes as
+    /// whole pages, which nobody could append: a live file refuses it.
+    pub fn write(
+        self: &Arc<Self>,
+        id: HandleId,
+        aim: impl Into<Aim>,
+        data: &[u8],
+        origin: Origin,
+    ) -> Answer<usize> {
+        let aim = aim.into();
+        let handle = match self.handles.get(id) {
+            Ok(handle) => handle,
+            Err(e) => return Answer::Now(Err(e)),
+        };
+        let log = match handle.what.log() {
+            Ok(log) => log,
+            Err(e) => return Answer::Now(Err(e)),
+        };
+        match (&handle.what, log) {
+            (_, Some((.., Access { write: false, .. }))) => Answer::Now(Err(FsError::BadHandle)),
+            (_, Some((log, ..))) if aim.mapped => {
+                let path = self.parts.path_of(&log);
+                warn!(%path, "a program writes this log through a mapping: refused");
+                Answer::Now(Err(FsError::NotPermitted))
+            }
+            (_, Some((log, file, access))) => {
+                match self.append(&handle, (&log, &file), aim, data, origin) {
+                    Ok(written) if access.sync => {
+                        let fs = self.clone();
+                        Answer::blocking(move || fs.sync_log(&log).map(|()| written))
+                    }
+                    Err(FsError::NoSpace) if self.parts.when_full != WhenFull::Error => {
+                        let (fs, handle) = (self.clone(), handle.clone());
+                        let data = Bytes::copy_from_slice(data);
+                        Answer::later(async move {
+                            fs.append_when_room(&handle, (&log, &file), aim, &data, origin).await
+                        })
+                    }
+                    other => Answer::Now(other),
+                }
+            }
+            (Handle::Local { id: node, local, .. }, None) => {
+                let account = self.parts.local_account(*node);
+                match local.write((&self.parts.budget, &account), aim.offset, data) {
+                    Ok(written) => Answer::Now(written.map(|()| data.len())),
+                    Err(IsLog) => self.write(id, aim, data, origin),
+                }
+            }
+            (_, None) => Answer::Now(Err(FsError::BadHandle)),
+        }
+    }
+
+    /// The append path: count the room, write(2) on the spool file, tell the sealer.
+    fn append(
+        &self,
+        handle: &Opened,
+        (log, file): (&Arc<LogFile>, &SpoolFile),
+        aim: Aim,
+        data: &[u8],
+        origin: Origin,
+    ) -> Result<usize, FsError> {
+        let serving = self.serving.read();
+        if !*serving {
+            return Err(FsError::Stopping);
+        }
+        let len = self.end_of(log, file)?;
+        let session = self.parts.spool.session();
+        if let Some(from) = session.intended(origin)
+            && let Some(written) = written_before(file, from, len, data).at("read", &log.path())?
+        {
+            self.parts.touch(log);
+            return Ok(written);
+        }
+        let base = {
+            let mut state = log.state();
+            state.will_grow(len, || self.parts.clock.now());
+            state.current().at
+        };
+        if len.since(base) != aim.offset && !aim.append {
+            if self.policy.strict_append {
+                return Err(FsError::Invalid);
+            }
+            // Who goes on where its own last write ended has had its file truncated, or shares it.
+            if handle.went_to.load(Ordering::Relaxed) != aim.offset {
+                self.say_misplaced(log);
+            }
+        }
+        let bytes = data.len() as u64;
+        self.reserve(log, bytes)?;
+        let written = session
+            .intend(handle.place, origin, len, bytes)
+            .map_err(FsError::from)
+            .and_then(|()| self.append_reserved(log, file, data))
+            .inspect_err(|_| self.parts.give(log, bytes))?;
+        self.parts.give(log, bytes - written as u64);
+        handle.went_to.store(aim.offset.saturating_add(written as u64), Ordering::Relaxed);
+        let mut state = log.state();
+        state.counted = state.counted.plus(written as u64);
+        // What others append unseen would make it untrue, also once they have closed the file.
+        state.end = (state.unseen_writers == 0).then_some(len.plus(written as u64));
+        drop(state);
+        drop(serving);
+        self.parts.touch(log);
+        Ok(written)
+    }
+
+    /// Reserves room in the spool. Where it is full, what can be reclaimed or dropped makes room.
+    fn reserve(&self, log: &LogFile, bytes: u64) -> Result<(), FsError> {
+        let account = self.parts.account(log);
+        if self.parts.budget.reserve(account, bytes).is_err() {
+            drop::make_room(&self.parts, bytes).map_err(no_room)?;
+            let budget = &self.parts.budget;
+            let reserved = if self.parts.namespace.is_shared() {
+                budget.reserve(account, bytes)
+            } else {
+                budget.reserve_whole(account, bytes)
+            };
+            reserved.map_err(|_| FsError::NoSpace)?;
+        }
+        Ok(())
+    }
+
+    /// Appends to the spool file. Gives how many bytes that were.
+    fn append_reserved(
+        &self,
+        log: &LogFile,
+        file: &SpoolFile,
+        data: &[u8],
+    ) -> Result<usize, FsError> {
+        let append = || file.append(data).at("append to", &log.path());
+        match append() {
+            Err(e) if e.is_no_space() => {
+                // Others have taken what the spool counted on.
+                self.parts.budget.disk_is_full();
+                drop::make_room(&self.parts, data.len() as u64).map_err(no_room)?;
+                append().map_err(no_room)
+            }
+            written => written.map_err(no_room),
+        }
+    }
+
+    /// Where the spool file ends, which is known while nobody but this process appends: the kernel
+    /// makes one write after the other.
+    fn end_of(&self, log: &LogFile, file: &SpoolFile) -> Result<SpoolOffset, FsError> {
+        let known = {
+            let state = log.state();
+            state.end.filter(|_| state.unseen_writers == 0)
+        };
+        match known {
+            Some(end) => Ok(end),
+            None => Ok(file.end().at("stat", &log.path())?),
+        }
+    }
+
+    /// Names a file that a program writes elsewhere than at its end: what it reads back is not what it wrote there.
+    fn say_misplaced(&self, log: &LogFile) {
+        let count = {
+            let mut state = log.state();
+            state.misplaced += 1;
+            state.misplaced
+        };
+        if count.is_power_of_two() {
+            let path = self.parts.path_of(log);
+            warn!(%path, count, "a program writes elsewhere than at the end of this file; its writes are appended, which suits logs and no databases");
+        }
+    }
+
+    async fn append_when_room(
+        &self,
+        handle: &Opened,
+        log: (&Arc<LogFile>, &SpoolFile),
+        aim: Aim,
+        data: &[u8],
+        origin: Origin,
+    ) -> Result<usize, FsError> {
+        let mut progress = self.parts.progress.subscribe();
+        let room = async {
+            loop {
+                progress.borrow_and_update();
+                match self.append(handle, log, aim, data, origin) {
+                    Err(FsError::NoSpace) => {}
+                    other => return other,
+                }
+                // Who fills the disk gives room back without telling us.
+                let told = tokio::time::timeout(LOOK_AGAIN, progress.changed()).await;
+                if told.is_ok_and(|told| told.is_err()) {
+                    return Err(FsError::Stopping);
+                }
+            }
+        };
+        let patience = match self.parts.when_full {
+            // Something to give up is being sealed, or there is nothing: the writer is not held up.
+            WhenFull::DropOldest => DROP_PATIENCE,
+            // A little less than the deadline, so that the writer learns why.
+            WhenFull::Block | WhenFull::Error => DEADLINE - Duration::from_secs(1),
+        };
+        tokio::time::timeout(patience, room).await.unwrap_or(Err(FsError::NoSpace))
+    }
+
+    /// Sets a file's size: to 0 (a new generation), to what it is, and no other for live files.
+    pub fn set_size(&self, id: NodeId, size: u64, origin: Origin) -> Result<(), FsError> {
+        match self.parts.namespace.open(id)? {
+            Open::Live(log) => {
+                let same = self.parts.namespace.attr(id)?.size;
+                match size {
+                    0 => self.truncate(&log, origin),
+                    size if size == same => {
+                        let now = self.parts.clock.now();
+                        let modified = SetAttr { modified: Some(now.into()), ..SetAttr::default() };
+                        self.parts.namespace.set_attr(id, modified, now).map(drop)
+                    }
+                    _ => Err(FsError::NotPermitted),
+                }
+            }
+            Open::Local(local) => {
+                local.set_len((&self.parts.budget, &self.parts.local_account(id)), size)
+            }
+            Open::Stored(_) => Err(FsError::NotPermitted),
+            Open::Directory => Err(FsError::IsDirectory),
+            Open::Symlink(_) => Err(FsError::Invalid),
+        }
+    }
+
+    /// Truncates a live file to nothing: what is there will be sealed, and the next generation begins.
+    pub(super) fn truncate(&self, log: &Arc<LogFile>, origin: Origin) -> Result<(), FsError> {
+        let serving = self.serving.read();
+        if !*serving {
+            return Err(FsError::Stopping);
+        }
+        if self.parts.namespace.begin_generation(log.id, self.stamp(origin))? {
+            self.parts.touch(log);
+            self.parts.tidy();
+        }
+        Ok(())
+    }
+
+    /// fallocate(2): room is not set aside for logs; making them longer is no append.
+    pub fn allocate(&self, handle: HandleId, keep_size: bool) -> Result<(), FsError> {
+        let handle = self.handles.get(handle)?;
+        match (&handle.what, handle.what.log()?) {
+            (_, Some(_)) if keep_size => Ok(()),
+            (_, Some(_)) => Err(FsError::Invalid),
+            (Handle::Local { .. }, None) => Err(FsError::NotSupported),
+            (_, None) => Err(FsError::BadHandle),
+        }
+    }
+
+    /// fsync: bytes, name and folder on the spool's disk; under `--fsync=s3` confirmed by S3.
+    pub fn fsync(self: &Arc<Self>, handle: HandleId) -> Answer<()> {
+        let handle = match self.handles.get(handle) {
+            Ok(handle) => handle,
+            Err(e) => return Answer::Now(Err(e)),
+        };
+        let log = match handle.what.log() {
+            Ok(log) => log,
+            Err(e) => return Answer::Now(Err(e)),
+        };
+        match (&handle.what, log) {
+            (_, Some((log, ..))) => {
+                let fs = self.clone();
+                Answer::later(async move {
+                    let (worker, spooled) = (fs.clone(), log.clone());
+                    let step = tokio::task::spawn_blocking(move || worker.sync_log(&spooled));
+                    step.await.map_err(|_| FsError::TimedOut)??;
+                    match fs.policy.fsync {
+                        FsyncLevel::Spool => Ok(()),
+                        FsyncLevel::S3 => fs.wait_uploaded(&log).await,
+                    }
+                })
+            }
+            (Handle::Local { id, file, .. }, None) => {
+                let (fs, id, file) = (self.clone(), *id, file.clone());
+                Answer::blocking(move || {
+                    file.sync_all().at("sync", fs.parts.spool.dir())?;
+                    fs.parts.namespace.make_durable(id)
+                })
+            }
+            (Handle::Dir { id, .. }, None) => {
+                let (fs, id) = (self.clone(), *id);
+                Answer::blocking(move || fs.parts.namespace.make_durable(id))
+            }
+            (Handle::Stored(_) | Handle::Live { .. }, None) => Answer::Now(Ok(())),
+        }
+    }
+
+    fn sync_log(&self, log: &LogFile) -> Result<(), FsError> {
+        log.file()?.sync().at("sync", &log.path())?;
+        self.parts.namespace.make_durable(log.id)
+    }
+
+    /// Seals what is written now and waits until S3 has it. Fails, once, when something had to be set
+    /// aside since the last time: S3 does not have it.
+    async fn wait_uploaded(&self, log: &Arc<LogFile>) -> Result<(), FsError> {
+        let target = log.len()?;
+        let mut progress = self.parts.progress.subscribe();
+        self.parts.force(log);
+        loop {
+            progress.borrow_and_update();
+            {
+                let mut state = log.state();
+                let mut before = state.segments.range(..target);
+                let unsent = before.any(|(_, s)| s.phase.owes_object());
+                if state.sealed_end() >= target && !unsent {
+                    return if std::mem::take(&mut state.set_aside) {
+                        Err(FsError::Bucket("a segment was set aside or given up".into()))
+                    } else {
+                        Ok(())
+                    };
+                }
+            }
+            progress.changed().await.map_err(|_| FsError::Stopping)?;
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! An open directory as one reader sees it: live entries and names in the bucket in one order,
+//! extended page by page. Owns the order and the cursors; fetches nothing.
+//!
+//! Invariants: an entry never changes its position, so that each entry that stays is returned
+//! exactly once, whatever happens to the directory meanwhile. A cursor names the entry before it,
+//! so that another worker can continue from it with a listing of its own.
+
+use crate::namespace::listing::{Page, Row, in_order};
+use crate::namespace::{FileKind, LiveEntry};
+use crate::types::ids::NodeId;
+
+/// An entry of a directory.
+#[derive(Clone, Copy, Debug)]
+pub struct DirEntry<'a> {
+    /// Its name.
+    pub name: &'a [u8],
+    /// Its node, where it has one already.
+    pub id: Option<NodeId>,
+    /// What it is.
+    pub kind: FileKind,
+    /// Where to go on behind it.
+    pub next: u64,
+    /// What the bucket's listing says of it; nothing for a live entry.
+    pub(super) row: Option<&'a Row>,
+}
+
+/// What has a place: small, since a directory may have a million.
+#[derive(Clone, Copy, Debug)]
+enum SnapshotEntry {
+    Own,
+    Above,
+    Live(u32),
+    /// Page, and row on it.
+    Row(u32, u32),
+}
+
+/// What a reader is shown, as far as it is known.
+#[derive(Clone, Debug)]
+pub(super) struct DirSnapshot {
+    /// The directory, and the one that it is in.
+    dots: [NodeId; 2],
+    live: Vec<LiveEntry>,
+    /// How many of the live entries have their place.
+    placed: usize,
+    pages: Vec<Page>,
+    order: Vec<SnapshotEntry>,
+    whole: bool,
+}
+
+fn key(entry: &LiveEntry) -> (&[u8], bool) {
+    (&entry.name, entry.kind == FileKind::Directory)
+}
+
+impl DirSnapshot {
+    /// A directory of which only the live entries are known.
+    pub fn begin(id: NodeId, parent: NodeId, mut live: Vec<LiveEntry>) -> DirSnapshot {
+        live.sort_by(|a, b| in_order(key(a), key(b)));
+        let (dots, order) = ([id, parent], vec![SnapshotEntry::Own, SnapshotEntry::Above]);
+        DirSnapshot { dots, live, placed: 0, pages: Vec::new(), order, whole: false }
+    }
+
+    /// How many pages of the listing are in it.
+    pub fn pages(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// Adds the bucket's next names but those that are hidden; a live entry hides the name in the bucket.
+    pub fn add_page(&mut self, page: Page, is_hidden: impl Fn(&Row) -> bool) {
+        for (at, row) in page.iter().enumerate() {
+            while let Some(live) = self.live.get(self.placed)
+                && in_order(key(live), row.key()).is_le()
+            {
+                self.order.push(SnapshotEntry::Live(self.placed as u32));
+                self.placed += 1;
+            }
+            if !is_hidden(row) && !self.is_live(&row.name) && !self.was_shown(row, &page) {
+                self.order.push(SnapshotEntry::Row(self.pages.len() as u32, at as u32));
+            }
+        }
+        self.pages.push(page);
+    }
+
+    /// There is no further page.
+    pub fn finish(&mut self) {
+        self.order.extend((self.placed..self.live.len()).map(|at| SnapshotEntry::Live(at as u32)));
+        self.placed = self.live.len();
+        self.whole = true;
+    }
+
+    fn is_live(&self, name: &[u8]) -> bool {
+        let has =
+            |folder| self.live.binary_search_by(|live| in_order(key(live), (name, folder))).is_ok();
+        has(false) || has(true)
+    }
+
+    /// Whether a prefix was shown as the object of the same name, whose place is on an earlier page.
+    fn was_shown(&self, row: &Row, page: &Page) -> bool {
+        let object = (&*row.name, false);
+        let earlier = page.first().is_some_and(|first| in_order(object, first.key()).is_lt());
+        let on = |page: &Page| page.binary_search_by(|row| in_order(row.key(), object)).is_ok();
+        row.is_prefix() && earlier && self.pages.iter().any(on)
+    }
+
+    /// Whether the entries from a cursor on can be shown: there is one, or it is known that none comes.
+    /// Gives the place where they begin. That of a reader who begins is behind `.` and `..` too.
+    pub fn place_of(&self, cursor: u64) -> Option<usize> {
+        let at = match self.find(cursor) {
+            Some(at) => at,
+            None if !self.whole => return None,
+            // The entry is gone: as far from the beginning as it was.
+            None => ((cursor >> 32) as usize).min(self.order.len()),
+        };
+        (self.whole || at.max(2) < self.order.len()).then_some(at)
+    }
+
+    /// The place behind the entry that a cursor names, nearest to where that was.
+    fn find(&self, cursor: u64) -> Option<usize> {
+        let (at, sum) = ((cursor >> 32) as usize, cursor as u32);
+        if at == 0 {
+            return Some(0);
+        }
+        let is = |place: usize| self.entry(place).is_some_and(|entry| entry.next as u32 == sum);
+        let before = at - 1;
+        let around = (0..before.max(self.order.len()) + 1).flat_map(|far| {
+            [before.checked_sub(far), before.checked_add(far)].into_iter().flatten()
+        });
+        let mut around = around.filter(|place| *place < self.order.len());
+        around.find(|place| is(*place)).map(|place| place + 1)
+    }
+
+    fn entry(&self, place: usize) -> Option<DirEntry<'_>> {
+        let (name, id, kind, row) = match *self.order.get(place)? {
+            SnapshotEntry::Own => (b".".as_slice(), Some(self.dots[0]), FileKind::Directory, None),
+            SnapshotEntry::Above => {
+                (b"..".as_slice(), Some(self.dots[1]), FileKind::Directory, None)
+            }
+            SnapshotEntry::Live(at) => {
+                let live = self.live.get(at as usize)?;
+                (live.name.as_slice(), Some(live.id), live.kind, None)
+            }
+            SnapshotEntry::Row(page, at) => {
+                let row = self.pages.get(page as usize)?.get(at as usize)?;
+                let kind = if row.is_prefix() { FileKind::Directory } else { FileKind::File };
+                (&*row.name, None, kind, Some(row))
+            }
+        };
+        let next = (place as u64 + 1) << 32 | u64::from(checksum(name));
+        Some(DirEntry { name, id, kind, next, row })
+    }
+
+    /// The entries from a place on, as far as they are known.
+    pub fn entries(&self, from: usize) -> impl Iterator<Item = DirEntry<'_>> {
+        (from..self.order.len()).filter_map(|place| self.entry(place))
+    }
+}
+
+/// The same for every worker.
+fn checksum(name: &[u8]) -> u32 {
+    crc_fast::crc32_iso_hdlc(name)
+}

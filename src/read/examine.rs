@@ -1,0 +1,170 @@
+//! Checks an object against its key and metadata: read in chunks, decompressed and summed, one
+//! chunk in memory at a time. Owns the list of possible faults; callers choose the objects and act
+//! on the result.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use super::decode::Decoder;
+use crate::format::naming::{Form, SegmentName};
+use crate::format::object_metadata::{CHECKSUM, FIRST, STREAM, of_key};
+use crate::s3::bucket::{Bucket, BucketError};
+use crate::types::stored_object::StoredObject;
+
+/// Bytes asked of S3 at once.
+const PIECE: u64 = 4 << 20;
+
+/// What is wrong with an object.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// It is not there any more, or no longer the one of the listing.
+    #[error("it could not be read as it was listed: {0}")]
+    Gone(String),
+    /// Its bytes are not of the form that its suffix names, or do not end where they should.
+    #[error("its content cannot be read: {0}")]
+    Broken(io::Error),
+    /// It is too small for what its name says.
+    #[error("it holds {0} bytes at most, by its name {1}")]
+    Short(u64, u64),
+    /// It holds more or fewer bytes.
+    #[error("it holds {0} bytes, by its name {1}")]
+    Length(u64, u64),
+    /// It holds other bytes.
+    #[error("its bytes have the checksum {0}, by its metadata {1}")]
+    Checksum(String, String),
+    /// Its last byte and the `p` in its name contradict each other.
+    #[error("its last byte is {}a newline, by its name it is{}", if *.0 { "" } else { "not " }, if *.0 { " not" } else { "" })]
+    End(bool),
+    /// Its metadata say something else than its name.
+    #[error("its metadata say {field} {found}, its name {named}")]
+    Metadata {
+        /// Which of them.
+        field: &'static str,
+        /// What is there.
+        found: String,
+        /// What should be.
+        named: String,
+    },
+}
+
+/// What is wrong with an object by its listing alone.
+pub fn shortness(object: &StoredObject, name: &SegmentName) -> Option<Fault> {
+    let most = name.form.holds_at_most(object.size);
+    let short = name.form != Form::Dropped && most < name.length;
+    short.then_some(Fault::Short(most, name.length))
+}
+
+/// Examines an object of a listing. Fails when the bucket cannot be asked.
+pub async fn examine(
+    bucket: &dyn Bucket,
+    object: &StoredObject,
+    name: &SegmentName,
+) -> Result<Vec<Fault>, BucketError> {
+    match faults(bucket, object, name).await {
+        Err(e) if !e.kind.is_outage() => Ok(vec![Fault::Gone(e.message)]),
+        other => other,
+    }
+}
+
+async fn faults(
+    bucket: &dyn Bucket,
+    object: &StoredObject,
+    name: &SegmentName,
+) -> Result<Vec<Fault>, BucketError> {
+    let metadata = bucket.head(&object.key).await?.metadata;
+    let mut faults = contradictions(name, &metadata);
+    let sums = match content(bucket, object, name).await? {
+        Ok(sums) => sums,
+        Err(e) => {
+            faults.push(Fault::Broken(e));
+            return Ok(faults);
+        }
+    };
+    // A mark holds nothing; its metadata are those of the bytes that were given up.
+    let mark = name.form == Form::Dropped;
+    let length = if mark { 0 } else { name.length };
+    if sums.length != length {
+        faults.push(Fault::Length(sums.length, length));
+    }
+    if mark {
+        return Ok(faults);
+    }
+    let newline = sums.last == Some(b'\n');
+    if newline == name.partial {
+        faults.push(Fault::End(newline));
+    }
+    let (found, said) = (format!("{:016x}", sums.crc64.finalize()), metadata.get(CHECKSUM));
+    if said != Some(&found) {
+        faults.push(Fault::Checksum(found, said.map_or("none", String::as_str).to_owned()));
+    }
+    Ok(faults)
+}
+
+/// Where metadata and name differ. A stream that is too long for the metadata is left out there, and is named there
+/// as it is below the prefix that its writer had mounted, which may be longer than the one that is looked at.
+fn contradictions(name: &SegmentName, metadata: &BTreeMap<String, String>) -> Vec<Fault> {
+    let expected = of_key(name).into_iter().chain([(FIRST, name.start.to_name())]);
+    let differs = |(field, named): (&'static str, String)| match metadata.get(field) {
+        Some(found) if *found == named => None,
+        Some(found) if field == STREAM && named.ends_with(&format!("/{found}")) => None,
+        None if field == STREAM => None,
+        found => {
+            let found = found.map_or("none", String::as_str).to_owned();
+            Some(Fault::Metadata { field, found, named })
+        }
+    };
+    expected.filter_map(differs).collect()
+}
+
+/// Sums an object's uncompressed bytes. The inner error is that of the decompressor.
+async fn content(
+    bucket: &dyn Bucket,
+    object: &StoredObject,
+    name: &SegmentName,
+) -> Result<io::Result<Sums>, BucketError> {
+    let crc64 = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+    let sums = Sums { crc64, length: 0, last: None };
+    let mut decoder = match Decoder::new(name.form, sums, name.length) {
+        Ok(decoder) => decoder,
+        Err(e) => return Ok(Err(e)),
+    };
+    let mut at = 0;
+    while at < object.size {
+        let range = at..object.size.min(at + PIECE);
+        let piece = bucket.get_range(&object.key, range, Some(&object.etag)).await?;
+        if piece.is_empty() {
+            break;
+        }
+        at += piece.len() as u64;
+        // Decompressing 4 MiB takes long enough to hold other requests up.
+        let decoded = tokio::task::spawn_blocking(move || {
+            decoder.feed(&piece)?;
+            Ok(decoder)
+        });
+        decoder = match decoded.await.unwrap_or_else(|e| Err(io::Error::other(e))) {
+            Ok(decoder) => decoder,
+            Err(e) => return Ok(Err(e)),
+        };
+    }
+    Ok(decoder.finish())
+}
+
+/// What is kept of the uncompressed bytes.
+struct Sums {
+    crc64: crc_fast::Digest,
+    length: u64,
+    last: Option<u8>,
+}
+
+impl Write for Sums {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.crc64.update(bytes);
+        self.length += bytes.len() as u64;
+        self.last = bytes.last().copied().or(self.last);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

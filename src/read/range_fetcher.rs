@@ -1,0 +1,119 @@
+//! Fetches an object in chunks, several requests in flight, delivered in order. Owns the chunk size
+//! and the number of requests, and what a failed request means to the reader.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::{FutureExt, maybe_done};
+use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::unconstrained;
+
+use crate::s3::bucket::{Bucket, BucketError, Kind};
+use crate::types::errors::{FsError, LocalError};
+
+/// Bytes asked of S3 first: the first line is soon there, and most small segments are one request.
+const FIRST_PIECE: u64 = 1 << 20;
+/// Bytes asked of S3 at once from there on: eight such requests are worth the 50 ms that each waits.
+const PIECE: u64 = 4 << 20;
+/// Requests at once, of all objects together. One object may have them all.
+const AT_ONCE: usize = 8;
+/// Pieces under way or held at once: what waits for the reader leaves no connection idle.
+const PLACES: usize = 2 * AT_ONCE;
+
+/// What is wrong with a segment that cannot be read to its end.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Damage(pub String);
+
+/// Why bytes could not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// They cannot be had, today or tomorrow.
+    #[error("damaged: {0}")]
+    Damaged(Damage),
+    /// S3 cannot be asked, or does not let us.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// They cannot be had now.
+    #[error("{0}")]
+    Object(Arc<FsError>),
+    /// The disk that they are unpacked to fails.
+    #[error("{0}")]
+    Local(Arc<LocalError>),
+}
+
+impl From<Unreadable> for FsError {
+    fn from(why: Unreadable) -> FsError {
+        match why {
+            Unreadable::Damaged(damage) => FsError::Bucket(damage.to_string()),
+            Unreadable::Bucket(e) => FsError::Bucket(format!("{e} ({})", e.kind.hint())),
+            Unreadable::Object(e) => FsError::Bucket(e.to_string()),
+            Unreadable::Local(e) => FsError::Bucket(e.to_string()),
+        }
+    }
+}
+
+/// A chunk of an object, and the place that it takes among all that are under way.
+pub type Chunk = (Bytes, Option<OwnedSemaphorePermit>);
+
+/// Fetches chunks.
+#[derive(Clone)]
+pub struct RangeFetcher {
+    bucket: Arc<dyn Bucket>,
+    places: Arc<Semaphore>,
+    gets: Arc<Semaphore>,
+}
+
+impl RangeFetcher {
+    /// Asks nobody anything yet.
+    pub fn new(bucket: Arc<dyn Bucket>) -> RangeFetcher {
+        let (places, gets) = (Semaphore::new(PLACES), Semaphore::new(AT_ONCE));
+        RangeFetcher { bucket, places: Arc::new(places), gets: Arc::new(gets) }
+    }
+
+    /// A range of an object. Places are given in the order in which this is called, all those of one range together:
+    /// what is asked for first never waits for what is asked for later.
+    pub fn chunks(
+        &self,
+        key: String,
+        range: Range<u64>,
+    ) -> impl Stream<Item = Result<Chunk, Unreadable>> + Send + 'static {
+        let RangeFetcher { bucket, places, gets } = self.clone();
+        let key: Arc<str> = key.into();
+        let in_the_queue = cut(range).map(|range| {
+            // A task that has done much would be sent to the end of its own queue, not of this one.
+            let place = unconstrained(places.clone().acquire_owned());
+            let mut place = Box::pin(maybe_done(place));
+            let _ = place.as_mut().now_or_never();
+            (range, place)
+        });
+        let in_the_queue: Vec<_> = in_the_queue.collect();
+        let chunks = stream::iter(in_the_queue).map(move |(range, mut place)| {
+            let (bucket, gets, key) = (bucket.clone(), gets.clone(), key.clone());
+            async move {
+                place.as_mut().await;
+                let place = place.as_mut().take_output().and_then(Result::ok);
+                let _get = gets.acquire().await;
+                let bytes =
+                    bucket.get_range(&key, range, None).await.map_err(|e| match e.kind {
+                        Kind::NotFound | Kind::Changed | Kind::Refused => {
+                            Unreadable::Damaged(Damage("its object is gone".to_owned()))
+                        }
+                        _ => Unreadable::Bucket(e),
+                    })?;
+                Ok((bytes, place))
+            }
+        });
+        // Who has a place asks.
+        chunks.buffered(usize::MAX)
+    }
+}
+
+fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> + Send {
+    let first = range.start..range.end.min(range.start + FIRST_PIECE);
+    let later = (first.end..range.end).step_by(usize::try_from(PIECE).unwrap_or(usize::MAX));
+    let later = later.map(move |begin| begin..range.end.min(begin + PIECE));
+    std::iter::once(first).filter(|range| !range.is_empty()).chain(later)
+}

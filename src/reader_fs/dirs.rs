@@ -1,0 +1,153 @@
+//! Directory reads of a reader mount. A reader keeps the names that were there when it began, so
+//! that offsets stay valid, and gets attributes along with the names.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+
+use super::files::Handle;
+use super::names::{Target, all};
+use super::{AT_A_GLANCE, Answer, Lookup, ObjectMeta, ReaderFs};
+use crate::namespace::FileKind;
+use crate::types::errors::FsError;
+use crate::types::ids::{HandleId, NodeId};
+
+/// Names that are answered with their sizes at once: some more than the kernel takes in one answer.
+const BATCH: usize = 256;
+/// Streams of a directory that are looked up at once, each with one to three LISTs one after the other: 256 take
+/// some two seconds at 50 ms a LIST.
+const AT_ONCE: usize = 16;
+
+/// Longest wait for all sizes of one answer; what has not come by then is asked for by name, so that a
+/// directory is listed also while S3 is slow.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A name in a directory.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The name.
+    pub name: Vec<u8>,
+    /// Its node, where it has one already.
+    pub id: Option<NodeId>,
+    /// What it is.
+    pub kind: FileKind,
+    /// `None` for `.` and `..`.
+    target: Option<Target>,
+}
+
+/// A name, and what stat would tell.
+#[derive(Clone, Debug)]
+pub struct EntryWithMeta {
+    /// The name.
+    pub entry: Entry,
+    /// Where the next one begins.
+    pub next: u64,
+    parent: NodeId,
+    meta: Option<ObjectMeta>,
+}
+
+type Entries = Arc<Vec<Entry>>;
+
+impl ReaderFs {
+    /// Opens a directory.
+    pub fn opendir(&self, id: NodeId) -> Result<HandleId, FsError> {
+        self.directory(id)?;
+        Ok(self.add_handle(Handle::Dir { id, entries: Default::default() }))
+    }
+
+    /// All entries of an open directory, `.` and `..` first. Read again from the start when `offset`
+    /// is 0 (rewinddir), else as they were.
+    pub fn readdir(self: &Arc<Self>, handle: HandleId, offset: u64) -> Answer<Entries> {
+        let fs = self.clone();
+        match self.handle(handle) {
+            Ok(handle) => Answer::later(async move { Ok(fs.entries(&handle, offset).await?.1) }),
+            Err(e) => Answer::Now(Err(e)),
+        }
+    }
+
+    /// Entries of an open directory from an offset on, some of them, with what stat would tell.
+    pub fn readdirplus(
+        self: &Arc<Self>,
+        handle: HandleId,
+        offset: u64,
+    ) -> Answer<Vec<EntryWithMeta>> {
+        let handle = match self.handle(handle) {
+            Ok(handle) => handle,
+            Err(e) => return Answer::Now(Err(e)),
+        };
+        let fs = self.clone();
+        Answer::later(async move {
+            let (parent, entries) = fs.entries(&handle, offset).await?;
+            let end = tokio::time::Instant::now() + PATIENCE;
+            let from = usize::try_from(offset).unwrap_or(usize::MAX);
+            let batch: Vec<(Entry, u64)> =
+                entries.iter().cloned().zip(1..).skip(from).take(BATCH).collect();
+            let sized = batch.into_iter().map(|(entry, next)| {
+                let fs = fs.clone();
+                async move {
+                    let meta = match &entry.target {
+                        // Why it cannot be had is told to who asks for it by name.
+                        Some(target) => tokio::time::timeout_at(end, fs.meta(target)).await.ok(),
+                        None => None,
+                    };
+                    EntryWithMeta { entry, next, parent, meta: meta.and_then(Result::ok) }
+                }
+            });
+            Ok(stream::iter(sized).buffered(AT_ONCE).collect().await)
+        })
+    }
+
+    /// Gives an entry a node, and counts the look-up; `.` and `..` have theirs. What is told of a stream
+    /// whose size could not be had is not to be believed for a moment.
+    pub fn enter(&self, sized: &EntryWithMeta) -> Lookup {
+        let EntryWithMeta { entry, parent, meta, .. } = sized;
+        let Some(target) = &entry.target else {
+            let target = Target::Directory(Vec::new());
+            let attr = self.attr(entry.id.unwrap_or(NodeId::ROOT), &target, ObjectMeta::default());
+            return Lookup { attr, attr_ttl: Duration::ZERO, name_ttl: Duration::ZERO };
+        };
+        let found = self.found(*parent, &entry.name, target, meta.unwrap_or_default());
+        let glance = found.attr_ttl.max(AT_A_GLANCE.min(self.kernel_ttl));
+        let name_ttl = if meta.is_some() { glance } else { Duration::ZERO };
+        Lookup { name_ttl, ..found }
+    }
+
+    /// Takes a look-up back of which the kernel is not told.
+    pub fn take_back(&self, sized: &EntryWithMeta, found: &Lookup) {
+        if sized.entry.target.is_some() {
+            self.forget(found.attr.id, 1);
+        }
+    }
+
+    async fn entries(&self, handle: &Handle, offset: u64) -> Result<(NodeId, Entries), FsError> {
+        let Handle::Dir { id, entries } = handle else { return Err(FsError::NotDirectory) };
+        if let Some(entries) = entries.lock().clone().filter(|_| offset > 0) {
+            return Ok((*id, entries));
+        }
+        let folders = self.folders(&self.directory(*id)?).await?;
+        let (parent, named) = {
+            let nodes = self.nodes.lock();
+            let named = all(&folders).into_iter().map(|(name, target)| Entry {
+                id: nodes.named(*id, &name),
+                kind: match target {
+                    Target::Directory(_) => FileKind::Directory,
+                    Target::Stream(_) | Target::Object(_) => FileKind::File,
+                },
+                name,
+                target: Some(target),
+            });
+            (nodes.get(*id)?.parent, named.collect::<Vec<_>>())
+        };
+        let dot = |name: &[u8], id| Entry {
+            name: name.to_vec(),
+            id: Some(id),
+            kind: FileKind::Directory,
+            target: None,
+        };
+        let dots = [dot(b".", *id), dot(b"..", parent)];
+        let read: Entries = Arc::new(dots.into_iter().chain(named).collect());
+        *entries.lock() = Some(read.clone());
+        Ok((*id, read))
+    }
+}

@@ -1,0 +1,258 @@
+//! Streams that a reader mount has looked at: one file for each stream or slice, shared by everyone
+//! who has it open and cached for a while. Owns how long cached state is valid and when a file is
+//! rebuilt.
+//!
+//! Invariants: an open file only grows. Concurrent requests for one stream share one fetch. While
+//! S3 fails, cached state is served.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tracing::warn;
+
+use super::names::StreamKey;
+use crate::read::discover::DiscoveryScope;
+use crate::read::stream_file::{Source, StreamFile};
+use crate::s3::bucket::BucketError;
+use crate::types::errors::FsError;
+use crate::types::span::Moment;
+use crate::types::time::Utc;
+use crate::types::weighted_lru::WeightedLru;
+
+/// Places of segments that are remembered, of all streams that nobody has open: of 200 bytes each, so that
+/// a scanner that walks through a large bucket has us hold 100 MB. A stream of a day has some 300 of them.
+pub const REMEMBERED_MAX: usize = 500_000;
+/// So many more a stream counts, however few it has: what else is remembered of it takes as much.
+const WEIGHT_MIN: usize = 10;
+/// Longest wait for news of a stream that is known already.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// After a failure nobody asks again for the same stream for this long.
+const DOWN_FOR: Duration = Duration::from_secs(5);
+/// So long after its end a slice may still get segments in the usual way: a writer's interval, several times.
+const LATE: Duration = Duration::from_secs(3600);
+/// A slice of the past is believed so many times longer than what grows: only a writer that was away adds to it.
+const PAST_TIMES: u32 = 10;
+
+/// The streams.
+pub struct Streams {
+    source: Source,
+    since: Moment,
+    ttl: Duration,
+    remembered: usize,
+    runtime: tokio::runtime::Handle,
+    /// The streams that are remembered, weighed by what they have in memory.
+    table: Mutex<WeightedLru<StreamKey, Arc<Slot>>>,
+}
+
+/// What is known of one stream.
+struct Slot {
+    key: StreamKey,
+    /// Held by who asks the bucket.
+    asking: tokio::sync::Mutex<()>,
+    distrusted: AtomicBool,
+    known: Mutex<Opened>,
+}
+
+#[derive(Default)]
+struct Opened {
+    file: Option<Arc<StreamFile>>,
+    opens: usize,
+    /// Until when nobody asks again, and why.
+    failed: Option<(Duration, BucketError)>,
+}
+
+/// A stream that somebody has open.
+pub struct OpenStream {
+    slot: Arc<Slot>,
+    /// The file; it stays this one.
+    pub file: Arc<StreamFile>,
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.slot.known.lock().opens -= 1;
+    }
+}
+
+impl Slot {
+    fn file(&self) -> Option<Arc<StreamFile>> {
+        self.known.lock().file.clone()
+    }
+
+    fn is_open(&self) -> bool {
+        self.known.lock().opens > 0
+    }
+}
+
+impl Streams {
+    /// Nothing is known yet. What is found is believed for `ttl`; requests run on `runtime`.
+    pub fn new(
+        source: Source,
+        since: Moment,
+        ttl: Duration,
+        remembered: usize,
+        runtime: tokio::runtime::Handle,
+    ) -> Streams {
+        Streams { source, since, ttl, remembered, runtime, table: Mutex::default() }
+    }
+
+    /// Whether the stream may get segments in the usual way.
+    pub fn may_grow(&self, key: &StreamKey) -> bool {
+        let settled = self.source.clock.now().minus(LATE);
+        key.slice.is_none_or(|slice| slice.range().end > settled)
+    }
+
+    /// How long what is known of a stream is believed.
+    fn believed(&self, key: &StreamKey) -> Duration {
+        if self.may_grow(key) { self.ttl } else { self.ttl.saturating_mul(PAST_TIMES) }
+    }
+
+    /// The file of a stream without asking anybody.
+    pub fn known(&self, key: &StreamKey) -> Option<Arc<StreamFile>> {
+        let slot = self.table.lock().get(key).cloned()?;
+        self.fresh(&slot)
+    }
+
+    fn fresh(&self, slot: &Slot) -> Option<Arc<StreamFile>> {
+        let distrusted = slot.distrusted.load(Ordering::Acquire);
+        let believed = |file: &Arc<StreamFile>| file.is_fresh(self.believed(&slot.key));
+        slot.file().filter(|file| !distrusted && believed(file))
+    }
+
+    /// The file of a stream, brought up to date where it is older than what is believed.
+    pub async fn current(self: &Arc<Self>, key: &StreamKey) -> Result<Arc<StreamFile>, FsError> {
+        let slot = self.slot(key);
+        self.look(&slot).await
+    }
+
+    /// Opens a stream.
+    pub async fn open(self: &Arc<Self>, key: &StreamKey) -> Result<OpenStream, FsError> {
+        let slot = self.slot(key);
+        let file = self.look(&slot).await?;
+        let mut known = slot.known.lock();
+        known.opens += 1;
+        // It may have been formed anew in this moment.
+        let file = known.file.clone().unwrap_or(file);
+        drop(known);
+        Ok(OpenStream { slot, file })
+    }
+
+    /// Looks for what is new in a stream that somebody has open.
+    pub async fn refresh(self: &Arc<Self>, open: &OpenStream) -> Result<(), FsError> {
+        self.look(&open.slot).await.map(drop)
+    }
+
+    /// Believes nothing of what is known any more.
+    pub fn distrust(&self) {
+        let table = self.table.lock();
+        table.values().for_each(|slot| slot.distrusted.store(true, Ordering::Release));
+    }
+
+    /// What is known of a stream, which is the one used last from now on.
+    fn slot(&self, key: &StreamKey) -> Arc<Slot> {
+        let mut table = self.table.lock();
+        if let Some(slot) = table.get(key) {
+            return slot.clone();
+        }
+        let slot = Arc::new(Slot {
+            key: key.clone(),
+            asking: Default::default(),
+            distrusted: AtomicBool::new(false),
+            known: Mutex::default(),
+        });
+        table.put(key.clone(), slot.clone(), WEIGHT_MIN as u64);
+        slot
+    }
+
+    /// Weighs a stream again, and forgets those that nobody has looked at for longest when all together
+    /// weigh too much.
+    fn weigh(&self, slot: &Arc<Slot>, file: &StreamFile) {
+        let weight = WEIGHT_MIN + file.place_of(file.len());
+        let mut table = self.table.lock();
+        if !table.peek(&slot.key).is_some_and(|known| Arc::ptr_eq(known, slot)) {
+            return;
+        }
+        table.change(&slot.key, |_, _| weight as u64);
+        while table.total() > self.remembered as u64
+            && table.evict(|slot| !slot.is_open()).is_some()
+        {}
+    }
+
+    /// Brings a stream up to date. Who waits no longer leaves the look to go on, so that the next finds
+    /// what it found.
+    async fn look(self: &Arc<Self>, slot: &Arc<Slot>) -> Result<Arc<StreamFile>, FsError> {
+        if let Some(file) = self.fresh(slot) {
+            return Ok(file);
+        }
+        let (streams, asked) = (self.clone(), slot.clone());
+        let look = self.runtime.spawn(async move {
+            let file = streams.ask(&asked).await?;
+            streams.weigh(&asked, &file);
+            Ok::<_, BucketError>(file)
+        });
+        let Some(last) = slot.file() else {
+            let looked = look.await.map_err(|e| FsError::Bucket(e.to_string()))?;
+            return looked.map_err(|e| FsError::Bucket(format!("{e} ({})", e.kind.hint())));
+        };
+        match tokio::time::timeout(PATIENCE, look).await {
+            Ok(Ok(Ok(file))) => Ok(file),
+            _ => Ok(last),
+        }
+    }
+
+    async fn ask(&self, slot: &Slot) -> Result<Arc<StreamFile>, BucketError> {
+        let _asking = slot.asking.lock().await;
+        if let Some(file) = self.fresh(slot) {
+            return Ok(file);
+        }
+        let now = self.source.clock.monotonic();
+        if let Some((until, why)) = slot.known.lock().failed.clone()
+            && now < until
+        {
+            return Err(why);
+        }
+        let looked = self.find(slot).await;
+        let mut known = slot.known.lock();
+        match looked {
+            Ok(file) => {
+                known.failed = None;
+                slot.distrusted.store(false, Ordering::Release);
+                // Who has opened it meanwhile keeps what it has.
+                let kept = known.file.clone().filter(|_| known.opens > 0);
+                let file = kept.unwrap_or(file);
+                known.file = Some(file.clone());
+                Ok(file)
+            }
+            Err(e) => {
+                warn!(
+                    folder = slot.key.folder,
+                    hint = e.kind.hint(),
+                    "a log cannot be listed: {e}"
+                );
+                known.failed = Some((self.source.clock.monotonic() + DOWN_FOR, e.clone()));
+                Err(e)
+            }
+        }
+    }
+
+    /// Asks the bucket: for what is new, or, where nobody has the file open and all would be asked for anyway,
+    /// for a file formed anew, in which late segments have their place in time.
+    async fn find(&self, slot: &Slot) -> Result<Arc<StreamFile>, BucketError> {
+        let distrusted = slot.distrusted.load(Ordering::Acquire);
+        if let Some(file) = slot.file()
+            && (slot.is_open() || !distrusted && !file.looks_at_all_next().await)
+        {
+            file.refresh(if distrusted { Duration::ZERO } else { self.believed(&slot.key) })
+                .await?;
+            return Ok(file);
+        }
+        let span = match slot.key.slice {
+            Some(slice) => slice.range(),
+            None => self.since.start(self.source.clock.now())..Utc::LAST,
+        };
+        let wanted = DiscoveryScope { folder: slot.key.folder.clone(), span, writer: None };
+        Ok(Arc::new(StreamFile::open(self.source.clone(), wanted).await?))
+    }
+}

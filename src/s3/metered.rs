@@ -1,0 +1,104 @@
+//! A bucket decorator that counts requests by operation, result and duration.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::bucket::{Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead};
+use crate::metrics::METRICS;
+use crate::types::clock::Clock;
+
+/// The decorator.
+pub struct Observed {
+    inner: Arc<dyn Bucket>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Observed {
+    /// Counts what passes.
+    pub fn new(inner: Arc<dyn Bucket>, clock: Arc<dyn Clock>) -> Observed {
+        Observed { inner, clock }
+    }
+
+    fn count<T>(&self, operation: &'static str, began: Duration, result: &Result<T, BucketError>) {
+        let status = result.as_ref().err().map_or("ok", |e| status(&e.kind));
+        let labels = [("operation", operation), ("status", status)];
+        METRICS.s3_requests.get_or_create(&labels).inc();
+        let took = self.clock.monotonic().saturating_sub(began);
+        let of = METRICS.s3_request_seconds.get_or_create(&[("operation", operation)]);
+        of.observe(took.as_secs_f64());
+    }
+}
+
+/// What came of a request, in one word.
+fn status(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::NotFound => "not_found",
+        Kind::Exists => "exists",
+        Kind::Changed => "changed",
+        Kind::Busy => "busy",
+        Kind::NoBucket => "no_bucket",
+        Kind::Denied => "denied",
+        Kind::NoCredentials => "no_credentials",
+        Kind::Expired => "expired",
+        Kind::Skewed => "skewed",
+        Kind::WrongRegion(_) => "wrong_region",
+        Kind::Encryption => "encryption",
+        Kind::Throttled => "throttled",
+        Kind::Unreachable => "unreachable",
+        Kind::NoHost => "no_host",
+        Kind::Untrusted => "untrusted",
+        Kind::Server => "server",
+        Kind::Unsupported => "unsupported",
+        Kind::Refused => "refused",
+        Kind::Local => "local",
+    }
+}
+
+#[async_trait]
+impl Bucket for Observed {
+    async fn put_new(&self, object: &NewObject) -> Result<(), BucketError> {
+        let began = self.clock.monotonic();
+        let put = self.inner.put_new(object).await;
+        METRICS.s3_sent_bytes.inc_by(object.payload.len());
+        self.count("PutObject", began, &put);
+        put
+    }
+
+    async fn get_range(
+        &self,
+        key: &str,
+        range: Range<u64>,
+        etag: Option<&str>,
+    ) -> Result<Bytes, BucketError> {
+        let began = self.clock.monotonic();
+        let got = self.inner.get_range(key, range, etag).await;
+        METRICS.s3_received_bytes.inc_by(got.as_ref().map_or(0, |bytes| bytes.len() as u64));
+        self.count("GetObject", began, &got);
+        got
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectHead, BucketError> {
+        let began = self.clock.monotonic();
+        let head = self.inner.head(key).await;
+        self.count("HeadObject", began, &head);
+        head
+    }
+
+    async fn list_page(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
+        let began = self.clock.monotonic();
+        let page = self.inner.list_page(prefix, token).await;
+        self.count("ListObjectsV2", began, &page);
+        page
+    }
+
+    async fn list_below(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError> {
+        let began = self.clock.monotonic();
+        let page = self.inner.list_below(prefix, token).await;
+        self.count("ListObjectsV2", began, &page);
+        page
+    }
+}

@@ -1,0 +1,27 @@
+//! Backing files: spool files that the kernel writes to itself (FUSE passthrough). Defines what the
+//! file system needs from whoever registers them with the kernel. Registering takes CAP_SYS_ADMIN,
+//! which the worker does not have.
+
+use crate::types::ids::{BackingId, NodeId, SpoolOffset};
+
+/// Registers spool files with the kernel.
+pub trait Backings: Send + Sync {
+    /// Registers the spool file of a node that begins at a position, or gives the number that it has. A node has one
+    /// file registered at a time. Waits a few seconds at most. The error says why not; the daemon's own path is taken
+    /// then.
+    fn register(&self, node: NodeId, start: SpoolOffset) -> Result<BackingId, String>;
+
+    /// Registers the first spool files of nodes that are not born yet: all, or the error says why not.
+    fn register_ahead(&self, nodes: &[NodeId]) -> Result<(), String> {
+        nodes.iter().try_for_each(|node| self.register(*node, SpoolOffset(0)).map(drop))
+    }
+
+    /// Whether another process is asked, so that it pays to register spool files before they are needed.
+    fn is_remote(&self) -> bool;
+
+    /// The last handle of a node is closed.
+    fn unregister(&self, node: NodeId);
+
+    /// The nodes that are registered: also by a worker that died.
+    fn registered(&self) -> Vec<NodeId>;
+}

@@ -1,0 +1,175 @@
+//! The outcome of an upload, made durable: a PUT has begun, S3 confirmed the segment, or the
+//! segment is quarantined. Owns the phase changes of markers; what then leaves the disk is up to
+//! `evict`. Blocking.
+
+use std::sync::Arc;
+
+use tracing::error;
+
+use super::evict::finish_if_ended;
+use super::parts::Parts;
+use crate::format::naming::{MarkerName, Phase};
+use crate::log_file::LogFile;
+use crate::metrics::METRICS;
+use crate::spool::crash_point::crash_point;
+use crate::spool::marker::Marker;
+use crate::spool::{Note, marker};
+use crate::types::errors::{FsError, LocalError};
+use crate::types::ids::SpoolOffset;
+use crate::types::stored_object::StoredObject;
+
+/// Notes that a PUT of a segment begins: from here on it is not given up. Gives the phase that it is in
+/// then.
+pub fn begin_sending(log: &LogFile, name: &MarkerName) -> Result<Phase, LocalError> {
+    let _committing = log.committing();
+    let phase = log.state().segments.get(&name.range.start).map_or(Phase::Marked, |s| s.phase);
+    if phase != Phase::Sealed {
+        return Ok(phase);
+    }
+    // Should a power cut take it back, a full spool may give up what has arrived: then S3 has the mark and the
+    // object, and the object counts.
+    marker::note(log.names(), &MarkerName { phase, ..*name }, Phase::Sending)?;
+    if let Some(segment) = log.state().segments.get_mut(&name.range.start) {
+        segment.phase = Phase::Sending;
+    }
+    Ok(Phase::Sending)
+}
+
+/// Takes that back: the PUT that was begun cannot have arrived. What an earlier one left open stays so.
+pub fn sent_nothing(log: &LogFile, name: &MarkerName) -> Result<(), LocalError> {
+    let _committing = log.committing();
+    // Should a power cut take it back, the range counts as sent, which is the safe side.
+    marker::note(log.names(), name, Phase::Sealed)?;
+    if let Some(segment) = log.state().segments.get_mut(&name.range.start) {
+        segment.phase = Phase::Sealed;
+    }
+    Ok(())
+}
+
+/// Notes that S3 has a segment, also one that was set aside, or the mark of one that was given up.
+pub fn confirm(
+    parts: &Parts,
+    log: &Arc<LogFile>,
+    name: &MarkerName,
+    marker: &Marker,
+    size: u64,
+) -> Result<(), FsError> {
+    let committing = log.committing();
+    let phase = if name.phase.is_given_up() { Phase::Marked } else { Phase::Confirmed };
+    // Should a power cut take it back, the range is sent again, and its object found to be there. What gives
+    // its bytes back makes this durable first (`reclaim_one`).
+    marker::note(log.names(), name, phase)?;
+    // Nothing is sent again; what was to be forgotten is forgotten later.
+    crash_point("confirm: the marker says so");
+    {
+        let mut state = log.state();
+        if let Some(segment) = state.segments.get_mut(&name.range.start) {
+            segment.phase = phase;
+        }
+        state.last_key = Some(marker.key.clone());
+        state.last_error = None;
+    }
+    if name.phase.owes_object() {
+        log.stream().take_unsent();
+    }
+    if phase == Phase::Confirmed {
+        METRICS.uploaded_segments.inc();
+        METRICS.uploaded_bytes.inc_by(name.range.len());
+        METRICS.stored_bytes.inc_by(size);
+    }
+    parts.catalog.add_own(
+        &parts.prefix,
+        StoredObject {
+            key: marker.key.clone(),
+            size,
+            modified: parts.clock.now(),
+            etag: String::new(),
+        },
+    );
+    forget_ended(parts, log)?;
+    drop(committing);
+    committed(parts, log);
+    Ok(())
+}
+
+/// Sets a segment aside that cannot be uploaded as what was sealed, and says why: a copy of its bytes and its marker
+/// (where it can be read) go into the quarantine, and the rest of the log goes on.
+pub fn quarantine(
+    parts: &Parts,
+    log: &Arc<LogFile>,
+    name: &MarkerName,
+    marker: Option<&Marker>,
+    why: &str,
+) -> Result<(), FsError> {
+    let committing = log.committing();
+    let sealed = MarkerName { phase: Phase::Sealed, ..*name };
+    let copy = format!("{}.{sealed}", log.id);
+    let note = Note { why: why.to_owned(), at: parts.clock.now(), marker: marker.cloned() };
+    let file = log.files.at(name.range.start)?;
+    let target = parts.spool.quarantine().keep_copy(
+        |to, at| file.read_exact_at(to, at),
+        name.range,
+        &copy,
+        &note,
+    )?;
+    marker::advance(log.names(), name, Phase::Quarantined)?;
+    {
+        let mut state = log.state();
+        state.set_aside = true;
+        if let Some(segment) = state.segments.get_mut(&name.range.start) {
+            segment.phase = Phase::Quarantined;
+        }
+    }
+    log.stream().take_unsent();
+    METRICS.quarantined_segments.inc();
+    let key = marker.map_or("unknown", |marker| marker.key.as_str());
+    error!(key, why, kept = %target.display(), "a segment was set aside");
+    forget_ended(parts, log)?;
+    drop(committing);
+    committed(parts, log);
+    Ok(())
+}
+
+fn committed(parts: &Parts, log: &Arc<LogFile>) {
+    parts.bump();
+    if !finish_if_ended(parts, log) {
+        // Its next segment may have waited for this one.
+        parts.touch(log);
+    }
+}
+
+/// Drops the markers and bytes of generations that have ended and are settled, from the front only:
+/// so a hole between markers is always damage, never our own doing.
+fn forget_ended(parts: &Parts, log: &Arc<LogFile>) -> Result<(), FsError> {
+    let len = log.len()?;
+    let settled: Vec<MarkerName> = {
+        let mut state = log.state();
+        // Leaves generations behind that are sealed to their ends.
+        state.tail(len);
+        let begin = state.generations.front().map_or(SpoolOffset(0), |g| g.at);
+        let front = state
+            .segments
+            .iter()
+            .take_while(|(_, segment)| segment.end <= begin && !segment.phase.owes_object());
+        front.filter_map(|(start, _)| state.marker(*start)).collect()
+    };
+    let Some(last) = settled.last() else { return Ok(()) };
+    // Without its old bases the record says that what lies before is done; and the number of a
+    // generation must outlive its markers.
+    parts.namespace.store_durably(log.id)?;
+    // What lies before the record's first base needs no marker.
+    crash_point("forget: the record has no old base");
+    log.stream().remember()?;
+    crash_point("forget: the number is remembered");
+    for name in &settled {
+        marker::remove(log.names(), name)?;
+    }
+    // The hole is punched again at the next start.
+    crash_point("forget: the markers are gone");
+    let end = last.range.end;
+    log.state().segments.retain(|start, _| *start >= end);
+    let freed = settled.iter().filter(|m| m.phase.is_here()).map(|m| m.range.len()).sum();
+    log.forget_before(end)?;
+    parts.give(log, freed);
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! Eviction from the disk and from the live view: confirmed bytes when the spool needs room, and
+//! logs that are gone or finished. Blocking.
+//!
+//! Invariant: a byte leaves the disk only after its marker says durably that S3 has it.
+
+use std::sync::Arc;
+
+use tracing::{error, info};
+
+use super::parts::Parts;
+use crate::format::naming::{MarkerName, Phase};
+use crate::log_file::LogFile;
+use crate::spool::crash_point::crash_point;
+use crate::spool::marker;
+use crate::types::errors::{FsError, LocalError};
+
+/// Gives a log file's folder back when it has no name, is not open and S3 has all of it; says whether.
+pub fn finish_if_ended(parts: &Parts, log: &Arc<LogFile>) -> bool {
+    let ended = {
+        let state = log.state();
+        !state.linked && state.handles == 0
+    };
+    ended && remove(parts, log)
+}
+
+fn remove(parts: &Parts, log: &Arc<LogFile>) -> bool {
+    let done = || -> Result<bool, FsError> {
+        // Whoever reclaims must not meet the folder half gone, nor believe that it is there.
+        let _committing = log.committing();
+        if !parts.namespace.is_kept(log.id) {
+            // Two saw that it had ended, and this is the second.
+            return Ok(false);
+        }
+        let len = log.len()?;
+        let account = parts.account(log);
+        let held = {
+            let mut state = log.state();
+            parts.count(account, &mut state, len);
+            state.held(len)
+        };
+        log.stream().remember()?;
+        // All is sent and nothing removed: it is removed at the next start.
+        crash_point("remove: the number is remembered");
+        let gone = parts.namespace.retire(log.id)?;
+        if gone {
+            // Nothing is left to be reclaimed, nor, for whoever looks before the files are gone, to be sealed.
+            log.state().segments.values_mut().for_each(|s| s.phase = Phase::Reclaimed);
+            parts.give(log, held);
+            parts.tidy();
+            parts.bump();
+        }
+        Ok(gone)
+    };
+    match done() {
+        Ok(gone) => gone,
+        Err(FsError::Stale) => false,
+        Err(e) => {
+            error!(
+                path = parts.path_of(log),
+                "a finished log could not be removed from the spool: {e}"
+            );
+            false
+        }
+    }
+}
+
+/// Takes logs out of the live view that have been finished for `--retire-after`.
+pub fn retire_finished(parts: &Parts) {
+    let now = parts.clock.now();
+    for log in parts.namespace.logs() {
+        let finished = {
+            let state = log.state();
+            state.handles == 0 && now.since(state.last_growth.0) >= parts.retire_after
+        };
+        if finished && remove(parts, &log) {
+            info!(stream = %crate::types::escape::escape_path(&log.stream().path),
+                "a finished log left the live view");
+        }
+    }
+    if let Err(e) = parts.namespace.retire_directories(now.minus(parts.retire_after), now) {
+        error!("an empty directory could not be removed from the spool: {e}");
+    }
+    parts.tidy();
+}
+
+/// Gives back the room of confirmed bytes, those of the quietest logs first, until `need` bytes are
+/// free. They are read from S3 from then on. Gives how many were freed.
+pub fn reclaim(parts: &Parts, need: u64) -> Result<u64, LocalError> {
+    if need == 0 {
+        return Ok(0);
+    }
+    let mut logs = parts.namespace.logs();
+    logs.sort_by_cached_key(|log| log.state().last_growth.0);
+    let mut freed = 0;
+    'logs: for log in logs {
+        let confirmed: Vec<MarkerName> = {
+            let state = log.state();
+            let starts = state.segments.iter().filter(|(_, s)| s.phase == Phase::Confirmed);
+            starts.filter_map(|(start, _)| state.marker(*start)).collect()
+        };
+        for name in confirmed {
+            if freed >= need {
+                break 'logs;
+            }
+            freed += reclaim_one(parts, &log, &name)?;
+        }
+    }
+    if freed > 0 {
+        // Not else: a writer that waits for room would be told of its own look for it, again and again.
+        parts.bump();
+    }
+    Ok(freed)
+}
+
+fn reclaim_one(parts: &Parts, log: &LogFile, name: &MarkerName) -> Result<u64, LocalError> {
+    let _committing = log.committing();
+    let phase = log.state().segments.get(&name.range.start).map(|segment| segment.phase);
+    if phase != Some(Phase::Confirmed) {
+        return Ok(0);
+    }
+    marker::advance(log.names(), name, Phase::Reclaimed)?;
+    // From here on the bytes come from S3, whether the hole is there or not.
+    crash_point("reclaim: the marker says so");
+    if let Some(segment) = log.state().segments.get_mut(&name.range.start) {
+        segment.phase = Phase::Reclaimed;
+    }
+    log.punch(name.range)?;
+    parts.give(log, name.range.len());
+    Ok(name.range.len())
+}

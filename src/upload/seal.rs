@@ -1,0 +1,248 @@
+//! The steps of one seal, in durable order: find the end, sync the data, sync name and folder,
+//! checksum, key, marker. Blocking. The caller has exclusive use of the log file.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::number::number;
+use super::outbox::Job;
+use super::parts::Parts;
+use crate::format::naming::{MarkerName, Phase, SegmentName};
+use crate::log_file::{LogFile, SpoolFile};
+use crate::metrics::METRICS;
+use crate::spool::crash_point::crash_point;
+use crate::spool::marker::Marker;
+use crate::spool::record::{Generation, Numbered};
+use crate::types::errors::{AtPath, FsError, LocalError};
+use crate::types::ids::{SpoolOffset, SpoolRange};
+use crate::types::rotation::{Reason, Split};
+
+/// Bytes read at once when a range is searched or summed.
+const CHUNK: u64 = 256 * 1024;
+
+/// A seal that was decided on.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// The range that may be sealed; it begins where the last seal ended.
+    pub range: SpoolRange,
+    /// Its generation.
+    pub generation: Generation,
+    /// Why.
+    pub reason: Reason,
+    /// What happens when no line ends in the range.
+    pub split: Split,
+    /// Whether the seal ends exactly where the range does.
+    pub exact: bool,
+}
+
+/// Seals a range. Gives `false` when no line ends in it and none may be split.
+pub fn seal(parts: &Parts, log: &Arc<LogFile>, order: Order) -> Result<bool, FsError> {
+    let file = log.files.at(order.range.start)?;
+    let reading = |e: std::io::Error| LocalError { action: "read", path: log.path(), source: e };
+    let Some(end) = find_end(parts, &file, &order).map_err(reading)? else { return Ok(false) };
+    let range = SpoolRange { start: order.range.start, end };
+
+    file.sync().at("sync", &log.path())?;
+    // No marker, no seal: the bytes are the tail of their log.
+    crash_point("seal: the data is durable");
+    log.bind_stream();
+    parts.namespace.make_durable(log.id)?;
+    crash_point("seal: the name is durable");
+    let sum = checksum(&file, range).map_err(reading)?;
+
+    let stream = log.stream();
+    let numbering = order.generation.numbered.is_none().then(|| stream.numbering());
+    let numbered = number(parts, log, &stream, order.generation)?;
+    let (marker, name) = describe(parts, log, numbered, order.generation.at, range, sum);
+    // The number that was just given is given again.
+    crash_point("seal: the key is formed");
+    marker.store(log.names(), &name)?;
+    // The range has its key for ever, and nothing was sent.
+    crash_point("seal: the marker is durable");
+    stream.seen(numbered);
+    drop(numbering);
+
+    log.state().sealed(range, name.generation, marker.first);
+    stream.add_unsent();
+    parts.outbox.push(Job { log: log.clone(), start: range.start, may_have_arrived: false });
+    parts.sealed.fetch_add(range.len(), Ordering::Relaxed);
+    METRICS.sealed_segments.inc();
+    METRICS.sealed_bytes.inc_by(range.len());
+    parts.bump();
+    Ok(true)
+}
+
+/// The marker of a range, but for its key the same as in each try.
+fn describe(
+    parts: &Parts,
+    log: &LogFile,
+    Numbered { number: generation, start }: Numbered,
+    base: SpoolOffset,
+    range: SpoolRange,
+    (crc64, last_byte): (u64, u8),
+) -> (Marker, MarkerName) {
+    let target = log.target();
+    let (first, last, next) = {
+        let state = log.state();
+        let first = if range.start == base { start } else { state.not_before(range.start) };
+        (first, state.last_growth.0.max(first), state.not_before(range.end).max(first))
+    };
+    let key = SegmentName {
+        stream: target.stream.path.clone(),
+        partition: parts.segmenting.partition.of(first),
+        start: first,
+        writer: parts.spool.identity().writer,
+        generation,
+        offset: range.start.since(base),
+        length: range.len(),
+        partial: last_byte != b'\n',
+        form: parts.segmenting.form,
+    }
+    .key(&parts.prefix);
+    let (crc64, labels) = (format!("{crc64:016x}"), target.labels);
+    let marker = Marker { key, crc64, base, first, last, next, labels };
+    (marker, MarkerName { range, generation, phase: Phase::Sealed })
+}
+
+/// Where the segment ends: the range's end when that is asked, else behind its last newline (before its
+/// last record, where records have a known beginning and may still grow), else nowhere or at the end.
+fn find_end(
+    parts: &Parts,
+    file: &SpoolFile,
+    order: &Order,
+) -> std::io::Result<Option<SpoolOffset>> {
+    let SpoolRange { start, end } = order.range;
+    if order.exact {
+        return Ok(Some(end));
+    }
+    let growing = matches!(order.reason, Reason::Size | Reason::Interval);
+    if let (Some(record), true) = (&parts.segmenting.record_start, growing) {
+        let found =
+            last_line(file, order.range, |line| record.find(line).is_some_and(|m| m.start() == 0))?;
+        if let Some((begin, _)) = found.filter(|(begin, _)| *begin > start) {
+            return Ok(Some(begin));
+        }
+        if order.split == Split::Never {
+            return Ok(None);
+        }
+    }
+    let newline = last_newline(file, order.range)?;
+    Ok(newline.or((order.split == Split::Allowed).then_some(end)))
+}
+
+/// The position behind the last newline of a range.
+fn last_newline(file: &SpoolFile, range: SpoolRange) -> std::io::Result<Option<SpoolOffset>> {
+    let mut end = range.end;
+    while end > range.start {
+        let len = end.since(range.start).min(CHUNK);
+        let begin = SpoolOffset(end.0 - len);
+        let mut chunk = vec![0; usize::try_from(len).unwrap_or(0)];
+        file.read_exact_at(&mut chunk, begin)?;
+        if let Some(at) = chunk.iter().rposition(|b| *b == b'\n') {
+            return Ok(Some(begin.plus(at as u64 + 1)));
+        }
+        end = begin;
+    }
+    Ok(None)
+}
+
+/// Bytes of a line that a `--record-start` is matched against.
+const RECORD_START_MAX: u64 = 4096;
+
+/// The last line of a range whose beginning fits, as its begin and the end of what was searched.
+fn last_line(
+    file: &SpoolFile,
+    range: SpoolRange,
+    fits: impl Fn(&[u8]) -> bool,
+) -> std::io::Result<Option<(SpoolOffset, SpoolOffset)>> {
+    let mut end = range.end;
+    loop {
+        let begin = match last_newline(file, SpoolRange { start: range.start, end })? {
+            Some(begin) => begin,
+            None => range.start,
+        };
+        let len = range.end.since(begin).min(RECORD_START_MAX);
+        let mut line = vec![0; usize::try_from(len).unwrap_or(0)];
+        file.read_exact_at(&mut line, begin)?;
+        let line = line.split(|b| *b == b'\n').next().unwrap_or_default();
+        if !line.is_empty() && fits(line) {
+            return Ok(Some((begin, end)));
+        }
+        if begin <= range.start {
+            return Ok(None);
+        }
+        end = SpoolOffset(begin.0 - 1);
+    }
+}
+
+/// CRC-64/NVME and last byte of a range.
+pub fn checksum(file: &SpoolFile, range: SpoolRange) -> std::io::Result<(u64, u8)> {
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+    let mut last = b'\n';
+    for_each_chunk(file, range, |chunk| {
+        digest.update(chunk);
+        last = chunk.last().copied().unwrap_or(last);
+        Ok(())
+    })?;
+    Ok((digest.finalize(), last))
+}
+
+/// Reads a range in pieces.
+pub fn for_each_chunk(
+    file: &SpoolFile,
+    range: SpoolRange,
+    mut each: impl FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut chunk = vec![0; usize::try_from(range.len().min(CHUNK)).unwrap_or(0)];
+    let mut at = range.start;
+    while at < range.end {
+        let len = usize::try_from(range.end.since(at).min(CHUNK)).unwrap_or(0);
+        file.read_exact_at(&mut chunk[..len], at)?;
+        each(&chunk[..len])?;
+        at = at.plus(len as u64);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log_file::Files;
+    use crate::spool::NodeFiles;
+    use crate::types::ids::NodeId;
+
+    fn file(text: &[u8]) -> SpoolFile {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = Files::new(NodeFiles::new(dir.path().into(), NodeId(7)), Vec::new())
+            .make()
+            .expect("a file");
+        file.append(text).expect("written");
+        file
+    }
+
+    fn range(start: u64, end: u64) -> SpoolRange {
+        SpoolRange { start: SpoolOffset(start), end: SpoolOffset(end) }
+    }
+
+    #[test]
+    fn a_seal_ends_behind_the_last_newline_however_far_back() {
+        let mut text = b"one\ntwo\n".to_vec();
+        text.extend(vec![b'x'; 600 * 1024]);
+        let file = file(&text);
+        let found = |r| last_newline(&file, r).expect("read").map(|p| p.0);
+        assert_eq!(found(range(0, text.len() as u64)), Some(8));
+        assert_eq!(found(range(0, 7)), Some(4));
+        assert_eq!(found(range(8, text.len() as u64)), None);
+    }
+
+    #[test]
+    fn a_record_of_many_lines_stays_whole() {
+        let text = b"2026 a\n  at x\n2026 b\n  at y\n  at z\n";
+        let file = file(text);
+        let begins = |line: &[u8]| line.starts_with(b"2026");
+        let found = last_line(&file, range(0, text.len() as u64), begins).expect("read");
+        assert_eq!(found.map(|(begin, _)| begin.0), Some(14));
+        let found = last_line(&file, range(7, 14), begins).expect("read");
+        assert_eq!(found, None);
+    }
+}

@@ -1,0 +1,363 @@
+//! One attempt to upload a segment: build the body, PUT it, interpret the answer. Owns what "exists
+//! already" means, and the metadata of the object; `upload::uploader` decides when to try again.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::{debug, error, warn};
+
+use super::body::{Body, prepare};
+use super::outbox::Job;
+use super::parts::Parts;
+use super::{commit, evict};
+use crate::format::naming::{Form, MarkerName, Phase, SegmentName};
+use crate::format::object_metadata::{CHECKSUM, FIRST, LABEL, LAST, of_key};
+use crate::metrics::METRICS;
+use crate::s3::bucket::{BucketError, Conditional, Kind, NewObject, Payload};
+use crate::spool::marker::Marker;
+use crate::types::errors::{AtPath, FsError, LocalError};
+use crate::types::escape::escape_ascii;
+
+/// A job with what earlier tries left behind.
+pub struct Attempt {
+    /// The segment.
+    pub job: Job,
+    /// Its body, when an earlier try made one.
+    pub body: Option<Payload>,
+    /// The part of the reserve that its body is made in. Taken before its task begins: a task that
+    /// waited for it would hold up those that have it.
+    pub reserve: Option<OwnedSemaphorePermit>,
+    /// Failures for a reason of its own.
+    pub failures: u32,
+}
+
+/// How much of each step of a try may happen at once.
+pub struct Places {
+    /// PUTs.
+    pub puts: Semaphore,
+    /// What is made ready: a body takes a core, and half a MiB.
+    bodies: Semaphore,
+}
+
+impl Places {
+    /// With so many PUTs at once.
+    pub fn new(puts: usize) -> Places {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Places { puts: Semaphore::new(puts), bodies: Semaphore::new(cores) }
+    }
+}
+
+/// How a try ended.
+pub enum SendOutcome {
+    /// S3 has it, or it was set aside.
+    Done,
+    /// S3 could not be used.
+    Outage(BucketError),
+    /// This segment could not be sent; others may.
+    Failed(String),
+}
+
+/// Makes one try. Gives the attempt back with what the next try can use of it.
+pub async fn send(
+    parts: &Arc<Parts>,
+    places: &Places,
+    conditional: Conditional,
+    mut attempt: Attempt,
+) -> (Attempt, SendOutcome) {
+    let job = attempt.job.clone();
+    let Some(name) = job.log.state().marker(job.start).filter(|m| m.phase.owes_object()) else {
+        return (attempt, SendOutcome::Done);
+    };
+    let ready = {
+        // The semaphore is never closed.
+        let _place = places.bodies.acquire().await;
+        let (parts, job, body) = (parts.clone(), job.clone(), attempt.body.take());
+        tokio::task::spawn_blocking(move || make_ready(&parts, &job, &name, body)).await
+    };
+    let (sending, marker, body) = match ready {
+        Ok(Ok(Ready::Object(sending, marker, body))) => (sending, marker, body),
+        Ok(Ok(Ready::Damaged(sending, marker))) => {
+            return (attempt, set_aside(parts, &job, &sending, marker.as_ref(), DAMAGED).await);
+        }
+        Ok(Err(e)) => return (attempt, SendOutcome::Failed(e.to_string())),
+        Err(e) => return (attempt, SendOutcome::Failed(e.to_string())),
+    };
+    let first = name.phase == Phase::Sealed;
+    let name = sending;
+    let object = NewObject {
+        key: marker.key.clone(),
+        payload: body.clone(),
+        content_type: form_of(&marker).content_type(),
+        metadata: metadata(&parts.prefix, &marker),
+    };
+    let put = {
+        let _place = places.puts.acquire().await;
+        put(parts, conditional, &object).await
+    };
+    let outcome = match put {
+        Ok(()) => {
+            // Should the spool fail now, the object that the next try meets is this one.
+            attempt.job.may_have_arrived = true;
+            confirm(parts, &job, &name, &marker, object.payload.len()).await
+        }
+        Err(e) if e.kind == Kind::Exists => {
+            resolve(parts, &job, &name, &marker, object.payload.len()).await
+        }
+        Err(e) => {
+            if first && !e.kind.may_have_arrived() {
+                take_back(&job, &name).await;
+            }
+            attempt.job.may_have_arrived |= e.kind.may_have_arrived();
+            if e.kind.is_outage() {
+                SendOutcome::Outage(e)
+            } else {
+                SendOutcome::Failed(format!("{e} ({})", e.kind.hint()))
+            }
+        }
+    };
+    attempt.body = Some(body);
+    (attempt, outcome)
+}
+
+/// What can be made of a sealed range.
+enum Ready {
+    /// An object to be sent: the marker's name by now, the marker, the body.
+    Object(MarkerName, Marker, Payload),
+    /// Nothing: the marker cannot be read, or the bytes are not those that were sealed.
+    Damaged(MarkerName, Option<Marker>),
+}
+
+/// Makes ready what is sent. From here on the range is not given up, unless it was before. Blocking.
+fn make_ready(
+    parts: &Parts,
+    job: &Job,
+    name: &MarkerName,
+    body: Option<Payload>,
+) -> Result<Ready, LocalError> {
+    let marker = load_marker(parts, job, name);
+    let marker = match marker.and_then(|marker| of_writer(parts, job, name, marker)) {
+        Ok(marker) => marker,
+        Err(e) if e.is_damage() => {
+            error!("the marker of a sealed range cannot be read: {e}");
+            return Ok(Ready::Damaged(*name, None));
+        }
+        Err(e) => return Err(e),
+    };
+    let phase = commit::begin_sending(&job.log, name)?;
+    let name = MarkerName { phase, ..*name };
+    let given_up = phase.is_given_up();
+    let marker = if given_up { Marker { key: mark_of(parts, &marker), ..marker } } else { marker };
+    if let Some(body) = body.filter(|_| !given_up) {
+        return Ok(Ready::Object(name, marker, body));
+    }
+    let (file, path) = (job.log.files.at(name.range.start)?, job.log.path());
+    match prepare(parts, (&file, &path), name.range, &marker, form_of(&marker))? {
+        Body::Sound(body) => Ok(Ready::Object(name, marker, body)),
+        Body::Damaged => {
+            error!(key = %marker.key, "the spool holds other bytes than what was sealed (written through a mapping, or a damaged disk)");
+            Ok(Ready::Damaged(name, Some(marker)))
+        }
+    }
+}
+
+/// The first PUT of the range was refused: it may be given up again.
+async fn take_back(job: &Job, name: &MarkerName) {
+    let (log, sending) = (job.log.clone(), *name);
+    let taken = tokio::task::spawn_blocking(move || commit::sent_nothing(&log, &sending)).await;
+    if let Ok(Err(e)) = taken {
+        // It stays as it is, which costs no more than that it is not given up.
+        debug!("a marker could not be set back: {e}");
+    }
+}
+
+/// The key of the empty object that says that a range was given up.
+fn mark_of(parts: &Parts, marker: &Marker) -> String {
+    match SegmentName::parse(&parts.prefix, &marker.key) {
+        Some(name) => SegmentName { form: Form::Dropped, ..name }.key(&parts.prefix),
+        None => marker.key.clone(),
+    }
+}
+
+fn load_marker(parts: &Parts, job: &Job, name: &MarkerName) -> Result<Marker, LocalError> {
+    let files = job.log.names();
+    let marker = Marker::load(files, name)?;
+    if marker.fits(name, &job.log.stream().path, &parts.prefix) {
+        return Ok(marker);
+    }
+    let why = format!("its key is not that of its range: {}", marker.key);
+    let damaged = std::io::Error::new(std::io::ErrorKind::InvalidData, why);
+    Err(damaged).at("use", &files.marker(name))
+}
+
+/// A range that was sealed before the registration, by a spool that turned out to be a copy, gets the
+/// new writer id: the original may have sealed the same range. Its key was given to nobody yet, since
+/// nothing is sent before the registration. What an earlier start had sealed keeps its key.
+fn of_writer(
+    parts: &Parts,
+    job: &Job,
+    name: &MarkerName,
+    marker: Marker,
+) -> Result<Marker, LocalError> {
+    let writer = parts.spool.identity().writer;
+    match SegmentName::parse(&parts.prefix, &marker.key) {
+        Some(segment) if !job.may_have_arrived && segment.writer != writer => {
+            let key = SegmentName { writer, ..segment }.key(&parts.prefix);
+            let marker = Marker { key, ..marker };
+            marker.store(job.log.names(), name)?;
+            Ok(marker)
+        }
+        _ => Ok(marker),
+    }
+}
+
+/// The key was fixed at seal; so is what its suffix says of the bytes.
+pub fn form_of(marker: &Marker) -> Form {
+    SegmentName::parse("", &marker.key).map_or(Form::Plain, |name| name.form)
+}
+
+/// Puts an object that is not to be there yet, asking first where the service ignores conditions.
+pub(super) async fn put(
+    parts: &Parts,
+    conditional: Conditional,
+    object: &NewObject,
+) -> Result<(), BucketError> {
+    if conditional == Conditional::Ignored {
+        match parts.bucket.head(&object.key).await {
+            Ok(_) => {
+                let found = "found by the HEAD that goes before each PUT here";
+                return Err(BucketError::new(Kind::Exists, "PutObject", &object.key, found));
+            }
+            Err(e) if matches!(e.kind, Kind::NotFound | Kind::Denied) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    parts.bucket.put_new(object).await
+}
+
+/// The key has an object. It is our own when an earlier try may have arrived and the bytes are the same.
+async fn resolve(
+    parts: &Arc<Parts>,
+    job: &Job,
+    name: &MarkerName,
+    marker: &Marker,
+    size: u64,
+) -> SendOutcome {
+    if name.phase.is_given_up() {
+        // The name is the mark, and its bytes are gone: whoever made it, it says what is to be said.
+        return confirm(parts, job, name, marker, size).await;
+    }
+    if job.may_have_arrived {
+        match parts.bucket.head(&marker.key).await {
+            Ok(head) if head.metadata.get(CHECKSUM) == Some(&marker.crc64) => {
+                return confirm(parts, job, name, marker, head.size).await;
+            }
+            Err(e) if e.kind == Kind::Denied => {
+                warn!(key = %marker.key, "stored already, and comparing is not allowed: taken as our own");
+                return confirm(parts, job, name, marker, size).await;
+            }
+            Ok(_) => {}
+            Err(e) if e.kind.is_outage() => return SendOutcome::Outage(e),
+            Err(e) => return SendOutcome::Failed(e.to_string()),
+        }
+    }
+    METRICS.conflicts.inc();
+    error!(key = %marker.key, "CONFLICT: another object has the key of this segment; nothing is overwritten");
+    set_aside(parts, job, name, Some(marker), CONFLICT).await
+}
+
+async fn confirm(
+    parts: &Arc<Parts>,
+    job: &Job,
+    name: &MarkerName,
+    marker: &Marker,
+    size: u64,
+) -> SendOutcome {
+    debug!(key = %marker.key, size, "uploaded");
+    let (parts, log, name, marker) = (parts.clone(), job.log.clone(), *name, marker.clone());
+    commit_step(move || {
+        commit::confirm(&parts, &log, &name, &marker, size)?;
+        let need = parts.budget.to_reclaim();
+        evict::reclaim(&parts, need)?;
+        Ok(())
+    })
+    .await
+}
+
+/// Why a segment is set aside.
+const CONFLICT: &str = "another object has its key";
+const DAMAGED: &str = "its bytes or its seal marker are not what was sealed";
+
+async fn set_aside(
+    parts: &Arc<Parts>,
+    job: &Job,
+    name: &MarkerName,
+    marker: Option<&Marker>,
+    why: &'static str,
+) -> SendOutcome {
+    let (parts, log, name, marker) = (parts.clone(), job.log.clone(), *name, marker.cloned());
+    commit_step(move || commit::quarantine(&parts, &log, &name, marker.as_ref(), why)).await
+}
+
+async fn commit_step(step: impl FnOnce() -> Result<(), FsError> + Send + 'static) -> SendOutcome {
+    match tokio::task::spawn_blocking(step).await {
+        Ok(Ok(())) => SendOutcome::Done,
+        Ok(Err(e)) => SendOutcome::Failed(e.to_string()),
+        Err(e) => SendOutcome::Failed(e.to_string()),
+    }
+}
+
+/// S3's limit on user metadata is 2 KB of names and values together.
+const METADATA_MAX: usize = 2048;
+/// What stands before each name in a request. Amazon does not count it, others do.
+const METADATA_PREFIX: &str = "x-amz-meta-";
+
+/// User metadata of an object: printable ASCII within S3's limit. What must be there comes first;
+/// labels that do not fit are left out, and a stream's name that does not fit is in the key.
+pub(super) fn metadata(prefix: &str, marker: &Marker) -> BTreeMap<String, String> {
+    let needed = [
+        (CHECKSUM, marker.crc64.clone()),
+        (FIRST, marker.first.to_name()),
+        (LAST, marker.last.to_name()),
+    ];
+    let key = SegmentName::parse(prefix, &marker.key);
+    let of_key = key.iter().flat_map(of_key);
+    let labels = marker.labels.iter().map(|(label, value)| {
+        (format!("{LABEL}{}", escape_ascii(label.as_bytes())), escape_ascii(value.as_bytes()))
+    });
+    let needed = needed.into_iter().chain(of_key).map(|(name, value)| (name.to_owned(), value));
+    fitting(needed.chain(labels)).collect()
+}
+
+/// Leaves out what does not fit beside what comes before it.
+fn fitting(
+    entries: impl Iterator<Item = (String, String)>,
+) -> impl Iterator<Item = (String, String)> {
+    let mut left = METADATA_MAX;
+    entries.filter(move |(name, value)| {
+        let size = METADATA_PREFIX.len() + name.len() + value.len();
+        let fits = size <= left;
+        left -= if fits { size } else { 0 };
+        fits
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_cut_at_the_limit_as_the_strictest_service_counts_it() {
+        let entry = |name: &str, size| (name.to_owned(), "v".repeat(size - name.len()));
+        let full = METADATA_MAX - 3 * METADATA_PREFIX.len();
+        let names = |sizes: [(&str, usize); 4]| -> Vec<String> {
+            let entries = sizes.map(|(name, size)| entry(name, size));
+            fitting(entries.into_iter()).map(|(name, _)| name).collect()
+        };
+        let sizes = |more| [("sum", 100), ("stream", full - 150 + more), ("a", 50), ("b", 1)];
+        assert_eq!(names(sizes(0)), ["sum", "stream", "a"], "all three to the byte");
+        assert_eq!(names(sizes(1)), ["sum", "stream", "b"], "what is smaller may still fit");
+        assert_eq!(names(sizes(3000)), ["sum", "a", "b"], "the stream is in the key");
+    }
+}

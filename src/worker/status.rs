@@ -1,0 +1,228 @@
+//! State of a mount for monitoring: readiness, status and metrics. Owns the content of each;
+//! `worker::admin` and `worker::control_server` serve them. Blocking, but never waits for the mount
+//! or for S3.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::metrics::METRICS;
+use crate::s3::bucket::Conditional;
+use crate::settings::writer::Source;
+use crate::spool::Account;
+use crate::sys::launch;
+use crate::types::time::Utc;
+use crate::upload::measure::{measure, takes_writes};
+use crate::upload::outage::Backlog;
+use crate::upload::parts::Parts;
+
+/// What is reported of a mount.
+pub struct MountStatus {
+    about: About,
+    serves: AtomicBool,
+    /// What a reader mount has nothing of.
+    writing: Option<Writing>,
+}
+
+/// What does not change while the process lives.
+#[derive(Clone, Debug, Serialize)]
+pub struct About {
+    version: &'static str,
+    /// The bucket and prefix.
+    source: String,
+    mountpoint: String,
+}
+
+/// A mount that writes.
+pub struct Writing {
+    /// Its parts.
+    pub parts: Arc<Parts>,
+    /// Since when it has been served.
+    pub since: Utc,
+    /// How the spool fills.
+    pub backlog: Arc<Mutex<Backlog>>,
+    /// Whether the kernel writes what programs append, or the daemon.
+    pub by_kernel: bool,
+    /// How often a worker was replaced.
+    pub worker_restarts: u64,
+}
+
+/// `logsinkfs status` and `/status`.
+#[derive(Serialize)]
+struct Status<'a> {
+    #[serde(flatten)]
+    about: &'a About,
+    ready: bool,
+    /// Why it is not.
+    not_ready: Option<&'static str>,
+    #[serde(flatten)]
+    writing: Option<serde_json::Value>,
+}
+
+/// What is added by a mount that writes.
+#[derive(Serialize)]
+struct WritingStatus {
+    writer: String,
+    spool: String,
+    write_path: &'static str,
+    mounted_since: String,
+    mounted_seconds: f64,
+    worker_restarts: u64,
+    /// Where the log is, unless it is standard error.
+    log: Option<String>,
+    s3: S3,
+    live_files: usize,
+    local_files: usize,
+    local_bytes: u64,
+    names_bytes: u64,
+    names_max_bytes: u64,
+    open_handles: i64,
+    appended_bytes: u64,
+    unuploaded_bytes: u64,
+    unuploaded_logs: usize,
+    oldest_unuploaded_seconds: f64,
+    #[serde(flatten)]
+    lost: Account,
+    dropped_bytes: u64,
+    conflicts: u64,
+    quarantined_segments: u64,
+    spool_used_bytes: u64,
+    spool_free_bytes: u64,
+    /// How long the room lasts if what S3 lacks goes on growing as it did.
+    spool_lasts_seconds: Option<f64>,
+    spool_free_inodes: Option<u64>,
+}
+
+/// How S3 is, as the uploader finds it.
+#[derive(Serialize)]
+struct S3 {
+    up: bool,
+    /// Since when it is not, and why.
+    away_seconds: Option<f64>,
+    away_since: Option<String>,
+    error: Option<String>,
+    /// What a person can do about it.
+    hint: Option<&'static str>,
+    /// What it does with conditional writes; unknown before the first registration.
+    conditional_writes: Option<Conditional>,
+}
+
+impl MountStatus {
+    /// A mount that does not serve yet.
+    pub fn new(source: &Source, point: &Path, writing: Option<Writing>) -> MountStatus {
+        if let Some(writing) = &writing {
+            METRICS.worker_restarts.inc_by(writing.worker_restarts);
+            METRICS.write_path.get_or_create(&[("path", writing.path())]).set(1);
+        }
+        let about = About {
+            version: env!("CARGO_PKG_VERSION"),
+            source: source.url(),
+            mountpoint: point.display().to_string(),
+        };
+        MountStatus { about, serves: AtomicBool::new(false), writing }
+    }
+
+    /// Says whether the mount serves.
+    pub fn serves(&self, serves: bool) {
+        self.serves.store(serves, Ordering::Release);
+    }
+
+    /// Whether programs can use the mount, and write into it. S3 has no say in this: an outage must not take pods
+    /// out of service that go on well without it.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        let takes_writes = self.writing.as_ref().is_none_or(|w| takes_writes(&w.parts));
+        match (self.serves.load(Ordering::Acquire), takes_writes) {
+            (false, _) => Err("the mount does not serve (yet, or any more)"),
+            (_, false) => Err("the spool is full"),
+            (true, true) => Ok(()),
+        }
+    }
+
+    /// The metrics, in the text form of OpenMetrics.
+    pub fn metrics(&self) -> String {
+        if let Some(writing) = &self.writing {
+            let now = measure(&writing.parts);
+            let grown = now.appended.saturating_sub(METRICS.appended_bytes.get());
+            METRICS.appended_bytes.inc_by(grown);
+            METRICS.live_files.set(now.live_files as i64);
+            METRICS.local_files.set(now.local_files as i64);
+            METRICS.local_bytes.set(now.local_bytes as i64);
+            METRICS.names_bytes.set(now.names.0 as i64);
+            METRICS.set_aside_files.set(now.lost.set_aside_files as i64);
+            METRICS.set_aside_bytes.set(now.lost.set_aside_bytes as i64);
+            METRICS.given_up_bytes.set(now.lost.given_up_bytes as i64);
+            METRICS.unuploaded_bytes.set(now.unuploaded as i64);
+            METRICS.oldest_unuploaded_seconds.set(now.oldest.as_secs_f64());
+            METRICS.spool_used_bytes.set(now.spool_used as i64);
+            METRICS.spool_free_bytes.set(now.spool_free as i64);
+            METRICS.s3_up.set(writing.parts.s3.borrow().is_up().into());
+        }
+        METRICS.text(self.writing.is_some())
+    }
+
+    /// The status, for scripts and people.
+    pub fn status(&self) -> serde_json::Value {
+        let ready = self.ready();
+        let status = Status {
+            about: &self.about,
+            ready: ready.is_ok(),
+            not_ready: ready.err(),
+            writing: self.writing.as_ref().map(Writing::status),
+        };
+        // Only a map whose keys are no strings cannot become JSON.
+        serde_json::to_value(&status).unwrap_or_default()
+    }
+}
+
+impl Writing {
+    fn path(&self) -> &'static str {
+        if self.by_kernel { "kernel" } else { "daemon" }
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let (parts, now) = (&self.parts, measure(&self.parts));
+        let seconds = |since| parts.clock.now().since(since).as_secs_f64().round();
+        let log = launch::is_background().then(|| parts.spool.dir().join(launch::LOG));
+        let s3 = parts.s3.borrow().clone();
+        let outage = s3.outage.as_ref();
+        let status = WritingStatus {
+            writer: parts.spool.identity().writer.to_string(),
+            spool: parts.spool.dir().display().to_string(),
+            write_path: self.path(),
+            mounted_since: self.since.to_name(),
+            mounted_seconds: seconds(self.since),
+            worker_restarts: self.worker_restarts,
+            log: log.map(|log| log.display().to_string()),
+            s3: S3 {
+                up: s3.is_up(),
+                away_seconds: outage.map(|outage| seconds(outage.since)),
+                away_since: outage.map(|outage| outage.since.to_name()),
+                error: outage.map(|outage| outage.error.to_string()),
+                hint: outage.map(|outage| outage.error.kind.hint()),
+                conditional_writes: s3.conditional,
+            },
+            live_files: now.live_files,
+            local_files: now.local_files,
+            local_bytes: now.local_bytes,
+            names_bytes: now.names.0,
+            names_max_bytes: now.names.1,
+            open_handles: METRICS.open_handles.get(),
+            appended_bytes: now.appended,
+            unuploaded_bytes: now.unuploaded,
+            unuploaded_logs: now.unuploaded_logs,
+            oldest_unuploaded_seconds: now.oldest.as_secs_f64(),
+            lost: now.lost,
+            dropped_bytes: parts.dropped.load(Ordering::Relaxed),
+            conflicts: METRICS.conflicts.get(),
+            quarantined_segments: METRICS.quarantined_segments.get(),
+            spool_used_bytes: now.spool_used,
+            spool_free_bytes: now.spool_free,
+            spool_lasts_seconds: self.backlog.lock().lasts.map(|lasts| lasts.as_secs_f64()),
+            spool_free_inodes: now.spool_free_inodes,
+        };
+        serde_json::to_value(&status).unwrap_or_default()
+    }
+}

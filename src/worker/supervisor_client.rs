@@ -1,0 +1,276 @@
+//! The worker's connection to the keeper: registers backing files, asks for the mount to be
+//! detached, and learns when another worker takes over. Owns the worker's end of the socket.
+//!
+//! Invariant: every request has a timeout. When the keeper is gone the process ends at once, since
+//! the mount is gone with it and the spool keeps everything.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use std::{io, thread};
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::Sender;
+use tracing::{debug, error, info, warn};
+
+use crate::spool::backing::Backings;
+use crate::supervisor::link::Link;
+use crate::supervisor::protocol::{Request, ToKeeper, ToWorker};
+use crate::types::ids::{BackingId, NodeId, SpoolOffset};
+
+/// Longest wait for an answer: the keeper opens a file, or asks another program to unmount.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Answers that are on their way: to the questions that are asked at once, and late ones that nobody waits for.
+const ANSWERS_MAX: usize = 64;
+/// SignalReceiver that nobody has taken yet: two ask for all that there is.
+const SIGNALS_MAX: usize = 8;
+
+/// Questions that nobody has taken yet: whoever asks waits, and may ask again.
+const QUESTIONS_MAX: usize = 16;
+
+/// Numbers of signals.
+pub type SignalReceiver = tokio::sync::mpsc::Receiver<i32>;
+/// What people ask, and where they are answered.
+pub type Questions = tokio::sync::mpsc::Receiver<(Request, Link)>;
+
+/// The keeper of the mount that this process serves.
+pub struct SupervisorClient {
+    link: &'static Link,
+    /// One question at a time.
+    answers: Mutex<Receiver<ToWorker>>,
+    /// What is registered, as this worker knows it.
+    registered: Mutex<HashMap<NodeId, (SpoolOffset, BackingId)>>,
+    /// Somebody else started this worker.
+    pub attached: bool,
+    /// The signals that the keeper passes on, until they are taken.
+    signals: Mutex<Option<SignalReceiver>>,
+    /// What people ask, until it is taken.
+    questions: Mutex<Option<Questions>>,
+    /// By what this worker serves, once it does.
+    runtime: Arc<OnceLock<Handle>>,
+}
+
+impl SupervisorClient {
+    /// Listens to the keeper from now on.
+    pub fn new(link: &'static Link, attached: bool) -> io::Result<SupervisorClient> {
+        let (answered, answers) = sync_channel(ANSWERS_MAX);
+        let (signalled, signals) = tokio::sync::mpsc::channel(SIGNALS_MAX);
+        let (asked, questions) = tokio::sync::mpsc::channel(QUESTIONS_MAX);
+        let runtime = Arc::new(OnceLock::new());
+        let serves_by = runtime.clone();
+        let hear = move || hear(link, &answered, &signalled, &asked, &serves_by);
+        thread::Builder::new().name("keeper".into()).spawn(hear)?;
+        let (signals, questions) = (Mutex::new(Some(signals)), Mutex::new(Some(questions)));
+        let (answers, registered) = (Mutex::new(answers), Mutex::default());
+        Ok(SupervisorClient { link, answers, registered, attached, signals, questions, runtime })
+    }
+
+    /// This worker serves, by the tasks of this runtime.
+    pub fn serving(&self, runtime: &Handle) -> io::Result<()> {
+        let _ = self.runtime.set(runtime.clone());
+        self.link.send(&ToKeeper::Serving)
+    }
+
+    /// The mount is stopped, with this exit code.
+    pub fn stopped(&self, code: u8) {
+        // A keeper that is gone needs not be told.
+        let _ = self.link.send(&ToKeeper::Stopped { code });
+    }
+
+    /// The signals that the keeper passes on. To be called once.
+    pub fn signals(&self) -> Option<SignalReceiver> {
+        self.signals.lock().take()
+    }
+
+    /// What people ask of the mount. To be called once.
+    pub fn questions(&self) -> Option<Questions> {
+        self.questions.lock().take()
+    }
+
+    /// Takes the mount out of sight.
+    pub fn detach(&self) {
+        let detached = self.ask(&ToKeeper::Detach, |answer| match answer {
+            ToWorker::Detached => Some(()),
+            _ => None,
+        });
+        if let Err(why) = detached {
+            warn!(why, "the mount could not be detached");
+        }
+    }
+
+    /// Whether spool files can be registered.
+    pub fn probe(&self) -> Result<(), String> {
+        self.ask(&ToKeeper::Probe, |answer| match answer {
+            ToWorker::Probed { able } => Some(able),
+            _ => None,
+        })?
+    }
+
+    fn ask<T>(
+        &self,
+        question: &ToKeeper,
+        mut pick: impl FnMut(ToWorker) -> Option<T>,
+    ) -> Result<T, String> {
+        let mut answer = None;
+        self.ask_all(std::slice::from_ref(question), |said| {
+            answer = pick(said);
+            answer.is_some()
+        })?;
+        answer.ok_or_else(|| "the keeper gave no answer".to_owned())
+    }
+
+    /// Asks several questions at once; `is_answer` takes what is said, and says whether it is the answer to one of them.
+    fn ask_all(
+        &self,
+        questions: &[ToKeeper],
+        mut is_answer: impl FnMut(ToWorker) -> bool,
+    ) -> Result<(), String> {
+        let answers = self.answers.lock();
+        // Answers that came too late for the question before.
+        while answers.try_recv().is_ok() {}
+        for question in questions {
+            self.link.send(question).map_err(|e| format!("the keeper cannot be asked: {e}"))?;
+        }
+        let mut left = questions.len();
+        while left > 0 {
+            match answers.recv_timeout(PATIENCE) {
+                Ok(answer) => left -= usize::from(is_answer(answer)),
+                Err(_) => return Err(format!("the keeper did not answer within {PATIENCE:?}")),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Backings for SupervisorClient {
+    fn register(&self, node: NodeId, start: SpoolOffset) -> Result<BackingId, String> {
+        let known = self.registered.lock().get(&node).copied();
+        if let Some((_, id)) = known.filter(|(of, _)| *of == start) {
+            return Ok(id);
+        }
+        let of_node = |answer| match answer {
+            ToWorker::Registered { node: of, start, backing } if of == node => {
+                Some((start, backing))
+            }
+            _ => None,
+        };
+        let registered = match self.ask(&ToKeeper::Register { node, start }, of_node) {
+            Ok((of, backing)) if of == start => backing.map(BackingId),
+            Ok(_) => {
+                Err("the keeper is of an earlier version, which knows one file of a log".to_owned())
+            }
+            Err(why) => Err(why),
+        };
+        match &registered {
+            Ok(id) => drop(self.registered.lock().insert(node, (start, *id))),
+            // It may be registered after all, or another file, and nobody would know.
+            Err(_) => self.unregister(node),
+        }
+        registered
+    }
+
+    fn register_ahead(&self, nodes: &[NodeId]) -> Result<(), String> {
+        let start = SpoolOffset(0);
+        let questions: Vec<_> =
+            nodes.iter().map(|node| ToKeeper::Register { node: *node, start }).collect();
+        let mut refused = None;
+        self.ask_all(&questions, |answer| match answer {
+            ToWorker::Registered { node, backing, .. } if nodes.contains(&node) => {
+                match backing {
+                    Ok(id) => drop(self.registered.lock().insert(node, (start, BackingId(id)))),
+                    Err(why) => refused = Some(why),
+                }
+                true
+            }
+            _ => false,
+        })?;
+        refused.map_or(Ok(()), Err)
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    fn unregister(&self, node: NodeId) {
+        self.registered.lock().remove(&node);
+        if let Err(e) = self.link.send(&ToKeeper::Unregister { node }) {
+            warn!(%node, "the keeper could not be told that a file is closed: {e}");
+        }
+    }
+
+    fn registered(&self) -> Vec<NodeId> {
+        let mut all: Vec<NodeId> = Vec::new();
+        loop {
+            let after = all.last().copied().unwrap_or_default();
+            let page = self.ask(&ToKeeper::List { after }, |answer| match answer {
+                ToWorker::Nodes { nodes } => Some(nodes),
+                _ => None,
+            });
+            match page {
+                Ok(nodes) if !nodes.is_empty() => all.extend(nodes),
+                // What is not known to be registered stays so until the mount ends.
+                Ok(_) | Err(_) => return all,
+            }
+        }
+    }
+}
+
+/// Says that this worker is there.
+fn pong(link: &Link) {
+    if let Err(e) = link.send(&ToKeeper::Pong) {
+        debug!("the keeper could not be told that this worker is there: {e}");
+    }
+}
+
+/// The thread that listens. It outlives everything else in the process.
+fn hear(
+    link: &'static Link,
+    answers: &SyncSender<ToWorker>,
+    signals: &Sender<i32>,
+    questions: &Sender<(Request, Link)>,
+    runtime: &OnceLock<Handle>,
+) {
+    loop {
+        let heard = match link.receive_with() {
+            Ok(Some((ToWorker::Asked(request), Some(client)))) => {
+                // One that finds no room is closed: its end has the other side ask again.
+                let _ = Link::over(client).map(|client| questions.try_send((request, client)));
+                continue;
+            }
+            heard => heard.map(|heard| heard.map(|(message, _)| message)),
+        };
+        match heard {
+            Ok(Some(ToWorker::Leave)) => {
+                info!("another worker takes over");
+                // Whatever is under way ends as in a crash, which loses nothing.
+                std::process::exit(0);
+            }
+            Ok(Some(ToWorker::Ping)) => match runtime.get() {
+                // It recovers the spool, which takes what time it takes.
+                None => pong(link),
+                // A worker whose tasks stand still does not answer, though this thread goes on.
+                Some(runtime) => drop(runtime.spawn(async move { pong(link) })),
+            },
+            Ok(Some(ToWorker::Signal { signal })) => {
+                if signals.try_send(signal).is_err() {
+                    debug!(signal, "a signal is passed over: many are waiting");
+                }
+            }
+            Ok(Some(answer)) => {
+                if answers.try_send(answer).is_err() {
+                    debug!("an answer of the keeper has nobody to take it");
+                }
+            }
+            Ok(None) => {
+                error!("the keeper is gone, and the mount with it; the spool keeps everything");
+                std::process::exit(1);
+            }
+            Err(e) => {
+                error!("the keeper cannot be understood: {e}");
+                std::process::exit(1);
+            }
+        }
+    }
+}
