@@ -32,7 +32,7 @@ quick:
 # Benchmarks are no tests: they are compiled by `make check`, and run by `cargo bench`.
 test:
 	@tools/setup.sh test
-	$(CARGO) test --locked --doc --quiet; docs=$$?; $(CARGO) nextest run --locked --no-fail-fast && exit $$docs
+	$(CARGO) test --locked --workspace --doc --quiet; docs=$$?; $(CARGO) nextest run --locked --workspace --no-fail-fast && exit $$docs
 
 soak:
 	@tools/setup.sh test
@@ -49,10 +49,10 @@ fuzz:
 
 check:
 	@tools/setup.sh
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 	    $(CARGO) deny check licenses bans sources; \
 	else \

@@ -5,8 +5,6 @@
 //! draws the map.
 
 pub mod cli;
-#[cfg(feature = "embedded-bucket")]
-pub mod embedded;
 pub mod format;
 pub mod fs;
 pub mod fuse;

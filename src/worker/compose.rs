@@ -189,7 +189,7 @@ pub fn connect(
     spool: &Path,
     session: Option<&SessionId>,
 ) -> Result<(S3Bucket, Embedded), DaemonError> {
-    use crate::embedded::EmbeddedBucket;
+    use embedded_s3::EmbeddedBucket;
     match &settings.source {
         Source::S3 { bucket, .. } => Ok((S3Bucket::new(bucket, &settings.s3, None), None)),
         Source::Embedded { dir } => {

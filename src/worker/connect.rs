@@ -2,11 +2,11 @@
 //! value lives. A writer mount has more to set up (see `worker::compose`).
 
 #[cfg(feature = "embedded-bucket")]
-use crate::embedded::EmbeddedBucket;
-#[cfg(feature = "embedded-bucket")]
 use crate::s3::sdk::FixedCredentials;
 use crate::s3::sdk::S3Bucket;
 use crate::settings::writer::{S3Settings, Source};
+#[cfg(feature = "embedded-bucket")]
+use embedded_s3::EmbeddedBucket;
 
 /// Name of the embedded bucket behind `file:///DIR`.
 #[cfg(feature = "embedded-bucket")]

@@ -141,7 +141,7 @@ async fn a_capped_bucket_conforms_and_lists_no_faster() {
 #[cfg(feature = "embedded-bucket")]
 #[tokio::test]
 async fn the_embedded_bucket_conforms() {
-    use logsinkfs::embedded::EmbeddedBucket;
+    use embedded_s3::EmbeddedBucket;
     use logsinkfs::s3::sdk::{FixedCredentials, S3Bucket};
     use logsinkfs::settings::writer::S3Settings;
 

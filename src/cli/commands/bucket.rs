@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cli::flags::BucketArgs;
-use crate::embedded::EmbeddedBucket;
+use embedded_s3::EmbeddedBucket;
 
 /// Serves; prints one line of JSON with what a client needs. Started by root, it serves as the directory's owner: a
 /// worker that serves it too must be able to read what is put there.

@@ -1,7 +1,6 @@
 //! The promises of the embedded bucket, as its clients see them: through the AWS SDK over HTTP.
 //!
 //! One test for each promise. No test waits for a time to pass or measures one.
-#![cfg(feature = "embedded-bucket")]
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -23,7 +22,7 @@ use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload, CompletedPart, Delete, EncodingType,
     MetadataDirective, ObjectIdentifier, ServerSideEncryption, StorageClass,
 };
-use logsinkfs::embedded::{EmbeddedBucket, EmbeddedError};
+use embedded_s3::{EmbeddedBucket, EmbeddedError};
 use s3s::crypto::{Checksum, Sha256};
 
 const BUCKET: &str = "logs";

@@ -22,7 +22,7 @@ pub const CONTENT_TYPE_DEFAULT: &str = "binary/octet-stream";
 /// Reads the headers out of an input that has the fields of PutObject.
 macro_rules! headers_of {
     ($input:expr) => {{
-        let mut headers = $crate::embedded::headers::Collected::new($input.metadata.take());
+        let mut headers = $crate::headers::Collected::new($input.metadata.take());
         headers.put("cache-control", $input.cache_control.take());
         headers.put("content-disposition", $input.content_disposition.take());
         headers.put_encoding($input.content_encoding.take());
@@ -68,7 +68,7 @@ macro_rules! described {
             content_type: Some(headers.content_type()),
             e_tag: Some(s3s::dto::ETag::Strong(record.etag.clone())),
             expires: headers.expires(),
-            last_modified: Some($crate::embedded::headers::timestamp(stamp.seconds)),
+            last_modified: Some($crate::headers::timestamp(stamp.seconds)),
             metadata: Some(headers.user.clone().into_iter().collect()),
             server_side_encryption: Some(headers.encryption()),
             ssekms_key_id: headers.get("kms-key"),

@@ -45,7 +45,7 @@ pub struct Claims {
 /// Reads the claims out of the request of an operation that has the fields of PutObject.
 macro_rules! claims_of {
     ($request:expr) => {
-        $crate::embedded::intake::Claims::new(
+        $crate::intake::Claims::new(
             &$request.headers,
             $request.trailing_headers.clone(),
             $request.input.content_length,

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Barrier};
 
-use super::super::listing;
 use super::*;
+use crate::listing;
 
 fn staged(store: &Arc<Store>) -> Staged {
     let mut staged = Staged::create(store).unwrap();
