@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::harness::World;
 use crate::harness::manifest::pick;
 use crate::harness::pod::Pod;
-use crate::harness::wait::eventually;
 use crate::harness::world::Journal;
+use test_harness::wait::eventually;
 
 const TENANT: &str = "team-a";
 

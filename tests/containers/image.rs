@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::harness::World;
 use crate::harness::image::{DEBIAN, IMAGE};
-use crate::harness::s3::root;
-use crate::harness::wait::eventually;
+use test_harness::s3::root;
+use test_harness::wait::eventually;
 
 #[test]
 fn the_dockerfile_has_nothing_to_complain_about() {

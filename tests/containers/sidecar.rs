@@ -5,11 +5,11 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::harness::World;
-use crate::harness::journal::Ledger;
 use crate::harness::manifest::pick;
 use crate::harness::pod::Pod;
-use crate::harness::wait::eventually;
 use crate::harness::world::Journal;
+use test_harness::journal::Ledger;
+use test_harness::wait::eventually;
 
 const SIDECAR: &str = "logsinkfs";
 const APPLICATION: &str = "application";

@@ -9,8 +9,8 @@ use logsinkfs::metrics::table::{Kind, TABLE};
 
 use rustix::process::Signal;
 
-use crate::harness::wait::DEADLINE;
-use crate::harness::{Rig, eventually};
+use test_harness::wait::DEADLINE;
+use test_harness::{Rig, eventually};
 
 /// An address that nobody has.
 fn free() -> String {

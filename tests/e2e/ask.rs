@@ -7,8 +7,8 @@ use std::path::Path;
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::process::{Proc, command, program};
-use crate::harness::{Mount, Rig, eventually};
+use test_harness::process::{Proc, command, program};
+use test_harness::{Mount, Rig, eventually};
 
 /// Starts a command against a mount whose keeper listens at the default place.
 fn start(mount: &Mount, words: &[&str]) -> Proc {
@@ -245,7 +245,7 @@ for said in [{'Status': {'source': evil, 'mountpoint': evil, 'ready': True}}] * 
     let mut keeper = Proc::start("keeper", keeper);
     keeper.await_stdout("that it listens", |line| (line == "listens").then_some(()));
     for words in [&["status"][..], &["status", "--json"], &["upgrade"]] {
-        let mut asked = command(crate::harness::s3::LOGSINKFS);
+        let mut asked = command(test_harness::s3::logsinkfs());
         asked.args(words).arg("--keeper-socket").arg(&socket);
         let mut asked = Proc::start("asked", asked);
         asked.wait();

@@ -16,9 +16,9 @@ use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use crate::harness::disk::Disk;
-use crate::harness::process::{Proc, command, program};
-use crate::harness::{Rig, eventually};
+use test_harness::disk::Disk;
+use test_harness::process::{Proc, command, program};
+use test_harness::{Rig, eventually};
 
 /// What a step came to: nothing, a text, or an errno.
 type Outcome = Result<String, Errno>;

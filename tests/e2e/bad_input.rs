@@ -7,9 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::io::Errno;
 
-use crate::harness::disk::Disk;
-use crate::harness::mount::{Plan, is_mounted};
-use crate::harness::{Answer, Gate, Rig, eventually};
+use test_harness::disk::Disk;
+use test_harness::mount::{Plan, is_mounted};
+use test_harness::{Answer, Gate, Rig, eventually};
 
 #[track_caller]
 fn assert_says(said: &str, words: &[&str]) {
@@ -319,10 +319,10 @@ fn a_file_without_rights_is_refused_by_the_kernel() {
     let mount = rig.mount(&["--allow-other", "--dir-mode", "0755"]);
     fs::write(mount.path("app.log"), "line\n").unwrap();
     fs::set_permissions(mount.path("app.log"), PermissionsExt::from_mode(0o600)).unwrap();
-    let mut other = crate::harness::process::command("/usr/bin/setpriv");
+    let mut other = test_harness::process::command("/usr/bin/setpriv");
     other.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "cat"]);
     other.arg(mount.path("app.log"));
-    let mut other = crate::harness::Proc::start("cat as nobody", other);
+    let mut other = test_harness::Proc::start("cat as nobody", other);
     assert!(!other.wait().success());
     other.await_stderr("Permission denied");
     mount.stop();

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use logsinkfs::fs::surplus::NODES_MAX;
 use rustix::fs::statvfs;
 
-use crate::harness::gate::Gate;
-use crate::harness::{Mount, Rig, eventually};
+use test_harness::gate::Gate;
+use test_harness::{Mount, Rig, eventually};
 
 const MIB: u64 = 1 << 20;
 

@@ -8,11 +8,11 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bad_input::fails;
-use crate::harness::mount::{Plan, is_mounted};
-use crate::harness::process::Proc;
-use crate::harness::rig::PREFIX;
-use crate::harness::s3::{Kind, Server};
-use crate::harness::{Bucket, Rig, eventually};
+use test_harness::mount::{Plan, is_mounted};
+use test_harness::process::Proc;
+use test_harness::rig::PREFIX;
+use test_harness::s3::{Kind, Server};
+use test_harness::{Bucket, Rig, eventually};
 
 /// Every process whose command line names this folder, which only this test knows.
 pub fn processes_of(folder: &Path) -> Vec<Pid> {
@@ -46,7 +46,7 @@ impl Drop for Background<'_> {
         for pid in processes_of(self.0) {
             let _ = kill_process(pid, Signal::KILL);
         }
-        crate::harness::mount::clear(self.0);
+        test_harness::mount::clear(self.0);
     }
 }
 

@@ -6,10 +6,10 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::harness::mount::{Mount, Plan};
-use crate::harness::process::{command, program};
-use crate::harness::programs::python;
-use crate::harness::{Answer, Gate, Issuer, Mood, Rig, Run, eventually};
+use test_harness::mount::{Mount, Plan};
+use test_harness::process::{command, program};
+use test_harness::programs::python;
+use test_harness::{Answer, Gate, Issuer, Mood, Rig, Run, eventually};
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/logsinkfs";
 const TOKEN: &str = "token-of-the-service-account";

@@ -5,10 +5,10 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::harness::gate::{HTML, MOVED, SKEWED};
-use crate::harness::programs::{back, python};
-use crate::harness::stage::Play;
-use crate::harness::{Answer, Gate, Kind, Ledger, Mount, Rig, Run, eventually};
+use test_harness::gate::{HTML, MOVED, SKEWED};
+use test_harness::programs::{back, python};
+use test_harness::stage::Play;
+use test_harness::{Answer, Gate, Kind, Ledger, Mount, Rig, Run, eventually};
 
 /// Segments of a size that there are many.
 const SMALL: [&str; 4] = ["--rotate-size", "16KiB", "--rotate-idle", "1s"];

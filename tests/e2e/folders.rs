@@ -7,8 +7,8 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-use crate::harness::process::{Proc, command, program};
-use crate::harness::{Mount, Rig, eventually};
+use test_harness::process::{Proc, command, program};
+use test_harness::{Mount, Rig, eventually};
 
 fn append(path: &Path, text: &str) {
     let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use crate::command_line::{Background, processes_of};
-use crate::harness::mount::Plan;
-use crate::harness::process::{Proc, command, program};
-use crate::harness::s3::script;
-use crate::harness::{Rig, eventually};
+use test_harness::mount::Plan;
+use test_harness::process::{Proc, command, program};
+use test_harness::s3::script;
+use test_harness::{Rig, eventually};
 
 /// Runs a shell command with mount(8)'s helper in its place, to its success; gives what it said on both outputs. `$0` is
 /// the mount point, `$1` a table of mounts.

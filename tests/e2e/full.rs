@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::harness::disk::Disk;
-use crate::harness::{Mount, Rig, eventually};
+use test_harness::disk::Disk;
+use test_harness::{Mount, Rig, eventually};
 
 fn append(mount: &Mount, name: &str, text: &str) {
     let mut options = OpenOptions::new();

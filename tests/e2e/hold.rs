@@ -8,10 +8,10 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::harness::mount::{Plan, is_mounted};
-use crate::harness::process::{Proc, command, program};
-use crate::harness::s3::script;
-use crate::harness::{Mount, Rig};
+use test_harness::mount::{Plan, is_mounted};
+use test_harness::process::{Proc, command, program};
+use test_harness::s3::script;
+use test_harness::{Mount, Rig};
 
 /// The worker's user where there is no other.
 const WORKER: u32 = 65532;

@@ -7,12 +7,12 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::gate::Seen;
-use crate::harness::iam::Rules;
-use crate::harness::mount::Plan;
-use crate::harness::programs::python;
-use crate::harness::s3::{Server, root};
-use crate::harness::{Answer, Bucket, Gate, Rig, Run, eventually};
+use test_harness::gate::Seen;
+use test_harness::iam::Rules;
+use test_harness::mount::Plan;
+use test_harness::programs::python;
+use test_harness::s3::{Server, root};
+use test_harness::{Answer, Bucket, Gate, Rig, Run, eventually};
 
 const DENIED: Answer = Answer::Refuse(403, "AccessDenied", None);
 
@@ -178,7 +178,7 @@ fn the_buckets_policy_refuses_each_way_to_overwrite_a_log_and_nothing_else() {
 #[test]
 fn another_judge_lets_the_program_do_what_each_policy_is_for_and_nothing_else() {
     let (server, told) = Server::moto_with_identity(&root().join("k8s/identity"));
-    let rig = Rig::with(crate::harness::rig::folder(), server);
+    let rig = Rig::with(test_harness::rig::folder(), server);
     let may: BTreeMap<&str, Vec<&str>> = BTreeMap::from([
         // Conditions and variables are beyond moto: it shows a tag's listing to everybody, its prefix to nobody.
         ("abac-reader", vec!["list"]),

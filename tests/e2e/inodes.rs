@@ -9,9 +9,9 @@ use rustix::fs::statvfs;
 use rustix::io::Errno;
 
 use crate::ask::ask;
-use crate::harness::disk::Disk;
-use crate::harness::mount::Plan;
-use crate::harness::{Ledger, Mount, Rig, eventually};
+use test_harness::disk::Disk;
+use test_harness::mount::Plan;
+use test_harness::{Ledger, Mount, Rig, eventually};
 
 /// Appends a line; the error when the log cannot be opened.
 fn append(path: &Path, line: &str) -> Result<(), Option<i32>> {

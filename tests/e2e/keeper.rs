@@ -8,10 +8,10 @@ use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::mount::{Plan, is_mounted};
-use crate::harness::process::{Proc, command};
-use crate::harness::s3::script;
-use crate::harness::{Ledger, Mount, Rig, Run, eventually, programs};
+use test_harness::mount::{Plan, is_mounted};
+use test_harness::process::{Proc, command};
+use test_harness::s3::script;
+use test_harness::{Ledger, Mount, Rig, Run, eventually, programs};
 
 fn append(mount: &Mount, text: &str) {
     let mut options = OpenOptions::new();
@@ -145,7 +145,7 @@ fn a_mount_that_no_worker_can_serve_is_given_up_and_nobody_hangs() {
     assert!(!is_mounted(&mount.plan.point));
     let mut plan = mount.plan.clone();
     drop(mount);
-    plan.program = crate::harness::s3::LOGSINKFS.into();
+    plan.program = test_harness::s3::logsinkfs().into();
     plan.start().stop();
     assert_eq!(rig.bucket().content("app.log"), b"line\n");
 }
@@ -191,7 +191,7 @@ fn a_worker_that_dies_while_another_is_to_take_over_is_followed_by_that_one() {
     let mount = plan.clone().start();
     append(&mount, "line\n");
     let (slow, go) = (rig.local("slow"), rig.local("go"));
-    let real = crate::harness::s3::LOGSINKFS;
+    let real = test_harness::s3::logsinkfs();
     let script = format!("until [ -e {} ]; do sleep .02; done\nexec {real} \"$@\"", go.display());
     fs::write(&slow, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
@@ -233,7 +233,7 @@ fn a_stop_that_is_asked_for_twice_at_once_waits_for_the_worker_that_comes() {
     let mut mount = rig.plan("a").with_copy_of_program(&program).start();
     append(&mount, "line\n");
     let (slow, go) = (rig.local("slow"), rig.local("go"));
-    let real = crate::harness::s3::LOGSINKFS;
+    let real = test_harness::s3::logsinkfs();
     let script = format!("until [ -e {} ]; do sleep .02; done\nexec {real} \"$@\"", go.display());
     fs::write(&slow, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
@@ -259,7 +259,7 @@ fn an_upgrade_under_a_writer_loses_and_doubles_nothing() {
     for _ in 0..3 {
         run.await_more(100);
         let old = mount.worker();
-        replace(&program, Path::new(crate::harness::s3::LOGSINKFS));
+        replace(&program, Path::new(test_harness::s3::logsinkfs()));
         let (code, said) = upgrade(&plan);
         assert_eq!(code, 0, "{said}");
         let new = await_successor(&mount, old);
@@ -286,7 +286,7 @@ fn stays_with_the_old(other: &Path, why: &str) {
     let old = mount.worker();
     replace(&program, other);
     let mut asking = plan.clone();
-    asking.program = crate::harness::s3::LOGSINKFS.into();
+    asking.program = test_harness::s3::logsinkfs().into();
     let (code, said) = upgrade(&asking);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains(why) && said.contains("hint: "), "{said}");
@@ -311,7 +311,7 @@ fn an_upgrade_to_a_program_that_could_not_serve_is_refused_with_its_reason() {
     use std::os::unix::fs::PermissionsExt;
     let rig = Rig::embedded();
     let other = rig.local("other");
-    let script = format!("exec {} \"$@\" --profile nosuch", crate::harness::s3::LOGSINKFS);
+    let script = format!("exec {} \"$@\" --profile nosuch", test_harness::s3::logsinkfs());
     fs::write(&other, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).unwrap();
     stays_with_the_old(&other, "`nosuch` is not defined");

@@ -9,12 +9,12 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use crate::full::assert_accounted;
-use crate::harness::disk::Disk;
-use crate::harness::mount::set_aside;
-use crate::harness::process::{command, program};
-use crate::harness::s3::Server;
-use crate::harness::{Ledger, Mount, Rig, eventually, rig};
 use crate::power_cut::boot_again;
+use test_harness::disk::Disk;
+use test_harness::mount::set_aside;
+use test_harness::process::{command, program};
+use test_harness::s3::Server;
+use test_harness::{Ledger, Mount, Rig, eventually, rig};
 
 fn append_to(path: &Path) -> File {
     OpenOptions::new().append(true).create(true).open(path).unwrap()

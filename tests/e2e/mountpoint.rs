@@ -7,8 +7,8 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 
 use crate::bad_input::fails;
-use crate::harness::disk::Disk;
-use crate::harness::{Mount, Rig};
+use test_harness::disk::Disk;
+use test_harness::{Mount, Rig};
 
 /// Mounts with a guard on a directory that is not there yet, on a disk that can guard it, and stops the daemon.
 fn guarded(rig: &Rig, guard: &str) -> (Disk, Mount) {

@@ -5,9 +5,9 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::harness::process::{Proc, command, program};
-use crate::harness::stage::{DAEMON, KERNEL};
-use crate::harness::{Mount, Rig};
+use test_harness::process::{Proc, command, program};
+use test_harness::stage::{DAEMON, KERNEL};
+use test_harness::{Mount, Rig};
 
 fn append(path: &Path, text: &str) {
     let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();

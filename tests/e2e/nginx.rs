@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 
-use crate::harness::process::{Proc, command, program};
-use crate::harness::{Ledger, Stage, eventually};
-use crate::scenario;
+use test_harness::scenario;
+use test_harness::process::{Proc, command, program};
+use test_harness::{Ledger, Stage, eventually};
 
 /// Far more than a scenario needs, so that the load is bounded whatever happens.
 const MOST_REQUESTS: usize = 200_000;
@@ -149,7 +149,7 @@ fn an_access_log_reopened_under_load(stage: &mut Stage) -> Ledger {
     // when the daemon is killed there.
     let load = Load::start("middle", &nginx.socket);
     load.await_more(500);
-    let crashed = stage.play == crate::harness::stage::Play::Killed;
+    let crashed = stage.play == test_harness::stage::Play::Killed;
     stage.midway();
     nginx.reopen();
     for ids in load.finish() {

@@ -3,11 +3,11 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::harness::process::{Proc, command};
-use crate::harness::reading::{read, reading};
-use crate::harness::s3::LOGSINKFS;
-use crate::harness::stage::{DAEMON, KERNEL};
-use crate::harness::{Answer, Mount, Rig, Run, programs};
+use test_harness::process::{Proc, command};
+use test_harness::reading::{read, reading};
+use test_harness::s3::logsinkfs;
+use test_harness::stage::{DAEMON, KERNEL};
+use test_harness::{Answer, Mount, Rig, Run, programs};
 
 /// Sealed and uploaded while they are written, in many rounds.
 const BUSY: [&str; 4] = ["--rotate-idle", "10ms", "--rotate-interval", "1s"];
@@ -40,7 +40,7 @@ fn rotate_all(mount: &Mount, lines: std::ops::Range<usize>) {
 }
 
 fn flush(mount: &Mount) {
-    let mut flush = command(LOGSINKFS);
+    let mut flush = command(logsinkfs());
     flush.arg("flush").arg(&mount.plan.point);
     Proc::start("flush", flush).success();
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::harness::process::Proc;
-use crate::harness::{Mount, Rig, programs};
+use test_harness::process::Proc;
+use test_harness::{Mount, Rig, programs};
 
 /// What each way to ask for a position says.
 type Answers = BTreeMap<String, String>;

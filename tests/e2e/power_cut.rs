@@ -10,10 +10,10 @@ use std::sync::Mutex;
 
 use fastrand::Rng;
 
-use crate::harness::mount::{Plan, set_aside};
-use crate::harness::power::PowerDisk;
-use crate::harness::process::Proc;
-use crate::harness::{Bucket, Ledger, Mount, Rig, eventually};
+use test_harness::mount::{Plan, set_aside};
+use test_harness::power::PowerDisk;
+use test_harness::process::Proc;
+use test_harness::{Bucket, Ledger, Mount, Rig, eventually};
 
 /// A log as the last fsync left it.
 struct Synced {

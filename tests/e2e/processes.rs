@@ -8,12 +8,12 @@ use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::memory::MemoryGroup;
-use crate::harness::mount::{Mount, Plan, clear, is_mounted};
-use crate::harness::planted::{Planter, ago};
-use crate::harness::process::{Proc, command, kill_stranger, program};
-use crate::harness::s3::script;
-use crate::harness::{Rig, eventually};
+use test_harness::memory::MemoryGroup;
+use test_harness::mount::{Mount, Plan, clear, is_mounted};
+use test_harness::planted::{Planter, ago};
+use test_harness::process::{Proc, command, kill_stranger, program};
+use test_harness::s3::script;
+use test_harness::{Rig, eventually};
 
 /// A user that nobody is.
 const STRANGER: u32 = 12_345;

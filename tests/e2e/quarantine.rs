@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::ask::ask;
-use crate::harness::gate::{Answer, Gate};
-use crate::harness::process::{Proc, command};
-use crate::harness::{Mount, Rig, eventually};
+use test_harness::gate::{Answer, Gate};
+use test_harness::process::{Proc, command};
+use test_harness::{Mount, Rig, eventually};
 
 /// Runs `logsinkfs quarantine`; gives exit code and what it printed.
 fn quarantine(mount: &Mount, words: &[&str], place: &Path, to: &[&Path]) -> (i32, String) {

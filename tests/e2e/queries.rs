@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::harness::mount::Plan;
-use crate::harness::planted::Planter;
-use crate::harness::process::{Proc, command};
-use crate::harness::rig::PREFIX;
-use crate::harness::s3::{root, script};
-use crate::harness::{Bucket, Rig};
+use test_harness::mount::Plan;
+use test_harness::planted::Planter;
+use test_harness::process::{Proc, command};
+use test_harness::rig::PREFIX;
+use test_harness::s3::{root, script};
+use test_harness::{Bucket, Rig};
 
 const STREAM: &str = "web/app.log";
 

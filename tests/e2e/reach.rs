@@ -3,10 +3,10 @@
 use std::fs;
 
 use crate::bad_input::fails;
-use crate::harness::mount::Plan;
-use crate::harness::process::Proc;
-use crate::harness::programs::venv_python;
-use crate::harness::{Answer, Rig};
+use test_harness::mount::Plan;
+use test_harness::process::Proc;
+use test_harness::programs::venv_python;
+use test_harness::{Answer, Rig};
 
 /// Writes the shared AWS configuration of whoever mounts.
 fn configure(plan: &Plan, text: &str) {

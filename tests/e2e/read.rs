@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::planted::{Form, Planter, ago};
-use crate::harness::process::{Proc, command, program};
-use crate::harness::reading::{read, read_by, reading};
-use crate::harness::rig::PREFIX;
-use crate::harness::s3::LOGSINKFS;
-use crate::harness::{Answer, Kind, Rig, eventually};
+use test_harness::planted::{Form, Planter, ago};
+use test_harness::process::{Proc, command, program};
+use test_harness::reading::{read, read_by, reading};
+use test_harness::rig::PREFIX;
+use test_harness::s3::logsinkfs;
+use test_harness::{Answer, Kind, Rig, eventually};
 
 fn append(path: &Path, text: &str) {
     let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
@@ -168,7 +168,7 @@ fn nothing_found_is_said() {
     let rig = Rig::embedded();
     let (code, out, said) = read_by(&rig, &rig.access, "ls", "", &[]);
     assert!(code == 1 && out.is_empty() && said.contains("no log below team"), "{said}");
-    let mut root = command(LOGSINKFS);
+    let mut root = command(logsinkfs());
     rig.access.env(root.env_clear());
     root.args(["ls", "--endpoint-url", &rig.access.endpoint, "--force-path-style"]);
     let ls = root.arg(format!("s3://{}", rig.access.bucket)).output().unwrap();
@@ -322,7 +322,7 @@ fn a_directory_is_listed_as_a_reader_sees_it() {
 fn an_embedded_bucket_is_read_by_its_directory() {
     let rig = Rig::embedded();
     let all = three_runs(&rig, "web/app.log", "gzip");
-    let mut command = command(LOGSINKFS);
+    let mut command = command(logsinkfs());
     let dir = rig.dir.path().join("bucket");
     command.arg("cat").arg(format!("file://{}/{PREFIX}web/app.log", dir.display()));
     let output = command.output().unwrap();

@@ -10,10 +10,10 @@ use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::process::Signal;
 
-use crate::harness::disk::Disk;
-use crate::harness::planted::{Form, Planter, ago, at};
-use crate::harness::process::{Proc, command, program};
-use crate::harness::{Answer, Kind, Mount, Rig, eventually};
+use test_harness::disk::Disk;
+use test_harness::planted::{Form, Planter, ago, at};
+use test_harness::process::{Proc, command, program};
+use test_harness::{Answer, Kind, Mount, Rig, eventually};
 
 /// Believed for so long that the tests need not wait for it to be asked again.
 const SOON: &str = "--metadata-ttl=1s";

@@ -6,9 +6,9 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::harness::planted::{Form, Planter, ago, at};
-use crate::harness::process::program;
-use crate::harness::{Gate, Mount, Rig, eventually};
+use test_harness::planted::{Form, Planter, ago, at};
+use test_harness::process::program;
+use test_harness::{Gate, Mount, Rig, eventually};
 
 /// A reader mount behind a gate, which asks nothing twice.
 fn mount(rig: &Rig, flags: &[&str]) -> (Mount, Gate) {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use crate::harness::gate::Gate;
-use crate::harness::mount::{Plan, clear, is_mounted};
-use crate::harness::{Ledger, Proc, Rig, Run, eventually, programs};
+use test_harness::gate::Gate;
+use test_harness::mount::{Plan, clear, is_mounted};
+use test_harness::{Ledger, Proc, Rig, Run, eventually, programs};
 
 /// A rig whose bucket can be away.
 fn rig() -> (Rig, Gate) {

@@ -6,9 +6,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::harness::mount::set_aside;
-use crate::harness::{Answer, Ledger, Mount, Rig, Run, eventually, programs};
 use crate::worker_kills::weather;
+use test_harness::mount::set_aside;
+use test_harness::{Answer, Ledger, Mount, Rig, Run, eventually, programs};
 
 fn append(mount: &Mount, text: &str) {
     let mut options = OpenOptions::new();

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use crate::harness::process::{command, program};
-use crate::harness::stage::{DAEMON, KERNEL};
-use crate::harness::{Kind, Ledger, Mount, Rig, Run, programs};
+use test_harness::process::{command, program};
+use test_harness::stage::{DAEMON, KERNEL};
+use test_harness::{Kind, Ledger, Mount, Rig, Run, programs};
 
 /// A shell that redirects as start scripts do and becomes the program.
 fn redirected(mount: &Mount, redirection: &str) -> Command {

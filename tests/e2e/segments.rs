@@ -3,9 +3,9 @@
 use std::fs;
 use std::io::Write;
 
-use crate::harness::process::{Proc, command, program};
-use crate::harness::rig::PREFIX;
-use crate::harness::{Mount, Rig, eventually};
+use test_harness::process::{Proc, command, program};
+use test_harness::rig::PREFIX;
+use test_harness::{Mount, Rig, eventually};
 
 fn numbered(lines: usize) -> String {
     (0..lines).map(|n| format!("line {n:06} {}\n", "y".repeat(86))).collect()

@@ -12,8 +12,8 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, XattrFlags};
 use rustix::io::Errno;
 
-use crate::harness::process::{Proc, command, program};
-use crate::harness::{Mount, Rig, eventually};
+use test_harness::process::{Proc, command, program};
+use test_harness::{Mount, Rig, eventually};
 
 fn append(path: &Path) -> File {
     OpenOptions::new().append(true).create(true).open(path).unwrap()

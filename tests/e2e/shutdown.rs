@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 
-use crate::harness::rig::folder;
-use crate::harness::s3::{Kind, Server};
-use crate::harness::{Ledger, Rig, Run, eventually, programs};
+use test_harness::rig::folder;
+use test_harness::s3::{Kind, Server};
+use test_harness::{Ledger, Rig, Run, eventually, programs};
 
 #[test]
 fn a_stop_uploads_files_that_are_still_open() {
@@ -76,7 +76,7 @@ fn a_second_signal_ends_the_wait() {
     fs::write(mount.path("app.log"), "patient\n").unwrap();
     mount.daemon.signal(Signal::TERM);
     eventually("the mount to be detached", || {
-        (!crate::harness::mount::is_mounted(&mount.plan.point)).then_some(())
+        (!test_harness::mount::is_mounted(&mount.plan.point)).then_some(())
     });
     // One that comes within a moment is the same wish.
     let ended = eventually("the end", || {

@@ -6,9 +6,9 @@ use std::io::Write;
 use serde_json::Value;
 
 use crate::ask::ask;
-use crate::harness::process::{Proc, command};
-use crate::harness::{Mount, Rig, eventually};
 use crate::quarantine::{changed, status};
+use test_harness::process::{Proc, command};
+use test_harness::{Mount, Rig, eventually};
 
 fn logs(mount: &Mount, words: &[&str]) -> Value {
     let (_, said, complaint) = ask(mount, &[&["status", "--json", "--logs"], words].concat());

@@ -10,10 +10,10 @@ use std::time::Duration;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Signal, kill_process};
 
-use crate::harness::mount::{Plan, is_mounted};
-use crate::harness::process::{Proc, command, program};
-use crate::harness::s3::{LOGSINKFS, Server, root};
-use crate::harness::{Bucket, Kind, Rig};
+use test_harness::mount::{Plan, is_mounted};
+use test_harness::process::{Proc, command, program};
+use test_harness::s3::{Server, logsinkfs, root};
+use test_harness::{Bucket, Kind, Rig};
 
 const PROGRAM: &str = "/usr/local/bin/logsinkfs";
 
@@ -47,7 +47,7 @@ fn service(plan: &Plan) -> Command {
     service.arg(format!("-all,{}", rights.replace(' ', ",")));
     for word in setting(&unit, "ExecStart").split(' ') {
         match word {
-            PROGRAM => service.arg(LOGSINKFS),
+            PROGRAM => service.arg(logsinkfs()),
             "${SOURCE}" => service.arg(&plan.source),
             "${MOUNTPOINT}" => service.arg(&plan.point),
             word => service.arg(word),
@@ -70,7 +70,7 @@ fn service(plan: &Plan) -> Command {
 #[test]
 fn the_unit_is_what_systemd_understands() {
     let rig = Rig::embedded();
-    let unit = document("logsinkfs@.service").replace(PROGRAM, LOGSINKFS);
+    let unit = document("logsinkfs@.service").replace(PROGRAM, logsinkfs());
     let instance = rig.local("logsinkfs@logs.service");
     let verify = |unit: &str| {
         fs::write(rig.local("logsinkfs@.service"), unit).unwrap();
@@ -106,10 +106,10 @@ fn boot(rig: &Rig, fstab: &str, script: &str) -> Vec<String> {
     place("script", &format!("cd {folder_name}\n{script}"));
     for link in ["usr/local/bin/logsinkfs", "usr/sbin/mount.logsinkfs"] {
         fs::create_dir_all(folder.join(link).parent().unwrap()).unwrap();
-        std::os::unix::fs::symlink(LOGSINKFS, folder.join(link)).unwrap();
+        std::os::unix::fs::symlink(logsinkfs(), folder.join(link)).unwrap();
     }
     let mut boot = command(program("bash"));
-    boot.arg(crate::harness::s3::script("boot.sh")).arg(&folder);
+    boot.arg(test_harness::s3::script("boot.sh")).arg(&folder);
     let mut boot = Proc::start("boot.sh", boot);
     let status = boot.wait();
     let said = boot.said();
@@ -211,7 +211,7 @@ fn the_unit_s_command_has_all_the_rights_that_a_mount_takes() {
     // ExecReload=, of a worker that cannot leave by itself.
     mount.daemon.await_stderr("serves again");
     kill_process(mount.worker(), Signal::STOP).unwrap();
-    let mut upgrade = command(LOGSINKFS);
+    let mut upgrade = command(logsinkfs());
     upgrade
         .arg("upgrade")
         .arg(&mount.plan.point)
@@ -232,7 +232,7 @@ fn the_unit_s_command_has_all_the_rights_that_a_mount_takes() {
 fn the_environment_of_the_example_is_that_of_a_mount() {
     let file = document("logs.env");
     let unit = document("logsinkfs@.service");
-    let mut known = command(LOGSINKFS);
+    let mut known = command(logsinkfs());
     known.args(["mount", "--help"]);
     let mut known = Proc::start("help", known);
     known.wait();

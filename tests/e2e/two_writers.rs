@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command as Plain;
 
-use crate::harness::stage::{DAEMON, KERNEL};
-use crate::harness::{Kind, Ledger, Rig, Run, programs};
+use test_harness::stage::{DAEMON, KERNEL};
+use test_harness::{Kind, Ledger, Rig, Run, programs};
 
 /// Both mounts write `app.log` at the same time, the kernel for one and the daemon of the other; one of the
 /// daemons may be killed midway.

@@ -8,9 +8,9 @@ use rustix::mount::{MountFlags, mount as mount_on, mount_bind};
 use rustix::process::Signal;
 
 use crate::ask::ask;
-use crate::harness::mount::is_mounted;
-use crate::harness::process::{Proc, command, program};
-use crate::harness::{Mount, Rig, eventually};
+use test_harness::mount::is_mounted;
+use test_harness::process::{Proc, command, program};
+use test_harness::{Mount, Rig, eventually};
 
 /// Starts `logsinkfs umount`.
 fn start(mount: &Mount, flags: &[&str]) -> Proc {
@@ -190,7 +190,7 @@ fn another_place_of_the_mount_goes_with_it() {
     mount.plan.point = other.clone();
     let (code, said, complaint) = ask(&mount, &["umount"]);
     let stays = is_mounted(&other);
-    crate::harness::mount::clear(&other);
+    test_harness::mount::clear(&other);
     assert_eq!(
         (code, said.as_str()),
         (0, "logsinkfs: unmounted; S3 has everything"),
@@ -228,7 +228,7 @@ fn what_is_no_mount_of_ours_stays() {
     mount_on("tmpfs", &other, "tmpfs", MountFlags::empty(), None).unwrap();
     let (code, _, said) = ask(&mount, &["umount"]);
     let stays = is_mounted(&other);
-    crate::harness::mount::clear(&other);
+    test_harness::mount::clear(&other);
     assert!(code == 1 && said.contains("no file system of logsinkfs"), "{code} {said}");
     assert!(stays && is_mounted(&served));
     mount.plan.point = served;

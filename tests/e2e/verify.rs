@@ -5,11 +5,11 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use crate::harness::process::{Proc, command};
-use crate::harness::rig::PREFIX;
-use crate::harness::s3::LOGSINKFS;
-use crate::harness::segments::Segment;
-use crate::harness::{Bucket, Kind, Rig};
+use test_harness::process::{Proc, command};
+use test_harness::rig::PREFIX;
+use test_harness::s3::logsinkfs;
+use test_harness::segments::Segment;
+use test_harness::{Bucket, Kind, Rig};
 
 /// Exit code, standard output and standard error.
 struct Verdict(i32, Vec<String>, String);
@@ -38,7 +38,7 @@ impl Verdict {
 }
 
 fn verify(rig: &Rig, args: &[&str]) -> Verdict {
-    let mut command = command(LOGSINKFS);
+    let mut command = command(logsinkfs());
     command.env_clear().env("HOME", rig.dir.path().join("home"));
     rig.access.env(&mut command);
     command.args(["verify", "--endpoint-url", &rig.access.endpoint, "--force-path-style"]);

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-use crate::harness::process::{Proc, command, program};
-use crate::harness::rig::folder;
-use crate::harness::s3::Server;
-use crate::harness::{Mount, Rig, eventually};
+use test_harness::process::{Proc, command, program};
+use test_harness::rig::folder;
+use test_harness::s3::Server;
+use test_harness::{Mount, Rig, eventually};
 
 fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).unwrap();

@@ -14,8 +14,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::process::{Proc, command};
-use crate::harness::{Answer, Gate, Ledger, Mount, Rig, eventually};
+use test_harness::process::{Proc, command};
+use test_harness::{Answer, Gate, Ledger, Mount, Rig, eventually};
 
 /// What all writers share: whether to go on, what was written, the longest that a write took.
 #[derive(Default)]

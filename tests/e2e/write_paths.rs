@@ -6,9 +6,9 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::harness::disk::Disk;
-use crate::harness::process::{Proc, command, program};
-use crate::harness::{Ledger, Mount, Rig, Run, eventually, programs};
+use test_harness::disk::Disk;
+use test_harness::process::{Proc, command, program};
+use test_harness::{Ledger, Mount, Rig, Run, eventually, programs};
 
 const PASSTHROUGH: &str = "the kernel writes";
 

@@ -16,8 +16,8 @@ mod harness;
 
 use harness::debian::{Kernel, Missing};
 use harness::guest::{Results, boot};
-use harness::journal::Ledger;
-use harness::s3::root;
+use test_harness::journal::Ledger;
+use test_harness::s3::root;
 
 /// What a program is told by a mount whose daemon died: the second for a request that was under way.
 const DEAD: [&str; 2] = ["Transport endpoint is not connected", "Software caused connection abort"];

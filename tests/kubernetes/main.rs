@@ -13,9 +13,6 @@ mod looks;
 mod manifests;
 mod node;
 mod rules;
-#[allow(dead_code, reason = "the end-to-end tests wait in more ways")]
-#[path = "../e2e/harness/wait.rs"]
-mod wait;
 
 use std::fs;
 

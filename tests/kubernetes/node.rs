@@ -13,7 +13,7 @@ use flate2::read::MultiGzDecoder;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::manifests::{Object, args, container, list, option, render, text};
-use crate::wait::eventually;
+use test_harness::wait::eventually;
 
 const HOLDER: &str = "DaemonSet/logsinkfs-holder";
 const WORKER: &str = "DaemonSet/logsinkfs-worker";

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::node::Node;
-use super::process::{command, program};
-use super::s3::root;
+use test_harness::process::{command, program};
+use test_harness::s3::root;
 
 /// As the manifests name it.
 pub const IMAGE: &str = "logsinkfs:0.1.0";

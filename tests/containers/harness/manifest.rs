@@ -10,7 +10,7 @@ use std::process::Command;
 
 use serde_json::{Map, Value, json};
 
-use super::s3::root;
+use test_harness::s3::root;
 
 /// The objects of a kustomization, rendered as `kubectl kustomize` does.
 pub fn render(kustomization: &str) -> Vec<Value> {

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::Pid;
 
-use super::process::{command, kill_stranger, program};
+use test_harness::process::{command, kill_stranger, program};
 
 /// FUSE mounts of the machine would be kept by a namespace that inherits them. Catatonit takes up orphans.
 const INIT: &str = r#"

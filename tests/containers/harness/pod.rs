@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::node::Node;
-use super::wait::eventually;
+use test_harness::wait::eventually;
 
 /// A pod whose containers are made, and not started yet.
 pub struct Pod<'a> {

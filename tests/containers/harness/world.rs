@@ -10,14 +10,14 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::bucket::Bucket;
 use super::image;
-use super::journal::Ledger;
 use super::manifest::{self, Place};
 use super::node::Node;
 use super::pod::{Pod, free_port};
-use super::s3::{Kind, Server, root};
-use super::wait::eventually;
+use test_harness::bucket::Bucket;
+use test_harness::journal::Ledger;
+use test_harness::s3::{Kind, Server, root};
+use test_harness::wait::eventually;
 
 const PREFIX: &str = "team/";
 

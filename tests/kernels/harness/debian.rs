@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::process::{command, program};
-use super::s3::root;
+use test_harness::process::{command, program};
+use test_harness::s3::root;
 
 /// Why there is nothing to boot.
 #[derive(Debug)]

@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::bucket::Bucket;
 use super::debian::Kernel;
-use super::process::{command, program};
-use super::s3::{Kind, LOGSINKFS, Server, root};
+use test_harness::bucket::Bucket;
+use test_harness::process::{command, program};
+use test_harness::s3::{Kind, Server, logsinkfs, root};
 
 /// How long a machine may run, in seconds; the guest itself ends what hangs. It takes half a minute where nothing else runs.
 const LIFETIME: &str = "280";
@@ -71,12 +71,12 @@ fn make_initramfs(kernel: &Kernel, tree: &Path, archive: &Path) {
     // The SDK does not start without.
     let certificates = "/etc/ssl/certs/ca-certificates.crt";
     add(Path::new(certificates), certificates);
-    for library in libraries(Path::new(LOGSINKFS)) {
+    for library in libraries(Path::new(logsinkfs())) {
         add(&library, library.to_str().unwrap());
     }
     // Symbols are most of a debug build.
     let mut strip = command(program("strip"));
-    strip.arg("-o").arg(tree.join("bin/logsinkfs")).arg(LOGSINKFS);
+    strip.arg("-o").arg(tree.join("bin/logsinkfs")).arg(logsinkfs());
     assert!(strip.status().unwrap().success());
     let mut pack = command(program("sh"));
     pack.args(["-ec", "cd \"$0\"; find . | \"$1\" cpio -o -H newc >\"$2\""]);

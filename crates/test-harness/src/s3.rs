@@ -6,11 +6,19 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use super::process::{Proc, command};
 
 /// The program under test.
-pub const LOGSINKFS: &str = env!("CARGO_BIN_EXE_logsinkfs");
+///
+/// Cargo and nextest say where they have built it: <https://doc.rust-lang.org/cargo/reference/environment-variables.html>.
+pub fn logsinkfs() -> &'static str {
+    static PATH: LazyLock<String> = LazyLock::new(|| {
+        std::env::var("CARGO_BIN_EXE_logsinkfs").expect("cargo test says where the program is")
+    });
+    &PATH
+}
 
 /// Which server answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +122,7 @@ impl Server {
 }
 
 fn embedded(dir: &Path, address: &str) -> Command {
-    let mut command = command(LOGSINKFS);
+    let mut command = command(logsinkfs());
     command.arg("bucket").arg(dir).args(["--listen", address]);
     command
 }
@@ -131,9 +139,9 @@ fn moto_program(name: &str) -> Command {
     command
 }
 
-/// The folder of the crate.
+/// The folder of the checkout.
 pub fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the checkout")
 }
 
 /// A program of the Python environment that tests/setup.sh makes.

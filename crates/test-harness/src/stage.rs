@@ -168,7 +168,7 @@ macro_rules! scenario {
             $(
                 #[test]
                 fn $play() {
-                    $crate::harness::stage::$play(super::$name);
+                    $crate::stage::$play(super::$name);
                 }
             )+
         }

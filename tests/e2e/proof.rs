@@ -4,13 +4,13 @@
 
 use std::fs;
 
-use super::gate::{Answer, Gate};
-use super::journal::Ledger;
-use super::process::{Proc, command, program};
-use super::rig::{PREFIX, folder};
-use super::s3::{Kind, Server};
-use super::segments::{Segment, generations};
-use super::{Bucket, eventually};
+use test_harness::gate::{Answer, Gate};
+use test_harness::journal::Ledger;
+use test_harness::process::{Proc, command, program};
+use test_harness::rig::{PREFIX, folder};
+use test_harness::s3::{Kind, Server};
+use test_harness::segments::{Segment, generations};
+use test_harness::{Bucket, eventually};
 
 fn lines(text: &str) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()

@@ -4,11 +4,11 @@ use std::process::Command;
 
 use super::process::command;
 use super::rig::{PREFIX, Rig};
-use super::s3::{Access, LOGSINKFS};
+use super::s3::{Access, logsinkfs};
 
 /// A command that reads, not started yet.
 pub fn reading(rig: &Rig, access: &Access, name: &str, path: &str, args: &[&str]) -> Command {
-    let mut command = command(LOGSINKFS);
+    let mut command = command(logsinkfs());
     command.env_clear().env("HOME", rig.dir.path().join("home"));
     access.env(&mut command);
     command.args([name, "--endpoint-url", &access.endpoint, "--force-path-style"]);

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::bucket::Bucket;
 use super::gate::Gate;
 use super::mount::{Mount, Plan};
-use super::s3::{Kind, LOGSINKFS, Server};
+use super::s3::{Kind, Server, logsinkfs};
 
 /// The prefix below which every mount of the tests lives, so that nothing hides in the root.
 pub const PREFIX: &str = "team/";
@@ -52,7 +52,7 @@ impl Rig {
         let point = self.dir.path().join(format!("mnt-{name}"));
         std::fs::create_dir_all(&point).unwrap();
         Plan {
-            program: LOGSINKFS.into(),
+            program: logsinkfs().into(),
             access: self.access.clone(),
             source: format!("s3://{}/{PREFIX}", self.access.bucket),
             point,
