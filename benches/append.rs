@@ -93,15 +93,12 @@ fn main() {
 
 fn report(targets: &[Target<'_>], what: &str) {
     println!("{what}; median (min-max)");
-    println!(
-        "| | lines/s | of plain | p50 us | p99 us | p99.9 us | writer, daemon CPU s a million lines |"
-    );
+    println!("| | lines/s | of plain | p50 us | p99 us | p99.9 us | writer, daemon CPU s a million lines |");
     println!("|---|---|---|---|---|---|---|");
     for target in targets {
         let column = |of: fn(&Round) -> f64| Spread::of(target.rounds.iter().map(of));
         let plain = targets[0].rounds.iter();
-        let ratio =
-            target.rounds.iter().zip(plain).map(|(r, p)| r.lines_a_second / p.lines_a_second);
+        let ratio = target.rounds.iter().zip(plain).map(|(r, p)| r.lines_a_second / p.lines_a_second);
         println!(
             "| {} | {} | {} | {} | {} | {} | {}, {} |",
             target.name,

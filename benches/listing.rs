@@ -102,11 +102,7 @@ fn listings(runtime: &Runtime, dir: &Path, bucket: &Bucket, (objects, rounds): (
                 let cold = look(program, &many, objects);
                 took[at].push(cold);
                 // What was not seen to the end is not known.
-                took[at + 1].push(if cold.is_finite() {
-                    look(program, &many, objects)
-                } else {
-                    cold
-                });
+                took[at + 1].push(if cold.is_finite() { look(program, &many, objects) } else { cold });
                 drop(mount);
             }
         }
@@ -119,12 +115,7 @@ fn listings(runtime: &Runtime, dir: &Path, bucket: &Bucket, (objects, rounds): (
 }
 
 /// A fresh mount and the directory in it; nothing when the program is not installed.
-fn mount(
-    what: &str,
-    dir: &Path,
-    scratch: &Path,
-    bucket: &Bucket,
-) -> Option<(Option<Process>, PathBuf)> {
+fn mount(what: &str, dir: &Path, scratch: &Path, bucket: &Bucket) -> Option<(Option<Process>, PathBuf)> {
     let point = scratch.join("mnt");
     let process = match what {
         "logsinkfs" => {
@@ -190,12 +181,7 @@ fn fill(runtime: &Runtime, dir: &Path, client: &Client, mib: usize) {
     fs::remove_file(path).unwrap();
 }
 
-fn reads(
-    runtime: &Runtime,
-    dir: &Path,
-    bucket: &Bucket,
-    (mib, rounds, what): (usize, usize, &str),
-) {
+fn reads(runtime: &Runtime, dir: &Path, bucket: &Bucket, (mib, rounds, what): (usize, usize, &str)) {
     let mut rates: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
     for round in 0..rounds {
         // Each round begins with the other.

@@ -40,8 +40,7 @@ const OPERATIONS: [&str; 8] = [
 type Rates = [f64; OPERATIONS.len()];
 
 fn main() {
-    let (rounds, count, many) =
-        (argument("rounds", 5), argument("count", 500), argument("many", 4000));
+    let (rounds, count, many) = (argument("rounds", 5), argument("count", 500), argument("many", 4000));
     let scratch = common::scratch();
     let dir = |name: &str| scratch.path().canonicalize().unwrap().join(name);
     let bucket = Bucket::start(&dir("bucket"));
@@ -64,9 +63,7 @@ fn main() {
             measured.push(rates);
         }
     }
-    println!(
-        "{count} of each, {rounds} rounds, {many} names in the folder of many; median (min-max)"
-    );
+    println!("{count} of each, {rounds} rounds, {many} names in the folder of many; median (min-max)");
     println!("| | plain, a second | mount, a second | of plain |");
     println!("|---|---|---|---|");
     for (n, operation) in OPERATIONS.iter().enumerate() {

@@ -47,19 +47,16 @@ fn main() {
         "| a neighbour | append by the kernel, p50, p99, p99.9 us | through the daemon | worker and keeper, peak MiB |"
     );
     println!("|---|---|---|---|");
-    for (what, at) in [
-        ("none", None),
-        ("on a plain folder", Some(dir("plain"))),
-        ("on the mount", Some(dir("mount/hog"))),
-    ] {
+    for (what, at) in
+        [("none", None), ("on a plain folder", Some(dir("plain"))), ("on the mount", Some(dir("mount/hog")))]
+    {
         mount.reset_peak();
         let neighbour = at.map(|at| Neighbour::start(&at));
         let is_measured = what == "on the mount";
         let time = if is_measured { time } else { time.min(Duration::from_secs(60)) };
         let [kernel, daemon] = append(&mut logs, time, &mut lines);
         drop(neighbour);
-        let part =
-            |of: &Latencies| [0.5, 0.99, 0.999].map(|p| format!("{:.1}", of.part(p))).join(", ");
+        let part = |of: &Latencies| [0.5, 0.99, 0.999].map(|p| format!("{:.1}", of.part(p))).join(", ");
         let peak = mount.memory("VmHWM") / 1024;
         println!("| {what} | {} | {} | {peak} |", part(&kernel), part(&daemon));
     }
@@ -133,8 +130,7 @@ fn hostile(dir: &Path) {
             "attributes",
             Box::new(move |n| {
                 let (path, name) = (attributes.join("attributes"), format!("user.{}", n % 10_000));
-                let _ =
-                    rustix::fs::setxattr(&path, name.as_str(), &[b'x'; 1000], XattrFlags::empty());
+                let _ = rustix::fs::setxattr(&path, name.as_str(), &[b'x'; 1000], XattrFlags::empty());
             }),
         ),
         tries("open", {

@@ -32,11 +32,7 @@ struct Load {
 
 impl Load {
     /// Writes for a while, or until `done` says so once a second.
-    fn run(
-        &mut self,
-        time: Duration,
-        mut done: impl FnMut(&Load) -> bool,
-    ) -> (Latencies, Duration) {
+    fn run(&mut self, time: Duration, mut done: impl FnMut(&Load) -> bool) -> (Latencies, Duration) {
         let (begin, mut latencies) = (Instant::now(), Latencies::default());
         let mut next = begin;
         let mut look = begin + Duration::from_secs(1);
@@ -83,18 +79,12 @@ fn row(what: &str, latencies: &Latencies, took: Duration, daemon: &Process, unse
 fn main() {
     let (minutes, lines) = (argument("minutes", 10), argument("lines", 5000));
     let outage = Duration::from_secs(60 * minutes as u64);
-    println!(
-        "| | s | lines | p50 us | p99 us | p99.9 us | longest us | daemon's peak MiB | unsent MiB |"
-    );
+    println!("| | s | lines | p50 us | p99 us | p99.9 us | longest us | daemon's peak MiB | unsent MiB |");
     println!("|---|---|---|---|---|---|---|---|---|");
     let scratch = common::scratch();
     let dir = |name: &str| scratch.path().canonicalize().unwrap().join(name);
     let bucket = Bucket::start(&dir("bucket"));
-    let daemon = bucket.mount(
-        &dir("mnt"),
-        &dir("spool"),
-        &["--spool-max", "20GiB", "--rotate-interval", "30s"],
-    );
+    let daemon = bucket.mount(&dir("mnt"), &dir("spool"), &["--spool-max", "20GiB", "--rotate-interval", "30s"]);
     let open = |n: usize| {
         let path = dir("mnt").join(format!("{n:04}.log"));
         let file = OpenOptions::new().create(true).append(true).open(&path).unwrap();

@@ -48,8 +48,7 @@ fn main() {
 
 /// Log-like lines, through a mount, as a program writes them; uncompressed also as one object for the others.
 fn write(dir: &Path, bucket: &Bucket, compression: &str, mib: usize) {
-    let (point, spool) =
-        (dir.join(format!("mnt-{compression}")), dir.join(format!("sp-{compression}")));
+    let (point, spool) = (dir.join(format!("mnt-{compression}")), dir.join(format!("sp-{compression}")));
     let flags = ["--view", "live", "--compression", compression, "--spool-max", "20GiB"];
     let daemon = bucket.mount(&point, &spool, &flags);
     let mut files = vec![File::create(point.join(format!("{compression}.log"))).unwrap()];
@@ -61,9 +60,7 @@ fn write(dir: &Path, bucket: &Bucket, compression: &str, mib: usize) {
         let mut text = String::with_capacity(1 << 20);
         while text.len() < (1 << 20) - 200 {
             let (took, id) = (random.u32(..1000), random.u64(..));
-            text += &format!(
-                "2026-11-23T08:15:02Z INFO GET /api/v1/items/{id:016x} 200 {took} ms part {n}\n"
-            );
+            text += &format!("2026-11-23T08:15:02Z INFO GET /api/v1/items/{id:016x} 200 {took} ms part {n}\n");
         }
         text.extend(std::iter::repeat_n(' ', (1 << 20) - 1 - text.len()));
         text.push('\n');
@@ -82,12 +79,7 @@ fn program(bucket: &Bucket, args: &[&str]) -> Command {
     command
 }
 
-fn whole(
-    runtime: &Runtime,
-    dir: &Path,
-    bucket: &Bucket,
-    (mib, rounds, what): (usize, usize, &str),
-) {
+fn whole(runtime: &Runtime, dir: &Path, bucket: &Bucket, (mib, rounds, what): (usize, usize, &str)) {
     let log = |name: &str| format!("s3://logs/{name}.log");
     let by_cat = |name: &str| drain(&mut program(bucket, &["cat", &log(name)]), mib);
     let by_mount = |name: &str| {
@@ -162,8 +154,7 @@ fn read_by_sdk(runtime: &Runtime, client: &Client, prefix: &str) -> f64 {
 fn reader_mount(scratch: &Path, bucket: &Bucket) -> (Process, PathBuf) {
     let point = scratch.join("mnt");
     fs::create_dir(&point).unwrap();
-    let mut command =
-        program(bucket, &["mount", "--foreground", "--read-only", "--log-level", "error"]);
+    let mut command = program(bucket, &["mount", "--foreground", "--read-only", "--log-level", "error"]);
     command.arg("s3://logs").arg(&point);
     (Process::mounting(command, &point), point)
 }
@@ -176,8 +167,7 @@ fn ends(dir: &Path, bucket: &Bucket, rounds: usize) {
         for _ in 0..rounds {
             for end in [0, 1] {
                 let scratch = scratch_in(dir);
-                let Some((mut command, mount)) = end_of(what, scratch.path(), bucket, end == 1)
-                else {
+                let Some((mut command, mount)) = end_of(what, scratch.path(), bucket, end == 1) else {
                     continue;
                 };
                 let begin = Instant::now();
@@ -204,12 +194,7 @@ fn ends(dir: &Path, bucket: &Bucket, rounds: usize) {
 }
 
 /// The command that reads the beginning or the last lines, and the mount that it reads from.
-fn end_of(
-    what: &str,
-    scratch: &Path,
-    bucket: &Bucket,
-    tail: bool,
-) -> Option<(Command, Option<Process>)> {
+fn end_of(what: &str, scratch: &Path, bucket: &Bucket, tail: bool) -> Option<(Command, Option<Process>)> {
     let point = scratch.join("mnt");
     let (mount, path) = match what {
         "commands" => {

@@ -40,8 +40,7 @@ fn main() {
         let (peak, spent) = (daemon.memory("VmHWM"), daemon.cpu() - cpu);
         let seconds = begin.elapsed().as_secs_f64();
         let appended = ((mib + 100) << 20) as f64;
-        let sent =
-            (bucket.stored("stream.log.segments") + bucket.stored("small.log.segments")) as f64;
+        let sent = (bucket.stored("stream.log.segments") + bucket.stored("small.log.segments")) as f64;
         let before = bucket.stored("small.log.segments");
         let line = append(&dir("mnt/small.log"), 200, || 0);
         settle(&dir("mnt/stream.log"), &dir("mnt/small.log"));

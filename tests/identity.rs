@@ -82,8 +82,7 @@ fn faults(policy: &Value) -> Vec<String> {
                 Some("s3") => resource.starts_with(BELOW) && resource.ends_with("/*"),
                 Some(service) => {
                     let service = service.replace("sts", "iam");
-                    resource.starts_with(&format!("arn:aws:{service}:"))
-                        && resource.contains(ACCOUNT)
+                    resource.starts_with(&format!("arn:aws:{service}:")) && resource.contains(ACCOUNT)
                 }
                 None => false,
             };
@@ -128,9 +127,7 @@ fn no_role_may_delete_or_reach_beyond_its_prefix() {
 
 /// The words in backquotes of a line that name a right.
 fn rights(line: &str) -> BTreeSet<&str> {
-    let is_right = |word: &&str| {
-        ["s3:", "kms:", "sts:"].iter().any(|s| word.starts_with(s)) && !word.contains(' ')
-    };
+    let is_right = |word: &&str| ["s3:", "kms:", "sts:"].iter().any(|s| word.starts_with(s)) && !word.contains(' ');
     line.split('`').filter(is_right).collect()
 }
 

@@ -22,51 +22,9 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("namespace", &["types", "format", "settings", "s3", "spool", "log_file"]),
     ("listing", &["types", "format", "s3", "namespace"]),
     ("read", &["types", "metrics", "format", "s3"]),
-    (
-        "upload",
-        &[
-            "types",
-            "metrics",
-            "format",
-            "settings",
-            "s3",
-            "spool",
-            "log_file",
-            "namespace",
-            "listing",
-            "read",
-        ],
-    ),
-    (
-        "fs",
-        &[
-            "types",
-            "metrics",
-            "format",
-            "settings",
-            "spool",
-            "log_file",
-            "namespace",
-            "listing",
-            "read",
-            "upload",
-        ],
-    ),
-    (
-        "reader_fs",
-        &[
-            "types",
-            "metrics",
-            "format",
-            "settings",
-            "s3",
-            "spool",
-            "namespace",
-            "listing",
-            "read",
-            "fs",
-        ],
-    ),
+    ("upload", &["types", "metrics", "format", "settings", "s3", "spool", "log_file", "namespace", "listing", "read"]),
+    ("fs", &["types", "metrics", "format", "settings", "spool", "log_file", "namespace", "listing", "read", "upload"]),
+    ("reader_fs", &["types", "metrics", "format", "settings", "s3", "spool", "namespace", "listing", "read", "fs"]),
     ("fuse", &["types", "namespace", "fs", "reader_fs"]),
     ("sys", &["types", "settings", "spool", "fuse"]),
     ("supervisor", &["types", "settings", "spool", "fuse", "sys"]),
@@ -176,10 +134,8 @@ const LONGER: [(&str, usize); 8] = [
     ("src/worker/error.rs: hint", 63),
 ];
 /// Type names that say nothing of their subject.
-const NO_SUBJECT: [&str; 12] = [
-    "Facts", "Found", "Inner", "Kept", "Known", "Library", "Means", "Outcome", "Piece", "Place",
-    "Sized", "Thing",
-];
+const NO_SUBJECT: [&str; 12] =
+    ["Facts", "Found", "Inner", "Kept", "Known", "Library", "Means", "Outcome", "Piece", "Place", "Sized", "Thing"];
 
 /// A file of the repository, by its path from the root.
 struct Source {
@@ -214,9 +170,7 @@ impl Source {
 fn after<'a>(line: &'a str, before: &str) -> Vec<&'a str> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let rests = line.match_indices(before).filter(|(at, _)| !line[..*at].ends_with(is_name));
-    rests
-        .map(|(at, _)| line[at + before.len()..].split(|c| !is_name(c)).next().unwrap_or(""))
-        .collect()
+    rests.map(|(at, _)| line[at + before.len()..].split(|c| !is_name(c)).next().unwrap_or("")).collect()
 }
 
 fn files(folder: &str, extension: &str) -> Vec<Source> {
@@ -262,8 +216,7 @@ fn hold(rule: impl Fn(&Source) -> Vec<String>, broken: &[Source], files: &[Sourc
 
 fn imports(file: &Source) -> Vec<String> {
     let Some(room) = file.room() else { return Vec::new() };
-    let allowed =
-        ROOMS.iter().find(|(name, _)| *name == room).map_or(&[][..], |(_, allowed)| allowed);
+    let allowed = ROOMS.iter().find(|(name, _)| *name == room).map_or(&[][..], |(_, allowed)| allowed);
     let mut broken = Vec::new();
     for (number, line) in file.code() {
         for used in after(line, "crate::") {
@@ -425,9 +378,7 @@ fn functions(file: &Source) -> Vec<(String, usize)> {
         let name = code.split("fn ").nth(1)?.split(['(', '<']).next()?;
         let head = code.split("fn ").next()?;
         let is_head = head.split_whitespace().all(|word| {
-            word.starts_with("pub")
-                || ["async", "const", "unsafe", "in"].contains(&word)
-                || word.ends_with(')')
+            word.starts_with("pub") || ["async", "const", "unsafe", "in"].contains(&word) || word.ends_with(')')
         });
         (is_head && !code.starts_with("//")).then(|| (name.to_owned(), line.len() - code.len()))
     };
@@ -458,14 +409,11 @@ fn functions_fit_a_screen() {
         });
         longer.collect()
     };
-    let long =
-        format!("    fn long(\n        &self,\n    ) {{\n{}    }}\n", "\n".repeat(FUNCTION_MAX));
+    let long = format!("    fn long(\n        &self,\n    ) {{\n{}    }}\n", "\n".repeat(FUNCTION_MAX));
     hold(rule, &[Source::example("src/fs/data.rs", &long)], &sources());
     let all: Vec<String> = sources()
         .iter()
-        .flat_map(|file| {
-            functions(file).into_iter().map(|(name, _)| format!("{}: {name}", file.path))
-        })
+        .flat_map(|file| functions(file).into_iter().map(|(name, _)| format!("{}: {name}", file.path)))
         .collect();
     for (name, _) in LONGER {
         assert!(all.iter().any(|known| known == name), "{name} is gone; take it off the list");
@@ -477,9 +425,7 @@ fn types_carry_their_subject() {
     let rule = |file: &Source| {
         let kinds = ["struct ", "enum ", "trait ", "type "];
         let named = |line: &str| {
-            let bare = NO_SUBJECT
-                .iter()
-                .find(|name| kinds.iter().any(|kind| after(line, kind).contains(*name)));
+            let bare = NO_SUBJECT.iter().find(|name| kinds.iter().any(|kind| after(line, kind).contains(*name)));
             bare.map(|name| format!("`{name}`"))
         };
         let bare = file.code().filter_map(|(at, line)| Some((at, named(line)?)));
@@ -501,8 +447,7 @@ fn the_ending_of_a_streams_folder_is_spelt_once() {
         });
         spelt.map(|(at, _)| format!("{}:{at}: take format::naming::SEGMENTS", file.path)).collect()
     };
-    let broken =
-        [Source::example("src/cli/commands/verify.rs", "name.strip_suffix(\".segments\")")];
+    let broken = [Source::example("src/cli/commands/verify.rs", "name.strip_suffix(\".segments\")")];
     hold(rule, &broken, &sources());
 }
 
@@ -531,9 +476,7 @@ fn names_of_the_spools_files_are_spelt_once() {
 #[test]
 fn unsafe_code_stands_alone_where_kernel_and_c_library_leave_no_choice() {
     let rule = |file: &Source| {
-        let word = |line: &str| {
-            line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == "unsafe")
-        };
+        let word = |line: &str| line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == "unsafe");
         let code = file.code().filter(|(_, line)| word(line) && !UNSAFE.contains(&&*file.path));
         code.map(|(number, _)| format!("{}:{number}: `unsafe`", file.path)).collect()
     };
@@ -610,8 +553,7 @@ fn every_metric_is_documented_as_it_is() {
         format!("| `{}` | {kind} | {labels} | {} |", metric.name, metric.help)
     };
     let rows: Vec<String> = TABLE.iter().map(row).collect();
-    let found: Vec<&str> =
-        documented.lines().filter(|line| line.starts_with("| `logsinkfs_")).collect();
+    let found: Vec<&str> = documented.lines().filter(|line| line.starts_with("| `logsinkfs_")).collect();
     assert_eq!(found, rows);
 }
 
@@ -670,9 +612,7 @@ fn every_flag_is_documented_with_twin_and_default() {
 fn unsaid(document: &str, sources: &str) -> Vec<String> {
     let table = document.split("| what is seen | what it is |").nth(1).unwrap_or_default();
     let cells = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-    let of_the_program = |cell: &&str| {
-        !["event", "the application:", "kustomize:"].iter().any(|of| cell.contains(of))
-    };
+    let of_the_program = |cell: &&str| !["event", "the application:", "kustomize:"].iter().any(|of| cell.contains(of));
     let cells = cells.filter_map(|line| line.split('|').nth(1)).filter(of_the_program);
     let messages = cells.filter_map(|cell| cell.split('`').nth(1));
     let pieces = messages.flat_map(|message| message.split("..."));
@@ -682,8 +622,7 @@ fn unsaid(document: &str, sources: &str) -> Vec<String> {
 
 #[test]
 fn every_message_that_is_explained_is_one() {
-    let table =
-        |seen: &str| format!("| what is seen | what it is |\n|---|---|\n| {seen} | why |\n");
+    let table = |seen: &str| format!("| what is seen | what it is |\n|---|---|\n| {seen} | why |\n");
     let said = "the spool {0} is in use by {1}";
     assert!(unsaid(&table("`the spool ... is in use`"), said).is_empty());
     assert_eq!(unsaid(&table("worker: `the spool ... is used`"), said), ["is used"]);
@@ -692,11 +631,7 @@ fn every_message_that_is_explained_is_one() {
     assert!(document.contains("| what is seen | what it is |"));
     let sources: String = sources().into_iter().map(|file| file.text).collect();
     let missing = unsaid(&document, &sources);
-    assert!(
-        missing.is_empty(),
-        "docs/KUBERNETES.md explains what nobody says:\n{}",
-        missing.join("\n")
-    );
+    assert!(missing.is_empty(), "docs/KUBERNETES.md explains what nobody says:\n{}", missing.join("\n"));
 }
 
 /// Names in backticks that begin like an option or a variable of this program.
@@ -764,8 +699,7 @@ fn documents_name_no_flag_that_is_not_there() {
 
 /// Tests that a document names, as `module::test`, and that are not there; `module::*` stands for all.
 fn untested(document: &str, tests: &[Source]) -> Vec<String> {
-    let is_name =
-        |word: &str| word.bytes().all(|b| b.is_ascii_lowercase() || b"_0123456789".contains(&b));
+    let is_name = |word: &str| word.bytes().all(|b| b.is_ascii_lowercase() || b"_0123456789".contains(&b));
     let spans = document.split('`').skip(1).step_by(2);
     let named = spans.filter_map(|span| span.split_once("::"));
     let named = named.filter(|(module, test)| is_name(module) && (is_name(test) || *test == "*"));
@@ -783,9 +717,7 @@ fn every_proof_that_is_named_is_a_test() {
     for missing in ["`full::no_such_test`", "`no_such_module::*`"] {
         assert!(!untested(missing, &tests).is_empty(), "{missing}");
     }
-    for document in
-        ["docs/RELIABILITY.md", "docs/LISTING.md", "docs/SEMANTICS.md", "docs/SECURITY.md"]
-    {
+    for document in ["docs/RELIABILITY.md", "docs/LISTING.md", "docs/SEMANTICS.md", "docs/SECURITY.md"] {
         let missing = untested(&text(document), &tests);
         assert!(missing.is_empty(), "{document} names tests that are not there: {missing:?}");
     }

@@ -63,8 +63,7 @@ pub(super) fn end(done: Result<ExitCode, Failure>) -> ExitCode {
 
 /// Has the worker of a mount replaced by the program now on disk.
 pub fn upgrade(args: &MountedArgs) -> ExitCode {
-    let point =
-        args.mountpoint.as_ref().map_or("the mount".into(), |point| point.to_string_lossy());
+    let point = args.mountpoint.as_ref().map_or("the mount".into(), |point| point.to_string_lossy());
     let asked = find(args).and_then(|keeper| keeper.ask(&ToKeeper::Upgrade, None, &mut || ()));
     end(match asked {
         Ok(Some(ToClient::Upgraded)) => {
@@ -92,10 +91,7 @@ fn told_of_all(args: &StatusArgs) -> Option<ExitCode> {
     };
     let is_one = match &mounts[..] {
         // One that only others may ask is an error.
-        [mount] => {
-            Keeper::listening(mount).is_ok()
-                || !(mount.read_only || mountpoint::is_dead(&mount.point))
-        }
+        [mount] => Keeper::listening(mount).is_ok() || !(mount.read_only || mountpoint::is_dead(&mount.point)),
         several => several.is_empty() || args.logs,
     };
     (!is_one).then(|| mounts::status(mounts, args.json))
@@ -105,11 +101,7 @@ fn status_of_one(args: &StatusArgs) -> Result<ExitCode, Failure> {
     find(&args.mounted).and_then(|keeper| {
         let mut status = status_of(&keeper, Request::Status)?;
         let ready = status["ready"] == true;
-        let logs = if args.logs {
-            Some(status_of(&keeper, Request::Logs { top: args.top })?)
-        } else {
-            None
-        };
+        let logs = if args.logs { Some(status_of(&keeper, Request::Logs { top: args.top })?) } else { None };
         if args.json {
             if let (Some(Value::Object(logs)), Value::Object(status)) = (logs, &mut status) {
                 status.extend(logs);
@@ -187,10 +179,7 @@ pub(super) fn keeper_of(place: &Path, socket: Option<&Path>) -> Result<Keeper, F
 
 /// The spool of a mount.
 pub(super) fn spool_of(mountpoint: &Path, socket: Option<&Path>) -> Result<PathBuf, Failure> {
-    let mounted = MountedArgs {
-        mountpoint: Some(mountpoint.to_owned()),
-        keeper_socket: socket.map(Path::to_owned),
-    };
+    let mounted = MountedArgs { mountpoint: Some(mountpoint.to_owned()), keeper_socket: socket.map(Path::to_owned) };
     let status = status_of(&find(&mounted)?, Request::Status)?;
     status["spool"]
         .as_str()
@@ -205,9 +194,7 @@ fn account(status: &Value) -> Account {
 
 pub(super) fn refused(answer: ToClient) -> Failure {
     match answer {
-        ToClient::Refused { why } => {
-            Failure::new(for_terminal(&why), "the mount goes on; its log says more")
-        }
+        ToClient::Refused { why } => Failure::new(for_terminal(&why), "the mount goes on; its log says more"),
         other => Failure::new(format!("the keeper says {other:?}"), "look at its log"),
     }
 }
@@ -304,11 +291,7 @@ impl Keeper {
     }
 
     /// Asks the worker.
-    pub(super) fn ask_worker(
-        &self,
-        request: Request,
-        patience: Option<Duration>,
-    ) -> Result<ToClient, Failure> {
+    pub(super) fn ask_worker(&self, request: Request, patience: Option<Duration>) -> Result<ToClient, Failure> {
         self.ask_while(&request, patience, &mut || ())
     }
 

@@ -157,8 +157,7 @@ struct Findings {
 impl Findings {
     fn push(&mut self, what: Defect, extent: Extent) {
         // What lies side by side is one range: a full spool gives up many segments in a row.
-        if let Some(Finding { what: before, extent: Extent::Bytes(of, range), .. }) =
-            self.list.last_mut()
+        if let Some(Finding { what: before, extent: Extent::Bytes(of, range), .. }) = self.list.last_mut()
             && let Extent::Bytes(generation, next) = &extent
             && (*before, *of, range.end) == (what, *generation, next.start)
         {

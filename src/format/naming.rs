@@ -74,10 +74,8 @@ impl SegmentName {
         if stream.is_empty() || partition.is_empty() && rest.starts_with('/') {
             return None;
         }
-        let (stem, form) = Form::ALL
-            .into_iter()
-            .filter_map(|form| Some((name.strip_suffix(form.suffix())?, form)))
-            .next_back()?;
+        let (stem, form) =
+            Form::ALL.into_iter().filter_map(|form| Some((name.strip_suffix(form.suffix())?, form))).next_back()?;
         let (stem, partial) = match stem.strip_suffix('p') {
             Some(stem) => (stem, true),
             None => (stem, false),
@@ -88,23 +86,13 @@ impl SegmentName {
         let generation = GenerationNo(number(fields.next()?, GENERATION_DIGITS)?);
         let offset = number(fields.next()?, OFFSET_DIGITS)?;
         let length = number(fields.next()?, LENGTH_DIGITS)?;
-        let possible = (1..=SEGMENT_MAX).contains(&length)
-            && offset.checked_add(length).is_some_and(|end| end <= GENERATION_MAX);
+        let possible =
+            (1..=SEGMENT_MAX).contains(&length) && offset.checked_add(length).is_some_and(|end| end <= GENERATION_MAX);
         if !possible || fields.next().is_some() {
             return None;
         }
         let (stream, partition) = (unescape(stream), partition.to_owned());
-        Some(SegmentName {
-            stream,
-            partition,
-            start,
-            writer,
-            generation,
-            offset,
-            length,
-            partial,
-            form,
-        })
+        Some(SegmentName { stream, partition, start, writer, generation, offset, length, partial, form })
     }
 }
 

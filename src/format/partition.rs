@@ -47,9 +47,8 @@ impl PartitionTemplate {
         for micros in [0, 1_795_421_702_123_456, 951_827_696_000_000] {
             let stamp = Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH);
             let zoned = stamp.to_zoned(jiff::tz::TimeZone::UTC);
-            let example = strtime::format(template, &zoned).map_err(|e| {
-                BadPartition::Directive { template: template.into(), cause: e.to_string() }
-            })?;
+            let example = strtime::format(template, &zoned)
+                .map_err(|e| BadPartition::Directive { template: template.into(), cause: e.to_string() })?;
             let plain = crate::types::escape::escape_path(example.as_bytes()) == example;
             let parts = example.split('/').all(|p| !matches!(p, "" | "." | ".."));
             if !example.is_empty() && (!plain || !parts || example.contains(SEGMENTS_ENDING)) {
@@ -122,9 +121,9 @@ impl PartitionTemplate {
                     self.of(Utc::from_micros(micros))
                 };
                 let whole = (0..day / seconds).map(|n| n * seconds);
-                whole.step_by(((day / seconds) / 24).max(1) as usize).all(|from| {
-                    at(from) == at(from + seconds - 1) && at(from) == at(from + seconds / 2)
-                })
+                whole
+                    .step_by(((day / seconds) / 24).max(1) as usize)
+                    .all(|from| at(from) == at(from + seconds - 1) && at(from) == at(from + seconds / 2))
             })
         };
         let units = [day, 3600, 60];
@@ -166,8 +165,7 @@ mod tests {
         let span = at("20261123T225959.000000Z")..at("20261124T010000.000001Z");
         let hours = template("dt=%Y-%m-%d/hour=%H").covering(span.clone()).expect("few");
         let days = ["2026-11-23/hour=22", "2026-11-23/hour=23", "2026-11-24/hour=00"];
-        let expected: Vec<String> =
-            days.into_iter().chain(["2026-11-24/hour=01"]).map(|d| format!("dt={d}")).collect();
+        let expected: Vec<String> = days.into_iter().chain(["2026-11-24/hour=01"]).map(|d| format!("dt={d}")).collect();
         assert_eq!(hours, expected);
         assert_eq!(template("%Y/%m").covering(span.clone()), Some(vec!["2026/11".into()]));
         assert_eq!(template("").covering(span.clone()), Some(vec![String::new()]));

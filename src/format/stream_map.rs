@@ -48,12 +48,9 @@ impl StreamRule {
     /// Reads `REGEX=REPLACEMENT`; the regex is taken to match the whole path, `$name` and `$1` in the
     /// replacement stand for its groups.
     pub fn parse(rule: &str) -> Result<StreamRule, BadRule> {
-        let (regex, replacement) =
-            rule.split_once('=').ok_or_else(|| BadRule::NoReplacement(rule.into()))?;
-        let compile = |regex: &str| {
-            Regex::new(regex)
-                .map_err(|e| BadRule::Regex { rule: rule.into(), cause: e.to_string() })
-        };
+        let (regex, replacement) = rule.split_once('=').ok_or_else(|| BadRule::NoReplacement(rule.into()))?;
+        let compile =
+            |regex: &str| Regex::new(regex).map_err(|e| BadRule::Regex { rule: rule.into(), cause: e.to_string() });
         let pattern = compile(&format!("^(?:{regex})$"))?;
         let has = |group: &str| match group.parse::<usize>() {
             Ok(number) => number < pattern.captures_len(),
@@ -125,13 +122,11 @@ mod tests {
 
     #[test]
     fn dated_files_become_one_stream_and_groups_become_labels() {
-        let rules: Vec<_> = [
-            r"(?<base>.*)-\d{4}-\d\d-\d\d\.log=$base.log",
-            r"(?<namespace>[^/]+)/(?<pod>[^/]+)/(.*)=$namespace/$3",
-        ]
-        .iter()
-        .map(|r| StreamRule::parse(r).expect("legal"))
-        .collect();
+        let rules: Vec<_> =
+            [r"(?<base>.*)-\d{4}-\d\d-\d\d\.log=$base.log", r"(?<namespace>[^/]+)/(?<pod>[^/]+)/(.*)=$namespace/$3"]
+                .iter()
+                .map(|r| StreamRule::parse(r).expect("legal"))
+                .collect();
         assert_eq!(stream_of(&rules, &labels(), b"web/app-2026-11-23.log").path, b"web/app.log");
         let mapped = stream_of(&rules, &labels(), b"shop/web-0/app.log");
         assert_eq!(mapped.path, b"shop/app.log");

@@ -184,11 +184,7 @@ impl Timeline {
 
     /// The number of the place that holds a byte; the number of places behind the end.
     pub fn find(&self, offset: u64) -> usize {
-        if offset < self.len {
-            self.places.partition_point(|place| place.at <= offset) - 1
-        } else {
-            self.places.len()
-        }
+        if offset < self.len { self.places.partition_point(|place| place.at <= offset) - 1 } else { self.places.len() }
     }
 
     /// Adds what was found in the bucket, in any order, also what was found before. Segments behind a
@@ -233,8 +229,7 @@ impl Timeline {
         match (part, &self.open_line) {
             (Part::Bytes { segment, range }, Some(line)) => {
                 let begin = segment.offset + range.start;
-                line.writer == segment.writer
-                    && (line.generation, line.end) == (segment.generation, begin)
+                line.writer == segment.writer && (line.generation, line.end) == (segment.generation, begin)
             }
             _ => false,
         }

@@ -24,13 +24,7 @@ impl Fs {
     }
 
     /// Sets size first, then mode, owner and times.
-    pub fn setattr(
-        &self,
-        id: NodeId,
-        size: Option<u64>,
-        set: SetAttr,
-        origin: Origin,
-    ) -> Result<Attr, FsError> {
+    pub fn setattr(&self, id: NodeId, size: Option<u64>, set: SetAttr, origin: Origin) -> Result<Attr, FsError> {
         let now = self.parts.clock.now();
         if let Some(size) = size {
             self.set_size(id, size, origin)?;

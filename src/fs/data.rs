@@ -49,13 +49,7 @@ impl Fs {
     /// Writes: at the end of a live file wherever the offset points, at the offset in a local-only
     /// one. Gives the number of bytes written. What was written through a mapping comes as
     /// whole pages, which nobody could append: a live file refuses it.
-    pub fn write(
-        self: &Arc<Self>,
-        id: HandleId,
-        aim: impl Into<Aim>,
-        data: &[u8],
-        origin: Origin,
-    ) -> Answer<usize> {
+    pub fn write(self: &Arc<Self>, id: HandleId, aim: impl Into<Aim>, data: &[u8], origin: Origin) -> Answer<usize> {
         let aim = aim.into();
         let handle = match self.handles.get(id) {
             Ok(handle) => handle,
@@ -72,22 +66,18 @@ impl Fs {
                 warn!(%path, "a program writes this log through a mapping: refused");
                 Answer::Now(Err(FsError::NotPermitted))
             }
-            (_, Some((log, file, access))) => {
-                match self.append(&handle, (&log, &file), aim, data, origin) {
-                    Ok(written) if access.sync => {
-                        let fs = self.clone();
-                        Answer::blocking(move || fs.sync_log(&log).map(|()| written))
-                    }
-                    Err(FsError::NoSpace) if self.parts.when_full != WhenFull::Error => {
-                        let (fs, handle) = (self.clone(), handle.clone());
-                        let data = Bytes::copy_from_slice(data);
-                        Answer::later(async move {
-                            fs.append_when_room(&handle, (&log, &file), aim, &data, origin).await
-                        })
-                    }
-                    other => Answer::Now(other),
+            (_, Some((log, file, access))) => match self.append(&handle, (&log, &file), aim, data, origin) {
+                Ok(written) if access.sync => {
+                    let fs = self.clone();
+                    Answer::blocking(move || fs.sync_log(&log).map(|()| written))
                 }
-            }
+                Err(FsError::NoSpace) if self.parts.when_full != WhenFull::Error => {
+                    let (fs, handle) = (self.clone(), handle.clone());
+                    let data = Bytes::copy_from_slice(data);
+                    Answer::later(async move { fs.append_when_room(&handle, (&log, &file), aim, &data, origin).await })
+                }
+                other => Answer::Now(other),
+            },
             (Handle::Local { id: node, local, .. }, None) => {
                 let account = self.parts.local_account(*node);
                 match local.write((&self.parts.budget, &account), aim.offset, data) {
@@ -170,12 +160,7 @@ impl Fs {
     }
 
     /// Appends to the spool file. Gives how many bytes that were.
-    fn append_reserved(
-        &self,
-        log: &LogFile,
-        file: &SpoolFile,
-        data: &[u8],
-    ) -> Result<usize, FsError> {
+    fn append_reserved(&self, log: &LogFile, file: &SpoolFile, data: &[u8]) -> Result<usize, FsError> {
         let append = || file.append(data).at("append to", &log.path());
         match append() {
             Err(e) if e.is_no_space() => {
@@ -261,9 +246,7 @@ impl Fs {
                     _ => Err(FsError::NotPermitted),
                 }
             }
-            Open::Local(local) => {
-                local.set_len((&self.parts.budget, &self.parts.local_account(id)), size)
-            }
+            Open::Local(local) => local.set_len((&self.parts.budget, &self.parts.local_account(id)), size),
             Open::Stored(_) => Err(FsError::NotPermitted),
             Open::Directory => Err(FsError::IsDirectory),
             Open::Symlink(_) => Err(FsError::Invalid),

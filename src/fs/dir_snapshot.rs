@@ -88,8 +88,7 @@ impl DirSnapshot {
     }
 
     fn is_live(&self, name: &[u8]) -> bool {
-        let has =
-            |folder| self.live.binary_search_by(|live| in_order(key(live), (name, folder))).is_ok();
+        let has = |folder| self.live.binary_search_by(|live| in_order(key(live), (name, folder))).is_ok();
         has(false) || has(true)
     }
 
@@ -121,9 +120,8 @@ impl DirSnapshot {
         }
         let is = |place: usize| self.entry(place).is_some_and(|entry| entry.next as u32 == sum);
         let before = at - 1;
-        let around = (0..before.max(self.order.len()) + 1).flat_map(|far| {
-            [before.checked_sub(far), before.checked_add(far)].into_iter().flatten()
-        });
+        let around = (0..before.max(self.order.len()) + 1)
+            .flat_map(|far| [before.checked_sub(far), before.checked_add(far)].into_iter().flatten());
         let mut around = around.filter(|place| *place < self.order.len());
         around.find(|place| is(*place)).map(|place| place + 1)
     }
@@ -131,9 +129,7 @@ impl DirSnapshot {
     fn entry(&self, place: usize) -> Option<DirEntry<'_>> {
         let (name, id, kind, row) = match *self.order.get(place)? {
             SnapshotEntry::Own => (b".".as_slice(), Some(self.dots[0]), FileKind::Directory, None),
-            SnapshotEntry::Above => {
-                (b"..".as_slice(), Some(self.dots[1]), FileKind::Directory, None)
-            }
+            SnapshotEntry::Above => (b"..".as_slice(), Some(self.dots[1]), FileKind::Directory, None),
             SnapshotEntry::Live(at) => {
                 let live = self.live.get(at as usize)?;
                 (live.name.as_slice(), Some(live.id), live.kind, None)

@@ -126,8 +126,7 @@ impl Fs {
     /// Begins to read a directory: with the listing that is known, else with one that comes in.
     fn begin(&self, id: NodeId) -> Result<Reading, FsError> {
         let namespace = &self.parts.namespace;
-        let mut snapshot =
-            DirSnapshot::begin(id, namespace.parent(id), namespace.live_entries(id)?);
+        let mut snapshot = DirSnapshot::begin(id, namespace.parent(id), namespace.live_entries(id)?);
         let prefix = self.prefix_of(id);
         let known = prefix.as_ref().and_then(|prefix| self.lister.known(prefix));
         if prefix.is_some() {
@@ -147,12 +146,7 @@ impl Fs {
         self.add_whole(id, snapshot, known.as_ref().map(|known| known.pages()).unwrap_or_default());
     }
 
-    fn add_whole(
-        &self,
-        id: NodeId,
-        snapshot: &mut DirSnapshot,
-        pages: &[crate::namespace::listing::Page],
-    ) {
+    fn add_whole(&self, id: NodeId, snapshot: &mut DirSnapshot, pages: &[crate::namespace::listing::Page]) {
         let hidden = |row: &Row| self.is_unlisted(id, row);
         pages.iter().for_each(|page| snapshot.add_page(page.clone(), hidden));
         snapshot.finish();
@@ -162,8 +156,7 @@ impl Fs {
     /// its name, so that programs that go through logs meet logs alone.
     fn is_unlisted(&self, dir: NodeId, row: &Row) -> bool {
         let (name, folder) = row.key();
-        (folder && name.ends_with(SEGMENTS_ENDING.as_bytes()))
-            || self.parts.namespace.is_hidden(dir, name, folder)
+        (folder && name.ends_with(SEGMENTS_ENDING.as_bytes())) || self.parts.namespace.is_hidden(dir, name, folder)
     }
 
     /// Whether a directory shows anything of the bucket. Waits for S3 as a look-up does.

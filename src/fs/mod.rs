@@ -76,20 +76,14 @@ pub enum Answer<T> {
 
 impl<T: Send + 'static> Answer<T> {
     /// An answer to be waited for.
-    pub(crate) fn later(
-        wait: impl Future<Output = Result<T, FsError>> + Send + 'static,
-    ) -> Answer<T> {
-        Answer::Later(Box::pin(async move {
-            tokio::time::timeout(DEADLINE, wait).await.unwrap_or(Err(FsError::TimedOut))
-        }))
+    pub(crate) fn later(wait: impl Future<Output = Result<T, FsError>> + Send + 'static) -> Answer<T> {
+        Answer::Later(Box::pin(
+            async move { tokio::time::timeout(DEADLINE, wait).await.unwrap_or(Err(FsError::TimedOut)) },
+        ))
     }
 
     /// Replies now, or on `runtime` when it is known.
-    pub fn reply(
-        self,
-        runtime: &tokio::runtime::Handle,
-        reply: impl FnOnce(Result<T, FsError>) + Send + 'static,
-    ) {
+    pub fn reply(self, runtime: &tokio::runtime::Handle, reply: impl FnOnce(Result<T, FsError>) + Send + 'static) {
         match self {
             Answer::Now(result) => reply(result),
             Answer::Later(wait) => drop(runtime.spawn(async move { reply(wait.await) })),

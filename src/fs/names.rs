@@ -68,13 +68,7 @@ impl Fs {
     }
 
     /// Makes a file without opening it (mknod).
-    pub fn make_node(
-        &self,
-        parent: NodeId,
-        name: &[u8],
-        by: Creator,
-        origin: Origin,
-    ) -> Result<Entry, FsError> {
+    pub fn make_node(&self, parent: NodeId, name: &[u8], by: Creator, origin: Origin) -> Result<Entry, FsError> {
         self.once(origin, parent, name, || self.make_file(parent, name, by, origin, None))
     }
 
@@ -86,11 +80,8 @@ impl Fs {
         name: &[u8],
         make: impl FnOnce() -> Result<Attr, FsError>,
     ) -> Result<Entry, FsError> {
-        let attr = if self.made_before(origin, parent, name) {
-            self.parts.namespace.lookup(parent, name)?
-        } else {
-            make()?
-        };
+        let attr =
+            if self.made_before(origin, parent, name) { self.parts.namespace.lookup(parent, name)? } else { make()? };
         Ok(self.live_entry(attr))
     }
 
@@ -122,13 +113,7 @@ impl Fs {
     }
 
     /// Makes a directory.
-    pub fn mkdir(
-        &self,
-        parent: NodeId,
-        name: &[u8],
-        by: Creator,
-        origin: Origin,
-    ) -> Result<Entry, FsError> {
+    pub fn mkdir(&self, parent: NodeId, name: &[u8], by: Creator, origin: Origin) -> Result<Entry, FsError> {
         let by = self.change(by, origin);
         self.once(origin, parent, name, || self.parts.namespace.mkdir(parent, name, by))
     }
@@ -155,13 +140,7 @@ impl Fs {
     }
 
     /// Gives a file another name.
-    pub fn link(
-        &self,
-        id: NodeId,
-        parent: NodeId,
-        name: &[u8],
-        origin: Origin,
-    ) -> Result<Entry, FsError> {
+    pub fn link(&self, id: NodeId, parent: NodeId, name: &[u8], origin: Origin) -> Result<Entry, FsError> {
         let stamp = self.stamp(origin);
         let linked = self.once(origin, parent, name, || {
             let target = self.target_of_link(id, parent, name)?;

@@ -36,12 +36,7 @@ const CLOSING: Duration = Duration::from_millis(50);
 
 impl Fs {
     /// Opens a file.
-    pub fn open(
-        &self,
-        id: NodeId,
-        access: Access,
-        origin: Origin,
-    ) -> Result<(HandleId, Mode), FsError> {
+    pub fn open(&self, id: NodeId, access: Access, origin: Origin) -> Result<(HandleId, Mode), FsError> {
         if let Some(opened) = self.handles.opened_by(origin) {
             return Ok(opened);
         }
@@ -63,12 +58,7 @@ impl Fs {
     }
 
     /// What a handle on a node is; `None` for a stored object that is to be written.
-    fn hold(
-        &self,
-        id: NodeId,
-        access: Access,
-        opening: &Opening<'_>,
-    ) -> Result<Option<(Handle, Mode)>, FsError> {
+    fn hold(&self, id: NodeId, access: Access, opening: &Opening<'_>) -> Result<Option<(Handle, Mode)>, FsError> {
         match self.parts.namespace.hold(id, access.write)? {
             Open::Live(log) => match self.open_live_alone(&log, access, opening) {
                 Ok((file, mode)) => Ok(Some((Handle::Live { log, file, access }, mode))),
@@ -85,20 +75,13 @@ impl Fs {
                 }
             },
             Open::Stored(_) if access.write || access.truncate => Ok(None),
-            Open::Stored(object) => {
-                Ok(Some((Handle::Stored(self.objects.open(object)), Mode::Direct)))
-            }
+            Open::Stored(object) => Ok(Some((Handle::Stored(self.objects.open(object)), Mode::Direct))),
             Open::Directory => Err(FsError::IsDirectory),
             Open::Symlink(_) => Err(FsError::Invalid),
         }
     }
 
-    fn open_local(
-        &self,
-        id: NodeId,
-        local: &LocalFile,
-        access: Access,
-    ) -> Result<Arc<File>, FsError> {
+    fn open_local(&self, id: NodeId, local: &LocalFile, access: Access) -> Result<Arc<File>, FsError> {
         let file = local.file()?;
         if access.truncate {
             local.set_len((&self.parts.budget, &self.parts.local_account(id)), 0)?;
@@ -293,12 +276,8 @@ impl Fs {
         let LeftHandle { place, noted } = *left;
         let Flags(access, unseen) = Flags::from_bits(noted.flags);
         let (what, mode) = match self.parts.namespace.open(noted.node)? {
-            Open::Directory => {
-                (Handle::Dir { id: noted.node, reading: Default::default() }, Mode::Direct)
-            }
-            _ => {
-                self.hold(noted.node, access, &Opening::Again(registered))?.ok_or(FsError::Stale)?
-            }
+            Open::Directory => (Handle::Dir { id: noted.node, reading: Default::default() }, Mode::Direct),
+            _ => self.hold(noted.node, access, &Opening::Again(registered))?.ok_or(FsError::Stale)?,
         };
         let mode = match &what {
             // The kernel goes on writing for it, whether or not we would let it today.

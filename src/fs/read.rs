@@ -34,8 +34,7 @@ impl Fs {
             },
             (Handle::Local { file, .. }, None) => {
                 let mut bytes = vec![0; size as usize];
-                let read =
-                    SpoolFile::from_start(file.clone()).read_at(&mut bytes, SpoolOffset(offset));
+                let read = SpoolFile::from_start(file.clone()).read_at(&mut bytes, SpoolOffset(offset));
                 Answer::Now(read.at("read", self.parts.spool.dir()).map_err(Into::into).map(|n| {
                     bytes.truncate(n);
                     bytes.into()
@@ -53,20 +52,12 @@ impl Fs {
                     }
                 })
             }
-            (Handle::Live { .. } | Handle::Dir { .. }, None) => {
-                Answer::Now(Err(FsError::IsDirectory))
-            }
+            (Handle::Live { .. } | Handle::Dir { .. }, None) => Answer::Now(Err(FsError::IsDirectory)),
         }
     }
 
     /// Reads from the spool file; `None` when some of the range was reclaimed.
-    fn read_spool(
-        &self,
-        log: &LogFile,
-        file: &SpoolFile,
-        offset: u64,
-        size: u32,
-    ) -> Result<Option<Bytes>, FsError> {
+    fn read_spool(&self, log: &LogFile, file: &SpoolFile, offset: u64, size: u32) -> Result<Option<Bytes>, FsError> {
         let at = log.state().current().at.plus(offset);
         let mut bytes = vec![0; size as usize];
         let read = file.read_at(&mut bytes, at).at("read", &log.path())?;
@@ -75,20 +66,13 @@ impl Fs {
         let state = log.state();
         let end = at.plus(read as u64);
         let before = state.segments.range(..=at).next_back();
-        let reclaimed = before
-            .into_iter()
-            .chain(state.segments.range(at..end))
-            .any(|(_, s)| !s.phase.is_here() && s.end > at);
+        let reclaimed =
+            before.into_iter().chain(state.segments.range(at..end)).any(|(_, s)| !s.phase.is_here() && s.end > at);
         Ok((!reclaimed || read == 0).then(|| bytes.into()))
     }
 
     /// Reads piece by piece: from the spool what is there, from S3 what was reclaimed.
-    async fn read_reclaimed(
-        &self,
-        log: &Arc<LogFile>,
-        offset: u64,
-        size: u32,
-    ) -> Result<Bytes, FsError> {
+    async fn read_reclaimed(&self, log: &Arc<LogFile>, offset: u64, size: u32) -> Result<Bytes, FsError> {
         let mut bytes = Vec::with_capacity(size as usize);
         let at = log.state().current().at.plus(offset);
         let end = log.len()?.min(at.plus(u64::from(size)));

@@ -86,9 +86,7 @@ mod tests {
 
     fn found(before: &[u8], between: &[u8], data: &[u8]) -> Option<usize> {
         let dir = tempfile::tempdir().expect("a folder");
-        let file = Files::new(NodeFiles::new(dir.path().into(), NodeId(7)), Vec::new())
-            .make()
-            .expect("a file");
+        let file = Files::new(NodeFiles::new(dir.path().into(), NodeId(7)), Vec::new()).make().expect("a file");
         file.append(before).expect("written");
         file.append(between).expect("written");
         let from = SpoolOffset(before.len() as u64);

@@ -79,20 +79,13 @@ impl Fs {
         let stream = |path: &[u8]| stream_of(&routing.stream_map, &routing.labels, path).path;
         let is_own = || log.stream().path == stream(&old);
         match target {
-            None if is_own() && self.is_stream(&stream(&new), new_parent, new_name) => {
-                self.log_of(&new)
-            }
+            None if is_own() && self.is_stream(&stream(&new), new_parent, new_name) => self.log_of(&new),
             target => Ok(target),
         }
     }
 
     /// The same for a second name, by which nothing is put in another's place.
-    pub(super) fn target_of_link(
-        &self,
-        id: NodeId,
-        parent: NodeId,
-        name: &[u8],
-    ) -> Result<Option<Target>, FsError> {
+    pub(super) fn target_of_link(&self, id: NodeId, parent: NodeId, name: &[u8]) -> Result<Option<Target>, FsError> {
         let new = self.path_of(parent, name)?;
         match self.parts.namespace.open(id)? {
             Open::Local(_) => self.log_of(&new),
@@ -105,12 +98,7 @@ impl Fs {
     }
 
     /// The target of a log that has had a temporary name until now.
-    fn target_out_of(
-        &self,
-        old: &[u8],
-        new: &[u8],
-        log: &LogFile,
-    ) -> Result<Option<Target>, FsError> {
+    fn target_out_of(&self, old: &[u8], new: &[u8], log: &LogFile) -> Result<Option<Target>, FsError> {
         let until_now = is_temporary(old) || is_temporary(&log.stream().path);
         if until_now && !is_temporary(new) { self.log_of(new) } else { Ok(None) }
     }

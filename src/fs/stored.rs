@@ -59,12 +59,7 @@ impl Fs {
         })
     }
 
-    fn entry_from(
-        &self,
-        parent: NodeId,
-        name: &[u8],
-        found: Option<Stored>,
-    ) -> Result<Entry, FsError> {
+    fn entry_from(&self, parent: NodeId, name: &[u8], found: Option<Stored>) -> Result<Entry, FsError> {
         let found = found.filter(|found| !self.is_hidden(parent, name, found));
         let object = match found.ok_or(FsError::NotFound)? {
             Stored::Object(object) => Some(object),
@@ -101,8 +96,7 @@ impl Fs {
     /// What is known of a name in the bucket without asking.
     pub(super) fn known_stored(&self, parent: NodeId, name: &[u8]) -> Listed {
         let now = self.parts.clock.monotonic();
-        let known =
-            self.prefix_of(parent).and_then(|prefix| self.parts.catalog.name(&prefix, name, now));
+        let known = self.prefix_of(parent).and_then(|prefix| self.parts.catalog.name(&prefix, name, now));
         known.map_or(Listed::Unknown, |(_, answer)| Listed::of(answer))
     }
 
@@ -137,9 +131,7 @@ impl Fs {
         }
         match self.known_stored(parent, name) {
             Listed::Absent | Listed::Present(Stored::Prefix) => Ok(()),
-            Listed::Present(Stored::Object(_)) | Listed::Unknown => {
-                self.parts.namespace.hide(parent, name)
-            }
+            Listed::Present(Stored::Object(_)) | Listed::Unknown => self.parts.namespace.hide(parent, name),
         }
     }
 }

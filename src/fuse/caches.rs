@@ -24,10 +24,7 @@ struct Kernel {
 }
 
 /// The caches of the kernel on the other side of a session, also of one that was taken over.
-pub fn caches_of<F: Filesystem>(
-    session: &Session<F>,
-    runtime: tokio::runtime::Handle,
-) -> io::Result<Arc<dyn Caches>> {
+pub fn caches_of<F: Filesystem>(session: &Session<F>, runtime: tokio::runtime::Handle) -> io::Result<Arc<dyn Caches>> {
     let fuse = Arc::new(session.as_fd().try_clone_to_owned()?);
     Ok(Arc::new(Kernel { notifier: session.notifier(), fuse, runtime }))
 }

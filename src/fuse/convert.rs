@@ -2,9 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Generation, INodeNo, ReplyEntry, ReplyXattr, Request,
-};
+use fuser::{Errno, FileAttr, FileHandle, FileType, Generation, INodeNo, ReplyEntry, ReplyXattr, Request};
 use tracing::{debug, warn};
 
 use super::abi::UNIQUE_RESEND;
@@ -137,12 +135,7 @@ pub(super) fn creator(req: &Request, mode: u32) -> Creator {
 }
 
 /// Extended attributes are asked twice: for the size, then for the bytes.
-pub(super) fn reply_xattr(
-    operation: &'static str,
-    value: Result<Vec<u8>, FsError>,
-    size: u32,
-    reply: ReplyXattr,
-) {
+pub(super) fn reply_xattr(operation: &'static str, value: Result<Vec<u8>, FsError>, size: u32, reply: ReplyXattr) {
     match value {
         Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
         Ok(value) if value.len() <= size as usize => reply.data(&value),

@@ -18,10 +18,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use fuser::{
-    BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, KernelConfig, LockOwner,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, KernelConfig, LockOwner, OpenFlags, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use crate::fs::{Aim, Answer, Entry, Fs, SetAttr};
@@ -29,8 +28,7 @@ use crate::types::errors::FsError;
 
 pub use self::caches::caches_of;
 use self::convert::{
-    BLOCK, access, creator, errno, file_attr, file_time, handle, node, origin, reply_entry,
-    reply_xattr,
+    BLOCK, access, creator, errno, file_attr, file_time, handle, node, origin, reply_entry, reply_xattr,
 };
 pub use self::reader_adapter::Reader;
 pub use self::session::{ask_again, begin, negotiate, take_over};
@@ -152,15 +150,7 @@ impl Filesystem for Adapter {
         self.entry("mknod", made, reply);
     }
 
-    fn mkdir(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        _umask: u32,
-        reply: ReplyEntry,
-    ) {
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
         let by = creator(req, mode);
         let made = self.fs.mkdir(node(parent), name.as_bytes(), by, origin(req));
         self.entry("mkdir", made, reply);
@@ -178,14 +168,7 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn symlink(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        link_name: &OsStr,
-        target: &Path,
-        reply: ReplyEntry,
-    ) {
+    fn symlink(&self, req: &Request, parent: INodeNo, link_name: &OsStr, target: &Path, reply: ReplyEntry) {
         let target = target.as_os_str().as_bytes();
         let by = creator(req, 0o777);
         let made = self.fs.symlink(node(parent), link_name.as_bytes(), target, by, origin(req));
@@ -215,14 +198,7 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn link(
-        &self,
-        req: &Request,
-        ino: INodeNo,
-        newparent: INodeNo,
-        newname: &OsStr,
-        reply: ReplyEntry,
-    ) {
+    fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
         let linked = self.fs.link(node(ino), node(newparent), newname.as_bytes(), origin(req));
         self.entry("link", linked, reply);
     }
@@ -314,14 +290,7 @@ impl Filesystem for Adapter {
         self.empty("release", self.fs.release(handle(fh), origin(req)), reply);
     }
 
-    fn fsync(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        _datasync: bool,
-        reply: ReplyEmpty,
-    ) {
+    fn fsync(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         self.answer("fsync", self.fs.fsync(handle(fh)), |result| match result {
             Ok(()) => reply.ok(),
             Err(e) => reply.error(e),
@@ -335,49 +304,21 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn readdir(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        offset: u64,
-        reply: ReplyDirectory,
-    ) {
+    fn readdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, reply: ReplyDirectory) {
         let answer = self.fs.readdir(handle(fh), offset);
         self.answer("readdir", answer, |result| dirs::reply(result, reply));
     }
 
-    fn readdirplus(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        offset: u64,
-        reply: ReplyDirectoryPlus,
-    ) {
+    fn readdirplus(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
         let (fs, answer) = (self.fs.clone(), self.fs.readdir(handle(fh), offset));
         self.answer("readdirplus", answer, move |result| dirs::reply_plus(&fs, result, reply));
     }
 
-    fn releasedir(
-        &self,
-        req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        _flags: OpenFlags,
-        reply: ReplyEmpty,
-    ) {
+    fn releasedir(&self, req: &Request, _ino: INodeNo, fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
         self.empty("releasedir", self.fs.release(handle(fh), origin(req)), reply);
     }
 
-    fn fsyncdir(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        _datasync: bool,
-        reply: ReplyEmpty,
-    ) {
+    fn fsyncdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         self.answer("fsyncdir", self.fs.fsync(handle(fh)), |result| match result {
             Ok(()) => reply.ok(),
             Err(e) => reply.error(e),

@@ -117,14 +117,9 @@ fn config(threads: usize) -> fuser::Config {
 }
 
 /// Begins a session over a socket that says what the kernel said, and gives its answer.
-fn replay<F: Filesystem>(
-    filesystem: F,
-    init: &[u8],
-    config: fuser::Config,
-) -> io::Result<(Session<F>, Vec<u8>)> {
+fn replay<F: Filesystem>(filesystem: F, init: &[u8], config: fuser::Config) -> io::Result<(Session<F>, Vec<u8>)> {
     // Packets, since a request is read whole.
-    let (kernel, ours) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let (kernel, ours) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     rustix::io::writev(&kernel, &[IoSlice::new(init)])?;
     let session = Session::from_fd(filesystem, ours, SessionACL::All, config)?;
     let mut answer = vec![0; INIT_ANSWER_MAX];

@@ -97,9 +97,7 @@ impl Catalog {
                 };
                 Some((age, found))
             }
-            (_, Some((at, found))) => {
-                Some((self.freshness.of_name(found.is_some(), age(at)), found))
-            }
+            (_, Some((at, found))) => Some((self.freshness.of_name(found.is_some(), age(at)), found)),
             (_, None) => None,
         }
     }
@@ -119,20 +117,13 @@ impl Catalog {
 
     /// Keeps what was found out at `now` about one name. Says whether an object that was known by that name
     /// is another one by now, or gone.
-    pub fn insert_name(
-        &self,
-        prefix: &str,
-        name: &[u8],
-        found: Option<Stored>,
-        now: Duration,
-    ) -> bool {
+    pub fn insert_name(&self, prefix: &str, name: &[u8], found: Option<Stored>, now: Duration) -> bool {
         let before = self.name(prefix, name, now).and_then(|(_, before)| before);
         let Some(key) = key(prefix, name) else { return false };
         let outdated = matches!(before, Some(Stored::Object(_))) && before != found;
         // The key stands in the found object once more.
         let weight = 2 * key.len() + size_of::<(CatalogKey, CatalogEntry)>() + size_of::<Stored>();
-        let old =
-            self.inner.lock().put(CatalogKey::Key(key), now, CachedNames::Name(found), weight);
+        let old = self.inner.lock().put(CatalogKey::Key(key), now, CachedNames::Name(found), weight);
         drop(old);
         outdated
     }
@@ -175,9 +166,7 @@ impl Catalog {
 impl CatalogState {
     fn names(&mut self, prefix: &str) -> Option<(Duration, Arc<Listing>)> {
         match self.entries.get(&CatalogKey::Below(prefix.to_owned()))? {
-            CatalogEntry { at, what: CachedNames::Names(listing), .. } => {
-                Some((*at, listing.clone()))
-            }
+            CatalogEntry { at, what: CachedNames::Names(listing), .. } => Some((*at, listing.clone())),
             CatalogEntry { what: CachedNames::Name(_), .. } => None,
         }
     }
@@ -190,13 +179,7 @@ impl CatalogState {
     }
 
     /// Gives what had to go: first what is in this place, and what alone is larger than the cache.
-    fn put(
-        &mut self,
-        place: CatalogKey,
-        at: Duration,
-        what: CachedNames,
-        weight: usize,
-    ) -> Vec<CatalogEntry> {
+    fn put(&mut self, place: CatalogKey, at: Duration, what: CachedNames, weight: usize) -> Vec<CatalogEntry> {
         let new = CatalogEntry { at, what };
         if weight as u64 > BYTES_MAX {
             return self.entries.remove(&place).into_iter().chain([new]).collect();
@@ -210,15 +193,10 @@ impl CatalogState {
 
     fn add(&mut self, prefix: &str, name: &str, object: Option<(u64, Utc, String)>) {
         self.entries.remove(&CatalogKey::Key(format!("{prefix}{name}")));
-        self.entries.change(
-            &CatalogKey::Below(prefix.to_owned()),
-            |entry, weight| match &mut entry.what {
-                CachedNames::Names(listing) => {
-                    weight + Arc::make_mut(listing).add_own(name, object) as u64
-                }
-                CachedNames::Name(_) => weight,
-            },
-        );
+        self.entries.change(&CatalogKey::Below(prefix.to_owned()), |entry, weight| match &mut entry.what {
+            CachedNames::Names(listing) => weight + Arc::make_mut(listing).add_own(name, object) as u64,
+            CachedNames::Name(_) => weight,
+        });
     }
 }
 
@@ -247,8 +225,7 @@ mod tests {
             modified: Utc::default(),
             etag: etag.to_owned(),
         };
-        listing
-            .add_page("", ListPage { objects: names.map(object).collect(), ..ListPage::default() });
+        listing.add_page("", ListPage { objects: names.map(object).collect(), ..ListPage::default() });
         Arc::new(listing)
     }
 
@@ -299,8 +276,7 @@ mod tests {
     #[test]
     fn a_newer_listing_tells_what_is_outdated() {
         let catalog = catalog();
-        let names =
-            |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>().into_iter();
+        let names = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>().into_iter();
         let insert = |listing| catalog.insert("p/", listing, Duration::ZERO);
         assert!(insert(listing("p/", names(&["a", "b"]), "1")).is_empty());
         assert!(insert(listing("p/", names(&["a", "b", "c"]), "1")).is_empty());
@@ -332,9 +308,7 @@ mod tests {
     fn lists_are_capped_by_the_minute() {
         let catalog = catalog();
         let take = |at| catalog.take_list(Duration::from_secs(at)).is_ok();
-        assert!(
-            (0..LISTS_A_MINUTE / 2).all(|_| catalog.has_spare_lists(Duration::ZERO) && take(0))
-        );
+        assert!((0..LISTS_A_MINUTE / 2).all(|_| catalog.has_spare_lists(Duration::ZERO) && take(0)));
         assert!(!catalog.has_spare_lists(Duration::ZERO), "the other half is for those who wait");
         assert!((0..LISTS_A_MINUTE / 2).all(|_| take(0)));
         assert!(!take(0));

@@ -72,11 +72,7 @@ struct Job {
 
 impl Lister {
     /// A lister whose requests run on `runtime`.
-    pub fn new(
-        config: ListerConfig,
-        runtime: tokio::runtime::Handle,
-        outdated: Outdated,
-    ) -> Lister {
+    pub fn new(config: ListerConfig, runtime: tokio::runtime::Handle, outdated: Outdated) -> Lister {
         let (listings, probes, down_until) = Default::default();
         Lister(Arc::new(ListerState { config, runtime, listings, probes, down_until, outdated }))
     }
@@ -124,8 +120,7 @@ impl Lister {
             known => return known.present(),
         }
         if !self.0.is_down() {
-            let asked =
-                tokio::time::timeout(self.0.config.patience, self.find_out(prefix, name)).await;
+            let asked = tokio::time::timeout(self.0.config.patience, self.find_out(prefix, name)).await;
             if let Ok(known @ (Listed::Absent | Listed::Present(_))) = asked {
                 return known.present();
             }
@@ -198,10 +193,8 @@ impl Lister {
 
     /// The listing of a prefix as it comes in; `None` while S3 is known to be down.
     pub fn feed(&self, prefix: &str) -> Option<ListingPages> {
-        (!self.0.is_down()).then(|| ListingPages {
-            progress: self.begin(prefix, true),
-            patience: self.0.config.patience,
-        })
+        (!self.0.is_down())
+            .then(|| ListingPages { progress: self.begin(prefix, true), patience: self.0.config.patience })
     }
 
     fn refresh(&self, prefix: &str, whole: bool) {
@@ -307,8 +300,7 @@ impl Lister {
     /// it, as long as enough LISTs are left.
     fn prefetch(&self, prefix: &str, listing: &Listing) {
         let config = &self.0.config;
-        let (Some(partition), Some((_, below))) = (&config.partition, prefix.rsplit_once(SEGMENTS))
-        else {
+        let (Some(partition), Some((_, below))) = (&config.partition, prefix.rsplit_once(SEGMENTS)) else {
             return;
         };
         let today = partition.of(config.clock.now());
@@ -378,12 +370,7 @@ impl ListerState {
 
     /// Asks for all names that begin with one: the object itself comes first, its prefix behind what
     /// has a byte before `/` in its place (`app`, `app-1`, ..., `app/`).
-    async fn ask_for(
-        &self,
-        prefix: &str,
-        key: &str,
-        name: &[u8],
-    ) -> Result<Option<Stored>, BucketError> {
+    async fn ask_for(&self, prefix: &str, key: &str, name: &[u8]) -> Result<Option<Stored>, BucketError> {
         let mut listing = Listing::of(prefix);
         listing.add_page(&self.config.prefix, self.list(key, None).await?);
         match listing.get(name) {

@@ -65,9 +65,7 @@ impl ListingPages {
         let more = |p: &Progress| p.end.is_some() || p.listing.pages().len() > have;
         match tokio::time::timeout(patience, self.progress.wait_for(more)).await {
             Ok(Ok(progress)) => match progress.listing.pages() {
-                pages if pages.len() > have => {
-                    PageEvent::Pages(pages[have..].to_vec(), progress.listing.is_whole())
-                }
+                pages if pages.len() > have => PageEvent::Pages(pages[have..].to_vec(), progress.listing.is_whole()),
                 _ if progress.end == Some(Ok(())) => PageEvent::End,
                 _ => PageEvent::Failed,
             },

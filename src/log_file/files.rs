@@ -14,9 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use rustix::fs::{
-    SeekFrom, Timespec, Timestamps, UTIME_NOW, copy_file_range, fstatfs, futimens, seek,
-};
+use rustix::fs::{SeekFrom, Timespec, Timestamps, UTIME_NOW, copy_file_range, fstatfs, futimens, seek};
 
 use crate::spool::NodeFiles;
 use crate::spool::crash_point::crash_point;
@@ -172,11 +170,7 @@ impl Files {
 
     /// Recovery: forgets empty files at the end with which no generation `begins`, and makes the file that holds `first`
     /// where it is missing, since its bytes are to be missed and not those of another one to be read.
-    pub fn complete(
-        &self,
-        first: SpoolOffset,
-        begins: impl Fn(SpoolOffset) -> bool,
-    ) -> Result<(), LocalError> {
+    pub fn complete(&self, first: SpoolOffset, begins: impl Fn(SpoolOffset) -> bool) -> Result<(), LocalError> {
         let mut slots = self.slots.lock();
         while let [.., last] = &mut slots[..]
             && last.start > SpoolOffset(0)

@@ -55,11 +55,7 @@ impl LocalFile {
 
     /// Makes it a log, when `store` can store that: all that is there is the log's, and so is what comes by handles
     /// that are open.
-    pub fn become_log<E>(
-        &self,
-        log: Arc<LogFile>,
-        store: impl FnOnce() -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn become_log<E>(&self, log: Arc<LogFile>, store: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let _alone = self.changing.write();
         store()?;
         let handles = self.handles();
@@ -128,12 +124,7 @@ impl LocalFile {
         self.while_local(|| self.write_now((budget, account), offset, data))
     }
 
-    fn write_now(
-        &self,
-        (budget, account): (&DiskBudget, &Account),
-        offset: u64,
-        data: &[u8],
-    ) -> Result<(), FsError> {
+    fn write_now(&self, (budget, account): (&DiskBudget, &Account), offset: u64, data: &[u8]) -> Result<(), FsError> {
         let file = self.file()?;
         let len = file.metadata().at("stat", &self.path)?.len();
         let growth = (offset.saturating_add(data.len() as u64)).saturating_sub(len);
@@ -147,20 +138,12 @@ impl LocalFile {
     }
 
     /// Makes the file as long as that. Stale is one that has just become a log.
-    pub fn set_len(
-        &self,
-        (budget, account): (&DiskBudget, &Account),
-        to: u64,
-    ) -> Result<(), FsError> {
+    pub fn set_len(&self, (budget, account): (&DiskBudget, &Account), to: u64) -> Result<(), FsError> {
         let step = || self.set_len_now((budget, account), to);
         self.while_local(step).unwrap_or(Err(FsError::Stale))
     }
 
-    fn set_len_now(
-        &self,
-        (budget, account): (&DiskBudget, &Account),
-        to: u64,
-    ) -> Result<(), FsError> {
+    fn set_len_now(&self, (budget, account): (&DiskBudget, &Account), to: u64) -> Result<(), FsError> {
         let file = self.file()?;
         let len = file.metadata().at("stat", &self.path)?.len();
         budget.reserve_local(account, to.saturating_sub(len)).map_err(|_| FsError::NoSpace)?;

@@ -124,12 +124,7 @@ impl LogFile {
 
     /// Has the log add to another stream from now on, born there with `birth`, when `store` can store that; does
     /// nothing but `store` once it is bound to its own.
-    pub fn assign_stream<E>(
-        &self,
-        target: Target,
-        birth: u64,
-        store: impl FnOnce() -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn assign_stream<E>(&self, target: Target, birth: u64, store: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let before = {
             let mut state = self.state.lock();
             (!state.is_bound()).then(|| self.join(&mut state, target, birth))
@@ -153,12 +148,7 @@ impl LogFile {
     }
 
     /// Gives a generation its number in `stream`, unless it has one. `None`: the log adds to another stream by now.
-    pub fn number(
-        &self,
-        stream: &StreamState,
-        of: SpoolOffset,
-        not_before: Utc,
-    ) -> Option<Numbered> {
+    pub fn number(&self, stream: &StreamState, of: SpoolOffset, not_before: Utc) -> Option<Numbered> {
         let mut state = self.state.lock();
         if !std::ptr::eq(&*self.target.lock().stream, stream) {
             return None;

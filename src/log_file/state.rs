@@ -200,8 +200,7 @@ impl State {
     /// The generations that have bytes, with a time before which none of these was written.
     pub fn with_bytes(&self, len: SpoolOffset) -> Vec<(Generation, Utc)> {
         let ends = self.generations.iter().skip(1).map(|next| next.at).chain([len]);
-        let with_bytes =
-            self.generations.iter().zip(ends).filter(|(g, end)| g.at < g.end.unwrap_or(*end));
+        let with_bytes = self.generations.iter().zip(ends).filter(|(g, end)| g.at < g.end.unwrap_or(*end));
         with_bytes.map(|(g, _)| (*g, self.not_before(g.at))).collect()
     }
 
@@ -242,8 +241,7 @@ impl State {
 
     /// Notes that a range is sealed under a key whose start is `start`.
     pub fn sealed(&mut self, range: SpoolRange, generation: GenerationNo, start: Utc) {
-        self.segments
-            .insert(range.start, Segment { end: range.end, generation, phase: Phase::Sealed });
+        self.segments.insert(range.start, Segment { end: range.end, generation, phase: Phase::Sealed });
         self.last_start = start;
         // Whether anything is left, the next look finds out.
         self.first_byte = None;
@@ -318,8 +316,7 @@ mod tests {
     }
 
     fn seal(state: &mut State, start: u64, end: u64) {
-        let segment =
-            Segment { end: SpoolOffset(end), generation: GenerationNo(1), phase: Phase::Sealed };
+        let segment = Segment { end: SpoolOffset(end), generation: GenerationNo(1), phase: Phase::Sealed };
         state.segments.insert(SpoolOffset(start), segment);
     }
 

@@ -94,8 +94,7 @@ impl Metrics {
         if writes {
             let _ = encode_registry(&mut text, &self.of_writers);
         }
-        let _ =
-            encode_registry(&mut text, &self.of_every_mount).and_then(|()| encode_eof(&mut text));
+        let _ = encode_registry(&mut text, &self.of_every_mount).and_then(|()| encode_eof(&mut text));
         text
     }
 
@@ -128,14 +127,7 @@ impl Made for Histograms {
 macro_rules! made {
     ($($kind:ty),*) => { $(impl Made for $kind { fn made() -> Self { <$kind>::default() } })* };
 }
-made!(
-    Counter,
-    Gauge,
-    Number,
-    Family<Labels<1>, Counter>,
-    Family<Labels<2>, Counter>,
-    Family<Labels<1>, Gauge>
-);
+made!(Counter, Gauge, Number, Family<Labels<1>, Counter>, Family<Labels<2>, Counter>, Family<Labels<1>, Gauge>);
 
 #[cfg(test)]
 mod tests {

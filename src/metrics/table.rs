@@ -34,8 +34,7 @@ impl Metric {
 }
 
 /// Bounds of the histograms' buckets in seconds: from a service on the same machine to the longest wait of a request.
-pub const SECONDS: [f64; 14] =
-    [0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.2, 0.4, 0.8, 1.6, 5.0, 15.0, 30.0];
+pub const SECONDS: [f64; 14] = [0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.2, 0.4, 0.8, 1.6, 5.0, 15.0, 30.0];
 
 macro_rules! table {
     ($($name:literal, $kind:ident, [$($label:literal),*], $help:literal;)*) => {
@@ -93,12 +92,7 @@ mod tests {
     fn names_say_what_they_are() {
         for metric in TABLE {
             assert!(metric.name.starts_with("logsinkfs_"), "{}", metric.name);
-            assert_eq!(
-                metric.name.ends_with("_total"),
-                metric.kind == Kind::Counter,
-                "{}",
-                metric.name
-            );
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
             assert!(metric.help.ends_with('.'), "{}", metric.name);
         }
         assert!(SECONDS.is_sorted());

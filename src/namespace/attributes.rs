@@ -144,11 +144,7 @@ impl Namespace {
     /// Takes a file's set-id bits away, if it has any: it is changed by a user without CAP_FSETID.
     pub fn clear_set_id(&self, id: NodeId, now: Utc) -> Result<(), FsError> {
         let mode = self.tree.lock().node(id)?.mode;
-        if without_set_id(mode) == mode {
-            Ok(())
-        } else {
-            self.set_attr(id, SetAttr::default(), now).map(drop)
-        }
+        if without_set_id(mode) == mode { Ok(()) } else { self.set_attr(id, SetAttr::default(), now).map(drop) }
     }
 
     /// An application's extended attribute.

@@ -63,13 +63,7 @@ impl Namespace {
     }
 
     /// Makes a symbolic link and counts the lookup.
-    pub fn symlink(
-        &self,
-        parent: NodeId,
-        name: &[u8],
-        target: &[u8],
-        by: Change,
-    ) -> Result<Attr, FsError> {
+    pub fn symlink(&self, parent: NodeId, name: &[u8], target: &[u8], by: Change) -> Result<Attr, FsError> {
         self.add(parent, name, by, None, |_, _| Ok(Body::Symlink(target.to_vec())))
     }
 
@@ -231,13 +225,8 @@ impl Namespace {
             // The worker before got this far, and was not heard.
             return Ok(true);
         }
-        let begun = log.state().begin_generation(Generation {
-            at: len,
-            since: now,
-            birth,
-            made_by,
-            ..Generation::default()
-        });
+        let begun =
+            log.state().begin_generation(Generation { at: len, since: now, birth, made_by, ..Generation::default() });
         node.change(now);
         node.times.modified = now.into();
         if let Err(e) = self.store(node, id) {
@@ -330,9 +319,7 @@ impl Namespace {
 fn check_name(parent: NodeId, name: &[u8]) -> Result<(), FsError> {
     match name {
         // Our own records have that prefix in the bucket.
-        _ if parent == NodeId::ROOT && name == PRIVATE_FOLDER.as_bytes() => {
-            Err(FsError::NotPermitted)
-        }
+        _ if parent == NodeId::ROOT && name == PRIVATE_FOLDER.as_bytes() => Err(FsError::NotPermitted),
         _ if name.len() > NAME_MAX => Err(FsError::NameTooLong),
         _ => Ok(()),
     }

@@ -40,9 +40,10 @@ impl Directory {
         let name = escape_path(name);
         let former = self.former.get(&name).copied();
         let inside = format!("{name}/");
-        let below = self.former.range(inside.clone()..).map_while(|(path, former)| {
-            path.strip_prefix(&inside).map(|path| (path.to_owned(), *former))
-        });
+        let below = self
+            .former
+            .range(inside.clone()..)
+            .map_while(|(path, former)| path.strip_prefix(&inside).map(|path| (path.to_owned(), *former)));
         (former, below.collect())
     }
 
@@ -176,25 +177,14 @@ impl Namespace {
     }
 
     /// Forgets the directory that once had a name, since the name is to stand for something else.
-    pub(super) fn forget_former(
-        &self,
-        tree: &mut Tree,
-        parent: NodeId,
-        name: &[u8],
-    ) -> Result<(), FsError> {
-        if tree.directory_mut(parent)?.forget_former(name) {
-            self.record(tree, parent)
-        } else {
-            Ok(())
-        }
+    pub(super) fn forget_former(&self, tree: &mut Tree, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
+        if tree.directory_mut(parent)?.forget_former(name) { self.record(tree, parent) } else { Ok(()) }
     }
 
     /// Gives the bytes of a local-only file back when it has no name and is not open; gives how many.
     pub fn drop_local(&self, id: NodeId) -> Result<u64, FsError> {
         let mut tree = self.tree.lock();
-        let Some(Node { body: Body::Local(file), claims, recorded: true, .. }) =
-            tree.nodes.get(&id)
-        else {
+        let Some(Node { body: Body::Local(file), claims, recorded: true, .. }) = tree.nodes.get(&id) else {
             return Ok(0);
         };
         if !claims.is_empty() || file.handles() > 0 {
@@ -281,11 +271,7 @@ impl Namespace {
         let before = node.claims.clone();
         node.claims.retain(|c| !(c.parent == parent && c.name == name));
         node.change(now);
-        let done = if needed || !node.claims.is_empty() {
-            self.store(node, id)
-        } else {
-            self.discard(tree, id)
-        };
+        let done = if needed || !node.claims.is_empty() { self.store(node, id) } else { self.discard(tree, id) };
         if let Some(node) = tree.nodes.get_mut(&id) {
             match done {
                 Ok(()) => set_linked(node, !node.claims.is_empty()),

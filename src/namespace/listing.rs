@@ -84,8 +84,7 @@ pub fn in_order((a, a_folder): (&[u8], bool), (b, b_folder): (&[u8], bool)) -> O
     let shared = a.len().min(b.len());
     a[..shared].cmp(&b[..shared]).then_with(|| {
         let end = |folder: bool| folder.then_some(&b'/');
-        let (a, b) =
-            (a[shared..].iter().chain(end(a_folder)), b[shared..].iter().chain(end(b_folder)));
+        let (a, b) = (a[shared..].iter().chain(end(a_folder)), b[shared..].iter().chain(end(b_folder)));
         a.cmp(b)
     })
 }
@@ -164,8 +163,7 @@ impl Listing {
     /// What a name stands for. A prefix is preferred to an object of the same name, and may come much later than that.
     pub fn get(&self, name: &[u8]) -> Listed {
         let seen = self.seen(name);
-        let settled =
-            seen == Some(Stored::Prefix) || self.is_whole() || self.is_behind((name, true));
+        let settled = seen == Some(Stored::Prefix) || self.is_whole() || self.is_behind((name, true));
         if settled { Listed::of(seen) } else { Listed::Unknown }
     }
 
@@ -186,9 +184,7 @@ impl Listing {
 
     /// The page that a key would be on.
     fn page_of(&self, key: (&[u8], bool)) -> Option<usize> {
-        let ends_before = |page: &Page| {
-            page.last().is_some_and(|last| in_order(last.key(), key) == Ordering::Less)
-        };
+        let ends_before = |page: &Page| page.last().is_some_and(|last| in_order(last.key(), key) == Ordering::Less);
         let at = self.pages.partition_point(ends_before);
         (at < self.pages.len()).then_some(at)
     }

@@ -45,8 +45,7 @@ impl Namespace {
                 }
             }
         }
-        let is_directory =
-            |id: &NodeId| nodes.get(id).is_some_and(|n| matches!(n.body, Body::Directory(_)));
+        let is_directory = |id: &NodeId| nodes.get(id).is_some_and(|n| matches!(n.body, Body::Directory(_)));
         let mut entries: HashMap<NodeId, BTreeMap<Name, NodeId>> = HashMap::new();
         let mut kept: HashMap<NodeId, Vec<Claim>> = HashMap::new();
         for ((parent, name), (id, claim)) in winners {
@@ -142,9 +141,7 @@ fn node(spool: &Spool, found: RecoveredNode) -> Node {
     let RecoveredNode { id, record, log, is_ahead } = found;
     let body = match (record.kind, log) {
         (Kind::Live { .. }, Some(log)) => Body::Live(log),
-        (Kind::Live { .. } | Kind::Local, _) => {
-            Body::Local(Arc::new(LocalFile::new(&spool.node_files(id))))
-        }
+        (Kind::Live { .. } | Kind::Local, _) => Body::Local(Arc::new(LocalFile::new(&spool.node_files(id)))),
         (Kind::Symlink { target }, _) => Body::Symlink(target),
         (Kind::Directory { hidden, former, listed }, _) => {
             Body::Directory(Directory { hidden, former, listed, ..Directory::default() })

@@ -97,11 +97,7 @@ impl Namespace {
     /// Finds a node by its number and counts the lookup.
     pub fn lookup_node(&self, id: NodeId) -> Result<Attr, FsError> {
         let mut tree = self.tree.lock();
-        if tree.node(id)?.claims.is_empty() && id != NodeId::ROOT {
-            Err(FsError::Stale)
-        } else {
-            tree.count_lookup(id)
-        }
+        if tree.node(id)?.claims.is_empty() && id != NodeId::ROOT { Err(FsError::Stale) } else { tree.count_lookup(id) }
     }
 
     /// Whether a live file once hid the stored object of that name; whether the stored folder (`true`) was removed.

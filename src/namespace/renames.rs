@@ -21,9 +21,7 @@ const MADE_UP: usize = 6;
 /// Whether a path looks like that of a file which gets its name later.
 pub fn is_temporary(path: &[u8]) -> bool {
     let name = String::from_utf8_lossy(path.rsplit(|b| *b == b'/').next().unwrap_or_default());
-    let made_up = |text: &str| {
-        text.len() >= MADE_UP && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-    };
+    let made_up = |text: &str| text.len() >= MADE_UP && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     // A number may follow: `app.log.tmp.4711`.
     let counted = name.trim_end_matches(|c: char| c.is_ascii_digit());
     let ended = |name: &str| {

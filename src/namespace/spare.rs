@@ -31,13 +31,7 @@ pub struct Spare {
 
 impl Namespace {
     /// Makes a file, which must not be there, and counts the lookup.
-    pub fn create(
-        &self,
-        parent: NodeId,
-        name: &[u8],
-        file: NewFile,
-        by: Change,
-    ) -> Result<Attr, FsError> {
+    pub fn create(&self, parent: NodeId, name: &[u8], file: NewFile, by: Change) -> Result<Attr, FsError> {
         let spare = match &file {
             NewFile::Live(_, spare) => spare.clone(),
             NewFile::Local => None,

@@ -249,12 +249,7 @@ impl Tree {
         Some(id)
     }
 
-    pub fn add_stored(
-        &mut self,
-        stored: StoredNode,
-        owner: &Ownership,
-        now: Utc,
-    ) -> Result<(), FsError> {
+    pub fn add_stored(&mut self, stored: StoredNode, owner: &Ownership, now: Utc) -> Result<(), FsError> {
         let StoredNode { id, parent, name, object } = stored;
         let modified = object.as_ref().map_or(now, |o| o.modified);
         let Ownership { file_mode, dir_mode, uid, gid } = *owner;

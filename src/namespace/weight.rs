@@ -27,8 +27,7 @@ impl Node {
     fn weight(&self) -> u64 {
         let names = self.claims.iter().map(|claim| name_weight(&claim.name));
         let attributes = self.attributes.iter();
-        let attributes =
-            attributes.map(|(name, value)| ATTRIBUTE + (name.len() + value.len()) as u64);
+        let attributes = attributes.map(|(name, value)| ATTRIBUTE + (name.len() + value.len()) as u64);
         let body = match &self.body {
             Body::Symlink(target) => target.len() as u64,
             Body::Directory(dir) => PATH * (dir.hidden.len() + dir.former.len()) as u64,
@@ -63,12 +62,7 @@ impl Tree {
     }
 
     /// Refuses a new name in a directory, with a node where it gets one, when there is no room for it.
-    pub fn check_name(
-        &mut self,
-        parent: NodeId,
-        name: &[u8],
-        with_node: bool,
-    ) -> Result<(), FsError> {
+    pub fn check_name(&mut self, parent: NodeId, name: &[u8], with_node: bool) -> Result<(), FsError> {
         let part = self.part_in(parent);
         self.check(&part, name_weight(name) + if with_node { NODE } else { 0 })
     }

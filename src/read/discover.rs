@@ -165,8 +165,7 @@ impl Discovery {
         let mut names = page.objects.iter().filter_map(|o| SegmentName::parse("", &o.key));
         let Some(writer) = names.next().map(|segment| segment.writer) else { return Ok(None) };
         // What was mounted is not said in a key: a prefix of it, up to some slash.
-        let ends =
-            self.wanted.folder.trim_end_matches('/').match_indices('/').map(|(at, _)| at + 1);
+        let ends = self.wanted.folder.trim_end_matches('/').match_indices('/').map(|(at, _)| at + 1);
         for end in [0].into_iter().chain(ends) {
             let registrations = registrations_of(&self.wanted.folder[..end], &writer);
             let page = self.bucket.list_below(&registrations, None).await?;
@@ -227,8 +226,7 @@ impl Discovery {
             }
         }
         let of_those = within.iter().filter(|s: &&Segment| before.contains_key(&s.writer));
-        let begins: HashSet<_> =
-            of_those.map(|s| (s.writer.clone(), s.generation, s.offset)).collect();
+        let begins: HashSet<_> = of_those.map(|s| (s.writer.clone(), s.generation, s.offset)).collect();
         for segments in before.into_values() {
             let latest = segments.iter().map(|segment| segment.start).max();
             within.extend(segments.into_iter().filter(|s| {

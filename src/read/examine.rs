@@ -66,11 +66,7 @@ pub async fn examine(
     }
 }
 
-async fn faults(
-    bucket: &dyn Bucket,
-    object: &StoredObject,
-    name: &SegmentName,
-) -> Result<Vec<Fault>, BucketError> {
+async fn faults(bucket: &dyn Bucket, object: &StoredObject, name: &SegmentName) -> Result<Vec<Fault>, BucketError> {
     let metadata = bucket.head(&object.key).await?.metadata;
     let mut faults = contradictions(name, &metadata);
     let sums = match content(bucket, object, name).await? {

@@ -79,12 +79,7 @@ pub struct AtHand(VecDeque<Arc<PlainSegment>>);
 
 impl AtHand {
     /// A segment, to be read.
-    pub fn get(
-        &mut self,
-        objects: &Arc<Objects>,
-        folder: &str,
-        segment: &Arc<Segment>,
-    ) -> Arc<PlainSegment> {
+    pub fn get(&mut self, objects: &Arc<Objects>, folder: &str, segment: &Arc<Segment>) -> Arc<PlainSegment> {
         // What lies before it was read, and must not take part in the reading ahead any more.
         while let Some(first) = self.0.front() {
             if Arc::ptr_eq(&first.segment, segment) {
@@ -98,13 +93,7 @@ impl AtHand {
     }
 
     /// A segment that the reader will come to, at a speed that is worth so many bytes ahead.
-    pub fn expect(
-        &mut self,
-        objects: &Arc<Objects>,
-        folder: &str,
-        segment: &Arc<Segment>,
-        ahead: u64,
-    ) {
+    pub fn expect(&mut self, objects: &Arc<Objects>, folder: &str, segment: &Arc<Segment>, ahead: u64) {
         let known = self.0.iter().any(|known| Arc::ptr_eq(&known.segment, segment));
         if !known && self.0.len() < AT_HAND {
             let expected = PlainSegment::new(objects, folder, segment);

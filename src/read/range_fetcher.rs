@@ -96,13 +96,12 @@ impl RangeFetcher {
                 place.as_mut().await;
                 let place = place.as_mut().take_output().and_then(Result::ok);
                 let _get = gets.acquire().await;
-                let bytes =
-                    bucket.get_range(&key, range, None).await.map_err(|e| match e.kind {
-                        Kind::NotFound | Kind::Changed | Kind::Refused => {
-                            Unreadable::Damaged(Damage("its object is gone".to_owned()))
-                        }
-                        _ => Unreadable::Bucket(e),
-                    })?;
+                let bytes = bucket.get_range(&key, range, None).await.map_err(|e| match e.kind {
+                    Kind::NotFound | Kind::Changed | Kind::Refused => {
+                        Unreadable::Damaged(Damage("its object is gone".to_owned()))
+                    }
+                    _ => Unreadable::Bucket(e),
+                })?;
                 Ok((bytes, place))
             }
         });

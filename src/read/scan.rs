@@ -71,17 +71,14 @@ impl<'a> Scan<'a> {
             let item = match &place.content {
                 Content::Bytes { segment, range } => {
                     let from = range.start + self.at - place.at;
-                    let coming =
-                        stream.get_or_insert_with(|| self.file.segment_stream(segment, from));
+                    let coming = stream.get_or_insert_with(|| self.file.segment_stream(segment, from));
                     match coming.next().await {
                         // What lies behind has a place elsewhere, or none.
                         Some(Ok(mut bytes)) => {
                             bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                             ScanItem::Bytes(bytes)
                         }
-                        Some(Err(Unreadable::Damaged(why))) => {
-                            ScanItem::Damaged((**segment).clone(), why.to_string())
-                        }
+                        Some(Err(Unreadable::Damaged(why))) => ScanItem::Damaged((**segment).clone(), why.to_string()),
                         Some(Err(Unreadable::Local(_))) => {
                             // What cannot be unpacked is fetched.
                             *stream = None;
@@ -92,9 +89,7 @@ impl<'a> Scan<'a> {
                             self.under_way.iter_mut().for_each(|under| under.stream = None);
                             return Err(why);
                         }
-                        None => {
-                            ScanItem::Damaged((**segment).clone(), "it was given up".to_owned())
-                        }
+                        None => ScanItem::Damaged((**segment).clone(), "it was given up".to_owned()),
                     }
                 }
                 Content::Note(text) => ScanItem::Note(text.clone()),

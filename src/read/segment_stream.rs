@@ -59,12 +59,7 @@ impl Drop for AbortOnDrop {
 
 impl SegmentStream {
     /// Begins to fetch a segment of a stream's folder, from its byte `from` on.
-    pub fn fetched(
-        fetcher: &RangeFetcher,
-        folder: &str,
-        segment: &Segment,
-        from: u64,
-    ) -> SegmentStream {
+    pub fn fetched(fetcher: &RangeFetcher, folder: &str, segment: &Segment, from: u64) -> SegmentStream {
         let (form, length) = (segment.form, segment.length);
         let (range, ahead) = match form {
             // What goes on behind its length has no place.
@@ -91,9 +86,7 @@ impl SegmentStream {
     /// The next bytes; `None` behind the last.
     pub async fn next(&mut self) -> Option<Result<Bytes, Unreadable>> {
         match self {
-            SegmentStream::Fetched { coming, .. } => {
-                Some(coming.recv().await?.map(|(bytes, _place)| bytes))
-            }
+            SegmentStream::Fetched { coming, .. } => Some(coming.recv().await?.map(|(bytes, _place)| bytes)),
             SegmentStream::Cached { unpacked, at } => {
                 let read = unpacked.read(*at, READ_AT_ONCE).await;
                 *at += read.as_ref().map_or(0, |bytes| bytes.len() as u64);

@@ -226,8 +226,7 @@ impl StreamFile {
     /// Bytes that are at hand, without waiting; `None` when [`StreamFile::read`] has to be asked.
     pub fn read_kept(&self, reader: &Mutex<Reader>, offset: u64, size: u32) -> Option<Read> {
         let places = self.places(offset, u64::from(size));
-        let [TimelineSpan { at, content: Content::Bytes { segment, range } }] = places.as_slice()
-        else {
+        let [TimelineSpan { at, content: Content::Bytes { segment, range } }] = places.as_slice() else {
             return None;
         };
         if segment.form != Form::Plain || offset - at + u64::from(size) > range.end - range.start {
@@ -249,12 +248,7 @@ impl StreamFile {
         within.cloned().collect()
     }
 
-    async fn read_place(
-        &self,
-        reader: &Mutex<Reader>,
-        content: &Content,
-        range: Range<u64>,
-    ) -> Read {
+    async fn read_place(&self, reader: &Mutex<Reader>, content: &Content, range: Range<u64>) -> Read {
         let within = || {
             let at = |position| usize::try_from(position).unwrap_or(usize::MAX);
             at(range.start)..at(range.end)
@@ -272,12 +266,7 @@ impl StreamFile {
 
     /// Bytes of a segment. From where it cannot be read on, a line says so, and the rest is filled: the length
     /// was told when the segment was listed.
-    async fn read_segment(
-        &self,
-        reader: &Mutex<Reader>,
-        segment: &Arc<Segment>,
-        range: Range<u64>,
-    ) -> Read {
+    async fn read_segment(&self, reader: &Mutex<Reader>, segment: &Arc<Segment>, range: Range<u64>) -> Read {
         let mut opened = self.opened(&mut reader.lock(), segment);
         let mut bytes = BytesMut::new();
         let mut at = range.start;
@@ -365,9 +354,7 @@ impl StreamFile {
                         reader.plain.expect(objects, &self.folder, &segment, ahead);
                     }
                 }
-                Content::Bytes { segment, .. }
-                    if unpack_cache.takes(&segment, clock.monotonic()) =>
-                {
+                Content::Bytes { segment, .. } if unpack_cache.takes(&segment, clock.monotonic()) => {
                     // What cannot be had is told to who reads it.
                     let _ = unpack_cache.get(&self.folder, &segment);
                 }

@@ -50,12 +50,7 @@ impl UncachedSegments {
     }
 
     /// A segment, to be read; in the place of the one before the last.
-    pub fn get(
-        &mut self,
-        fetcher: &RangeFetcher,
-        folder: &str,
-        segment: &Arc<Segment>,
-    ) -> Arc<UncachedSegment> {
+    pub fn get(&mut self, fetcher: &RangeFetcher, folder: &str, segment: &Arc<Segment>) -> Arc<UncachedSegment> {
         self.known(segment).unwrap_or_else(|| {
             let direct = Arc::new(UncachedSegment::new(fetcher, folder, segment));
             self.0.swap(0, 1);

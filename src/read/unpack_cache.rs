@@ -91,10 +91,7 @@ type Entries = WeightedLru<String, Arc<Unpacked>>;
 /// What is known of a segment, unless it could not be had when it was asked for.
 fn known(entries: &mut Entries, key: &String) -> Option<Arc<Unpacked>> {
     let known = entries.get(key)?;
-    let failed = matches!(
-        known.progress.borrow().end,
-        Some(Err(Unreadable::Bucket(_) | Unreadable::Local(_)))
-    );
+    let failed = matches!(known.progress.borrow().end, Some(Err(Unreadable::Bucket(_) | Unreadable::Local(_))));
     if !failed {
         return Some(known.clone());
     }
@@ -117,12 +114,7 @@ pub struct UnpackCache {
 impl UnpackCache {
     /// Nothing is unpacked yet. Files go to the file system of `dir`, at most `budget` bytes of them beside
     /// those that are being read.
-    pub fn new(
-        bucket: Arc<dyn Bucket>,
-        dir: PathBuf,
-        budget: u64,
-        runtime: tokio::runtime::Handle,
-    ) -> UnpackCache {
+    pub fn new(bucket: Arc<dyn Bucket>, dir: PathBuf, budget: u64, runtime: tokio::runtime::Handle) -> UnpackCache {
         let entries = Mutex::default();
         let (fetcher, rests_until) = (RangeFetcher::new(bucket), AtomicU64::default());
         UnpackCache { fetcher, dir, budget, runtime, entries, rests_until }

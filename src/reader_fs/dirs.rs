@@ -67,11 +67,7 @@ impl ReaderFs {
     }
 
     /// Entries of an open directory from an offset on, some of them, with what stat would tell.
-    pub fn readdirplus(
-        self: &Arc<Self>,
-        handle: HandleId,
-        offset: u64,
-    ) -> Answer<Vec<EntryWithMeta>> {
+    pub fn readdirplus(self: &Arc<Self>, handle: HandleId, offset: u64) -> Answer<Vec<EntryWithMeta>> {
         let handle = match self.handle(handle) {
             Ok(handle) => handle,
             Err(e) => return Answer::Now(Err(e)),
@@ -81,8 +77,7 @@ impl ReaderFs {
             let (parent, entries) = fs.entries(&handle, offset).await?;
             let end = tokio::time::Instant::now() + PATIENCE;
             let from = usize::try_from(offset).unwrap_or(usize::MAX);
-            let batch: Vec<(Entry, u64)> =
-                entries.iter().cloned().zip(1..).skip(from).take(BATCH).collect();
+            let batch: Vec<(Entry, u64)> = entries.iter().cloned().zip(1..).skip(from).take(BATCH).collect();
             let sized = batch.into_iter().map(|(entry, next)| {
                 let fs = fs.clone();
                 async move {
@@ -139,12 +134,8 @@ impl ReaderFs {
             });
             (nodes.get(*id)?.parent, named.collect::<Vec<_>>())
         };
-        let dot = |name: &[u8], id| Entry {
-            name: name.to_vec(),
-            id: Some(id),
-            kind: FileKind::Directory,
-            target: None,
-        };
+        let dot =
+            |name: &[u8], id| Entry { name: name.to_vec(), id: Some(id), kind: FileKind::Directory, target: None };
         let dots = [dot(b".", *id), dot(b"..", parent)];
         let read: Entries = Arc::new(dots.into_iter().chain(named).collect());
         *entries.lock() = Some(read.clone());

@@ -235,9 +235,7 @@ impl ReaderFs {
     fn known_meta(&self, target: &Target) -> Option<ObjectMeta> {
         match target {
             Target::Directory(_) => Some(ObjectMeta { size: 0, modified: self.started }),
-            Target::Object(object) => {
-                Some(ObjectMeta { size: object.size, modified: object.modified })
-            }
+            Target::Object(object) => Some(ObjectMeta { size: object.size, modified: object.modified }),
             Target::Stream(key) => {
                 let file = self.streams.known(key)?;
                 Some(ObjectMeta { size: file.len(), modified: file.latest().unwrap_or_default() })
@@ -248,10 +246,7 @@ impl ReaderFs {
     async fn meta(&self, target: &Target) -> Result<ObjectMeta, FsError> {
         if let Target::Stream(key) = target {
             let file = self.streams.current(key).await?;
-            return Ok(ObjectMeta {
-                size: file.len(),
-                modified: file.latest().unwrap_or_default(),
-            });
+            return Ok(ObjectMeta { size: file.len(), modified: file.latest().unwrap_or_default() });
         }
         self.known_meta(target).ok_or(FsError::Stale)
     }

@@ -97,9 +97,7 @@ fn prefixes(folders: &[Folder], name: &[u8], end: &str) -> impl Iterator<Item = 
     let spellings = [Some(ours.clone()), foreign.map(str::to_owned)];
     spellings.into_iter().flatten().flat_map(move |spelling| {
         let part = format!("{spelling}{end}");
-        let there = folders
-            .iter()
-            .filter(|(_, listing)| listing.seen(part.as_bytes()) == Some(Stored::Prefix));
+        let there = folders.iter().filter(|(_, listing)| listing.seen(part.as_bytes()) == Some(Stored::Prefix));
         there.map(|(prefix, _)| format!("{prefix}{part}/")).collect::<Vec<_>>()
     })
 }
@@ -107,11 +105,7 @@ fn prefixes(folders: &[Folder], name: &[u8], end: &str) -> impl Iterator<Item = 
 /// The name under which a part of a key shows.
 fn shown(part: &str) -> Vec<u8> {
     let plain = unescape(part);
-    if escape_path(&plain) == part && !plain.contains(&0) {
-        plain
-    } else {
-        part.as_bytes().to_vec()
-    }
+    if escape_path(&plain) == part && !plain.contains(&0) { plain } else { part.as_bytes().to_vec() }
 }
 
 #[cfg(test)]

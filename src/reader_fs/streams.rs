@@ -175,9 +175,7 @@ impl Streams {
             return;
         }
         table.change(&slot.key, |_, _| weight as u64);
-        while table.total() > self.remembered as u64
-            && table.evict(|slot| !slot.is_open()).is_some()
-        {}
+        while table.total() > self.remembered as u64 && table.evict(|slot| !slot.is_open()).is_some() {}
     }
 
     /// Brings a stream up to date. Who waits no longer leaves the look to go on, so that the next finds
@@ -226,11 +224,7 @@ impl Streams {
                 Ok(file)
             }
             Err(e) => {
-                warn!(
-                    folder = slot.key.folder,
-                    hint = e.kind.hint(),
-                    "a log cannot be listed: {e}"
-                );
+                warn!(folder = slot.key.folder, hint = e.kind.hint(), "a log cannot be listed: {e}");
                 known.failed = Some((self.source.clock.monotonic() + DOWN_FOR, e.clone()));
                 Err(e)
             }
@@ -244,8 +238,7 @@ impl Streams {
         if let Some(file) = slot.file()
             && (slot.is_open() || !distrusted && !file.looks_at_all_next().await)
         {
-            file.refresh(if distrusted { Duration::ZERO } else { self.believed(&slot.key) })
-                .await?;
+            file.refresh(if distrusted { Duration::ZERO } else { self.believed(&slot.key) }).await?;
             return Ok(file);
         }
         let span = match slot.key.slice {

@@ -82,12 +82,7 @@ pub trait Bucket: Send + Sync {
 
     /// Bytes of an object; fewer than asked at its end. With `etag`, [`Kind::Changed`] when the
     /// object is another one by now.
-    async fn get_range(
-        &self,
-        key: &str,
-        range: Range<u64>,
-        etag: Option<&str>,
-    ) -> Result<Bytes, BucketError>;
+    async fn get_range(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> Result<Bytes, BucketError>;
 
     /// Size and metadata of an object.
     async fn head(&self, key: &str) -> Result<ObjectHead, BucketError>;
@@ -110,11 +105,7 @@ pub enum Depth {
 }
 
 /// The pages of a listing, one after the other.
-pub fn pages<'b, B>(
-    bucket: B,
-    prefix: String,
-    depth: Depth,
-) -> impl Stream<Item = Result<ListPage, BucketError>>
+pub fn pages<'b, B>(bucket: B, prefix: String, depth: Depth) -> impl Stream<Item = Result<ListPage, BucketError>>
 where
     B: Deref<Target = dyn Bucket + 'b>,
 {
@@ -192,12 +183,7 @@ impl Kind {
             | Kind::Untrusted
             | Kind::Server
             | Kind::Unsupported => true,
-            Kind::NotFound
-            | Kind::Exists
-            | Kind::Changed
-            | Kind::Busy
-            | Kind::Refused
-            | Kind::Local => false,
+            Kind::NotFound | Kind::Exists | Kind::Changed | Kind::Busy | Kind::Refused | Kind::Local => false,
         }
     }
 
@@ -253,9 +239,7 @@ impl Kind {
             Kind::Skewed => "set this machine's clock (NTP); it is retried by the service's clock",
             Kind::WrongRegion(_) => "set --region to the bucket's region",
             Kind::Throttled => "the service asked to slow down; it is retried more slowly",
-            Kind::Unreachable => {
-                "check --endpoint-url, DNS, the proxy and the network; it is retried until it works"
-            }
+            Kind::Unreachable => "check --endpoint-url, DNS, the proxy and the network; it is retried until it works",
             Kind::Encryption => {
                 "the key of --sse-kms-key-id, or the bucket's own, must be enabled, in the bucket's region, and let these credentials do kms:GenerateDataKey (to read: kms:Decrypt)"
             }

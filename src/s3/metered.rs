@@ -68,12 +68,7 @@ impl Bucket for Observed {
         put
     }
 
-    async fn get_range(
-        &self,
-        key: &str,
-        range: Range<u64>,
-        etag: Option<&str>,
-    ) -> Result<Bytes, BucketError> {
+    async fn get_range(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> Result<Bytes, BucketError> {
         let began = self.clock.monotonic();
         let got = self.inner.get_range(key, range, etag).await;
         METRICS.s3_received_bytes.inc_by(got.as_ref().map_or(0, |bytes| bytes.len() as u64));

@@ -43,12 +43,7 @@ impl Bucket for Capped {
         self.inner.put_new(object).await
     }
 
-    async fn get_range(
-        &self,
-        key: &str,
-        range: Range<u64>,
-        etag: Option<&str>,
-    ) -> Result<Bytes, BucketError> {
+    async fn get_range(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> Result<Bytes, BucketError> {
         self.inner.get_range(key, range, etag).await
     }
 

@@ -70,22 +70,15 @@ impl Source {
                 Err(bad("a file source has an absolute path: file:///var/tmp/bucket"))
             };
         }
-        let rest = text
-            .strip_prefix("s3://")
-            .ok_or(bad("a source is s3://BUCKET, s3://BUCKET/PREFIX or file:///DIR"))?;
+        let rest =
+            text.strip_prefix("s3://").ok_or(bad("a source is s3://BUCKET, s3://BUCKET/PREFIX or file:///DIR"))?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-:".contains(&b);
         if !(1..=255).contains(&bucket.len()) || !bucket.bytes().all(legal) {
-            return Err(bad(
-                "a bucket's name has letters, digits, `.` and `-`: s3://BUCKET/PREFIX",
-            ));
+            return Err(bad("a bucket's name has letters, digits, `.` and `-`: s3://BUCKET/PREFIX"));
         }
         let prefix = prefix.trim_end_matches('/');
-        if prefix
-            .split('/')
-            .skip(usize::from(prefix.is_empty()))
-            .any(|p| matches!(p, "" | "." | ".."))
-        {
+        if prefix.split('/').skip(usize::from(prefix.is_empty())).any(|p| matches!(p, "" | "." | "..")) {
             return Err(bad("a prefix has no empty, `.` or `..` part"));
         }
         let slash = if prefix.is_empty() { "" } else { "/" };
@@ -294,17 +287,12 @@ mod tests {
 
     #[test]
     fn sources_are_read_and_prefixes_made_whole() {
-        let s3 = |bucket: &str, prefix: &str| Source::S3 {
-            bucket: bucket.into(),
-            prefix: prefix.into(),
-        };
+        let s3 = |bucket: &str, prefix: &str| Source::S3 { bucket: bucket.into(), prefix: prefix.into() };
         assert_eq!(Source::parse("s3://b"), Ok(s3("b", "")));
         assert_eq!(Source::parse("s3://b/"), Ok(s3("b", "")));
         assert_eq!(Source::parse("s3://b/x/y"), Ok(s3("b", "x/y/")));
         assert_eq!(Source::parse("file:///d"), Ok(Source::Embedded { dir: "/d".into() }));
-        for bad in
-            ["", "b", "s3://", "s3:///x", "s3://b/x//y", "s3://b/../x", "file://d", "https://b"]
-        {
+        for bad in ["", "b", "s3://", "s3:///x", "s3://b/x//y", "s3://b/../x", "file://d", "https://b"] {
             assert!(Source::parse(bad).is_err(), "{bad}");
         }
     }

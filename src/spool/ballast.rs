@@ -23,10 +23,7 @@ pub(crate) fn drop(dir: &Path) {
 }
 
 /// Writes something small, with that room where there is no other.
-pub(super) fn with(
-    dir: &Path,
-    write: impl Fn() -> Result<(), LocalError>,
-) -> Result<(), LocalError> {
+pub(super) fn with(dir: &Path, write: impl Fn() -> Result<(), LocalError>) -> Result<(), LocalError> {
     match write() {
         Err(e) if e.is_no_space() => {
             drop(dir);

@@ -27,16 +27,8 @@ pub enum Durable {
 }
 
 /// Writes a small JSON file so that readers, and a recovery, see the old or the new one, never half.
-pub fn store_json<T: Serialize>(
-    path: &Path,
-    value: &T,
-    durable: Durable,
-) -> Result<(), LocalError> {
-    store(
-        path,
-        &serde_json::to_vec(value).map_err(std::io::Error::other).at("encode", path)?,
-        durable,
-    )
+pub fn store_json<T: Serialize>(path: &Path, value: &T, durable: Durable) -> Result<(), LocalError> {
+    store(path, &serde_json::to_vec(value).map_err(std::io::Error::other).at("encode", path)?, durable)
 }
 
 /// Does so with any small file.
@@ -72,8 +64,7 @@ pub fn overwrite(path: &Path, text: &[u8]) -> Result<(), LocalError> {
 pub fn load_json<T: DeserializeOwned>(path: &Path) -> Result<T, LocalError> {
     let text = read_regular(path, SMALL_MAX)?;
     let damaged = |e: serde_json::Error| {
-        let place =
-            format!("it is not what it should be (line {}, column {})", e.line(), e.column());
+        let place = format!("it is not what it should be (line {}, column {})", e.line(), e.column());
         io::Error::new(io::ErrorKind::InvalidData, place)
     };
     serde_json::from_slice(&text).map_err(damaged).at("decode", path)

@@ -126,9 +126,7 @@ fn move_files(dir: &Path, id: NodeId, folder: &Path) -> Result<(), LocalError> {
 fn is_unborn(folder: &Path) -> bool {
     let is_empty = |name: &String| fs::metadata(folder.join(name)).is_ok_and(|m| m.len() == 0);
     entries(folder).is_ok_and(|names| {
-        names.iter().all(|name| {
-            name == NEW_RECORD || ([RECORD, "data"].contains(&name.as_str()) && is_empty(name))
-        })
+        names.iter().all(|name| name == NEW_RECORD || ([RECORD, "data"].contains(&name.as_str()) && is_empty(name)))
     })
 }
 

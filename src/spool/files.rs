@@ -68,8 +68,7 @@ impl NodeFile {
         if let Some(start) = parse_data_name(rest) {
             return Some(NodeFile::Data(start));
         }
-        if let Some(stem) = rest.strip_suffix(HALF_WRITTEN).and_then(|stem| stem.strip_suffix('.'))
-        {
+        if let Some(stem) = rest.strip_suffix(HALF_WRITTEN).and_then(|stem| stem.strip_suffix('.')) {
             let marker = MarkerName::parse(&format!("{stem}.sealed"));
             let known = marker.is_some() || parse_data_name(stem).is_some();
             return known.then_some(NodeFile::HalfWritten);
@@ -138,13 +137,8 @@ mod tests {
         let marker = MarkerName::parse(text).expect("a marker");
         let path = files.marker(&marker);
         assert_eq!(parse(&path), Some((NodeId(0x2a), NodeFile::Marker(marker))));
-        assert_eq!(
-            parse(&path.with_extension(HALF_WRITTEN)),
-            Some((NodeId(0x2a), NodeFile::HalfWritten))
-        );
-        for other in
-            ["data.", "data.1", "data.0000000000000000", "dat", "data.00000000000000FF", "new", ""]
-        {
+        assert_eq!(parse(&path.with_extension(HALF_WRITTEN)), Some((NodeId(0x2a), NodeFile::HalfWritten)));
+        for other in ["data.", "data.1", "data.0000000000000000", "dat", "data.00000000000000FF", "new", ""] {
             assert_eq!(NodeFile::of(other), None, "{other}");
         }
         assert_eq!(NodeFile::parse("2a.data"), None, "a number has all its digits");

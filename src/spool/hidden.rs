@@ -62,9 +62,7 @@ impl Hidden {
     /// Takes over what is hidden in a folder that leaves the live view.
     pub fn leave(&mut self, folder: &[u8], below: Hidden) {
         let folder = escape_path(folder);
-        for (mine, theirs) in
-            [(&mut self.objects, below.objects), (&mut self.folders, below.folders)]
-        {
+        for (mine, theirs) in [(&mut self.objects, below.objects), (&mut self.folders, below.folders)] {
             // S3 has nothing under a longer path.
             let paths = theirs.into_iter().map(|path| format!("{folder}/{path}"));
             let paths = paths.filter(|path| path.len() <= 3 * KEY_MAX);
@@ -76,9 +74,7 @@ impl Hidden {
     pub fn enter(&mut self, folder: &[u8]) -> Option<Hidden> {
         let below = self.below(folder);
         let folder = escape_path(folder);
-        for (paths, gone) in
-            [(&mut self.objects, &below.objects), (&mut self.folders, &below.folders)]
-        {
+        for (paths, gone) in [(&mut self.objects, &below.objects), (&mut self.folders, &below.folders)] {
             for path in gone {
                 paths.remove(&format!("{folder}/{path}"));
             }

@@ -115,10 +115,7 @@ fn fits_without(dir: &Path, source: &str, error: LocalError) -> Result<(), Spool
     {
         return Err(SpoolError::TooNew(dir.to_owned(), format));
     }
-    if !matches!(
-        kind,
-        io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::IsADirectory
-    ) {
+    if !matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::IsADirectory) {
         return Err(error.into());
     }
     let prefix = source.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));

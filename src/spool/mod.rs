@@ -104,9 +104,7 @@ impl SpoolError {
     /// What a person can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            SpoolError::Locked(..) => {
-                "give each mount a spool of its own with --spool-dir, or stop the other daemon"
-            }
+            SpoolError::Locked(..) => "give each mount a spool of its own with --spool-dir, or stop the other daemon",
             SpoolError::OtherSource { .. } => {
                 "give this mount another --spool-dir; the old spool is emptied by mounting its own bucket"
             }
@@ -197,8 +195,7 @@ impl Spool {
     /// Whether [`Spool::open`] would find that a spool is not to be used, in whose hands it ever is; changes nothing.
     pub fn check(dir: &Path, source: &str) -> Result<(), SpoolError> {
         let own = [(dir.to_owned(), Access::WRITE_OK | Access::EXEC_OK)];
-        let files =
-            [LOCK, IDENTITY].map(|name| (dir.join(name), Access::READ_OK | Access::WRITE_OK));
+        let files = [LOCK, IDENTITY].map(|name| (dir.join(name), Access::READ_OK | Access::WRITE_OK));
         for (path, needed) in own.into_iter().chain(files) {
             match rustix::fs::access(&path, needed) {
                 // It is made.
@@ -211,10 +208,7 @@ impl Spool {
 
     /// Writes a small file at a start, with the ballast's room where there is no other. Gives `false` when the disk is full
     /// all the same, which must not keep a daemon from starting that would send, and make room.
-    pub fn has_room_for(
-        &self,
-        write: impl Fn() -> Result<(), LocalError>,
-    ) -> Result<bool, LocalError> {
+    pub fn has_room_for(&self, write: impl Fn() -> Result<(), LocalError>) -> Result<bool, LocalError> {
         match ballast::with(&self.dir, write) {
             Err(e) if e.is_no_space() => Ok(false),
             written => written.map(|()| true),
@@ -363,8 +357,7 @@ mod tests {
 
     #[test]
     fn a_spool_keeps_its_writer_and_a_copy_of_it_gets_another() {
-        let (dir, copy) =
-            (tempfile::tempdir().expect("a dir"), tempfile::tempdir().expect("a dir"));
+        let (dir, copy) = (tempfile::tempdir().expect("a dir"), tempfile::tempdir().expect("a dir"));
         let (first, second) = (open(dir.path()), open(dir.path()));
         assert_eq!(first.writer, second.writer);
         assert_eq!((first.epoch, second.epoch), (Epoch(1), Epoch(2)));

@@ -99,18 +99,12 @@ impl Numbers {
             found.iter().for_each(|(hash, numbered)| raise(&mut entries, *hash, *numbered));
         }
         if !sound {
-            for damaged in
-                [&path, &before].into_iter().filter(|path| fs::symlink_metadata(path).is_ok())
-            {
+            for damaged in [&path, &before].into_iter().filter(|path| fs::symlink_metadata(path).is_ok()) {
                 let name = damaged.file_name().unwrap_or_default().to_string_lossy();
                 spool.quarantine().set_aside(damaged, &name)?;
             }
         }
-        let lost = GenerationNo(if sound {
-            0
-        } else {
-            u64::try_from(now.micros() / 1_000_000).unwrap_or(0)
-        });
+        let lost = GenerationNo(if sound { 0 } else { u64::try_from(now.micros() / 1_000_000).unwrap_or(0) });
         if !sound {
             error!(
                 streams = entries.len(),
@@ -150,10 +144,9 @@ impl Numbers {
         let mut table = self.table.lock();
         let (at, content) = table.find(&hash).at("read", &self.path)?;
         let numbered = match content {
-            Content::Stream(_, known) => Numbered {
-                number: known.number.max(numbered.number),
-                start: known.start.max(numbered.start),
-            },
+            Content::Stream(_, known) => {
+                Numbered { number: known.number.max(numbered.number), start: known.start.max(numbered.start) }
+            }
             _ => numbered,
         };
         table.file.write_all_at(&slot(&hash, numbered), at).at("write", &self.path)?;
@@ -209,8 +202,7 @@ impl Table {
 /// The table's text; `None` when there is no file.
 fn read_file(path: &Path) -> Result<Option<Vec<u8>>, LocalError> {
     let mut options = OpenOptions::new();
-    let file = match options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
-    {
+    let file = match options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         // A link, a folder: it is damaged.
         Err(_) | Ok(_) if !fs::symlink_metadata(path).is_ok_and(|m| m.is_file()) => {

@@ -204,10 +204,8 @@ impl Quarantine {
             Err(e) if e.source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             text => text?,
         };
-        let mut found: Vec<GivenUp> = text
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| serde_json::from_slice(line).ok())
-            .collect();
+        let mut found: Vec<GivenUp> =
+            text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
         // A start that did not know whether one was noted has noted it again.
         found.sort_by(|a, b| (&a.key, a.at).cmp(&(&b.key, b.at)));
         found.dedup_by(|a, b| a.key == b.key);

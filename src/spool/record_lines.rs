@@ -73,9 +73,7 @@ impl Loaded {
                 self.nodes.insert(id, *record);
             }
             Change::Hide(name) => {
-                if let Some(Record { kind: Kind::Directory { hidden, .. }, .. }) =
-                    self.nodes.get_mut(&id)
-                {
+                if let Some(Record { kind: Kind::Directory { hidden, .. }, .. }) = self.nodes.get_mut(&id) {
                     hidden.add(name);
                 }
             }

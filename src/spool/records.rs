@@ -95,15 +95,7 @@ impl Records {
                 keep_copy(dir, &path);
             }
         }
-        let log = Log {
-            file: Arc::new(file),
-            len,
-            position: len,
-            synced: None,
-            fresh: 0,
-            next: None,
-            torn: false,
-        };
+        let log = Log { file: Arc::new(file), len, position: len, synced: None, fresh: 0, next: None, torn: false };
         let (log, durable, syncing) = (Mutex::new(log), AtomicU64::new(0), Mutex::new(()));
         let records = Records { dir: dir.to_owned(), log, durable, syncing };
         records.log.lock().fresh = text_of(&loaded.nodes)?.len() as u64;

@@ -28,12 +28,7 @@ pub struct Account(AtomicU64);
 impl SharedBudget {
     /// Nothing taken yet of `max` bytes.
     pub fn new(max: u64) -> SharedBudget {
-        SharedBudget {
-            max,
-            used: AtomicU64::new(0),
-            holders: AtomicI64::new(0),
-            accounts: Mutex::default(),
-        }
+        SharedBudget { max, used: AtomicU64::new(0), holders: AtomicI64::new(0), accounts: Mutex::default() }
     }
 
     /// The budget in bytes.
@@ -76,8 +71,7 @@ impl SharedBudget {
         let (used, parts) = (self.used() + bytes, self.holders.load(Ordering::Relaxed));
         let parts = parts.max(0).unsigned_abs();
         let accounts = self.accounts.lock();
-        let mut holders =
-            accounts.values().map(|a| a.0.load(Ordering::Relaxed)).filter(|own| *own > 0);
+        let mut holders = accounts.values().map(|a| a.0.load(Ordering::Relaxed)).filter(|own| *own > 0);
         let may = |own| Use { max: self.max, used, own, parts }.is_fair();
         match holders.next() {
             None => self.max >= used,

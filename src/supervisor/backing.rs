@@ -65,12 +65,7 @@ impl Registry {
     }
 
     /// Registers the spool file of a node that begins at a position for a worker, or gives the number that it has.
-    pub fn register_for(
-        &self,
-        peer: PeerId,
-        node: NodeId,
-        start: SpoolOffset,
-    ) -> Result<BackingId, String> {
+    pub fn register_for(&self, peer: PeerId, node: NodeId, start: SpoolOffset) -> Result<BackingId, String> {
         let mut state = self.entitled(peer)?;
         if let Some((_, id)) = state.ids.get(&node).filter(|(of, _)| *of == start) {
             return Ok(*id);
@@ -124,10 +119,8 @@ impl Registry {
     /// the worker sees whether anybody may still write, must not see us.
     fn open(&self, name: &str) -> Result<BackingId, String> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let within = ResolveFlags::BENEATH
-            | ResolveFlags::NO_SYMLINKS
-            | ResolveFlags::NO_MAGICLINKS
-            | ResolveFlags::NO_XDEV;
+        let within =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         let file = openat2(&self.spool, name, flags, Mode::empty(), within)
             .map_err(|e| format!("{name} cannot be opened: {}", opening(e)))?;
         let stat = fstat(&file).map_err(|e| format!("{name}: {e}"))?;
@@ -155,9 +148,7 @@ fn opening(e: Errno) -> String {
 /// What the kernel's refusal to register a file means.
 fn refusal(e: &io::Error) -> String {
     let why = match Errno::from_io_error(e) {
-        Some(Errno::PERM) => {
-            "not permitted (CAP_SYS_ADMIN in the initial user namespace is needed)".to_owned()
-        }
+        Some(Errno::PERM) => "not permitted (CAP_SYS_ADMIN in the initial user namespace is needed)".to_owned(),
         Some(Errno::LOOP) => "the spool is on a stacked file system, such as overlayfs".to_owned(),
         Some(Errno::NOTTY | Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP) => {
             format!("it does not know how (Linux 6.9 or later is needed): {e}")

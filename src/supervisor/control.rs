@@ -11,9 +11,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
 use tracing::{debug, info, warn};
 
 use super::events::Event;
@@ -64,20 +62,12 @@ pub enum SocketName {
 
 impl Control {
     /// Listens at a path; `worker` is who the workers are. Only root and its group can connect.
-    pub fn listen(
-        path: &Path,
-        place: SocketName,
-        worker: RunAs,
-        events: SyncSender<Event>,
-    ) -> io::Result<Control> {
+    pub fn listen(path: &Path, place: SocketName, worker: RunAs, events: SyncSender<Event>) -> io::Result<Control> {
         let socket = bound(path, place)?;
         let inode = fs::symlink_metadata(path)?.ino();
         let control = Control { path: path.to_owned(), inode };
         if let Err(e) = chown(path, None, Some(worker.gid)) {
-            warn!(
-                gid = worker.gid,
-                "the keeper's socket is not its group's, but root's alone: {e}"
-            );
+            warn!(gid = worker.gid, "the keeper's socket is not its group's, but root's alone: {e}");
         }
         fs::set_permissions(path, Permissions::from_mode(0o660))?;
         listen(&socket, BACKLOG)?;
@@ -171,9 +161,7 @@ fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
     match request {
         Some(ToKeeper::Upgrade) if trusted => Ok(Some(Event::Upgrade(link))),
         Some(ToKeeper::Upgrade) => refused("an upgrade").map(|()| None),
-        Some(ToKeeper::Ask(Request::Stop { .. })) if !trusted => {
-            refused("an unmount").map(|()| None)
-        }
+        Some(ToKeeper::Ask(Request::Stop { .. })) if !trusted => refused("an unmount").map(|()| None),
         Some(ToKeeper::Ask(request)) => Ok(Some(Event::Ask(request, link))),
         Some(ToKeeper::Attach) if known => {
             info!(uid, pid = peer.pid(), "somebody asks to be the worker");
@@ -210,10 +198,7 @@ mod tests {
             Control::listen(&path, place, own, events).map(|control| (control, heard))
         };
         let (ending, _) = listen(SocketName::OfTheDevice).expect("listens");
-        assert!(
-            listen(SocketName::Named).is_err(),
-            "nobody is pushed aside where a path was asked for"
-        );
+        assert!(listen(SocketName::Named).is_err(), "nobody is pushed aside where a path was asked for");
         let (present, heard) = listen(SocketName::OfTheDevice).expect("listens");
         drop(ending);
         let client = Link::connect(&path).expect("still there");

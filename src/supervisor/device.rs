@@ -105,8 +105,7 @@ impl Device {
         let given = plan.mountpoint.to_str().and_then(|path| path.strip_prefix(DESCRIPTOR));
         if let Some(number) = given {
             let point = plan.mountpoint.to_owned();
-            let fuse =
-                handed_on(number).map_err(|e| SupervisorError::Descriptor(point.clone(), e))?;
+            let fuse = handed_on(number).map_err(|e| SupervisorError::Descriptor(point.clone(), e))?;
             return Ok(Device::held(fuse, point, plan.source));
         }
         let point = plan.prepare()?;
@@ -201,8 +200,7 @@ fn mount_directly(source: &str, point: &Path, plan: &Plan<'_>) -> io::Result<Own
         gid.as_raw(),
     ))?;
     let kind = format!("fuse.{}", mountpoint::SUBTYPE);
-    let mut flags =
-        MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME;
+    let mut flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME;
     flags.set(MountFlags::RDONLY, plan.read_only);
     rustix::mount::mount(source, point, kind, flags, Some(data.as_c_str()))?;
     Ok(fuse)
@@ -244,11 +242,7 @@ fn handed_on(number: &str) -> io::Result<OwnedFd> {
     let stat = fstat(&fuse)?;
     let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
     let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
-    if is_device && device == DEV_FUSE {
-        Ok(fuse)
-    } else {
-        Err(io::Error::other("it is not one of /dev/fuse"))
-    }
+    if is_device && device == DEV_FUSE { Ok(fuse) } else { Err(io::Error::other("it is not one of /dev/fuse")) }
 }
 
 /// The descriptor behind a number, by sending it to ourselves: opening /dev/fd/N would open another

@@ -32,14 +32,10 @@ pub enum SupervisorError {
     #[error("the worker did not come to serve: {0}")]
     FirstWorker(String),
     /// No worker serves.
-    #[error(
-        "no worker has served the mount for {0:?}: it is ended, and programs that wait for it get errors"
-    )]
+    #[error("no worker has served the mount for {0:?}: it is ended, and programs that wait for it get errors")]
     NoWorker(Duration),
     /// The worker died on a kernel that cannot send requests again.
-    #[error(
-        "the worker died ({0}), and this kernel cannot hand its requests to another: the mount is ended"
-    )]
+    #[error("the worker died ({0}), and this kernel cannot hand its requests to another: the mount is ended")]
     NoResend(String),
     /// The system refuses threads or signals.
     #[error("the daemon could not be started: {0}")]

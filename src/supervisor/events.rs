@@ -87,11 +87,7 @@ pub fn listen_to_worker(
 
 /// Carries out a request about backing files, and gives the answer if there is one; gives any other
 /// message back.
-fn about_backing_files(
-    registry: &Registry,
-    peer: PeerId,
-    message: ToKeeper,
-) -> Result<Option<ToWorker>, ToKeeper> {
+fn about_backing_files(registry: &Registry, peer: PeerId, message: ToKeeper) -> Result<Option<ToWorker>, ToKeeper> {
     Ok(match message {
         ToKeeper::Register { node, start } => {
             let backing = registry.register_for(peer, node, start).map(|id| id.0);

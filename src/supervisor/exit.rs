@@ -20,8 +20,7 @@ use crate::types::exit_code::EXIT_DATA_LEFT;
 impl Keeper<'_> {
     pub(super) fn take_up_children(&mut self) -> Option<End> {
         while let Some((pid, how)) = ended() {
-            let is =
-                |worker: &Option<Worker>| worker.as_ref().is_some_and(|w| w.child == Some(pid));
+            let is = |worker: &Option<Worker>| worker.as_ref().is_some_and(|w| w.child == Some(pid));
             let end = match (is(&self.present), is(&self.next)) {
                 (true, _) => self.present_ended(how),
                 (_, true) => self.next_ended(how),
@@ -106,9 +105,7 @@ impl Keeper<'_> {
         let served = present.stage == Stage::Serving;
         match (how, present.stopped) {
             (_, Some(code)) => Some(Ok(code)),
-            (Ended::Exited(code @ (0 | EXIT_DATA_LEFT)), _) if served || self.stopping => {
-                Some(Ok(code))
-            }
+            (Ended::Exited(code @ (0 | EXIT_DATA_LEFT)), _) if served || self.stopping => Some(Ok(code)),
             (how, _) => {
                 if let Some(client) = present.client {
                     refuse(&client, &format!("the new worker failed: {how}"));

@@ -16,9 +16,9 @@ use nix::sys::socket::{UnixCredentials, getsockopt};
 use parking_lot::Mutex;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags,
-    SocketType, connect, recv, recvmsg, sendmsg, shutdown, socket_with, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, recv, recvmsg,
+    sendmsg, shutdown, socket_with, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -51,8 +51,7 @@ pub struct Link {
 impl Link {
     /// A connected pair; the second end is for another process.
     pub fn pair() -> io::Result<(Link, OwnedFd)> {
-        let (own, other) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (own, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         Ok((Link::over(own)?, other))
     }
 
@@ -95,11 +94,7 @@ impl Link {
         self.send_beside(message, &mut beside)
     }
 
-    fn send_beside(
-        &self,
-        message: &impl Serialize,
-        beside: &mut SendAncillaryBuffer<'_, '_, '_>,
-    ) -> io::Result<()> {
+    fn send_beside(&self, message: &impl Serialize, beside: &mut SendAncillaryBuffer<'_, '_, '_>) -> io::Result<()> {
         let bytes = serde_json::to_vec(message)?;
         sendmsg(&self.socket, &[IoSlice::new(&bytes)], beside, SendFlags::NOSIGNAL)?;
         Ok(())
@@ -111,9 +106,7 @@ impl Link {
     }
 
     /// Waits for a message, and takes the descriptor that came with it.
-    pub fn receive_with<T: DeserializeOwned>(
-        &self,
-    ) -> Result<Option<(T, Option<OwnedFd>)>, LinkError> {
+    pub fn receive_with<T: DeserializeOwned>(&self) -> Result<Option<(T, Option<OwnedFd>)>, LinkError> {
         let mut bytes = self.buffer.lock();
         bytes.resize(MESSAGE_MAX, 0);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

@@ -141,17 +141,10 @@ fn await_worker(events: &SyncSender<Event>, heard: &Receiver<Event>) -> bool {
 }
 
 /// Opens the keeper's socket. Without one the mount serves all the same.
-fn listen(
-    settings: &Settings,
-    device: &Device,
-    worker: RunAs,
-    events: &SyncSender<Event>,
-) -> Option<Control> {
+fn listen(settings: &Settings, device: &Device, worker: RunAs, events: &SyncSender<Event>) -> Option<Control> {
     let own = rustix::process::geteuid().as_raw();
     let asked = settings.processes.socket.clone();
-    let Some(path) =
-        asked.clone().or_else(|| device.number().map(|number| default_path(&number, own)))
-    else {
+    let Some(path) = asked.clone().or_else(|| device.number().map(|number| default_path(&number, own))) else {
         debug!("there is no socket for upgrades: --keeper-socket says where to make one");
         return None;
     };

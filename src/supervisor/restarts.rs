@@ -58,9 +58,7 @@ impl Restarts {
     pub fn pause(&mut self) -> Duration {
         let doublings = self.starts.checked_sub(1);
         self.starts = self.starts.saturating_add(1);
-        doublings.map_or(Duration::ZERO, |n| {
-            FIRST_PAUSE.saturating_mul(1 << n.min(10)).min(LONGEST_PAUSE)
-        })
+        doublings.map_or(Duration::ZERO, |n| FIRST_PAUSE.saturating_mul(1 << n.min(10)).min(LONGEST_PAUSE))
     }
 
     /// When the mount is given up; never while a worker serves.

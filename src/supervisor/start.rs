@@ -40,9 +40,7 @@ impl Keeper<'_> {
             _ if !offers_resend(&self.context.init) => {
                 Some("this kernel cannot send requests again that the old worker leaves")
             }
-            (Some(_), Some(present)) if present.stage == Stage::Serving && self.next.is_none() => {
-                None
-            }
+            (Some(_), Some(present)) if present.stage == Stage::Serving && self.next.is_none() => None,
             _ => Some("another worker is about to serve"),
         };
         match refusal {
@@ -56,9 +54,7 @@ impl Keeper<'_> {
         let why = match &self.present {
             _ if self.stopping => "the mount is being stopped",
             // Whoever attaches is given /dev/fuse, and with it all that programs write.
-            _ if self.context.program.is_some() => {
-                "its keeper starts its workers itself: it was not made with --hold"
-            }
+            _ if self.context.program.is_some() => "its keeper starts its workers itself: it was not made with --hold",
             Some(_) if !offers_resend(&self.context.init) => {
                 "this kernel cannot send requests again that the present worker leaves"
             }
@@ -73,12 +69,7 @@ impl Keeper<'_> {
         refuse(&link, why);
     }
 
-    fn greet(
-        &mut self,
-        link: Arc<Link>,
-        child: Option<Pid>,
-        client: Option<Arc<Link>>,
-    ) -> Option<End> {
+    fn greet(&mut self, link: Arc<Link>, child: Option<Pid>, client: Option<Arc<Link>>) -> Option<End> {
         self.peers += 1;
         let id = PeerId(self.peers);
         let hello = ToWorker::Hello(Hello {
@@ -94,8 +85,7 @@ impl Keeper<'_> {
         let since = self.clock.monotonic();
         let stage = Stage::Asked;
         let (stopped, unfit) = (None, None);
-        self.next =
-            Some(Worker { id, link, child, stage, since, pulse: None, client, stopped, unfit });
+        self.next = Some(Worker { id, link, child, stage, since, pulse: None, client, stopped, unfit });
         match listening {
             Ok(()) => None,
             // It ended before it was spoken to: how it ended says more, and is told in a moment.
@@ -105,13 +95,9 @@ impl Keeper<'_> {
     }
 
     pub(super) fn hear(&mut self, peer: PeerId, message: ToKeeper) -> Option<End> {
-        let is = |worker: &Option<Worker>, stage| {
-            worker.as_ref().is_some_and(|w| w.id == peer && w.stage == stage)
-        };
+        let is = |worker: &Option<Worker>, stage| worker.as_ref().is_some_and(|w| w.id == peer && w.stage == stage);
         match message {
-            ToKeeper::Answer { answer, pings } if is(&self.next, Stage::Asked) => {
-                self.weigh(answer, pings)
-            }
+            ToKeeper::Answer { answer, pings } if is(&self.next, Stage::Asked) => self.weigh(answer, pings),
             ToKeeper::Pong if self.present.as_ref().is_some_and(|w| w.id == peer) => {
                 self.is_there();
                 None

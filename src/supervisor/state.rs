@@ -132,11 +132,7 @@ pub struct Keeper<'a> {
 
 impl<'a> Keeper<'a> {
     /// A mount without a worker. What its threads learn goes to `events`.
-    pub fn new(
-        context: MountContext,
-        clock: &'a dyn Clock,
-        events: SyncSender<Event>,
-    ) -> Keeper<'a> {
+    pub fn new(context: MountContext, clock: &'a dyn Clock, events: SyncSender<Event>) -> Keeper<'a> {
         let restarts = Restarts::new(context.patience);
         let start_at = context.program.as_ref().map(|_| clock.monotonic());
         if !offers_resend(&context.init) {

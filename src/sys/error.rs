@@ -28,9 +28,7 @@ impl SystemError {
     pub fn hint(&self) -> &'static str {
         match self {
             SystemError::NotRoot(_) => "leave --run-as away, or start the program as that user",
-            SystemError::User { .. } => {
-                "--run-as chooses another user; --run-as root stays root, without capabilities"
-            }
+            SystemError::User { .. } => "--run-as chooses another user; --run-as root stays root, without capabilities",
             SystemError::Directory(..) => {
                 "choose a directory that the worker's user may own, or another user: --spool-dir, --run-as"
             }

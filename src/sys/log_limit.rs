@@ -44,12 +44,7 @@ where
     N: for<'a> FormatFields<'a> + 'static,
     F: FormatEvent<S, N>,
 {
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         // Whoever asks for more than the usual lines wants them all.
         if *event.metadata().level() <= Level::INFO {
             let kind = event.metadata().callsite();
@@ -57,15 +52,11 @@ where
             match self.kinds.lock().entry(kind).or_default().take(now) {
                 Admission::No => return Ok(()),
                 Admission::Yes => {}
-                Admission::Last => writeln!(
-                    writer,
-                    "logsinkfs: of lines like the next one, one in {EVERY:?} is logged from here on"
-                )?,
+                Admission::Last => {
+                    writeln!(writer, "logsinkfs: of lines like the next one, one in {EVERY:?} is logged from here on")?
+                }
                 Admission::After(left_out) => {
-                    writeln!(
-                        writer,
-                        "logsinkfs: {left_out} lines like the next one were left out"
-                    )?;
+                    writeln!(writer, "logsinkfs: {left_out} lines like the next one were left out")?;
                 }
             }
         }

@@ -45,12 +45,8 @@ impl MountpointError {
         match self {
             MountpointError::Missing(_) => "make it: mkdir -p",
             MountpointError::NotDirectory(_) => "choose a directory",
-            MountpointError::Link(_) => {
-                "name the directory itself, or leave --guard-mountpoint away"
-            }
-            MountpointError::Mounted(..) => {
-                "unmount it first (umount, fusermount3 -u), or choose another directory"
-            }
+            MountpointError::Link(_) => "name the directory itself, or leave --guard-mountpoint away",
+            MountpointError::Mounted(..) => "unmount it first (umount, fusermount3 -u), or choose another directory",
             MountpointError::Nested(..) => "choose directories that are beside each other",
             MountpointError::Io(..) => "check its permissions",
         }
@@ -228,9 +224,7 @@ pub fn unmount(point: &Path) -> io::Result<()> {
 fn absolute(path: &Path) -> io::Result<PathBuf> {
     let full = std::path::absolute(path)?;
     match (full.parent(), full.file_name()) {
-        (Some(parent), Some(name)) if fs::read_link(&full).is_err() => {
-            Ok(parent.canonicalize()?.join(name))
-        }
+        (Some(parent), Some(name)) if fs::read_link(&full).is_err() => Ok(parent.canonicalize()?.join(name)),
         _ => full.canonicalize(),
     }
 }

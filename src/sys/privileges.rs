@@ -13,8 +13,7 @@ use nix::unistd::{Gid, Uid, User, getgrouplist, getgroups, setgroups, setresgid,
 use rustix::fs::Access;
 use rustix::io::Errno;
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
-    set_no_new_privs,
+    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
 use super::error::SystemError;
@@ -105,9 +104,7 @@ pub fn become_user(user: RunAs) -> Result<(), SystemError> {
 pub fn become_owner(dir: &Path) -> Result<(), SystemError> {
     use std::os::unix::fs::MetadataExt;
     match fs::metadata(dir) {
-        Ok(dir) if own_user().uid == 0 && dir.uid() != 0 => {
-            become_user(RunAs { uid: dir.uid(), gid: dir.gid() })
-        }
+        Ok(dir) if own_user().uid == 0 && dir.uid() != 0 => become_user(RunAs { uid: dir.uid(), gid: dir.gid() }),
         _ => Ok(()),
     }
 }
@@ -197,8 +194,6 @@ pub fn credential_files() -> Vec<PathBuf> {
     ];
     let named = NAMED.into_iter().filter_map(std::env::var_os).map(PathBuf::from);
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    let at_home = home
-        .into_iter()
-        .flat_map(|home| [".aws/credentials", ".aws/config"].map(|name| home.join(name)));
+    let at_home = home.into_iter().flat_map(|home| [".aws/credentials", ".aws/config"].map(|name| home.join(name)));
     named.chain(at_home).filter(|path| path.exists()).collect()
 }

@@ -40,9 +40,7 @@ pub fn prepare(settings: &Settings, user: RunAs) -> Result<OwnedFd, SystemError>
 /// Makes the folder of an embedded bucket where it is missing.
 pub fn make_bucket(source: &Source, user: RunAs) -> Result<(), SystemError> {
     match source {
-        Source::Embedded { dir } => {
-            make(dir, user).map_err(|e| SystemError::Directory(dir.clone(), e))
-        }
+        Source::Embedded { dir } => make(dir, user).map_err(|e| SystemError::Directory(dir.clone(), e)),
         Source::S3 { .. } => Ok(()),
     }
 }
@@ -67,8 +65,7 @@ fn make(dir: &Path, user: RunAs) -> io::Result<()> {
     if fs::exists(dir)? {
         return Ok(());
     }
-    let missing: Vec<&Path> =
-        dir.ancestors().skip(1).take_while(|path| fs::exists(path).is_ok_and(|is| !is)).collect();
+    let missing: Vec<&Path> = dir.ancestors().skip(1).take_while(|path| fs::exists(path).is_ok_and(|is| !is)).collect();
     for parent in missing.into_iter().rev().filter(|path| !path.as_os_str().is_empty()) {
         fs::create_dir(parent)?;
         // The umask of root must not keep the worker from its spool.

@@ -14,9 +14,7 @@ pub fn start(level: &str) {
     let filter = if level.contains(['=', ',']) {
         level.to_owned()
     } else {
-        format!(
-            "warn,s3s=off,aws=error,aws_config=error,aws_smithy_runtime=error,logsinkfs={level}"
-        )
+        format!("warn,s3s=off,aws=error,aws_config=error,aws_smithy_runtime=error,logsinkfs={level}")
     };
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let events = fmt()

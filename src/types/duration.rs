@@ -22,17 +22,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, BadSetting> {
     let why = "a time is a number with a unit: 250ms, 5s, 5m, 24h";
     let bad = || BadSetting { what: "time", given: text.into(), why };
     // jiff's own durations stop at hours, because a civil day may have 23; here a day is 24 hours.
-    let hours = text
-        .strip_suffix('d')
-        .and_then(|days| days.parse::<u64>().ok())
-        .map(|d| d.saturating_mul(24));
+    let hours = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()).map(|d| d.saturating_mul(24));
     let parsed = match hours {
         Some(hours) => Duration::from_secs(hours.saturating_mul(3600)),
-        None => text
-            .parse::<jiff::SignedDuration>()
-            .ok()
-            .and_then(|d| Duration::try_from(d).ok())
-            .ok_or_else(bad)?,
+        None => text.parse::<jiff::SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok()).ok_or_else(bad)?,
     };
     if parsed > DURATION_MAX { Err(bad()) } else { Ok(parsed) }
 }

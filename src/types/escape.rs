@@ -37,11 +37,7 @@ fn escape_chars(bytes: &[u8], keep: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            if keep(c) {
-                out.push(c)
-            } else {
-                push_escaped(&mut out, c.encode_utf8(&mut [0; 4]).as_bytes())
-            }
+            if keep(c) { out.push(c) } else { push_escaped(&mut out, c.encode_utf8(&mut [0; 4]).as_bytes()) }
         }
         push_escaped(&mut out, chunk.invalid());
     }

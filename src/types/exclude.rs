@@ -23,8 +23,7 @@ impl Exclude {
         let adds = given.clone().into_iter().all(|glob| glob.starts_with('+'));
         let default = DEFAULT.split(' ').filter(|_| adds);
         let given = given.into_iter().map(|glob| glob.strip_prefix('+').unwrap_or(glob));
-        let globs: Vec<_> =
-            default.chain(given).filter(|glob| !glob.is_empty()).map(str::to_owned).collect();
+        let globs: Vec<_> = default.chain(given).filter(|glob| !glob.is_empty()).map(str::to_owned).collect();
         let mut set = GlobSetBuilder::new();
         for glob in &globs {
             set.add(GlobBuilder::new(glob).literal_separator(true).build()?);

@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// A node of the namespace (file, directory, symbolic link or stored object): the inode number
 /// that applications see and the name of the node's folder in the spool.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct NodeId(pub u64);
 
 impl NodeId {
@@ -64,9 +62,7 @@ pub struct Origin {
 }
 
 /// The number of a generation of one stream at one writer, from 1; given at the first seal.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct GenerationNo(pub u64);
 
 /// How often this spool has been started; part of the registration's key.
@@ -75,9 +71,7 @@ pub struct Epoch(pub u64);
 
 /// A position in a spool file, in bytes from the file's first byte ever. It only grows: truncation
 /// moves a generation's base, it never takes offsets back.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct SpoolOffset(pub u64);
 
 impl SpoolOffset {

@@ -18,8 +18,7 @@ impl Ranges {
     pub fn within(&self, range: Range<u64>) -> Vec<Range<u64>> {
         let before = self.ends.range(..range.start).next_back();
         let inside = self.ends.range(range.start..range.end.max(range.start));
-        let cut =
-            move |(start, end): (&u64, &u64)| (*start).max(range.start)..(*end).min(range.end);
+        let cut = move |(start, end): (&u64, &u64)| (*start).max(range.start)..(*end).min(range.end);
         before.into_iter().chain(inside).map(cut).filter(|range| !range.is_empty()).collect()
     }
 
@@ -42,8 +41,7 @@ impl Ranges {
             return;
         }
         let (mut start, mut end) = (range.start, range.end);
-        while let Some((&from, &to)) = self.ends.range(..=end).next_back().filter(|r| *r.1 >= start)
-        {
+        while let Some((&from, &to)) = self.ends.range(..=end).next_back().filter(|r| *r.1 >= start) {
             self.ends.remove(&from);
             (start, end) = (start.min(from), end.max(to));
         }

@@ -95,8 +95,7 @@ pub fn decide(rules: &Rules, tail: &Tail, now: Utc, phase: Duration, token: bool
     let impatient = now.since(tail.first_byte) >= rules.interval * PATIENCE_INTERVALS;
     let split = if impatient { Split::Allowed } else { Split::Never };
     let whole = |reason| Decision::Seal { reason, upto: tail.unsealed, split, exact: false };
-    let exact =
-        |reason| Decision::Seal { reason, upto: tail.unsealed, split: Split::Allowed, exact: true };
+    let exact = |reason| Decision::Seal { reason, upto: tail.unsealed, split: Split::Allowed, exact: true };
 
     if tail.unsealed >= rules.size {
         let last = tail.unsealed == rules.size && (tail.ended || tail.forced);
@@ -187,8 +186,7 @@ impl EarlySeals {
 mod tests {
     use super::*;
 
-    const RULES: Rules =
-        Rules { size: 1000, interval: Duration::from_secs(300), idle: Duration::from_secs(5) };
+    const RULES: Rules = Rules { size: 1000, interval: Duration::from_secs(300), idle: Duration::from_secs(5) };
 
     fn at(secs: i64) -> Utc {
         Utc::from_micros(secs * 1_000_000)

@@ -7,9 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// A UTC instant with microseconds, the precision of names.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Utc(i64);
 
@@ -90,9 +88,7 @@ impl Utc {
 }
 
 /// A time of a file as stat(2) shows it, also before 1970, to the nanosecond.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(from = "Stored", into = "Stored")]
 pub struct FileTime {
     secs: i64,
@@ -108,9 +104,7 @@ impl FileTime {
     /// So many nanoseconds later, less than a second.
     pub fn plus(self, nanos: u32) -> FileTime {
         match self.nanos.saturating_add(nanos) {
-            second @ 1_000_000_000.. => {
-                FileTime { secs: self.secs.saturating_add(1), nanos: second - 1_000_000_000 }
-            }
+            second @ 1_000_000_000.. => FileTime { secs: self.secs.saturating_add(1), nanos: second - 1_000_000_000 },
             nanos => FileTime { nanos, ..self },
         }
     }

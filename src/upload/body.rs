@@ -79,18 +79,8 @@ fn plain(file: &SpoolFile, range: SpoolRange, marker: &Marker) -> io::Result<Bod
     Ok(checked(marker, crc64.finalize(), payload))
 }
 
-fn compress(
-    file: &SpoolFile,
-    range: SpoolRange,
-    marker: &Marker,
-    form: Form,
-    sink: File,
-) -> io::Result<Body> {
-    let sink = Sink {
-        file: sink,
-        at: 0,
-        crc32: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32IsoHdlc),
-    };
+fn compress(file: &SpoolFile, range: SpoolRange, marker: &Marker, form: Form, sink: File) -> io::Result<Body> {
+    let sink = Sink { file: sink, at: 0, crc32: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32IsoHdlc) };
     let buffered = io::BufWriter::with_capacity(WRITE_BUFFER, sink);
     let (crc64, buffered) = match form {
         Form::Zstd => {

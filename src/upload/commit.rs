@@ -79,12 +79,7 @@ pub fn confirm(
     }
     parts.catalog.add_own(
         &parts.prefix,
-        StoredObject {
-            key: marker.key.clone(),
-            size,
-            modified: parts.clock.now(),
-            etag: String::new(),
-        },
+        StoredObject { key: marker.key.clone(), size, modified: parts.clock.now(), etag: String::new() },
     );
     forget_ended(parts, log)?;
     drop(committing);
@@ -106,12 +101,7 @@ pub fn quarantine(
     let copy = format!("{}.{sealed}", log.id);
     let note = Note { why: why.to_owned(), at: parts.clock.now(), marker: marker.cloned() };
     let file = log.files.at(name.range.start)?;
-    let target = parts.spool.quarantine().keep_copy(
-        |to, at| file.read_exact_at(to, at),
-        name.range,
-        &copy,
-        &note,
-    )?;
+    let target = parts.spool.quarantine().keep_copy(|to, at| file.read_exact_at(to, at), name.range, &copy, &note)?;
     marker::advance(log.names(), name, Phase::Quarantined)?;
     {
         let mut state = log.state();
@@ -147,10 +137,8 @@ fn forget_ended(parts: &Parts, log: &Arc<LogFile>) -> Result<(), FsError> {
         // Leaves generations behind that are sealed to their ends.
         state.tail(len);
         let begin = state.generations.front().map_or(SpoolOffset(0), |g| g.at);
-        let front = state
-            .segments
-            .iter()
-            .take_while(|(_, segment)| segment.end <= begin && !segment.phase.owes_object());
+        let front =
+            state.segments.iter().take_while(|(_, segment)| segment.end <= begin && !segment.phase.owes_object());
         front.filter_map(|(start, _)| state.marker(*start)).collect()
     };
     let Some(last) = settled.last() else { return Ok(()) };

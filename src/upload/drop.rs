@@ -43,10 +43,7 @@ pub fn make_room(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
 fn take_or_give_up(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
     evict::reclaim(parts, parts.budget.to_reclaim().max(bytes))?;
     let need = parts.budget.over() + bytes;
-    if parts.when_full != WhenFull::DropOldest
-        || need == 0
-        || parts.budget.available() >= bytes.max(1)
-    {
+    if parts.when_full != WhenFull::DropOldest || need == 0 || parts.budget.available() >= bytes.max(1) {
         return Ok(());
     }
     let disk_is_short = parts.budget.disk_shortage() > 0;

@@ -55,10 +55,7 @@ fn remove(parts: &Parts, log: &Arc<LogFile>) -> bool {
         Ok(gone) => gone,
         Err(FsError::Stale) => false,
         Err(e) => {
-            error!(
-                path = parts.path_of(log),
-                "a finished log could not be removed from the spool: {e}"
-            );
+            error!(path = parts.path_of(log), "a finished log could not be removed from the spool: {e}");
             false
         }
     }

@@ -33,12 +33,7 @@ impl Sibling {
 /// What the generation `own` of a log is called, now that something of it is to be sealed. The elder ones of the stream
 /// that have bytes get their numbers before it, whenever they will be sealed themselves. To be called under
 /// [`StreamState::numbering`], held until the number is in a marker.
-pub fn number(
-    parts: &Parts,
-    log: &Arc<LogFile>,
-    stream: &StreamState,
-    own: Generation,
-) -> Result<Numbered, FsError> {
+pub fn number(parts: &Parts, log: &Arc<LogFile>, stream: &StreamState, own: Generation) -> Result<Numbered, FsError> {
     let given = |log: &LogFile| log.state().generation_at(own.at).and_then(|g| g.numbered);
     if let Some(numbered) = given(log) {
         return Ok(numbered);
@@ -63,12 +58,7 @@ pub fn number(
     Ok(numbered)
 }
 
-fn siblings(
-    parts: &Parts,
-    log: &Arc<LogFile>,
-    stream: &StreamState,
-    own: Generation,
-) -> Result<Vec<Sibling>, FsError> {
+fn siblings(parts: &Parts, log: &Arc<LogFile>, stream: &StreamState, own: Generation) -> Result<Vec<Sibling>, FsError> {
     let mut found = Vec::new();
     for id in stream.logs() {
         let Ok(Open::Live(other)) = parts.namespace.open(id) else { continue };

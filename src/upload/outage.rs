@@ -116,14 +116,7 @@ impl Backlog {
                 }
                 (OutageEvent::StillAway, None) => {}
                 (OutageEvent::Filled(percent), _) => {
-                    warn!(
-                        unsent,
-                        left,
-                        lasts,
-                        then,
-                        away,
-                        "{percent} % of the spool hold what S3 does not have yet"
-                    );
+                    warn!(unsent, left, lasts, then, away, "{percent} % of the spool hold what S3 does not have yet");
                 }
             }
         }
@@ -177,9 +170,8 @@ mod tests {
 
     #[test]
     fn an_outage_is_told_of_each_hour_from_its_beginning() {
-        let hours = |from: u64, to: u64| {
-            (from..=to).map(|hour| (hour * 60 + 30, OutageEvent::StillAway)).collect::<Vec<_>>()
-        };
+        let hours =
+            |from: u64, to: u64| (from..=to).map(|hour| (hour * 60 + 30, OutageEvent::StillAway)).collect::<Vec<_>>();
         assert_eq!(told(|_| 0, |minute| (30..300).contains(&minute)), hours(1, 4));
         assert_eq!(told(|_| 0, |_| false), []);
     }
@@ -198,8 +190,7 @@ mod tests {
     fn the_room_lasts_as_long_as_the_backlog_grows_as_it_did() {
         let mut backlog = Backlog::default();
         let mut look = |minutes: u32, unsent| {
-            let seen =
-                OutageSnapshot { now: MINUTE * minutes, away: true, unsent, capacity: 1_000 };
+            let seen = OutageSnapshot { now: MINUTE * minutes, away: true, unsent, capacity: 1_000 };
             backlog.weigh(seen).1
         };
         assert_eq!(look(0, 100), None);

@@ -87,20 +87,13 @@ impl Registrar {
             partition: parts.segmenting.partition.as_str(),
             started: parts.clock.now().to_name(),
         };
-        let in_memory = |e: std::io::Error| LocalError {
-            action: "write in memory",
-            path: parts.spool.dir().to_owned(),
-            source: e,
-        };
-        let text = serde_json::to_vec_pretty(&registration)
-            .map_err(|e| in_memory(std::io::Error::other(e)))?;
+        let in_memory =
+            |e: std::io::Error| LocalError { action: "write in memory", path: parts.spool.dir().to_owned(), source: e };
+        let text = serde_json::to_vec_pretty(&registration).map_err(|e| in_memory(std::io::Error::other(e)))?;
         let mut file = memory_file(parts.spool.dir())?;
         file.write_all(&text).map_err(in_memory)?;
-        let payload = Payload {
-            range: 0..text.len() as u64,
-            crc32: crc_fast::crc32_iso_hdlc(&text),
-            file: Arc::new(file),
-        };
+        let payload =
+            Payload { range: 0..text.len() as u64, crc32: crc_fast::crc32_iso_hdlc(&text), file: Arc::new(file) };
         Ok(NewObject {
             key: registration_key(&parts.prefix, &identity.writer, identity.epoch),
             payload,

@@ -40,11 +40,7 @@ impl Restorer {
     }
 
     /// A file whose byte 0 is the segment's first byte.
-    pub async fn restore(
-        &self,
-        log: &Arc<LogFile>,
-        name: &MarkerName,
-    ) -> Result<Arc<File>, FsError> {
+    pub async fn restore(&self, log: &Arc<LogFile>, name: &MarkerName) -> Result<Arc<File>, FsError> {
         let key = (log.id, name.range.start);
         let slot = self.kept.lock().get_or_insert(key, Slot::default).clone();
         let file = slot.get_or_try_init(|| self.fetch(log, name)).await?;
@@ -65,8 +61,7 @@ impl Restorer {
         let mut at = 0;
         while at < size {
             let range = at..size.min(at + PIECE);
-            let piece =
-                self.parts.bucket.get_range(&marker.key, range, None).await.map_err(failed)?;
+            let piece = self.parts.bucket.get_range(&marker.key, range, None).await.map_err(failed)?;
             if piece.is_empty() {
                 return Err(FsError::Bucket(format!("{} is shorter than it was", marker.key)));
             }
@@ -74,9 +69,7 @@ impl Restorer {
             at += piece.len() as u64;
         }
         let decompress = move || decompress(&parts, body, form, size, length, &marker);
-        let restored = tokio::task::spawn_blocking(decompress)
-            .await
-            .map_err(|e| FsError::Bucket(e.to_string()))??;
+        let restored = tokio::task::spawn_blocking(decompress).await.map_err(|e| FsError::Bucket(e.to_string()))??;
         Ok(restored)
     }
 }

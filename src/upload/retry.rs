@@ -125,13 +125,7 @@ fn make_ready(parts: &Parts, name: &str) -> Result<(SetAside, Marker, Option<New
     Ok((aside, marker, Some(object)))
 }
 
-fn body(
-    parts: &Parts,
-    file: &SpoolFile,
-    key: &SegmentName,
-    marker: &Marker,
-    path: &Path,
-) -> Result<Payload, Stays> {
+fn body(parts: &Parts, file: &SpoolFile, key: &SegmentName, marker: &Marker, path: &Path) -> Result<Payload, Stays> {
     let range = SpoolRange { start: SpoolOffset(0), end: SpoolOffset(key.length) };
     match prepare(parts, (file, path), range, marker, key.form)? {
         Body::Sound(payload) => Ok(payload),
@@ -161,9 +155,7 @@ fn log_of(parts: &Parts, aside: &SetAside, marker: &Marker) -> Option<(Arc<LogFi
     is_it.then_some((log, present))
 }
 
-async fn blocking<T: Send + 'static>(
-    step: impl FnOnce() -> Result<T, Stays> + Send + 'static,
-) -> Result<T, Stays> {
+async fn blocking<T: Send + 'static>(step: impl FnOnce() -> Result<T, Stays> + Send + 'static) -> Result<T, Stays> {
     match tokio::task::spawn_blocking(step).await {
         Ok(done) => done,
         // It was not begun.

@@ -106,19 +106,14 @@ fn describe(
 
 /// Where the segment ends: the range's end when that is asked, else behind its last newline (before its
 /// last record, where records have a known beginning and may still grow), else nowhere or at the end.
-fn find_end(
-    parts: &Parts,
-    file: &SpoolFile,
-    order: &Order,
-) -> std::io::Result<Option<SpoolOffset>> {
+fn find_end(parts: &Parts, file: &SpoolFile, order: &Order) -> std::io::Result<Option<SpoolOffset>> {
     let SpoolRange { start, end } = order.range;
     if order.exact {
         return Ok(Some(end));
     }
     let growing = matches!(order.reason, Reason::Size | Reason::Interval);
     if let (Some(record), true) = (&parts.segmenting.record_start, growing) {
-        let found =
-            last_line(file, order.range, |line| record.find(line).is_some_and(|m| m.start() == 0))?;
+        let found = last_line(file, order.range, |line| record.find(line).is_some_and(|m| m.start() == 0))?;
         if let Some((begin, _)) = found.filter(|(begin, _)| *begin > start) {
             return Ok(Some(begin));
         }
@@ -213,9 +208,7 @@ mod tests {
 
     fn file(text: &[u8]) -> SpoolFile {
         let dir = tempfile::tempdir().expect("a folder");
-        let file = Files::new(NodeFiles::new(dir.path().into(), NodeId(7)), Vec::new())
-            .make()
-            .expect("a file");
+        let file = Files::new(NodeFiles::new(dir.path().into(), NodeId(7)), Vec::new()).make().expect("a file");
         file.append(text).expect("written");
         file
     }

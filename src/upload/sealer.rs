@@ -138,11 +138,7 @@ fn longest_pause(parts: &Parts) -> Duration {
 }
 
 /// How long until somebody is to be looked at; `None` while that depends on events alone.
-fn next_due(
-    parts: &Parts,
-    watched: &HashMap<NodeId, Watched>,
-    seals: &JoinSet<SealDone>,
-) -> Option<Duration> {
+fn next_due(parts: &Parts, watched: &HashMap<NodeId, Watched>, seals: &JoinSet<SealDone>) -> Option<Duration> {
     if seals.len() >= PARALLEL {
         return None;
     }

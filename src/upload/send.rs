@@ -102,9 +102,7 @@ pub async fn send(
             attempt.job.may_have_arrived = true;
             confirm(parts, &job, &name, &marker, object.payload.len()).await
         }
-        Err(e) if e.kind == Kind::Exists => {
-            resolve(parts, &job, &name, &marker, object.payload.len()).await
-        }
+        Err(e) if e.kind == Kind::Exists => resolve(parts, &job, &name, &marker, object.payload.len()).await,
         Err(e) => {
             if first && !e.kind.may_have_arrived() {
                 take_back(&job, &name).await;
@@ -130,12 +128,7 @@ enum Ready {
 }
 
 /// Makes ready what is sent. From here on the range is not given up, unless it was before. Blocking.
-fn make_ready(
-    parts: &Parts,
-    job: &Job,
-    name: &MarkerName,
-    body: Option<Payload>,
-) -> Result<Ready, LocalError> {
+fn make_ready(parts: &Parts, job: &Job, name: &MarkerName, body: Option<Payload>) -> Result<Ready, LocalError> {
     let marker = load_marker(parts, job, name);
     let marker = match marker.and_then(|marker| of_writer(parts, job, name, marker)) {
         Ok(marker) => marker,
@@ -194,12 +187,7 @@ fn load_marker(parts: &Parts, job: &Job, name: &MarkerName) -> Result<Marker, Lo
 /// A range that was sealed before the registration, by a spool that turned out to be a copy, gets the
 /// new writer id: the original may have sealed the same range. Its key was given to nobody yet, since
 /// nothing is sent before the registration. What an earlier start had sealed keeps its key.
-fn of_writer(
-    parts: &Parts,
-    job: &Job,
-    name: &MarkerName,
-    marker: Marker,
-) -> Result<Marker, LocalError> {
+fn of_writer(parts: &Parts, job: &Job, name: &MarkerName, marker: Marker) -> Result<Marker, LocalError> {
     let writer = parts.spool.identity().writer;
     match SegmentName::parse(&parts.prefix, &marker.key) {
         Some(segment) if !job.may_have_arrived && segment.writer != writer => {
@@ -218,11 +206,7 @@ pub fn form_of(marker: &Marker) -> Form {
 }
 
 /// Puts an object that is not to be there yet, asking first where the service ignores conditions.
-pub(super) async fn put(
-    parts: &Parts,
-    conditional: Conditional,
-    object: &NewObject,
-) -> Result<(), BucketError> {
+pub(super) async fn put(parts: &Parts, conditional: Conditional, object: &NewObject) -> Result<(), BucketError> {
     if conditional == Conditional::Ignored {
         match parts.bucket.head(&object.key).await {
             Ok(_) => {
@@ -237,13 +221,7 @@ pub(super) async fn put(
 }
 
 /// The key has an object. It is our own when an earlier try may have arrived and the bytes are the same.
-async fn resolve(
-    parts: &Arc<Parts>,
-    job: &Job,
-    name: &MarkerName,
-    marker: &Marker,
-    size: u64,
-) -> SendOutcome {
+async fn resolve(parts: &Arc<Parts>, job: &Job, name: &MarkerName, marker: &Marker, size: u64) -> SendOutcome {
     if name.phase.is_given_up() {
         // The name is the mark, and its bytes are gone: whoever made it, it says what is to be said.
         return confirm(parts, job, name, marker, size).await;
@@ -267,13 +245,7 @@ async fn resolve(
     set_aside(parts, job, name, Some(marker), CONFLICT).await
 }
 
-async fn confirm(
-    parts: &Arc<Parts>,
-    job: &Job,
-    name: &MarkerName,
-    marker: &Marker,
-    size: u64,
-) -> SendOutcome {
+async fn confirm(parts: &Arc<Parts>, job: &Job, name: &MarkerName, marker: &Marker, size: u64) -> SendOutcome {
     debug!(key = %marker.key, size, "uploaded");
     let (parts, log, name, marker) = (parts.clone(), job.log.clone(), *name, marker.clone());
     commit_step(move || {
@@ -316,24 +288,19 @@ const METADATA_PREFIX: &str = "x-amz-meta-";
 /// User metadata of an object: printable ASCII within S3's limit. What must be there comes first;
 /// labels that do not fit are left out, and a stream's name that does not fit is in the key.
 pub(super) fn metadata(prefix: &str, marker: &Marker) -> BTreeMap<String, String> {
-    let needed = [
-        (CHECKSUM, marker.crc64.clone()),
-        (FIRST, marker.first.to_name()),
-        (LAST, marker.last.to_name()),
-    ];
+    let needed = [(CHECKSUM, marker.crc64.clone()), (FIRST, marker.first.to_name()), (LAST, marker.last.to_name())];
     let key = SegmentName::parse(prefix, &marker.key);
     let of_key = key.iter().flat_map(of_key);
-    let labels = marker.labels.iter().map(|(label, value)| {
-        (format!("{LABEL}{}", escape_ascii(label.as_bytes())), escape_ascii(value.as_bytes()))
-    });
+    let labels = marker
+        .labels
+        .iter()
+        .map(|(label, value)| (format!("{LABEL}{}", escape_ascii(label.as_bytes())), escape_ascii(value.as_bytes())));
     let needed = needed.into_iter().chain(of_key).map(|(name, value)| (name.to_owned(), value));
     fitting(needed.chain(labels)).collect()
 }
 
 /// Leaves out what does not fit beside what comes before it.
-fn fitting(
-    entries: impl Iterator<Item = (String, String)>,
-) -> impl Iterator<Item = (String, String)> {
+fn fitting(entries: impl Iterator<Item = (String, String)>) -> impl Iterator<Item = (String, String)> {
     let mut left = METADATA_MAX;
     entries.filter(move |(name, value)| {
         let size = METADATA_PREFIX.len() + name.len() + value.len();

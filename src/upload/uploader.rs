@@ -238,10 +238,8 @@ impl Uploader {
     }
 
     fn close(&mut self, e: &BucketError) {
-        let everything = matches!(
-            e.kind,
-            Kind::Unreachable | Kind::NoHost | Kind::Untrusted | Kind::Throttled | Kind::Server
-        );
+        let everything =
+            matches!(e.kind, Kind::Unreachable | Kind::NoHost | Kind::Untrusted | Kind::Throttled | Kind::Server);
         self.gate.new_every = if everything { NEW_EVERY_OUTAGE } else { NEW_EVERY };
         let now = self.parts.clock.monotonic();
         if !self.gate.said.contains(&e.kind) {
@@ -277,8 +275,7 @@ impl Uploader {
 
 /// Exponential, with full jitter in its upper half.
 fn backoff(failures: u32) -> Duration {
-    let cap =
-        BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(BACKOFF_MAX);
+    let cap = BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(BACKOFF_MAX);
     cap.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 

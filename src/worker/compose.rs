@@ -51,12 +51,7 @@ pub fn recover_parts(
     let open = spool.session().nodes_left();
     let at = Circumstances { open: &open, streams: &streams, now: clock.now() };
     let found = recover(&spool, at)?;
-    let namespace = Namespace::load(
-        spool.clone(),
-        (settings.ownership, settings.limits.names_max),
-        found,
-        clock.now(),
-    );
+    let namespace = Namespace::load(spool.clone(), (settings.ownership, settings.limits.names_max), found, clock.now());
     // Not before: on a full disk recovery may need the room.
     spool.refill_ballast();
     let parts = Parts {
@@ -168,10 +163,9 @@ pub fn new_writer(readable: &str) -> WriterId {
 /// Finds wrong what can be judged of the way to the bucket without asking S3.
 pub async fn check_bucket(settings: &Settings) -> Result<(), DaemonError> {
     match &settings.source {
-        Source::S3 { bucket, .. } => S3Bucket::new(bucket, &settings.s3, None)
-            .check()
-            .await
-            .map_err(|e| DaemonError::Bucket(e.into())),
+        Source::S3 { bucket, .. } => {
+            S3Bucket::new(bucket, &settings.s3, None).check().await.map_err(|e| DaemonError::Bucket(e.into()))
+        }
         Source::Embedded { .. } if cfg!(feature = "embedded-bucket") => Ok(()),
         Source::Embedded { .. } => Err(without_embedded()),
     }
@@ -201,9 +195,7 @@ pub fn connect(
             };
             let again = kept.and_then(|port| start(port).ok());
             let moved = again.is_none();
-            let server = again
-                .map_or_else(|| start(0), Ok)
-                .map_err(|e| DaemonError::Embedded(e.to_string()))?;
+            let server = again.map_or_else(|| start(0), Ok).map_err(|e| DaemonError::Embedded(e.to_string()))?;
             if let Some(port) = port.filter(|_| moved) {
                 port.write(server.endpoint())?;
             }

@@ -34,12 +34,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub type StopAsked = (Option<Duration>, Link);
 
 /// Answers until the process ends, but for those who ask for that end.
-pub async fn serve(
-    mut questions: Questions,
-    status: Arc<MountStatus>,
-    fs: Arc<Fs>,
-    stops: Sender<StopAsked>,
-) {
+pub async fn serve(mut questions: Questions, status: Arc<MountStatus>, fs: Arc<Fs>, stops: Sender<StopAsked>) {
     let [at_once, waiting] = [AT_ONCE, WAITING].map(|places| Arc::new(Semaphore::new(places)));
     while let Some((request, client)) = questions.recv().await {
         if let Request::Stop { within } = request {
@@ -50,9 +45,7 @@ pub async fn serve(
         let (status, fs) = (status.clone(), fs.clone());
         // Whoever waits for S3 keeps nobody else from an answer.
         let place = match request {
-            Request::Flush { wait: true } | Request::Retry { .. } => {
-                waiting.clone().try_acquire_owned().ok()
-            }
+            Request::Flush { wait: true } | Request::Retry { .. } => waiting.clone().try_acquire_owned().ok(),
             _ => at_once.clone().acquire_owned().await.ok(),
         };
         tokio::spawn(async move {
@@ -87,8 +80,7 @@ fn refusal() -> ToClient {
 
 /// The logs that S3 lacks something of, and the files that stay local, at most so many of each. Blocking.
 fn logs(fs: &Fs, top: usize) -> Value {
-    let ((logs, all_logs), (local, all_local)) =
-        (lacking_logs(fs.parts(), top), fs.local_files(top));
+    let ((logs, all_logs), (local, all_local)) = (lacking_logs(fs.parts(), top), fs.local_files(top));
     let (logs, local) = (fitting(logs), fitting(local));
     json!({
         "logs_left_out": all_logs - logs.len(),
@@ -116,8 +108,7 @@ async fn flush(parts: &Parts, wait: bool, client: &Link) -> Option<ToClient> {
     info!(wait, "everything is sealed and uploaded now: somebody asks for it");
     let mut progress = parts.progress.subscribe();
     let ends = |log: Arc<LogFile>| (log.len().unwrap_or_default(), log);
-    let mut left: Vec<(SpoolOffset, Arc<LogFile>)> =
-        parts.namespace.logs().into_iter().map(ends).collect();
+    let mut left: Vec<(SpoolOffset, Arc<LogFile>)> = parts.namespace.logs().into_iter().map(ends).collect();
     force_all(parts);
     // A log without a name is gone from the spool, and its segments from its state, once S3 has all of it.
     let is_here = |log: &LogFile| parts.namespace.attr(log.id).is_ok();

@@ -145,9 +145,7 @@ fn serve(
         runtime.spawn(control_server::serve(questions, status.clone(), fs.clone(), asks_to_stop));
     }
     let adapter = Adapter::new(fs.clone(), runtime.handle().clone());
-    let session = served
-        .session(adapter, READERS)
-        .map_err(|e| SupervisorError::Mount(served.point.clone(), e))?;
+    let session = served.session(adapter, READERS).map_err(|e| SupervisorError::Mount(served.point.clone(), e))?;
     fs.set_caches(caches_of(&session, runtime.handle().clone())?);
     resume(&parts);
     let tasks = Tasks::start(runtime, &parts, registrar, backlog);
@@ -155,8 +153,7 @@ fn serve(
     let session_ended = run_session(session, served)?;
     status.serves(true);
     announce(settings, runtime, &parts, served)?;
-    let (end, client) =
-        runtime.block_on(until_the_end(&fs, &mut signals, &mut stops, session_ended));
+    let (end, client) = runtime.block_on(until_the_end(&fs, &mut signals, &mut stops, session_ended));
     status.serves(false);
     served.detach();
     tasks.hurry();
@@ -180,10 +177,7 @@ fn serve(
 }
 
 /// Answers the kernel on threads of its own. Gives what says when that is over.
-fn run_session(
-    session: Session,
-    served: &ServedMount,
-) -> Result<watch::Receiver<bool>, DaemonError> {
+fn run_session(session: Session, served: &ServedMount) -> Result<watch::Receiver<bool>, DaemonError> {
     if served.resumed
         && let Err(e) = ask_again(served.fuse.as_fd())
     {
@@ -201,12 +195,7 @@ fn run_session(
 }
 
 /// Says that the mount serves: in the log, to the parent process and to the keeper.
-fn announce(
-    settings: &Settings,
-    runtime: &Runtime,
-    parts: &Parts,
-    served: &ServedMount,
-) -> Result<(), DaemonError> {
+fn announce(settings: &Settings, runtime: &Runtime, parts: &Parts, served: &ServedMount) -> Result<(), DaemonError> {
     let identity = parts.spool.identity();
     info!(source = %settings.source.url(), mountpoint = %served.point.display(),
         writer = %identity.writer, spool = %parts.spool.dir().display(), "serving");
@@ -270,12 +259,7 @@ struct Tasks {
 }
 
 impl Tasks {
-    fn start(
-        runtime: &Runtime,
-        parts: &Arc<Parts>,
-        registrar: Registrar,
-        backlog: Arc<Mutex<Backlog>>,
-    ) -> Tasks {
+    fn start(runtime: &Runtime, parts: &Arc<Parts>, registrar: Registrar, backlog: Arc<Mutex<Backlog>>) -> Tasks {
         let (stop, stopped) = watch::channel(false);
         let (pace, uploader_pace) = watch::channel(Pace::Normal);
         let running = [
@@ -355,10 +339,7 @@ fn mounted_since(parts: &Parts, served: &ServedMount) -> Utc {
 }
 
 /// Who registers spool files with the kernel, where that is to write into them itself.
-fn backings(
-    settings: &Settings,
-    served: &ServedMount,
-) -> Result<Option<Arc<dyn Backings>>, DaemonError> {
+fn backings(settings: &Settings, served: &ServedMount) -> Result<Option<Arc<dyn Backings>>, DaemonError> {
     let able = match settings.write_path {
         WritePath::Daemon => Ok(()),
         WritePath::Auto | WritePath::Passthrough => served.probe(),
@@ -392,14 +373,9 @@ async fn retire(parts: Arc<Parts>, backlog: Arc<Mutex<Backlog>>) {
     }
 }
 
-fn require_bucket(
-    runtime: &Runtime,
-    registrar: &Registrar,
-    parts: &Parts,
-) -> Result<(), DaemonError> {
-    let registered = runtime.block_on(async {
-        tokio::time::timeout(REQUIRE_PATIENCE, registrar.register(parts)).await
-    });
+fn require_bucket(runtime: &Runtime, registrar: &Registrar, parts: &Parts) -> Result<(), DaemonError> {
+    let registered =
+        runtime.block_on(async { tokio::time::timeout(REQUIRE_PATIENCE, registrar.register(parts)).await });
     registered.map_err(|_| DaemonError::NoAnswer)?.map_err(DaemonError::Bucket)?;
     // The uploader registers again, as another start.
     parts.spool.next_epoch()?;

@@ -101,14 +101,10 @@ impl DaemonError {
             DaemonError::Unreachable { .. } => {
                 "let others search that directory (chmod o+x), put the spool elsewhere with --spool-dir, or choose another user with --run-as"
             }
-            DaemonError::OtherSpool(_) => {
-                "--spool-dir must lead keeper and worker to the same directory"
-            }
+            DaemonError::OtherSpool(_) => "--spool-dir must lead keeper and worker to the same directory",
             DaemonError::Talk(_) => "start it without the variable LOGSINKFS_KEEPER_FD",
             DaemonError::Refused(_) => "the keeper's log says more",
-            DaemonError::NoPassthrough(_) => {
-                "leave --write-path away: the daemon writes where the kernel cannot"
-            }
+            DaemonError::NoPassthrough(_) => "leave --write-path away: the daemon writes where the kernel cannot",
             DaemonError::Io(_) => "look at the limits of this process",
         }
     }

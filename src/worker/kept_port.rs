@@ -28,8 +28,7 @@ impl KeptPort {
 
     /// Keeps the port of an endpoint, and forgets those of sessions that are over.
     pub fn write(&self, endpoint: &str) -> Result<(), LocalError> {
-        let Some(port) = endpoint.rsplit(':').next().and_then(|port| port.parse::<u16>().ok())
-        else {
+        let Some(port) = endpoint.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()) else {
             return Ok(());
         };
         fs::create_dir_all(&self.folder).at("create", &self.folder)?;

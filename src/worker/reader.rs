@@ -122,11 +122,7 @@ pub(super) fn try_cache(settings: &ReaderSettings) -> Result<(), DaemonError> {
 /// LISTs that the whole mount sends in a minute, at most: enough for the sizes of 2,000 logs, and 3 cents.
 const LISTS_A_MINUTE: u32 = 6_000;
 
-fn reader_config(
-    settings: &ReaderSettings,
-    bucket: Arc<dyn Bucket>,
-    runtime: &Runtime,
-) -> ReaderConfig {
+fn reader_config(settings: &ReaderSettings, bucket: Arc<dyn Bucket>, runtime: &Runtime) -> ReaderConfig {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let bucket: Arc<dyn Bucket> = Arc::new(Capped::new(bucket, clock.clone(), LISTS_A_MINUTE));
     let (dir, handle) = (settings.cache_dir.clone(), runtime.handle().clone());
@@ -144,12 +140,7 @@ fn reader_config(
     }
 }
 
-fn serve(
-    settings: &ReaderSettings,
-    runtime: &Runtime,
-    fs: &Arc<ReaderFs>,
-    device: &Device,
-) -> Result<(), DaemonError> {
+fn serve(settings: &ReaderSettings, runtime: &Runtime, fs: &Arc<ReaderFs>, device: &Device) -> Result<(), DaemonError> {
     let status = Arc::new(MountStatus::new(&settings.source, &device.point, None));
     if let Some(address) = settings.admin {
         let listener = runtime.block_on(admin::listen(address, false))?;

@@ -66,9 +66,7 @@ pub fn run(settings: &Settings, hidden: &Hidden) -> Result<ExitCode, DaemonError
         launch::leave_session();
     }
     let link = match (attached, &settings.processes.socket) {
-        (true, Some(path)) => {
-            connect(path).map_err(|e| SupervisorError::Socket(path.clone(), e))?
-        }
+        (true, Some(path)) => connect(path).map_err(|e| SupervisorError::Socket(path.clone(), e))?,
         _ => inherited().map_err(|e| DaemonError::Talk(e.to_string()))?,
     };
     // Open until the process ends, which is what the keeper takes its end for.

@@ -44,11 +44,7 @@ pub enum Holder {
 
 impl ServedMount {
     /// A mount that this process makes and serves alone.
-    pub fn alone(
-        settings: &Settings,
-        spool: OwnedFd,
-        owner: u32,
-    ) -> Result<ServedMount, DaemonError> {
+    pub fn alone(settings: &Settings, spool: OwnedFd, owner: u32) -> Result<ServedMount, DaemonError> {
         let device = Device::new(settings.into())?;
         let registry = Registry::alone(device.fuse.try_clone()?, spool, owner);
         Ok(ServedMount {
@@ -89,8 +85,7 @@ impl ServedMount {
         match &self.holder {
             Holder::Own(..) => Signals::new(None, Direct::Stops),
             Holder::Keeper(keeper) => {
-                let direct =
-                    if keeper.attached { Direct::Leaves } else { Direct::IsLeftToTheKeeper };
+                let direct = if keeper.attached { Direct::Leaves } else { Direct::IsLeftToTheKeeper };
                 Signals::new(keeper.signals(), direct)
             }
         }

@@ -117,11 +117,8 @@ impl MountStatus {
             METRICS.worker_restarts.inc_by(writing.worker_restarts);
             METRICS.write_path.get_or_create(&[("path", writing.path())]).set(1);
         }
-        let about = About {
-            version: env!("CARGO_PKG_VERSION"),
-            source: source.url(),
-            mountpoint: point.display().to_string(),
-        };
+        let about =
+            About { version: env!("CARGO_PKG_VERSION"), source: source.url(), mountpoint: point.display().to_string() };
         MountStatus { about, serves: AtomicBool::new(false), writing }
     }
 

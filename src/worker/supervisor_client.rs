@@ -108,11 +108,7 @@ impl SupervisorClient {
         })?
     }
 
-    fn ask<T>(
-        &self,
-        question: &ToKeeper,
-        mut pick: impl FnMut(ToWorker) -> Option<T>,
-    ) -> Result<T, String> {
+    fn ask<T>(&self, question: &ToKeeper, mut pick: impl FnMut(ToWorker) -> Option<T>) -> Result<T, String> {
         let mut answer = None;
         self.ask_all(std::slice::from_ref(question), |said| {
             answer = pick(said);
@@ -122,11 +118,7 @@ impl SupervisorClient {
     }
 
     /// Asks several questions at once; `is_answer` takes what is said, and says whether it is the answer to one of them.
-    fn ask_all(
-        &self,
-        questions: &[ToKeeper],
-        mut is_answer: impl FnMut(ToWorker) -> bool,
-    ) -> Result<(), String> {
+    fn ask_all(&self, questions: &[ToKeeper], mut is_answer: impl FnMut(ToWorker) -> bool) -> Result<(), String> {
         let answers = self.answers.lock();
         // Answers that came too late for the question before.
         while answers.try_recv().is_ok() {}
@@ -151,16 +143,12 @@ impl Backings for SupervisorClient {
             return Ok(id);
         }
         let of_node = |answer| match answer {
-            ToWorker::Registered { node: of, start, backing } if of == node => {
-                Some((start, backing))
-            }
+            ToWorker::Registered { node: of, start, backing } if of == node => Some((start, backing)),
             _ => None,
         };
         let registered = match self.ask(&ToKeeper::Register { node, start }, of_node) {
             Ok((of, backing)) if of == start => backing.map(BackingId),
-            Ok(_) => {
-                Err("the keeper is of an earlier version, which knows one file of a log".to_owned())
-            }
+            Ok(_) => Err("the keeper is of an earlier version, which knows one file of a log".to_owned()),
             Err(why) => Err(why),
         };
         match &registered {
@@ -173,8 +161,7 @@ impl Backings for SupervisorClient {
 
     fn register_ahead(&self, nodes: &[NodeId]) -> Result<(), String> {
         let start = SpoolOffset(0);
-        let questions: Vec<_> =
-            nodes.iter().map(|node| ToKeeper::Register { node: *node, start }).collect();
+        let questions: Vec<_> = nodes.iter().map(|node| ToKeeper::Register { node: *node, start }).collect();
         let mut refused = None;
         self.ask_all(&questions, |answer| match answer {
             ToWorker::Registered { node, backing, .. } if nodes.contains(&node) => {

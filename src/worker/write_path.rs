@@ -18,9 +18,9 @@ pub fn choose(asked: WritePath, when_full: WhenFull, able: Result<(), String>) -
         (WritePath::Daemon, _) => Choice::Daemon("--write-path asks for it".to_owned()),
         (WritePath::Passthrough, Ok(())) => Choice::Passthrough,
         (_, Err(why)) => Choice::Daemon(why),
-        (WritePath::Auto, Ok(())) if must_stop_writers(when_full) => Choice::Daemon(
-            "--when-full has to stop writers, which it cannot where the kernel writes".to_owned(),
-        ),
+        (WritePath::Auto, Ok(())) if must_stop_writers(when_full) => {
+            Choice::Daemon("--when-full has to stop writers, which it cannot where the kernel writes".to_owned())
+        }
         (WritePath::Auto, Ok(())) => Choice::Passthrough,
     }
 }

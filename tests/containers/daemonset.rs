@@ -19,10 +19,7 @@ fn folder(world: &World) -> PathBuf {
 
 /// The worker's container, with its probe and hook, which only a kubelet knows.
 fn worker_of(objects: &[Value]) -> Value {
-    pick(objects, "DaemonSet", "worker")
-        .pointer("/spec/template/spec/containers/0")
-        .unwrap()
-        .clone()
+    pick(objects, "DaemonSet", "worker").pointer("/spec/template/spec/containers/0").unwrap().clone()
 }
 
 /// Starts a worker's pod beside whatever serves, and waits until it is ready.
@@ -57,14 +54,11 @@ fn start_tenant<'a>(world: &'a World, name: &str, objects: &[Value]) -> (Pod<'a>
         },
     });
     let (mut pod, _) = world.place(name, TENANT, &manifest, objects);
-    let mut log =
-        |container| world.application(&mut pod, container, &format!("/logs/{container}.log"));
+    let mut log = |container| world.application(&mut pod, container, &format!("/logs/{container}.log"));
     let journals = [log("one"), log("two")];
     // As a kubelet does for a path below a volume: with the mode of the folder that it is in.
     let folder = folder(world).join(name);
-    assert!(
-        world.node.command("mkdir").args(["-m", "1777"]).arg(folder).status().unwrap().success()
-    );
+    assert!(world.node.command("mkdir").args(["-m", "1777"]).arg(folder).status().unwrap().success());
     (world.create(&pod), journals)
 }
 

@@ -21,9 +21,8 @@ fn the_dockerfile_has_nothing_to_complain_about() {
 #[test]
 fn the_image_is_its_base_and_one_layer_and_says_what_it_is() {
     let world = World::new();
-    let inspect = |image: &str| -> Value {
-        serde_json::from_str(&world.node.podman(["image", "inspect", image])).unwrap()
-    };
+    let inspect =
+        |image: &str| -> Value { serde_json::from_str(&world.node.podman(["image", "inspect", image])).unwrap() };
     let (image, base) = (&inspect(IMAGE)[0], &inspect(DEBIAN.0)[0]);
     let layers = |image: &Value| image["RootFS"]["Layers"].as_array().unwrap().len();
     assert_eq!(layers(image), layers(base) + 1);
@@ -91,12 +90,7 @@ fn a_container_logs_as_an_unprivileged_worker_and_ends_with_everything_uploaded(
     exec(&format!("kill -9 {orphan}"));
     eventually("the orphan to be taken up", || (children() == worker).then_some(()));
     // What the machine writes into the mount, which it sees below the volume.
-    let write = world
-        .node
-        .command("sh")
-        .args(["-c", "echo hello >>\"$0/live/app.log\""])
-        .arg(&logs)
-        .status();
+    let write = world.node.command("sh").args(["-c", "echo hello >>\"$0/live/app.log\""]).arg(&logs).status();
     assert!(write.unwrap().success());
     world.node.podman(["kill", "--signal=TERM", "logs"]);
     assert_eq!(world.node.podman(["wait", "logs"]), "0");

@@ -77,8 +77,7 @@ fn ten_restarts_of_the_application_lose_no_line() {
     // What the downward API told is with each object.
     for segment in bucket.all_segments() {
         let metadata = bucket.get(&segment.key).metadata;
-        let labels =
-            ["namespace", "pod", "node", "app"].map(|name| &*metadata[&format!("label-{name}")]);
+        let labels = ["namespace", "pod", "node", "app"].map(|name| &*metadata[&format!("label-{name}")]);
         assert_eq!(labels, ["shop", "web-1", "node-1", "example"], "{metadata:?}");
         assert!(segment.writer.starts_with("web-1-"), "{}", segment.key);
     }
@@ -145,8 +144,7 @@ fn the_mount_of_a_sidecar_that_does_not_come_again_leaves_the_volume() {
     let world = World::new();
     let mut objects = world.render("k8s/sidecar/base");
     // Where a kubelet has an emptyDir.
-    let volume =
-        "/var/lib/kubelet/pods/uid-of-web-1/volumes/kubernetes.io~empty-dir/logsinkfs-logs";
+    let volume = "/var/lib/kubelet/pods/uid-of-web-1/volumes/kubernetes.io~empty-dir/logsinkfs-logs";
     let pod = objects.iter_mut().find(|object| object["kind"] == "Pod").unwrap();
     let volumes = pod["spec"]["volumes"].as_array_mut().unwrap();
     let logs = volumes.iter_mut().find(|volume| volume["name"] == "logsinkfs-logs").unwrap();

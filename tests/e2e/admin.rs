@@ -32,8 +32,7 @@ fn ask(address: &str, path: &str) -> Option<(u16, String)> {
 fn value(address: &str, name: &str) -> f64 {
     let (status, text) = ask(address, "/metrics").unwrap();
     assert_eq!(status, 200);
-    let of_name =
-        |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
     let lines = text.lines().filter(of_name);
     lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
@@ -41,9 +40,7 @@ fn value(address: &str, name: &str) -> f64 {
 /// Waits until a metric is this: some are counted a moment after what they count has been seen.
 #[track_caller]
 fn await_value(address: &str, name: &str, expected: f64) {
-    eventually(&format!("{name} to be {expected}"), || {
-        (value(address, name) == expected).then_some(())
-    });
+    eventually(&format!("{name} to be {expected}"), || (value(address, name) == expected).then_some(()));
 }
 
 #[test]
@@ -61,9 +58,7 @@ fn a_mount_tells_how_it_is() {
     assert_eq!(value(&address, "logsinkfs_local_bytes"), 0.0);
     await_value(&address, "logsinkfs_spool_used_bytes", 12.0);
     mount.daemon.signal(Signal::USR1);
-    eventually("the upload", || {
-        (value(&address, "logsinkfs_uploaded_segments_total") > 0.0).then_some(())
-    });
+    eventually("the upload", || (value(&address, "logsinkfs_uploaded_segments_total") > 0.0).then_some(()));
     for same in ["appended", "sealed", "uploaded"] {
         await_value(&address, &format!("logsinkfs_{same}_bytes_total"), 12.0);
     }

@@ -30,13 +30,7 @@ fn status(mount: &Mount) -> Value {
 }
 
 fn append(path: &Path, text: &str) {
-    fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(path)
-        .unwrap()
-        .write_all(text.as_bytes())
-        .unwrap();
+    fs::OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
 }
 
 #[test]
@@ -124,8 +118,7 @@ fn status_is_answered_however_many_wait_for_s3() {
     // The others are told so; how many wait does not grow without a bound.
     let refused = |flush: &mut Proc| flush.poll().is_some_and(|status| status.code() == Some(1));
     eventually("four to be refused", || {
-        (waiting.iter_mut().filter_map(|flush| refused(flush).then_some(())).count() == 4)
-            .then_some(())
+        (waiting.iter_mut().filter_map(|flush| refused(flush).then_some(())).count() == 4).then_some(())
     });
     assert_eq!(ask(&mount, &["status"]).0, 0);
     gate.open();
@@ -187,9 +180,7 @@ fn status_says_what_a_mount_is_and_how_it_is() {
     eventually("S3 to be away", || (status(&mount)["s3"]["up"] == false).then_some(()));
     let (code, said, _) = ask(&mount, &["status"]);
     assert_eq!(code, 0, "programs can write all the same");
-    for part in
-        [": ready\n", "12 B", "away for", "SlowDown", "hint: the service asked", "live files"]
-    {
+    for part in [": ready\n", "12 B", "away for", "SlowDown", "hint: the service asked", "live files"] {
         assert!(said.contains(part), "{part:?} in {said}");
     }
     gate.open();
@@ -272,9 +263,7 @@ fn a_spool_that_fills_is_told_before_it_is_full() {
             mount.daemon.stderr().contains(&format!("{percent} of the spool")).then_some(())
         });
     }
-    mount
-        .daemon
-        .await_told(&["WARN", "80 % of the spool", "unsent=", "left=", "lasts=", "ENOSPC"], 1);
+    mount.daemon.await_told(&["WARN", "80 % of the spool", "unsent=", "left=", "lasts=", "ENOSPC"], 1);
     gate.open();
     drop(file);
     mount.stop();
@@ -316,14 +305,13 @@ fn a_spool_that_is_full_is_not_ready() {
 #[test]
 fn status_without_a_mount_names_all_of_them_with_what_to_do() {
     let rig = Rig::embedded();
-    let [serving, mut dead, alone] = [("a", &[][..]), ("b", &[]), ("c", &["--no-keeper"])]
-        .map(|(name, flags)| rig.plan(name).with(flags).start());
+    let [serving, mut dead, alone] =
+        [("a", &[][..]), ("b", &[]), ("c", &["--no-keeper"])].map(|(name, flags)| rig.plan(name).with(flags).start());
     let reader = rig.read(&[]);
     dead.crash();
     let lines_of = |mount: &Mount, said: &[String]| {
         let of = format!(" on {}: ", mount.plan.point.display());
-        let at =
-            said.iter().position(|line| line.contains(&of)).unwrap_or_else(|| panic!("{said:#?}"));
+        let at = said.iter().position(|line| line.contains(&of)).unwrap_or_else(|| panic!("{said:#?}"));
         said[at..].iter().take(2).cloned().collect::<Vec<_>>().join("\n")
     };
     let status = |flags: &[&str]| {

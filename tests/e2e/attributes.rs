@@ -9,8 +9,8 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, ch
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FallocateFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Timespec,
-    Timestamps, UTIME_NOW, UTIME_OMIT, XattrFlags,
+    AtFlags, CWD, FallocateFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW,
+    UTIME_OMIT, XattrFlags,
 };
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
@@ -86,9 +86,7 @@ impl Scene {
             let told = |n: usize| match times[n] {
                 time if known.is_some_and(|known| known[n] == time) => "same".to_owned(),
                 // A coarse clock may be a tick behind.
-                time if (now.0.tv_sec - 1..=now.1.tv_sec + 1).contains(&time.tv_sec) => {
-                    "now".into()
-                }
+                time if (now.0.tv_sec - 1..=now.1.tv_sec + 1).contains(&time.tv_sec) => "now".into(),
                 Timespec { tv_sec, tv_nsec } => format!("{tv_sec}+{tv_nsec}"),
             };
             let size = if stat.is_dir() { 0 } else { stat.len() };
@@ -145,9 +143,7 @@ const SCRIPT: &[Step] = &[
     ("chown to a group", |s| done(os(chown(s.path("app.*"), None, Some(GROUP))))),
     ("chown to a stranger", |s| done(os(chown(s.path("app.*"), Some(1234), None)))),
     ("chown back", |s| done(os(chown(s.path("app.*"), Some(s.user), Some(s.user))))),
-    ("set both times", |s| {
-        s.set_times("app.*", at(1_000_000_000, 5), at(1_100_000_000, 123_456_789))
-    }),
+    ("set both times", |s| s.set_times("app.*", at(1_000_000_000, 5), at(1_100_000_000, 123_456_789))),
     ("set the modification time alone", |s| s.set_times("app.*", KEEP, at(1_200_000_000, 0))),
     ("set the access time alone", |s| s.set_times("app.*", at(1_300_000_000, 1), KEEP)),
     ("set times before 1970", |s| s.set_times("app.*", at(-7, 0), at(-5, 250_000_000))),
@@ -163,9 +159,7 @@ const SCRIPT: &[Step] = &[
         s.set_times("app.*", at(1_000_000_000, 0), at(1_000_000_000, 0))?;
         s.chmod("app.*", 0o640)
     }),
-    ("rename keeps times that were set", |s| {
-        done(os(fs::rename(s.path("app.*"), s.path("other.*"))))
-    }),
+    ("rename keeps times that were set", |s| done(os(fs::rename(s.path("app.*"), s.path("other.*"))))),
     ("rename and append at once", |s| {
         let mut file = os(OpenOptions::new().append(true).open(s.path("other.*")))?;
         os(fs::rename(s.path("other.*"), s.path("app.*")))?;
@@ -173,9 +167,7 @@ const SCRIPT: &[Step] = &[
     }),
     ("rename", |s| done(os(fs::rename(s.path("app.*"), s.path("other.*"))))),
     ("link", |s| done(os(fs::hard_link(s.path("other.*"), s.path("app.*"))))),
-    ("rename one link over the other", |s| {
-        done(os(fs::rename(s.path("app.*"), s.path("other.*"))))
-    }),
+    ("rename one link over the other", |s| done(os(fs::rename(s.path("app.*"), s.path("other.*"))))),
     ("unlink one of two names", |s| done(os(fs::remove_file(s.path("app.*"))))),
     ("create another", |s| s.append("app.*", "another\n")),
     ("rename over", |s| done(os(fs::rename(s.path("app.*"), s.path("other.*"))))),
@@ -198,52 +190,34 @@ const SCRIPT: &[Step] = &[
         os(fs::remove_file(s.path("app.*")))?;
         done(os(fs::rename(s.path("moved.*"), s.path("app.*"))))
     }),
-    ("setxattr", |s| {
-        done(rustix::fs::setxattr(s.path("app.*"), "user.team", b"a", XattrFlags::CREATE))
-    }),
+    ("setxattr", |s| done(rustix::fs::setxattr(s.path("app.*"), "user.team", b"a", XattrFlags::CREATE))),
     ("setxattr that must be new", |s| {
         done(rustix::fs::setxattr(s.path("app.*"), "user.team", b"b", XattrFlags::CREATE))
     }),
-    ("setxattr again", |s| {
-        done(rustix::fs::setxattr(s.path("app.*"), "user.team", b"c", XattrFlags::REPLACE))
-    }),
+    ("setxattr again", |s| done(rustix::fs::setxattr(s.path("app.*"), "user.team", b"c", XattrFlags::REPLACE))),
     ("removexattr", |s| done(rustix::fs::removexattr(s.path("app.*"), "user.team"))),
     ("removexattr of none", |s| done(rustix::fs::removexattr(s.path("app.*"), "user.team"))),
     ("setxattr of a namespace that is not there", |s| {
         done(rustix::fs::setxattr(s.path("app.*"), "nobody.team", b"c", XattrFlags::empty()))
     }),
     ("mkdir", |s| done(os(fs::create_dir(s.path("dir"))))),
-    ("setxattr of a directory", |s| {
-        done(rustix::fs::setxattr(s.path("dir"), "user.team", b"a", XattrFlags::empty()))
-    }),
+    ("setxattr of a directory", |s| done(rustix::fs::setxattr(s.path("dir"), "user.team", b"a", XattrFlags::empty()))),
     ("create in a directory", |s| s.append("dir/in.*", "in\n")),
     ("mkdir in a directory", |s| done(os(fs::create_dir(s.path("dir/sub"))))),
     ("symlink", |s| done(os(symlink("in.*", s.path("dir/link"))))),
-    ("lchown of a symlink", |s| {
-        done(os(std::os::unix::fs::lchown(s.path("dir/link"), None, Some(GROUP))))
-    }),
-    ("set times of a symlink", |s| {
-        s.set_times("dir/link", at(1_000_000_000, 0), at(1_000_000_000, 0))
-    }),
+    ("lchown of a symlink", |s| done(os(std::os::unix::fs::lchown(s.path("dir/link"), None, Some(GROUP))))),
+    ("set times of a symlink", |s| s.set_times("dir/link", at(1_000_000_000, 0), at(1_000_000_000, 0))),
     ("rmdir of what is not empty", |s| done(os(fs::remove_dir(s.path("dir"))))),
-    ("rename a directory into itself", |s| {
-        done(os(fs::rename(s.path("dir"), s.path("dir/sub/dir"))))
-    }),
+    ("rename a directory into itself", |s| done(os(fs::rename(s.path("dir"), s.path("dir/sub/dir"))))),
     ("rename a file over a directory", |s| done(os(fs::rename(s.path("app.*"), s.path("dir"))))),
     ("rename a directory over a file", |s| done(os(fs::rename(s.path("dir"), s.path("app.*"))))),
     ("unlink a directory", |s| done(os(fs::remove_file(s.path("dir"))))),
     ("rmdir of a file", |s| done(os(fs::remove_dir(s.path("app.*"))))),
-    ("rename a file into a directory", |s| {
-        done(os(fs::rename(s.path("app.*"), s.path("dir/in.*"))))
-    }),
-    ("rename a file out of a directory", |s| {
-        done(os(fs::rename(s.path("dir/in.*"), s.path("app.*"))))
-    }),
+    ("rename a file into a directory", |s| done(os(fs::rename(s.path("app.*"), s.path("dir/in.*"))))),
+    ("rename a file out of a directory", |s| done(os(fs::rename(s.path("dir/in.*"), s.path("app.*"))))),
     ("unlink a symlink", |s| done(os(fs::remove_file(s.path("dir/link"))))),
     ("rmdir", |s| done(os(fs::remove_dir(s.path("dir/sub"))))),
-    ("set times of a directory", |s| {
-        s.set_times("dir", at(1_000_000_000, 0), at(1_000_000_000, 0))
-    }),
+    ("set times of a directory", |s| s.set_times("dir", at(1_000_000_000, 0), at(1_000_000_000, 0))),
     ("chown a directory to a group", |s| done(os(chown(s.path("dir"), None, Some(GROUP))))),
     ("set the set-group-id bit of a directory", |s| s.chmod("dir", 0o2770)),
     ("create in a set-group-id directory", |s| s.append("dir/in.*", "")),
@@ -277,18 +251,14 @@ const SCRIPT: &[Step] = &[
     ("open a name of 256 bytes", |s| s.append(&long('o'), "")),
     ("stat a name of 256 bytes", |s| done(os(fs::metadata(s.path(&long('s')))).map(drop))),
     ("mkdir of a name of 256 bytes", |s| done(os(fs::create_dir(s.path(&long('m')))))),
-    ("rename to a name of 256 bytes", |s| {
-        done(os(fs::rename(s.path("app.*"), s.path(&long('r')))))
-    }),
+    ("rename to a name of 256 bytes", |s| done(os(fs::rename(s.path("app.*"), s.path(&long('r')))))),
     ("unlink a name of 256 bytes", |s| done(os(fs::remove_file(s.path(&long('u')))))),
     ("flock that another holds", |s| {
         let (one, two) = (s.open("app.*")?, s.open("app.*")?);
         rustix::fs::flock(&one, FlockOperation::LockExclusive)?;
         done(rustix::fs::flock(&two, FlockOperation::NonBlockingLockExclusive))
     }),
-    ("O_TMPFILE", |s| {
-        done(rustix::fs::open(&s.dir, OFlags::TMPFILE | OFlags::RDWR, Mode::RUSR).map(drop))
-    }),
+    ("O_TMPFILE", |s| done(rustix::fs::open(&s.dir, OFlags::TMPFILE | OFlags::RDWR, Mode::RUSR).map(drop))),
     ("mknod of a fifo", |s| {
         rustix::fs::mknodat(CWD, s.path("fifo"), FileType::Fifo, Mode::RUSR, 0)?;
         done(os(fs::remove_file(s.path("fifo"))))
@@ -326,9 +296,7 @@ const SCRIPT: &[Step] = &[
         os(fs::remove_file(s.path("third.*")))?;
         done(set)
     }),
-    ("fallocate with KEEP_SIZE", |s| {
-        done(rustix::fs::fallocate(s.open("app.*")?, FallocateFlags::KEEP_SIZE, 0, 4096))
-    }),
+    ("fallocate with KEEP_SIZE", |s| done(rustix::fs::fallocate(s.open("app.*")?, FallocateFlags::KEEP_SIZE, 0, 4096))),
     ("fallocate that makes the file longer", |s| {
         s.append("third.*", "12345\n")?;
         let grown = rustix::fs::fallocate(s.open("third.*")?, FallocateFlags::empty(), 0, 4096);
@@ -388,8 +356,7 @@ fn play(dir: &Path, suffix: &'static str, user: u32) -> Vec<Played> {
             let began = tick();
             let outcome = step(&scene);
             let ended = tick();
-            let outcome = outcome
-                .unwrap_or_else(|e| format!("{:?}", nix::errno::Errno::from_raw(e.raw_os_error())));
+            let outcome = outcome.unwrap_or_else(|e| format!("{:?}", nix::errno::Errno::from_raw(e.raw_os_error())));
             Played { outcome, seen: scene.look(&mut seen, (began, ended)) }
         });
         played.collect()
@@ -591,17 +558,8 @@ fn a_directory_of_a_user_takes_its_logs_again_after_they_have_left_the_view() {
     for view in ["live", "bucket"] {
         let mut plan = rig.plan(view);
         plan.flags = vec!["--view".into(), view.into()];
-        let mount = plan
-            .with(&[
-                "--allow-other",
-                "--dir-mode",
-                "0751",
-                "--retire-after",
-                "1s",
-                "--rotate-idle",
-                "1s",
-            ])
-            .start();
+        let mount =
+            plan.with(&["--allow-other", "--dir-mode", "0751", "--retire-after", "1s", "--rotate-idle", "1s"]).start();
         let dir = mount.path(view);
         fs::create_dir(&dir).unwrap();
         chown(&dir, Some(NOBODY), Some(GROUP)).unwrap();

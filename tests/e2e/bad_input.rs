@@ -60,10 +60,7 @@ fn spools_until_mended(rig: &Rig, gate: &Gate, plan: Plan, words: &[&str]) {
 
 #[test]
 fn a_missing_bucket_is_named() {
-    misfortune(
-        Answer::Refuse(404, "NoSuchBucket", None),
-        &["s3://logs", "does not exist", "create"],
-    );
+    misfortune(Answer::Refuse(404, "NoSuchBucket", None), &["s3://logs", "does not exist", "create"]);
 }
 
 #[test]
@@ -193,8 +190,7 @@ fn a_spool_on_a_full_disk_loses_nothing_that_was_accepted() {
     let mut plan = rig.plan("a").through(&gate.endpoint).with(&["--rotate-size", "1MiB"]);
     plan.spool = disk.path.join("spool");
     let mount = plan.start();
-    let mut file =
-        OpenOptions::new().append(true).create(true).open(mount.path("app.log")).unwrap();
+    let mut file = OpenOptions::new().append(true).create(true).open(mount.path("app.log")).unwrap();
     // Somebody else fills the disk while nothing can leave it.
     let mut other = fs::File::create(disk.path.join("other program")).unwrap();
     let mut accepted = Vec::new();
@@ -231,8 +227,7 @@ fn a_path_too_long_for_a_key_is_refused_at_its_creation() {
     for _ in 0..5 {
         deep.push("d".repeat(200));
     }
-    let created =
-        fs::create_dir_all(&deep).and_then(|()| fs::write(deep.join("app.log"), "line\n"));
+    let created = fs::create_dir_all(&deep).and_then(|()| fs::write(deep.join("app.log"), "line\n"));
     assert_eq!(created.unwrap_err().raw_os_error(), Some(Errno::NAMETOOLONG.raw_os_error()));
     // Names that escape to three bytes for each are measured as the key will be.
     let escaped = mount.path(&"%".repeat(250));

@@ -170,8 +170,7 @@ fn a_mount_that_is_made_again_takes_over_what_the_one_before_cannot_send() {
 #[test]
 fn every_flag_has_a_twin_in_the_environment_and_the_flag_wins() {
     let rig = Rig::embedded();
-    let plan =
-        rig.plan("a").env("LOGSINKFS_COMPRESSION", "zstd").env("LOGSINKFS_WRITER_ID", "twin");
+    let plan = rig.plan("a").env("LOGSINKFS_COMPRESSION", "zstd").env("LOGSINKFS_WRITER_ID", "twin");
     let mount = plan.with(&["--writer-id", "flag"]).start();
     fs::write(mount.path("app.log"), "line\n").unwrap();
     mount.stop();

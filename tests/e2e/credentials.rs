@@ -46,8 +46,7 @@ impl Pod {
     fn plan(&self) -> Plan {
         let mut plan = self.rig.plan("a").through(&self.gate.endpoint);
         plan.access.key_id.clear();
-        plan.with(&["--rotate-size", "16KiB", "--rotate-idle", "1s"])
-            .env("AWS_ENDPOINT_URL_STS", &self.issuer.endpoint)
+        plan.with(&["--rotate-size", "16KiB", "--rotate-idle", "1s"]).env("AWS_ENDPOINT_URL_STS", &self.issuer.endpoint)
     }
 
     fn with_web_identity(&self) -> Plan {
@@ -155,10 +154,9 @@ fn a_role_is_assumed_with_the_credentials_of_each_source() {
 /// kubelet replaces the file long before its token expires; the one before is soon good for nothing.
 #[test]
 fn a_token_that_is_replaced_while_the_mount_lives_is_read_again() {
-    for (way, source) in [
-        (Pod::with_web_identity as fn(&Pod) -> Plan, "AssumeRoleWithWebIdentity"),
-        (Pod::with_container, "container"),
-    ] {
+    for (way, source) in
+        [(Pod::with_web_identity as fn(&Pod) -> Plan, "AssumeRoleWithWebIdentity"), (Pod::with_container, "container")]
+    {
         let pod = Pod::new(Mood::Trusts(TOKEN));
         pod.issuer.issues_for_a_moment();
         let mount = way(&pod).start();
@@ -196,18 +194,15 @@ fn a_token_that_only_a_group_of_the_pod_may_read_is_read_by_the_worker() {
 /// A token of root's alone is named with its mode and owner; when it can be read, all is sent.
 #[test]
 fn a_token_that_the_worker_may_not_read_is_named_and_waited_for() {
-    for (way, source) in [
-        (Pod::with_web_identity as fn(&Pod) -> Plan, "AssumeRoleWithWebIdentity"),
-        (Pod::with_container, "container"),
-    ] {
+    for (way, source) in
+        [(Pod::with_web_identity as fn(&Pod) -> Plan, "AssumeRoleWithWebIdentity"), (Pod::with_container, "container")]
+    {
         let pod = Pod::new(Mood::Trusts(TOKEN));
         pod.write_token(TOKEN, 0o600);
         let mount = way(&pod).start();
         let mut program = pod.program(&mount);
         let token = pod.token.to_str().unwrap();
-        mount
-            .daemon
-            .await_told(&["S3 cannot be used", token, "mode 0600", "uid 0", "65532", "fsGroup"], 1);
+        mount.daemon.await_told(&["S3 cannot be used", token, "mode 0600", "uid 0", "65532", "fsGroup"], 1);
         program.await_more(100);
         pod.write_token(TOKEN, 0o644);
         pod.await_uploads();

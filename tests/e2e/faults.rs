@@ -293,11 +293,7 @@ fn a_service_that_ignores_conditions_overwrites_nothing_though_answers_are_lost(
     let mut puts = 0;
     gate.rule(move |seen| {
         puts += usize::from(seen.stores_a_segment());
-        if puts % 3 == 1 && seen.stores_a_segment() {
-            Answer::UnconditionalLost
-        } else {
-            Answer::Unconditional
-        }
+        if puts % 3 == 1 && seen.stores_a_segment() { Answer::UnconditionalLost } else { Answer::Unconditional }
     });
     let mount = rig.plan("a").through(&gate.endpoint).with(&SMALL).start();
     let mut program = program(&rig, &mount, "app");
@@ -361,9 +357,7 @@ fn a_login_page_instead_of_a_look_is_no_conflict() {
     });
     let mount = rig.plan("a").through(&gate.endpoint).with(&SMALL).start();
     let mut program = program(&rig, &mount, "app");
-    eventually("looks", || {
-        (gate.seen().iter().filter(|s| s.method == "HEAD").count() > 2).then_some(())
-    });
+    eventually("looks", || (gate.seen().iter().filter(|s| s.method == "HEAD").count() > 2).then_some(()));
     assert_serves(&mount, &mut program);
     assert_arrived(&rig, &gate, mount, program);
 }

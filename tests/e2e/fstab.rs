@@ -110,8 +110,7 @@ fn what_mount_8_cannot_be_given_is_refused_with_a_reason() {
 #[test]
 fn options_of_the_command_itself_are_its_flags() {
     let rig = Rig::embedded();
-    let options =
-        "_netdev,nofail,compression=zstd,writer_id=opt,stream_map=\"(?<team>a{1,2})/.*=b\"";
+    let options = "_netdev,nofail,compression=zstd,writer_id=opt,stream_map=\"(?<team>a{1,2})/.*=b\"";
     let mount = rig.mount(&["-o", options, "-o", "rw"]);
     fs::create_dir(mount.path("aa")).unwrap();
     fs::write(mount.path("aa/app.log"), "line\n").unwrap();

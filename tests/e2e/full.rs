@@ -30,12 +30,7 @@ pub fn assert_accounted(rig: &Rig, stream: &str, written: &[u8]) -> u64 {
 }
 
 /// The same for more than is kept in memory: `written` gives the bytes of a range.
-fn assert_accounted_as(
-    rig: &Rig,
-    stream: &str,
-    len: u64,
-    written: impl Fn(Range<usize>) -> Vec<u8>,
-) -> u64 {
+fn assert_accounted_as(rig: &Rig, stream: &str, len: u64, written: impl Fn(Range<usize>) -> Vec<u8>) -> u64 {
     let bucket = rig.bucket();
     let mut segments = bucket.segments(stream);
     segments.sort_by_key(|segment| (segment.generation, segment.offset));
@@ -84,9 +79,7 @@ fn flood(midway: impl FnOnce(&mut Mount)) {
     append(&mount, "dump.log", &numbered(15_000, 25_000));
     append(&mount, "audit.log", "and complete\n");
     // The kernel took it all at once; the daemon follows.
-    eventually("the spool to be within its limit", || {
-        (size_on_disk(&mount.plan.spool) < 9 << 20).then_some(())
-    });
+    eventually("the spool to be within its limit", || (size_on_disk(&mount.plan.spool) < 9 << 20).then_some(()));
     gate.open();
     mount.await_sent();
     let (said, listed) = mount.stop_without_all();
@@ -116,17 +109,15 @@ fn what_was_given_up_is_marked_also_by_the_daemon_after_a_kill() {
 fn a_dump_does_not_push_a_quiet_log_out() {
     const LINE: u64 = 1024;
     let mib: u64 = std::env::var("DUMP_MIB").map_or(256, |mib| mib.parse().unwrap());
-    let lines = |from: u64, to: u64| -> Vec<u8> {
-        (from..to).flat_map(|n| format!("{n:01023}\n").into_bytes()).collect()
-    };
+    let lines =
+        |from: u64, to: u64| -> Vec<u8> { (from..to).flat_map(|n| format!("{n:01023}\n").into_bytes()).collect() };
     let rig = Rig::embedded();
     let gate = rig.gate();
     gate.refuse(503, "SlowDown");
     let room = format!("{}MiB", mib / 8);
     let flags = ["--spool-max", &room, "--spool-min-free", "0", "--compression", "none"];
     let mount = rig.plan("a").through(&gate.endpoint).with(&flags).start();
-    let open =
-        |name: &str| OpenOptions::new().append(true).create(true).open(mount.path(name)).unwrap();
+    let open = |name: &str| OpenOptions::new().append(true).create(true).open(mount.path(name)).unwrap();
     let (mut audit, mut dump) = (open("audit.log"), open("dump.log"));
     for part in 0..mib {
         dump.write_all(&lines(part * LINE, (part + 1) * LINE)).unwrap();

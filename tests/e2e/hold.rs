@@ -302,14 +302,7 @@ fn make_nodes(spool: &Path) {
     own(&data(5));
     // Node 6 has no file. Node 7 is a link to where one would be good.
     symlink("0000000000000001.data", data(7)).unwrap();
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        data(8),
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RWXU,
-        0,
-    )
-    .unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, data(8), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
     own(&data(8));
     fs::write(spool.join("lock"), "").unwrap();
     own(&spool.join("lock"));

@@ -28,10 +28,7 @@ fn rules(policy: &str, bucket: &str) -> Rules {
     Rules {
         identity: vec![file(&format!("policies/{policy}"), bucket)],
         bucket: Some(file("bucket/policy", bucket)),
-        tags: BTreeMap::from([
-            ("eks-cluster-name", "my-cluster"),
-            ("kubernetes-namespace", "team-a"),
-        ]),
+        tags: BTreeMap::from([("eks-cluster-name", "my-cluster"), ("kubernetes-namespace", "team-a")]),
         secure: true,
     }
 }

@@ -83,9 +83,7 @@ fn logs_are_refused_while_there_is_room_to_send_remove_and_recover_the_others() 
         fs::remove_file(mount.path(&format!("{n:03}.log"))).unwrap();
     }
     let nodes = mount.plan.spool.join("nodes");
-    eventually("the logs to be gone", || {
-        (fs::read_dir(&nodes).unwrap().count() == 0).then_some(())
-    });
+    eventually("the logs to be gone", || (fs::read_dir(&nodes).unwrap().count() == 0).then_some(()));
     assert_eq!(fill(&mount, &mut lines), made);
     let (code, said) = mount.terminate();
     assert_eq!(code, 0, "{said}");
@@ -108,8 +106,7 @@ fn a_file_system_without_any_inode_left_stops_seals_alone_and_for_that_time() {
     // A stranger takes what is left.
     let strangers = disk.path.join("strangers");
     fs::create_dir(&strangers).unwrap();
-    let taken =
-        (0..300).take_while(|n| fs::write(strangers.join(n.to_string()), "").is_ok()).count();
+    let taken = (0..300).take_while(|n| fs::write(strangers.join(n.to_string()), "").is_ok()).count();
     assert!(taken > 50, "{taken}");
     for n in 0..made {
         let line = format!("without inodes {n}");

@@ -387,9 +387,7 @@ fn a_keeper_that_is_killed_takes_its_worker_with_it() {
     append(&mount, "before\n");
     let worker = mount.worker();
     mount.daemon.kill();
-    eventually("the worker to end", || {
-        (!Path::new(&format!("/proc/{}", raw(worker))).exists()).then_some(())
-    });
+    eventually("the worker to end", || (!Path::new(&format!("/proc/{}", raw(worker))).exists()).then_some(()));
     mount.start_again();
     append(&mount, "after\n");
     mount.stop();

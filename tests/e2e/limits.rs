@@ -59,9 +59,7 @@ fn a_bucket_that_a_thousand_mounts_write_to_is_shown_and_written() {
         for hour in 0..10 {
             let offset = hour * 1000;
             let log = format!("team/ns-{}/pod-{n:04}/app.log.segments", n % 20);
-            let name = format!(
-                "20261123T{hour:02}1502.123456Z_{writer}_00000001_{offset:015}_000000001000"
-            );
+            let name = format!("20261123T{hour:02}1502.123456Z_{writer}_00000001_{offset:015}_000000001000");
             objects += &format!("200\t{log}/dt=2026-11-23/hour={hour:02}/{name}.log.gz\n");
         }
     }
@@ -278,8 +276,7 @@ fn a_daemon_starts_without_a_free_block_also_where_it_has_something_to_record() 
     let log = mount.path("app.log");
     let mut file = append_to(&log);
     // Its record as it is to be does not fit into the block that it has.
-    rustix::fs::fsetxattr(&file, "user.note", &[b'n'; 2_500], rustix::fs::XattrFlags::empty())
-        .unwrap();
+    rustix::fs::fsetxattr(&file, "user.note", &[b'n'; 2_500], rustix::fs::XattrFlags::empty()).unwrap();
     file.write_all(b"whole\nhal").unwrap();
     file.sync_all().unwrap();
     mount.crash();
@@ -318,13 +315,10 @@ fn logs_that_are_removed_or_replaced_one_after_the_other_leave_no_word_in_the_lo
             _ => drop(append_to(&mount.path(&format!("empty-{n}.log")))),
         }
     }
-    (2..400)
-        .step_by(3)
-        .for_each(|n| fs::remove_file(mount.path(&format!("empty-{n}.log"))).unwrap());
+    (2..400).step_by(3).for_each(|n| fs::remove_file(mount.path(&format!("empty-{n}.log"))).unwrap());
     let (code, said) = mount.terminate();
     assert_eq!(code, 0);
-    let loud: Vec<_> =
-        said.lines().filter(|l| l.contains("ERROR") || l.contains(" WARN ")).collect();
+    let loud: Vec<_> = said.lines().filter(|l| l.contains("ERROR") || l.contains(" WARN ")).collect();
     let expected = |line: &&str| !line.contains("so often that each time makes a small object");
     let loud: Vec<_> = loud.into_iter().filter(expected).collect();
     assert!(loud.is_empty(), "{loud:#?}");

@@ -4,12 +4,7 @@
 //! bucket, spool and mount, so all of them may run at once. They run as root on Linux with FUSE;
 //! `tests/setup.sh` installs the programs.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test ends at the first surprise"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test ends at the first surprise")]
 
 mod admin;
 mod ask;

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 
-use test_harness::scenario;
 use test_harness::process::{Proc, command, program};
+use test_harness::scenario;
 use test_harness::{Ledger, Stage, eventually};
 
 /// Far more than a scenario needs, so that the load is bounded whatever happens.
@@ -55,8 +55,7 @@ impl Nginx {
         self.process.signal(Signal::USR1);
         eventually("every worker to have reopened the log", || {
             let workers = workers(self.process.pid().as_raw_nonzero().get());
-            (workers.len() == 2 && workers.iter().all(|pid| has_open(*pid, &self.log)))
-                .then_some(())
+            (workers.len() == 2 && workers.iter().all(|pid| has_open(*pid, &self.log))).then_some(())
         });
     }
 }
@@ -95,9 +94,7 @@ impl Load {
 
     fn await_more(&self, more: usize) {
         let goal = self.answered.load(Ordering::Relaxed) + more;
-        eventually("nginx to answer requests", || {
-            (self.answered.load(Ordering::Relaxed) >= goal).then_some(())
-        });
+        eventually("nginx to answer requests", || (self.answered.load(Ordering::Relaxed) >= goal).then_some(()));
     }
 
     /// The ids of all requests that were answered, by client in the order of asking.
@@ -125,8 +122,7 @@ fn ask(socket: &Path, name: &str, stop: &AtomicBool, answered: &AtomicUsize) -> 
         ids.push(id);
         answered.fetch_add(1, Ordering::Relaxed);
     }
-    write!(stream, "GET /?id={name}-last HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-        .unwrap();
+    write!(stream, "GET /?id={name}-last HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
     stream.read_to_end(&mut Vec::new()).unwrap();
     ids.push(format!("{name}-last"));
     ids

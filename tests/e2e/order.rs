@@ -46,19 +46,11 @@ fn flush(mount: &Mount) {
 }
 
 fn assert_in_order(rig: &Rig) {
-    assert_eq!(
-        rig.bucket().streams(),
-        names().into_iter().collect(),
-        "renamed files stay in their stream"
-    );
+    assert_eq!(rig.bucket().streams(), names().into_iter().collect(), "renamed files stay in their stream");
     let reader = rig.read(&[]);
     for name in &names() {
         assert_eq!(read(rig, "cat", name, &[]), expected(), "cat {name}");
-        assert_eq!(
-            read(rig, "tail", name, &["-n", "1"]),
-            format!("line {}\n", LINES - 1),
-            "{name}"
-        );
+        assert_eq!(read(rig, "tail", name, &["-n", "1"]), format!("line {}\n", LINES - 1), "{name}");
         assert_eq!(fs::read_to_string(reader.path(name)).unwrap(), expected(), "a reader's {name}");
     }
     reader.stop();
@@ -111,8 +103,7 @@ fn a_log_is_read_in_order_however_often_it_is_rotated_and_its_daemon_killed() {
         run.await_more(150);
         let ledger = run.finish();
         mount.stop();
-        let shown: Vec<String> =
-            read(&rig, "cat", "app.log", &[]).lines().map(str::to_owned).collect();
+        let shown: Vec<String> = read(&rig, "cat", "app.log", &[]).lines().map(str::to_owned).collect();
         ledger.assert_in_order(&shown);
     }
 }
@@ -158,9 +149,7 @@ fn a_follower_waits_for_what_is_uploaded_late() {
     let tail = follow(&rig, &names()[0], "line 1");
     // Long enough for the follower to have seen all others.
     let late = |target: &str| target.contains("s00/") && target.contains("_00000004_");
-    gate.rule(move |seen| {
-        if late(&seen.target) { Answer::Delay(Duration::from_secs(2)) } else { Answer::Pass }
-    });
+    gate.rule(move |seen| if late(&seen.target) { Answer::Delay(Duration::from_secs(2)) } else { Answer::Pass });
     rotate_all(&mount, 2..LINES);
     flush(&mount);
     assert_followed(tail);

@@ -83,8 +83,7 @@ fn they_are_those_of_a_local_file_where_the_daemon_writes() {
 }
 
 #[test]
-fn they_are_those_of_a_local_file_where_the_kernel_writes_but_for_a_log_truncated_while_it_is_open()
-{
+fn they_are_those_of_a_local_file_where_the_kernel_writes_but_for_a_log_truncated_while_it_is_open() {
     let found = differences(&[]);
     let names: Vec<_> = found.keys().map(|(history, name)| (&**history, &**name)).collect();
     let kept_open = ["RLIMIT_FSIZE", "SEEK_CUR", "mmap"].map(|name| ("copytruncate", name));

@@ -45,12 +45,7 @@ struct Program<'a> {
 }
 
 impl<'a> Program<'a> {
-    fn new(
-        name: &str,
-        path: PathBuf,
-        disk: &'a PowerDisk,
-        known: &'a Mutex<Known>,
-    ) -> io::Result<Self> {
+    fn new(name: &str, path: PathBuf, disk: &'a PowerDisk, known: &'a Mutex<Known>) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         // It may have lines of the time before the last cut.
         let text = fs::read_to_string(&path).unwrap_or_default();
@@ -169,9 +164,7 @@ impl<'a> Rounds<'a> {
     fn replaced(&self, name: &str) {
         let mut known = self.known.lock().unwrap();
         let old = self.mount.path("renamed.log.old");
-        known
-            .synced
-            .retain(|program, synced| !program.starts_with(name) || !synced.paths.contains(&old));
+        known.synced.retain(|program, synced| !program.starts_with(name) || !synced.paths.contains(&old));
     }
 
     /// Makes logs in new folders, and takes each third away.
@@ -246,8 +239,8 @@ fn start_without_power(plan: &Plan, disk: &PowerDisk) {
 fn assert_sound(spool: &Path) {
     for name in set_aside(spool) {
         // One that has a record is kept with it.
-        let unnamed = name.contains(".data")
-            && !spool.join("quarantine").join(format!("{}.json", &name[..16])).exists();
+        let unnamed =
+            name.contains(".data") && !spool.join("quarantine").join(format!("{}.json", &name[..16])).exists();
         assert!(unnamed, "{name} was set aside");
     }
 }
@@ -260,8 +253,7 @@ fn whole_lines(bucket: &Bucket, tried: &Ledger) -> Vec<String> {
         for bytes in bucket.generations(&stream).into_values() {
             let mut pieces: Vec<_> = bytes.split(|byte| *byte == b'\n').collect();
             let last = pieces.pop().unwrap();
-            let lost_its_end =
-                |piece: &[u8]| tried.order().any(|line| line.as_bytes().starts_with(piece));
+            let lost_its_end = |piece: &[u8]| tried.order().any(|line| line.as_bytes().starts_with(piece));
             if !last.contains(&0) && !lost_its_end(last) {
                 pieces.push(last);
             }

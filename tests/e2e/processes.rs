@@ -75,9 +75,7 @@ fn a_reader_mount_of_root_is_served_by_a_process_without_rights() {
     let mut mount = rig.read(&[]);
     let serving = mount.worker();
     mount.daemon.kill();
-    eventually("its end", || {
-        (!Path::new(&format!("/proc/{}", serving.as_raw_nonzero())).exists()).then_some(())
-    });
+    eventually("its end", || (!Path::new(&format!("/proc/{}", serving.as_raw_nonzero())).exists()).then_some(()));
 }
 
 #[test]
@@ -223,9 +221,7 @@ fn a_mount_that_somebody_else_made_is_served_by_its_descriptor() {
     outer.arg("-B").arg(script("mount_for.py")).arg(&point).arg(STRANGER.to_string());
     let mut daemon = Proc::start("logsinkfs", behind(&plan, outer));
     plan.point.clone_from(&point);
-    daemon.await_stdout("that it serves", |said| {
-        said.starts_with("logsinkfs: serving /dev/fd/").then_some(())
-    });
+    daemon.await_stdout("that it serves", |said| said.starts_with("logsinkfs: serving /dev/fd/").then_some(()));
     let mut mount = Mount { plan, daemon };
     append(&mount.path("app.log"), "first\n");
     assert!(status(mount.worker(), "Uid").starts_with("12345 "));
@@ -273,9 +269,7 @@ fn an_ordinary_user_mounts_with_the_help_of_fusermount3() {
                        exec setpriv --reuid 65534 --regid 65534 --clear-groups -- \"$@\"";
     outer.args(["--mount", "--", "/bin/sh", "-c", become_user, "sh"]).arg(&device);
     let mut daemon = Proc::start("logsinkfs", behind(&plan, outer));
-    daemon.await_stdout("that it serves", |said| {
-        said.starts_with("logsinkfs: serving").then_some(())
-    });
+    daemon.await_stdout("that it serves", |said| said.starts_with("logsinkfs: serving").then_some(()));
     let as_user = |script: &str| {
         let mut inside = command(program("nsenter"));
         inside.env("XDG_RUNTIME_DIR", &run_dir);
@@ -301,13 +295,10 @@ fn the_first_process_of_a_container_takes_up_orphans_and_stops_in_order() {
     let mut outer = command(program("unshare"));
     outer.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
     let mut unshare = Proc::start("unshare", behind(&plan, outer));
-    unshare.await_stdout("that it serves", |said| {
-        said.starts_with("logsinkfs: serving").then_some(())
-    });
+    unshare.await_stdout("that it serves", |said| said.starts_with("logsinkfs: serving").then_some(()));
     let keeper = unshare.children()[0];
     let raw = keeper.as_raw_nonzero();
-    let log =
-        PathBuf::from(format!("/proc/{raw}/root")).join(plan.point.strip_prefix("/").unwrap());
+    let log = PathBuf::from(format!("/proc/{raw}/root")).join(plan.point.strip_prefix("/").unwrap());
     append(&log.join("app.log"), "line\n");
     let children = || {
         let list = fs::read_to_string(format!("/proc/{raw}/task/{raw}/children")).unwrap();
@@ -335,9 +326,7 @@ fn a_worker_that_is_killed_for_want_of_memory_is_replaced() {
         return eprintln!("skipped: this machine has no memory cgroups that this user may make");
     };
     let mut daemon = Proc::start("logsinkfs", behind(&plan, group.command()));
-    daemon.await_stdout("that it serves", |said| {
-        said.starts_with("logsinkfs: serving").then_some(())
-    });
+    daemon.await_stdout("that it serves", |said| said.starts_with("logsinkfs: serving").then_some(()));
     let mount = Mount { plan, daemon };
     append(&mount.path("app.log"), "before\n");
     let score = |pid: Pid| PathBuf::from(format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero()));

@@ -27,8 +27,7 @@ fn complaint(check: impl FnOnce() + std::panic::UnwindSafe) -> String {
 
 #[test]
 fn a_lost_a_doubled_and_a_torn_line_are_found() {
-    let check =
-        |found: &'static str| move || Ledger::written(lines("a b c")).assert_in(&lines(found));
+    let check = |found: &'static str| move || Ledger::written(lines("a b c")).assert_in(&lines(found));
     check("c a b")();
     assert!(complaint(check("a c")).contains("lost 1 (such as [\"b\"])"));
     assert!(complaint(check("a b c b")).contains("doubled 1 (such as [\"b\"])"));
@@ -109,8 +108,7 @@ fn a_key_is_read_as_documented() {
 
 #[test]
 fn a_gap_an_overlap_and_a_missing_generation_are_found() {
-    let joined =
-        generations(vec![segment(1, 2, "b\n"), segment(1, 0, "a\n"), segment(2, 0, "c\n")]);
+    let joined = generations(vec![segment(1, 2, "b\n"), segment(1, 0, "a\n"), segment(2, 0, "c\n")]);
     assert_eq!(joined.into_values().collect::<Vec<_>>(), [b"a\nb\n".to_vec(), b"c\n".to_vec()]);
     let gap = || drop(generations(vec![segment(1, 0, "a\n"), segment(1, 3, "b\n")]));
     assert!(complaint(gap).contains("a gap or an overlap"));

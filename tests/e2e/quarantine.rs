@@ -58,9 +58,7 @@ fn attribute(mount: &Mount, name: &str) -> String {
 
 /// What everybody says of the line that was set aside.
 fn assert_said(mount: &Mount) {
-    eventually("the range to be set aside", || {
-        (status(mount)["set_aside_files"] == 1).then_some(())
-    });
+    eventually("the range to be set aside", || (status(mount)["set_aside_files"] == 1).then_some(()));
     assert_eq!(status(mount)["set_aside_bytes"], 8);
     let (code, said, complaint) = ask(mount, &["flush"]);
     assert_eq!(code, 3, "{said}{complaint}");
@@ -131,9 +129,7 @@ fn a_stop_that_leaves_something_set_aside_exits_so() {
 
 /// A mount with a log of which a line was set aside, because another object has its key; gives the key.
 fn in_conflict(rig: &Rig, gate: &Gate) -> (Mount, String) {
-    gate.rule(|seen| {
-        if seen.stores_a_segment() { Answer::Refuse(503, "SlowDown", None) } else { Answer::Pass }
-    });
+    gate.rule(|seen| if seen.stores_a_segment() { Answer::Refuse(503, "SlowDown", None) } else { Answer::Pass });
     let mount = rig.plan("a").through(&gate.endpoint).start();
     fs::write(mount.path("app.log"), "line\n").unwrap();
     ask(&mount, &["flush", "--no-wait"]);
@@ -144,9 +140,7 @@ fn in_conflict(rig: &Rig, gate: &Gate) -> (Mount, String) {
     let key = percent_encoding::percent_decode_str(&path).decode_utf8().unwrap().into_owned();
     rig.bucket().put(&key, b"of another\n");
     gate.open();
-    eventually("the range to be set aside", || {
-        (status(&mount)["set_aside_files"] == 1).then_some(())
-    });
+    eventually("the range to be set aside", || (status(&mount)["set_aside_files"] == 1).then_some(()));
     (mount, key)
 }
 
@@ -172,8 +166,7 @@ fn what_can_be_sent_now_is_sent_and_reported_no_more() {
     assert!(code == 0 && said.contains("S3 has "), "{code} {said}");
     assert_eq!(rig.bucket().content("app.log"), b"line\n");
     assert_eq!(quarantine(&mount, &["list"], &mount.plan.point, &[]).0, 0);
-    let values =
-        ["set_aside", "uploaded"].map(|name| attribute(&mount, &format!("user.logsinkfs.{name}")));
+    let values = ["set_aside", "uploaded"].map(|name| attribute(&mount, &format!("user.logsinkfs.{name}")));
     assert_eq!(values, ["0", "5"]);
     let (code, said) = retry(&mount.plan.point);
     assert!(code == 0 && said.contains("nothing was set aside"), "{code} {said}");
@@ -237,8 +230,7 @@ fn nothing_is_lost_that_is_given_up_while_the_list_is_taken_away() {
     assert!(exported > 0);
     drop(log);
     let dropped = || status(&mount)["dropped_bytes"].as_u64().unwrap();
-    let listed =
-        || bytes_of(&fs::read_to_string(spool.join("quarantine/given-up")).unwrap_or_default());
+    let listed = || bytes_of(&fs::read_to_string(spool.join("quarantine/given-up")).unwrap_or_default());
     eventually("the account to be whole", || (exported + listed() == dropped()).then_some(()));
     gate.open();
     mount.terminate();

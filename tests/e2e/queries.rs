@@ -20,10 +20,7 @@ const STREAM: &str = "web/app.log";
 fn libfaketime() -> PathBuf {
     let lib = fs::read_dir("/usr/lib").unwrap().flatten();
     let found = lib.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"));
-    found
-        .into_iter()
-        .find(|path| path.exists())
-        .expect("faketime is not installed: run tests/setup.sh first")
+    found.into_iter().find(|path| path.exists()).expect("faketime is not installed: run tests/setup.sh first")
 }
 
 /// Mounts at a moment, UTC, appends these lines to the log and stops.
@@ -62,11 +59,7 @@ fn write_over_days(rig: &Rig) -> ([Vec<&'static str>; 4], Bucket) {
     let error = r#"{"level":"ERROR","n":7,"text":"a \"quoted\", and\tlong one"}"#;
     let runs = [
         ("2026-11-22 23:59:30", "web-1", vec!["before midnight", error]),
-        (
-            "2026-11-23 08:15:00",
-            "web-1",
-            vec![error, "", "with, commas; and\ttabs", "\"", r#"{"level":"INFO","n":9}"#],
-        ),
+        ("2026-11-23 08:15:00", "web-1", vec![error, "", "with, commas; and\ttabs", "\"", r#"{"level":"INFO","n":9}"#]),
         ("2026-11-23 08:20:00", "web-2", vec![r#"{"level":"ERROR","n":8}"#, "# no comment", " ü "]),
         ("2026-11-24 08:30:00", "web-2", vec![error, "\u{1}the last", "10 %\r20 %"]),
     ];
@@ -91,24 +84,14 @@ fn duckdb_reads_each_line_of_all_writers_once_and_fetches_the_day_alone() {
         found.unwrap_or_else(|| panic!("no statement begins with {begin}"))
     };
 
-    let all: Vec<&str> = [&before, &first, &second, &after]
-        .into_iter()
-        .flatten()
-        .flat_map(|line| line.split('\r'))
-        .collect();
-    let lines: Vec<&str> = selected("all")["rows"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| row[0].as_str().unwrap())
-        .collect();
+    let all: Vec<&str> =
+        [&before, &first, &second, &after].into_iter().flatten().flat_map(|line| line.split('\r')).collect();
+    let lines: Vec<&str> =
+        selected("all")["rows"].as_array().unwrap().iter().map(|row| row[0].as_str().unwrap()).collect();
     assert_eq!(lines, all, "in the order in which they were written");
 
     let counted = selected("SELECT writer, hour");
-    assert_eq!(
-        counted["rows"],
-        json!([[writers[0], 8, first.len()], [writers[2], 8, second.len()]])
-    );
+    assert_eq!(counted["rows"], json!([[writers[0], 8, first.len()], [writers[2], 8, second.len()]]));
     assert_eq!(counted["files"], 2, "objects of other days are fetched");
 
     let day = selected("SELECT line");
@@ -125,17 +108,14 @@ fn duckdb_reads_each_line_of_all_writers_once_and_fetches_the_day_alone() {
 fn the_tables_for_athena_are_where_mounts_write() {
     let rig = Rig::embedded();
     let (_, bucket) = write_over_days(&rig);
-    let keys: Vec<String> =
-        bucket.segments(STREAM).into_iter().map(|segment| segment.key).collect();
+    let keys: Vec<String> = bucket.segments(STREAM).into_iter().map(|segment| segment.key).collect();
     assert_eq!(keys.len(), 4);
     let said = run_document(&rig);
-    let tables =
-        said.iter().filter(|said| said["engine"] == "Athena" && said["location"].is_string());
+    let tables = said.iter().filter(|said| said["engine"] == "Athena" && said["location"].is_string());
     let tables: Vec<&Value> = tables.collect();
     assert_eq!(tables.len(), 2, "lines, and JSON");
     for table in tables {
-        let of =
-            |name: &str| table["properties"][name].as_str().unwrap_or_else(|| panic!("no {name}"));
+        let of = |name: &str| table["properties"][name].as_str().unwrap_or_else(|| panic!("no {name}"));
         let here = |there: &str| there.replace("s3://my-bucket/logs/", PREFIX);
         assert_eq!(of("projection.enabled"), "true");
         assert_eq!((of("projection.dt.type"), of("projection.dt.format")), ("date", "yyyy-MM-dd"));
@@ -145,17 +125,12 @@ fn the_tables_for_athena_are_where_mounts_write() {
         let width: usize = of("projection.hour.digits").parse().unwrap();
         let folders = ["2026-11-22", "2026-11-23", "2026-11-24"].map(|dt| {
             let hours = (0..24).map(|hour| format!("{hour:0width$}"));
-            hours
-                .map(|hour| template.replace("${dt}", dt).replace("${hour}", &hour))
-                .collect::<Vec<_>>()
+            hours.map(|hour| template.replace("${dt}", dt).replace("${hour}", &hour)).collect::<Vec<_>>()
         });
         for key in &keys {
             let (folder, _) = key.rsplit_once('/').unwrap();
             let folder = format!("{folder}/");
-            assert!(
-                folders.iter().flatten().any(|projected| *projected == folder),
-                "{key} is in no partition"
-            );
+            assert!(folders.iter().flatten().any(|projected| *projected == folder), "{key} is in no partition");
         }
     }
 }

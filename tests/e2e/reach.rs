@@ -65,9 +65,7 @@ fn the_region_that_s3_names_is_followed() {
         // As services answer that name their region in the body alone.
         Answer::Refuse(400, "AuthorizationHeaderMalformed", None),
     ] {
-        gate.rule(
-            move |seen| if seen.signed_by.contains("/eu-west-1/") { Answer::Pass } else { answer },
-        );
+        gate.rule(move |seen| if seen.signed_by.contains("/eu-west-1/") { Answer::Pass } else { answer });
         let mount = rig.plan("a").through(&gate.endpoint).start();
         mount.daemon.await_told(&["WARN", "eu-west-1", "--region"], 1);
         fs::write(mount.path("app.log"), "line\n").unwrap();
@@ -89,11 +87,7 @@ fn a_host_that_dns_does_not_know_is_named_with_what_to_do() {
 fn an_error_names_the_host_and_the_request() {
     let rig = Rig::embedded();
     let gate = rig.gate();
-    gate.always(Answer::Refuse(
-        403,
-        "AccessDenied",
-        Some(("x-amz-request-id", "4442587FB7D0A2F9")),
-    ));
+    gate.always(Answer::Refuse(403, "AccessDenied", Some(("x-amz-request-id", "4442587FB7D0A2F9"))));
     let address = gate.endpoint.trim_start_matches("http://").to_owned();
     let words = ["AccessDenied", &address, "x-amz-request-id 4442587FB7D0A2F9"];
     let plan = rig.plan("a").through(&gate.endpoint).with(&["--require-bucket"]);

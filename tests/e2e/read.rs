@@ -28,8 +28,7 @@ fn three_runs(rig: &Rig, name: &str, compression: &str) -> String {
     }
     let mut all = String::new();
     for run in 0..3 {
-        let text: String =
-            (0..300).map(|n| format!("run {run} line {n:04} of a program\n")).collect();
+        let text: String = (0..300).map(|n| format!("run {run} line {n:04} of a program\n")).collect();
         fs::write(mount.path(name), "").unwrap();
         append(&mount.path(name), &text);
         all += &text;
@@ -93,16 +92,12 @@ fn a_time_is_a_part_of_the_stream() {
     let mut offset = 0;
     for hour in 5..9 {
         let text = format!("in hour {hour}\n");
-        let name = format!(
-            "20261120T{hour:02}3000.000000Z_w-aaaaaaaa_00000001_{offset:015}_{:012}.log",
-            text.len()
-        );
+        let name = format!("20261120T{hour:02}3000.000000Z_w-aaaaaaaa_00000001_{offset:015}_{:012}.log", text.len());
         let key = format!("{PREFIX}app.log.segments/dt=2026-11-20/hour={hour:02}/{name}");
         bucket.put(&key, text.as_bytes());
         offset += text.len();
     }
-    let hours =
-        |hours: &[u8]| -> String { hours.iter().map(|h| format!("in hour {h}\n")).collect() };
+    let hours = |hours: &[u8]| -> String { hours.iter().map(|h| format!("in hour {h}\n")).collect() };
     // What was under way when the time began is a part of it.
     assert_eq!(read(&rig, "cat", "app.log@2026-11-20T07", &[]), hours(&[6, 7]));
     let span = ["--since", "2026-11-20T06", "--until", "2026-11-20T07"];
@@ -198,9 +193,7 @@ fn what_comes_is_followed_as_it_comes() {
     let rig = Rig::embedded();
     let mount = rig.mount(&["--rotate-interval", "200ms"]);
     append(&mount.path("app.log"), "before\n");
-    eventually("the first segment", || {
-        (!rig.bucket().segments("app.log").is_empty()).then_some(())
-    });
+    eventually("the first segment", || (!rig.bucket().segments("app.log").is_empty()).then_some(()));
     let follow = reading(&rig, &rig.access, "tail", "app.log", &["-f", "-s", "50ms"]);
     let mut follow = Proc::start("tail", follow);
     follow.await_stdout("what was there", |line| (line == "before").then_some(()));
@@ -220,9 +213,7 @@ fn an_outage_does_not_end_who_follows() {
     let gate = rig.gate();
     let mount = rig.mount(&["--rotate-interval", "200ms"]);
     append(&mount.path("app.log"), "before\n");
-    eventually("the first segment", || {
-        (!rig.bucket().segments("app.log").is_empty()).then_some(())
-    });
+    eventually("the first segment", || (!rig.bucket().segments("app.log").is_empty()).then_some(()));
     let access = rig.access.clone().at(&gate.endpoint);
     let follow = reading(&rig, &access, "tail", "app.log", &["-f", "-s", "50ms"]);
     let mut follow = Proc::start("tail", follow);
@@ -234,11 +225,7 @@ fn an_outage_does_not_end_who_follows() {
     follow.await_stdout("the next line", |line| (line == "after").then_some(()));
     // What is listed but cannot be had yet is waited for too.
     gate.rule(|seen| {
-        if seen.target.contains(".segments/dt") {
-            Answer::Refuse(403, "AccessDenied", None)
-        } else {
-            Answer::Pass
-        }
+        if seen.target.contains(".segments/dt") { Answer::Refuse(403, "AccessDenied", None) } else { Answer::Pass }
     });
     append(&mount.path("app.log"), "and more\n");
     eventually("two warnings", || (follow.stderr().matches("going on").count() == 2).then_some(()));
@@ -262,14 +249,10 @@ fn what_is_missing_or_damaged_is_said_and_the_rest_is_printed() {
     let (code, out, said) = read_by(&rig, &rig.access, "cat", "app.log", &[]);
     assert_eq!(code, 1, "{said}");
     let range = format!("{}..{}", gone.offset, gone.offset + gone.length);
-    assert!(
-        out.contains(&format!("logsinkfs: {} bytes are missing here: {range}", gone.length)),
-        "{out}"
-    );
+    assert!(out.contains(&format!("logsinkfs: {} bytes are missing here: {range}", gone.length)), "{out}");
     assert!(said.contains("cannot be read") && said.contains(&damaged.writer), "{said}");
     let theirs = (gone.length + damaged.length) as usize;
-    let ours: usize =
-        out.lines().filter(|l| l.starts_with("logsinkfs:")).map(|l| l.len() + 1).sum();
+    let ours: usize = out.lines().filter(|l| l.starts_with("logsinkfs:")).map(|l| l.len() + 1).sum();
     // Before the line about the damage is a line break.
     assert_eq!(out.len() - ours - 1, all.len() - theirs);
     let (code, out, said) = read_by(&rig, &rig.access, "cat", "app.log", &["--strict"]);
@@ -351,13 +334,11 @@ fn a_service_that_denies_or_is_away_is_named_with_what_to_do() {
     let (code, _, said) = read_by(&rig, &access, "cat", "app.log", &[]);
     assert!(code == 1 && said.contains("s3:ListBucket"), "{said}");
     // It may list, and not read: nothing is taken for damage.
-    gate.rule(|seen| {
-        if seen.target.contains("list-type") {
-            Answer::Pass
-        } else {
-            Answer::Refuse(403, "AccessDenied", None)
-        }
-    });
+    gate.rule(
+        |seen| {
+            if seen.target.contains("list-type") { Answer::Pass } else { Answer::Refuse(403, "AccessDenied", None) }
+        },
+    );
     let (code, out, said) = read_by(&rig, &access, "cat", "app.log", &[]);
     assert!(code == 1 && out.is_empty() && said.contains("s3:GetObject"), "{said}");
 }

@@ -37,8 +37,7 @@ fn text(path: &Path) -> String {
 
 fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> =
-        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }
@@ -65,9 +64,7 @@ fn a_log_that_is_written_grows_under_tail_f() {
     fs::create_dir(writing.path("web")).unwrap();
     append(&writing.path("web/app.log"), "first\n");
     let log = reading.path("web/app.log");
-    eventually("the log in the reader mount", || {
-        fs::read(&log).is_ok_and(|bytes| bytes == b"first\n").then_some(())
-    });
+    eventually("the log in the reader mount", || fs::read(&log).is_ok_and(|bytes| bytes == b"first\n").then_some(()));
     let mut tail = command(program("tail"));
     tail.args(["-n", "+1", "-s", "0.1", "-f"]).arg(&log);
     let mut tail = Proc::start("tail", tail);
@@ -130,8 +127,7 @@ fn programs_read_it_like_any_file() {
     let mut copy = File::create(&whole).unwrap();
     for (n, form) in [Form::Gzip, Form::Zstd, Form::Plain, Form::Gzip].into_iter().enumerate() {
         planter.form = form;
-        let line =
-            |i| format!("{n} {i} {:x}\n", (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let line = |i| format!("{n} {i} {:x}\n", (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let lines: String = (0..40_000).map(line).collect();
         planter.put(ago(40 - n as i64), lines.as_bytes());
         copy.write_all(lines.as_bytes()).unwrap();
@@ -148,9 +144,8 @@ fn programs_read_it_like_any_file() {
         ("less", &["-F", "-X"]),
         ("sha256sum", &[]),
     ] {
-        let strip = |(code, said): (i32, String), path: &Path| {
-            (code, said.replace(&path.display().to_string(), "FILE"))
-        };
+        let strip =
+            |(code, said): (i32, String), path: &Path| (code, said.replace(&path.display().to_string(), "FILE"));
         let of = |path: &Path| strip(run(name, args, &[path]), path);
         assert_eq!(of(&log), of(&whole), "{name} {args:?}");
     }

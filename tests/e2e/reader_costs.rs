@@ -22,8 +22,7 @@ fn asked<T>(gate: &Gate, what: impl FnOnce() -> T) -> (Vec<String>, Vec<String>,
     let before = gate.seen().len();
     let done = what();
     let new = gate.seen().split_off(before);
-    let decode =
-        |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
     let prefix = |target: &str| {
         let query = target.split_once('?')?.1;
         let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix="));
@@ -78,13 +77,11 @@ fn the_end_of_a_long_log_is_read_without_its_beginning() {
     let mut planter = Planter::new(&bucket, "app.log", "web-1");
     planter.form = Form::Plain;
     let line = format!("{}\n", "x".repeat(199));
-    let keys: Vec<String> =
-        (0..20).map(|n| planter.put(ago(60 - n), line.repeat(10_000).as_bytes())).collect();
+    let keys: Vec<String> = (0..20).map(|n| planter.put(ago(60 - n), line.repeat(10_000).as_bytes())).collect();
     let (mount, gate) = mount(&rig, &[]);
     let log = mount.path("app.log");
-    let (_, gets, said) = asked(&gate, || {
-        Command::new(program("tail")).args(["-n", "100"]).arg(&log).output().unwrap().stdout
-    });
+    let (_, gets, said) =
+        asked(&gate, || Command::new(program("tail")).args(["-n", "100"]).arg(&log).output().unwrap().stdout);
     assert_eq!(said, line.repeat(100).as_bytes());
     let of = |key: &String| gets.iter().filter(|get| get.contains(&**key)).count();
     assert_eq!(keys.iter().map(of).sum::<usize>(), gets.len());
@@ -112,8 +109,7 @@ fn a_slice_lists_its_own_time_alone() {
     }
     let (mount, gate) = mount(&rig, &[]);
     let folder = "team/app.log.segments/";
-    let (lists, gets, size) =
-        asked(&gate, || fs::metadata(mount.path("app.log@2024-02-13T08")).unwrap().len());
+    let (lists, gets, size) = asked(&gate, || fs::metadata(mount.path("app.log@2024-02-13T08")).unwrap().len());
     assert_eq!((size, gets.len()), (10, 0));
     let hours = ["07", "08"].map(|hour| format!("{folder}dt=2024-02-13/hour={hour}/"));
     let mut expected = vec!["team/".to_owned(), folder.to_owned()];

@@ -10,9 +10,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use test_harness::scenario;
 use test_harness::process::{Proc, command, program};
 use test_harness::s3::script;
+use test_harness::scenario;
 use test_harness::{Ledger, Rig, Run, Stage, eventually, programs};
 
 /// Copies that rotation makes of a log in the mount are logs as well today, where their names are not excluded. That is
@@ -113,11 +113,7 @@ fn rotated(stage: &mut Stage, directives: &dyn Fn(&Run) -> String) -> Ledger {
             stage.midway();
             run.await_more(50);
         }
-        logrotate(
-            &stage.rig,
-            &stage.mount.path("app.log"),
-            &format!("su root root\n {}", directives(&run)),
-        );
+        logrotate(&stage.rig, &stage.mount.path("app.log"), &format!("su root root\n {}", directives(&run)));
     }
     run.await_more(250);
     run.finish()

@@ -92,8 +92,7 @@ fn a_renamed_an_unlinked_and_a_truncated_file_survive_a_kill() {
     assert_eq!(fs::read_to_string(mount.path("app.log")).unwrap(), "last\n");
     mount.stop();
     let lines = rig.bucket().lines("app.log");
-    Ledger::written(["renamed", "unlinked", "truncated", "last"].map(str::to_owned))
-        .assert_in(&lines);
+    Ledger::written(["renamed", "unlinked", "truncated", "last"].map(str::to_owned)).assert_in(&lines);
 }
 
 #[test]
@@ -197,9 +196,7 @@ fn an_answer_that_is_lost_with_its_daemon_does_not_double_a_segment() {
     let text: String = (0..500).map(|n| format!("line {n:04} {}\n", "-".repeat(50))).collect();
     append(&mount, &text);
     let bucket = rig.bucket();
-    eventually("a segment that the daemon knows nothing of", || {
-        (!bucket.segments("app.log").is_empty()).then_some(())
-    });
+    eventually("a segment that the daemon knows nothing of", || (!bucket.segments("app.log").is_empty()).then_some(()));
     mount.crash();
     gate.open();
     mount.start_again();
@@ -211,9 +208,7 @@ fn an_answer_that_is_lost_with_its_daemon_does_not_double_a_segment() {
 fn an_object_of_another_under_our_key_is_never_overwritten() {
     let rig = Rig::embedded();
     let gate = rig.gate();
-    gate.rule(|seen| {
-        if seen.stores_a_segment() { Answer::Refuse(503, "SlowDown", None) } else { Answer::Pass }
-    });
+    gate.rule(|seen| if seen.stores_a_segment() { Answer::Refuse(503, "SlowDown", None) } else { Answer::Pass });
     let flags = ["--rotate-idle", "1s", "--compression", "none"];
     let mount = rig.plan("a").through(&gate.endpoint).with(&flags).start();
     append(&mount, "kept in the spool\n");
@@ -237,9 +232,7 @@ fn an_object_of_another_under_our_key_is_never_overwritten() {
 fn a_sealed_segment_keeps_its_key_under_other_settings() {
     let rig = Rig::embedded();
     let gate = rig.gate();
-    gate.rule(|seen| {
-        if seen.stores_a_segment() { Answer::Refuse(503, "SlowDown", None) } else { Answer::Pass }
-    });
+    gate.rule(|seen| if seen.stores_a_segment() { Answer::Refuse(503, "SlowDown", None) } else { Answer::Pass });
     let plan = rig.plan("a").through(&gate.endpoint);
     let mut mount = plan.clone().with(&["--compression", "gzip", "--partition", "old"]).start();
     append(&mount, "sealed\n");
@@ -253,8 +246,7 @@ fn a_sealed_segment_keeps_its_key_under_other_settings() {
     gate.open();
     plan.with(&["--compression", "none", "--partition", "new"]).start().stop();
     let bucket = rig.bucket();
-    let names: Vec<_> =
-        bucket.segments("app.log").into_iter().map(|s| (s.partition, s.suffix)).collect();
+    let names: Vec<_> = bucket.segments("app.log").into_iter().map(|s| (s.partition, s.suffix)).collect();
     let expected = [("new", "log"), ("old", "log.gz")];
     assert_eq!(names, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
     assert_eq!(bucket.content("app.log"), b"sealed\nunsealed\n");

@@ -131,8 +131,7 @@ fn ten_programs_leave_nothing_to_complain_of() {
     let glog = programs::python("glog_style.py");
     commands.push(("glog", with(glog, &[folder("glog").as_ref()])));
     let log = folder("rotatelogs").join("app.log");
-    commands
-        .push(("rotatelogs", programs::piped_into("rotatelogs", &[log.as_ref(), "20K".as_ref()])));
+    commands.push(("rotatelogs", programs::piped_into("rotatelogs", &[log.as_ref(), "20K".as_ref()])));
     let svlogd = folder("svlogd");
     fs::write(svlogd.join("config"), "s20000\nn3\n").unwrap();
     commands.push(("svlogd", programs::piped_into("svlogd", &[svlogd.as_ref()])));

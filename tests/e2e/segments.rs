@@ -64,8 +64,7 @@ fn a_line_longer_than_the_size_is_split_and_kept() {
 fn bytes_that_are_no_text_are_kept() {
     let rig = Rig::embedded();
     let mount = rig.mount(&["--rotate-size", "64KiB"]);
-    let bytes: Vec<u8> =
-        (0..300_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     fs::write(mount.path("app.log"), &bytes).unwrap();
     mount.stop();
     assert!(rig.bucket().content("app.log") == bytes);
@@ -196,8 +195,7 @@ fn metadata_is_ascii_and_short_for_any_name() {
     let rig = Rig::embedded();
     let mount = rig.mount(&[]);
     let long = "訂單服務日誌".repeat(12);
-    let names =
-        ["日志/应用 1.log".to_owned(), format!("{long}/{long}.log"), "a+b%20 &=?.log".to_owned()];
+    let names = ["日志/应用 1.log".to_owned(), format!("{long}/{long}.log"), "a+b%20 &=?.log".to_owned()];
     for name in &names {
         fs::create_dir_all(mount.path(name).parent().unwrap()).unwrap();
         fs::write(mount.path(name), format!("in {name}\n")).unwrap();

@@ -306,9 +306,7 @@ fn unlinking_deletes_nothing_from_the_bucket() {
     let mount = rig.mount(&["--rotate-idle", "1s"]);
     fs::write(mount.path("app.log"), "kept\n").unwrap();
     let bucket = rig.bucket();
-    eventually("the segment in the bucket", || {
-        (bucket.segments("app.log").len() == 1).then_some(())
-    });
+    eventually("the segment in the bucket", || (bucket.segments("app.log").len() == 1).then_some(()));
     fs::remove_file(mount.path("app.log")).unwrap();
     assert_eq!(stored(&rig, mount, "app.log"), "kept\n");
 }
@@ -342,8 +340,7 @@ fn a_listing_shows_each_of_many_files_once() {
     let expected: Vec<String> = (0..500).map(|n| format!("app-{n:03}.log")).collect();
     expected.iter().for_each(|name| fs::write(mount.path(name), "x\n").unwrap());
     let entries = fs::read_dir(&mount.plan.point).unwrap();
-    let mut names: Vec<_> =
-        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     assert_eq!(names, expected);
     mount.stop();
@@ -377,8 +374,7 @@ fn a_file_open_for_both_reads_anywhere_and_appends() {
     let rig = Rig::embedded();
     let mount = rig.mount(&[]);
     let path = mount.path("app.log");
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).unwrap();
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).unwrap();
     file.write_all(b"0123456789\n").unwrap();
     let mut middle = [0; 4];
     file.read_exact_at(&mut middle, 3).unwrap();
@@ -652,8 +648,7 @@ fn what_was_reclaimed_is_read_back_from_the_bucket() {
     let mut expected = Vec::new();
     let bucket = rig.bucket();
     for round in 0..16 {
-        let chunk: String =
-            (0..8192).map(|n| format!("round {round:02} line {n:05} {:>108}\n", "-")).collect();
+        let chunk: String = (0..8192).map(|n| format!("round {round:02} line {n:05} {:>108}\n", "-")).collect();
         file.write_all(chunk.as_bytes()).unwrap();
         expected.extend_from_slice(chunk.as_bytes());
         eventually("the upload to keep up", || {
@@ -687,8 +682,7 @@ fn names_of_any_bytes_arrive() {
     use std::os::unix::ffi::OsStrExt;
     let rig = Rig::embedded();
     let mount = rig.mount(&[]);
-    let names: [&[u8]; 5] =
-        [b"caf\xe9.log", b"two\nlines.log", b"back\\slash.log", b"-rf", b"x.segments"];
+    let names: [&[u8]; 5] = [b"caf\xe9.log", b"two\nlines.log", b"back\\slash.log", b"-rf", b"x.segments"];
     for name in names {
         let path = mount.plan.point.join(std::ffi::OsStr::from_bytes(name));
         fs::write(&path, name).unwrap();

@@ -75,9 +75,7 @@ fn a_second_signal_ends_the_wait() {
     let mut mount = plan.clone().start();
     fs::write(mount.path("app.log"), "patient\n").unwrap();
     mount.daemon.signal(Signal::TERM);
-    eventually("the mount to be detached", || {
-        (!test_harness::mount::is_mounted(&mount.plan.point)).then_some(())
-    });
+    eventually("the mount to be detached", || (!test_harness::mount::is_mounted(&mount.plan.point)).then_some(()));
     // One that comes within a moment is the same wish.
     let ended = eventually("the end", || {
         mount.daemon.signal(Signal::TERM);
@@ -129,8 +127,7 @@ fn outage(status: u16, code: &'static str) {
             "during" => gate.refuse(status, code),
             _ => gate.open(),
         }
-        let text: String =
-            (0..1_000).map(|n| format!("{phase} {n:04} {}\n", "o".repeat(50))).collect();
+        let text: String = (0..1_000).map(|n| format!("{phase} {n:04} {}\n", "o".repeat(50))).collect();
         file.write_all(text.as_bytes()).unwrap();
         file.sync_data().unwrap();
         expected.push_str(&text);
@@ -183,8 +180,7 @@ fn a_writer_waits_for_room_where_that_is_asked_for() {
     let plan = rig.plan("a").through(&gate.endpoint).with(&["--spool-max", "8MiB"]);
     let mount = plan.with(&["--when-full", "block", "--rotate-size", "256KiB"]).start();
     let mut file = fs::File::create(mount.path("app.log")).unwrap();
-    let text: String =
-        (0..16_000).map(|n| format!("line {n:06} {}\n", "w".repeat(1_000))).collect();
+    let text: String = (0..16_000).map(|n| format!("line {n:06} {}\n", "w".repeat(1_000))).collect();
     let (sent, total) = (AtomicUsize::new(0), text.len());
     std::thread::scope(|scope| {
         scope.spawn(|| {

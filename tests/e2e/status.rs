@@ -60,9 +60,7 @@ fn what_was_set_aside_of_a_log_is_listed() {
     let rig = Rig::embedded();
     let gate = rig.gate();
     let mount = changed(&rig, &gate);
-    eventually("the range to be set aside", || {
-        (status(&mount)["set_aside_files"] == 1).then_some(())
-    });
+    eventually("the range to be set aside", || (status(&mount)["set_aside_files"] == 1).then_some(()));
     let told = logs(&mount, &[]);
     let log = &told["logs"][0];
     assert_eq!((&log["path"], &log["set_aside_bytes"]), (&"app.log".into(), &8.into()), "{told}");
@@ -102,8 +100,7 @@ fn the_table_says_how_long_and_how_well_each_mount_has_served() {
     assert!(since.is_string(), "{since}");
     away.kill_worker();
     eventually("S3 to be away for the next worker", || {
-        (status(&away)["s3"]["up"] == false && !status(&away)["s3"]["error"].is_null())
-            .then_some(())
+        (status(&away)["s3"]["up"] == false && !status(&away)["s3"]["error"].is_null()).then_some(())
     });
     assert_eq!(status(&away)["mounted_since"], since, "it is the mount's time");
     let log = away.plan.spool.join("logsinkfs.log").display().to_string();
@@ -136,10 +133,7 @@ fn a_mount_that_nobody_can_ask_is_told_of_as_what_it_is() {
     fs::metadata(&dead.plan.point).unwrap();
     dead.crash();
     let (code, said, complaint) = ask(&dead, &["status"]);
-    assert!(
-        code == 1 && said.contains(": dead: ") && said.contains("hint: umount "),
-        "{said}{complaint}"
-    );
+    assert!(code == 1 && said.contains(": dead: ") && said.contains("hint: umount "), "{said}{complaint}");
     assert_eq!(status(&dead)["state"], "dead");
     let (code, said, complaint) = ask(&reader, &["status"]);
     assert!(code == 0 && said.contains("a reader mount"), "{said}{complaint}");

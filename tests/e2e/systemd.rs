@@ -212,10 +212,7 @@ fn the_unit_s_command_has_all_the_rights_that_a_mount_takes() {
     mount.daemon.await_stderr("serves again");
     kill_process(mount.worker(), Signal::STOP).unwrap();
     let mut upgrade = command(logsinkfs());
-    upgrade
-        .arg("upgrade")
-        .arg(&mount.plan.point)
-        .env("LOGSINKFS_KEEPER_SOCKET", socket(&mount.plan));
+    upgrade.arg("upgrade").arg(&mount.plan.point).env("LOGSINKFS_KEEPER_SOCKET", socket(&mount.plan));
     Proc::start("upgrade", upgrade).success();
     append("fourth\n");
     mount.stop();
@@ -238,8 +235,7 @@ fn the_environment_of_the_example_is_that_of_a_mount() {
     known.wait();
     let known = known.said().join("\n");
     for (name, _) in variables(&file) {
-        let used =
-            unit.contains(&format!("${{{name}}}")) || known.contains(&format!("[env: {name}="));
+        let used = unit.contains(&format!("${{{name}}}")) || known.contains(&format!("[env: {name}="));
         assert!(used, "nothing reads {name}");
     }
 }

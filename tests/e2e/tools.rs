@@ -98,11 +98,7 @@ fn a_log_is_searched_through_a_mapping_as_without_one() {
             assert_eq!(run("rg", &[way, "-c", "ERROR"], &[&log]), grep, "{when}, rg {way}");
         }
         let file = fs::read(&log).unwrap();
-        assert_eq!(
-            run("rg", &["--mmap", "-c", ""], &[&log])[0],
-            lines_in(&file).to_string(),
-            "{when}"
-        );
+        assert_eq!(run("rg", &["--mmap", "-c", ""], &[&log])[0], lines_in(&file).to_string(), "{when}");
     };
     append(&log, &lines(0..200));
     assert_alike("as it was born");

@@ -68,8 +68,7 @@ fn a_copied_spool_gets_a_writer_id_of_its_own() {
     assert!(copied.unwrap().success());
     let mounts = [original.start(), copy.start()];
     for (mount, line) in mounts.iter().zip(["by the original\n", "by the copy\n"]) {
-        let mut file =
-            fs::OpenOptions::new().append(true).create(true).open(mount.path("app.log")).unwrap();
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(mount.path("app.log")).unwrap();
         std::io::Write::write_all(&mut file, line.as_bytes()).unwrap();
     }
     mounts.into_iter().for_each(|mount| mount.stop());

@@ -40,8 +40,7 @@ fn it_returns_when_s3_has_everything_and_the_daemon_has_ended() {
 fn it_waits_for_s3_as_long_as_it_takes_whatever_a_stop_may_take() {
     let rig = Rig::embedded();
     let gate = rig.gate();
-    let mut mount =
-        rig.plan("a").through(&gate.endpoint).with(&["--shutdown-timeout", "0s"]).start();
+    let mut mount = rig.plan("a").through(&gate.endpoint).with(&["--shutdown-timeout", "0s"]).start();
     gate.refuse(503, "SlowDown");
     append(&mount.path("app.log"), "line\n");
     let mut waits = start(&mount, &[]);
@@ -82,8 +81,7 @@ fn what_is_left_when_the_time_is_up_is_said_with_what_to_do() {
 fn whoever_waits_no_longer_leaves_the_daemon_to_go_on() {
     let rig = Rig::embedded();
     let gate = rig.gate();
-    let mut mount =
-        rig.plan("a").through(&gate.endpoint).with(&["--shutdown-timeout", "0s"]).start();
+    let mut mount = rig.plan("a").through(&gate.endpoint).with(&["--shutdown-timeout", "0s"]).start();
     gate.refuse(503, "SlowDown");
     append(&mount.path("app.log"), "line\n");
     let mut waits = start(&mount, &[]);
@@ -165,8 +163,7 @@ fn a_reader_mount_has_nothing_to_upload() {
 fn a_signal_gives_an_upload_that_was_asked_for_as_long_as_any_other() {
     let rig = Rig::embedded();
     let gate = rig.gate();
-    let mut mount =
-        rig.plan("a").through(&gate.endpoint).with(&["--shutdown-timeout", "0s"]).start();
+    let mut mount = rig.plan("a").through(&gate.endpoint).with(&["--shutdown-timeout", "0s"]).start();
     gate.refuse(503, "SlowDown");
     append(&mount.path("app.log"), "line\n");
     let mut waits = start(&mount, &[]);
@@ -191,11 +188,7 @@ fn another_place_of_the_mount_goes_with_it() {
     let (code, said, complaint) = ask(&mount, &["umount"]);
     let stays = is_mounted(&other);
     test_harness::mount::clear(&other);
-    assert_eq!(
-        (code, said.as_str()),
-        (0, "logsinkfs: unmounted; S3 has everything"),
-        "{complaint}"
-    );
+    assert_eq!((code, said.as_str()), (0, "logsinkfs: unmounted; S3 has everything"), "{complaint}");
     assert!(!stays && !is_mounted(&served));
     mount.plan.point = served;
     assert_eq!(mount.daemon.wait().code(), Some(0));
@@ -240,9 +233,7 @@ fn what_is_no_mount_of_ours_stays() {
 fn a_mount_of_another_user_stays() {
     let rig = Rig::embedded();
     let mount = rig.mount(&["--run-as", "65532:65531"]);
-    for (group, refusal) in
-        [("65531", "an unmount is not for user 12345"), ("12345", "cannot be asked")]
-    {
+    for (group, refusal) in [("65531", "an unmount is not for user 12345"), ("12345", "cannot be asked")] {
         let mut asked = command("setpriv");
         asked.args(["--reuid", "12345", "--regid", group, "--clear-groups", "--"]);
         asked.arg(&mount.plan.program).arg("umount").arg(&mount.plan.point);

@@ -65,8 +65,7 @@ fn logged(kind: Kind, compression: &str, name: &str) -> Rig {
         fs::write(mount.path(name), "").unwrap();
         let mut log = OpenOptions::new().append(true).open(mount.path(name)).unwrap();
         for n in 0..60 {
-            writeln!(log, "run {run}, line {n:06} with some more to fill it up to its length")
-                .unwrap();
+            writeln!(log, "run {run}, line {n:06} with some more to fill it up to its length").unwrap();
         }
         if run == 1 {
             drop(log);
@@ -92,9 +91,7 @@ fn inner(segments: &[Segment]) -> &Segment {
 
 #[test]
 fn what_was_logged_with_restarts_is_whole_also_looked_at_deeply() {
-    for (kind, compression) in
-        [(Kind::Embedded, "gzip"), (Kind::Moto, "zstd"), (Kind::Embedded, "none")]
-    {
+    for (kind, compression) in [(Kind::Embedded, "gzip"), (Kind::Moto, "zstd"), (Kind::Embedded, "none")] {
         let rig = logged(kind, compression, "web/app.log");
         let segments = rig.bucket().segments("web/app.log");
         let bytes: u64 = segments.iter().map(|s| s.length).sum();
@@ -104,14 +101,9 @@ fn what_was_logged_with_restarts_is_whole_also_looked_at_deeply() {
             let stream = &verdict.findings("stream")[0];
             assert_eq!(stream["stream"], "web/app.log");
             assert_eq!((&stream["writers"], &stream["generations"]), (&1.into(), &3.into()));
-            assert_eq!(
-                (&stream["segments"], &stream["bytes"]),
-                (&segments.len().into(), &bytes.into())
-            );
+            assert_eq!((&stream["segments"], &stream["bytes"]), (&segments.len().into(), &bytes.into()));
         }
-        verify(&rig, &[&source(&rig)])
-            .assert_code(0)
-            .assert_says(&["web/app.log: 1 writer,", ": whole"]);
+        verify(&rig, &[&source(&rig)]).assert_code(0).assert_says(&["web/app.log: 1 writer,", ": whole"]);
     }
 }
 
@@ -149,14 +141,8 @@ fn what_is_missing_at_the_front_of_a_writer_has_expired() {
     segments[..kept].iter().for_each(|segment| rig.bucket().delete(&segment.key));
     let verdict = verify(&rig, &["--json", &source(&rig)]).assert_code(0);
     let expired = verdict.findings("expired");
-    assert_eq!(
-        (&expired[0]["first_generation"], &expired[0]["last_generation"]),
-        (&1.into(), &1.into())
-    );
-    assert_eq!(
-        (&expired[1]["offset"], &expired[1]["end"]),
-        (&0.into(), &segments[kept].offset.into())
-    );
+    assert_eq!((&expired[0]["first_generation"], &expired[0]["last_generation"]), (&1.into(), &1.into()));
+    assert_eq!((&expired[1]["offset"], &expired[1]["end"]), (&0.into(), &segments[kept].offset.into()));
 }
 
 #[test]
@@ -186,14 +172,9 @@ fn damage_inside_an_object_is_named_when_looked_at_deeply() {
         // A name that claims more than its object can hold needs no look into it.
         let seen = i32::from(compression == "none");
         verify(&rig, &[&source(&rig)]).assert_code(seen);
-        let damaged =
-            verify(&rig, &["--deep", "--json", &source(&rig)]).assert_code(1).findings("damaged");
+        let damaged = verify(&rig, &["--deep", "--json", &source(&rig)]).assert_code(1).findings("damaged");
         for segment in [flipped, cut, told, swapped, longer] {
-            assert!(
-                damaged.iter().any(|d| d["key"] == segment.key),
-                "{} in {damaged:#?}",
-                segment.key
-            );
+            assert!(damaged.iter().any(|d| d["key"] == segment.key), "{} in {damaged:#?}", segment.key);
         }
         let why = |segment: &Segment| -> String {
             let of_it: Vec<_> = damaged.iter().filter(|d| d["key"] == segment.key).collect();
@@ -204,10 +185,7 @@ fn damage_inside_an_object_is_named_when_looked_at_deeply() {
         assert!(why(longer).contains("cannot be read"), "{damaged:#?}");
         if compression == "none" {
             assert!(why(flipped).contains("checksum"), "{damaged:#?}");
-            assert!(
-                why(cut).contains("holds") && why(cut).contains("not a newline"),
-                "{damaged:#?}"
-            );
+            assert!(why(cut).contains("holds") && why(cut).contains("not a newline"), "{damaged:#?}");
         }
         let sound = |d: &&Value| segments[5..].iter().any(|s| d["key"] == s.key);
         assert_eq!(damaged.iter().find(sound), None, "the others are sound");
@@ -235,15 +213,11 @@ fn a_stream_in_another_ones_folder_is_a_stream_of_its_own() {
     let name = "20261123T081502.123456Z_w_00000001_000000000000000_000000000001.log";
     for folder in ["a.segments/", "a.segments/b.segments/", "a.segments/dt=2026-11-23/"] {
         let writer = folder.len();
-        rig.bucket().put(
-            &format!("{PREFIX}{folder}{}", name.replace("_w_", &format!("_w{writer}_"))),
-            b"\n",
-        );
+        rig.bucket().put(&format!("{PREFIX}{folder}{}", name.replace("_w_", &format!("_w{writer}_"))), b"\n");
     }
     let verdict = verify(&rig, &["--json", &source(&rig)]).assert_code(0);
     let streams = verdict.findings("stream");
-    let writers: Vec<_> =
-        streams.iter().map(|s| (s["stream"].as_str(), s["writers"].as_u64())).collect();
+    let writers: Vec<_> = streams.iter().map(|s| (s["stream"].as_str(), s["writers"].as_u64())).collect();
     assert_eq!(writers, [(Some("a.segments/b"), Some(1)), (Some("a"), Some(2))]);
     let named = verify(&rig, &["--json", &source(&rig), "a"]).assert_code(0).findings("stream");
     assert_eq!((named.len(), &named[0]["writers"]), (1, &2.into()));
@@ -287,9 +261,7 @@ fn a_folder_that_served_as_a_bucket_can_be_verified_and_one_that_is_not_there_is
     let mount = plan.clone().start();
     fs::write(mount.path("app.log"), "line\n").unwrap();
     mount.stop();
-    verify(&rig, &["--deep", &plan.source])
-        .assert_code(0)
-        .assert_says(&["app.log: 1 writer", ": whole"]);
+    verify(&rig, &["--deep", &plan.source]).assert_code(0).assert_says(&["app.log: 1 writer", ": whole"]);
     let stream = format!("{}/app.log", plan.source);
     verify(&rig, &[&stream]).assert_code(0).assert_says(&["app.log: 1 writer", ": whole"]);
     let missing = rig.local("not there");

@@ -16,8 +16,7 @@ use test_harness::{Mount, Rig, eventually};
 
 fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> =
-        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }
@@ -82,8 +81,7 @@ fn what_is_stored_is_shown_to_owner_and_group_alone() {
 #[test]
 fn a_large_object_is_read_at_any_place() {
     let rig = Rig::embedded();
-    let bytes: Vec<u8> =
-        (0..5_000_000_u32).flat_map(|n| [(n % 251) as u8, (n % 13) as u8]).collect();
+    let bytes: Vec<u8> = (0..5_000_000_u32).flat_map(|n| [(n % 251) as u8, (n % 13) as u8]).collect();
     rig.bucket().put("team/large.bin", &bytes);
     let mount = rig.mount_bucket_view(&[]);
     let file = File::open(await_stored(&mount, "large.bin")).unwrap();
@@ -105,8 +103,7 @@ fn a_large_object_is_read_at_any_place() {
 fn ten_thousand_entries_cost_ten_listings_and_then_none() {
     let dir = folder();
     let objects = dir.path().join("objects");
-    let lines: String =
-        (0..10_000).map(|n| format!("{}\tteam/many/object-{n:05}\n", n % 97)).collect();
+    let lines: String = (0..10_000).map(|n| format!("{}\tteam/many/object-{n:05}\n", n % 97)).collect();
     fs::write(&objects, lines).unwrap();
     let rig = Rig::with(dir, Server::moto_with(&objects));
     let gate = rig.gate();
@@ -260,8 +257,7 @@ fn the_folder_of_the_program_itself_is_hidden() {
 #[test]
 fn an_uploaded_segment_can_be_read_in_the_mount() {
     let rig = Rig::embedded();
-    let mount =
-        rig.mount_bucket_view(&["--rotate-idle", "1s", "--partition", "", "--compression", "none"]);
+    let mount = rig.mount_bucket_view(&["--rotate-idle", "1s", "--partition", "", "--compression", "none"]);
     append(&mount.path("app.log"), "line\n");
     let folder = mount.path("app.log.segments");
     let found = eventually("the segment in the mount", || {
@@ -292,10 +288,8 @@ fn odd_keys_neither_break_the_view_nor_lead_out_of_it() {
     let bucket = rig.bucket();
     let deep = format!("{}end.txt", "d123456789/".repeat(90));
     let long = "n".repeat(300);
-    let shown =
-        ["plain.txt", "100%+ &=?.txt", "ünï/日本 語.txt", "tab\tname", "dir/in it.txt", &deep];
-    let odd =
-        ["a", "a/b", "dir/", "x//y", "../escape", "./dot", "x/../../up", "..", "new\nline", &long];
+    let shown = ["plain.txt", "100%+ &=?.txt", "ünï/日本 語.txt", "tab\tname", "dir/in it.txt", &deep];
+    let odd = ["a", "a/b", "dir/", "x//y", "../escape", "./dot", "x/../../up", "..", "new\nline", &long];
     for name in shown.iter().chain(&odd) {
         bucket.put(&format!("team/{name}"), name.as_bytes());
     }

@@ -1,10 +1,7 @@
 //! The worker killed -9 again and again under programs that append, truncate, rename and read, while S3 comes and
 //! goes: none of them sees an error, and no line is lost, doubled or torn. `KILLS=1000` makes a long row of it.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the longest write is reported, by the machine's clock"
-)]
+#![allow(clippy::disallowed_methods, reason = "the longest write is reported, by the machine's clock")]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -33,8 +30,7 @@ impl Torture {
         let (mut written, mut longest) = (Vec::new(), Duration::ZERO);
         while !self.over.load(Ordering::Relaxed) {
             step(&mut |file| {
-                let line =
-                    format!("{name} {:06} {}", written.len(), "x".repeat(written.len() % 90));
+                let line = format!("{name} {:06} {}", written.len(), "x".repeat(written.len() % 90));
                 let begin = Instant::now();
                 file.write_all(format!("{line}\n").as_bytes()).unwrap();
                 longest = longest.max(begin.elapsed());
@@ -94,8 +90,7 @@ fn renamer(torture: &Torture, mount: &Mount) {
     let mut n = 0;
     torture.run("renamer", |write| {
         n += 1;
-        let mut file =
-            OpenOptions::new().create_new(true).append(true).open(path("a.log")).unwrap();
+        let mut file = OpenOptions::new().create_new(true).append(true).open(path("a.log")).unwrap();
         for _ in 0..10 {
             write(&mut file);
         }
@@ -104,10 +99,7 @@ fn renamer(torture: &Torture, mount: &Mount) {
         write(&mut file);
         fs::create_dir(path("dir")).unwrap();
         std::os::unix::fs::symlink("a.log.old", path("dir/symlink")).unwrap();
-        assert_eq!(
-            fs::metadata(path("dir/symlink")).unwrap_err().kind(),
-            std::io::ErrorKind::NotFound
-        );
+        assert_eq!(fs::metadata(path("dir/symlink")).unwrap_err().kind(), std::io::ErrorKind::NotFound);
         fs::remove_file(path("dir/symlink")).unwrap();
         fs::remove_dir(path("dir")).unwrap();
         fs::remove_file(path("link")).unwrap();
@@ -122,9 +114,7 @@ fn renamer(torture: &Torture, mount: &Mount) {
 pub fn weather(gate: &Gate, day: usize) {
     match day % 4 {
         1 => gate.refuse(503, "SlowDown"),
-        2 => {
-            gate.rule(|seen| if seen.stores_a_segment() { Answer::LoseReply } else { Answer::Pass })
-        }
+        2 => gate.rule(|seen| if seen.stores_a_segment() { Answer::LoseReply } else { Answer::Pass }),
         _ => gate.open(),
     }
 }
@@ -155,9 +145,7 @@ fn torture(write_path: &str) {
             // whatever they do. All at moments without a pattern.
             let seen = torture.served.load(Ordering::Relaxed);
             if kill % 4 != 0 {
-                eventually("the mount to go on", || {
-                    (torture.served.load(Ordering::Relaxed) > seen).then_some(())
-                });
+                eventually("the mount to go on", || (torture.served.load(Ordering::Relaxed) > seen).then_some(()));
             }
             std::thread::sleep(Duration::from_millis(rand(kill) % 200));
             if kill % 10 == 0 {
@@ -169,9 +157,7 @@ fn torture(write_path: &str) {
         drop(end);
     });
     let size = fs::metadata(mount.path("shared.log")).unwrap().size();
-    eventually("tail to have read all", || {
-        (fs::metadata(&followed).unwrap().size() == size).then_some(())
-    });
+    eventually("tail to have read all", || (fs::metadata(&followed).unwrap().size() == size).then_some(()));
     drop(tail);
     let shown = fs::read_to_string(&followed).unwrap();
     assert!(mount.daemon.poll().is_none(), "the keeper ended");
@@ -221,9 +207,7 @@ fn what_is_open_stays_open() {
     let stored = "x".repeat(300_000);
     rig.bucket().put("team/old/dir/object.txt", stored.as_bytes());
     let mount = rig.mount_bucket_view(&[]);
-    let open = |name: &str| {
-        OpenOptions::new().read(true).append(true).create(true).open(mount.path(name)).unwrap()
-    };
+    let open = |name: &str| OpenOptions::new().read(true).append(true).create(true).open(mount.path(name)).unwrap();
     let (mut log, mut local, mut gone) = (open("app.log"), open("app.pid"), open("gone.log"));
     gone.write_all(b"one\n").unwrap();
     fs::remove_file(mount.path("gone.log")).unwrap();
@@ -237,14 +221,10 @@ fn what_is_open_stays_open() {
     object.read_exact(&mut text).unwrap();
     let inside = File::open(mount.path("old/dir")).unwrap();
     let mut shell = command("sh");
-    shell.args([
-        "-c",
-        "cd \"$0\" && while [ ! -e \"$1\" ]; do sleep 0.05; done; ls; cat object.txt | wc -c",
-    ]);
+    shell.args(["-c", "cd \"$0\" && while [ ! -e \"$1\" ]; do sleep 0.05; done; ls; cat object.txt | wc -c"]);
     shell.arg(mount.path("old/dir")).arg(rig.local("go"));
     let mut shell = Proc::start("shell", shell);
-    let lock =
-        OpenOptions::new().create_new(true).write(true).open(mount.path("app.lock")).unwrap();
+    let lock = OpenOptions::new().create_new(true).write(true).open(mount.path("app.lock")).unwrap();
     eventually("the shell to be there", || {
         let cwd = fs::read_link(format!("/proc/{}/cwd", shell.pid().as_raw_nonzero())).ok()?;
         (cwd == mount.path("old/dir")).then_some(())
@@ -260,12 +240,7 @@ fn what_is_open_stays_open() {
     assert_eq!((gone.metadata().unwrap().size(), gone.metadata().unwrap().nlink()), (8, 0));
     object.read_to_end(&mut text).unwrap();
     assert_eq!(text.len(), stored.len());
-    let within = rustix::fs::openat(
-        &inside,
-        "object.txt",
-        rustix::fs::OFlags::RDONLY,
-        rustix::fs::Mode::empty(),
-    );
+    let within = rustix::fs::openat(&inside, "object.txt", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty());
     assert_eq!(File::from(within.unwrap()).metadata().unwrap().size(), 300_000);
     names.extend(listing.map(|entry| entry.unwrap().file_name()));
     names.sort();

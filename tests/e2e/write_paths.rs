@@ -52,9 +52,7 @@ fn the_kernel_writes_what_is_appended_and_the_daemon_what_is_not() {
 #[test]
 fn the_daemon_writes_when_it_is_told_to() {
     let rig = Rig::embedded();
-    for flags in
-        [&["--write-path", "daemon"][..], &["--when-full", "block"], &["--when-full", "error"]]
-    {
+    for flags in [&["--write-path", "daemon"][..], &["--when-full", "block"], &["--when-full", "error"]] {
         let mut mount = rig.mount(flags);
         mount.daemon.await_stderr("the daemon writes");
         let mut appender = append_to(&mount.path("app.log"));
@@ -86,14 +84,9 @@ fn writers_of_all_kinds_add_to_one_file_and_a_reader_sees_all() {
                 Ledger::written(lines.collect::<Vec<_>>())
             })
         };
-        let (append, write_only) =
-            (File::options().append(true).clone(), File::options().write(true).clone());
+        let (append, write_only) = (File::options().append(true).clone(), File::options().write(true).clone());
         let both = File::options().read(true).append(true).clone();
-        let writers = [
-            write("append", append, false),
-            write("seek", write_only, true),
-            write("both", both, false),
-        ];
+        let writers = [write("append", append, false), write("seek", write_only, true), write("both", both, false)];
         let mut all = Ledger::default();
         writers.into_iter().for_each(|writer| all.add(writer.join().unwrap()));
         all
@@ -230,8 +223,7 @@ fn requests_are_read_into_memory_that_is_there() {
     let writable = rights.map(|rights| rights == "rw-p");
     let areas = writable.zip(lines("Size:").zip(lines("Rss:")));
     let buffers = areas.filter(|(writable, (size, _))| *writable && *size > 16 << 10);
-    let resident: Vec<_> =
-        buffers.map(|(_, (size, resident))| (size / (16 << 10), resident)).collect();
+    let resident: Vec<_> = buffers.map(|(_, (size, resident))| (size / (16 << 10), resident)).collect();
     assert!(!resident.is_empty(), "{smaps}");
     assert!(resident.iter().all(|(buffers, resident)| *resident >= buffers * 256), "{resident:?}");
     mount.stop();
@@ -348,10 +340,7 @@ fn an_asynchronous_write_without_o_append_is_appended_where_the_daemon_writes() 
         Proc::start("python3", python).success();
         let found = fs::read_to_string(mount.path(&name)).unwrap();
         // Linux 6.18 overwrites where it writes itself; nobody is asked.
-        assert!(
-            found == appended || write_path == "passthrough" && found == overwritten,
-            "{found}"
-        );
+        assert!(found == appended || write_path == "passthrough" && found == overwritten, "{found}");
         mount.stop();
         assert_eq!(rig.bucket().content(&name), found.as_bytes());
     }

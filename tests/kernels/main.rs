@@ -5,12 +5,7 @@
 //! installed. On a machine that cannot fetch it, and has not fetched it before, the tests are skipped and say so.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test ends at the first surprise"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test ends at the first surprise")]
 
 mod harness;
 
@@ -84,11 +79,8 @@ fn look_at(results: &Results, path: &str, kind: Kind) {
     assert_eq!(code("recover"), "0\n", "{}", results.text(&format!("{path}/recover.err")));
 
     let kernel_writes = kind == Kind::Since6_9 && path == "auto";
-    let writes = if kernel_writes {
-        "write path: the kernel writes into the spool itself"
-    } else {
-        "the daemon writes"
-    };
+    let writes =
+        if kernel_writes { "write path: the kernel writes into the spool itself" } else { "the daemon writes" };
     said("first.err", writes);
 
     // Three starts with `>`, each killed.

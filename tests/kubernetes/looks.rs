@@ -50,9 +50,7 @@ fn parts(object: &Object, wanted: &[Part]) -> Vec<(Part, Value)> {
 /// Says for each container that a test refuses what is wrong with it.
 fn refuse(object: &Object, why: &str, wrong: impl Fn(&Value) -> bool) -> Vec<String> {
     let wrong = object.containers().filter(|container| wrong(container));
-    wrong
-        .map(|container| complaint(object, &format!("{}: {why}", text(&container["name"]))))
-        .collect()
+    wrong.map(|container| complaint(object, &format!("{}: {why}", text(&container["name"])))).collect()
 }
 
 fn complaint(object: &Object, why: &str) -> String {
@@ -70,8 +68,7 @@ fn mounts_as<'a>(container: &'a Value, propagation: &str) -> Vec<&'a Value> {
 
 pub fn bidirectional(object: &Object) -> Vec<String> {
     refuse(object, "Bidirectional without privileged", |container| {
-        !mounts_as(container, "Bidirectional").is_empty()
-            && container["securityContext"]["privileged"] != true
+        !mounts_as(container, "Bidirectional").is_empty() && container["securityContext"]["privileged"] != true
     })
 }
 
@@ -97,9 +94,7 @@ pub fn strict_subdirectory(object: &Object) -> Vec<String> {
 pub fn native_sidecar(object: &Object) -> Vec<String> {
     let native = |container: &Value| {
         let of_init = object.pod().map(|pod| list(&pod["initContainers"])).unwrap_or_default();
-        of_init.contains(container)
-            && container["restartPolicy"] == "Always"
-            && !container["startupProbe"].is_null()
+        of_init.contains(container) && container["restartPolicy"] == "Always" && !container["startupProbe"].is_null()
     };
     refuse(object, "no init container that stays and is waited for", |container| {
         part(container) == Part::Sidecar && !native(container)
@@ -118,8 +113,7 @@ pub fn probes(object: &Object) -> Vec<String> {
         match command[..] {
             [program, "status"] => is_program(program),
             ["/bin/bash", "-c", script, path] => {
-                script.starts_with("exec 3<>/dev/tcp/127.0.0.1/9847 ")
-                    && ["/readyz", "/healthz"].contains(&path)
+                script.starts_with("exec 3<>/dev/tcp/127.0.0.1/9847 ") && ["/readyz", "/healthz"].contains(&path)
             }
             _ => false,
         }
@@ -128,8 +122,7 @@ pub fn probes(object: &Object) -> Vec<String> {
         let probes = ["startupProbe", "readinessProbe", "livenessProbe"];
         let mut set = probes.iter().map(|name| &container[name]).filter(|probe| !probe.is_null());
         let keeps = matches!(part(container), Part::Sidecar | Part::Holder);
-        part(container) != Part::Other && !set.all(local)
-            || keeps && !container["livenessProbe"].is_null()
+        part(container) != Part::Other && !set.all(local) || keeps && !container["livenessProbe"].is_null()
     })
 }
 
@@ -142,14 +135,11 @@ pub fn listens(object: &Object) -> Vec<String> {
 
 pub fn grace(object: &Object) -> Vec<String> {
     let Some(pod) = object.pod() else { return Vec::new() };
-    let needs =
-        parts(object, &[Part::Sidecar, Part::Holder]).into_iter().map(|(part, container)| {
-            let uploads =
-                option(&container, "shutdown-timeout").and_then(|time| time.strip_suffix('s'));
-            let uploads: u64 =
-                uploads.and_then(|s| s.parse().ok()).expect("--shutdown-timeout in seconds");
-            uploads + DETACH + if part == Part::Sidecar { STOP } else { 0 }
-        });
+    let needs = parts(object, &[Part::Sidecar, Part::Holder]).into_iter().map(|(part, container)| {
+        let uploads = option(&container, "shutdown-timeout").and_then(|time| time.strip_suffix('s'));
+        let uploads: u64 = uploads.and_then(|s| s.parse().ok()).expect("--shutdown-timeout in seconds");
+        uploads + DETACH + if part == Part::Sidecar { STOP } else { 0 }
+    });
     let needs = needs.max().unwrap_or(0);
     let has = pod["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
     unless(has >= needs, object, &format!("{has} s of grace, {needs} are needed"))
@@ -171,11 +161,7 @@ pub fn flush(object: &Object) -> Vec<String> {
 fn hook(container: &Value) -> Vec<String> {
     let words = list(&container["lifecycle"]["preStop"]["exec"]["command"]).iter().map(text);
     let mut words = words.map(str::to_owned);
-    if words.next().is_some_and(|program| is_program(&program)) {
-        words.collect()
-    } else {
-        Vec::new()
-    }
+    if words.next().is_some_and(|program| is_program(&program)) { words.collect() } else { Vec::new() }
 }
 
 /// Where the spool of a container is mounted.
@@ -211,17 +197,12 @@ pub fn spool_names(object: &Object) -> Vec<String> {
 
 pub fn sidecar_names(object: &Object) -> Vec<String> {
     let Some(pod) = object.pod() else { return Vec::new() };
-    refuse(
-        object,
-        "a name that may be the application's, or a volume that is missing",
-        |container| {
-            let own = |name: &Value| text(name).starts_with("logsinkfs");
-            let is_there = |name: &Value| volume(pod, name).is_object();
-            let mut mounts = list(&container["volumeMounts"]).iter().map(|mount| &mount["name"]);
-            part(container) == Part::Sidecar
-                && !(own(&container["name"]) && mounts.all(|name| own(name) && is_there(name)))
-        },
-    )
+    refuse(object, "a name that may be the application's, or a volume that is missing", |container| {
+        let own = |name: &Value| text(name).starts_with("logsinkfs");
+        let is_there = |name: &Value| volume(pod, name).is_object();
+        let mut mounts = list(&container["volumeMounts"]).iter().map(|mount| &mount["name"]);
+        part(container) == Part::Sidecar && !(own(&container["name"]) && mounts.all(|name| own(name) && is_there(name)))
+    })
 }
 
 pub fn host_to_container(object: &Object) -> Vec<String> {
@@ -231,8 +212,7 @@ pub fn host_to_container(object: &Object) -> Vec<String> {
         let wrong = |mount: &Value| {
             let claim = volume(pod, &mount["name"])["persistentVolumeClaim"]["claimName"] == "logs";
             (claim || sidecar && mount["name"] == "logsinkfs-logs")
-                && (mount["mountPropagation"] != "HostToContainer"
-                    || claim && mount["subPathExpr"] != "$(POD_NAME)")
+                && (mount["mountPropagation"] != "HostToContainer" || claim && mount["subPathExpr"] != "$(POD_NAME)")
         };
         part(container) == Part::Other && list(&container["volumeMounts"]).iter().any(wrong)
     })
@@ -244,8 +224,7 @@ pub fn guard(object: &Object) -> Vec<String> {
         let mounts = mounts_as(container, "Bidirectional");
         let empty = mounts.iter().any(|mount| volume(pod, &mount["name"])["emptyDir"].is_object());
         let wanted = if empty { "mode" } else { "immutable" };
-        matches!(part(container), Part::Sidecar | Part::Holder)
-            && option(container, "guard-mountpoint") != Some(wanted)
+        matches!(part(container), Part::Sidecar | Part::Holder) && option(container, "guard-mountpoint") != Some(wanted)
     })
 }
 
@@ -341,14 +320,11 @@ pub fn command_lines(object: &Object) -> Vec<String> {
 pub fn variables(object: &Object) -> Vec<String> {
     let commands = Cli::command();
     let flags = commands.get_subcommands().flat_map(clap::Command::get_arguments);
-    let mut known: BTreeSet<String> = flags
-        .filter_map(|flag| flag.get_env())
-        .map(|env| env.to_string_lossy().into_owned())
-        .collect();
+    let mut known: BTreeSet<String> =
+        flags.filter_map(|flag| flag.get_env()).map(|env| env.to_string_lossy().into_owned()).collect();
     // What command lines of the manifests name.
     known.insert("LOGSINKFS_SOURCE".to_owned());
-    let of_map =
-        object.value["data"].as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+    let of_map = object.value["data"].as_object().into_iter().flatten().map(|(key, _)| key.as_str());
     let of_pod = object.containers().flat_map(|c| list(&c["env"])).map(|var| text(&var["name"]));
     let ours = of_map.chain(of_pod).filter(|name| name.starts_with("LOGSINKFS_"));
     let unknown = ours.filter(|name| !known.contains(*name));
@@ -376,8 +352,7 @@ pub fn hardened(object: &Object) -> Vec<String> {
     refuse(object, "more rights than it needs", |container| {
         let context = &container["securityContext"];
         let bare = context["privileged"] == true
-            || context["allowPrivilegeEscalation"] == false
-                && context["capabilities"]["drop"][0] == "ALL";
+            || context["allowPrivilegeEscalation"] == false && context["capabilities"]["drop"][0] == "ALL";
         is_ours(container) && (context["readOnlyRootFilesystem"] != true || !bare)
     })
 }
@@ -403,7 +378,6 @@ pub fn volumes(object: &Object) -> Vec<String> {
 
 pub fn view(object: &Object) -> Vec<String> {
     refuse(object, "lists the bucket", |container| {
-        matches!(part(container), Part::Sidecar | Part::Worker)
-            && option(container, "view") != Some("live")
+        matches!(part(container), Part::Sidecar | Part::Worker) && option(container, "view") != Some("live")
     })
 }

@@ -2,12 +2,7 @@
 //! Kubernetes versions, and held to rules of our own (`rules`), each of which is seen to fail; the
 //! host daemon of a node is run as they call it (`node`). What needs a cluster is not tried here.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test ends at the first surprise"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test ends at the first surprise")]
 
 mod looks;
 mod manifests;
@@ -20,8 +15,8 @@ use logsinkfs::format::stream_map::{Labels, StreamRule, stream_of};
 use serde_json::Value;
 
 use manifests::{
-    Object, args, components, container, folders, is_ours, list, parse, render, root, schemas,
-    text, try_kustomize, used,
+    Object, args, components, container, folders, is_ours, list, parse, render, root, schemas, text, try_kustomize,
+    used,
 };
 use rules::{RULES, Rule};
 
@@ -159,15 +154,11 @@ fn holder_and_worker_speak_of_the_same_mount() {
         let args = args(container(object, container_name));
         let shared = |arg: &&String| {
             let (name, _) = arg.split_once('=').unwrap_or((arg, ""));
-            !arg.starts_with("--")
-                || ["--allow-other", "--keeper-socket", "--spool-dir"].contains(&name)
+            !arg.starts_with("--") || ["--allow-other", "--keeper-socket", "--spool-dir"].contains(&name)
         };
         args.iter().filter(shared).cloned().collect::<Vec<_>>()
     };
-    assert_eq!(
-        said("DaemonSet/logsinkfs-holder", "holder"),
-        said("DaemonSet/logsinkfs-worker", "worker")
-    );
+    assert_eq!(said("DaemonSet/logsinkfs-holder", "holder"), said("DaemonSet/logsinkfs-worker", "worker"));
 }
 
 #[test]
@@ -184,11 +175,7 @@ fn pods_that_replace_each_other_add_to_one_stream() {
         ("shop/web-7d9c5b6f4d-x2x8z/app.log", "shop/web/app.log", "web"),
         ("shop/web-66b6c48dd5-zqkhc/app.log", "shop/web/app.log", "web"),
         ("kube-system/coredns-5d78c9869d-4dcz7/a.log", "kube-system/coredns/a.log", "coredns"),
-        (
-            "shop/check-out-api-856c8b4b9-9bqjt/gc/a.log",
-            "shop/check-out-api/gc/a.log",
-            "check-out-api",
-        ),
+        ("shop/check-out-api-856c8b4b9-9bqjt/gc/a.log", "shop/check-out-api/gc/a.log", "check-out-api"),
         // A CronJob, by the minutes of its times, and a Job.
         ("shop/report-29401380-bb9xw/run.log", "shop/report/run.log", "report"),
         ("shop/migrate-t4rxg/run.log", "shop/migrate/run.log", "migrate"),

@@ -136,8 +136,7 @@ fn run(mut tool: Command, input: &str) -> Result<String, String> {
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().expect("the tool ends");
     writer.join().expect("no panic").map_err(|e| e.to_string())?;
-    let [out, err] =
-        [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned());
+    let [out, err] = [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned());
     if output.status.success() { Ok(out) } else { Err(format!("{out}{err}")) }
 }
 
@@ -155,10 +154,7 @@ pub fn try_kustomize(folder: &Path) -> Result<String, String> {
 
 pub fn parse(yaml: &str) -> Vec<Value> {
     let mut python = tool("python3");
-    python.args([
-        "-c",
-        "import json, sys, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)",
-    ]);
+    python.args(["-c", "import json, sys, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)"]);
     let json = run(python, yaml).unwrap_or_else(|why| panic!("{why}"));
     let values: Vec<Value> = serde_json::from_str(&json).expect("JSON");
     values.into_iter().filter(|value| !value.is_null()).collect()

@@ -74,10 +74,7 @@ impl Node {
             Some(user) => as_user(user, &words.next().unwrap()),
             None => Command::new(words.next().unwrap()),
         };
-        command
-            .args(words)
-            .env("LOGSINKFS_FOREGROUND", "true")
-            .env("LOGSINKFS_SPOOL_MIN_FREE", "0");
+        command.args(words).env("LOGSINKFS_FOREGROUND", "true").env("LOGSINKFS_SPOOL_MIN_FREE", "0");
         command
     }
 
@@ -231,21 +228,16 @@ fn the_example_of_a_web_application_stops_when_it_is_told_to() {
     let objects = render("k8s/examples/web");
     let web = objects.iter().find(|object| object.is("Deployment/web")).unwrap();
     let [script] = list(&container(web, "web")["args"]) else { panic!("one script") };
-    let script = text(script)
-        .replace("/logs/live/", &format!("{}/", dir.path().display()))
-        .replace("8080", "0");
+    let script = text(script).replace("/logs/live/", &format!("{}/", dir.path().display())).replace("8080", "0");
     assert!(script.contains("http.server 0"), "{script}");
     let log = dir.path().join("web.log");
     let mut first = Command::new("unshare");
     first.args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "sh", "-c", &script]);
     let mut unshare = Killed(first.spawn().unwrap());
     let children = format!("/proc/{0}/task/{0}/children", unshare.0.id());
-    let shell = eventually("the first process", || {
-        Pid::from_raw(fs::read_to_string(&children).ok()?.trim().parse().ok()?)
-    });
-    eventually("the server", || {
-        fs::read_to_string(&log).ok()?.contains("Serving HTTP").then_some(())
-    });
+    let shell =
+        eventually("the first process", || Pid::from_raw(fs::read_to_string(&children).ok()?.trim().parse().ok()?));
+    eventually("the server", || fs::read_to_string(&log).ok()?.contains("Serving HTTP").then_some(()));
     kill_process(shell, Signal::TERM).unwrap();
     let status = eventually("the end", || unshare.0.try_wait().unwrap());
     assert_eq!(status.code(), Some(0), "{status}");

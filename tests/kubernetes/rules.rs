@@ -63,21 +63,13 @@ pub const RULES: &[Rule] = &[
         look: looks::probes,
         broken: &[
             (POD, "/spec/initContainers/0/startupProbe/exec/command/1", r#""flush""#),
-            (
-                POD,
-                "/spec/initContainers/0/startupProbe",
-                r#"{"httpGet": {"path": "/readyz", "port": 9847}}"#,
-            ),
+            (POD, "/spec/initContainers/0/startupProbe", r#"{"httpGet": {"path": "/readyz", "port": 9847}}"#),
             (
                 POD,
                 "/spec/initContainers/0/livenessProbe",
                 r#"{"exec": {"command": ["/usr/local/bin/logsinkfs", "status"]}}"#,
             ),
-            (
-                WORKER,
-                "/spec/template/spec/containers/0/readinessProbe/exec/command/3",
-                r#""/status""#,
-            ),
+            (WORKER, "/spec/template/spec/containers/0/readinessProbe/exec/command/3", r#""/status""#),
         ],
     },
     Rule {
@@ -102,11 +94,7 @@ pub const RULES: &[Rule] = &[
         look: looks::flush,
         broken: &[
             (POD, "/spec/initContainers/0/lifecycle", "null"),
-            (
-                POD,
-                "/spec/initContainers/0/lifecycle/preStop/exec/command",
-                r#"["/usr/local/bin/logsinkfs", "flush"]"#,
-            ),
+            (POD, "/spec/initContainers/0/lifecycle/preStop/exec/command", r#"["/usr/local/bin/logsinkfs", "flush"]"#),
             (WORKER, "/spec/template/spec/containers/0/lifecycle", "null"),
         ],
     },
@@ -115,11 +103,7 @@ pub const RULES: &[Rule] = &[
         look: looks::evicts_nobody,
         broken: &[
             (SMALL, "/spec/template/spec/volumes/1/emptyDir/sizeLimit", r#""2Gi""#),
-            (
-                SMALL,
-                "/spec/template/spec/initContainers/0/resources/limits/ephemeral-storage",
-                r#""2Gi""#,
-            ),
+            (SMALL, "/spec/template/spec/initContainers/0/resources/limits/ephemeral-storage", r#""2Gi""#),
             (SMALL, "/spec/template/spec/initContainers/0/env/1/name", r#""OTHER""#),
         ],
     },
@@ -163,11 +147,7 @@ pub const RULES: &[Rule] = &[
         says: "who takes dead mounts away reaches kubelet's, and neither S3 nor anything else",
         look: looks::dead_mounts,
         broken: &[
-            (
-                DEAD_MOUNTS,
-                "/spec/template/spec/containers/0/volumeMounts/0/mountPropagation",
-                r#""HostToContainer""#,
-            ),
+            (DEAD_MOUNTS, "/spec/template/spec/containers/0/volumeMounts/0/mountPropagation", r#""HostToContainer""#),
             (DEAD_MOUNTS, "/spec/template/spec/volumes/0/hostPath/path", r#""/var/lib/kubelet""#),
             (DEAD_MOUNTS, "/spec/template/spec/serviceAccountName", r#""logsinkfs""#),
         ],
@@ -228,17 +208,9 @@ pub const RULES: &[Rule] = &[
         says: "root's file system is read-only, and who is not root stays so",
         look: looks::hardened,
         broken: &[
-            (
-                WORKER,
-                "/spec/template/spec/containers/0/securityContext/readOnlyRootFilesystem",
-                "null",
-            ),
+            (WORKER, "/spec/template/spec/containers/0/securityContext/readOnlyRootFilesystem", "null"),
             (WORKER, "/spec/template/spec/containers/0/securityContext/capabilities", "null"),
-            (
-                RECOVER,
-                "/spec/template/spec/containers/0/securityContext/allowPrivilegeEscalation",
-                "null",
-            ),
+            (RECOVER, "/spec/template/spec/containers/0/securityContext/allowPrivilegeEscalation", "null"),
         ],
     },
     Rule {

@@ -69,16 +69,12 @@ pub fn generations(world: &World) -> Vec<Generation> {
             starts.push((name.offset, name.start));
         }
         let in_order = starts.is_sorted_by_key(|(_, start)| *start);
-        assert!(
-            in_order,
-            "names of generation {number:?} of {stream} are out of order: {starts:?}"
-        );
+        assert!(in_order, "names of generation {number:?} of {stream} are out of order: {starts:?}");
         Generation { stream, writer, number, offset, bytes, starts }
     };
     let all: Vec<Generation> = parts.into_iter().map(join).collect();
     for pair in all.windows(2) {
-        let ([a, b], of) =
-            ([&pair[0], &pair[1]], |g: &Generation| (g.stream.clone(), g.writer.clone()));
+        let ([a, b], of) = ([&pair[0], &pair[1]], |g: &Generation| (g.stream.clone(), g.writer.clone()));
         let in_order = of(a) != of(b) || b.offset > 0 || a.starts[0].1 <= b.starts[0].1;
         assert!(in_order, "generations begin out of order: {a:?} {b:?}");
     }

@@ -20,11 +20,7 @@ impl TestClock {
     /// Starts at half past eight on a Monday.
     pub fn start() -> TestClock {
         let wall = Utc::from_name("20261123T083000.000000Z").unwrap();
-        TestClock {
-            started: tokio::time::Instant::now(),
-            wall: Mutex::new(wall),
-            highest: Mutex::new(wall),
-        }
+        TestClock { started: tokio::time::Instant::now(), wall: Mutex::new(wall), highest: Mutex::new(wall) }
     }
 
     /// The wall clock is set back.

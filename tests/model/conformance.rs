@@ -48,10 +48,7 @@ async fn a_second_put_is_refused_and_changes_nothing(bucket: &dyn Bucket) {
     assert_eq!(&bucket.get_range("once", 0..100, None).await.unwrap()[..], b"first");
     let head = bucket.head("once").await.unwrap();
     assert_eq!(head.size, 5);
-    assert_eq!(
-        head.metadata.get("label-%5bx%5d").or(head.metadata.get("label-%5Bx%5D")).unwrap(),
-        "%E6%9C%8D"
-    );
+    assert_eq!(head.metadata.get("label-%5bx%5d").or(head.metadata.get("label-%5Bx%5D")).unwrap(), "%E6%9C%8D");
     assert_eq!(kind(bucket.head("never").await), Some(Kind::NotFound));
     bucket.put_new(&object("empty", b"")).await.unwrap();
     assert_eq!(bucket.head("empty").await.unwrap().size, 0);
@@ -78,8 +75,7 @@ async fn a_damaged_body_is_not_stored(bucket: &dyn Bucket) {
 }
 
 async fn listings_are_whole_page_by_page(bucket: &dyn Bucket, page: usize) {
-    let keys =
-        ["list/a", "list/b/1", "list/b/2", "list/b-", "list/c", "list/日志/1", "list/d e+f%"];
+    let keys = ["list/a", "list/b/1", "list/b/2", "list/b-", "list/c", "list/日志/1", "list/d e+f%"];
     for key in keys {
         bucket.put_new(&object(key, b"x")).await.unwrap();
     }
@@ -123,8 +119,7 @@ async fn a_bucket_with_an_empty_script_conforms() {
 
 #[tokio::test(start_paused = true)]
 async fn a_capped_bucket_conforms_and_lists_no_faster() {
-    let (clock, scripted) =
-        (Arc::new(TestClock::start()), Arc::new(Faulty::new(MemoryBucket::new(1000))));
+    let (clock, scripted) = (Arc::new(TestClock::start()), Arc::new(Faulty::new(MemoryBucket::new(1000))));
     let bucket = Capped::new(scripted.clone(), clock.clone(), 60);
     conforms(&bucket, 1000).await;
     let begun = clock.monotonic();

@@ -11,8 +11,7 @@ use super::image::Image;
 /// The writers that have segments of a stream, with what they wrote of it.
 fn by_writer(world: &World, stream: &str) -> Vec<(String, u64, String)> {
     let of_stream = generations(world).into_iter().filter(|g| g.stream == stream);
-    let parts =
-        of_stream.map(|g| (g.writer.to_string(), g.offset, String::from_utf8(g.bytes).unwrap()));
+    let parts = of_stream.map(|g| (g.writer.to_string(), g.offset, String::from_utf8(g.bytes).unwrap()));
     parts.collect()
 }
 

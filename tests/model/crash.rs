@@ -146,11 +146,7 @@ fn killed_after_the_confirmation() {
         let puts = world.bucket.calls_of(Op::Put, ".segments/").len();
         let daemon = world.boot_from(&image);
         daemon.flush().await;
-        assert_eq!(
-            world.bucket.calls_of(Op::Put, ".segments/").len(),
-            puts,
-            "nothing is sent again"
-        );
+        assert_eq!(world.bucket.calls_of(Op::Put, ".segments/").len(), puts, "nothing is sent again");
         let image = daemon.crash();
         go_on(&world, &image, "app.log", "two\n").await;
         assert_delivered(&world, "app.log", &["one\ntwo\n"]);

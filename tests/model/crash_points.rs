@@ -84,13 +84,7 @@ fn log() -> Vec<Step> {
     steps.extend([Step::Truncate(0), line(0, 3), Step::LoseNextReply, Step::Flush]);
     steps.extend((4..10).map(|n| line(1, n)));
     steps.extend([Step::Flush, Step::Rename(0, 1), line(0, 10), Step::Reclaim, line(1, 11)]);
-    steps.extend([
-        Step::FailNextPut,
-        Step::Pass(400),
-        Step::Truncate(1),
-        Step::Flush,
-        Step::Truncate(1),
-    ]);
+    steps.extend([Step::FailNextPut, Step::Pass(400), Step::Truncate(1), Step::Flush, Step::Truncate(1)]);
     steps.extend([Step::Append(1, b"no end".to_vec()), Step::ClockBack(90_000), Step::Flush]);
     steps.extend([Step::Unlink(1), Step::Close(0), Step::Close(2), Step::Unlink(2)]);
     steps.extend([Step::Pass(10), Step::Flush, line(0, 12), Step::Pass(400)]);
@@ -137,11 +131,7 @@ async fn assert_in_view(daemon: &Daemon, death: &Death) {
         let [before, after] = death.logs.each_ref().map(|logs| logs.content(name));
         let made = before.is_none() && found.as_ref().is_some_and(Vec::is_empty);
         let found = found.as_deref();
-        assert!(
-            made || found == before || found == after,
-            "{name} after a death at `{}`",
-            death.point
-        );
+        assert!(made || found == before || found == after, "{name} after a death at `{}`", death.point);
     }
 }
 
@@ -217,12 +207,8 @@ fn every_death_while_bytes_are_given_up_leaves_no_silent_gap() {
         for mut death in deaths {
             let (world, daemon) = start(&death);
             all_sent(&daemon).await;
-            let mut written: Vec<_> = death
-                .image
-                .files(".data")
-                .into_iter()
-                .map(|d| death.image.bytes(d).len())
-                .collect();
+            let mut written: Vec<_> =
+                death.image.files(".data").into_iter().map(|d| death.image.bytes(d).len()).collect();
             written.sort_unstable();
             let dump = written.pop().unwrap_or(0);
             let mut lost = 0;
@@ -276,9 +262,7 @@ fn every_death_while_a_range_is_set_aside_keeps_it_and_sends_the_rest() {
             assert_eq!(arrived, [(8, b"sound\n".to_vec())], "a death at `{}`", death.point);
             let mut image = daemon.image();
             let kept = image.names("quarantine");
-            let whole = kept
-                .iter()
-                .any(|name| image.bytes(Path::new("quarantine").join(name)) == b"CHANGED\n");
+            let whole = kept.iter().any(|name| image.bytes(Path::new("quarantine").join(name)) == b"CHANGED\n");
             assert!(whole, "a death at `{}`: {kept:?}", death.point);
         }
     });
@@ -310,10 +294,7 @@ async fn retry_all(daemon: &Daemon) {
 fn every_death_while_it_is_sent_once_more_sends_it_once_and_forgets_nothing() {
     run(async {
         let deaths = deaths_while_it_is_sent_once_more().await;
-        assert!(
-            deaths.iter().any(|death| death.stored.len() == 2),
-            "the registration, and a segment"
-        );
+        assert!(deaths.iter().any(|death| death.stored.len() == 2), "the registration, and a segment");
         for death in deaths {
             let (world, daemon) = start(&death);
             let known = |parts: &Parts| parts.s3.borrow().is_up();
@@ -333,10 +314,8 @@ fn every_death_while_it_is_sent_once_more_sends_it_once_and_forgets_nothing() {
 
 /// What arrived of a log, by offset.
 fn generations_with_gaps(world: &World) -> Vec<(u64, Vec<u8>)> {
-    let mut found: Vec<_> = segments(world)
-        .into_values()
-        .map(|(name, object)| (name.offset, plain(&name, &object)))
-        .collect();
+    let mut found: Vec<_> =
+        segments(world).into_values().map(|(name, object)| (name.offset, plain(&name, &object))).collect();
     found.sort();
     found
 }
@@ -373,10 +352,7 @@ async fn damaged_spools() -> Vec<(&'static str, Image)> {
 
 /// What recovery leaves of a spool, but for who recovered it.
 fn state(image: &Image) -> Vec<(PathBuf, Option<Vec<u8>>)> {
-    let files = image
-        .0
-        .iter()
-        .filter(|(path, _)| !["spool.json", "lock"].iter().any(|own| path.ends_with(own)));
+    let files = image.0.iter().filter(|(path, _)| !["spool.json", "lock"].iter().any(|own| path.ends_with(own)));
     let quarantined = |path: &Path| path.starts_with("quarantine");
     files
         .filter(|(path, _)| !quarantined(path))
@@ -401,12 +377,7 @@ fn every_death_in_a_recovery_changes_nothing_for_the_next_one() {
             let once = world.recover(&image).unwrap().image();
             for death in deaths_in_recovery(&image).await {
                 let next = world.recover(&death.image).unwrap().image();
-                assert_eq!(
-                    state(&next),
-                    state(&once),
-                    "a spool {what}, a death at `{}`",
-                    death.point
-                );
+                assert_eq!(state(&next), state(&once), "a spool {what}, a death at `{}`", death.point);
                 let kept = |image: &Image| image.names("quarantine").len();
                 assert!(kept(&next) >= kept(&once), "a spool {what}, a death at `{}`", death.point);
             }

@@ -19,9 +19,7 @@ use logsinkfs::spool::backing::Backings;
 use logsinkfs::spool::{NodeFile, Spool, SpoolError};
 use logsinkfs::types::clock::Clock;
 use logsinkfs::types::errors::FsError;
-use logsinkfs::types::ids::{
-    BackingId, HandleId, NodeId, Origin, SessionId, SpoolOffset, WriterId,
-};
+use logsinkfs::types::ids::{BackingId, HandleId, NodeId, Origin, SessionId, SpoolOffset, WriterId};
 use logsinkfs::types::time::FileTime;
 use logsinkfs::upload::parts::Parts;
 use logsinkfs::upload::registrar::Registrar;
@@ -193,12 +191,7 @@ impl World {
         self.serve_at(dir, path, session)
     }
 
-    fn serve_at(
-        &self,
-        dir: TempDir,
-        path: PathBuf,
-        session: Option<(&str, bool)>,
-    ) -> Result<Daemon, SpoolError> {
+    fn serve_at(&self, dir: TempDir, path: PathBuf, session: Option<(&str, bool)>) -> Result<Daemon, SpoolError> {
         let name = self.settings.writer_name.clone();
         let mut spool = Spool::open(&path, &self.settings.source.url(), &name, new_writer)?;
         if let Some((id, resumed)) = session {
@@ -253,10 +246,8 @@ pub struct Log {
     pub handle: HandleId,
 }
 
-pub const WRITE: Access =
-    Access { write: true, append: true, sync: false, exclusive: false, truncate: false };
-const READ: Access =
-    Access { write: false, append: false, sync: false, exclusive: false, truncate: false };
+pub const WRITE: Access = Access { write: true, append: true, sync: false, exclusive: false, truncate: false };
+const READ: Access = Access { write: false, append: false, sync: false, exclusive: false, truncate: false };
 pub const ONCE: Origin = Origin { unique: 0, resent: false };
 pub const BY: Creator = Creator { mode: 0o644, uid: 0, gid: 0 };
 
@@ -457,10 +448,8 @@ impl Daemon {
 
     /// Waits until the spool has no node left.
     pub async fn emptied(&self) {
-        self.until("the spool has no node left", |parts| {
-            fs::read_dir(parts.spool.nodes()).unwrap().next().is_none()
-        })
-        .await;
+        self.until("the spool has no node left", |parts| fs::read_dir(parts.spool.nodes()).unwrap().next().is_none())
+            .await;
     }
 
     /// Frees the room of everything that S3 has.

@@ -47,9 +47,7 @@ pub fn arrived(world: &World, stream: &str) -> Vec<(u64, String)> {
     let objects = super::check::segments(world).into_values();
     let of_log = objects.filter(|(name, _)| name.stream == stream.as_bytes());
     let mut parts: Vec<_> = of_log
-        .map(|(name, object)| {
-            (name.offset, String::from_utf8(super::check::plain(&name, &object)).unwrap())
-        })
+        .map(|(name, object)| (name.offset, String::from_utf8(super::check::plain(&name, &object)).unwrap()))
         .collect();
     parts.sort();
     parts
@@ -93,10 +91,9 @@ fn a_reboot_in_the_middle_of_a_line_starts_a_new_generation() {
         let log = daemon.open("app.log");
         daemon.append(log, "whole\ntorn");
         let image = daemon.crash();
-        for (image, expected) in [
-            (image.clone(), &["whole\ntorn after\n"][..]),
-            (image.after_reboot(), &["whole\ntorn", " after\n"][..]),
-        ] {
+        for (image, expected) in
+            [(image.clone(), &["whole\ntorn after\n"][..]), (image.after_reboot(), &["whole\ntorn", " after\n"][..])]
+        {
             let world = World::new();
             let daemon = world.boot_from(&image);
             let log = daemon.open("app.log");
@@ -249,9 +246,9 @@ fn a_log_that_nobody_synced_may_be_gone_after_a_power_cut_and_leaves_nothing_to_
 fn without_record(image: &mut Image, data: &Path, damage: &[u8]) {
     let id = data.file_stem().unwrap().to_str().unwrap().to_owned();
     let text = String::from_utf8(image.bytes("records").clone()).unwrap();
-    let lines = text.split_inclusive('\n').map(|line| {
-        if line.contains(&format!(" {id} ")) { [damage, b"\n"].concat() } else { line.into() }
-    });
+    let lines = text
+        .split_inclusive('\n')
+        .map(|line| if line.contains(&format!(" {id} ")) { [damage, b"\n"].concat() } else { line.into() });
     *image.bytes("records") = lines.collect::<Vec<_>>().concat();
 }
 
@@ -296,10 +293,7 @@ fn overlapping_markers_go_to_quarantine_and_no_byte_between_is_lost() {
         let name = second.file_name().unwrap().to_string_lossy().replace("04_", "03_");
         image.rename(&second, second.with_file_name(&name));
         let daemon = go_on(&world, &image).await;
-        assert_eq!(
-            arrived(&world, "app.log"),
-            [part(0, "one\n"), part(8, "three\n"), part(14, "tail\n")]
-        );
+        assert_eq!(arrived(&world, "app.log"), [part(0, "one\n"), part(8, "three\n"), part(14, "tail\n")]);
         let after = daemon.image();
         assert!(after.names("quarantine").iter().any(|kept| kept.ends_with(&name)));
         assert!(is_kept(&after, b"two\n"), "{:?}", after.names("quarantine"));
@@ -337,10 +331,7 @@ fn a_marker_that_cannot_be_read_goes_to_quarantine_with_its_bytes() {
             let second = markers(&image).remove(1);
             *image.bytes(second) = damage.to_vec();
             let daemon = go_on(&world, &image).await;
-            assert_eq!(
-                arrived(&world, "app.log"),
-                [part(0, "one\n"), part(8, "three\n"), part(14, "tail\n")]
-            );
+            assert_eq!(arrived(&world, "app.log"), [part(0, "one\n"), part(8, "three\n"), part(14, "tail\n")]);
             assert!(is_kept(&daemon.image(), b"two\n"));
             assert_eq!(daemon.image().files(".quarantined").len(), 1);
         }
@@ -382,13 +373,11 @@ fn a_spool_of_another_bucket_and_a_spool_in_use_are_refused() {
         let daemon = world.boot();
         let dir = daemon.parts.spool.dir().to_owned();
         let source = world.settings.source.url();
-        let open =
-            |source: &str| logsinkfs::spool::Spool::open(&dir, source, "host", |_| unreachable!());
+        let open = |source: &str| logsinkfs::spool::Spool::open(&dir, source, "host", |_| unreachable!());
         let refused = open(&source).unwrap_err();
         assert!(matches!(refused, logsinkfs::spool::SpoolError::Locked(..)), "{refused}");
         let image = daemon.crash();
-        world.settings.source =
-            logsinkfs::settings::writer::Source::S3 { bucket: "other".into(), prefix: "".into() };
+        world.settings.source = logsinkfs::settings::writer::Source::S3 { bucket: "other".into(), prefix: "".into() };
         let refused = world.try_boot_from(&image).err().unwrap();
         let other = matches!(refused, logsinkfs::spool::SpoolError::OtherSource { .. });
         assert!(other, "{refused}");

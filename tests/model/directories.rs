@@ -187,11 +187,7 @@ fn with_50_ms_a_request_a_hundred_thousand_names_cost_their_pages_and_begin_at_o
         let begun = tokio::time::Instant::now();
         let dir = daemon.fs.opendir(NodeId::ROOT, ONCE).unwrap();
         let first = read_some(&daemon.fs, dir, 0).await.unwrap();
-        assert_eq!(
-            (first.len(), took(begun)),
-            (1001, 50),
-            "a page, with the hidden folder of ours"
-        );
+        assert_eq!((first.len(), took(begun)), (1001, 50), "a page, with the hidden folder of ours");
         let mut all = first;
         loop {
             let some = read_some(&daemon.fs, dir, all.last().unwrap().next).await.unwrap();
@@ -295,8 +291,7 @@ fn the_next_worker_goes_on_behind_what_was_shown_though_the_directory_changed() 
         ["000000.a", "000001.a"].iter().for_each(|name| world.put(name));
         ["000002.log", "000040.log"].iter().for_each(|name| world.remove(name));
         shown.extend(read_on(&next.fs, dir, shown[16].next).await.unwrap());
-        let shown: Vec<_> =
-            names(&shown).into_iter().filter(|name| !name.starts_with('.')).collect();
+        let shown: Vec<_> = names(&shown).into_iter().filter(|name| !name.starts_with('.')).collect();
         let gone = ["000040.log"];
         let mut expected: Vec<_> = (0..60).map(|n| format!("{n:06}.log")).collect();
         expected.retain(|name| !gone.contains(&name.as_str()));
@@ -416,9 +411,7 @@ fn nodes_of_stored_objects_are_bounded_but_for_those_in_use() {
 fn the_kernel_forgets_objects_that_are_replaced_or_gone() {
     run(async {
         let world = world(1000);
-        ["same.log", "other.log", "gone.log", "unknown.log"]
-            .iter()
-            .for_each(|name| world.put(name));
+        ["same.log", "other.log", "gone.log", "unknown.log"].iter().for_each(|name| world.put(name));
         let (daemon, kernel) = (world.boot(), Arc::new(Kernel::default()));
         daemon.fs.set_caches(kernel.clone());
         let mut known = Vec::new();
@@ -436,10 +429,7 @@ fn the_kernel_forgets_objects_that_are_replaced_or_gone() {
         assert_eq!(forgotten, known[1..]);
         assert!(daemon.fs.getattr(known[0]).is_ok());
         for stale in &known[1..] {
-            assert!(
-                matches!(daemon.fs.getattr(*stale), Err(FsError::Stale)),
-                "it is looked up anew"
-            );
+            assert!(matches!(daemon.fs.getattr(*stale), Err(FsError::Stale)), "it is looked up anew");
         }
         assert_eq!(look_up(&daemon, NodeId::ROOT, "other.log").await.unwrap().size, 11);
     });
@@ -486,8 +476,7 @@ fn entries_that_are_shown_with_attributes_count_as_looked_up_but_for_the_dots() 
                 assert!(daemon.fs.getattr(entry.attr.id).is_ok(), "one look-up is left");
             }
         }
-        let shown: Vec<_> =
-            ids.iter().map(|(name, _)| std::str::from_utf8(name).unwrap()).collect();
+        let shown: Vec<_> = ids.iter().map(|(name, _)| std::str::from_utf8(name).unwrap()).collect();
         assert_eq!(shown, [".", "..", "a", "b.log", "live"]);
         for (_, id) in ids.iter().filter(|(name, _)| !name.starts_with(b".")) {
             daemon.fs.forget(*id, 1);

@@ -79,8 +79,7 @@ async fn assert_marked(world: &World, daemon: &Daemon) {
     let quiet = gapless(world, "quiet.log", 2000);
     assert!(quiet.iter().all(|(name, _)| name.form == Form::Plain));
     let found = gapless(world, "dump.log", 200_000);
-    let (marks, logs): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(|(name, _)| name.form == Form::Dropped);
+    let (marks, logs): (Vec<_>, Vec<_>) = found.into_iter().partition(|(name, _)| name.form == Form::Dropped);
     let dropped: u64 = marks.iter().map(|(name, _)| name.length).sum();
     assert!((100_000..180_000).contains(&dropped), "{dropped} bytes were given up");
     let text = lines(0, 2000);

@@ -94,12 +94,7 @@ impl Endless {
 
     fn object(&self, n: usize) -> StoredObject {
         let Range { start, end } = self.range(n);
-        StoredObject {
-            key: self.key(n),
-            size: end - start,
-            modified: self.start(n),
-            etag: n.to_string(),
-        }
+        StoredObject { key: self.key(n), size: end - start, modified: self.start(n), etag: n.to_string() }
     }
 }
 
@@ -109,12 +104,7 @@ impl Bucket for Endless {
         Err(BucketError::new(Kind::Denied, "PutObject", &object.key, "read only"))
     }
 
-    async fn get_range(
-        &self,
-        key: &str,
-        range: Range<u64>,
-        _: Option<&str>,
-    ) -> Result<Bytes, BucketError> {
+    async fn get_range(&self, key: &str, range: Range<u64>, _: Option<&str>) -> Result<Bytes, BucketError> {
         let n = self.first(key);
         let len = self.range(n).end - self.range(n).start;
         let line = format!("a line of segment {n:08}\n");

@@ -8,8 +8,7 @@ use logsinkfs::s3::bucket::{Bucket, Kind};
 use super::faulty::{Fault as Scripted, Faulty, Op};
 use super::memory::{MemoryBucket, Object};
 
-const KEY: &str =
-    "app.log.segments/20261123T081502.123456Z_w_00000001_000000000000000_000000000005.log";
+const KEY: &str = "app.log.segments/20261123T081502.123456Z_w_00000001_000000000000000_000000000005.log";
 
 /// A bucket with one sound segment.
 fn bucket() -> Faulty<MemoryBucket> {

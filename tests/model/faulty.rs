@@ -195,23 +195,14 @@ impl Bucket for Faulty<MemoryBucket> {
         let carry_out = async {
             pass_crash_point("PUT: on its way").await;
             let ignored = *self.ignores_conditions.lock();
-            let result = if ignored {
-                self.inner.put_over(object)
-            } else {
-                self.inner.put_new(object).await
-            };
+            let result = if ignored { self.inner.put_over(object) } else { self.inner.put_new(object).await };
             pass_crash_point("PUT: carried out").await;
             result
         };
         self.faulty(Op::Put, (&object.key, None), carry_out).await
     }
 
-    async fn get_range(
-        &self,
-        key: &str,
-        range: Range<u64>,
-        etag: Option<&str>,
-    ) -> Result<Bytes, BucketError> {
+    async fn get_range(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> Result<Bytes, BucketError> {
         let asked = (key, Some(range.clone()));
         self.faulty(Op::Get, asked, self.inner.get_range(key, range, etag)).await
     }

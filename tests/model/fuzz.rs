@@ -55,9 +55,7 @@ async fn spool_of_all_kinds(world: &World) -> Image {
     daemon.unlink("gone.log");
     daemon.fs.symlink(daemon.place("link").0, b"link", b"a.log", BY, ONCE).unwrap();
     let local = daemon.open("app.pid");
-    let super::daemon::Answer::Now(written) =
-        daemon.fs.write(local.handle, 0, b"<line local>\n", ONCE)
-    else {
+    let super::daemon::Answer::Now(written) = daemon.fs.write(local.handle, 0, b"<line local>\n", ONCE) else {
         panic!("a local file waits")
     };
     written.unwrap();
@@ -214,13 +212,10 @@ async fn survive(world: &World, image: &Image, chance: &mut Rng, damages: &mut V
         touched.extend(paths);
     }
     let outside = Image::take(&place.outside());
-    let is_touched =
-        |path: &Path| touched.iter().any(|bad| path.starts_with(bad) || bad.starts_with(path));
+    let is_touched = |path: &Path| touched.iter().any(|bad| path.starts_with(bad) || bad.starts_with(path));
     // What must not be lost: the bytes of spool files that nobody damaged.
-    let sound =
-        image.files(".data").into_iter().filter(|path| !is_touched(&place.spool().join(path)));
-    let lines: Vec<_> =
-        sound.clone().flat_map(|p| lines_in(&image.0[&p].as_ref().unwrap().bytes)).collect();
+    let sound = image.files(".data").into_iter().filter(|path| !is_touched(&place.spool().join(path)));
+    let lines: Vec<_> = sound.clone().flat_map(|p| lines_in(&image.0[&p].as_ref().unwrap().bytes)).collect();
     // What must arrive: those of nodes of which nobody damaged anything.
     let of_node = |path: &Path| {
         let id = path.file_name().unwrap().to_string_lossy()[..16].to_owned();
@@ -228,8 +223,7 @@ async fn survive(world: &World, image: &Image, chance: &mut Rng, damages: &mut V
     };
     let records = touched.iter().any(|bad| bad.ends_with("records"));
     let whole = sound.filter(|path| !records && !of_node(path));
-    let whole: Vec<_> =
-        whole.flat_map(|p| lines_in(&image.0[&p].as_ref().unwrap().bytes)).collect();
+    let whole: Vec<_> = whole.flat_map(|p| lines_in(&image.0[&p].as_ref().unwrap().bytes)).collect();
 
     let Place { dir } = place;
     let daemon = match world.try_boot_in(dir, "spool") {
@@ -242,10 +236,8 @@ async fn survive(world: &World, image: &Image, chance: &mut Rng, damages: &mut V
     };
     daemon.flush().await;
     let after = daemon.image();
-    let stored: Vec<_> =
-        segments(world).iter().flat_map(|(_, (name, o))| lines_in(&plain(name, o))).collect();
-    let kept: Vec<_> =
-        after.0.values().filter_map(|f| f.as_ref()).flat_map(|f| lines_in(&f.bytes)).collect();
+    let stored: Vec<_> = segments(world).iter().flat_map(|(_, (name, o))| lines_in(&plain(name, o))).collect();
+    let kept: Vec<_> = after.0.values().filter_map(|f| f.as_ref()).flat_map(|f| lines_in(&f.bytes)).collect();
     for line in lines {
         assert!(stored.contains(&line) || kept.contains(&line), "{line} is lost");
     }
@@ -253,11 +245,7 @@ async fn survive(world: &World, image: &Image, chance: &mut Rng, damages: &mut V
         let times = stored.iter().filter(|found| *found == line).count();
         assert!(times == 1 || kept.contains(line), "{line} arrived {times} times");
     }
-    assert_eq!(
-        Image::take(&daemon.dir().join("outside")),
-        outside,
-        "something outside was changed"
-    );
+    assert_eq!(Image::take(&daemon.dir().join("outside")), outside, "something outside was changed");
 
     // What is there now is recovered as it is.
     let once = world.recover(&after).unwrap().image();

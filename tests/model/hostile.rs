@@ -64,9 +64,7 @@ async fn a_file_is_not_longer_than_its_objects_can_make_it() {
     let desk = Desk::new();
     for (n, suffix) in ["log", "log.gz", "log.zst"].into_iter().enumerate() {
         let generation = n + 1;
-        let name = format!(
-            "20261123T07{n:02}00.000000Z_a_{generation:08}_000000000000000_4000000000000.{suffix}"
-        );
+        let name = format!("20261123T07{n:02}00.000000Z_a_{generation:08}_000000000000000_4000000000000.{suffix}");
         desk.lie(&name, b"five\n", 0);
     }
     desk.plant("b", 1, 0, "080000", b"behind\n", Form::Plain);
@@ -139,11 +137,7 @@ async fn nobody_takes_the_place_of_what_was_under_way() {
     desk.plant("a", 1, 0, "075500", b"long before\n", Form::Gzip);
     desk.plant("a", 1, 12, "075800", b"under way\n", Form::Gzip);
     desk.plant("a", 1, 22, "080300", b"within\n", Form::Gzip);
-    desk.lie(
-        "20261123T075959.000000Z_a_00000001_000000000000900_000000000007.log",
-        b"forged\n",
-        60,
-    );
+    desk.lie("20261123T075959.000000Z_a_00000001_000000000000900_000000000007.log", b"forged\n", 60);
     let slice = TimePrefix::parse("2026-11-23T08").unwrap().range();
     let shown = String::from_utf8(read_all(&desk.open(slice).await).await).unwrap();
     assert!(shown.starts_with("under way\nwithin\n"), "{shown}");
@@ -154,11 +148,7 @@ async fn nobody_takes_the_place_of_what_was_under_way() {
 async fn a_part_of_a_segment_is_read_alone() {
     for form in [Form::Plain, Form::Gzip, Form::Zstd] {
         let desk = Desk::new();
-        desk.lie(
-            "20261123T070500.000000Z_a_00000001_000000000000007_000000000007.log",
-            b"first!\n",
-            0,
-        );
+        desk.lie("20261123T070500.000000Z_a_00000001_000000000000007_000000000007.log", b"first!\n", 0);
         let key = desk.plant("a", 1, 0, "070000", b"line 1\nline 2\nline 3\n", form);
         let stored = desk.bucket.inner().objects()[&key].clone();
         desk.bucket.inner().plant(&key, stored.later(60));
@@ -182,9 +172,7 @@ fn what_is_in_the_place_of_a_reclaimed_segment_takes_no_more_than_the_segment() 
             let bucket = world.bucket.inner();
             let key = bucket.objects().into_keys().find(|key| key.contains("app.log")).unwrap();
             let bomb = packed(&vec![0; 16 << 20], form);
-            for (bytes, said) in
-                [(bomb, "goes on behind 4 bytes"), (vec![0; 8 << 20], "is longer than")]
-            {
+            for (bytes, said) in [(bomb, "goes on behind 4 bytes"), (vec![0; 8 << 20], "is longer than")] {
                 bucket.plant(&key, Object::foreign(&bytes));
                 let before = world.bucket.calls().len();
                 let read = daemon.read(log.id).await.unwrap_err().to_string();
@@ -266,23 +254,11 @@ proptest! {
 fn any_name(rng: &mut Rng) -> String {
     let mut pick = |of: &[&str]| of[rng.usize(..of.len())].to_owned();
     let name = [
-        pick(&[
-            "20261123T070000.000001Z",
-            "20261123T071500.000000Z",
-            "99991231T235959.999999Z",
-            "x",
-        ]),
+        pick(&["20261123T070000.000001Z", "20261123T071500.000000Z", "99991231T235959.999999Z", "x"]),
         pick(&["a", "b", "web-aaaaaaaa", "", "%2F", "..", "A_B"]),
         pick(&["00000001", "00000002", "99999999", "18446744073709551615", "1", "-0000001"]),
         pick(&["000000000000000", "000000000000007", "9223372036854775807", "4398046511104", "7"]),
-        pick(&[
-            "000000000000",
-            "000000000011",
-            "000001000000",
-            "5497558138880",
-            "9",
-            "000000000005p",
-        ]),
+        pick(&["000000000000", "000000000011", "000001000000", "5497558138880", "9", "000000000005p"]),
     ];
     let suffix = pick(&[".log", ".log.gz", ".log.zst", ".dropped", ".log.gz.gz", "", ".LOG"]);
     let mut name = name.join("_") + &suffix;

@@ -16,8 +16,7 @@ fn a_spool_whose_identity_is_damaged_goes_on_as_another_writer() {
             let mut image = spool_with_three_ranges(&world).await;
             *image.bytes("spool.json") = damage.to_vec();
             let daemon = go_on(&world, &image).await;
-            let parts =
-                [part(0, "one\n"), part(4, "two\n"), part(8, "three\n"), part(14, "tail\n")];
+            let parts = [part(0, "one\n"), part(4, "two\n"), part(8, "three\n"), part(14, "tail\n")];
             assert_eq!(arrived(&world, "app.log"), parts);
             assert!(is_kept(&daemon.image(), damage));
         }
@@ -34,8 +33,7 @@ fn what_was_sealed_keeps_its_key_when_the_identity_is_gone() {
         go_on(&world, &image).await;
         let before = |writer: &str| text.contains(&format!("{writer:?}"));
         let of_log = segments(&world).into_values().filter(|(name, _)| name.stream == b"app.log");
-        let mut writers: Vec<_> =
-            of_log.map(|(name, _)| (name.offset, before(&name.writer.to_string()))).collect();
+        let mut writers: Vec<_> = of_log.map(|(name, _)| (name.offset, before(&name.writer.to_string()))).collect();
         writers.sort();
         assert_eq!(writers, [(0, true), (4, true), (8, true), (14, false)]);
     });
@@ -51,8 +49,7 @@ fn a_spool_that_lost_its_identity_sends_nothing_below_another_prefix() {
                 Some(bytes) => *image.bytes("spool.json") = bytes.to_vec(),
                 None => image.remove("spool.json"),
             }
-            world.settings.source =
-                Source::S3 { bucket: "bucket".into(), prefix: "of others/".into() };
+            world.settings.source = Source::S3 { bucket: "bucket".into(), prefix: "of others/".into() };
             let refused = world.try_boot_from(&image).err().unwrap();
             assert!(matches!(refused, SpoolError::OtherSource { .. }), "{refused}");
         }

@@ -95,10 +95,7 @@ impl Image {
 
     /// Paths of files whose path ends so.
     pub fn files(&self, end: &str) -> Vec<PathBuf> {
-        let files = self
-            .0
-            .iter()
-            .filter(|(path, file)| file.is_some() && path.to_string_lossy().ends_with(end));
+        let files = self.0.iter().filter(|(path, file)| file.is_some() && path.to_string_lossy().ends_with(end));
         files.map(|(path, _)| path.clone()).collect()
     }
 

@@ -50,11 +50,9 @@ pub fn any_key() -> impl Strategy<Value = String> {
 }
 
 fn any_page() -> impl Strategy<Value = ListPage> {
-    let object = (any_key(), any::<u64>(), any::<i64>(), any::<String>()).prop_map(
-        |(key, size, at, etag)| StoredObject { key, size, modified: Utc::from_micros(at), etag },
-    );
-    let (objects, prefixes) =
-        (prop::collection::vec(object, 0..20), prop::collection::vec(any_key(), 0..20));
+    let object = (any_key(), any::<u64>(), any::<i64>(), any::<String>())
+        .prop_map(|(key, size, at, etag)| StoredObject { key, size, modified: Utc::from_micros(at), etag });
+    let (objects, prefixes) = (prop::collection::vec(object, 0..20), prop::collection::vec(any_key(), 0..20));
     (objects, prefixes).prop_map(|(objects, prefixes)| ListPage { objects, prefixes, next: None })
 }
 
@@ -141,12 +139,7 @@ impl Bucket for Endless {
         unreachable!("nothing is written")
     }
 
-    async fn get_range(
-        &self,
-        _: &str,
-        _: Range<u64>,
-        _: Option<&str>,
-    ) -> Result<Bytes, BucketError> {
+    async fn get_range(&self, _: &str, _: Range<u64>, _: Option<&str>) -> Result<Bytes, BucketError> {
         unreachable!("nothing is read")
     }
 
@@ -173,12 +166,7 @@ fn a_listing_that_never_ends_is_given_up() {
             let writer = |name: &str| WriterId::compose(name, |_| 0);
             let spool = Spool::open(dir.path(), &world.settings.source.url(), "web", writer);
             let bucket = Arc::new(Endless { tokens, lists: AtomicUsize::new(0) });
-            let parts = compose::recover_parts(
-                &world.settings,
-                spool.unwrap(),
-                bucket.clone(),
-                world.clock.clone(),
-            );
+            let parts = compose::recover_parts(&world.settings, spool.unwrap(), bucket.clone(), world.clock.clone());
             let means = (&parts.unwrap()).into();
             let runtime = tokio::runtime::Handle::current();
             let lister = Lister::new(means, runtime, Box::new(|_, _| ()));

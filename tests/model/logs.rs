@@ -188,9 +188,7 @@ fn same(stream: &str, arrived: &[Generation], accepted: &[&Written]) -> Result<(
         let written = left.swap_remove(at);
         for (offset, start) in &generation.starts {
             if written.time_of(*offset).is_some_and(|time| time < *start) {
-                return Err(format!(
-                    "a byte is older than {start:?} at {offset} of {generation:?}"
-                ));
+                return Err(format!("a byte is older than {start:?} at {offset} of {generation:?}"));
             }
         }
         in_order.push(written);
@@ -201,19 +199,9 @@ fn same(stream: &str, arrived: &[Generation], accepted: &[&Written]) -> Result<(
     let before = |a: &Written, b: &Written| a.born < b.born && a.first < b.first;
     for (at, written) in in_order.iter().enumerate() {
         if let Some(younger) = in_order[..at].iter().find(|other| before(written, other)) {
-            let brief = |w: &Written| {
-                (
-                    w.born,
-                    w.first,
-                    w.bytes.len(),
-                    String::from_utf8_lossy(&w.bytes[..8]).into_owned(),
-                )
-            };
-            return Err(format!(
-                "of {stream} {:?} is numbered before {:?}",
-                brief(younger),
-                brief(written)
-            ));
+            let brief =
+                |w: &Written| (w.born, w.first, w.bytes.len(), String::from_utf8_lossy(&w.bytes[..8]).into_owned());
+            return Err(format!("of {stream} {:?} is numbered before {:?}", brief(younger), brief(written)));
         }
     }
     Ok(())

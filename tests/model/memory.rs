@@ -156,12 +156,7 @@ impl Bucket for MemoryBucket {
         Ok(())
     }
 
-    async fn get_range(
-        &self,
-        key: &str,
-        range: Range<u64>,
-        etag: Option<&str>,
-    ) -> Result<Bytes, BucketError> {
+    async fn get_range(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> Result<Bytes, BucketError> {
         let fail = |kind| BucketError::new(kind, "GetObject", key, "refused");
         if range.is_empty() {
             return Ok(Bytes::new());
@@ -181,9 +176,7 @@ impl Bucket for MemoryBucket {
 
     async fn head(&self, key: &str) -> Result<ObjectHead, BucketError> {
         let objects = self.objects.lock();
-        let object = objects
-            .get(key)
-            .ok_or_else(|| BucketError::new(Kind::NotFound, "HeadObject", key, "404"))?;
+        let object = objects.get(key).ok_or_else(|| BucketError::new(Kind::NotFound, "HeadObject", key, "404"))?;
         Ok(ObjectHead { size: object.bytes.len() as u64, metadata: object.metadata.clone() })
     }
 

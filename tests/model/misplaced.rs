@@ -72,10 +72,7 @@ fn a_folder_in_the_place_of_a_marker_is_set_aside_with_the_bytes() {
             fs::create_dir(spool.join(&marker)).unwrap();
         })
         .await;
-        assert_eq!(
-            arrived(&world, "app.log"),
-            [part(0, "one\n"), part(8, "three\n"), part(14, "tail\n")]
-        );
+        assert_eq!(arrived(&world, "app.log"), [part(0, "one\n"), part(8, "three\n"), part(14, "tail\n")]);
         assert!(is_kept(&daemon.image(), b"two\n"));
     });
 }
@@ -104,9 +101,7 @@ fn files_in_the_place_of_folders_and_folders_in_that_of_numbers_are_set_aside() 
 #[test]
 fn each_marker_in_turn_may_be_lost_or_be_anothers() {
     run(async {
-        for (lost, other) in
-            [(0, None), (1, None), (2, None), (0, Some(1)), (1, Some(2)), (2, Some(0))]
-        {
+        for (lost, other) in [(0, None), (1, None), (2, None), (0, Some(1)), (1, Some(2)), (2, Some(0))] {
             let world = World::new();
             let mut image = spool_with_three_ranges(&world).await;
             let markers = markers(&image);
@@ -133,8 +128,7 @@ fn each_marker_in_turn_may_be_lost_or_be_anothers() {
 #[test]
 fn a_marker_with_a_key_that_is_not_its_own_is_not_followed() {
     run(async {
-        for (from, to) in [("logs/", "dogs/"), ("app.log", "apq.log"), ("_00000001_", "_00000009_")]
-        {
+        for (from, to) in [("logs/", "dogs/"), ("app.log", "apq.log"), ("_00000001_", "_00000009_")] {
             let world = World::new();
             let mut image = spool_with_three_ranges(&world).await;
             let second = markers(&image).remove(1);

@@ -23,10 +23,7 @@ fn a_chinese_name_and_long_labels_fit_the_metadata_limit() {
         let (_, (_, object)) = segments(&world).pop_first().unwrap();
         let label = |name: &str| object.metadata.get(name).cloned();
         assert_eq!(label("stream").unwrap(), "%E6%94%AF%E4%BB%98%E6%9C%8D%E5%8A%A1.log");
-        assert_eq!(
-            label("label-%E6%9C%8D%E5%8A%A1").unwrap(),
-            "%E6%94%AF%E4%BB%98%E6%9C%8D%E5%8A%A1"
-        );
+        assert_eq!(label("label-%E6%9C%8D%E5%8A%A1").unwrap(), "%E6%94%AF%E4%BB%98%E6%9C%8D%E5%8A%A1");
         assert!(label("label-long").unwrap().len() > 900);
 
         let longer = format!("{}/{}", "x".repeat(250), "日".repeat(83));

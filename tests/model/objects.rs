@@ -156,10 +156,7 @@ fn an_object_that_is_replaced_or_removed_while_open_is_stale_and_never_mixed() {
         shelf.store("b.log", MIB);
         let other = shelf.open("b.log").await;
         shelf.bucket.inner().set_back(&Stock::default());
-        assert!(
-            reader.read(0, STEP).await.is_ok(),
-            "what is kept is of the object that was opened"
-        );
+        assert!(reader.read(0, STEP).await.is_ok(), "what is kept is of the object that was opened");
         assert!(matches!(other.read(0, STEP).await, Err(FsError::Stale)));
     });
 }

@@ -11,8 +11,7 @@ use logsinkfs::types::time::Utc;
 use super::check::{assert_delivered, generations, segments};
 use super::daemon::{BY, Daemon, Log, ONCE, World, run};
 
-const KERNEL: Access =
-    Access { write: true, append: true, sync: false, exclusive: false, truncate: false };
+const KERNEL: Access = Access { write: true, append: true, sync: false, exclusive: false, truncate: false };
 
 /// The starts of a stream's segments, in the order of (generation, offset).
 fn starts(world: &World, stream: &str) -> Vec<Utc> {
@@ -34,8 +33,7 @@ async fn rotate(daemon: &Daemon, logs: usize) {
     }
 }
 
-const SEVEN: [&str; 7] =
-    ["line 1\n", "line 2\n", "line 3\n", "line 4\n", "line 5\n", "line 6\n", "line 7\n"];
+const SEVEN: [&str; 7] = ["line 1\n", "line 2\n", "line 3\n", "line 4\n", "line 5\n", "line 6\n", "line 7\n"];
 
 #[test]
 fn rotated_logs_are_numbered_as_they_were_born_whichever_is_sealed_first() {

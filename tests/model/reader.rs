@@ -47,8 +47,7 @@ impl Desk {
         let clock = Arc::new(TestClock::start());
         let runtime = tokio::runtime::Handle::current();
         let dynamic: Arc<dyn Bucket> = bucket.clone();
-        let unpack_cache =
-            UnpackCache::new(dynamic.clone(), std::env::temp_dir(), 64 << 20, runtime.clone());
+        let unpack_cache = UnpackCache::new(dynamic.clone(), std::env::temp_dir(), 64 << 20, runtime.clone());
         let objects = Objects::new(dynamic.clone(), runtime.clone(), BUDGET);
         let library = ReaderConfig {
             source: Source {

@@ -56,14 +56,7 @@ fn source(bucket: Arc<dyn Bucket>, clock: Arc<dyn Clock>, strict: bool) -> Sourc
     let runtime = tokio::runtime::Handle::current();
     let objects = Arc::new(Objects::new(bucket.clone(), runtime.clone(), BUDGET));
     let unpack_cache = UnpackCache::new(bucket.clone(), std::env::temp_dir(), 64 << 20, runtime);
-    Source {
-        bucket,
-        clock,
-        unpack_cache: Arc::new(unpack_cache),
-        objects,
-        strict,
-        settling: SETTLING,
-    }
+    Source { bucket, clock, unpack_cache: Arc::new(unpack_cache), objects, strict, settling: SETTLING }
 }
 
 impl Desk {
@@ -74,15 +67,7 @@ impl Desk {
     }
 
     /// Plants a segment; gives its key.
-    pub fn plant(
-        &self,
-        writer: &str,
-        generation: u64,
-        offset: u64,
-        start: &str,
-        text: &[u8],
-        form: Form,
-    ) -> String {
+    pub fn plant(&self, writer: &str, generation: u64, offset: u64, start: &str, text: &[u8], form: Form) -> String {
         self.plant_in(USUAL, writer, generation, offset, at(start), text, form)
     }
 
@@ -192,15 +177,7 @@ async fn all_writers_and_restarts_are_one_file_whatever_their_compression() {
 #[tokio::test(start_paused = true)]
 async fn a_day_costs_a_list_for_each_of_its_dates_and_one_for_the_folders() {
     let desk = Desk::new();
-    desk.plant_in(
-        USUAL,
-        "a",
-        1,
-        0,
-        at("080000").minus(Duration::from_secs(86400 * 9)),
-        b"old\n",
-        Form::Gzip,
-    );
+    desk.plant_in(USUAL, "a", 1, 0, at("080000").minus(Duration::from_secs(86400 * 9)), b"old\n", Form::Gzip);
     desk.plant("a", 1, 4, "070000", b"new\n", Form::Gzip);
     let file = desk.open(today()).await;
     assert_eq!(read_all(&file).await, b"new\n");
@@ -239,15 +216,7 @@ async fn the_template_of_a_writer_is_learned_from_its_registration() {
     register("a", "%Y/%m/%d");
     for (day, offset) in [(9, 0), (1, 4), (0, 8)] {
         let start = at("080000").minus(Duration::from_secs(86400 * day));
-        desk.plant_in(
-            "%Y/%m/%d",
-            "a",
-            1,
-            offset,
-            start,
-            format!("d {day}\n").as_bytes(),
-            Form::Gzip,
-        );
+        desk.plant_in("%Y/%m/%d", "a", 1, offset, start, format!("d {day}\n").as_bytes(), Form::Gzip);
     }
     let file = desk.open(today()).await;
     assert_eq!(read_all(&file).await, b"d 1\nd 0\n");
@@ -269,10 +238,7 @@ async fn what_comes_late_comes_at_the_end_and_offsets_stay() {
     desk.plant("a", 1, 11, "080500", b"third\n", Form::Gzip);
     let file = desk.open(today()).await;
     let before = read_all(&file).await;
-    assert!(
-        String::from_utf8_lossy(&before)
-            .contains("5 bytes are missing here: 6..11 of generation 1 of a\n")
-    );
+    assert!(String::from_utf8_lossy(&before).contains("5 bytes are missing here: 6..11 of generation 1 of a\n"));
     desk.plant("a", 1, 6, "080200", b"late\n", Form::Gzip);
     // Another writer's, from an hour that is looked at now and then only.
     desk.plant("b", 1, 0, "030000", b"from b\n", Form::Gzip);
@@ -410,8 +376,7 @@ async fn a_plain_segment_that_goes_while_it_is_read_leaves_a_line_that_says_so()
 #[tokio::test(start_paused = true)]
 async fn what_is_asked_for_first_never_waits_for_what_is_asked_for_later() {
     let desk = Desk::new();
-    let keys = ["070000", "071000"]
-        .map(|start| desk.plant("a", 1, 0, start, &text_from(0, 64 * MIB), Form::Plain));
+    let keys = ["070000", "071000"].map(|start| desk.plant("a", 1, 0, start, &text_from(0, 64 * MIB), Form::Plain));
     let fetcher = RangeFetcher::new(desk.bucket.clone());
     let [first, later] = keys.map(|key| fetcher.chunks(key, 0..64 << 20));
     let (mut first, mut later) = (std::pin::pin!(first), std::pin::pin!(later));
@@ -484,8 +449,7 @@ async fn the_last_lines_are_found_from_the_end() {
     desk.plant("a", 1, 0, "070000", &text, Form::Gzip);
     desk.plant("a", 1, text.len() as u64, "080000", b"last\nunfinished", Form::Gzip);
     let file = desk.open(today()).await;
-    for (lines, expected) in
-        [(0, ""), (1, "unfinished"), (2, "last\nunfinished"), (3, "line 049999\nlast\nunfinished")]
+    for (lines, expected) in [(0, ""), (1, "unfinished"), (2, "last\nunfinished"), (3, "line 049999\nlast\nunfinished")]
     {
         let found = file.last_lines(lines).await.unwrap();
         assert!(found.all);

@@ -214,9 +214,7 @@ fn what_a_power_cut_leaves_is_what_was_there_at_some_moment() {
                     shown.push((name, String::from_utf8(text).unwrap()));
                 }
             }
-            let text = |texts: &[&str]| -> Vec<String> {
-                texts.iter().map(|text| (*text).to_owned()).collect()
-            };
+            let text = |texts: &[&str]| -> Vec<String> { texts.iter().map(|text| (*text).to_owned()).collect() };
             let moments = [
                 (vec!["app.log", "app.log.1"], text(&["app.log\n", "app.log.1\n"])),
                 (vec!["app.log", "app.log.2"], text(&["app.log\n", "app.log.1\n"])),
@@ -273,9 +271,7 @@ fn an_fsync_of_a_directory_keeps_what_was_renamed_and_removed_in_it() {
         let handle = daemon.fs.opendir(dir, ONCE).unwrap();
         let synced: Arc<Mutex<u32>> = Arc::default();
         let count = synced.clone();
-        watch(move |point| {
-            *count.lock().unwrap() += u32::from(point == "records: they have reached the disk")
-        });
+        watch(move |point| *count.lock().unwrap() += u32::from(point == "records: they have reached the disk"));
         daemon.rename("dir/a.log", "dir/d.log").await;
         daemon.unlink("dir/b.log");
         daemon.rename("x.log", "y.log").await;

@@ -15,8 +15,7 @@ use super::check::{assert_delivered, segments};
 use super::daemon::{BY, Daemon, Log, ONCE, World, answer, run};
 
 const ROOT: NodeId = NodeId::ROOT;
-const APPEND: Access =
-    Access { write: true, append: true, sync: false, exclusive: false, truncate: false };
+const APPEND: Access = Access { write: true, append: true, sync: false, exclusive: false, truncate: false };
 const ANYWHERE: Access = Access { append: false, ..APPEND };
 const EXCLUSIVE: Access = Access { exclusive: true, ..APPEND };
 const READ: Access = Access { write: false, append: false, ..APPEND };
@@ -302,8 +301,7 @@ fn the_kernel_keeps_the_files_that_it_appends_to_and_no_others() {
     run(async {
         let world = World::new();
         let worker = world.boot_worker();
-        let (entry, appender, mode) =
-            worker.fs.create(ROOT, b"a.log", BY, APPEND, first(80)).unwrap();
+        let (entry, appender, mode) = worker.fs.create(ROOT, b"a.log", BY, APPEND, first(80)).unwrap();
         let id = entry.attr.id;
         assert!(matches!(mode, Mode::Passthrough(_)));
         let (reader, mode) = worker.fs.open(id, READ, first(81)).unwrap();

@@ -14,8 +14,7 @@ use super::daemon::{ONCE, World, answer, run};
 use super::faulty::{Fault, Op};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const WRITE: Access =
-    Access { write: true, append: true, sync: false, exclusive: false, truncate: false };
+const WRITE: Access = Access { write: true, append: true, sync: false, exclusive: false, truncate: false };
 
 #[test]
 fn truncated_generations_become_objects_of_their_own_in_order() {
@@ -302,8 +301,7 @@ fn local_only_files_never_reach_the_bucket() {
 /// What the bucket has, by stream.
 fn texts(world: &World) -> Vec<(String, String)> {
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    let mut texts: Vec<_> =
-        generations(world).into_iter().map(|g| (g.stream, text(g.bytes))).collect();
+    let mut texts: Vec<_> = generations(world).into_iter().map(|g| (g.stream, text(g.bytes))).collect();
     texts.sort();
     texts
 }
@@ -317,9 +315,7 @@ fn a_file_that_is_filled_under_a_temporary_name_adds_to_the_stream_of_its_name()
     run(async {
         let world = World::new();
         let daemon = world.boot();
-        for temporary in
-            ["sedAb3xYz", "web/.app.log.Xy12ab", "tmp.kVtW5cQz9D", "app.log.inprogress"]
-        {
+        for temporary in ["sedAb3xYz", "web/.app.log.Xy12ab", "tmp.kVtW5cQz9D", "app.log.inprogress"] {
             let log = daemon.open(temporary);
             daemon.append(log, format!("{temporary}\n"));
             daemon.rename(temporary, "app.log").await;
@@ -444,8 +440,7 @@ fn a_log_renamed_to_an_excluded_name_still_goes_to_its_stream() {
         let new = daemon.open("app.log");
         daemon.append(new, "two\n");
         daemon.flush().await;
-        let mut texts: Vec<_> =
-            generations(&world).into_iter().map(|g| (g.stream, g.bytes)).collect();
+        let mut texts: Vec<_> = generations(&world).into_iter().map(|g| (g.stream, g.bytes)).collect();
         texts.sort();
         let stream = || "app.log".to_owned();
         assert_eq!(texts, [(stream(), b"one\n".to_vec()), (stream(), b"two\n".to_vec())]);

@@ -6,8 +6,7 @@ use std::time::Duration;
 use logsinkfs::format::naming::Form;
 use logsinkfs::format::partition::PartitionTemplate;
 use logsinkfs::settings::writer::{
-    FsyncLevel, Ownership, Routing, S3Settings, Segmenting, Settings, Source, SpoolLimits, View,
-    WhenFull, WritePath,
+    FsyncLevel, Ownership, Routing, S3Settings, Segmenting, Settings, Source, SpoolLimits, View, WhenFull, WritePath,
 };
 use logsinkfs::types::exclude::Exclude;
 use logsinkfs::types::processes::{Keeping, Processes};
@@ -27,11 +26,7 @@ pub fn settings() -> Settings {
         writer_name: "web".into(),
         view: View::Live,
         segmenting: Segmenting {
-            rules: Rules {
-                size: 64 << 10,
-                interval: Duration::from_secs(300),
-                idle: Duration::from_secs(5),
-            },
+            rules: Rules { size: 64 << 10, interval: Duration::from_secs(300), idle: Duration::from_secs(5) },
             record_start: None,
             partition: PartitionTemplate::parse("dt=%Y-%m-%d/hour=%H").unwrap(),
             form: Form::Gzip,

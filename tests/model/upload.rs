@@ -76,8 +76,7 @@ fn a_foreign_object_under_the_key_is_never_overwritten_and_the_rest_goes_on() {
         let kept = image.file(".sealed");
         assert!(kept.starts_with("quarantine"), "{kept:?}");
         assert_eq!(image.bytes(&kept), b"ours\n");
-        let note =
-            String::from_utf8(image.bytes(kept.with_added_extension("json")).clone()).unwrap();
+        let note = String::from_utf8(image.bytes(kept.with_added_extension("json")).clone()).unwrap();
         assert!(note.contains(&key), "the note beside it names the key: {note}");
     });
 }

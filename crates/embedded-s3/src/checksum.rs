@@ -21,8 +21,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    pub const ALL: [Self; 5] =
-        [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
+    pub const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
 
     /// As in `x-amz-checksum-algorithm`.
     pub fn name(self) -> &'static str {
@@ -120,8 +119,7 @@ pub fn to_dto(sum: Option<&Sum>) -> dto::Checksum {
         Algorithm::Sha1 => written.checksum_sha1 = value,
         Algorithm::Sha256 => written.checksum_sha256 = value,
     }
-    let kind =
-        if sum.composite { dto::ChecksumType::COMPOSITE } else { dto::ChecksumType::FULL_OBJECT };
+    let kind = if sum.composite { dto::ChecksumType::COMPOSITE } else { dto::ChecksumType::FULL_OBJECT };
     written.checksum_type = Some(dto::ChecksumType::from_static(kind));
     written
 }

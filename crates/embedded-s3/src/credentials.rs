@@ -42,8 +42,7 @@ impl Credentials {
             secret_access_key: random(SECRET_BYTES)?,
         };
         let interim = store.private().join(format!("{FILE}.new"));
-        let mut file =
-            File::options().create(true).write(true).truncate(true).mode(0o600).open(&interim)?;
+        let mut file = File::options().create(true).write(true).truncate(true).mode(0o600).open(&interim)?;
         file.write_all(&serde_json::to_vec_pretty(&made)?)?;
         file.sync_all()?;
         std::fs::rename(interim, path)?;

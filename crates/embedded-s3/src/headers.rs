@@ -33,10 +33,7 @@ macro_rules! headers_of {
         headers.put("sse", $input.server_side_encryption.take().map(|sse| sse.as_str().to_owned()));
         headers.put("kms-key", $input.ssekms_key_id.take());
         headers.put("bucket-key", $input.bucket_key_enabled.map(|on| on.to_string()));
-        headers.put(
-            "storage-class",
-            $input.storage_class.take().map(|class| class.as_str().to_owned()),
-        );
+        headers.put("storage-class", $input.storage_class.take().map(|class| class.as_str().to_owned()));
         headers.put("tagging", $input.tagging.take());
         if $input.object_lock_mode.is_some() || $input.object_lock_legal_hold_status.is_some() {
             Err(s3s::s3_error!(InvalidRequest, "Bucket is missing Object Lock Configuration"))
@@ -117,10 +114,7 @@ impl Collected {
     pub fn checked(self) -> S3Result<Headers> {
         let size: usize = self.0.user.iter().map(|(name, value)| name.len() + value.len()).sum();
         if size > USER_MAX {
-            return Err(s3_error!(
-                MetadataTooLarge,
-                "Your metadata headers exceed the maximum allowed metadata size"
-            ));
+            return Err(s3_error!(MetadataTooLarge, "Your metadata headers exceed the maximum allowed metadata size"));
         }
         Ok(self.0)
     }

@@ -79,9 +79,9 @@ impl Claims {
     ) -> S3Result<Self> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let announced = text("x-amz-trailer").unwrap_or_default();
-        let trailer = Algorithm::ALL.into_iter().find(|algorithm| {
-            announced.split(',').any(|name| name.trim().eq_ignore_ascii_case(&algorithm.header()))
-        });
+        let trailer = Algorithm::ALL
+            .into_iter()
+            .find(|algorithm| announced.split(',').any(|name| name.trim().eq_ignore_ascii_case(&algorithm.header())));
         if sums.iter().flatten().count() + usize::from(trailer.is_some()) > 1 {
             return Err(s3_error!(
                 InvalidRequest,
@@ -155,12 +155,12 @@ impl Claims {
 }
 
 fn trailing_sum(trailers: Option<&TrailingHeaders>, algorithm: Algorithm) -> S3Result<String> {
-    let read = |headers: &HeaderMap| {
-        headers.get(algorithm.header()).and_then(|value| value.to_str().ok()).map(str::to_owned)
-    };
-    let sum = trailers.and_then(|trailers| trailers.read(read)).flatten().ok_or_else(|| {
-        bad_request("MalformedTrailerError", "The announced trailer did not arrive.")
-    })?;
+    let read =
+        |headers: &HeaderMap| headers.get(algorithm.header()).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let sum = trailers
+        .and_then(|trailers| trailers.read(read))
+        .flatten()
+        .ok_or_else(|| bad_request("MalformedTrailerError", "The announced trailer did not arrive."))?;
     if is_digest(&sum, algorithm.length()) { Ok(sum) } else { Err(invalid_sum(algorithm)) }
 }
 
@@ -168,11 +168,7 @@ fn trailing_sum(trailers: Option<&TrailingHeaders>, algorithm: Algorithm) -> S3R
 ///
 /// Errors as S3: IncompleteBody, BadDigest, XAmzContentSHA256Mismatch, SignatureDoesNotMatch,
 /// EntityTooLarge, RequestTimeout.
-pub async fn receive(
-    store: &Arc<Store>,
-    body: Option<StreamingBlob>,
-    claims: Claims,
-) -> S3Result<Received> {
+pub async fn receive(store: &Arc<Store>, body: Option<StreamingBlob>, claims: Claims) -> S3Result<Received> {
     let mut staged = disk(|| Staged::create(store))?;
     let algorithm = claims.algorithm();
     let (mut length, mut md5, mut hasher) = (0, Md5::new(), algorithm.hasher());
@@ -191,12 +187,7 @@ pub async fn receive(
     Ok(Received { staged, md5, sum })
 }
 
-fn take_in(
-    bytes: &[u8],
-    staged: &mut Staged,
-    md5: &mut Md5,
-    hasher: &mut Hasher,
-) -> io::Result<()> {
+fn take_in(bytes: &[u8], staged: &mut Staged, md5: &mut Md5, hasher: &mut Hasher) -> io::Result<()> {
     md5.update(bytes);
     hasher.update(bytes);
     staged.write(bytes)
@@ -237,10 +228,7 @@ fn bad_request(code: &'static str, message: &'static str) -> S3Error {
 }
 
 fn incomplete() -> S3Error {
-    s3_error!(
-        IncompleteBody,
-        "You did not provide the number of bytes specified by the Content-Length HTTP header."
-    )
+    s3_error!(IncompleteBody, "You did not provide the number of bytes specified by the Content-Length HTTP header.")
 }
 
 fn too_large() -> S3Error {

@@ -113,8 +113,7 @@ impl EmbeddedBucket {
         let unusable = |source| EmbeddedError::Directory { dir: dir.to_owned(), source };
         let store = Arc::new(Store::open(dir).map_err(unusable)?);
         let credentials = Credentials::of(&store).map_err(unusable)?;
-        let (listener, address) =
-            bind(listen).map_err(|source| EmbeddedError::Listen { listen, source })?;
+        let (listener, address) = bind(listen).map_err(|source| EmbeddedError::Listen { listen, source })?;
 
         let mut builder = S3ServiceBuilder::new(Service::new(store, bucket.to_owned()));
         builder.set_auth(SimpleAuth::from_single(

@@ -44,8 +44,7 @@ impl After {
             Self::Nothing => false,
             Self::Key(last) => prefix <= last.as_str() && !last.starts_with(prefix),
             Self::Prefix(last) => {
-                prefix.starts_with(last.as_str())
-                    || (prefix < last.as_str() && !last.starts_with(prefix))
+                prefix.starts_with(last.as_str()) || (prefix < last.as_str() && !last.starts_with(prefix))
             }
         }
     }
@@ -233,13 +232,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn add(
-        &self,
-        mut key: String,
-        path: String,
-        kind: FileType,
-        level: &mut Vec<Node>,
-    ) -> io::Result<()> {
+    fn add(&self, mut key: String, path: String, kind: FileType, level: &mut Vec<Node>) -> io::Result<()> {
         if wanted(&key, false, self.prefix, &self.after) {
             if kind == FileType::RegularFile {
                 level.push(Node { key, path, is_dir: false });

@@ -21,8 +21,7 @@ use super::store::{Object, Store};
 pub const PAGE_MAX: i32 = 1000;
 
 /// What S3 leaves as it is under `encoding-type=url`.
-const KEPT: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b'/');
+const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b'/');
 
 /// The owner of everything; there is but one account.
 pub fn owner() -> dto::Owner {
@@ -33,18 +32,14 @@ pub fn owner() -> dto::Owner {
 pub fn page_size(asked: Option<i32>) -> S3Result<i32> {
     match asked {
         None => Ok(PAGE_MAX),
-        Some(asked) if asked < 0 => Err(s3_error!(
-            InvalidArgument,
-            "Argument maxKeys must be an integer between 0 and 2147483647"
-        )),
+        Some(asked) if asked < 0 => {
+            Err(s3_error!(InvalidArgument, "Argument maxKeys must be an integer between 0 and 2147483647"))
+        }
         Some(asked) => Ok(asked.min(PAGE_MAX)),
     }
 }
 
-pub fn v2(
-    store: &Store,
-    input: dto::ListObjectsV2Input,
-) -> S3Result<S3Response<dto::ListObjectsV2Output>> {
+pub fn v2(store: &Store, input: dto::ListObjectsV2Input) -> S3Result<S3Response<dto::ListObjectsV2Output>> {
     let written = Written::new(input.encoding_type.as_ref())?;
     let max_keys = page_size(input.max_keys)?;
     let after = match (&input.continuation_token, &input.start_after) {
@@ -78,10 +73,7 @@ pub fn v2(
     }))
 }
 
-pub fn v1(
-    store: &Store,
-    input: dto::ListObjectsInput,
-) -> S3Result<S3Response<dto::ListObjectsOutput>> {
+pub fn v1(store: &Store, input: dto::ListObjectsInput) -> S3Result<S3Response<dto::ListObjectsOutput>> {
     let written = Written::new(input.encoding_type.as_ref())?;
     let max_keys = page_size(input.max_keys)?;
     let prefix = input.prefix.clone().unwrap_or_default();
@@ -151,9 +143,7 @@ impl Written {
         match encoding.map(dto::EncodingType::as_str) {
             None => Ok(Self { url: false }),
             Some("url") => Ok(Self { url: true }),
-            Some(_) => {
-                Err(s3_error!(InvalidArgument, "Invalid Encoding Method specified in Request"))
-            }
+            Some(_) => Err(s3_error!(InvalidArgument, "Invalid Encoding Method specified in Request")),
         }
     }
 
@@ -178,8 +168,7 @@ impl Written {
         let (record, stamp) = (&object.record, object.stamp);
         let sum = record.sum.as_ref();
         dto::Object {
-            checksum_algorithm: sum
-                .map(|sum| vec![dto::ChecksumAlgorithm::from_static(sum.algorithm.name())]),
+            checksum_algorithm: sum.map(|sum| vec![dto::ChecksumAlgorithm::from_static(sum.algorithm.name())]),
             checksum_type: super::checksum::to_dto(sum).checksum_type,
             e_tag: Some(ETag::Strong(record.etag.clone())),
             key: Some(self.text(key)),

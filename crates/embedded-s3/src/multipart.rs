@@ -42,9 +42,10 @@ pub fn create(
     let headers = headers_of!(input)?;
     let algorithm = match &input.checksum_algorithm {
         None => None,
-        Some(name) => Some(Algorithm::from_name(name.as_str()).ok_or_else(|| {
-            s3_error!(InvalidRequest, "Checksum algorithm provided is unsupported.")
-        })?),
+        Some(name) => Some(
+            Algorithm::from_name(name.as_str())
+                .ok_or_else(|| s3_error!(InvalidRequest, "Checksum algorithm provided is unsupported."))?,
+        ),
     };
     let composite = is_composite(algorithm, input.checksum_type.as_ref())?;
     let encryption = headers.encryption();
@@ -70,10 +71,7 @@ fn is_composite(algorithm: Option<Algorithm>, asked: Option<&dto::ChecksumType>)
     match (algorithm, asked) {
         (None | Some(Crc64Nvme), None | Some("FULL_OBJECT")) => Ok(false),
         (None | Some(Crc64Nvme), Some(_)) | (Some(Sha1 | Sha256), Some("FULL_OBJECT")) => {
-            Err(s3_error!(
-                InvalidRequest,
-                "The checksum type cannot be used with the checksum algorithm."
-            ))
+            Err(s3_error!(InvalidRequest, "The checksum type cannot be used with the checksum algorithm."))
         }
         (Some(_), asked) => Ok(asked != Some("FULL_OBJECT")),
     }
@@ -94,10 +92,7 @@ pub async fn upload_part(
     let claims = claims_of!(request)?;
     let mut input = request.input;
     if !(1..=NUMBER_MAX).contains(&input.part_number) {
-        return Err(s3_error!(
-            InvalidArgument,
-            "Part number must be an integer between 1 and {NUMBER_MAX}, inclusive"
-        ));
+        return Err(s3_error!(InvalidArgument, "Part number must be an integer between 1 and {NUMBER_MAX}, inclusive"));
     }
     let upload = find(store, &input.upload_id, &input.key)?;
     let claims = claims.expecting(upload.description.algorithm)?;
@@ -173,11 +168,7 @@ pub fn complete(
 }
 
 /// The parts that the client names, found to be what it takes them for.
-fn check_parts(
-    store: &Store,
-    upload: &Upload,
-    named: &[dto::CompletedPart],
-) -> S3Result<Vec<Part>> {
+fn check_parts(store: &Store, upload: &Upload, named: &[dto::CompletedPart]) -> S3Result<Vec<Part>> {
     if named.is_empty() {
         return Err(s3_error!(MalformedXML, "You must specify at least one part"));
     }
@@ -208,10 +199,7 @@ fn check_parts(
     }
     let all_but_last = &parts[..parts.len() - 1];
     if all_but_last.iter().any(|part| part.stamp.size < PART_MIN) {
-        return Err(s3_error!(
-            EntityTooSmall,
-            "Your proposed upload is smaller than the minimum allowed size"
-        ));
+        return Err(s3_error!(EntityTooSmall, "Your proposed upload is smaller than the minimum allowed size"));
     }
     Ok(parts)
 }
@@ -223,9 +211,8 @@ fn claims_no_sum(name: &dto::CompletedPart) -> bool {
 /// Whether every sum that the client names for the part is its sum.
 fn has_sum(name: &dto::CompletedPart, sum: Option<&Sum>) -> bool {
     Algorithm::ALL.into_iter().all(|algorithm| {
-        claimed_for_part(name, algorithm).is_none_or(|claimed| {
-            sum.is_some_and(|sum| sum.algorithm == algorithm && sum.value == *claimed)
-        })
+        claimed_for_part(name, algorithm)
+            .is_none_or(|claimed| sum.is_some_and(|sum| sum.algorithm == algorithm && sum.value == *claimed))
     })
 }
 
@@ -297,9 +284,8 @@ fn etag_of(parts: &[Part]) -> String {
     let mut md5 = Md5::new();
     for part in parts {
         let digits = part.record.etag.as_bytes().chunks(2);
-        let bytes: Vec<u8> = digits
-            .filter_map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok())
-            .collect();
+        let bytes: Vec<u8> =
+            digits.filter_map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok()).collect();
         md5.update(&bytes);
     }
     format!("{}-{}", hex(&md5.finalize()), parts.len())

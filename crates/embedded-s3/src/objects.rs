@@ -64,20 +64,14 @@ pub async fn put(
     }))
 }
 
-pub fn delete(
-    store: &Store,
-    input: dto::DeleteObjectInput,
-) -> S3Result<S3Response<dto::DeleteObjectOutput>> {
+pub fn delete(store: &Store, input: dto::DeleteObjectInput) -> S3Result<S3Response<dto::DeleteObjectOutput>> {
     check_version(input.version_id.as_deref())?;
     let condition = write_condition(input.if_match, None)?;
     accept(disk(|| store.remove(&input.key, &condition))?)?;
     Ok(S3Response::new(dto::DeleteObjectOutput::default()))
 }
 
-pub fn delete_many(
-    store: &Store,
-    input: dto::DeleteObjectsInput,
-) -> S3Result<S3Response<dto::DeleteObjectsOutput>> {
+pub fn delete_many(store: &Store, input: dto::DeleteObjectsInput) -> S3Result<S3Response<dto::DeleteObjectsOutput>> {
     if input.delete.objects.is_empty() || input.delete.objects.len() > DELETE_MAX {
         return Err(s3_error!(MalformedXML, "Expecting 1 to {DELETE_MAX} keys."));
     }
@@ -177,19 +171,14 @@ pub fn copy(
 /// The condition on the target of a copy, which s3s does not read.
 fn copy_condition(headers: &HeaderMap) -> S3Result<Condition> {
     let read = |name: hyper::header::HeaderName| {
-        let value =
-            headers.get(name).map(|value| ETagCondition::parse_http_header(value.as_bytes()));
+        let value = headers.get(name).map(|value| ETagCondition::parse_http_header(value.as_bytes()));
         value.transpose().map_err(|error| s3_error!(error, InvalidArgument))
     };
     write_condition(read(IF_MATCH)?, read(IF_NONE_MATCH)?)
 }
 
 /// Copies all bytes of `source`; returns the ETag and the sum over them.
-fn duplicate(
-    source: &File,
-    staged: &mut Staged,
-    algorithm: Algorithm,
-) -> io::Result<(String, Sum)> {
+fn duplicate(source: &File, staged: &mut Staged, algorithm: Algorithm) -> io::Result<(String, Sum)> {
     let (mut source, mut md5, mut hasher) = (source, Md5::new(), algorithm.hasher());
     let mut buffer = vec![0; COPY_BYTES];
     loop {
@@ -207,19 +196,13 @@ fn duplicate(
 
 /// The condition of a write, of the kinds that
 /// [S3 knows](https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
-pub fn write_condition(
-    if_match: Option<ETagCondition>,
-    if_none_match: Option<ETagCondition>,
-) -> S3Result<Condition> {
+pub fn write_condition(if_match: Option<ETagCondition>, if_none_match: Option<ETagCondition>) -> S3Result<Condition> {
     match (if_match, if_none_match) {
         (None, None) => Ok(Condition::Always),
         (None, Some(ETagCondition::Any)) => Ok(Condition::Absent),
         (Some(ETagCondition::Any), None) => Ok(Condition::Present),
         (Some(ETagCondition::ETag(etag)), None) => Ok(Condition::Etag(etag.into_value())),
-        _ => Err(s3_error!(
-            NotImplemented,
-            "A header you provided implies functionality that is not implemented"
-        )),
+        _ => Err(s3_error!(NotImplemented, "A header you provided implies functionality that is not implemented")),
     }
 }
 

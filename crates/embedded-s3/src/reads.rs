@@ -61,10 +61,7 @@ macro_rules! show_sums {
     };
 }
 
-pub fn get(
-    store: &Store,
-    input: &dto::GetObjectInput,
-) -> S3Result<S3Response<dto::GetObjectOutput>> {
+pub fn get(store: &Store, input: &dto::GetObjectInput) -> S3Result<S3Response<dto::GetObjectOutput>> {
     let (object, range) = wanted!(input).find(store)?;
     let mut output = described!(GetObjectOutput, object);
     show_sums!(output, input, object);
@@ -75,10 +72,7 @@ pub fn get(
     Ok(S3Response::new(output))
 }
 
-pub fn head(
-    store: &Store,
-    input: &dto::HeadObjectInput,
-) -> S3Result<S3Response<dto::HeadObjectOutput>> {
+pub fn head(store: &Store, input: &dto::HeadObjectInput) -> S3Result<S3Response<dto::HeadObjectOutput>> {
     let (object, range) = wanted!(input).find(store)?;
     let mut output = described!(HeadObjectOutput, object);
     show_sums!(output, input, object);
@@ -178,10 +172,7 @@ fn tag_count(tags: &str) -> Option<i32> {
 }
 
 /// The bytes of `range`, read as the client takes them.
-fn read(
-    file: File,
-    range: Range<u64>,
-) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send + Sync {
+fn read(file: File, range: Range<u64>) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send + Sync {
     stream::try_unfold((file, range), |(file, range)| async move {
         let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         if left == 0 {

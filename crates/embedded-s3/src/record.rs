@@ -102,18 +102,15 @@ impl Record {
     /// The record of `file`, or one made up from its size and time when it has none.
     pub fn of(file: &File, stamp: Stamp, sidecars: &Path) -> io::Result<Self> {
         let mut buffer = [0; ATTRIBUTE_MAX];
-        let recorded: Option<Self> =
-            match rustix::fs::fgetxattr(file, ATTRIBUTE, buffer.as_mut_slice()) {
-                Ok(length) => serde_json::from_slice(&buffer[..length]).ok(),
-                Err(Errno::NODATA | Errno::NOTSUP | Errno::RANGE) => {
-                    match std::fs::read(sidecar(file, sidecars)?) {
-                        Ok(json) => serde_json::from_slice(&json).ok(),
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                        Err(error) => return Err(error),
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            };
+        let recorded: Option<Self> = match rustix::fs::fgetxattr(file, ATTRIBUTE, buffer.as_mut_slice()) {
+            Ok(length) => serde_json::from_slice(&buffer[..length]).ok(),
+            Err(Errno::NODATA | Errno::NOTSUP | Errno::RANGE) => match std::fs::read(sidecar(file, sidecars)?) {
+                Ok(json) => serde_json::from_slice(&json).ok(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            },
+            Err(error) => return Err(error.into()),
+        };
         Ok(recorded
             .filter(|record| record.stamp == stamp)
             .unwrap_or_else(|| Self { etag: stamp.etag(), ..Self::default() }))
@@ -130,7 +127,6 @@ impl Record {
 
 fn sidecar(file: &File, sidecars: &Path) -> io::Result<PathBuf> {
     let meta = file.metadata()?;
-    let name =
-        format!("{:x}-{:x}-{:x}-{:x}", meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.len());
+    let name = format!("{:x}-{:x}-{:x}-{:x}", meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.len());
     Ok(sidecars.join(name))
 }

@@ -92,16 +92,13 @@ fn connection(
     }
 }
 
-async fn answer(
-    service: S3Service,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+async fn answer(service: S3Service, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let answered = AssertUnwindSafe(service.call(request.map(Body::from))).catch_unwind().await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
-        Ok(Err(_)) | Err(_) => S3Error::new(S3ErrorCode::InternalError)
-            .to_http_response()
-            .unwrap_or_else(|_| internal_error()),
+        Ok(Err(_)) | Err(_) => {
+            S3Error::new(S3ErrorCode::InternalError).to_http_response().unwrap_or_else(|_| internal_error())
+        }
     };
     let id = format!("{:016X}", fastrand::u64(..));
     if let Ok(id) = HeaderValue::from_str(&id) {
@@ -132,10 +129,7 @@ mod tests {
 
     #[async_trait::async_trait]
     impl S3 for Panics {
-        async fn list_buckets(
-            &self,
-            _: S3Request<ListBucketsInput>,
-        ) -> S3Result<S3Response<ListBucketsOutput>> {
+        async fn list_buckets(&self, _: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {
             panic!("on purpose")
         }
     }

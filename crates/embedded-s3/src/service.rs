@@ -57,34 +57,22 @@ impl S3 for Service {
         objects::copy(&self.store, &self.bucket, request)
     }
 
-    async fn delete_object(
-        &self,
-        request: S3Request<DeleteObjectInput>,
-    ) -> Answer<DeleteObjectOutput> {
+    async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
         self.check(&request.input.bucket)?;
         objects::delete(&self.store, request.input)
     }
 
-    async fn delete_objects(
-        &self,
-        request: S3Request<DeleteObjectsInput>,
-    ) -> Answer<DeleteObjectsOutput> {
+    async fn delete_objects(&self, request: S3Request<DeleteObjectsInput>) -> Answer<DeleteObjectsOutput> {
         self.check(&request.input.bucket)?;
         objects::delete_many(&self.store, request.input)
     }
 
-    async fn list_objects_v2(
-        &self,
-        request: S3Request<ListObjectsV2Input>,
-    ) -> Answer<ListObjectsV2Output> {
+    async fn list_objects_v2(&self, request: S3Request<ListObjectsV2Input>) -> Answer<ListObjectsV2Output> {
         self.check(&request.input.bucket)?;
         lists::v2(&self.store, request.input)
     }
 
-    async fn list_objects(
-        &self,
-        request: S3Request<ListObjectsInput>,
-    ) -> Answer<ListObjectsOutput> {
+    async fn list_objects(&self, request: S3Request<ListObjectsInput>) -> Answer<ListObjectsOutput> {
         self.check(&request.input.bucket)?;
         lists::v1(&self.store, request.input)
     }
@@ -139,20 +127,14 @@ impl S3 for Service {
 
     /// The region us-east-1 is written as none, see
     /// [S3](https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketLocation.html).
-    async fn get_bucket_location(
-        &self,
-        request: S3Request<GetBucketLocationInput>,
-    ) -> Answer<GetBucketLocationOutput> {
+    async fn get_bucket_location(&self, request: S3Request<GetBucketLocationInput>) -> Answer<GetBucketLocationOutput> {
         self.check(&request.input.bucket)?;
         Ok(S3Response::new(GetBucketLocationOutput::default()))
     }
 
     async fn list_buckets(&self, _: S3Request<ListBucketsInput>) -> Answer<ListBucketsOutput> {
-        let bucket = Bucket {
-            bucket_region: Some(REGION.to_owned()),
-            creation_date: None,
-            name: Some(self.bucket.clone()),
-        };
+        let bucket =
+            Bucket { bucket_region: Some(REGION.to_owned()), creation_date: None, name: Some(self.bucket.clone()) };
         Ok(S3Response::new(ListBucketsOutput {
             buckets: Some(vec![bucket]),
             owner: Some(owner()),
@@ -161,16 +143,9 @@ impl S3 for Service {
     }
 
     /// The bucket is there already; in us-east-1, S3 takes that for success.
-    async fn create_bucket(
-        &self,
-        request: S3Request<CreateBucketInput>,
-    ) -> Answer<CreateBucketOutput> {
+    async fn create_bucket(&self, request: S3Request<CreateBucketInput>) -> Answer<CreateBucketOutput> {
         if request.input.bucket != self.bucket {
-            return Err(s3_error!(
-                AccessDenied,
-                "This server has the one bucket {:?}",
-                self.bucket
-            ));
+            return Err(s3_error!(AccessDenied, "This server has the one bucket {:?}", self.bucket));
         }
         let location = Some(format!("/{}", self.bucket));
         Ok(S3Response::new(CreateBucketOutput { location }))

@@ -20,8 +20,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags, linkat, mkdirat,
-    openat, openat2, renameat, renameat_with, statat, unlinkat,
+    AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags, linkat, mkdirat, openat, openat2,
+    renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -84,9 +84,7 @@ pub enum ConditionMet {
 impl Condition {
     fn check(&self, current: Option<&Object>) -> ConditionMet {
         match (self, current) {
-            (Self::Always, _) | (Self::Absent, None) | (Self::Present, Some(_)) => {
-                ConditionMet::Done
-            }
+            (Self::Always, _) | (Self::Absent, None) | (Self::Present, Some(_)) => ConditionMet::Done,
             (Self::Absent, Some(_)) => ConditionMet::Refused,
             (Self::Present | Self::Etag(_), None) => ConditionMet::Missing,
             (Self::Etag(etag), Some(object)) if *etag == object.record.etag => ConditionMet::Done,
@@ -109,8 +107,7 @@ impl Store {
         }
         let root = openat(rustix::fs::CWD, &dir, READ_DIR, Mode::empty())?;
         let staging = openat(rustix::fs::CWD, private.join("staging"), READ_DIR, Mode::empty())?;
-        let lock =
-            File::options().create(true).write(true).truncate(false).open(private.join("lock"))?;
+        let lock = File::options().create(true).write(true).truncate(false).open(private.join("lock"))?;
         sweep(&private.join("staging"), STAGED_MAX_AGE)?;
         sweep(&private.join("uploads"), UPLOAD_MAX_AGE)?;
         let mode = Mode::from_raw_mode(rustix::fs::fstat(&root)?.st_mode);
@@ -195,12 +192,7 @@ impl Store {
     /// Makes the complete file `staged` the object under `key` if `condition` holds.
     ///
     /// When this returns `Done`, the object has reached the disk.
-    pub fn commit(
-        &self,
-        mut staged: Staged,
-        key: &str,
-        condition: &Condition,
-    ) -> io::Result<ConditionMet> {
+    pub fn commit(&self, mut staged: Staged, key: &str, condition: &Condition) -> io::Result<ConditionMet> {
         let turn = self.turn()?;
         let current = self.find(key)?;
         let outcome = condition.check(current.as_ref());
@@ -292,9 +284,7 @@ impl Store {
     /// Waits until no other thread or process is changing the store.
     pub fn turn(&self) -> io::Result<Turn<'_>> {
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        rustix::io::retry_on_intr(|| {
-            rustix::fs::flock(lock.as_fd(), FlockOperation::LockExclusive)
-        })?;
+        rustix::io::retry_on_intr(|| rustix::fs::flock(lock.as_fd(), FlockOperation::LockExclusive))?;
         Ok(Turn(lock))
     }
 }
@@ -353,8 +343,7 @@ fn sweep(folder: &Path, max_age: Duration) -> io::Result<()> {
             continue;
         }
         let path = entry.path();
-        let removed =
-            if meta.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let removed = if meta.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         if let Err(error) = removed {
             tracing::warn!(path = %path.display(), %error, "cannot remove an old leftover");
         }

@@ -17,10 +17,7 @@ use super::multipart::{checksum_type, find};
 use super::store::Store;
 use super::uploads::{Description, Part, Upload};
 
-pub fn list_parts(
-    store: &Store,
-    input: dto::ListPartsInput,
-) -> S3Result<S3Response<dto::ListPartsOutput>> {
+pub fn list_parts(store: &Store, input: dto::ListPartsInput) -> S3Result<S3Response<dto::ListPartsOutput>> {
     let upload = find(store, &input.upload_id, &input.key)?;
     let max = page_size(input.max_parts)?;
     let marker = input.part_number_marker.unwrap_or(0).max(0).unsigned_abs();
@@ -35,10 +32,7 @@ pub fn list_parts(
     Ok(S3Response::new(dto::ListPartsOutput {
         bucket: Some(input.bucket),
         checksum_algorithm: upload.description.algorithm.map(algorithm_to_dto),
-        checksum_type: upload
-            .description
-            .algorithm
-            .map(|_| checksum_type(upload.description.composite)),
+        checksum_type: upload.description.algorithm.map(|_| checksum_type(upload.description.composite)),
         initiator: Some(initiator()),
         is_truncated: Some(truncated),
         key: Some(input.key),
@@ -83,9 +77,7 @@ pub fn list_uploads(
     if let Some(key) = input.key_marker.as_deref().filter(|key| !key.is_empty()) {
         // Behind the one upload that is named, or behind all of the key.
         let id = input.upload_id_marker.as_deref();
-        let at = uploads
-            .iter()
-            .position(|upload| upload.description.key == key && Some(upload.id.as_str()) == id);
+        let at = uploads.iter().position(|upload| upload.description.key == key && Some(upload.id.as_str()) == id);
         match at {
             Some(at) => drop(uploads.drain(..=at)),
             None => uploads.retain(|upload| upload.description.key.as_str() > key),

@@ -19,8 +19,8 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload, CompletedPart, Delete, EncodingType,
-    MetadataDirective, ObjectIdentifier, ServerSideEncryption, StorageClass,
+    ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload, CompletedPart, Delete, EncodingType, MetadataDirective,
+    ObjectIdentifier, ServerSideEncryption, StorageClass,
 };
 use embedded_s3::{EmbeddedBucket, EmbeddedError};
 use s3s::crypto::{Checksum, Sha256};
@@ -73,13 +73,8 @@ impl Running {
 
     /// All keys, collected page by page.
     async fn keys(&self) -> Vec<String> {
-        let mut pages = self
-            .client
-            .list_objects_v2()
-            .bucket(BUCKET)
-            .encoding_type(EncodingType::Url)
-            .into_paginator()
-            .send();
+        let mut pages =
+            self.client.list_objects_v2().bucket(BUCKET).encoding_type(EncodingType::Url).into_paginator().send();
         let mut keys = Vec::new();
         while let Some(page) = pages.next().await {
             keys.extend(page.unwrap().contents().iter().map(|o| decoded(o.key().unwrap())));
@@ -142,8 +137,7 @@ fn corrupting(endpoint: &str, from: &'static [u8; 8], to: &'static [u8; 8]) -> S
     std::thread::spawn(move || {
         for client in listener.incoming() {
             let (mut client, mut server) = (client.unwrap(), TcpStream::connect(&server).unwrap());
-            let (mut back_from, mut back_to) =
-                (server.try_clone().unwrap(), client.try_clone().unwrap());
+            let (mut back_from, mut back_to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
             std::thread::spawn(move || {
                 let _ = std::io::copy(&mut back_from, &mut back_to);
                 let _ = back_to.shutdown(std::net::Shutdown::Both);
@@ -354,8 +348,7 @@ fn hex(bytes: &[u8]) -> String {
 fn put_in_chunks(server: &EmbeddedBucket, key: &str, length: usize, body: &str) -> String {
     let endpoint = server.endpoint();
     let host = endpoint.strip_prefix("http://").unwrap();
-    let refused =
-        exchange(endpoint, &format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+    let refused = exchange(endpoint, &format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
     let date = refused.lines().find_map(|line| line.strip_prefix("date: ")).unwrap();
     let now = jiff::fmt::rfc2822::parse(date).unwrap().timestamp();
     let (day, now) = (now.strftime("%Y%m%d"), now.strftime("%Y%m%dT%H%M%SZ"));
@@ -370,8 +363,7 @@ fn put_in_chunks(server: &EmbeddedBucket, key: &str, length: usize, body: &str) 
     let scope = format!("{day}/us-east-1/s3/aws4_request");
     let digest = hex(&Sha256::checksum(canonical.as_bytes()));
     let text = format!("AWS4-HMAC-SHA256\n{now}\n{scope}\n{digest}");
-    let mut secret =
-        hmac_sha256(format!("AWS4{}", server.secret_access_key()).as_bytes(), &day.to_string());
+    let mut secret = hmac_sha256(format!("AWS4{}", server.secret_access_key()).as_bytes(), &day.to_string());
     for step in ["us-east-1", "s3", "aws4_request"] {
         secret = hmac_sha256(&secret, step);
     }
@@ -471,12 +463,7 @@ async fn odd_keys_are_kept_apart_listed_in_byte_order_and_deleted() {
     let keys = odd_keys();
     // From both ends, so that `a` comes before `a/b` as well as behind it.
     for key in keys.iter().rev().step_by(2).chain(keys.iter().rev().skip(1).step_by(2)) {
-        bucket
-            .put(key, key.as_bytes())
-            .if_none_match("*")
-            .send()
-            .await
-            .unwrap_or_else(|e| panic!("{key:?} {e:?}"));
+        bucket.put(key, key.as_bytes()).if_none_match("*").send().await.unwrap_or_else(|e| panic!("{key:?} {e:?}"));
     }
     for key in &keys {
         assert_eq!(bucket.get(key).await.as_deref(), Some(key.as_bytes()), "{key:?}");
@@ -695,8 +682,7 @@ async fn metadata_and_headers_come_back_as_they_were_given() {
 async fn headers_too_long_for_an_attribute_of_the_file_come_back_too() {
     let dir = tempfile::tempdir().unwrap();
     let bucket = serve(dir.path());
-    let sidecars =
-        || std::fs::read_dir(dir.path().join(".embedded-bucket/sidecars")).unwrap().count();
+    let sidecars = || std::fs::read_dir(dir.path().join(".embedded-bucket/sidecars")).unwrap().count();
     let long = "l".repeat(5000);
     bucket.put("x", b"1").content_disposition(&long).send().await.unwrap();
     bucket.put("x/below", b"2").send().await.unwrap();
@@ -747,11 +733,9 @@ async fn many_objects_are_deleted_in_one_request() {
     for key in ["a", "a/b", "c"] {
         bucket.put(key, b"").send().await.unwrap();
     }
-    let named =
-        ["a", "a/b", "never"].map(|key| ObjectIdentifier::builder().key(key).build().unwrap());
+    let named = ["a", "a/b", "never"].map(|key| ObjectIdentifier::builder().key(key).build().unwrap());
     let delete = Delete::builder().set_objects(Some(named.to_vec())).build().unwrap();
-    let deleted =
-        bucket.client.delete_objects().bucket(BUCKET).delete(delete).send().await.unwrap();
+    let deleted = bucket.client.delete_objects().bucket(BUCKET).delete(delete).send().await.unwrap();
     assert_eq!(deleted.deleted().len(), 3);
     assert_eq!(bucket.keys().await, ["c"]);
 }
@@ -801,8 +785,7 @@ impl Running {
         key: &str,
         id: &str,
         parts: &[&CompletedPart],
-    ) -> aws_sdk_s3::operation::complete_multipart_upload::builders::CompleteMultipartUploadFluentBuilder
-    {
+    ) -> aws_sdk_s3::operation::complete_multipart_upload::builders::CompleteMultipartUploadFluentBuilder {
         let parts = parts.iter().map(|part| (*part).clone()).collect();
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let complete = self.client.complete_multipart_upload().bucket(BUCKET).key(key);
@@ -924,9 +907,7 @@ async fn connections_that_stand_still_give_way_to_those_that_ask() {
     running.put("a", &[b'x'; 8 << 20]).send().await.unwrap();
     let address = running.server.endpoint().trim_start_matches("http://").to_owned();
     let mut strangers = Vec::new();
-    for words in
-        ["", "GET /logs/a HT", "PUT /logs/b HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"]
-    {
+    for words in ["", "GET /logs/a HT", "PUT /logs/b HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"] {
         for _ in 0..200 {
             let mut stranger = TcpStream::connect(&address).unwrap();
             stranger.write_all(words.as_bytes()).unwrap();
@@ -947,8 +928,7 @@ async fn connections_that_stand_still_give_way_to_those_that_ask() {
 async fn objects_are_for_those_whom_the_directory_is_for() {
     use std::os::unix::fs::PermissionsExt;
     let parent = tempfile::tempdir().unwrap();
-    let mode_of =
-        |path: std::path::PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode_of = |path: std::path::PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let made = parent.path().join("made");
     let running = serve(&made);
     running.put("web/a", b"a").send().await.unwrap();

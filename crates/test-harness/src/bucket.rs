@@ -31,8 +31,7 @@ pub struct Bucket {
 
 impl Bucket {
     pub fn new(access: &Access, prefix: &str) -> Self {
-        let credentials =
-            Credentials::new(&access.key_id, &access.secret, None, None, "the test itself");
+        let credentials = Credentials::new(&access.key_id, &access.secret, None, None, "the test itself");
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(access.region.clone()))
@@ -41,19 +40,13 @@ impl Bucket {
             .credentials_provider(credentials)
             .build();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self {
-            client: Client::from_conf(config),
-            name: access.bucket.clone(),
-            prefix: prefix.to_owned(),
-            runtime,
-        }
+        Self { client: Client::from_conf(config), name: access.bucket.clone(), prefix: prefix.to_owned(), runtime }
     }
 
     /// Every key in the bucket, in the order of the listing.
     pub fn keys(&self) -> Vec<String> {
         self.runtime.block_on(async {
-            let mut pages =
-                self.client.list_objects_v2().bucket(&self.name).into_paginator().send();
+            let mut pages = self.client.list_objects_v2().bucket(&self.name).into_paginator().send();
             let mut keys = Vec::new();
             while let Some(page) = pages.next().await {
                 let page = page.expect("the bucket can be listed");

@@ -57,8 +57,7 @@ impl Disk {
         std::fs::create_dir_all(path).unwrap();
         let (lower, upper, work) = (part("lower"), part("upper"), part("work"));
         let layers = [("lowerdir", lower), ("upperdir", upper), ("workdir", work)];
-        let options: Vec<_> =
-            layers.iter().map(|(name, dir)| format!("{name}={}", dir.display())).collect();
+        let options: Vec<_> = layers.iter().map(|(name, dir)| format!("{name}={}", dir.display())).collect();
         let options = CString::new(options.join(",")).unwrap();
         mount("overlay", path, "overlay", MountFlags::empty(), Some(options.as_c_str())).unwrap();
         Self { path: path.to_owned() }

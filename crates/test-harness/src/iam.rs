@@ -51,8 +51,7 @@ impl Rules {
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
             .map(|(name, value)| (name, decoded(value)))
             .collect();
-        let mut context =
-            BTreeMap::from([("aws:SecureTransport".to_owned(), self.secure.to_string())]);
+        let mut context = BTreeMap::from([("aws:SecureTransport".to_owned(), self.secure.to_string())]);
         for (tag, value) in &self.tags {
             context.insert(format!("aws:PrincipalTag/{tag}"), (*value).to_owned());
         }
@@ -87,9 +86,8 @@ impl Asked {
     fn meets(&self, policy: &Value, effect: &str) -> bool {
         let statements = policy["Statement"].as_array().unwrap().iter();
         statements.filter(|statement| statement["Effect"] == effect).any(|statement| {
-            let is_one = |patterns: &Value, text: &str| {
-                texts(patterns).iter().any(|pattern| self.is_like(pattern, text))
-            };
+            let is_one =
+                |patterns: &Value, text: &str| texts(patterns).iter().any(|pattern| self.is_like(pattern, text));
             is_one(&statement["Action"], self.action)
                 && is_one(&statement["Resource"], &self.resource)
                 && self.holds(&statement["Condition"])
@@ -108,9 +106,7 @@ impl Asked {
             match operator {
                 "Null" => (wanted == ["true"]) == given.is_none(),
                 "Bool" | "StringEquals" => given.is_some_and(|g| wanted.contains(&g.as_str())),
-                "StringLike" => {
-                    given.is_some_and(|given| wanted.iter().any(|w| self.is_like(w, given)))
-                }
+                "StringLike" => given.is_some_and(|given| wanted.iter().any(|w| self.is_like(w, given))),
                 other => panic!("the condition operator {other}"),
             }
         })

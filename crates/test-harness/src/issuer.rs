@@ -67,11 +67,7 @@ pub struct Issuer {
 impl Issuer {
     /// Hands out the keys of this bucket, for an hour each.
     pub fn of(access: &Access, mood: Mood) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let lifetime = SignedDuration::from_hours(1);
@@ -106,11 +102,8 @@ async fn accept(listener: TcpListener, access: Access, state: Arc<Mutex<State>>)
     while let Ok((stream, _)) = listener.accept().await {
         let (access, state) = (access.clone(), Arc::clone(&state));
         tokio::spawn(async move {
-            let service =
-                service_fn(move |request| answer(request, access.clone(), Arc::clone(&state)));
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let service = service_fn(move |request| answer(request, access.clone(), Arc::clone(&state)));
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }

@@ -163,8 +163,7 @@ impl Ledger {
     /// Insists that a stream has the lines of each program in the order in which it wrote them; those of two
     /// programs may lie among each other.
     pub fn assert_each_in_order(&self, stream: &str, found: &[String]) {
-        let place: HashMap<&str, usize> =
-            self.order.iter().enumerate().map(|(at, line)| (line.as_str(), at)).collect();
+        let place: HashMap<&str, usize> = self.order.iter().enumerate().map(|(at, line)| (line.as_str(), at)).collect();
         let mut last: HashMap<usize, (usize, &str)> = HashMap::new();
         let written = |line: &&str| self.fate.get(*line) == Some(&Fate::Written);
         for line in self.whole(found).into_iter().filter(written) {

@@ -139,9 +139,7 @@ impl Plan {
     /// The same; waits until it serves.
     pub fn attach(self, socket: &Path) -> Proc {
         let mut worker = self.try_attach(socket);
-        worker.await_stdout("that it serves", |said| {
-            said.starts_with("logsinkfs: serving").then_some(())
-        });
+        worker.await_stdout("that it serves", |said| said.starts_with("logsinkfs: serving").then_some(()));
         worker
     }
 
@@ -248,10 +246,7 @@ impl Mount {
         let spool = self.plan.spool.clone();
         let (code, said) = self.terminate();
         assert_eq!(code, 3, "{said}");
-        assert!(
-            said.contains("that were given up: ") && !said.contains("S3 has everything"),
-            "{said}"
-        );
+        assert!(said.contains("that were given up: ") && !said.contains("S3 has everything"), "{said}");
         assert_eq!(set_aside(&spool), Vec::<String>::new(), "set aside in the spool:\n{said}");
         (said, given_up(&spool))
     }
@@ -285,8 +280,7 @@ pub fn set_aside(spool: &Path) -> Vec<String> {
 pub fn given_up(spool: &Path) -> u64 {
     let list = std::fs::read_to_string(spool.join("quarantine/given-up")).unwrap_or_default();
     let ranges = list.lines().filter(|line| !line.is_empty());
-    let bytes = ranges
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["bytes"].as_u64());
+    let bytes = ranges.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["bytes"].as_u64());
     bytes.map(Option::unwrap).sum()
 }
 

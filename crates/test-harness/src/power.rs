@@ -14,9 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
 use fuser::{
-    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
-    Generation, INodeNo, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry,
-    ReplyOpen, ReplyWrite, Request, WriteFlags,
+    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, WriteFlags,
 };
 use rustix::mount::{UnmountFlags, unmount};
 
@@ -116,11 +115,7 @@ fn attributes(ino: INodeNo) -> FileAttr {
 
 impl Filesystem for Drive {
     fn lookup(&self, _: &Request, _: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        if name == "disk" {
-            reply.entry(&TTL, &attributes(DISK), Generation(0))
-        } else {
-            reply.error(Errno::ENOENT)
-        }
+        if name == "disk" { reply.entry(&TTL, &attributes(DISK), Generation(0)) } else { reply.error(Errno::ENOENT) }
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
@@ -244,8 +239,7 @@ impl PowerDisk {
     fn is_looped(&self) -> bool {
         let disk = self.drive.join("disk");
         let devices = std::fs::read_dir("/sys/block").unwrap().flatten();
-        let mut files = devices
-            .filter_map(|d| std::fs::read_to_string(d.path().join("loop/backing_file")).ok());
+        let mut files = devices.filter_map(|d| std::fs::read_to_string(d.path().join("loop/backing_file")).ok());
         files.any(|file| Path::new(file.trim_end()) == disk)
     }
 }

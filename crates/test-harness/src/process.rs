@@ -16,9 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, pidfd_send_signal,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, pidfd_send_signal};
 
 use super::wait::eventually;
 
@@ -93,9 +91,7 @@ impl Proc {
 
     /// Waits for text on standard error.
     pub fn await_stderr(&self, text: &str) {
-        eventually(&format!("{} to say {text:?} on stderr", self.name), || {
-            self.stderr().contains(text).then_some(())
-        });
+        eventually(&format!("{} to say {text:?} on stderr", self.name), || self.stderr().contains(text).then_some(()));
     }
 
     /// Waits for this many lines of standard error that have all these words; gives those that are there then.
@@ -145,11 +141,9 @@ impl Proc {
     pub fn children(&self) -> Vec<Pid> {
         let pid = self.pid().as_raw_nonzero();
         let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-        let lists = tasks
-            .map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
-        let numbers: Vec<i32> = lists
-            .flat_map(|list| list.split(' ').filter_map(|n| n.parse().ok()).collect::<Vec<_>>())
-            .collect();
+        let lists = tasks.map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
+        let numbers: Vec<i32> =
+            lists.flat_map(|list| list.split(' ').filter_map(|n| n.parse().ok()).collect::<Vec<_>>()).collect();
         numbers.into_iter().filter_map(Pid::from_raw).collect()
     }
 

@@ -107,11 +107,7 @@ impl Run {
         let goal = self.acknowledged() + more;
         let what = format!("{goal} lines in {}", self.journal.display());
         eventually(&what, || {
-            assert!(
-                self.process.poll().is_none(),
-                "it ended before {what}:\n{}",
-                self.process.stderr()
-            );
+            assert!(self.process.poll().is_none(), "it ended before {what}:\n{}", self.process.stderr());
             (self.acknowledged() >= goal).then_some(())
         });
     }

@@ -17,13 +17,7 @@ pub fn reading(rig: &Rig, access: &Access, name: &str, path: &str, args: &[&str]
 }
 
 /// Runs it to its end: exit code, standard output, standard error.
-pub fn read_by(
-    rig: &Rig,
-    access: &Access,
-    name: &str,
-    path: &str,
-    args: &[&str],
-) -> (i32, String, String) {
+pub fn read_by(rig: &Rig, access: &Access, name: &str, path: &str, args: &[&str]) -> (i32, String, String) {
     let output = reading(rig, access, name, path, args).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))

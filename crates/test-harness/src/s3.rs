@@ -14,9 +14,8 @@ use super::process::{Proc, command};
 ///
 /// Cargo and nextest say where they have built it: <https://doc.rust-lang.org/cargo/reference/environment-variables.html>.
 pub fn logsinkfs() -> &'static str {
-    static PATH: LazyLock<String> = LazyLock::new(|| {
-        std::env::var("CARGO_BIN_EXE_logsinkfs").expect("cargo test says where the program is")
-    });
+    static PATH: LazyLock<String> =
+        LazyLock::new(|| std::env::var("CARGO_BIN_EXE_logsinkfs").expect("cargo test says where the program is"));
     &PATH
 }
 
@@ -53,9 +52,7 @@ impl Access {
             command.env("AWS_REGION", &self.region);
         }
         if !self.key_id.is_empty() {
-            command
-                .env("AWS_ACCESS_KEY_ID", &self.key_id)
-                .env("AWS_SECRET_ACCESS_KEY", &self.secret);
+            command.env("AWS_ACCESS_KEY_ID", &self.key_id).env("AWS_SECRET_ACCESS_KEY", &self.secret);
         }
     }
 }

@@ -32,13 +32,10 @@ impl Segment {
         let (stem, suffix) = name.split_once('.')?;
         // A fraction of a second puts the first dot inside the start.
         let (stem, suffix) = match suffix.split_once('.') {
-            Some((fraction, suffix)) if fraction.contains('Z') => {
-                (format!("{stem}.{fraction}"), suffix)
-            }
+            Some((fraction, suffix)) if fraction.contains('Z') => (format!("{stem}.{fraction}"), suffix),
             _ => (stem.to_owned(), suffix),
         };
-        let [start, writer, generation, offset, length] =
-            stem.split('_').collect::<Vec<_>>().try_into().ok()?;
+        let [start, writer, generation, offset, length] = stem.split('_').collect::<Vec<_>>().try_into().ok()?;
         let (length, partial) = match length.strip_suffix('p') {
             Some(length) => (length, true),
             None => (length, false),

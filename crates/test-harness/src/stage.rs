@@ -111,8 +111,7 @@ fn assert_read_back(rig: &Rig, ledger: &Ledger, streams: &BTreeSet<String>) {
         let whole = read(rig, "cat", stream, &[]);
         let lines: Vec<String> = whole.lines().map(str::to_owned).collect();
         ledger.assert_each_in_order(stream, &lines);
-        let last: Vec<String> =
-            read(rig, "tail", stream, &["-n", "50"]).lines().map(str::to_owned).collect();
+        let last: Vec<String> = read(rig, "tail", stream, &["-n", "50"]).lines().map(str::to_owned).collect();
         assert_eq!(last, lines[lines.len().saturating_sub(50)..], "tail -n 50 of {stream}");
         let shown = std::fs::read(reader.path(stream)).unwrap();
         assert!(shown == whole.as_bytes(), "a reader mount shows {stream} otherwise than cat");

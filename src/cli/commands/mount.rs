@@ -27,11 +27,7 @@ pub fn run(args: MountArgs) -> ExitCode {
             return into_background();
         }
         telemetry::start(&level);
-        return end(if rustix::process::geteuid().is_root() {
-            holder::run(&settings)
-        } else {
-            reader::run(&settings)
-        });
+        return end(if rustix::process::geteuid().is_root() { holder::run(&settings) } else { reader::run(&settings) });
     }
     let settings = match args.settings() {
         Ok(settings) => settings,
@@ -74,9 +70,7 @@ pub fn by_helper(helper: &Helper) -> ExitCode {
     }
     let program = std::env::current_exe();
     // mount(8) waits until this returns, whatever the environment says.
-    let failed = program.map(|program| {
-        Command::new(program).args(arguments).env_remove("LOGSINKFS_FOREGROUND").exec()
-    });
+    let failed = program.map(|program| Command::new(program).args(arguments).env_remove("LOGSINKFS_FOREGROUND").exec());
     let failed = failed.unwrap_or_else(|e| e);
     eprintln!("logsinkfs: error: the program cannot be started: {failed}");
     ExitCode::FAILURE

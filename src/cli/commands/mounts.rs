@@ -105,7 +105,5 @@ fn for_people(Row { mount, state }: &Row) -> String {
 
 /// Escapes control characters, but for the line feeds.
 fn for_terminal_lines(text: &str) -> String {
-    text.split_inclusive('\n')
-        .map(|line| for_terminal(line.trim_end_matches('\n')).into_owned() + "\n")
-        .collect()
+    text.split_inclusive('\n').map(|line| for_terminal(line.trim_end_matches('\n')).into_owned() + "\n").collect()
 }

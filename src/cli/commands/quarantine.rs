@@ -60,10 +60,7 @@ fn list(place: &PlaceArgs, json: bool) -> Result<ExitCode, Failure> {
     if json {
         files.iter().for_each(|file| println!("{}", json_of(file)));
         for GivenUp { key, bytes, at } in &ranges {
-            println!(
-                "{}",
-                serde_json::json!({"given_up": key, "bytes": bytes, "at": at.to_name()})
-            );
+            println!("{}", serde_json::json!({"given_up": key, "bytes": bytes, "at": at.to_name()}));
         }
     } else {
         files.iter().for_each(|file| print!("{}", readable(file)));
@@ -94,8 +91,7 @@ fn readable(SetAside { path, bytes, note }: &SetAside) -> String {
     let size = ByteSize::b(*bytes).display().iec();
     let mut text = format!("set aside: {} ({size})\n", for_terminal(&name));
     if let Some(note) = note {
-        text +=
-            &format!("  since   {}\n  why     {}\n", note.at.to_name(), for_terminal(&note.why));
+        text += &format!("  since   {}\n  why     {}\n", note.at.to_name(), for_terminal(&note.why));
         if let Some(marker) = &note.marker {
             text += &format!("  was     {}\n", for_terminal(&marker.key));
         }
@@ -135,11 +131,7 @@ fn export(place: &PlaceArgs, to: &Path, remove: bool) -> Result<ExitCode, Failur
 }
 
 /// Gives how many files were copied, and how many could not be.
-fn copy_all(
-    quarantine: &Quarantine,
-    to: &Path,
-    remove: bool,
-) -> Result<(usize, usize), LocalError> {
+fn copy_all(quarantine: &Quarantine, to: &Path, remove: bool) -> Result<(usize, usize), LocalError> {
     fs::create_dir_all(to).at("create", to)?;
     let mut all = Vec::new();
     if remove {
@@ -151,8 +143,7 @@ fn copy_all(
     all.extend(quarantine.set_aside_files()?.iter().map(SetAside::files));
     let (mut copied, mut left) = (Vec::new(), 0);
     for files in all {
-        let copies =
-            files.iter().map(|file| copy(file, &to.join(file.file_name().unwrap_or_default())));
+        let copies = files.iter().map(|file| copy(file, &to.join(file.file_name().unwrap_or_default())));
         match copies.collect::<Result<Vec<_>, _>>() {
             Ok(_) => copied.extend(files),
             Err(e) => {
@@ -221,12 +212,9 @@ mod tests {
     /// What is in the files that were copied, by their names.
     fn copies(dir: &tempfile::TempDir) -> Vec<(String, String)> {
         let rounds = fs::read_dir(dir.path().join("out")).expect("a folder").flatten();
-        let files =
-            rounds.flat_map(|round| fs::read_dir(round.path()).expect("a folder").flatten());
+        let files = rounds.flat_map(|round| fs::read_dir(round.path()).expect("a folder").flatten());
         let read = |path: &Path| fs::read_to_string(path).expect("text");
-        files
-            .map(|file| (file.file_name().to_string_lossy().into_owned(), read(&file.path())))
-            .collect()
+        files.map(|file| (file.file_name().to_string_lossy().into_owned(), read(&file.path()))).collect()
     }
 
     #[test]

@@ -46,11 +46,7 @@ pub(crate) fn status_text(status: &Value) -> String {
     };
     let unuploaded = match count("unuploaded_bytes") {
         0 => "nothing".to_owned(),
-        _ => format!(
-            "{}, the oldest for {}",
-            size("unuploaded_bytes"),
-            time(&status["oldest_unuploaded_seconds"])
-        ),
+        _ => format!("{}, the oldest for {}", size("unuploaded_bytes"), time(&status["oldest_unuploaded_seconds"])),
     };
     let local = match local_files(status).0 {
         0 => "nothing".to_owned(),
@@ -62,23 +58,12 @@ pub(crate) fn status_text(status: &Value) -> String {
         ("not uploaded", unuploaded),
         ("stays local", local),
         ("S3", s3),
-        (
-            "spool",
-            format!(
-                "{}: {} used, {}",
-                text("spool"),
-                size("spool_used_bytes"),
-                room(status, "left")
-            ),
-        ),
+        ("spool", format!("{}: {} used, {}", text("spool"), size("spool_used_bytes"), room(status, "left"))),
         ("mounted", served(status)),
         ("log", log(status).to_owned()),
     ];
     if status["s3"]["conditional_writes"] == "ignored" {
-        rows.push((
-            "conditions",
-            "ignored by this service: a HEAD goes before every PUT".to_owned(),
-        ));
+        rows.push(("conditions", "ignored by this service: a HEAD goes before every PUT".to_owned()));
     }
     if status["spool_free_inodes"] == 0 {
         let what = "none left in the spool's file system for new logs: they are refused (ENOSPC)";

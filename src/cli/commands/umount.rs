@@ -23,7 +23,8 @@ const LAST_STEPS: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 /// Processes that are named, and files of each.
 const NAMED_MAX: usize = 10;
 /// What to do about a daemon that is dead.
-const TAKE_UP: &str = "mount it again with the same spool, or `logsinkfs recover` the spool: it keeps what S3 does not have";
+const TAKE_UP: &str =
+    "mount it again with the same spool, or `logsinkfs recover` the spool: it keeps what S3 does not have";
 
 /// Takes a mount away.
 pub fn run(args: &UmountArgs) -> ExitCode {
@@ -42,8 +43,7 @@ fn umount(args: &UmountArgs) -> Result<(u8, String), Failure> {
     let keeper = args.keeper_socket.clone().map_or_else(|| Keeper::of(&mount), Keeper::at);
     if let Ok(link) = keeper.connect() {
         let stopped = stop(args, &mount, &keeper, process(link));
-        let is_there =
-            control_client::mount_at(&mount.point).is_ok_and(|now| now.device == mount.device);
+        let is_there = control_client::mount_at(&mount.point).is_ok_and(|now| now.device == mount.device);
         if is_there && stopped.is_ok() && mountpoint::is_dead(&mount.point) {
             // Another place of the mount.
             take_away(&mount)?;
@@ -84,12 +84,7 @@ fn take_away(mount: &Mount) -> Result<(), Failure> {
 }
 
 /// Has the daemon stop, and waits for its end.
-fn stop(
-    args: &UmountArgs,
-    mount: &Mount,
-    keeper: &Keeper,
-    daemon: Option<OwnedFd>,
-) -> Result<(u8, String), Failure> {
+fn stop(args: &UmountArgs, mount: &Mount, keeper: &Keeper, daemon: Option<OwnedFd>) -> Result<(u8, String), Failure> {
     name_holders(mount);
     let request = Request::Stop { within: args.timeout };
     let mut progress = Progress::new(keeper, args.quiet);
@@ -132,8 +127,7 @@ fn name_holders(mount: &Mount) {
         eprintln!("logsinkfs: warning: the mount is in use; what is open in it fails from now on");
     }
     for in_use::Holder { pid, program, paths } in holders.iter().take(NAMED_MAX) {
-        let names: Vec<String> =
-            paths.iter().take(NAMED_MAX).map(|path| path.display().to_string()).collect();
+        let names: Vec<String> = paths.iter().take(NAMED_MAX).map(|path| path.display().to_string()).collect();
         let more = if paths.len() > NAMED_MAX { ", ..." } else { "" };
         let line = format!("{program} ({pid}): {}{more}", names.join(", "));
         eprintln!("logsinkfs:   {}", for_terminal(&line));

@@ -238,13 +238,7 @@ impl Report {
         self.found(what, finding.what.is_wrong(), &line, &object)
     }
 
-    fn found(
-        &mut self,
-        what: &'static str,
-        wrong: bool,
-        line: &str,
-        object: &serde_json::Value,
-    ) -> io::Result<()> {
+    fn found(&mut self, what: &'static str, wrong: bool, line: &str, object: &serde_json::Value) -> io::Result<()> {
         self.whole &= !wrong;
         *self.counts.entry(what).or_default() += 1;
         self.line(&format!("  {what} {line}"), object)

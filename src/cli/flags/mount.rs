@@ -7,9 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::s3::LAST;
-use super::words::{
-    FsyncArg, GuardArg, ViewArg, WhenFullArg, WritePathArg, parse_label, parse_user, parse_writer,
-};
+use super::words::{FsyncArg, GuardArg, ViewArg, WhenFullArg, WritePathArg, parse_label, parse_user, parse_writer};
 use super::{ReaderArgs, SegmentArgs, StorageArgs};
 use crate::format::stream_map::StreamRule;
 use crate::settings::writer;
@@ -50,35 +48,17 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_NAMES_MAX", value_name = "SIZE", default_value = "64MiB", value_parser = writer::parse_size, help_heading = "Spool")]
     pub names_max: u64,
     /// What a write gets when the spool is full of bytes that S3 does not have yet.
-    #[arg(
-        long,
-        env = "LOGSINKFS_WHEN_FULL",
-        value_enum,
-        default_value = "drop-oldest",
-        help_heading = "Spool"
-    )]
+    #[arg(long, env = "LOGSINKFS_WHEN_FULL", value_enum, default_value = "drop-oldest", help_heading = "Spool")]
     pub when_full: WhenFullArg,
     /// Who writes an appended byte into the spool: the kernel itself, or the daemon. `auto` takes
     /// the kernel where it can; `passthrough` refuses to start where it cannot.
-    #[arg(
-        long,
-        env = "LOGSINKFS_WRITE_PATH",
-        value_enum,
-        default_value = "auto",
-        help_heading = "Spool"
-    )]
+    #[arg(long, env = "LOGSINKFS_WRITE_PATH", value_enum, default_value = "auto", help_heading = "Spool")]
     pub write_path: WritePathArg,
     /// Readable part of the writer id in object names. Default: the pod's or the host's name.
     #[arg(long, env = "LOGSINKFS_WRITER_ID", value_name = "NAME", value_parser = parse_writer, help_heading = "Spool")]
     pub writer_id: Option<String>,
     /// What fsync waits for: the spool's disk, or S3.
-    #[arg(
-        long,
-        env = "LOGSINKFS_FSYNC",
-        value_enum,
-        default_value = "spool",
-        help_heading = "Spool"
-    )]
+    #[arg(long, env = "LOGSINKFS_FSYNC", value_enum, default_value = "spool", help_heading = "Spool")]
     pub fsync: FsyncArg,
     /// How long a stopping daemon uploads before it leaves the rest in the spool.
     #[arg(long, env = "LOGSINKFS_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "25s", value_parser = parse_duration, help_heading = "Spool")]
@@ -96,13 +76,7 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_LABEL", value_name = "NAME=VALUE", value_parser = parse_label, value_delimiter = '\n', help_heading = "Segments")]
     pub label: Vec<(String, String)>,
     /// What directories show: live files only, or also what the bucket holds.
-    #[arg(
-        long,
-        env = "LOGSINKFS_VIEW",
-        value_enum,
-        default_value = "bucket",
-        help_heading = "View"
-    )]
+    #[arg(long, env = "LOGSINKFS_VIEW", value_enum, default_value = "bucket", help_heading = "View")]
     pub view: ViewArg,
     /// Names of files that stay local and are never uploaded; several are separated by spaces. `+GLOB`
     /// adds to the default.

@@ -144,11 +144,7 @@ pub(super) fn flags(lists: &[String], sloppy: bool) -> Result<Vec<OsString>, Opt
                 Some((name, value)) => (name, Some(unquoted(value))),
                 None => (item, None),
             };
-            if name.is_empty()
-                || name.starts_with("x-")
-                || name.starts_with("X-")
-                || AGREED.contains(&name)
-            {
+            if name.is_empty() || name.starts_with("x-") || name.starts_with("X-") || AGREED.contains(&name) {
                 continue;
             }
             if let Some((never, why)) = NEVER.iter().find(|(never, _)| *never == name) {
@@ -231,19 +227,14 @@ mod tests {
         for (flag, takes_value) in known() {
             let value = if takes_value { "=1" } else { "" };
             for name in [flag.clone(), flag.replace('-', "_")] {
-                assert_eq!(
-                    flags_of(&format!("{name}{value}")),
-                    Ok(vec![format!("--{flag}{value}")])
-                );
+                assert_eq!(flags_of(&format!("{name}{value}")), Ok(vec![format!("--{flag}{value}")]));
             }
         }
     }
 
     #[test]
     fn the_last_of_ro_and_rw_counts() {
-        for (list, expected) in
-            [("ro", 1), ("ro,rw", 0), ("rw,ro", 1), ("rw,read_only,ro", 1), ("rw", 0)]
-        {
+        for (list, expected) in [("ro", 1), ("ro,rw", 0), ("rw,ro", 1), ("rw,read_only,ro", 1), ("rw", 0)] {
             assert_eq!(flags_of(list).map(|flags| flags.len()), Ok(expected), "{list}");
         }
         assert_eq!(flags_of("ro"), Ok(vec!["--read-only".to_owned()]));
@@ -251,10 +242,7 @@ mod tests {
 
     #[test]
     fn what_agrees_with_every_mount_is_accepted_and_what_does_not_is_refused() {
-        assert_eq!(
-            flags_of(&format!("{},user=me,x-gvfs-hide,X-a=b,,", AGREED.join(","))),
-            Ok(vec![])
-        );
+        assert_eq!(flags_of(&format!("{},user=me,x-gvfs-hide,X-a=b,,", AGREED.join(","))), Ok(vec![]));
         for (name, why) in NEVER {
             assert_eq!(flags_of(name), Err(OptionError::Never(name, why)));
         }
@@ -272,8 +260,7 @@ mod tests {
 
     #[test]
     fn a_sloppy_mount_ignores_what_is_unknown_and_nothing_else() {
-        let line =
-            |options| helper(&format!("mount.logsinkfs s3://b /mnt -s -o {options}")).arguments();
+        let line = |options| helper(&format!("mount.logsinkfs s3://b /mnt -s -o {options}")).arguments();
         assert_eq!(line("no_such=1,no_such").map(|arguments| arguments.len()), Ok(3));
         assert!(line("region").is_err());
     }

@@ -73,18 +73,9 @@ impl RecoverArgs {
             writer_name: readable_name(),
             view: View::Live,
             segmenting: self.segments.clone().settings(),
-            routing: Routing {
-                stream_map: Vec::new(),
-                labels: Labels::new(),
-                exclude: Exclude::default(),
-            },
+            routing: Routing { stream_map: Vec::new(), labels: Labels::new(), exclude: Exclude::default() },
             // Nothing comes in: what is there has room, and none of it is given up.
-            limits: SpoolLimits {
-                max: None,
-                min_free_percent: 0,
-                names_max: u64::MAX,
-                when_full: WhenFull::Error,
-            },
+            limits: SpoolLimits { max: None, min_free_percent: 0, names_max: u64::MAX, when_full: WhenFull::Error },
             strict_append: false,
             fsync: FsyncLevel::Spool,
             retire_after: Duration::MAX,

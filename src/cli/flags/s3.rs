@@ -62,13 +62,7 @@ pub struct StorageArgs {
     #[arg(long, env = "LOGSINKFS_SSE", value_name = "TYPE", value_parser = ["AES256", "aws:kms", "aws:kms:dsse"], help_heading = "S3")]
     pub sse: Option<String>,
     /// Key for aws:kms.
-    #[arg(
-        long,
-        env = "LOGSINKFS_SSE_KMS_KEY_ID",
-        value_name = "KEY",
-        requires = "sse",
-        help_heading = "S3"
-    )]
+    #[arg(long, env = "LOGSINKFS_SSE_KMS_KEY_ID", value_name = "KEY", requires = "sse", help_heading = "S3")]
     pub sse_kms_key_id: Option<String>,
     /// Storage class of new objects.
     #[arg(long, env = "LOGSINKFS_STORAGE_CLASS", value_name = "CLASS", help_heading = "S3")]

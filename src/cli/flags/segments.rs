@@ -33,13 +33,7 @@ pub struct SegmentArgs {
     #[arg(long, env = "LOGSINKFS_PARTITION", value_name = "STRFTIME", default_value = "dt=%Y-%m-%d/hour=%H", value_parser = PartitionTemplate::parse, help_heading = "Segments")]
     pub partition: PartitionTemplate,
     /// How objects are compressed.
-    #[arg(
-        long,
-        env = "LOGSINKFS_COMPRESSION",
-        value_enum,
-        default_value = "gzip",
-        help_heading = "Segments"
-    )]
+    #[arg(long, env = "LOGSINKFS_COMPRESSION", value_enum, default_value = "gzip", help_heading = "Segments")]
     pub compression: CompressionArg,
 }
 
@@ -47,11 +41,7 @@ impl SegmentArgs {
     /// The settings that the flags mean.
     pub fn settings(self) -> Segmenting {
         Segmenting {
-            rules: Rules {
-                size: self.rotate_size,
-                interval: self.rotate_interval,
-                idle: self.rotate_idle,
-            },
+            rules: Rules { size: self.rotate_size, interval: self.rotate_interval, idle: self.rotate_idle },
             record_start: self.record_start,
             partition: self.partition,
             form: match self.compression {

@@ -30,9 +30,7 @@ pub enum UsageError {
     #[error("{0} means something only with --read-only")]
     OnlyReads(&'static str),
     /// A descriptor has no path that would tell its mounts apart.
-    #[error(
-        "a mount point that is a descriptor needs --spool-dir: it does not say which mount it is"
-    )]
+    #[error("a mount point that is a descriptor needs --spool-dir: it does not say which mount it is")]
     NamelessSpool,
 }
 

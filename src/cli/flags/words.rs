@@ -73,13 +73,8 @@ pub(super) fn parse_regex(text: &str) -> Result<Regex, String> {
 pub(super) fn parse_label(text: &str) -> Result<(String, String), String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() && name.chars().all(legal) => {
-            Ok((name.to_owned(), value.to_owned()))
-        }
-        _ => {
-            Err("a label is NAME=VALUE; a name consists of letters, digits, `-`, `_` and `.`"
-                .into())
-        }
+        Some((name, value)) if !name.is_empty() && name.chars().all(legal) => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("a label is NAME=VALUE; a name consists of letters, digits, `-`, `_` and `.`".into()),
     }
 }
 

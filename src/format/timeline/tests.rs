@@ -191,11 +191,8 @@ fn what_nobody_else_has_of_a_segment_is_read() {
 
 #[test]
 fn a_line_is_not_torn_to_say_who_claims_it() {
-    let segments = [
-        torn(segment("a", 1, 0..10, 1)),
-        later(1, segment("a", 1, 0..10, 1_000)),
-        segment("a", 1, 10..20, 2),
-    ];
+    let segments =
+        [torn(segment("a", 1, 0..10, 1)), later(1, segment("a", 1, 0..10, 1_000)), segment("a", 1, 10..20, 2)];
     assert_eq!(all(segments), ["a1 0..10", "a1 10..20", "claimed twice 0..10"]);
 }
 

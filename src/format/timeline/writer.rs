@@ -84,8 +84,7 @@ impl Writer {
         let mut generations = Vec::new();
         for segments in waiting.chunk_by(|a, b| a.generation == b.generation) {
             let before = self.generations.get(&segments[0].generation);
-            known =
-                before.and_then(|before| before.begun).or_else(|| begun(segments)).unwrap_or(known);
+            known = before.and_then(|before| before.begun).or_else(|| begun(segments)).unwrap_or(known);
             generations.push((known, segments));
         }
         generations.sort_by_key(|(start, _)| *start);
@@ -188,9 +187,7 @@ impl Generation {
                 let who = format!(": the object that was stored first is read, not {name}");
                 conflicts.push((all.start, note(segment, &all, "are claimed twice", &who)));
             }
-            claims.extend(
-                self.placed.gaps(range.clone()).into_iter().map(|gap| (gap, segment, true)),
-            );
+            claims.extend(self.placed.gaps(range.clone()).into_iter().map(|gap| (gap, segment, true)));
             self.placed.insert(range);
         }
         conflicts.sort_by_key(|(at, _)| Reverse(*at));

@@ -47,8 +47,7 @@ pub(super) fn restore(
     punch_again(log, &state)?;
     state.counted = len;
 
-    let cut = spool.session().was_cut(log.id, len)
-        || (spool.rebooted && ends_within_a_line(log, &state, len));
+    let cut = spool.session().was_cut(log.id, len) || (spool.rebooted && ends_within_a_line(log, &state, len));
     if cut && state.current().at < len {
         info!(stream = %escape_path(&log.stream().path), "machine or daemon went down in the middle of a line: a new generation begins");
         state.begin_generation(births.begin(len, at.now));
@@ -65,12 +64,7 @@ pub(super) fn restore(
 }
 
 /// Makes the spool files before the last one, and the generations in them, agree.
-fn fit_files(
-    log: &LogFile,
-    state: &mut State,
-    now: Utc,
-    births: &Births,
-) -> Result<(), LocalError> {
+fn fit_files(log: &LogFile, state: &mut State, now: Utc, births: &Births) -> Result<(), LocalError> {
     let first = state.generations.front().map_or(SpoolOffset(0), |g| g.at).min(state.first_kept());
     log.files.complete(first, |start| state.generations.iter().any(|g| g.at == start))?;
     let starts = log.files.starts();
@@ -100,11 +94,7 @@ fn fit_files(
 }
 
 /// Makes a spool file at least as long as what was sealed of it; gives where it ends then.
-fn fit_file(
-    log: &LogFile,
-    start: SpoolOffset,
-    sealed: SpoolOffset,
-) -> Result<SpoolOffset, LocalError> {
+fn fit_file(log: &LogFile, start: SpoolOffset, sealed: SpoolOffset) -> Result<SpoolOffset, LocalError> {
     let file = log.files.at(start)?;
     let found = file.end().at("stat", &log.path())?;
     if found < sealed {
@@ -197,10 +187,7 @@ fn number_generations(log: &LogFile, state: &mut State) {
         if before.replace(segment.generation) != Some(segment.generation) {
             let key = marked(*start).map(|(key, _)| key).filter(|key| key.offset == 0);
             let number = segment.generation;
-            named.push((
-                *start,
-                Numbered { number, start: key.map(|key| key.start).unwrap_or_default() },
-            ));
+            named.push((*start, Numbered { number, start: key.map(|key| key.start).unwrap_or_default() }));
         }
     }
     let last = state.segments.last_key_value().and_then(|(start, _)| marked(*start));
@@ -215,19 +202,14 @@ fn number_generations(log: &LogFile, state: &mut State) {
         generation.numbered = found.map(|(_, numbered)| *numbered).or(generation.numbered);
     }
     let recorded = state.generations.iter().filter_map(|generation| generation.numbered);
-    named
-        .into_iter()
-        .map(|(_, numbered)| numbered)
-        .chain(recorded)
-        .for_each(|numbered| stream.seen(numbered));
+    named.into_iter().map(|(_, numbered)| numbered).chain(recorded).for_each(|numbered| stream.seen(numbered));
 }
 
 /// The daemon may have died between a marker's last step and the hole that follows it. What lies before
 /// the first base is settled, since the record forgets a base only then; bytes behind it whose
 /// marker is missing are not.
 fn punch_again(log: &LogFile, state: &State) -> Result<(), LocalError> {
-    let settled =
-        state.generations.front().map_or(SpoolOffset(0), |g| g.at).min(state.first_kept());
+    let settled = state.generations.front().map_or(SpoolOffset(0), |g| g.at).min(state.first_kept());
     log.files.forget_before(settled)?;
     for (start, segment) in state.segments.iter().filter(|(_, s)| !s.phase.is_here()) {
         log.files.punch(SpoolRange { start: *start, end: segment.end })?;
@@ -250,18 +232,12 @@ fn ends_within_a_line(log: &LogFile, state: &State, len: SpoolOffset) -> bool {
 }
 
 /// Makes the record say where the generations begin. Gives `false` when the disk is too full for that.
-fn follow(
-    spool: &Spool,
-    log: &LogFile,
-    state: &State,
-    record: &mut Record,
-) -> Result<bool, LocalError> {
+fn follow(spool: &Spool, log: &LogFile, state: &State, record: &mut Record) -> Result<bool, LocalError> {
     let Kind::Live { bases, .. } = &mut record.kind else { return Ok(true) };
     let found = state.bases();
     // Numbers that the record does not have are in the markers, as long as it has the generation.
-    let unnumbered = |bases: &[Generation]| -> Vec<_> {
-        bases.iter().map(|base| Generation { numbered: None, ..*base }).collect()
-    };
+    let unnumbered =
+        |bases: &[Generation]| -> Vec<_> { bases.iter().map(|base| Generation { numbered: None, ..*base }).collect() };
     if unnumbered(bases) == unnumbered(&found) {
         return Ok(true);
     }

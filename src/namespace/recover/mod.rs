@@ -213,13 +213,7 @@ fn sound(spool: &Spool, names: &NodeFiles, mut markers: Vec<MarkerName>) -> Vec<
 }
 
 /// Moves all files of a node out of the way, with its record.
-fn set_aside_node(
-    spool: &Spool,
-    names: &NodeFiles,
-    files: &FilesFound,
-    record: Option<&Record>,
-    why: &str,
-) {
+fn set_aside_node(spool: &Spool, names: &NodeFiles, files: &FilesFound, record: Option<&Record>, why: &str) {
     if let Some(record) = record {
         let path = spool.quarantine().free_name(&format!("{}.json", names.id()));
         if let Err(e) = store_json(&path, record, Durable::Later) {

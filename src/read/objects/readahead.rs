@@ -67,11 +67,7 @@ impl Run {
     /// What to fetch for a read of `range` of an object of `size` bytes, reading ahead by `share` at
     /// most.
     pub fn prefetch(&self, range: &Range<u64>, size: u64, share: u64) -> Prefetch {
-        let ahead = self
-            .credit
-            .saturating_add(TRUST * (self.front - self.start))
-            .min(share)
-            .clamp(BLOCK, FURTHEST);
+        let ahead = self.credit.saturating_add(TRUST * (self.front - self.start)).min(share).clamp(BLOCK, FURTHEST);
         let asked = (range.end - range.start).next_multiple_of(BLOCK);
         let unit = (ahead / SIDE_BY_SIDE).max(asked).clamp(BLOCK, PART).next_power_of_two();
         let needed = range.end.next_multiple_of(BLOCK).min(size);
@@ -134,10 +130,7 @@ mod tests {
     fn who_reads_on_from_elsewhere_is_trusted_from_the_beginning_until_it_jumps() {
         let mut run = Run::default();
         run.trust(FURTHEST);
-        assert_eq!(
-            run.prefetch(&(0..0), HUGE, FURTHEST),
-            Prefetch { range: 0..FURTHEST, unit: PART }
-        );
+        assert_eq!(run.prefetch(&(0..0), HUGE, FURTHEST), Prefetch { range: 0..FURTHEST, unit: PART });
         assert_eq!(read(&mut run, 0, 4096).range, 0..FURTHEST);
         assert_eq!(read(&mut run, 5 << 30, 4096).range, 5 << 30..(5 << 30) + BLOCK);
     }

@@ -46,9 +46,7 @@ impl S3Bucket {
             }
             (Some(message), _) if !message.is_empty() => format!("{code}: {message}"),
             (_, Some(status)) => format!("the service answered {status} {code}").trim_end().into(),
-            _ if kind == Kind::NoCredentials => {
-                credentials::why(&error, self.settings.profile.as_deref())
-            }
+            _ if kind == Kind::NoCredentials => credentials::why(&error, self.settings.profile.as_deref()),
             _ => causes(&error),
         };
         if let Some(request) = header("x-amz-request-id") {
@@ -73,12 +71,7 @@ fn kind_of(code: &str, status: u16, region: Option<&str>, precondition: Kind) ->
         ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken", _) => Kind::NoCredentials,
         ("ExpiredToken" | "TokenRefreshRequired" | "RequestExpired", _) => Kind::Expired,
         ("RequestTimeTooSkewed", _) => Kind::Skewed,
-        (
-            "PermanentRedirect"
-            | "AuthorizationHeaderMalformed"
-            | "IllegalLocationConstraintException",
-            _,
-        )
+        ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _)
         | (_, 301 | 307) => Kind::WrongRegion(region.map(str::to_owned)),
         (code, _) if code.starts_with("KMS.") => Kind::Encryption,
         ("SlowDown" | "Throttling" | "RequestLimitExceeded", _) => Kind::Throttled,

@@ -50,8 +50,7 @@ impl SkewReport {
         let large = by > LARGE;
         let changed = self.reported.swap(large, Ordering::Relaxed) != large;
         if changed && large {
-            let hint =
-                "set this machine's clock (NTP): keys and metadata of segments carry its time";
+            let hint = "set this machine's clock (NTP): keys and metadata of segments carry its time";
             warn!(hint, "this machine's clock is {}s {which} that of S3", by.as_secs());
         } else if changed {
             info!("this machine's clock agrees with that of S3 again");

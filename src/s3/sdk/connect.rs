@@ -39,8 +39,7 @@ impl S3Bucket {
     /// Finds out what can be known without asking anybody: a profile that was asked for is defined, and a file with
     /// CAs that the environment names has some.
     pub async fn check(&self) -> Result<(), BucketError> {
-        let failed =
-            |kind, why: String| BucketError::new(kind, "Connect", "", why).at(&self.place());
+        let failed = |kind, why: String| BucketError::new(kind, "Connect", "", why).at(&self.place());
         if let Some(profile) = &self.settings.profile {
             let (fs, env, files) = (Fs::real(), Env::real(), Default::default());
             let defined = aws_config::profile::load(&fs, &env, &files, None).await;
@@ -53,12 +52,10 @@ impl S3Bucket {
             }
         }
         if endpoint(&self.settings).is_none_or(|url| url.starts_with("https:")) {
-            let bundles =
-                BUNDLES.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+            let bundles = BUNDLES.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
             for (name, file) in bundles.filter(|(_, file)| !file.is_empty()) {
                 let unusable = |why| format!("{name} names {}: {why}", file.display());
-                has_certificates(Path::new(&file))
-                    .map_err(|why| failed(Kind::Untrusted, unusable(why)))?;
+                has_certificates(Path::new(&file)).map_err(|why| failed(Kind::Untrusted, unusable(why)))?;
             }
         }
         Ok(())
@@ -86,9 +83,7 @@ impl S3Bucket {
             // Another request may have been told the same at the same time.
             return asked == region && moved.is_some();
         }
-        warn!(
-            "the bucket is in the region {region}, not {asked}; --region {region} spares a request"
-        );
+        warn!("the bucket is in the region {region}, not {asked}; --region {region} spares a request");
         let there = client.config().to_builder().region(Region::new(region.to_owned())).build();
         *moved = Some(Client::from_conf(there));
         true
@@ -128,9 +123,7 @@ impl S3Bucket {
         let settings = &self.settings;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::standard().with_max_attempts(READ_TRIES))
-            .stalled_stream_protection(
-                StalledStreamProtectionConfig::enabled().grace_period(READ_TIMEOUT).build(),
-            )
+            .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(READ_TIMEOUT).build())
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(CONNECT_TIMEOUT)
@@ -147,10 +140,7 @@ impl S3Bucket {
         let Some(profile) = &settings.profile else { return loader.load().await };
         let base = loader.profile_name(profile).load().await;
         let region = ProviderConfig::without_region().with_region(base.region().cloned());
-        let credentials = ProfileFileCredentialsProvider::builder()
-            .profile_name(profile)
-            .configure(&region)
-            .build();
+        let credentials = ProfileFileCredentialsProvider::builder().profile_name(profile).configure(&region).build();
         let credentials = SharedCredentialsProvider::new(credentials);
         base.into_builder().credentials_provider(credentials).build()
     }

@@ -63,15 +63,12 @@ impl ResolveCachedIdentity for SharedCredentials {
     ) -> IdentityFuture<'a> {
         let now = components.time_source().map_or(SystemTime::UNIX_EPOCH, |clock| clock.now());
         let cache = self.current(now);
-        IdentityFuture::new(async move {
-            cache.resolve_cached_identity(resolver, components, config).await
-        })
+        IdentityFuture::new(async move { cache.resolve_cached_identity(resolver, components, config).await })
     }
 }
 
 /// The variables that name a file whose text is shown for credentials.
-const TOKEN_FILES: [&str; 2] =
-    ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"];
+const TOKEN_FILES: [&str; 2] = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"];
 
 /// Why there are no credentials, in a profile where one was asked for, and what a person can do about it where that is
 /// known.

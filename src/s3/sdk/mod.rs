@@ -117,12 +117,7 @@ impl S3Bucket {
     }
 
     /// One page of a listing.
-    async fn list(
-        &self,
-        prefix: &str,
-        delimiter: Option<&str>,
-        token: Option<&str>,
-    ) -> Result<ListPage, BucketError> {
+    async fn list(&self, prefix: &str, delimiter: Option<&str>, token: Option<&str>) -> Result<ListPage, BucketError> {
         let page = self
             .client()
             .await?
@@ -150,22 +145,13 @@ impl S3Bucket {
                 })
             })
             .collect();
-        let prefixes = page
-            .common_prefixes()
-            .iter()
-            .filter_map(|common| decoded(common.prefix()?, url))
-            .collect();
+        let prefixes = page.common_prefixes().iter().filter_map(|common| decoded(common.prefix()?, url)).collect();
         let next = page.next_continuation_token().filter(|_| page.is_truncated() == Some(true));
         Ok(ListPage { objects, prefixes, next: next.map(str::to_owned) })
     }
 
     /// Bytes of an object.
-    async fn get(
-        &self,
-        key: &str,
-        range: &Range<u64>,
-        etag: Option<&str>,
-    ) -> Result<Bytes, BucketError> {
+    async fn get(&self, key: &str, range: &Range<u64>, etag: Option<&str>) -> Result<Bytes, BucketError> {
         let got = self
             .client()
             .await?
@@ -184,9 +170,7 @@ impl S3Bucket {
         }
         let most = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         let body = tokio::time::timeout(READ_TIMEOUT, collect(got.body, most)).await;
-        let broken = |why: String| {
-            BucketError::new(Kind::Unreachable, "GetObject", key, why).at(&self.place())
-        };
+        let broken = |why: String| BucketError::new(Kind::Unreachable, "GetObject", key, why).at(&self.place());
         let bytes = body
             .map_err(|_| broken("the body did not arrive in time".into()))?
             .map_err(|e| broken(format!("the body broke off: {}", causes(&e))))?;
@@ -217,16 +201,12 @@ impl S3Bucket {
     /// One PUT.
     async fn put(&self, object: &NewObject) -> Result<(), BucketError> {
         let length = object.payload.len();
-        let single_try = aws_sdk_s3::config::Config::builder()
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .operation_attempt_timeout(
-                        WRITE_TIMEOUT + Duration::from_secs(length / SLOWEST_UPLOAD),
-                    )
-                    .build(),
-            );
+        let single_try = aws_sdk_s3::config::Config::builder().retry_config(RetryConfig::disabled()).timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .operation_attempt_timeout(WRITE_TIMEOUT + Duration::from_secs(length / SLOWEST_UPLOAD))
+                .build(),
+        );
         let put = self
             .client()
             .await?
@@ -276,17 +256,8 @@ impl Bucket for S3Bucket {
         }
     }
 
-    async fn get_range(
-        &self,
-        key: &str,
-        range: Range<u64>,
-        etag: Option<&str>,
-    ) -> Result<Bytes, BucketError> {
-        if range.is_empty() {
-            Ok(Bytes::new())
-        } else {
-            self.read(|| self.get(key, &range, etag)).await
-        }
+    async fn get_range(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> Result<Bytes, BucketError> {
+        if range.is_empty() { Ok(Bytes::new()) } else { self.read(|| self.get(key, &range, etag)).await }
     }
 
     async fn head(&self, key: &str) -> Result<ObjectHead, BucketError> {

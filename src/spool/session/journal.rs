@@ -91,8 +91,7 @@ impl Journal {
     }
 
     fn line(&self, node: &StoredNode) -> Result<Vec<u8>, LocalError> {
-        let mut line =
-            serde_json::to_vec(node).map_err(std::io::Error::other).at("encode", &self.path)?;
+        let mut line = serde_json::to_vec(node).map_err(std::io::Error::other).at("encode", &self.path)?;
         line.push(b'\n');
         Ok(line)
     }
@@ -107,20 +106,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("a1.stored");
         let open = |resumed| Journal::open(path.clone(), resumed).expect("a journal");
-        let node = |id: u64| StoredNode {
-            id: NodeId(id),
-            parent: NodeId::ROOT,
-            name: b"dt=2026 \xff".to_vec(),
-            object: None,
-        };
+        let node =
+            |id: u64| StoredNode { id: NodeId(id), parent: NodeId::ROOT, name: b"dt=2026 \xff".to_vec(), object: None };
         let first = open(false);
         first.keep(&node(5)).expect("kept");
-        OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .expect("open")
-            .write_all(b"{\"id\":6")
-            .expect("");
+        OpenOptions::new().append(true).open(&path).expect("open").write_all(b"{\"id\":6").expect("");
         assert_eq!(open(true).read(), [node(5)]);
         first.rewrite(&[node(8)]).expect("written");
         first.keep(&node(9)).expect("kept");

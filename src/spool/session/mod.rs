@@ -162,8 +162,7 @@ impl Session {
             return;
         }
         (places.nodes_reserved, places.handles_reserved) = (word(head, 8), word(head, 16));
-        (*self.node.get_mut(), *self.handle.get_mut()) =
-            (places.nodes_reserved, places.handles_reserved);
+        (*self.node.get_mut(), *self.handle.get_mut()) = (places.nodes_reserved, places.handles_reserved);
         for place in all {
             let at = places.next;
             places.next += 1;
@@ -214,11 +213,7 @@ impl Session {
         Ok(NodeId(node))
     }
 
-    fn reserve(
-        &self,
-        number: u64,
-        which: impl FnOnce(&mut Places) -> &mut u64,
-    ) -> Result<(), LocalError> {
+    fn reserve(&self, number: u64, which: impl FnOnce(&mut Places) -> &mut u64) -> Result<(), LocalError> {
         let Some(files) = &self.files else { return Ok(()) };
         let mut places = self.places.lock();
         let reserved = which(&mut places);
@@ -257,21 +252,12 @@ impl Session {
 
     /// Notes that a write of so many bytes is about to be made behind `end`. One at a time is under way on a
     /// file: the kernel holds its lock until the answer.
-    pub fn intend(
-        &self,
-        place: HandleSlot,
-        by: Origin,
-        end: SpoolOffset,
-        len: u64,
-    ) -> Result<(), LocalError> {
+    pub fn intend(&self, place: HandleSlot, by: Origin, end: SpoolOffset, len: u64) -> Result<(), LocalError> {
         let Some(files) = &self.files else { return Ok(()) };
         // The end first: a kill between the two leaves the end without its request, which means nothing.
         let at = ((place.0 * PLACE + INTENT) / 8) as usize;
         let mapped = files.words.as_ref().is_some_and(|words| {
-            words.store(at, 0)
-                && words.store(at + 1, end.0)
-                && words.store(at + 2, len)
-                && words.store(at, by.unique)
+            words.store(at, 0) && words.store(at + 1, end.0) && words.store(at + 2, len) && words.store(at, by.unique)
         });
         if mapped {
             return Ok(());
@@ -373,8 +359,7 @@ mod tests {
         drop(second);
 
         let next_mount = begin(dir.path(), "b2", false);
-        let cut =
-            [499, 500, 501, 519, 520].map(|len| next_mount.was_cut(NodeId(7), SpoolOffset(len)));
+        let cut = [499, 500, 501, 519, 520].map(|len| next_mount.was_cut(NodeId(7), SpoolOffset(len)));
         assert_eq!(cut, [false, false, true, true, false]);
         assert!(!next_mount.was_cut(NodeId(9), SpoolOffset(510)));
     }

@@ -18,11 +18,9 @@ use test_harness::s3::root;
 pub const IMAGE: &str = "logsinkfs:0.1.0";
 /// The bases of the Dockerfile, with the Debian packages that they have beside the essential ones, as far as it needs them.
 pub const DEBIAN: (&str, &str) = ("docker.io/library/debian:bookworm-slim", "");
-const RUST: (&str, &str) =
-    ("docker.io/library/rust:1.95-bookworm", "ca-certificates,gcc,libc6-dev");
+const RUST: (&str, &str) = ("docker.io/library/rust:1.95-bookworm", "ca-certificates,gcc,libc6-dev");
 /// What the Dockerfile is given, by the root's .dockerignore.
-const SOURCES: [&str; 6] =
-    ["Cargo.lock", "Cargo.toml", ".dockerignore", "benches", "docker/Dockerfile", "src"];
+const SOURCES: [&str; 6] = ["Cargo.lock", "Cargo.toml", ".dockerignore", "benches", "docker/Dockerfile", "src"];
 
 /// The store that has the image; builds it where it is missing or something that it is built from has changed.
 pub fn store() -> PathBuf {
@@ -88,8 +86,7 @@ fn make_bases(dir: &Path, node: &Node) {
         !exists.args(["image", "exists", base.0]).status().unwrap().success()
     };
     // Side by side: each waits for the network and the disk most of the time.
-    let bootstraps: Vec<_> =
-        [DEBIAN, RUST].iter().filter(missing).map(|base| bootstrap(dir, *base)).collect();
+    let bootstraps: Vec<_> = [DEBIAN, RUST].iter().filter(missing).map(|base| bootstrap(dir, *base)).collect();
     for (name, tar, bootstrap) in bootstraps {
         let done = bootstrap.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&done.stderr);

@@ -14,8 +14,7 @@ use test_harness::s3::root;
 
 /// The objects of a kustomization, rendered as `kubectl kustomize` does.
 pub fn render(kustomization: &str) -> Vec<Value> {
-    const AS_JSON: &str =
-        "import json, sys, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)";
+    const AS_JSON: &str = "import json, sys, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)";
     let venv = root().join("target/venv/bin");
     let run = |command: &mut Command| {
         let done = command.output().unwrap_or_else(|e| panic!("{e}: run tests/setup.sh first"));
@@ -25,11 +24,7 @@ pub fn render(kustomization: &str) -> Vec<Value> {
     let dir = tempfile::tempdir().unwrap();
     let yaml = dir.path().join("rendered.yaml");
     let kubectl = venv.join("kubectl");
-    std::fs::write(
-        &yaml,
-        run(Command::new(kubectl).arg("kustomize").arg(root().join(kustomization))),
-    )
-    .unwrap();
+    std::fs::write(&yaml, run(Command::new(kubectl).arg("kustomize").arg(root().join(kustomization)))).unwrap();
     let mut python = Command::new(venv.join("python3"));
     python.args(["-c", AS_JSON]).stdin(std::fs::File::open(&yaml).unwrap());
     serde_json::from_slice(&run(&mut python)).unwrap()
@@ -38,8 +33,7 @@ pub fn render(kustomization: &str) -> Vec<Value> {
 /// The only object of a kind and, where several have it, a name.
 pub fn pick(objects: &[Value], kind: &str, name: &str) -> Value {
     let is_it = |object: &&Value| {
-        object["kind"] == kind
-            && object["metadata"]["name"].as_str().is_some_and(|n| n.contains(name))
+        object["kind"] == kind && object["metadata"]["name"].as_str().is_some_and(|n| n.contains(name))
     };
     let mut found = objects.iter().filter(is_it);
     let first = found.next().unwrap_or_else(|| panic!("there is no {kind} {name}"));
@@ -91,9 +85,8 @@ fn sub_paths(spec: &mut Value, metadata: &Value, place: &Place) {
     let below = |mount: &mut Value| {
         let of_pod = mount.as_object_mut().unwrap().remove("subPathExpr")?;
         let fields = [("POD_NAME", "name"), ("POD_NAMESPACE", "namespace"), ("POD_UID", "uid")];
-        let variables = fields.map(|(variable, field)| {
-            (variable.to_owned(), downward(&format!("metadata.{field}"), metadata, place))
-        });
+        let variables = fields
+            .map(|(variable, field)| (variable.to_owned(), downward(&format!("metadata.{field}"), metadata, place)));
         Some((text(&mount["name"]).to_owned(), expanded(text(&of_pod), &variables)))
     };
     let paths: BTreeMap<String, String> = mounts.filter_map(below).collect();
@@ -107,8 +100,7 @@ fn sub_paths(spec: &mut Value, metadata: &Value, place: &Place) {
 
 /// Gives volumes the name of their pod: podman shares an emptyDir among all pods that call one so.
 fn own_volumes(spec: &mut Value, pod: &str) {
-    let own =
-        |volume: &mut Value| volume["name"] = json!(format!("{pod}-{}", text(&volume["name"])));
+    let own = |volume: &mut Value| volume["name"] = json!(format!("{pod}-{}", text(&volume["name"])));
     list(spec, "volumes").for_each(own);
     list(spec, "containers").for_each(|container| list(container, "volumeMounts").for_each(own));
 }
@@ -149,9 +141,7 @@ fn list<'a>(object: &'a mut Value, name: &str) -> impl Iterator<Item = &'a mut V
 
 fn rewrite(container: &mut Map<String, Value>, metadata: &Value, objects: &[Value], place: &Place) {
     // A native sidecar becomes an ordinary container; the test starts the others when it serves.
-    for absent in
-        ["restartPolicy", "startupProbe", "livenessProbe", "readinessProbe", "lifecycle", "ports"]
-    {
+    for absent in ["restartPolicy", "startupProbe", "livenessProbe", "readinessProbe", "lifecycle", "ports"] {
         container.remove(absent);
     }
     // Podman replaces no `$(NAME)` by a variable's value.
@@ -183,9 +173,7 @@ fn rewrite(container: &mut Map<String, Value>, metadata: &Value, objects: &[Valu
 
 /// A text with the values of variables in the place of `$(NAME)`.
 fn expanded(text: &str, variables: &[(String, String)]) -> String {
-    variables
-        .iter()
-        .rfold(text.to_owned(), |text, (name, value)| text.replace(&format!("$({name})"), value))
+    variables.iter().rfold(text.to_owned(), |text, (name, value)| text.replace(&format!("$({name})"), value))
 }
 
 /// A field of the downward API.

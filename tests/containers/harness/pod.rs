@@ -90,8 +90,7 @@ impl<'a> Pod<'a> {
         // The second version has one tree for all, the first one for each controller.
         let group = groups.lines().find_map(|line| {
             let unified = line.strip_prefix("0::").map(|path| format!("/sys/fs/cgroup{path}"));
-            let own =
-                line.split_once(":pids:").map(|(_, path)| format!("/sys/fs/cgroup/pids{path}"));
+            let own = line.split_once(":pids:").map(|(_, path)| format!("/sys/fs/cgroup/pids{path}"));
             own.or(unified).map(PathBuf::from).filter(|group| group.join("pids.max").exists())
         });
         let group = group.expect("a control group with a limit of processes");
@@ -108,8 +107,7 @@ impl<'a> Pod<'a> {
     /// Waits until a probe of a manifest succeeds, as a kubelet does before it goes on; `port` stands for the pod's own.
     pub fn await_probe(&self, container: &str, probe: &Value, port: u16) {
         let words = probe.pointer("/exec/command").unwrap().as_array().unwrap();
-        let words: Vec<String> =
-            words.iter().map(|w| w.as_str().unwrap().replace("9847", &port.to_string())).collect();
+        let words: Vec<String> = words.iter().map(|w| w.as_str().unwrap().replace("9847", &port.to_string())).collect();
         let full = self.full(container);
         eventually(&format!("{words:?} to succeed in {full}"), || {
             let probe = self.node.command("podman").args(["exec", &full]).args(&words).output();

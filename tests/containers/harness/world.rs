@@ -83,13 +83,7 @@ impl World {
     }
 
     /// A pod of some kind of object, as podman can run it, and the port that it has in the place of its own.
-    pub fn place(
-        &self,
-        name: &str,
-        namespace: &str,
-        of: &Value,
-        objects: &[Value],
-    ) -> (Value, u16) {
+    pub fn place(&self, name: &str, namespace: &str, of: &Value, objects: &[Value]) -> (Value, u16) {
         let port = free_port();
         let place = Place { pod: name, namespace, node: self.dir.path(), port };
         (manifest::for_podman(of, objects, &place), port)

@@ -91,8 +91,7 @@ impl Suite {
         let all = run(self.apt("apt-cache").args(depends))?;
         let kinds = ["linux-image-", "linux-binary-", "linux-modules-"];
         // With a version in its name.
-        let is_part =
-            |name: &&str| name.contains('.') && kinds.iter().any(|kind| name.starts_with(kind));
+        let is_part = |name: &&str| name.contains('.') && kinds.iter().any(|kind| name.starts_with(kind));
         let mut packages: Vec<&str> = all.lines().filter(is_part).collect();
         packages.sort_unstable();
         packages.dedup();
@@ -116,9 +115,7 @@ impl Suite {
         fs::create_dir(&fetched).unwrap();
         let mut apt = self.apt("apt-get");
         // The one comes into the working directory, the other into the cache.
-        apt.current_dir(&fetched)
-            .arg("-o")
-            .arg(format!("Dir::Cache::archives={}", fetched.display()));
+        apt.current_dir(&fetched).arg("-o").arg(format!("Dir::Cache::archives={}", fetched.display()));
         run(apt.arg("-q").args(fetch).args(packages))?;
         for package in fs::read_dir(&fetched).unwrap().map(|entry| entry.unwrap().path()) {
             if package.extension().is_some_and(|extension| extension == "deb") {

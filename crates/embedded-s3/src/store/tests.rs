@@ -32,8 +32,7 @@ fn of_commits_in_the_same_instant_exactly_one_is_done() {
             store.commit(staged, &key, &Condition::Absent).unwrap()
         };
         let outcomes = std::thread::scope(|scope| {
-            let racers: Vec<_> =
-                (0..RACERS).map(|racer| scope.spawn(move || race(racer))).collect();
+            let racers: Vec<_> = (0..RACERS).map(|racer| scope.spawn(move || race(racer))).collect();
             racers.into_iter().map(|racer| racer.join().unwrap()).collect::<Vec<_>>()
         });
         let done = outcomes.iter().filter(|outcome| **outcome == ConditionMet::Done).count();
@@ -64,10 +63,7 @@ fn a_key_is_never_missing_while_keys_below_it_come_and_go() {
     let store = &store;
     for round in 0..50 {
         let key = &format!("{round}-");
-        assert_eq!(
-            store.commit(staged(store), key, &Condition::Absent).unwrap(),
-            ConditionMet::Done
-        );
+        assert_eq!(store.commit(staged(store), key, &Condition::Absent).unwrap(), ConditionMet::Done);
         std::thread::scope(|scope| {
             let below = format!("{key}/below");
             let writer = scope.spawn(|| {
@@ -79,9 +75,7 @@ fn a_key_is_never_missing_while_keys_below_it_come_and_go() {
                 let after = listing::After::Nothing;
                 let query = listing::Query { prefix: key, delimiter: None, after, limit: 1 };
                 let page = listing::list(store, query).unwrap();
-                assert!(
-                    matches!(&page.entries[..], [listing::Entry::Object(found, _)] if found == key)
-                );
+                assert!(matches!(&page.entries[..], [listing::Entry::Object(found, _)] if found == key));
             }
         });
     }

@@ -76,11 +76,9 @@ pub const MIXED: [Answer; 26] = [
 ];
 
 /// The bucket is elsewhere.
-pub const MOVED: Answer =
-    Answer::Refuse(301, "PermanentRedirect", Some(("x-amz-bucket-region", "eu-west-1")));
+pub const MOVED: Answer = Answer::Refuse(301, "PermanentRedirect", Some(("x-amz-bucket-region", "eu-west-1")));
 /// The two clocks are years apart.
-pub const SKEWED: Answer =
-    Answer::Refuse(403, "RequestTimeTooSkewed", Some(("date", "Sun, 01 Nov 2015 08:15:02 GMT")));
+pub const SKEWED: Answer = Answer::Refuse(403, "RequestTimeTooSkewed", Some(("date", "Sun, 01 Nov 2015 08:15:02 GMT")));
 /// What a proxy says.
 pub const HTML: &str = "<!DOCTYPE html><html><body><h1>Please log in</h1><br></body></html>";
 
@@ -105,9 +103,7 @@ pub fn refusal(status: u16, code: &str, more: Option<(&'static str, &'static str
         }
         "MetadataTooLarge" => "Your metadata headers exceed the maximum allowed metadata size",
         "NotImplemented" => "A header you provided implies functionality that is not implemented",
-        "RequestTimeTooSkewed" => {
-            "The difference between the request time and the current time is too large."
-        }
+        "RequestTimeTooSkewed" => "The difference between the request time and the current time is too large.",
         "SlowDown" => "Please reduce your request rate.",
         _ => "said by the test",
     };

@@ -78,11 +78,7 @@ pub struct Gate {
 impl Gate {
     /// Opens a gate before the server at `upstream`, letting everything through.
     pub fn before(upstream: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
@@ -174,22 +170,14 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
             let (wire, manner) = Wire::new(stream);
-            let service = service_fn(move |request| {
-                answer(request, Arc::clone(&shared), Arc::clone(&manner))
-            });
+            let service = service_fn(move |request| answer(request, Arc::clone(&shared), Arc::clone(&manner)));
             // An error here is a client that went away, or our own cut connection.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(wire), service)
-                .await;
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(wire), service).await;
         });
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    shared: Arc<Shared>,
-    wire: Arc<Mutex<Manner>>,
-) -> Result<Reply, Failure> {
+async fn answer(request: Request<Incoming>, shared: Arc<Shared>, wire: Arc<Mutex<Manner>>) -> Result<Reply, Failure> {
     let (mut head, body) = request.into_parts();
     let header = |name| head.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
     let seen = Seen {
@@ -218,9 +206,7 @@ async fn answer(
         Answer::Page(status, page) => return Ok(reply(status, "text/html", page)),
         Answer::Garbage(_) => return Ok(reply(200, "text/plain", "")),
         Answer::Delay(time) => tokio::time::sleep(time).await,
-        Answer::Unconditional | Answer::UnconditionalLost => {
-            drop(head.headers.remove("if-none-match"))
-        }
+        Answer::Unconditional | Answer::UnconditionalLost => drop(head.headers.remove("if-none-match")),
         Answer::Ahead(by) => ahead = by,
         _ => {}
     }
@@ -247,8 +233,7 @@ fn credential(authorization: Option<&str>) -> &str {
 async fn forward(shared: &Shared, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
     let put = (request.method() == "PUT").then(|| request.uri().path().to_owned());
     let stream = TcpStream::connect(&shared.upstream).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let (mut head, body) = sender.send_request(request).await?.into_parts();
     head.headers.remove(hyper::header::TRANSFER_ENCODING);

@@ -95,8 +95,7 @@ impl Out {
         if self.strict {
             return Err(ReadError::Gap(format!("{name}: {why}")));
         }
-        let text =
-            format!("\nlogsinkfs: the rest of a segment cannot be read here: {name}: {why}\n");
+        let text = format!("\nlogsinkfs: the rest of a segment cannot be read here: {name}: {why}\n");
         self.out.write_all(text.as_bytes())?;
         eprintln!("logsinkfs: warning: the rest of {name} cannot be read: {why}");
         self.code = ExitCode::FAILURE;

@@ -57,16 +57,12 @@ impl ReadError {
     pub fn hint(&self) -> &'static str {
         match self {
             ReadError::Bucket(e) => e.kind.hint_to_read(),
-            ReadError::Embedded(_) => {
-                "give a directory of an embedded bucket that this user can write"
-            }
+            ReadError::Embedded(_) => "give a directory of an embedded bucket that this user can write",
             ReadError::NoStream(_) => {
                 "give its path as it is below the mount; `logsinkfs ls` shows what is there, and `tail -F` waits for what is not"
             }
             ReadError::Backwards => "a time before now, like 24h, is the later the smaller it is",
-            ReadError::Nothing(_) => {
-                "give what was mounted, or one log of it; `logsinkfs ls` shows what is there"
-            }
+            ReadError::Nothing(_) => "give what was mounted, or one log of it; `logsinkfs ls` shows what is there",
             ReadError::Unreadable(_) | ReadError::File(_) => {
                 "`logsinkfs verify --deep` names each object that is not what it should be"
             }

@@ -93,12 +93,7 @@ async fn list(location: &Location) -> Result<BTreeMap<String, PathKind>, ReadErr
     Ok(found)
 }
 
-async fn measure(
-    location: &Location,
-    args: &LsArgs,
-    name: String,
-    found: PathKind,
-) -> Result<Row, ReadError> {
+async fn measure(location: &Location, args: &LsArgs, name: String, found: PathKind) -> Result<Row, ReadError> {
     let (size, time) = match found {
         PathKind::Directory => (None, None),
         PathKind::Object(size, modified) => (Some(size), Some(modified)),

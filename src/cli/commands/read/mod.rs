@@ -20,15 +20,12 @@ use std::process::ExitCode;
 
 /// Runs a command to its exit code; says what went wrong.
 pub fn to_end(command: impl Future<Output = Result<ExitCode, ReadError>>) -> ExitCode {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let ended = runtime.map_err(ReadError::from).and_then(|runtime| runtime.block_on(command));
     match ended {
         Ok(code) => code,
         // Who reads our output has seen enough.
-        Err(ReadError::Output(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => {
-            ExitCode::SUCCESS
-        }
+        Err(ReadError::Output(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("logsinkfs: error: {e}\nlogsinkfs: hint: {}", e.hint());
             ExitCode::from(e.exit_code())

@@ -49,8 +49,7 @@ impl Location {
         let runtime = tokio::runtime::Handle::current();
         let (bucket, clock) = (self.bucket.clone(), self.clock.clone());
         let objects = Objects::new(bucket.clone(), runtime.clone(), BUDGET);
-        let unpack_cache =
-            UnpackCache::new(bucket.clone(), std::env::temp_dir(), UNPACKED_MAX, runtime);
+        let unpack_cache = UnpackCache::new(bucket.clone(), std::env::temp_dir(), UNPACKED_MAX, runtime);
         let (objects, unpack_cache) = (Arc::new(objects), Arc::new(unpack_cache));
         Shared { bucket, clock, unpack_cache, objects, strict: false, settling }
     }
@@ -67,12 +66,7 @@ impl Location {
 
     /// The stream that the path names, or a slice of one (`STREAM@2026-11-23T08`), of the time that was asked for.
     /// What lies behind a gap waits for what fills it as long as `settling` says.
-    pub async fn stream(
-        &self,
-        span: &SpanArgs,
-        since: Moment,
-        settling: Duration,
-    ) -> Result<StreamFile, ReadError> {
+    pub async fn stream(&self, span: &SpanArgs, since: Moment, settling: Duration) -> Result<StreamFile, ReadError> {
         let now = self.clock.now();
         if let (Some(since), Some(until)) = (span.since, span.until)
             && since.start(now) >= until.end(now)
@@ -85,11 +79,7 @@ impl Location {
         let slice = slice.and_then(|(stream, time)| Some((stream, TimePrefix::parse(time)?)));
         let sliced = slice.into_iter().flat_map(|(stream, slice)| {
             let writer = &span.writer;
-            let of_folder = move |folder| DiscoveryScope {
-                folder,
-                span: slice.range(),
-                writer: writer.clone(),
-            };
+            let of_folder = move |folder| DiscoveryScope { folder, span: slice.range(), writer: writer.clone() };
             folders(stream).into_iter().map(of_folder)
         });
         for wanted in whole.chain(sliced) {
@@ -103,11 +93,7 @@ impl Location {
     }
 
     /// A stream as one file.
-    pub async fn open_stream(
-        &self,
-        wanted: DiscoveryScope,
-        settling: Duration,
-    ) -> Result<StreamFile, ReadError> {
+    pub async fn open_stream(&self, wanted: DiscoveryScope, settling: Duration) -> Result<StreamFile, ReadError> {
         Ok(StreamFile::open(self.shared(settling), wanted).await?)
     }
 

@@ -84,9 +84,7 @@ async fn wait_for(
         match location.stream(&args.span, SPANS[0], settling).await {
             Err(ReadError::NoStream(path)) => {
                 if !said {
-                    eprintln!(
-                        "logsinkfs: warning: there is no object of {path} yet; waiting for it"
-                    );
+                    eprintln!("logsinkfs: warning: there is no object of {path} yet; waiting for it");
                 }
                 said = true;
             }

@@ -30,8 +30,7 @@ const LOOK: Duration = Duration::from_secs(30);
 /// Unmounts what is dead below a directory; under `--watch` for ever, in a thread of its own, since a mount may take
 /// long to answer.
 pub(super) fn clear(dir: &Path, args: &RecoverArgs) -> io::Result<()> {
-    let mut mounts =
-        DeadMounts { dir: dir.canonicalize()?, patience: args.patience(), since: HashMap::new() };
+    let mut mounts = DeadMounts { dir: dir.canonicalize()?, patience: args.patience(), since: HashMap::new() };
     if !args.watch {
         return mounts.look();
     }
@@ -58,9 +57,8 @@ impl DeadMounts {
     fn look(&mut self) -> io::Result<()> {
         let mounts = mountpoint::list()?.into_iter();
         let ours = mounts.filter(|mount| mount.point.starts_with(&self.dir) && is_ours(mount));
-        let dead: Vec<(Mount, OwnedFd)> = ours
-            .filter_map(|mount| open(&mount).filter(is_dead).map(|root| (mount, root)))
-            .collect();
+        let dead: Vec<(Mount, OwnedFd)> =
+            ours.filter_map(|mount| open(&mount).filter(is_dead).map(|root| (mount, root))).collect();
         self.since.retain(|number, _| dead.iter().any(|(mount, _)| mount.number == *number));
         for (Mount { number, point, source, .. }, root) in dead {
             let now = Instant::now();
@@ -79,9 +77,7 @@ impl DeadMounts {
 
 /// By what only our keepers, as this user, call their mounts.
 fn is_ours(mount: &Mount) -> bool {
-    mount.is_own()
-        && Source::from_url(&mount.source).is_ok()
-        && mount.user == Some(rustix::process::geteuid().as_raw())
+    mount.is_own() && Source::from_url(&mount.source).is_ok() && mount.user == Some(rustix::process::geteuid().as_raw())
 }
 
 /// The root of a mount, unless another lies over it. Its daemon is not asked (O_PATH, open(2)).

@@ -17,9 +17,7 @@ pub enum RecoverError {
     #[error("the spool {0} is left alone: {1}")]
     Foreign(PathBuf, String),
     /// A spool that does not say any more what it belongs to.
-    #[error(
-        "the spool {dir} is left alone: its spool.json names {named}, and the mount that used it was of {mounted}"
-    )]
+    #[error("the spool {dir} is left alone: its spool.json names {named}, and the mount that used it was of {mounted}")]
     Altered {
         /// The spool.
         dir: PathBuf,
@@ -44,9 +42,7 @@ impl RecoverError {
     pub fn hint(&self) -> &'static str {
         match self {
             RecoverError::Daemon(e) => e.hint(),
-            RecoverError::NoSpool(..) => {
-                "name the directory that a mount was given with --spool-dir, or one above it"
-            }
+            RecoverError::NoSpool(..) => "name the directory that a mount was given with --spool-dir, or one above it",
             RecoverError::Foreign(..) => {
                 "name its bucket and prefix with --source if that is where it is to go, or recover it as its owner"
             }

@@ -97,11 +97,7 @@ pub fn run(args: &RecoverArgs) -> ExitCode {
     })
 }
 
-fn recover_one(
-    args: &RecoverArgs,
-    dir: &Path,
-    [source, user]: &[String; 2],
-) -> Result<ExitCode, RecoverError> {
+fn recover_one(args: &RecoverArgs, dir: &Path, [source, user]: &[String; 2]) -> Result<ExitCode, RecoverError> {
     let unknown = || RecoverError::NoSpool(dir.to_owned(), format!("{USER_ENV} is not UID:GID"));
     let user = RunAs::from_numbers(user).ok_or_else(unknown)?;
     Ok(one::run(args, &args.settings(dir, parse_source(dir, source)?), user)?)
@@ -182,17 +178,15 @@ impl Recovery<'_> {
         let watch = self.args.watch;
         let waits = |dir: &Path, known: &SpoolWork| match &known.since {
             // A spool is the same as long as nobody has started with it.
-            Some((_, who)) if matches!(known.ended, Some(Ended::Done | Ended::Kept)) => {
-                watch && Who::of(dir) != *who
-            }
+            Some((_, who)) if matches!(known.ended, Some(Ended::Done | Ended::Kept)) => watch && Who::of(dir) != *who,
             Some((at, _)) => watch && at.elapsed() >= AGAIN,
             None => true,
         };
-        let ready = self.spools.iter().filter(|(dir, known)| {
-            known.running.is_none() && (!watch || known.free >= 2) && waits(dir, known)
-        });
-        let mut ready: Vec<_> =
-            ready.map(|(dir, known)| (known.since.as_ref().map(|s| s.0), dir.clone())).collect();
+        let ready = self
+            .spools
+            .iter()
+            .filter(|(dir, known)| known.running.is_none() && (!watch || known.free >= 2) && waits(dir, known));
+        let mut ready: Vec<_> = ready.map(|(dir, known)| (known.since.as_ref().map(|s| s.0), dir.clone())).collect();
         ready.sort();
         for (_, dir) in ready {
             if self.running.len() >= PARALLEL {
@@ -286,10 +280,11 @@ impl Recovery<'_> {
     fn code(&self) -> ExitCode {
         let ended = |what| self.spools.values().any(|known| known.ended == Some(what));
         // A spool that was found beside others may be in use; one that was named may not.
-        let in_use =
-            self.args.spools.iter().any(|dir| {
-                self.spools.get(dir).is_some_and(|known| known.ended == Some(Ended::InUse))
-            });
+        let in_use = self
+            .args
+            .spools
+            .iter()
+            .any(|dir| self.spools.get(dir).is_some_and(|known| known.ended == Some(Ended::InUse)));
         let running = self.spools.values().any(|known| known.running.is_some());
         if ended(Ended::Failed) {
             Ended::Failed.into()
@@ -360,12 +355,7 @@ fn judge(args: &RecoverArgs, dir: &Path) -> Result<(OwnedFd, Source), RecoverErr
 
 /// What a spool says of itself its owner can change. Root neither serves a folder that it names, nor writes, with rights
 /// that its owner may not have, where nobody said that it may.
-fn may_recover(
-    args: &RecoverArgs,
-    dir: &Path,
-    source: &Source,
-    owner: u32,
-) -> Result<(), RecoverError> {
+fn may_recover(args: &RecoverArgs, dir: &Path, source: &Source, owner: u32) -> Result<(), RecoverError> {
     let foreign = |why: String| Err(RecoverError::Foreign(dir.to_owned(), why));
     let is_below = |allowed: &Source| source.url().starts_with(&allowed.url());
     let url = for_terminal(&source.url()).into_owned();
@@ -376,12 +366,10 @@ fn may_recover(
         return Ok(());
     }
     match source {
-        Source::Embedded { .. } => {
-            foreign(format!("it belongs to {url}, a folder of this machine"))
+        Source::Embedded { .. } => foreign(format!("it belongs to {url}, a folder of this machine")),
+        Source::S3 { .. } if args.sources.is_empty() => {
+            foreign(format!("it says that it belongs to {url}, and user {owner} could have made it say so"))
         }
-        Source::S3 { .. } if args.sources.is_empty() => foreign(format!(
-            "it says that it belongs to {url}, and user {owner} could have made it say so"
-        )),
         Source::S3 { .. } => Ok(()),
     }
 }

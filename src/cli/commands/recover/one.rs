@@ -51,11 +51,8 @@ pub fn run(args: &RecoverArgs, settings: &Settings, user: RunAs) -> Result<ExitC
         opened => opened?,
     };
     spool.lend()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .thread_name("logsinkfs")
-        .build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("logsinkfs").build()?;
     // Programs of a dead mount may open a file in the moment in which we ask whether they write to it.
     let _lease_breaks = runtime.block_on(async { signal(SignalKind::io()) })?;
     let (bucket, _embedded) = connect(settings, spool.dir(), None)?;

@@ -53,11 +53,7 @@ pub(super) fn remove(dir: &Path, who: &Who) -> io::Result<bool> {
     }
     for entry in fs::read_dir(&path)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?
-        } else {
-            fs::remove_file(entry.path())?
-        }
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
     }
     unlinkat(&parent, &gone, AtFlags::REMOVEDIR)?;
     Ok(true)
