@@ -1,12 +1,12 @@
-//! What an append costs: lines of one write(2) each, to a plain file on the spool's file system, to live
-//! files of two mounts (one whose files the kernel writes, one whose files the daemon writes), and to
-//! files of an s3fs and an rclone mount of the same bucket (where those are installed), in turns within
-//! one run. Prints lines a second, percentiles of a write, and CPU of writer and daemon.
+//! What an append costs: lines of one write(2) each, to a plain file on the spool's file system, to live files of two
+//! mounts (one whose files the kernel writes, one whose files the daemon writes), and to files of an s3fs and an rclone
+//! mount of the same bucket (where those are installed), in turns within one run. Prints lines a second, percentiles of
+//! a write, and CPU of writer and daemon.
 //!
 //! `cargo bench --bench append -- --rounds 5 --lines 50000 --writers 1 --size 200 --cores 0`
 //!
-//! `--cores 0` leaves writers and daemons where the scheduler puts them, `1` pins all to one core, `2`
-//! the writers to one and the daemons to another. `--quick 1` leaves out the mounts of others.
+//! `--cores 0` leaves writers and daemons where the scheduler puts them, `1` pins all to one core, `2` the writers to
+//! one and the daemons to another. `--quick 1` leaves out the mounts of others.
 
 #![allow(
     clippy::unwrap_used,
@@ -76,8 +76,8 @@ fn main() {
         targets.iter().filter_map(|t| t.daemon).for_each(|daemon| daemon.pin(cores - 1));
     }
     for round in 0..=rounds {
-        // Each round begins with another target: what one leaves to be compressed and sent is under way
-        // while the next is measured.
+        // Each round begins with another target: what one leaves to be compressed and sent is under way while the next
+        // is measured.
         for at in 0..targets.len() {
             let at = (at + round) % targets.len();
             let target = &mut targets[at];
@@ -142,8 +142,8 @@ fn measure(target: &Target<'_>, round: usize, writers: usize, size: usize) -> Ro
     }
 }
 
-/// Appends lines; gives the time of each write in ns and the CPU seconds of all. The file is not closed
-/// within the time: closing a file of s3fs or rclone uploads it.
+/// Appends lines; gives the time of each write in ns and the CPU seconds of all. The file is not closed within the
+/// time: closing a file of s3fs or rclone uploads it.
 fn append(path: &Path, lines: usize, size: usize) -> (Vec<u64>, f64) {
     let mut file: File = OpenOptions::new().create(true).append(true).open(path).unwrap();
     let mut line = vec![b'x'; size];

@@ -1,9 +1,9 @@
-//! How fast the daemon catches up after an outage, beside the bare AWS SDK: the same bytes in objects of the
-//! same size over the same number of connections, in turns within one run. The bucket stores in memory, since
-//! S3's disks are not ours.
+//! How fast the daemon catches up after an outage, beside the bare AWS SDK: the same bytes in objects of the same size
+//! over the same number of connections, in turns within one run. The bucket stores in memory, since S3's disks are not
+//! ours.
 //!
-//! `cargo bench --bench catchup -- --rounds 5 --objects 24 --kib 65536`
-//! `cargo bench --bench catchup -- --rounds 5 --objects 2000 --kib 20`
+//! `cargo bench --bench catchup -- --rounds 5 --objects 24 --kib 65536` `cargo bench --bench catchup -- --rounds 5
+//! --objects 2000 --kib 20`
 
 #![allow(
     clippy::unwrap_used,

@@ -1,10 +1,9 @@
-//! What looking at a bucket costs: `ls -l` and `find` of one large directory, cold and warm, with a delay
-//! added to each request, beside s3fs and rclone (where they are installed), a local directory and the
-//! bare listing; and a large object read from the start to the end, beside the bare AWS SDK's ranged GETs
-//! over as many connections.
+//! What looking at a bucket costs: `ls -l` and `find` of one large directory, cold and warm, with a delay added to each
+//! request, beside s3fs and rclone (where they are installed), a local directory and the bare listing; and a large
+//! object read from the start to the end, beside the bare AWS SDK's ranged GETs over as many connections.
 //!
-//! `cargo bench --bench listing -- --objects 10000 --delay 50 --rounds 5 --mib 1024`
-//! `cargo bench --bench listing -- --objects 100000 --delay 50 --rounds 1 --mib 0`
+//! `cargo bench --bench listing -- --objects 10000 --delay 50 --rounds 5 --mib 1024` `cargo bench --bench listing --
+//! --objects 100000 --delay 50 --rounds 1 --mib 0`
 
 #![allow(
     clippy::unwrap_used,

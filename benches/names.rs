@@ -1,12 +1,12 @@
-//! What operations on names cost: a message of the kernel and its answer alone, for comparison; create + write + close, the
-//! same with a log that begins anew, rename, unlink of the last name (of a log with a line, and of an empty one), mkdir, and
-//! rename in a folder of many names. On a mount and in a folder of the spool's own file system, in turns within one run.
-//! Prints operations a second and their ratio.
+//! What operations on names cost: a message of the kernel and its answer alone, for comparison; create + write + close,
+//! the same with a log that begins anew, rename, unlink of the last name (of a log with a line, and of an empty one),
+//! mkdir, and rename in a folder of many names. On a mount and in a folder of the spool's own file system, in turns
+//! within one run. Prints operations a second and their ratio.
 //!
 //! `cargo bench --bench names -- --rounds 5 --count 500 --many 4000`
 //!
-//! Before each operation the mount has come to rest, so that what one leaves to be sealed and sent is not
-//! measured with the next.
+//! Before each operation the mount has come to rest, so that what one leaves to be sealed and sent is not measured with
+//! the next.
 
 #![allow(
     clippy::unwrap_used,

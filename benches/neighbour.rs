@@ -1,8 +1,8 @@
 //! What a hostile neighbour on the same mount takes from a program that writes a log: one program makes names and
-//! attributes, holds files open, floods the spool, truncates and renames as fast as it can, within a first-level folder of
-//! its own; another appends a line each millisecond in another folder, by the kernel and through the daemon. Prints the
-//! appends' latencies alone, beside that program on a plain folder (what the machine's cores cost) and beside it on the
-//! mount; what was given up; the memory.
+//! attributes, holds files open, floods the spool, truncates and renames as fast as it can, within a first-level folder
+//! of its own; another appends a line each millisecond in another folder, by the kernel and through the daemon. Prints
+//! the appends' latencies alone, beside that program on a plain folder (what the machine's cores cost) and beside it on
+//! the mount; what was given up; the memory.
 //!
 //! `cargo bench --bench neighbour -- --seconds 300`
 

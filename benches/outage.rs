@@ -1,5 +1,5 @@
-//! What an outage of S3 costs: latency of appends before, during and after it, memory of the daemon while the
-//! backlog grows, and how long it takes to catch up while programs write on.
+//! What an outage of S3 costs: latency of appends before, during and after it, memory of the daemon while the backlog
+//! grows, and how long it takes to catch up while programs write on.
 //!
 //! `cargo bench --bench outage -- --minutes 10 --lines 5000 --logs 1000`
 

@@ -1,6 +1,6 @@
 //! What reading a log back costs: all of it, its first byte, and its last hundred lines, by the commands and by a
-//! reader mount, beside the bare SDK's ranged GETs of the same objects over as many connections, and beside s3fs
-//! and rclone (where they are installed) on one object of the same bytes.
+//! reader mount, beside the bare SDK's ranged GETs of the same objects over as many connections, and beside s3fs and
+//! rclone (where they are installed) on one object of the same bytes.
 //!
 //! `cargo bench --bench reading -- --mib 512 --rounds 5 --delay 50`
 

@@ -1,5 +1,5 @@
-//! What a long stream costs: memory of the daemon at rest and while 1 GiB goes through, its CPU, bytes sent
-//! for each byte appended, and what one more line costs on a log of 100 MiB.
+//! What a long stream costs: memory of the daemon at rest and while 1 GiB goes through, its CPU, bytes sent for each
+//! byte appended, and what one more line costs on a log of 100 MiB.
 //!
 //! `cargo bench --bench stream -- --mib 1024`
 

@@ -1,8 +1,7 @@
 //! logsinkfs: an S3 bucket mounted as a log directory.
 //!
-//! Bytes that an application writes are in a local spool file when write(2) returns; everything
-//! behind that file (sealing, uploading, reclaiming) works on the spool alone. ARCHITECTURE.md
-//! draws the map.
+//! Bytes that an application writes are in a local spool file when write(2) returns; everything behind that file
+//! (sealing, uploading, reclaiming) works on the spool alone. ARCHITECTURE.md draws the map.
 
 pub mod cli;
 pub mod format;

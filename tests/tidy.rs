@@ -1,6 +1,6 @@
-//! The rules of the house, as tests: what ARCHITECTURE.md and CONTRIBUTING.md say of the code is true
-//! of the code. Every rule is tried on an example that breaks it before it looks at the sources, so
-//! that none passes because it sees nothing.
+//! The rules of the house, as tests: what ARCHITECTURE.md and CONTRIBUTING.md say of the code is true of the code.
+//! Every rule is tried on an example that breaks it before it looks at the sources, so that none passes because it sees
+//! nothing.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,5 @@
-//! What the benchmarks share: processes that end with the benchmark, mounts that go with them, and
-//! figures as medians with their spread.
+//! What the benchmarks share: processes that end with the benchmark, mounts that go with them, and figures as medians
+//! with their spread.
 
 #![allow(dead_code, reason = "each benchmark uses its part")]
 #![allow(
@@ -218,8 +218,8 @@ impl Bucket {
     }
 }
 
-/// Passes requests on after a delay, answers at once. What a client sends together is a request: all of
-/// them here wait for the answer before they ask again.
+/// Passes requests on after a delay, answers at once. What a client sends together is a request: all of them here wait
+/// for the answer before they ask again.
 pub fn proxy(upstream: &str, delay: Duration) -> String {
     let upstream = upstream.trim_start_matches("http://").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

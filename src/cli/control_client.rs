@@ -1,5 +1,5 @@
-//! The commands that talk to a running mount: `logsinkfs status`, `flush` and `upgrade`. Owns how
-//! the keeper of a mount is found and asked, and what is printed; keeper and worker answer.
+//! The commands that talk to a running mount: `logsinkfs status`, `flush` and `upgrade`. Owns how the keeper of a mount
+//! is found and asked, and what is printed; keeper and worker answer.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -27,7 +27,8 @@ use crate::worker::stop::{everything, lacking};
 
 /// How long a mount may be without a worker before that is an answer: a worker is replaced in tens of milliseconds.
 const UNSERVED_PATIENCE: Duration = Duration::from_secs(5);
-/// The same of one that hangs up at once: its questions may just be many, or it is of a version that does not know this one.
+/// The same of one that hangs up at once: its questions may just be many, or it is of a version that does not know this
+/// one.
 const HANG_UP_PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -214,8 +215,8 @@ fn time_is_up(question: &ToKeeper) -> Failure {
 pub(super) struct Keeper {
     /// Where it listens.
     pub(super) path: PathBuf,
-    /// Which process listened there first: when a mount is gone, another one may get its device's number, and with it the
-    /// path.
+    /// Which process listened there first: when a mount is gone, another one may get its device's number, and with it
+    /// the path.
     process: Cell<Option<i32>>,
 }
 

@@ -1,5 +1,5 @@
-//! Progress on a terminal: one line on standard error, redrawn each second. Prints nothing where
-//! standard error is not a terminal.
+//! Progress on a terminal: one line on standard error, redrawn each second. Prints nothing where standard error is not
+//! a terminal.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;

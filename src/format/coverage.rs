@@ -1,8 +1,8 @@
-//! Coverage of a stream, from the names of its segments: which bytes of each writer are present,
-//! missing or duplicated. Pure; lists nothing and reads no object.
+//! Coverage of a stream, from the names of its segments: which bytes of each writer are present, missing or duplicated.
+//! Pure; lists nothing and reads no object.
 //!
-//! Invariant: within a generation each byte before the end of its last name is covered once or part
-//! of a finding. Names cannot tell what is missing after the last one.
+//! Invariant: within a generation each byte before the end of its last name is covered once or part of a finding. Names
+//! cannot tell what is missing after the last one.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -182,8 +182,8 @@ impl Findings {
         }
     }
 
-    /// Goes through the pieces of one generation in order; gives how many bytes are there. `oldest`
-    /// says that nothing older of the writer is there.
+    /// Goes through the pieces of one generation in order; gives how many bytes are there. `oldest` says that nothing
+    /// older of the writer is there.
     fn generation(&mut self, pieces: &[NamedRange], oldest: bool) -> u64 {
         let of = pieces[0].generation;
         let at_front = if oldest { Defect::Expired } else { Defect::Lost };
@@ -291,8 +291,7 @@ mod tests {
     }
 
     prop_compose! {
-        /// A stream of whole generations, shuffled, and one of its objects that another one follows
-        /// in its generation.
+        /// A stream of whole generations, shuffled, and one of its objects that another one follows in its generation.
         fn any_stream()(generations in vec(vec(1..1_000u64, 2..6), 1..5))(
             objects in Just(cut(&generations)).prop_shuffle(),
             sorted in Just(cut(&generations)),

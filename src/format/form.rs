@@ -1,5 +1,4 @@
-//! The form of an object's bytes (plain, gzip, zstd): suffix, content type, and the most it can
-//! decompress to.
+//! The form of an object's bytes (plain, gzip, zstd): suffix, content type, and the most it can decompress to.
 
 /// How an object's bytes are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,8 +48,8 @@ impl Form {
         }
     }
 
-    /// The Content-Type that goes with the suffix (RFC 6713 for gzip, RFC 8878 for zstd). There
-    /// is no Content-Encoding: an object downloads as what its name says.
+    /// The Content-Type that goes with the suffix (RFC 6713 for gzip, RFC 8878 for zstd). There is no Content-Encoding:
+    /// an object downloads as what its name says.
     pub fn content_type(self) -> &'static str {
         match self {
             Form::Plain | Form::Dropped => "text/plain; charset=utf-8",

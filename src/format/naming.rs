@@ -1,5 +1,5 @@
-//! Forms and parses names, and is the only place to do so: keys of segments and registrations,
-//! names of seal markers. The name is the record: what a key or marker says is stored nowhere else.
+//! Forms and parses names, and is the only place to do so: keys of segments and registrations, names of seal markers.
+//! The name is the record: what a key or marker says is stored nowhere else.
 //!
 //! Invariant: `parse(form(x)) == x`, for every stream and every prefix.
 
@@ -28,8 +28,7 @@ const LENGTH_DIGITS: usize = 12;
 const SEGMENT_MAX: u64 = 5 << 40;
 /// Where a generation ends at the latest: files have no further positions (off_t).
 const GENERATION_MAX: u64 = i64::MAX.cast_unsigned();
-/// Longest partition in bytes that a key keeps room for at create, when the time of the first
-/// byte is not known yet.
+/// Longest partition in bytes that a key keeps room for at create, when the time of the first byte is not known yet.
 const PARTITION_MARGIN: usize = 8;
 
 /// What the key of a segment says.
@@ -217,8 +216,8 @@ impl Phase {
     }
 }
 
-/// The name of a seal marker in a node's spool folder: the range in the spool file, the
-/// generation's number and the phase.
+/// The name of a seal marker in a node's spool folder: the range in the spool file, the generation's number and the
+/// phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MarkerName {
     /// The range of the spool file.

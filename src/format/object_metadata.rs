@@ -1,5 +1,5 @@
-//! User metadata of segment objects: the names of its fields, and the values that follow from a key
-//! (docs/FORMAT.md says what each means).
+//! User metadata of segment objects: the names of its fields, and the values that follow from a key (docs/FORMAT.md
+//! says what each means).
 
 use super::naming::SegmentName;
 use crate::types::escape::escape_ascii;

@@ -1,6 +1,5 @@
-//! Partitions: the folders between a stream and its segments, formed from the time of a segment's
-//! first byte. Owns the template: the partition of an instant, and the partitions that a time span
-//! covers.
+//! Partitions: the folders between a stream and its segments, formed from the time of a segment's first byte. Owns the
+//! template: the partition of an instant, and the partitions that a time span covers.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -70,8 +69,8 @@ impl PartitionTemplate {
         strtime::format(&self.0, &zoned).unwrap_or_default()
     }
 
-    /// The partitions that segments can be in which start in `span`, in the order of time; `None` when they
-    /// are too many to be named one by one.
+    /// The partitions that segments can be in which start in `span`, in the order of time; `None` when they are too
+    /// many to be named one by one.
     pub fn covering(&self, span: Range<Utc>) -> Option<Vec<String>> {
         let unit = self.unit();
         let micros = i64::try_from(unit.as_micros()).unwrap_or(i64::MAX);

@@ -1,5 +1,5 @@
-//! Maps the path of a live file to its stream and labels: ordered `REGEX=REPLACEMENT` rules, of
-//! which the first that matches the whole path applies.
+//! Maps the path of a live file to its stream and labels: ordered `REGEX=REPLACEMENT` rules, of which the first that
+//! matches the whole path applies.
 
 use std::collections::BTreeMap;
 
@@ -27,8 +27,7 @@ pub enum BadRule {
         /// What the regex parser said.
         cause: String,
     },
-    /// The replacement stands for a group that the regular expression does not have: it would be
-    /// replaced by nothing.
+    /// The replacement stands for a group that the regular expression does not have: it would be replaced by nothing.
     #[error(
         "`{rule}`: the regex has no group `{group}`, for which `${group}` stands (`${{1}}` ends a name, `$$` is a dollar sign)"
     )]
@@ -45,8 +44,8 @@ pub enum BadRule {
 const REFERENCE: &str = r"\$(?:\$|\{(?<braced>[^}]+)\}|(?<bare>[0-9A-Za-z_]+))";
 
 impl StreamRule {
-    /// Reads `REGEX=REPLACEMENT`; the regex is taken to match the whole path, `$name` and `$1` in the
-    /// replacement stand for its groups.
+    /// Reads `REGEX=REPLACEMENT`; the regex is taken to match the whole path, `$name` and `$1` in the replacement stand
+    /// for its groups.
     pub fn parse(rule: &str) -> Result<StreamRule, BadRule> {
         let (regex, replacement) = rule.split_once('=').ok_or_else(|| BadRule::NoReplacement(rule.into()))?;
         let compile =
@@ -85,8 +84,8 @@ pub struct Stream {
 /// What all streams of a mount are labelled with.
 pub type Labels = BTreeMap<String, String>;
 
-/// The stream of a path below the mount. A rule whose result is no path (empty, or with an empty,
-/// `.` or `..` part) is passed over: a wrong rule must not lose a log.
+/// The stream of a path below the mount. A rule whose result is no path (empty, or with an empty, `.` or `..` part) is
+/// passed over: a wrong rule must not lose a log.
 pub fn stream_of(rules: &[StreamRule], labels: &Labels, path: &[u8]) -> Stream {
     let mapped = rules.iter().find_map(|rule| apply(rule, path));
     let stream = mapped.unwrap_or_else(|| Stream { path: path.to_vec(), labels: Labels::new() });

@@ -1,12 +1,12 @@
-//! A stream as one file: the position of each segment, and what stands between two. Pure: names in,
-//! positions out; the total size is known without reading a byte.
+//! A stream as one file: the position of each segment, and what stands between two. Pure: names in, positions out; the
+//! total size is known without reading a byte.
 //!
-//! Segments of one writer are ordered by (generation, offset); writers are merged by the start of
-//! each segment. Bytes that are missing or were dropped are replaced by a line that says which. A
-//! line without a newline is completed before a line of another writer begins.
+//! Segments of one writer are ordered by (generation, offset); writers are merged by the start of each segment. Bytes
+//! that are missing or were dropped are replaced by a line that says which. A line without a newline is completed
+//! before a line of another writer begins.
 //!
-//! Invariants: a position never changes, and what arrives later is appended. Each byte of a
-//! generation has at most one position, however many objects hold it.
+//! Invariants: a position never changes, and what arrives later is appended. Each byte of a generation has at most one
+//! position, however many objects hold it.
 //!
 //! `writer`: what of one writer is in it.
 
@@ -187,9 +187,9 @@ impl Timeline {
         if offset < self.len { self.places.partition_point(|place| place.at <= offset) - 1 } else { self.places.len() }
     }
 
-    /// Adds what was found in the bucket, in any order, also what was found before. Segments behind a
-    /// gap, within a generation or between two, wait for what fills it as long as they began after `settled`: a writer sends several at
-    /// once, and the later one may be there first.
+    /// Adds what was found in the bucket, in any order, also what was found before. Segments behind a gap, within a
+    /// generation or between two, wait for what fills it as long as they began after `settled`: a writer sends several
+    /// at once, and the later one may be there first.
     pub fn add(&mut self, found: impl IntoIterator<Item = Segment>, settled: Utc) {
         for segment in found {
             let writer = self.writers.entry(segment.writer.clone()).or_default();
@@ -205,8 +205,8 @@ impl Timeline {
         self.merge(queues);
     }
 
-    /// Places parts, the writer whose next began earliest first. A clock that jumps back does not change a
-    /// writer's own order.
+    /// Places parts, the writer whose next began earliest first. A clock that jumps back does not change a writer's own
+    /// order.
     fn merge(&mut self, mut queues: Vec<(Arc<WriterId>, VecDeque<Part>)>) {
         let mut next = BinaryHeap::new();
         for (number, (_, queue)) in queues.iter().enumerate() {

@@ -1,5 +1,4 @@
-//! Attribute operations of a writer mount: stat, chmod, chown, utimens, extended attributes,
-//! statfs.
+//! Attribute operations of a writer mount: stat, chmod, chown, utimens, extended attributes, statfs.
 
 use std::sync::atomic::Ordering;
 
@@ -67,8 +66,7 @@ impl Fs {
             (Some(own), Open::Live(log)) => own_attribute(&log, own),
             (Some("local"), Open::Local(_)) => Ok(self.why_local(id).into_bytes()),
             (Some(_), _) => Err(FsError::NoAttribute),
-            // `ls -l` asks each file for its label and its ACL, until it is told that there is no such
-            // thing here.
+            // `ls -l` asks each file for its label and its ACL, until it is told that there is no such thing here.
             (None, _) if !is_users(name) => Err(FsError::NotSupported),
             (None, _) => self.parts.namespace.attribute(id, name),
         }

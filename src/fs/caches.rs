@@ -1,5 +1,5 @@
-//! Kernel caches of stored objects. Decides which nodes are stale or surplus, and defines what the
-//! file system needs from whoever can notify the kernel.
+//! Kernel caches of stored objects. Decides which nodes are stale or surplus, and defines what the file system needs
+//! from whoever can notify the kernel.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,8 +12,8 @@ use crate::upload::parts::Parts;
 
 /// Makes the kernel forget.
 pub trait Caches: Send + Sync {
-    /// The attributes of these nodes are to be asked for anew. Does not wait for it: the kernel may hold
-    /// a lock until a request is answered.
+    /// The attributes of these nodes are to be asked for anew. Does not wait for it: the kernel may hold a lock until a
+    /// request is answered.
     fn forget(&self, nodes: Vec<NodeId>);
 
     /// These nodes are to be forgotten altogether, in this order, but for those in use: files that are open, working
@@ -37,8 +37,8 @@ pub(crate) fn prune_surplus(
     }
 }
 
-/// Objects that are replaced or gone lose their nodes: who has one is told that it is stale, and looks
-/// the name up again.
+/// Objects that are replaced or gone lose their nodes: who has one is told that it is stale, and looks the name up
+/// again.
 pub(super) fn forgetting(parts: Arc<Parts>, caches: CachesSlot) -> Outdated {
     Box::new(move |prefix, names| {
         let Some(below) = prefix.strip_prefix(parts.prefix.as_str()) else { return };

@@ -46,9 +46,9 @@ impl From<u64> for Aim {
 }
 
 impl Fs {
-    /// Writes: at the end of a live file wherever the offset points, at the offset in a local-only
-    /// one. Gives the number of bytes written. What was written through a mapping comes as
-    /// whole pages, which nobody could append: a live file refuses it.
+    /// Writes: at the end of a live file wherever the offset points, at the offset in a local-only one. Gives the
+    /// number of bytes written. What was written through a mapping comes as whole pages, which nobody could append: a
+    /// live file refuses it.
     pub fn write(self: &Arc<Self>, id: HandleId, aim: impl Into<Aim>, data: &[u8], origin: Origin) -> Answer<usize> {
         let aim = aim.into();
         let handle = match self.handles.get(id) {
@@ -173,8 +173,8 @@ impl Fs {
         }
     }
 
-    /// Where the spool file ends, which is known while nobody but this process appends: the kernel
-    /// makes one write after the other.
+    /// Where the spool file ends, which is known while nobody but this process appends: the kernel makes one write
+    /// after the other.
     fn end_of(&self, log: &LogFile, file: &SpoolFile) -> Result<SpoolOffset, FsError> {
         let known = {
             let state = log.state();
@@ -320,8 +320,8 @@ impl Fs {
         self.parts.namespace.make_durable(log.id)
     }
 
-    /// Seals what is written now and waits until S3 has it. Fails, once, when something had to be set
-    /// aside since the last time: S3 does not have it.
+    /// Seals what is written now and waits until S3 has it. Fails, once, when something had to be set aside since the
+    /// last time: S3 does not have it.
     async fn wait_uploaded(&self, log: &Arc<LogFile>) -> Result<(), FsError> {
         let target = log.len()?;
         let mut progress = self.parts.progress.subscribe();

@@ -1,9 +1,9 @@
-//! An open directory as one reader sees it: live entries and names in the bucket in one order,
-//! extended page by page. Owns the order and the cursors; fetches nothing.
+//! An open directory as one reader sees it: live entries and names in the bucket in one order, extended page by page.
+//! Owns the order and the cursors; fetches nothing.
 //!
-//! Invariants: an entry never changes its position, so that each entry that stays is returned
-//! exactly once, whatever happens to the directory meanwhile. A cursor names the entry before it,
-//! so that another worker can continue from it with a listing of its own.
+//! Invariants: an entry never changes its position, so that each entry that stays is returned exactly once, whatever
+//! happens to the directory meanwhile. A cursor names the entry before it, so that another worker can continue from it
+//! with a listing of its own.
 
 use crate::namespace::listing::{Page, Row, in_order};
 use crate::namespace::{FileKind, LiveEntry};
@@ -100,8 +100,8 @@ impl DirSnapshot {
         row.is_prefix() && earlier && self.pages.iter().any(on)
     }
 
-    /// Whether the entries from a cursor on can be shown: there is one, or it is known that none comes.
-    /// Gives the place where they begin. That of a reader who begins is behind `.` and `..` too.
+    /// Whether the entries from a cursor on can be shown: there is one, or it is known that none comes. Gives the place
+    /// where they begin. That of a reader who begins is behind `.` and `..` too.
     pub fn place_of(&self, cursor: u64) -> Option<usize> {
         let at = match self.find(cursor) {
             Some(at) => at,

@@ -52,8 +52,8 @@ impl Fs {
         }
     }
 
-    /// Entries of an open directory from a cursor on, `.` and `..` first. Read again from the start when
-    /// it is 0 (rewinddir). Waits only where nothing behind the cursor is known yet.
+    /// Entries of an open directory from a cursor on, `.` and `..` first. Read again from the start when it is 0
+    /// (rewinddir). Waits only where nothing behind the cursor is known yet.
     pub fn readdir(self: &Arc<Self>, handle: HandleId, cursor: u64) -> Answer<Entries> {
         let handle = match self.handles.get(handle) {
             Ok(handle) => handle,
@@ -71,8 +71,8 @@ impl Fs {
 
     fn read_known(&self, handle: &Opened, cursor: u64) -> Result<Option<Entries>, FsError> {
         let Handle::Dir { id, reading } = &handle.what else { return Err(FsError::NotDirectory) };
-        // The kernel reads one open directory by one request at a time; two threads of a program that
-        // it lets through all the same wait for each other.
+        // The kernel reads one open directory by one request at a time; two threads of a program that it lets through
+        // all the same wait for each other.
         let Ok(mut reading) = reading.try_lock() else { return Ok(None) };
         if cursor == 0 {
             *reading = None;
@@ -170,8 +170,7 @@ impl Fs {
         Some(Entries { id, prefix, snapshot: reading.snapshot.clone(), from })
     }
 
-    /// What a look-up of an entry would give, counted as one, but for `.` and `..`. `None` when it is
-    /// gone by now.
+    /// What a look-up of an entry would give, counted as one, but for `.` and `..`. `None` when it is gone by now.
     pub fn entry(&self, of: &Entries, entry: &DirEntry<'_>) -> Option<Entry> {
         let found = match (entry.row, entry.id) {
             (None, Some(id)) if Fs::is_dot(entry) => self.parts.namespace.attr(id),

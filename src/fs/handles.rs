@@ -1,5 +1,4 @@
-//! Open file and directory handles, and their copy in the session, from which the next worker
-//! restores them.
+//! Open file and directory handles, and their copy in the session, from which the next worker restores them.
 
 use std::collections::HashMap;
 use std::fs::File;

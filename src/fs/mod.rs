@@ -1,6 +1,5 @@
-//! The file system of a writer mount, without FUSE. Each operation is a method. What this machine
-//! can answer is answered at once; what needs S3 or an fsync is answered later, within
-//! [`DEADLINE`].
+//! The file system of a writer mount, without FUSE. Each operation is a method. What this machine can answer is
+//! answered at once; what needs S3 or an fsync is answered later, within [`DEADLINE`].
 //!
 //! Invariant: an append never waits for S3.
 //!
@@ -8,8 +7,7 @@
 //!   makes of a file.
 //! - `open`: open, close and takeover; `data` append, truncate, fsync; `read` read; `handles` what is open.
 //! - `dirs`: directory reads; `dir_snapshot` the union that one of them shows; `stored` objects of the bucket.
-//! - `spares`: spool files made in advance; `resent` requests that the
-//!   kernel sends again.
+//! - `spares`: spool files made in advance; `resent` requests that the kernel sends again.
 //! - `caches`: what the kernel is to forget; `surplus` which nodes; `chores` work that no operation waits for.
 
 mod attributes;
@@ -60,8 +58,8 @@ pub use crate::namespace::{FileKind, SetAttr};
 /// Longest time that a request may wait: a process that waits for a FUSE reply cannot be killed.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long the kernel may believe names of the live view: all changes go through it, but for logs and directories that leave
-/// the view when they are old. Of these it is told when it asks for the node (`FsError::Stale`), and looks again.
+/// How long the kernel may believe names of the live view: all changes go through it, but for logs and directories that
+/// leave the view when they are old. Of these it is told when it asks for the node (`FsError::Stale`), and looks again.
 const LIVE_TTL: Duration = Duration::from_secs(60);
 /// How long it may believe the attributes of what is not a file: the times of directories change without it, too.
 const LIVE_ATTR_TTL: Duration = Duration::from_secs(1);
@@ -149,8 +147,8 @@ pub struct Fs {
 }
 
 impl Fs {
-    /// A file system over its parts, with everything open that the worker before had open. What waits
-    /// for S3 runs on `runtime`; with `backings` the kernel appends where it may.
+    /// A file system over its parts, with everything open that the worker before had open. What waits for S3 runs on
+    /// `runtime`; with `backings` the kernel appends where it may.
     pub fn new(
         parts: Arc<Parts>,
         policy: Policy,

@@ -1,5 +1,5 @@
-//! Open and release: who writes (the kernel or the daemon), what is recorded for the next worker,
-//! and how a worker takes over the handles of the one before.
+//! Open and release: who writes (the kernel or the daemon), what is recorded for the next worker, and how a worker
+//! takes over the handles of the one before.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -30,8 +30,8 @@ enum Opening<'a> {
     Again(&'a HashSet<NodeId>),
 }
 
-/// Longest wait for a close that the kernel is about to tell of: much longer than that takes, and nothing beside what else
-/// whoever truncates a log under a program does.
+/// Longest wait for a close that the kernel is about to tell of: much longer than that takes, and nothing beside what
+/// else whoever truncates a log under a program does.
 const CLOSING: Duration = Duration::from_millis(50);
 
 impl Fs {
@@ -89,8 +89,8 @@ impl Fs {
         Ok(file)
     }
 
-    /// Opens a live file. Where it counts whether somebody else has it open, one that was closed just before is awaited:
-    /// close(2) returns before the kernel has said so (`fuse_release_common` in
+    /// Opens a live file. Where it counts whether somebody else has it open, one that was closed just before is
+    /// awaited: close(2) returns before the kernel has said so (`fuse_release_common` in
     /// [fs/fuse/file.c](https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/fs/fuse/file.c)).
     fn open_live_alone(
         &self,
@@ -105,8 +105,8 @@ impl Fs {
         self.open_live(log, access, opening)
     }
 
-    /// Opens a live file that counts the handle already. The first who has it open decides who writes: all opens of a file that
-    /// the kernel writes to have its backing file, also those that come here.
+    /// Opens a live file that counts the handle already. The first who has it open decides who writes: all opens of a
+    /// file that the kernel writes to have its backing file, also those that come here.
     fn open_live(
         &self,
         log: &Arc<LogFile>,
@@ -144,8 +144,8 @@ impl Fs {
         Ok((file, mode))
     }
 
-    /// Who is to write into a file that nobody else has open. The kernel counts and maps from the beginning of the spool
-    /// file, so that the generation has to begin there.
+    /// Who is to write into a file that nobody else has open. The kernel counts and maps from the beginning of the
+    /// spool file, so that the generation has to begin there.
     fn decide(&self, log: &LogFile) -> Route {
         let alone = log.state().handles == 1;
         let aligned = if alone { log.align() } else { Ok(log.is_aligned()) };
@@ -203,8 +203,8 @@ impl Fs {
         }
     }
 
-    /// Opening a stored object's name for writing makes a live file that hides it. The kernel asked
-    /// for the object's node, so it is told to look the name up again and finds the live one.
+    /// Opening a stored object's name for writing makes a live file that hides it. The kernel asked for the object's
+    /// node, so it is told to look the name up again and finds the live one.
     fn open_over(&self, id: NodeId, origin: Origin) -> Result<(HandleId, Mode), FsError> {
         let Open::Stored(StoredObject { key, .. }) = self.parts.namespace.open(id)? else {
             return Err(FsError::Stale);
@@ -248,8 +248,7 @@ impl Fs {
         Ok(struck?)
     }
 
-    /// Takes over what the worker before had open. What cannot be opened again is named; its handle
-    /// answers EBADF.
+    /// Takes over what the worker before had open. What cannot be opened again is named; its handle answers EBADF.
     pub(super) fn take_over(&self) {
         let registered = self.backings.as_ref().map(|b| b.registered()).unwrap_or_default();
         let registered: HashSet<NodeId> = registered.into_iter().collect();

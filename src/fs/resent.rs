@@ -1,8 +1,7 @@
-//! Requests that the kernel resends (FUSE_NOTIFY_RESEND) because the worker that had read them died
-//! before it replied. Some were carried out already. Each kind is recognised by what it left
-//! behind: a name by the id of the request that made it, a write by the bytes behind the end that
-//! was recorded for it. The kernel still holds the locks of the inodes concerned, so nobody has
-//! changed them meanwhile but appenders for whom the kernel writes.
+//! Requests that the kernel resends (FUSE_NOTIFY_RESEND) because the worker that had read them died before it replied.
+//! Some were carried out already. Each kind is recognised by what it left behind: a name by the id of the request that
+//! made it, a write by the bytes behind the end that was recorded for it. The kernel still holds the locks of the
+//! inodes concerned, so nobody has changed them meanwhile but appenders for whom the kernel writes.
 
 use std::io;
 
@@ -33,13 +32,12 @@ impl Fs {
     }
 }
 
-/// How much of a write that comes again the spool file has, when its end was at `from` before the write
-/// and is at `to` now. `None`: nothing, it is to be made.
+/// How much of a write that comes again the spool file has, when its end was at `from` before the write and is at `to`
+/// now. `None`: nothing, it is to be made.
 ///
-/// Where the daemon alone appends, what lies between is this write or the part of it that there was room
-/// for. Where the kernel appends for others too, the write is somewhere between, whole, or was not
-/// made. Two writers that write the very same bytes at the moment of the crash cannot be told
-/// apart.
+/// Where the daemon alone appends, what lies between is this write or the part of it that there was room for. Where the
+/// kernel appends for others too, the write is somewhere between, whole, or was not made. Two writers that write the
+/// very same bytes at the moment of the crash cannot be told apart.
 pub(super) fn written_before(
     file: &SpoolFile,
     from: SpoolOffset,

@@ -1,5 +1,5 @@
-//! Routing: by its path a file is a log of some stream or stays local, and a rename may change
-//! that. Owns this decision and what is reported of local files.
+//! Routing: by its path a file is a log of some stream or stays local, and a rename may change that. Owns this decision
+//! and what is reported of local files.
 
 use std::cmp::Reverse;
 use std::sync::Arc;

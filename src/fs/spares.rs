@@ -1,6 +1,6 @@
-//! Spare spool files, created and registered with the kernel before a log needs them. Creating a
-//! log then waits neither for a new file nor for the keeper, whose reply takes longer than the rest
-//! (docs/BENCHMARKS.md). Owns how many are kept.
+//! Spare spool files, created and registered with the kernel before a log needs them. Creating a log then waits neither
+//! for a new file nor for the keeper, whose reply takes longer than the rest (docs/BENCHMARKS.md). Owns how many are
+//! kept.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Stored objects and prefixes in the view of a writer mount. Their bytes are read through
-//! `read::objects`; objects are never changed.
+//! Stored objects and prefixes in the view of a writer mount. Their bytes are read through `read::objects`; objects are
+//! never changed.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::types::ids::NodeId;
 use crate::types::stored_object::StoredObject;
 
 impl Fs {
-    /// The prefix that a directory stands for; `None` when it cannot have stored content (live
-    /// view, or a path that is no key).
+    /// The prefix that a directory stands for; `None` when it cannot have stored content (live view, or a path that is
+    /// no key).
     pub(super) fn prefix_of(&self, dir: NodeId) -> Option<String> {
         if self.policy.view == View::Live {
             return None;
@@ -68,8 +68,8 @@ impl Fs {
         Ok(self.live_entry(self.know_stored(parent, name, object)?))
     }
 
-    /// Gives a stored object or prefix (`None`) a node that the kernel is told of. Where it knows too many it is asked to
-    /// forget some.
+    /// Gives a stored object or prefix (`None`) a node that the kernel is told of. Where it knows too many it is asked
+    /// to forget some.
     pub(super) fn know_stored(
         &self,
         parent: NodeId,
@@ -100,8 +100,8 @@ impl Fs {
         known.map_or(Listed::Unknown, |(_, answer)| Listed::of(answer))
     }
 
-    /// A directory of the live view is about to leave its place. Where stored content may show it again, its owner
-    /// and mode come back with it.
+    /// A directory of the live view is about to leave its place. Where stored content may show it again, its owner and
+    /// mode come back with it.
     pub(super) fn remember_directory(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
         match self.policy.view {
             View::Bucket if self.known_stored(parent, name) != Listed::Absent => {

@@ -22,9 +22,9 @@ impl Surplus {
         Surplus { max, next: NodeId(0), named: NodeId(0) }
     }
 
-    /// The nodes to be forgotten, once the kernel knows `newest`: of `known` those that it got to know longest ago, where
-    /// there are too many. What is in a directory comes before it. The kernel keeps those in use, so that others are named
-    /// the next time.
+    /// The nodes to be forgotten, once the kernel knows `newest`: of `known` those that it got to know longest ago,
+    /// where there are too many. What is in a directory comes before it. The kernel keeps those in use, so that others
+    /// are named the next time.
     pub fn after(&mut self, newest: NodeId, known: impl FnOnce() -> Vec<NodeId>) -> Vec<NodeId> {
         if newest < self.next {
             return Vec::new();

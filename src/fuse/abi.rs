@@ -21,8 +21,8 @@ pub const NOTIFY_RESEND: u32 = 7;
 pub const NOTIFY_PRUNE: u32 = 9;
 /// `FUSE_UNIQUE_RESEND`: the bit of a request's id that says that it was sent again.
 pub const UNIQUE_RESEND: u64 = 1 << 63;
-/// Most bytes of a write that come in one request. Each thread has so much memory for them, used or not (`sys::allocator`).
-/// A write of 1 MiB takes four; that is 0.88 as fast as one.
+/// Most bytes of a write that come in one request. Each thread has so much memory for them, used or not
+/// (`sys::allocator`). A write of 1 MiB takes four; that is 0.88 as fast as one.
 pub const MAX_WRITE: u32 = 256 << 10;
 /// `_IOW(229, 1, struct fuse_backing_map)`.
 pub const BACKING_OPEN: libc::Ioctl = 0x4010_e501_u32 as libc::Ioctl;

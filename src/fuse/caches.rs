@@ -1,7 +1,7 @@
 //! Invalidates the kernel's caches of attributes and nodes by notifications on /dev/fuse.
 //!
-//! Invariant: only inodes are named, never a directory entry: for an entry the kernel takes the
-//! lock of the directory, which may be held by a program that waits for us.
+//! Invariant: only inodes are named, never a directory entry: for an entry the kernel takes the lock of the directory,
+//! which may be held by a program that waits for us.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -105,8 +105,8 @@ pub(super) fn file_attr(attr: &Attr) -> FileAttr {
     }
 }
 
-/// A time that utimensat(2) sets. fuser takes the nanoseconds of a time before 1970 away where they are to be
-/// added (`system_time_from_time` in its `time.rs`).
+/// A time that utimensat(2) sets. fuser takes the nanoseconds of a time before 1970 away where they are to be added
+/// (`system_time_from_time` in its `time.rs`).
 pub(super) fn file_time(time: SystemTime) -> FileTime {
     let parts = |span: Duration| (span.as_secs() as i64, span.subsec_nanos());
     let (secs, nanos) = match time.duration_since(SystemTime::UNIX_EPOCH) {

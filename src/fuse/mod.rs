@@ -1,6 +1,7 @@
 //! The FUSE adapter, the only importer of fuser: converts, calls the file system, replies; decides nothing.
 //! `reader_adapter` is the same for reader mounts; `session` begins a session or takes one over (`place` exchanges its
-//! descriptor); `convert` has types and errnos, `dirs` and `passthrough` replies, `caches` notifications, `abi` constants.
+//! descriptor); `convert` has types and errnos, `dirs` and `passthrough` replies, `caches` notifications, `abi`
+//! constants.
 
 pub mod abi;
 mod caches;

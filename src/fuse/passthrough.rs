@@ -1,6 +1,5 @@
-//! Replies to open and create with a backing file. fuser represents a backing file as a value that
-//! closes it when dropped; ours belong to whoever registered them, so a value is made for the reply
-//! and taken apart again.
+//! Replies to open and create with a backing file. fuser represents a backing file as a value that closes it when
+//! dropped; ours belong to whoever registered them, so a value is made for the reply and taken apart again.
 #![allow(unsafe_code)]
 
 use fuser::{BackingId, FileHandle, FopenFlags, ReplyCreate, ReplyOpen};
@@ -10,9 +9,9 @@ use crate::fs::{Entry, Mode};
 use crate::types::ids;
 use crate::types::ids::HandleId;
 
-/// How the kernel is to treat a file, and the backing file that goes with it. A close is not told of
-/// (FLUSH): every write is in the spool file when it returns, and a program whose daemon is gone, for
-/// which the kernel went on writing, closes its log without an error.
+/// How the kernel is to treat a file, and the backing file that goes with it. A close is not told of (FLUSH): every
+/// write is in the spool file when it returns, and a program whose daemon is gone, for which the kernel went on
+/// writing, closes its log without an error.
 fn fopen(mode: Mode) -> (FopenFlags, Option<ids::BackingId>) {
     let (flags, backing) = match mode {
         Mode::Direct => (FopenFlags::FOPEN_DIRECT_IO, None),
@@ -29,8 +28,8 @@ pub(super) fn opened(reply: ReplyOpen, handle: HandleId, mode: Mode) {
     match fopen(mode) {
         (flags, None) => reply.opened(fh, flags),
         (flags, Some(ids::BackingId(id))) => {
-            // SAFETY: the number is open in this session as long as the node has a handle, which
-            // this reply gives it; `into_raw` takes the value apart, so that it closes nothing.
+            // SAFETY: the number is open in this session as long as the node has a handle, which this reply gives it;
+            // `into_raw` takes the value apart, so that it closes nothing.
             let backing = unsafe { reply.wrap_backing(id) };
             reply.opened_passthrough(fh, flags, &backing);
             let _ = backing.into_raw();

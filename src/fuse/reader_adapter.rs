@@ -1,5 +1,5 @@
-//! The FUSE adapter of a reader mount: converts, calls the file system, replies. Changes are
-//! refused here, in case somebody remounts it writable; otherwise the kernel refuses them.
+//! The FUSE adapter of a reader mount: converts, calls the file system, replies. Changes are refused here, in case
+//! somebody remounts it writable; otherwise the kernel refuses them.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -1,8 +1,8 @@
-//! The FUSE session: negotiation with the kernel, and how a session is begun or taken over. The
-//! mount itself is the keeper's.
+//! The FUSE session: negotiation with the kernel, and how a session is begun or taken over. The mount itself is the
+//! keeper's.
 //!
-//! Invariant: what is negotiated does not depend on settings. The kernel negotiates once for a
-//! mount, so every later worker has to ask for the same.
+//! Invariant: what is negotiated does not depend on settings. The kernel negotiates once for a mount, so every later
+//! worker has to ask for the same.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,13 +17,13 @@ use crate::types::ids::NodeId;
 
 /// Asks for what we need, as far as the kernel offers it.
 pub(super) fn ask(config: &mut KernelConfig) {
-    // Read mappings of live files need the first, since they are opened for direct I/O. The third lets
-    // the kernel write into spool files itself, whether or not it will be told to. Without the fourth
-    // it would ask before each of those writes whether the file has capabilities to be taken away
-    // (`file_remove_privs`, 20 us); with it once. Nothing runs from a mount that is nosuid.
-    // With the next two a directory is read together with the attributes of what is in it, when the
-    // program asks for them anyway. With the last one the kernel finds nodes again that it has forgotten.
-    // An open truncates by itself, so that a log that begins anew can have another backing file from then on.
+    // Read mappings of live files need the first, since they are opened for direct I/O. The third lets the kernel write
+    // into spool files itself, whether or not it will be told to. Without the fourth it would ask before each of those
+    // writes whether the file has capabilities to be taken away (`file_remove_privs`, 20 us); with it once. Nothing
+    // runs from a mount that is nosuid. With the next two a directory is read together with the attributes of what is
+    // in it, when the program asks for them anyway. With the last one the kernel finds nodes again that it has
+    // forgotten. An open truncates by itself, so that a log that begins anew can have another backing file from then
+    // on.
     let wanted = InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP
         | InitFlags::FUSE_ATOMIC_O_TRUNC
         | InitFlags::FUSE_PARALLEL_DIROPS
@@ -38,8 +38,8 @@ pub(super) fn ask(config: &mut KernelConfig) {
     let _ = config.set_max_write(MAX_WRITE);
 }
 
-/// Asks for what a reader mount needs. Streams are opened for direct I/O, hence the first; with the others
-/// a listing brings what stat would ask for each name, where the kernel sees that somebody stats.
+/// Asks for what a reader mount needs. Streams are opened for direct I/O, hence the first; with the others a listing
+/// brings what stat would ask for each name, where the kernel sees that somebody stats.
 pub(super) fn ask_as_reader(config: &mut KernelConfig) {
     let wanted = InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP
         | InitFlags::FUSE_PARALLEL_DIROPS
@@ -94,10 +94,10 @@ pub fn ask_again(fuse: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks the kernel to forget nodes that nobody uses. It takes no lock of a directory for it, as it would to forget a name
-/// (`fuse_try_prune_one_inode` in
-/// [fs/fuse/inode.c](https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/fs/fuse/inode.c)): a program may
-/// hold that which waits for us. Fails with EINVAL where the kernel is too old.
+/// Asks the kernel to forget nodes that nobody uses. It takes no lock of a directory for it, as it would to forget a
+/// name (`fuse_try_prune_one_inode` in
+/// [fs/fuse/inode.c](https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/fs/fuse/inode.c)): a
+/// program may hold that which waits for us. Fails with EINVAL where the kernel is too old.
 pub fn prune(fuse: BorrowedFd<'_>, nodes: &[NodeId]) -> io::Result<()> {
     // The header as above and `struct fuse_notify_prune_out`: how many numbers follow.
     let count = u32::try_from(nodes.len()).map_err(io::Error::other)?;

@@ -1,8 +1,8 @@
-//! Cache of the bucket: listings of prefixes, and single names, present or absent, each with an
-//! age. Owns the cache and the limit on LISTs a minute; requests are made by `listing::lister`.
+//! Cache of the bucket: listings of prefixes, and single names, present or absent, each with an age. Owns the cache and
+//! the limit on LISTs a minute; requests are made by `listing::lister`.
 //!
-//! Invariants: the cache is bounded in bytes, with least-recently-used eviction. Objects stored by
-//! this daemon are entered without a LIST.
+//! Invariants: the cache is bounded in bytes, with least-recently-used eviction. Objects stored by this daemon are
+//! entered without a LIST.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::types::time::Utc;
 use crate::types::token_bucket::TokenBucket;
 use crate::types::weighted_lru::WeightedLru;
 
-/// Bytes that the cache holds in all: names, ETags and what the allocator adds. Some 400,000 segments, of
-/// 110 bytes a name.
+/// Bytes that the cache holds in all: names, ETags and what the allocator adds. Some 400,000 segments, of 110 bytes a
+/// name.
 pub const BYTES_MAX: u64 = 64 << 20;
 /// LISTs that may be sent in a minute; a scanner that walks the mount costs no more.
 const LISTS_A_MINUTE: u32 = 600;
@@ -78,8 +78,8 @@ impl Catalog {
         self.inner.lock().names(prefix).map(|(at, _)| at)
     }
 
-    /// What a name is known to stand for (`None` inside: it is absent), and what the age of that means.
-    /// What was asked last counts.
+    /// What a name is known to stand for (`None` inside: it is absent), and what the age of that means. What was asked
+    /// last counts.
     pub fn name(&self, prefix: &str, name: &[u8], now: Duration) -> Option<(Age, Option<Stored>)> {
         let mut inner = self.inner.lock();
         let listed = inner.names(prefix);
@@ -102,8 +102,7 @@ impl Catalog {
         }
     }
 
-    /// Keeps a listing that was begun at `now`. Gives the names of objects that it shows to be replaced or
-    /// gone.
+    /// Keeps a listing that was begun at `now`. Gives the names of objects that it shows to be replaced or gone.
     pub fn insert(&self, prefix: &str, listing: Arc<Listing>, now: Duration) -> Vec<Box<[u8]>> {
         let before = self.inner.lock().names(prefix).filter(|_| listing.is_whole());
         // Compared, and the old ones given back, while others may look.
@@ -115,8 +114,8 @@ impl Catalog {
         outdated
     }
 
-    /// Keeps what was found out at `now` about one name. Says whether an object that was known by that name
-    /// is another one by now, or gone.
+    /// Keeps what was found out at `now` about one name. Says whether an object that was known by that name is another
+    /// one by now, or gone.
     pub fn insert_name(&self, prefix: &str, name: &[u8], found: Option<Stored>, now: Duration) -> bool {
         let before = self.name(prefix, name, now).and_then(|(_, before)| before);
         let Some(key) = key(prefix, name) else { return false };
@@ -138,8 +137,8 @@ impl Catalog {
         self.inner.lock().entries.total()
     }
 
-    /// Adds an object that this daemon has just stored to the listings that are known, so that no
-    /// LIST is needed to see it.
+    /// Adds an object that this daemon has just stored to the listings that are known, so that no LIST is needed to see
+    /// it.
     pub fn add_own(&self, root: &str, object: StoredObject) {
         let mut inner = self.inner.lock();
         let StoredObject { key, size, modified, etag } = object;

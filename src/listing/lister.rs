@@ -1,9 +1,8 @@
-//! Lookups and listings of the bucket: from the catalog while it is fresh, otherwise from S3, with
-//! one request for concurrent callers and a short wait. Owns what is in flight and the pause after
-//! a failure.
+//! Lookups and listings of the bucket: from the catalog while it is fresh, otherwise from S3, with one request for
+//! concurrent callers and a short wait. Owns what is in flight and the pause after a failure.
 //!
-//! Invariants: a name never costs a HEAD. A lookup waits for two LISTs at most, however large the
-//! directory is. While S3 is known to be down nobody waits.
+//! Invariants: a name never costs a HEAD. A lookup waits for two LISTs at most, however large the directory is. While
+//! S3 is known to be down nobody waits.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -77,8 +76,7 @@ impl Lister {
         Lister(Arc::new(ListerState { config, runtime, listings, probes, down_until, outdated }))
     }
 
-    /// The whole listing of a prefix without waiting. One that is old, but not too old, is asked for anew
-    /// meanwhile.
+    /// The whole listing of a prefix without waiting. One that is old, but not too old, is asked for anew meanwhile.
     pub fn known(&self, prefix: &str) -> Option<Arc<Listing>> {
         let (age, listing) = self.0.config.catalog.listing(prefix, self.0.now())?;
         if !listing.is_whole() {
@@ -129,8 +127,8 @@ impl Lister {
         self.0.config.catalog.name(prefix, name, now).and_then(|(_, found)| found)
     }
 
-    /// Asks for a name; what there is to know is in the catalog then, unless it is given. The first page
-    /// of the directory costs as much as the name alone, and is all there is of most directories.
+    /// Asks for a name; what there is to know is in the catalog then, unless it is given. The first page of the
+    /// directory costs as much as the name alone, and is all there is of most directories.
     async fn find_out(&self, prefix: &str, name: &[u8]) -> Listed {
         if !self.0.is_large(prefix) {
             let Some(Progress { listing, end }) = self.first_page(prefix).await else {
@@ -154,8 +152,8 @@ impl Lister {
         Some(progress.clone())
     }
 
-    /// The whole listing of a prefix; what was last known of it, or `None`, when S3 does not answer in
-    /// time. Each page has its own time.
+    /// The whole listing of a prefix; what was last known of it, or `None`, when S3 does not answer in time. Each page
+    /// has its own time.
     pub async fn listing(&self, prefix: &str) -> Option<Arc<Listing>> {
         if let Some(listing) = self.known(prefix) {
             return Some(listing);
@@ -203,8 +201,8 @@ impl Lister {
         }
     }
 
-    /// Joins the request for a prefix that is under way, or begins one. It goes on when nobody waits
-    /// any more, so that the next who looks finds it.
+    /// Joins the request for a prefix that is under way, or begins one. It goes on when nobody waits any more, so that
+    /// the next who looks finds it.
     fn begin(&self, prefix: &str, whole: bool) -> watch::Receiver<Progress> {
         let mut listings = self.0.listings.lock();
         if let Some(job) = listings.get_mut(prefix) {
@@ -296,8 +294,8 @@ impl Lister {
         Some(receiver)
     }
 
-    /// Who lists a stream's segments looks at today's next: its folder is listed while nobody waits for
-    /// it, as long as enough LISTs are left.
+    /// Who lists a stream's segments looks at today's next: its folder is listed while nobody waits for it, as long as
+    /// enough LISTs are left.
     fn prefetch(&self, prefix: &str, listing: &Listing) {
         let config = &self.0.config;
         let (Some(partition), Some((_, below))) = (&config.partition, prefix.rsplit_once(SEGMENTS)) else {
@@ -368,8 +366,8 @@ impl ListerState {
         Ok(page)
     }
 
-    /// Asks for all names that begin with one: the object itself comes first, its prefix behind what
-    /// has a byte before `/` in its place (`app`, `app-1`, ..., `app/`).
+    /// Asks for all names that begin with one: the object itself comes first, its prefix behind what has a byte before
+    /// `/` in its place (`app`, `app-1`, ..., `app/`).
     async fn ask_for(&self, prefix: &str, key: &str, name: &[u8]) -> Result<Option<Stored>, BucketError> {
         let mut listing = Listing::of(prefix);
         listing.add_page(&self.config.prefix, self.list(key, None).await?);

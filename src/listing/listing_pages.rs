@@ -1,5 +1,5 @@
-//! A listing in progress, page by page, for directory reads. Owns how long they wait for a page;
-//! requests are made by `listing::lister`.
+//! A listing in progress, page by page, for directory reads. Owns how long they wait for a page; requests are made by
+//! `listing::lister`.
 
 use std::sync::Arc;
 use std::time::Duration;

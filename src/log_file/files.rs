@@ -1,11 +1,9 @@
-//! The spool files of one log, one after the other. A generation that begins alone begins a file,
-//! so that positions in the file are those that applications see, also for the kernel when it
-//! writes, maps or limits. Owns the descriptors and the mapping from positions of the log to those
-//! in a file.
+//! The spool files of one log, one after the other. A generation that begins alone begins a file, so that positions in
+//! the file are those that applications see, also for the kernel when it writes, maps or limits. Owns the descriptors
+//! and the mapping from positions of the log to those in a file.
 //!
-//! Invariants: a generation lies in one file. Only the last file grows. Where two files have the
-//! bytes of a position, the later one counts. A file ends before the next begins only where a power
-//! cut took its end.
+//! Invariants: a generation lies in one file. Only the last file grows. Where two files have the bytes of a position,
+//! the later one counts. A file ends before the next begins only where a power cut took its end.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -49,7 +47,8 @@ impl SpoolFile {
     }
 
     /// Where it ends while no write is under way. stat(2) shows how far a write has come, page by page; this asks under
-    /// the lock that a write holds, which lseek(2) with SEEK_HOLE takes on ext4, btrfs, F2FS and tmpfs, and read(2) on XFS.
+    /// the lock that a write holds, which lseek(2) with SEEK_HOLE takes on ext4, btrfs, F2FS and tmpfs, and read(2) on
+    /// XFS.
     pub fn end_between_writes(&self) -> io::Result<SpoolOffset> {
         let mut end = self.file.metadata()?.len();
         if fstatfs(&self.file)?.f_type == XFS_SUPER_MAGIC {
@@ -168,8 +167,8 @@ impl Files {
         &self.names
     }
 
-    /// Recovery: forgets empty files at the end with which no generation `begins`, and makes the file that holds `first`
-    /// where it is missing, since its bytes are to be missed and not those of another one to be read.
+    /// Recovery: forgets empty files at the end with which no generation `begins`, and makes the file that holds
+    /// `first` where it is missing, since its bytes are to be missed and not those of another one to be read.
     pub fn complete(&self, first: SpoolOffset, begins: impl Fn(SpoolOffset) -> bool) -> Result<(), LocalError> {
         let mut slots = self.slots.lock();
         while let [.., last] = &mut slots[..]
@@ -266,8 +265,8 @@ impl Files {
         if end > start { self.punch(SpoolRange { start, end }) } else { Ok(()) }
     }
 
-    /// Has a new file begin at `base`, within the last one or at its end, and go on with a durable copy of the bytes that
-    /// there are behind it. Nobody else may have the log open.
+    /// Has a new file begin at `base`, within the last one or at its end, and go on with a durable copy of the bytes
+    /// that there are behind it. Nobody else may have the log open.
     pub fn begin_at(&self, base: SpoolOffset) -> Result<(), LocalError> {
         let old = self.last()?;
         let path = self.names.data(base);

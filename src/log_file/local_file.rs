@@ -1,5 +1,5 @@
-//! A local file: one that a glob of `--exclude` keeps from the bucket (lock and pid files, swap
-//! files of editors). An ordinary POSIX file within the budget of local files.
+//! A local file: one that a glob of `--exclude` keeps from the bucket (lock and pid files, swap files of editors). An
+//! ordinary POSIX file within the budget of local files.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;

@@ -1,11 +1,9 @@
-//! The log file behind a live file: its spool files (`files`), who writes to them, and where its
-//! generations begin and what is sealed (`state`), with the arithmetic between spool file,
-//! generation and segment. Does not decide when to seal (`types::rotation`) and knows no names
-//! (`namespace`).
+//! The log file behind a live file: its spool files (`files`), who writes to them, and where its generations begin and
+//! what is sealed (`state`), with the arithmetic between spool file, generation and segment. Does not decide when to
+//! seal (`types::rotation`) and knows no names (`namespace`).
 //!
-//! Invariants: a spool file only grows. Segments cover the positions of the log from the first base
-//! to the sealed end without gap or overlap, but for what a power cut took. The last generation is
-//! the one that applications see.
+//! Invariants: a spool file only grows. Segments cover the positions of the log from the first base to the sealed end
+//! without gap or overlap, but for what a power cut took. The last generation is the one that applications see.
 //!
 //! - `stream`: a stream beyond its files; `local_file` files that stay local; `lease` whether a dead mount's program
 //!   still writes.
@@ -37,12 +35,12 @@ use crate::types::errors::{AtPath, LocalError};
 use crate::types::ids::{BackingId, NodeId, SpoolOffset, SpoolRange};
 use crate::types::time::Utc;
 
-/// Most bytes that are copied when a log is opened which was truncated while somebody had it open: a quarter of a second of
-/// a slow disk, for which its first program waits once.
+/// Most bytes that are copied when a log is opened which was truncated while somebody had it open: a quarter of a
+/// second of a slow disk, for which its first program waits once.
 pub const COPY_MAX: u64 = 16 << 20;
 
-/// Who writes into the spool file what applications append. Decided when the first of them opens it,
-/// kept until the last has closed it, because the kernel takes one way at a time.
+/// Who writes into the spool file what applications append. Decided when the first of them opens it, kept until the
+/// last has closed it, because the kernel takes one way at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Route {
     /// Nobody has it open.
@@ -87,8 +85,8 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// A log file; `bases` as the record has them (at least one), `starts` where its spool files begin, if
-    /// there are any yet.
+    /// A log file; `bases` as the record has them (at least one), `starts` where its spool files begin, if there are
+    /// any yet.
     pub fn new(
         names: NodeFiles,
         stream: Arc<StreamState>,
@@ -214,9 +212,9 @@ impl LogFile {
         self.files.current().0 == self.state.lock().current().at
     }
 
-    /// Has the current generation begin a spool file, if it does not. It may have begun within one, because somebody had
-    /// the log open when it was truncated; what there is of it is copied then, [`COPY_MAX`] at most. Says whether it
-    /// does. To be called by the first who opens the log.
+    /// Has the current generation begin a spool file, if it does not. It may have begun within one, because somebody
+    /// had the log open when it was truncated; what there is of it is copied then, [`COPY_MAX`] at most. Says whether
+    /// it does. To be called by the first who opens the log.
     pub fn align(&self) -> Result<bool, LocalError> {
         if self.is_aligned() {
             return Ok(true);
@@ -283,8 +281,8 @@ impl LogFile {
         self.closed.notify_all();
     }
 
-    /// Waits until all handles but the caller's own are closed, once: who shares a log for long is not waited for
-    /// again before it was closed by all.
+    /// Waits until all handles but the caller's own are closed, once: who shares a log for long is not waited for again
+    /// before it was closed by all.
     pub fn wait_for_closes(&self, longest: Duration) {
         let mut state = self.state.lock();
         if !state.is_shared {
@@ -293,8 +291,8 @@ impl LogFile {
         }
     }
 
-    /// Asks the kernel whether programs of a dead mount still write, and counts them as one that has
-    /// the file open. To be asked while this process has it open nowhere.
+    /// Asks the kernel whether programs of a dead mount still write, and counts them as one that has the file open. To
+    /// be asked while this process has it open nowhere.
     pub fn look_for_orphans(&self) {
         let orphaned = has_writer(&self.files.current().1);
         let mut state = self.state.lock();

@@ -1,5 +1,5 @@
-//! The mutable state of a log file and its arithmetic: where generations begin, which ranges are
-//! sealed, and their phases. No I/O and no lock; lengths are arguments.
+//! The mutable state of a log file and its arithmetic: where generations begin, which ranges are sealed, and their
+//! phases. No I/O and no lock; lengths are arguments.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -22,8 +22,8 @@ pub struct Segment {
 /// Looks that are remembered.
 const LOOKS: usize = 8;
 
-/// When somebody looked how long a spool file was: the last look before the first unsealed byte, and the latest ones. They
-/// bound from below when a byte was written of which the kernel told nobody.
+/// When somebody looked how long a spool file was: the last look before the first unsealed byte, and the latest ones.
+/// They bound from below when a byte was written of which the kernel told nobody.
 #[derive(Clone, Debug, Default)]
 pub struct Looks(VecDeque<(Utc, SpoolOffset)>);
 
@@ -73,8 +73,8 @@ pub struct State {
     pub counted: SpoolOffset,
     /// Those of them for which the kernel writes: nobody is told of what they append.
     pub unseen_writers: u32,
-    /// Whether one handle, writer and unseen writer stands for programs that write through a mount
-    /// whose daemon is dead.
+    /// Whether one handle, writer and unseen writer stands for programs that write through a mount whose daemon is
+    /// dead.
     pub orphaned: bool,
     /// Open handles.
     pub handles: u32,
@@ -143,8 +143,8 @@ impl State {
 
     /// The generation that applications see.
     pub fn current(&self) -> Generation {
-        // `LogFile::new` gives at least one and nothing takes the last away; an empty list would be
-        // a log file from the file's beginning.
+        // `LogFile::new` gives at least one and nothing takes the last away; an empty list would be a log file from the
+        // file's beginning.
         self.generations.back().copied().unwrap_or_default()
     }
 
@@ -155,8 +155,8 @@ impl State {
         sealed.map_or(base, |end| end.max(base))
     }
 
-    /// The unsealed range that is next to be sealed, its generation, and whether that has ended.
-    /// Generations that have nothing unsealed and will not grow are left behind on the way.
+    /// The unsealed range that is next to be sealed, its generation, and whether that has ended. Generations that have
+    /// nothing unsealed and will not grow are left behind on the way.
     pub fn tail(&mut self, len: SpoolOffset) -> (SpoolRange, Generation, bool) {
         loop {
             let start = self.sealed_end();
@@ -174,8 +174,8 @@ impl State {
         }
     }
 
-    /// Begins a new generation, at the file's present length; `false` when the current one is empty, which
-    /// stays and is as young as the new one would be.
+    /// Begins a new generation, at the file's present length; `false` when the current one is empty, which stays and is
+    /// as young as the new one would be.
     pub fn begin_generation(&mut self, generation: Generation) -> bool {
         if let Some(current) = self.generations.back_mut()
             && generation.at <= current.at

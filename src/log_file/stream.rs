@@ -1,6 +1,5 @@
-//! State of a stream beyond its files: the highest generation number ever given, tokens for early
-//! seals, and the number of unconfirmed segments. The number outlives the files of the stream
-//! (`spool::numbers`).
+//! State of a stream beyond its files: the highest generation number ever given, tokens for early seals, and the number
+//! of unconfirmed segments. The number outlives the files of the stream (`spool::numbers`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
@@ -42,8 +41,8 @@ struct StreamCounters {
 }
 
 impl StreamState {
-    /// Held from the moment in which a number is given until it is in a marker: a crash before that
-    /// must not leave a number out, and the next one is not to be stored before it.
+    /// Held from the moment in which a number is given until it is in a marker: a crash before that must not leave a
+    /// number out, and the next one is not to be stored before it.
     pub fn numbering(&self) -> parking_lot::MutexGuard<'_, ()> {
         self.numbering.lock()
     }
@@ -105,8 +104,7 @@ impl StreamState {
         self.inner.lock().early.refill(now, interval)
     }
 
-    /// Takes a token. When there was none, counts it, and gives the count when it is worth a warning
-    /// (1, 2, 4, 8, ...).
+    /// Takes a token. When there was none, counts it, and gives the count when it is worth a warning (1, 2, 4, 8, ...).
     pub fn take_token(&self) -> Option<u64> {
         let mut inner = self.inner.lock();
         if inner.early.take() {

@@ -1,5 +1,4 @@
-//! Counters for the table of metrics (`metrics::table`): one set for the process; counting is an
-//! atomic addition.
+//! Counters for the table of metrics (`metrics::table`): one set for the process; counting is an atomic addition.
 //!
 //! - `table`: names, labels and meaning.
 

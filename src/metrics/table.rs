@@ -1,5 +1,5 @@
-//! The table of metrics: names, labels and meaning. Counting is in `metrics`. No label holds
-//! a path, a key or a stream, whose number is unbounded.
+//! The table of metrics: names, labels and meaning. Counting is in `metrics`. No label holds a path, a key or a stream,
+//! whose number is unbounded.
 
 /// How a metric behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

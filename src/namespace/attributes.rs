@@ -42,9 +42,10 @@ pub struct SetAttr {
 }
 
 impl SetAttr {
-    /// Whether nothing is to be set. The kernel sends such a request before a user without CAP_FSETID appends to
-    /// a file with set-id bits through the backing file, and for a chown(2) that changes nothing: both take the
-    /// bits away (`fuse_setattr` in [fs/fuse/dir.c](https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/fs/fuse/dir.c)).
+    /// Whether nothing is to be set. The kernel sends such a request before a user without CAP_FSETID appends to a file
+    /// with set-id bits through the backing file, and for a chown(2) that changes nothing: both take the bits away
+    /// (`fuse_setattr` in
+    /// [fs/fuse/dir.c](https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/fs/fuse/dir.c)).
     pub fn is_empty(&self) -> bool {
         let SetAttr { mode, uid, gid, accessed, modified, unprivileged: _ } = self;
         let nobody = mode.is_none() && uid.is_none() && gid.is_none();

@@ -1,6 +1,5 @@
-//! Changes of the live view: create, link, rename, unlink. Each is made in memory and in the record
-//! of the node before the reply, so that a crash of the daemon loses none; a power cut loses what
-//! no fsync covered.
+//! Changes of the live view: create, link, rename, unlink. Each is made in memory and in the record of the node before
+//! the reply, so that a crash of the daemon loses none; a power cut loses what no fsync covered.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -102,8 +101,7 @@ impl Namespace {
         Ok((tree.count_lookup(id)?, became))
     }
 
-    /// Takes a file's or link's name away. The node stays while it is open, and a live file's bytes
-    /// until S3 has them.
+    /// Takes a file's or link's name away. The node stays while it is open, and a live file's bytes until S3 has them.
     pub fn unlink(&self, parent: NodeId, name: &[u8], now: Utc) -> Result<NodeId, FsError> {
         let mut tree = self.tree.lock();
         let id = live_entry(&tree, parent, name)?;
@@ -143,8 +141,8 @@ impl Namespace {
         Ok(())
     }
 
-    /// Renames a live entry, replacing what has the new name where `replace` says so, and gives it the stream of that if
-    /// there is one.
+    /// Renames a live entry, replacing what has the new name where `replace` says so, and gives it the stream of that
+    /// if there is one.
     pub fn rename(
         &self,
         (parent, name): (NodeId, &[u8]),
@@ -211,8 +209,8 @@ impl Namespace {
         Ok(Renamed { replaced, became, outdated })
     }
 
-    /// Truncates a live file to nothing: a new generation begins where the spool file ends now.
-    /// Gives whether there was anything to end.
+    /// Truncates a live file to nothing: a new generation begins where the spool file ends now. Gives whether there was
+    /// anything to end.
     pub fn begin_generation(&self, id: NodeId, stamp: Stamp) -> Result<bool, FsError> {
         let Stamp { now, request: made_by } = stamp;
         let mut tree = self.tree.lock();
@@ -339,8 +337,7 @@ fn live_entry(tree: &Tree, parent: NodeId, name: &[u8]) -> Result<NodeId, FsErro
     }
 }
 
-/// A directory's times follow its entries; nothing is written for that, because nobody relies on
-/// them after a crash.
+/// A directory's times follow its entries; nothing is written for that, because nobody relies on them after a crash.
 fn touch(tree: &mut Tree, id: NodeId, now: Utc) {
     if let Ok(node) = tree.node_mut(id) {
         (node.times.modified, node.times.changed) = (now.into(), now.into());

@@ -1,8 +1,8 @@
-//! Nodes and their records on disk: written, and removed when the node is no longer needed
-//! (`durable` makes them durable).
+//! Nodes and their records on disk: written, and removed when the node is no longer needed (`durable` makes them
+//! durable).
 //!
-//! Invariant: the lock of the tree is never held during an fsync or the removal of a file, which
-//! may be large. Deferred work is done by [`Namespace::do_chores`].
+//! Invariant: the lock of the tree is never held during an fsync or the removal of a file, which may be large. Deferred
+//! work is done by [`Namespace::do_chores`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,8 +20,8 @@ use crate::types::escape::escape_path;
 use crate::types::ids::{NodeId, SpoolOffset};
 use crate::types::time::Utc;
 
-/// Most empty directories that are kept because somebody made them. Each takes some 300 bytes of the records, and 1 KiB of
-/// memory. Who leaves more behind names them by date or number, and does not come back to the oldest.
+/// Most empty directories that are kept because somebody made them. Each takes some 300 bytes of the records, and 1 KiB
+/// of memory. Who leaves more behind names them by date or number, and does not come back to the oldest.
 pub const EMPTY_MAX: usize = 1024;
 /// Most bytes of names of former directories that a directory remembers: its record is written as a whole.
 const FORMER_MAX: usize = 64 * 1024;
@@ -94,8 +94,8 @@ impl Namespace {
         self.tree.lock().nodes.get(&id).is_some_and(|node| node.recorded)
     }
 
-    /// Takes a finished live file out of the view and gives its files back, unless it came to life
-    /// again: it is open, or not all of it is confirmed.
+    /// Takes a finished live file out of the view and gives its files back, unless it came to life again: it is open,
+    /// or not all of it is confirmed.
     pub fn retire(&self, id: NodeId) -> Result<bool, FsError> {
         let mut tree = self.tree.lock();
         let Body::Live(log) = &tree.node(id)?.body else { return Ok(false) };
@@ -119,9 +119,9 @@ impl Namespace {
         Ok(true)
     }
 
-    /// Removes directories of the live view that have been empty since `before` and that the kernel
-    /// has forgotten: nobody is in them. Those that somebody made, or set the owner or mode of, stay, but for the
-    /// oldest of more than [`EMPTY_MAX`].
+    /// Removes directories of the live view that have been empty since `before` and that the kernel has forgotten:
+    /// nobody is in them. Those that somebody made, or set the owner or mode of, stay, but for the oldest of more than
+    /// [`EMPTY_MAX`].
     pub fn retire_directories(&self, before: Utc, now: Utc) -> Result<(), FsError> {
         let mut tree = self.tree.lock();
         let empty = |(id, node): (&NodeId, &Node)| match &node.body {
@@ -149,8 +149,8 @@ impl Namespace {
         Ok(())
     }
 
-    /// Keeps owner and mode of a directory that is about to leave its place, for the time when stored content shows
-    /// it there again.
+    /// Keeps owner and mode of a directory that is about to leave its place, for the time when stored content shows it
+    /// there again.
     pub fn remember_directory(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
         let mut tree = self.tree.lock();
         let Some(id) = tree.directory(parent)?.live.get(name).copied() else { return Ok(()) };
@@ -195,8 +195,8 @@ impl Namespace {
         Ok(len)
     }
 
-    /// Gives a directory that was known from a listing only a record, since something live is to be in
-    /// it; and those above it.
+    /// Gives a directory that was known from a listing only a record, since something live is to be in it; and those
+    /// above it.
     pub(super) fn adopt(&self, tree: &mut Tree, id: NodeId) -> Result<(), FsError> {
         let node = tree.node(id)?;
         if node.recorded || id == NodeId::ROOT {

@@ -1,8 +1,8 @@
-//! A listing of one prefix, page by page, as names of a directory. Owns which keys can be names,
-//! and their order. No requests and no clock.
+//! A listing of one prefix, page by page, as names of a directory. Owns which keys can be names, and their order. No
+//! requests and no clock.
 //!
-//! Invariants: no page is empty, and none changes, so that an open directory keeps the pages it
-//! began with. Names of a page are in the order of S3, in which a prefix ends in `/`.
+//! Invariants: no page is empty, and none changes, so that an open directory keeps the pages it began with. Names of a
+//! page are in the order of S3, in which a prefix ends in `/`.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -194,8 +194,8 @@ impl Listing {
         !self.unordered && self.page_of(key).is_some()
     }
 
-    /// Adds a page. Gives how many of its keys cannot be names in a directory: empty, `.`, `..`, too long,
-    /// with NUL, or an object with the name of a prefix.
+    /// Adds a page. Gives how many of its keys cannot be names in a directory: empty, `.`, `..`, too long, with NUL, or
+    /// an object with the name of a prefix.
     pub fn add_page(&mut self, root: &str, page: ListPage) -> usize {
         let ListPage { objects, prefixes, next } = page;
         let offered = objects.len() + prefixes.len();
@@ -239,8 +239,8 @@ impl Listing {
         self.pages.push(Arc::new(rows));
     }
 
-    /// Adds a name that is there by now, when its place is known and empty; `object` is nothing for a
-    /// prefix. Gives the bytes of memory that it takes.
+    /// Adds a name that is there by now, when its place is known and empty; `object` is nothing for a prefix. Gives the
+    /// bytes of memory that it takes.
     pub fn add_own(&mut self, name: &str, object: Option<(u64, Utc, String)>) -> usize {
         let row = match object {
             Some(object) => Row::of_object(name, object),
@@ -264,8 +264,8 @@ impl Listing {
         weight
     }
 
-    /// Names of objects that are not in `newer` as they are here: replaced or gone. Of what this daemon has
-    /// just stored itself the ETag is not known; it is not replaced.
+    /// Names of objects that are not in `newer` as they are here: replaced or gone. Of what this daemon has just stored
+    /// itself the ETag is not known; it is not replaced.
     pub fn outdated_by(&self, newer: &Listing) -> Vec<Box<[u8]>> {
         let is_same = |before: &ObjectVersion, now: &ObjectVersion| {
             if before.etag.is_empty() { before.size == now.size } else { before == now }

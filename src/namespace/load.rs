@@ -20,9 +20,9 @@ use crate::types::shares::Shares;
 use crate::types::time::Utc;
 
 impl Namespace {
-    /// Builds the live view of a spool. Claims on a name are settled by their numbers; a node whose
-    /// directory is gone is shown in the root, so that no log becomes unreachable.
-    /// Names and attributes take `names_max` bytes of memory at most, but for what is there.
+    /// Builds the live view of a spool. Claims on a name are settled by their numbers; a node whose directory is gone
+    /// is shown in the root, so that no log becomes unreachable. Names and attributes take `names_max` bytes of memory
+    /// at most, but for what is there.
     pub fn load(
         spool: Arc<Spool>,
         (ownership, names_max): (Ownership, u64),

@@ -1,9 +1,9 @@
-//! The live view: directories, live files, local files and symbolic links, and beside them the
-//! stored objects and prefixes that the kernel knows by a node id. Owns names, node ids, lookup
-//! counts and records; knows nothing of file content, and asks S3 nothing.
+//! The live view: directories, live files, local files and symbolic links, and beside them the stored objects and
+//! prefixes that the kernel knows by a node id. Owns names, node ids, lookup counts and records; knows nothing of file
+//! content, and asks S3 nothing.
 //!
-//! Invariants: a name in a directory is live or stored, never both. A node with a record has its
-//! files in the spool. A directory with a live entry has a record.
+//! Invariants: a name in a directory is live or stored, never both. A node with a record has its files in the spool. A
+//! directory with a live entry has a record.
 //!
 //! - `tree`: the tree, under one lock; `change` and `attributes` change it; `stored` and `listing` what the bucket
 //!   adds; `renames` and `reroute` what a rename means.
@@ -113,8 +113,7 @@ impl Namespace {
         dir.live.get(name).or_else(|| dir.stored.get(name)).copied()
     }
 
-    /// Gives a stored object or prefix (`None`) a node, or finds the one it has, and counts the
-    /// lookup.
+    /// Gives a stored object or prefix (`None`) a node, or finds the one it has, and counts the lookup.
     pub fn lookup_stored(
         &self,
         parent: NodeId,
@@ -159,8 +158,8 @@ impl Namespace {
         tree.drop_if_gone(id);
     }
 
-    /// Takes the names away from the nodes of objects below a path that are replaced or gone, as far as
-    /// the kernel knows any: they are stale from now on. Gives the nodes.
+    /// Takes the names away from the nodes of objects below a path that are replaced or gone, as far as the kernel
+    /// knows any: they are stale from now on. Gives the nodes.
     pub fn outdate(&self, path: &[u8], names: &[Box<[u8]>]) -> Vec<NodeId> {
         let mut tree = self.tree.lock();
         let mut id = NodeId::ROOT;
@@ -200,8 +199,8 @@ impl Namespace {
         Ok(self.tree.lock().node(id)?.body.open())
     }
 
-    /// What a node is, counted as one more handle on it: from here on it cannot be removed behind its
-    /// user's back. Whoever holds it lets go with [`LogFile::let_go`] or [`LocalFile::let_go`].
+    /// What a node is, counted as one more handle on it: from here on it cannot be removed behind its user's back.
+    /// Whoever holds it lets go with [`LogFile::let_go`] or [`LocalFile::let_go`].
     pub fn hold(&self, id: NodeId, write: bool) -> Result<Open, FsError> {
         let tree = self.tree.lock();
         let node = tree.node(id)?;
@@ -264,8 +263,8 @@ impl Namespace {
         Ok(())
     }
 
-    /// Writes the stored nodes that are known now for the next worker, parents first: a node's
-    /// number is higher than that of the directory that it was found in.
+    /// Writes the stored nodes that are known now for the next worker, parents first: a node's number is higher than
+    /// that of the directory that it was found in.
     fn rewrite_stored(&self, tree: &Tree) -> Result<(), FsError> {
         let mut stored: Vec<_> = tree.nodes.keys().filter_map(|id| tree.stored_node(*id)).collect();
         stored.sort_by_key(|node| node.id);
@@ -319,8 +318,8 @@ impl Namespace {
         locals.into_iter().map(|(id, file)| (id, bytes(file))).collect()
     }
 
-    /// All live files, for whoever has to look after each. Those whose files are gone need nobody,
-    /// however long the kernel remembers them.
+    /// All live files, for whoever has to look after each. Those whose files are gone need nobody, however long the
+    /// kernel remembers them.
     pub fn logs(&self) -> Vec<Arc<LogFile>> {
         let tree = self.tree.lock();
         let kept = tree.nodes.values().filter(|node| !node.is_removed());

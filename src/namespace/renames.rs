@@ -1,5 +1,5 @@
-//! What two names say of a rename: whether the old one was temporary, as programs use for a file
-//! that they put into place when it is complete, and whether a log is rotated away.
+//! What two names say of a rename: whether the old one was temporary, as programs use for a file that they put into
+//! place when it is complete, and whether a log is rotated away.
 
 /// Endings of names under which programs fill files: browsers, rsync's `--partial`, Hadoop and the like.
 const ENDINGS: [&str; 11] = [

@@ -1,5 +1,5 @@
-//! Renames that change what a file is: a log without a sealed range may get another stream, a local
-//! file may become a log. Stored with the name, in one step.
+//! Renames that change what a file is: a log without a sealed range may get another stream, a local file may become a
+//! log. Stored with the name, in one step.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::types::ids::{NodeId, SpoolOffset};
 use crate::types::time::Utc;
 
 impl Namespace {
-    /// Stores a node with a new name and, where one is given, the stream that it adds to by that. Gives the log file of a
-    /// local file that has become a log.
+    /// Stores a node with a new name and, where one is given, the stream that it adds to by that. Gives the log file of
+    /// a local file that has become a log.
     pub(super) fn store_rerouted(
         &self,
         node: &mut Node,

@@ -1,5 +1,4 @@
-//! Stored content below a directory when names change: what is hidden, and which stored nodes
-//! become stale.
+//! Stored content below a directory when names change: what is hidden, and which stored nodes become stale.
 
 use super::tree::{Body, Tree};
 use super::{Name, Namespace};

@@ -1,5 +1,4 @@
-//! The tree: nodes, their bodies and what follows from them. Everything here runs under the lock of
-//! the namespace.
+//! The tree: nodes, their bodies and what follows from them. Everything here runs under the lock of the namespace.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
@@ -118,8 +117,8 @@ impl Node {
         }
     }
 
-    /// Whether it is a file that is gone from the spool, or an object or prefix that is replaced or gone.
-    /// The kernel may still believe the name for a moment: `ESTALE` makes it look again.
+    /// Whether it is a file that is gone from the spool, or an object or prefix that is replaced or gone. The kernel
+    /// may still believe the name for a moment: `ESTALE` makes it look again.
     pub fn is_removed(&self) -> bool {
         match self.body {
             Body::Live(_) | Body::Local(_) => !self.recorded,
@@ -182,8 +181,8 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// A node by its number. The kernel asks by numbers that it was given: one that is not known
-    /// any more is stale, and the kernel looks the name up again.
+    /// A node by its number. The kernel asks by numbers that it was given: one that is not known any more is stale, and
+    /// the kernel looks the name up again.
     pub fn node(&self, id: NodeId) -> Result<&Node, FsError> {
         self.nodes.get(&id).ok_or(FsError::Stale)
     }
@@ -296,8 +295,8 @@ impl Tree {
         Some(StoredNode { id, parent, name: name.to_vec(), object })
     }
 
-    /// Forgets a node that nobody can reach any more. A live file stays as long as its bytes are
-    /// needed: whoever discards it calls this again.
+    /// Forgets a node that nobody can reach any more. A live file stays as long as its bytes are needed: whoever
+    /// discards it calls this again.
     pub fn drop_if_gone(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get(&id) else { return };
         if node.lookups > 0 || node.recorded || id == NodeId::ROOT {

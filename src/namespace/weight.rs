@@ -1,5 +1,5 @@
-//! Memory of the live view: names, links and extended attributes of all files share one budget,
-//! accounted by the first part of the path. A node stays with its creator, wherever it is moved.
+//! Memory of the live view: names, links and extended attributes of all files share one budget, accounted by the first
+//! part of the path. A node stays with its creator, wherever it is moved.
 
 use tracing::warn;
 

@@ -1,5 +1,5 @@
-//! Decompression of object bodies, chunk by chunk. Owns the limit: whatever an object decompresses
-//! to, no more is produced than the length in its key.
+//! Decompression of object bodies, chunk by chunk. Owns the limit: whatever an object decompresses to, no more is
+//! produced than the length in its key.
 
 use std::io::{self, Write};
 

@@ -1,6 +1,6 @@
-//! Finds the segments of a stream that began within a time span, by LIST alone. Owns which
-//! partitions are listed: those that the span covers by the templates in writer registrations.
-//! Where no template is known everything is listed, which costs more and finds the same.
+//! Finds the segments of a stream that began within a time span, by LIST alone. Owns which partitions are listed: those
+//! that the span covers by the templates in writer registrations. Where no template is known everything is listed,
+//! which costs more and finds the same.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -23,10 +23,11 @@ use crate::types::time::Utc;
 
 /// LISTs at once: a day of hours in two round trips.
 const LISTS_AT_ONCE: usize = 16;
-/// So many partitions of a folder are listed each for itself; of more the folder is listed as a whole first, since
-/// most folders have one page.
+/// So many partitions of a folder are listed each for itself; of more the folder is listed as a whole first, since most
+/// folders have one page.
 const FEW: usize = 4;
-/// How far the clock of a writer may be ahead of ours for its segments to be found at once; later they are all the same.
+/// How far the clock of a writer may be ahead of ours for its segments to be found at once; later they are all the
+/// same.
 const CLOCKS_AHEAD: Duration = Duration::from_secs(3600);
 /// Longest registration that is read: ours have some hundred bytes.
 const REGISTRATION_MAX: u64 = 64 * 1024;
@@ -213,8 +214,8 @@ impl Discovery {
         })
     }
 
-    /// Segments that began in the span, and of each writer the one that was under way when it began: the latest, and what
-    /// one of the span goes on from, so that nobody else's object can take its place.
+    /// Segments that began in the span, and of each writer the one that was under way when it began: the latest, and
+    /// what one of the span goes on from, so that nobody else's object can take its place.
     fn within(&self, found: Vec<Segment>) -> Vec<Segment> {
         let span = &self.wanted.span;
         let (mut before, mut within) = (BTreeMap::<_, Vec<Segment>>::new(), Vec::new());

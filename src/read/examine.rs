@@ -1,6 +1,5 @@
-//! Checks an object against its key and metadata: read in chunks, decompressed and summed, one
-//! chunk in memory at a time. Owns the list of possible faults; callers choose the objects and act
-//! on the result.
+//! Checks an object against its key and metadata: read in chunks, decompressed and summed, one chunk in memory at a
+//! time. Owns the list of possible faults; callers choose the objects and act on the result.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -96,8 +95,8 @@ async fn faults(bucket: &dyn Bucket, object: &StoredObject, name: &SegmentName) 
     Ok(faults)
 }
 
-/// Where metadata and name differ. A stream that is too long for the metadata is left out there, and is named there
-/// as it is below the prefix that its writer had mounted, which may be longer than the one that is looked at.
+/// Where metadata and name differ. A stream that is too long for the metadata is left out there, and is named there as
+/// it is below the prefix that its writer had mounted, which may be longer than the one that is looked at.
 fn contradictions(name: &SegmentName, metadata: &BTreeMap<String, String>) -> Vec<Fault> {
     let expected = of_key(name).into_iter().chain([(FIRST, name.start.to_name())]);
     let differs = |(field, named): (&'static str, String)| match metadata.get(field) {

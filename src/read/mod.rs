@@ -1,16 +1,15 @@
-//! From objects to the bytes of a log. A stream is read as one file although it is many segments; nothing here
-//! writes to the bucket.
+//! From objects to the bytes of a log. A stream is read as one file although it is many segments; nothing here writes
+//! to the bucket.
 //!
-//! - `stream_file`: a stream as one file: where its segments lie and who reads them; `discover` which partitions
-//!   have to be listed for it.
+//! - `stream_file`: a stream as one file: where its segments lie and who reads them; `discover` which partitions have
+//!   to be listed for it.
 //! - `open_segment`: a segment being read, from whichever of these has its bytes: `plain_segment` (stored
 //!   uncompressed), `unpack_cache` (decompressed into a file), `uncached_segment` (decompressed on the way, without
 //!   room).
 //! - `scan`: goes through a stream from one end to the other for `cat`, `tail` and `verify`; `segment_stream` is one
 //!   segment of it.
 //! - `objects`: ranged reads with one cache and read-ahead; `range_fetcher` the GETs of a scan.
-//! - `decode`: decompression, bounded by the length in the key; `examine` compares an object with its key and
-//!   metadata.
+//! - `decode`: decompression, bounded by the length in the key; `examine` compares an object with its key and metadata.
 
 pub mod decode;
 pub mod discover;

@@ -1,5 +1,4 @@
-//! A segment being read, from whichever source has its bytes; and the placeholder for bytes that
-//! cannot be had.
+//! A segment being read, from whichever source has its bytes; and the placeholder for bytes that cannot be had.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Uncompressed segments, read by range through the block cache. Owns which segments a reader has
-//! open: the current one and those it will reach next.
+//! Uncompressed segments, read by range through the block cache. Owns which segments a reader has open: the current one
+//! and those it will reach next.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Fetches an object in chunks, several requests in flight, delivered in order. Owns the chunk size
-//! and the number of requests, and what a failed request means to the reader.
+//! Fetches an object in chunks, several requests in flight, delivered in order. Owns the chunk size and the number of
+//! requests, and what a failed request means to the reader.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Sequential scan of a stream from an offset to its end, with several segments in flight. Gaps and
-//! failures are items of their own, never filled in here.
+//! Sequential scan of a stream from an offset to its end, with several segments in flight. Gaps and failures are items
+//! of their own, never filled in here.
 //!
 //! Invariant: bytes and segments in flight are bounded.
 

@@ -1,9 +1,7 @@
-//! The bytes of one segment as a stream, for sequential readers. Nothing is cached, and nothing is
-//! written to a file.
+//! The bytes of one segment as a stream, for sequential readers. Nothing is cached, and nothing is written to a file.
 //!
-//! Invariants: bytes ahead of the reader are bounded, and a stream without reader is not fetched
-//! further. A chunk holds its permit until the reader has it, so streams have to be read in the
-//! order in which they were opened.
+//! Invariants: bytes ahead of the reader are bounded, and a stream without reader is not fetched further. A chunk holds
+//! its permit until the reader has it, so streams have to be read in the order in which they were opened.
 
 use std::io::{self, Write};
 use std::pin::pin;
@@ -22,7 +20,8 @@ use crate::format::timeline::Segment;
 
 /// Chunks of a plain segment that wait for the reader, beside those that are under way.
 const PLAIN_AHEAD: usize = 1;
-/// What a decoder gives at once has 32 to 128 KiB; so much of it may wait that two segments are decompressed side by side.
+/// What a decoder gives at once has 32 to 128 KiB; so much of it may wait that two segments are decompressed side by
+/// side.
 const DECODED_AHEAD: usize = 1024;
 /// Bytes read at once of what is unpacked already.
 const READ_AT_ONCE: usize = 256 * 1024;

@@ -1,5 +1,5 @@
-//! A stream as one readable file: its timeline, refreshed from the bucket, and its bytes. Owns when
-//! the bucket is asked again, and what is returned where a segment cannot be read.
+//! A stream as one readable file: its timeline, refreshed from the bucket, and its bytes. Owns when the bucket is asked
+//! again, and what is returned where a segment cannot be read.
 //!
 //! Invariant: while the file is open, bytes keep their offset, and it only grows.
 
@@ -28,11 +28,11 @@ use crate::types::clock::Clock;
 use crate::types::errors::FsError;
 use crate::types::time::Utc;
 
-/// So long what lies behind a gap waits for what fills it, for who reads on. A writer sends eight segments at once
-/// and tries each again for ever; what is not there after this is in an outage, or lost.
+/// So long what lies behind a gap waits for what fills it, for who reads on. A writer sends eight segments at once and
+/// tries each again for ever; what is not there after this is in an outage, or lost.
 pub const SETTLING: Duration = Duration::from_secs(60);
-/// Of so many looks one is for all partitions, also those in which nothing should happen any more: a writer that
-/// was away sends late.
+/// Of so many looks one is for all partitions, also those in which nothing should happen any more: a writer that was
+/// away sends late.
 const LOOK_AT_ALL_EVERY: u32 = 10;
 /// Bytes unpacked ahead when a reader begins to read on; twice what it reads is added each time.
 const AHEAD_FIRST: u64 = 1 << 20;
@@ -264,8 +264,8 @@ impl StreamFile {
         }
     }
 
-    /// Bytes of a segment. From where it cannot be read on, a line says so, and the rest is filled: the length
-    /// was told when the segment was listed.
+    /// Bytes of a segment. From where it cannot be read on, a line says so, and the rest is filled: the length was told
+    /// when the segment was listed.
     async fn read_segment(&self, reader: &Mutex<Reader>, segment: &Arc<Segment>, range: Range<u64>) -> Read {
         let mut opened = self.opened(&mut reader.lock(), segment);
         let mut bytes = BytesMut::new();

@@ -1,9 +1,8 @@
-//! Reads a compressed segment without unpacking it into a file, for when the cache has no room:
-//! decompresses from the beginning up to the requested offset and goes on from there. A seek
-//! backwards starts again from the beginning.
+//! Reads a compressed segment without unpacking it into a file, for when the cache has no room: decompresses from the
+//! beginning up to the requested offset and goes on from there. A seek backwards starts again from the beginning.
 //!
-//! Invariant: memory holds the last requested range, a little before it, and the output of one
-//! chunk of the object, whatever the object decompresses to.
+//! Invariant: memory holds the last requested range, a little before it, and the output of one chunk of the object,
+//! whatever the object decompresses to.
 
 use std::io::{self, Write};
 use std::pin::pin;

@@ -1,9 +1,8 @@
-//! Cache of decompressed segments: each is fetched and decompressed once into an anonymous file
-//! that can be read while it is still being filled. Owns eviction. A damaged segment is readable up
-//! to the damage.
+//! Cache of decompressed segments: each is fetched and decompressed once into an anonymous file that can be read while
+//! it is still being filled. Owns eviction. A damaged segment is readable up to the damage.
 //!
-//! Invariants: the cache is bounded in bytes and files. A segment that nobody waits for is not
-//! fetched further. An outage of S3 is not damage, and is not cached.
+//! Invariants: the cache is bounded in bytes and files. A segment that nobody waits for is not fetched further. An
+//! outage of S3 is not damage, and is not cached.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -60,8 +59,8 @@ impl Unpacked {
         self.progress.borrow().ready
     }
 
-    /// Bytes of the segment from `offset` on, at most `size`; waits until some are there, and gives none
-    /// behind the last that can be read. With them, what is wrong with those that follow.
+    /// Bytes of the segment from `offset` on, at most `size`; waits until some are there, and gives none behind the
+    /// last that can be read. With them, what is wrong with those that follow.
     pub async fn read(&self, offset: u64, size: usize) -> Result<Bytes, Unreadable> {
         let mut progress = self.progress.clone();
         let asked = offset.saturating_add(size as u64);
@@ -112,8 +111,8 @@ pub struct UnpackCache {
 }
 
 impl UnpackCache {
-    /// Nothing is unpacked yet. Files go to the file system of `dir`, at most `budget` bytes of them beside
-    /// those that are being read.
+    /// Nothing is unpacked yet. Files go to the file system of `dir`, at most `budget` bytes of them beside those that
+    /// are being read.
     pub fn new(bucket: Arc<dyn Bucket>, dir: PathBuf, budget: u64, runtime: tokio::runtime::Handle) -> UnpackCache {
         let entries = Mutex::default();
         let (fetcher, rests_until) = (RangeFetcher::new(bucket), AtomicU64::default());

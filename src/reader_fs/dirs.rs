@@ -1,5 +1,5 @@
-//! Directory reads of a reader mount. A reader keeps the names that were there when it began, so
-//! that offsets stay valid, and gets attributes along with the names.
+//! Directory reads of a reader mount. A reader keeps the names that were there when it began, so that offsets stay
+//! valid, and gets attributes along with the names.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use crate::types::ids::{HandleId, NodeId};
 
 /// Names that are answered with their sizes at once: some more than the kernel takes in one answer.
 const BATCH: usize = 256;
-/// Streams of a directory that are looked up at once, each with one to three LISTs one after the other: 256 take
-/// some two seconds at 50 ms a LIST.
+/// Streams of a directory that are looked up at once, each with one to three LISTs one after the other: 256 take some
+/// two seconds at 50 ms a LIST.
 const AT_ONCE: usize = 16;
 
-/// Longest wait for all sizes of one answer; what has not come by then is asked for by name, so that a
-/// directory is listed also while S3 is slow.
+/// Longest wait for all sizes of one answer; what has not come by then is asked for by name, so that a directory is
+/// listed also while S3 is slow.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A name in a directory.
@@ -56,8 +56,8 @@ impl ReaderFs {
         Ok(self.add_handle(Handle::Dir { id, entries: Default::default() }))
     }
 
-    /// All entries of an open directory, `.` and `..` first. Read again from the start when `offset`
-    /// is 0 (rewinddir), else as they were.
+    /// All entries of an open directory, `.` and `..` first. Read again from the start when `offset` is 0 (rewinddir),
+    /// else as they were.
     pub fn readdir(self: &Arc<Self>, handle: HandleId, offset: u64) -> Answer<Entries> {
         let fs = self.clone();
         match self.handle(handle) {
@@ -93,8 +93,8 @@ impl ReaderFs {
         })
     }
 
-    /// Gives an entry a node, and counts the look-up; `.` and `..` have theirs. What is told of a stream
-    /// whose size could not be had is not to be believed for a moment.
+    /// Gives an entry a node, and counts the look-up; `.` and `..` have theirs. What is told of a stream whose size
+    /// could not be had is not to be believed for a moment.
     pub fn enter(&self, sized: &EntryWithMeta) -> Lookup {
         let EntryWithMeta { entry, parent, meta, .. } = sized;
         let Some(target) = &entry.target else {

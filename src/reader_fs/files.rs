@@ -24,8 +24,8 @@ pub(super) enum Handle {
 }
 
 impl ReaderFs {
-    /// Opens a file. Every read of a stream comes here, since it grows: the kernel would go on showing the
-    /// old end from its memory. An object stays as it is.
+    /// Opens a file. Every read of a stream comes here, since it grows: the kernel would go on showing the old end from
+    /// its memory. An object stays as it is.
     pub fn open(self: &Arc<Self>, id: NodeId, write: bool) -> Answer<(HandleId, Mode)> {
         if write {
             return Answer::Now(Err(FsError::ReadOnly));
@@ -48,8 +48,8 @@ impl ReaderFs {
         }
     }
 
-    /// Reads bytes; fewer than asked only at the end. Whoever reads at the end of a stream is told of what
-    /// has come since.
+    /// Reads bytes; fewer than asked only at the end. Whoever reads at the end of a stream is told of what has come
+    /// since.
     pub fn read(self: &Arc<Self>, handle: HandleId, offset: u64, size: u32) -> Answer<Bytes> {
         let handle = match self.handle(handle) {
             Ok(handle) => handle,

@@ -1,12 +1,11 @@
-//! The file system of a reader mount: what a bucket holds, read-only, with each stream as one file.
-//! Owns which name shows what, and how long the kernel may cache it. It has no spool, and no state
-//! outlives the mount.
+//! The file system of a reader mount: what a bucket holds, read-only, with each stream as one file. Owns which name
+//! shows what, and how long the kernel may cache it. It has no spool, and no state outlives the mount.
 //!
-//! Invariants: nothing is written to the bucket. No reply takes longer than [`crate::fs::DEADLINE`],
-//! and none that waits holds a thread.
+//! Invariants: nothing is written to the bucket. No reply takes longer than [`crate::fs::DEADLINE`], and none that
+//! waits holds a thread.
 //!
-//! Map: `names` resolves names, `nodes` are inode numbers, `streams` the streams in use, shared and
-//! cached; `dirs` and `files` are directory and file reads.
+//! Map: `names` resolves names, `nodes` are inode numbers, `streams` the streams in use, shared and cached; `dirs` and
+//! `files` are directory and file reads.
 
 mod dirs;
 mod files;
@@ -46,11 +45,11 @@ pub use self::streams::REMEMBERED_MAX;
 
 /// Longest wait for one page of a listing: below the deadline, so that whoever waits is told why.
 const PATIENCE: Duration = Duration::from_secs(25);
-/// How long the kernel may believe names and sizes at most. Asking us costs no request, and what it does not ask
-/// it goes on believing after SIGHUP.
+/// How long the kernel may believe names and sizes at most. Asking us costs no request, and what it does not ask it
+/// goes on believing after SIGHUP.
 const KERNEL_BELIEVES: Duration = Duration::from_secs(60);
-/// How long the kernel may believe a size that came with the names of a directory: as long as `ls -l` takes
-/// from the name to the stat.
+/// How long the kernel may believe a size that came with the names of a directory: as long as `ls -l` takes from the
+/// name to the stat.
 const AT_A_GLANCE: Duration = Duration::from_secs(1);
 /// Nobody writes here.
 const WRITE_BITS: u32 = 0o222;
@@ -270,8 +269,8 @@ impl ReaderFs {
         Attr { id, kind, size, blocks, mode, links, uid, gid, times, stored: true }
     }
 
-    /// How long the kernel may believe attributes: it asks each time for what grows, and is told from
-    /// memory as long as that is believed here.
+    /// How long the kernel may believe attributes: it asks each time for what grows, and is told from memory as long as
+    /// that is believed here.
     fn attr_ttl(&self, target: &Target) -> Duration {
         match target {
             Target::Stream(key) if self.streams.may_grow(key) => Duration::ZERO,

@@ -1,10 +1,9 @@
-//! What a name in a reader mount stands for: a stream, the folder of its segments, a directory or a
-//! foreign object. Pure; works on listings that others have fetched.
+//! What a name in a reader mount stands for: a stream, the folder of its segments, a directory or a foreign object.
+//! Pure; works on listings that others have fetched.
 //!
-//! Streams and directories are shown unescaped; a key that does not escape as ours do is foreign
-//! and shown as it is. Of one name a directory wins over a stream, and a stream over an object, so
-//! that everything below a directory can be reached; a stream that it hides is still reachable by
-//! its slices.
+//! Streams and directories are shown unescaped; a key that does not escape as ours do is foreign and shown as it is. Of
+//! one name a directory wins over a stream, and a stream over an object, so that everything below a directory can be
+//! reached; a stream that it hides is still reachable by its slices.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,8 +29,8 @@ pub struct StreamKey {
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// All that is below these prefixes, each ending in `/`, or being the mount's own. There is more than one
-    /// where somebody else's keys have the name unescaped.
+    /// All that is below these prefixes, each ending in `/`, or being the mount's own. There is more than one where
+    /// somebody else's keys have the name unescaped.
     Directory(Vec<String>),
     /// A stream as one file.
     Stream(StreamKey),

@@ -1,9 +1,8 @@
-//! Inode numbers of a reader mount: what each stands for, the name under which it was looked up,
-//! and its lookup count. In memory only.
+//! Inode numbers of a reader mount: what each stands for, the name under which it was looked up, and its lookup count.
+//! In memory only.
 //!
-//! Invariants: a number is used once. A node exists until the kernel sends FORGET, whatever becomes
-//! of its name. A name that stands for something else gets another node, so that an open file keeps
-//! its content.
+//! Invariants: a number is used once. A node exists until the kernel sends FORGET, whatever becomes of its name. A name
+//! that stands for something else gets another node, so that an open file keeps its content.
 
 use std::collections::HashMap;
 

@@ -1,9 +1,8 @@
-//! Streams that a reader mount has looked at: one file for each stream or slice, shared by everyone
-//! who has it open and cached for a while. Owns how long cached state is valid and when a file is
-//! rebuilt.
+//! Streams that a reader mount has looked at: one file for each stream or slice, shared by everyone who has it open and
+//! cached for a while. Owns how long cached state is valid and when a file is rebuilt.
 //!
-//! Invariants: an open file only grows. Concurrent requests for one stream share one fetch. While
-//! S3 fails, cached state is served.
+//! Invariants: an open file only grows. Concurrent requests for one stream share one fetch. While S3 fails, cached
+//! state is served.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,8 +20,8 @@ use crate::types::span::Moment;
 use crate::types::time::Utc;
 use crate::types::weighted_lru::WeightedLru;
 
-/// Places of segments that are remembered, of all streams that nobody has open: of 200 bytes each, so that
-/// a scanner that walks through a large bucket has us hold 100 MB. A stream of a day has some 300 of them.
+/// Places of segments that are remembered, of all streams that nobody has open: of 200 bytes each, so that a scanner
+/// that walks through a large bucket has us hold 100 MB. A stream of a day has some 300 of them.
 pub const REMEMBERED_MAX: usize = 500_000;
 /// So many more a stream counts, however few it has: what else is remembered of it takes as much.
 const WEIGHT_MIN: usize = 10;
@@ -166,8 +165,7 @@ impl Streams {
         slot
     }
 
-    /// Weighs a stream again, and forgets those that nobody has looked at for longest when all together
-    /// weigh too much.
+    /// Weighs a stream again, and forgets those that nobody has looked at for longest when all together weigh too much.
     fn weigh(&self, slot: &Arc<Slot>, file: &StreamFile) {
         let weight = WEIGHT_MIN + file.place_of(file.len());
         let mut table = self.table.lock();
@@ -178,8 +176,7 @@ impl Streams {
         while table.total() > self.remembered as u64 && table.evict(|slot| !slot.is_open()).is_some() {}
     }
 
-    /// Brings a stream up to date. Who waits no longer leaves the look to go on, so that the next finds
-    /// what it found.
+    /// Brings a stream up to date. Who waits no longer leaves the look to go on, so that the next finds what it found.
     async fn look(self: &Arc<Self>, slot: &Arc<Slot>) -> Result<Arc<StreamFile>, FsError> {
         if let Some(file) = self.fresh(slot) {
             return Ok(file);
@@ -231,8 +228,8 @@ impl Streams {
         }
     }
 
-    /// Asks the bucket: for what is new, or, where nobody has the file open and all would be asked for anyway,
-    /// for a file formed anew, in which late segments have their place in time.
+    /// Asks the bucket: for what is new, or, where nobody has the file open and all would be asked for anyway, for a
+    /// file formed anew, in which late segments have their place in time.
     async fn find(&self, slot: &Slot) -> Result<Arc<StreamFile>, BucketError> {
         let distrusted = slot.distrusted.load(Ordering::Acquire);
         if let Some(file) = slot.file()

@@ -1,5 +1,5 @@
-//! The bucket interface and its errors. Object-safe and small: implemented by the S3 adapter, by
-//! decorators, and by test doubles that refuse, delay or lose replies.
+//! The bucket interface and its errors. Object-safe and small: implemented by the S3 adapter, by decorators, and by
+//! test doubles that refuse, delay or lose replies.
 //!
 //! Invariant: an object cannot be overwritten. `put_new` is the only write.
 
@@ -16,8 +16,7 @@ use serde::Serialize;
 use crate::types::escape::for_terminal;
 use crate::types::stored_object::StoredObject;
 
-/// The bytes of a new object: a range of a file, so that nothing is held in memory and a retry
-/// sends the same again.
+/// The bytes of a new object: a range of a file, so that nothing is held in memory and a retry sends the same again.
 #[derive(Clone, Debug)]
 pub struct Payload {
     /// The file; read at explicit positions only.
@@ -76,12 +75,12 @@ pub struct ListPage {
 /// A bucket.
 #[async_trait]
 pub trait Bucket: Send + Sync {
-    /// Stores an object under a key that has none, atomically (`If-None-Match: *`). One try: the
-    /// caller decides on retries, because only it knows what an `Exists` after a lost reply means.
+    /// Stores an object under a key that has none, atomically (`If-None-Match: *`). One try: the caller decides on
+    /// retries, because only it knows what an `Exists` after a lost reply means.
     async fn put_new(&self, object: &NewObject) -> Result<(), BucketError>;
 
-    /// Bytes of an object; fewer than asked at its end. With `etag`, [`Kind::Changed`] when the
-    /// object is another one by now.
+    /// Bytes of an object; fewer than asked at its end. With `etag`, [`Kind::Changed`] when the object is another one
+    /// by now.
     async fn get_range(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> Result<Bytes, BucketError>;
 
     /// Size and metadata of an object.
@@ -90,8 +89,7 @@ pub trait Bucket: Send + Sync {
     /// One page (at most 1,000 entries) of what is directly below `prefix`.
     async fn list_page(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError>;
 
-    /// One page (at most 1,000 objects) of all that is below `prefix`, however deep; it has no
-    /// common prefixes.
+    /// One page (at most 1,000 objects) of all that is below `prefix`, however deep; it has no common prefixes.
     async fn list_below(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, BucketError>;
 }
 
@@ -166,8 +164,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether the failure concerns the bucket as a whole, so that other requests would fail too
-    /// and should wait with this one.
+    /// Whether the failure concerns the bucket as a whole, so that other requests would fail too and should wait with
+    /// this one.
     pub fn is_outage(&self) -> bool {
         match self {
             Kind::NoBucket

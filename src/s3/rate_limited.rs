@@ -1,5 +1,5 @@
-//! A bucket decorator that limits listings a minute, for all callers together, so that a scanner
-//! that walks a mount costs no more than that. Callers beyond the limit wait.
+//! A bucket decorator that limits listings a minute, for all callers together, so that a scanner that walks a mount
+//! costs no more than that. Callers beyond the limit wait.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
-//! Settings of a reader mount, validated. It has no spool, so settings of a writer mount do not
-//! apply.
+//! Settings of a reader mount, validated. It has no spool, so settings of a writer mount do not apply.
 
 use core::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Settings of a writer mount, validated. Owns meaning and limits of each setting; reads no flags,
-//! environment or files (see `cli::flags`).
+//! Settings of a writer mount, validated. Owns meaning and limits of each setting; reads no flags, environment or files
+//! (see `cli::flags`).
 
 use core::net::SocketAddr;
 use std::path::PathBuf;
@@ -42,8 +42,8 @@ impl Source {
         }
     }
 
-    /// As people write it, and as the spool remembers which bucket it belongs to. Escaped, since it
-    /// also stands in lists of mounts, between spaces and commas.
+    /// As people write it, and as the spool remembers which bucket it belongs to. Escaped, since it also stands in
+    /// lists of mounts, between spaces and commas.
     pub fn url(&self) -> String {
         match self {
             Source::S3 { bucket, prefix } => {
@@ -107,7 +107,8 @@ pub enum FsyncLevel {
 /// What happens to a write when the spool has no room left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
-    /// Of the first-level folder with most unsent bytes the stream with most gives up its oldest; the application never stops.
+    /// Of the first-level folder with most unsent bytes the stream with most gives up its oldest; the application never
+    /// stops.
     DropOldest,
     /// It waits for room, 30 s at most, then ENOSPC.
     Block,

@@ -1,6 +1,5 @@
-//! Backing files: spool files that the kernel writes to itself (FUSE passthrough). Defines what the
-//! file system needs from whoever registers them with the kernel. Registering takes CAP_SYS_ADMIN,
-//! which the worker does not have.
+//! Backing files: spool files that the kernel writes to itself (FUSE passthrough). Defines what the file system needs
+//! from whoever registers them with the kernel. Registering takes CAP_SYS_ADMIN, which the worker does not have.
 
 use crate::types::ids::{BackingId, NodeId, SpoolOffset};
 

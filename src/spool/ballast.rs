@@ -1,5 +1,5 @@
-//! A file of reserved disk space: when others have filled the disk, it makes room for the markers
-//! and records without which nothing could be sent or dropped.
+//! A file of reserved disk space: when others have filled the disk, it makes room for the markers and records without
+//! which nothing could be sent or dropped.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -10,8 +10,8 @@ use crate::types::errors::LocalError;
 
 /// The file that holds the room.
 const BALLAST: &str = "ballast";
-/// Enough for some hundred small files, and for what the file system itself takes of it: it counts blocks that it owes to
-/// its own records against those who have no right to its reserve.
+/// Enough for some hundred small files, and for what the file system itself takes of it: it counts blocks that it owes
+/// to its own records against those who have no right to its reserve.
 const BYTES: u64 = 1 << 20;
 
 /// Gives the room.

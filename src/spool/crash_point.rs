@@ -1,6 +1,6 @@
-//! Crash points: named places between two steps whose order matters. A program that dies at any of
-//! them must lose nothing; the comment at each says what the next start finds. Tests take an image
-//! of the disk at each. A release build does not have them.
+//! Crash points: named places between two steps whose order matters. A program that dies at any of them must lose
+//! nothing; the comment at each says what the next start finds. Tests take an image of the disk at each. A release
+//! build does not have them.
 
 #[cfg(debug_assertions)]
 use parking_lot::RwLock;

@@ -1,5 +1,4 @@
-//! Durable steps on the local disk: files that appear whole or not at all, synced directories,
-//! punched holes. No state.
+//! Durable steps on the local disk: files that appear whole or not at all, synced directories, punched holes. No state.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -115,8 +114,8 @@ pub fn open_spool_file(path: &Path, make: bool) -> Result<File, LocalError> {
     OpenOptions::new().read(true).append(true).create(make).open(path).at("open", path)
 }
 
-/// A file without a name, gone with its last user: on the spool's disk, or in memory when that
-/// disk is full (a full spool must still drain).
+/// A file without a name, gone with its last user: on the spool's disk, or in memory when that disk is full (a full
+/// spool must still drain).
 pub fn unnamed_file(folder: &Path) -> Result<File, LocalError> {
     let on_disk = rustix::fs::open(
         folder,
@@ -136,8 +135,8 @@ pub fn memory_file(named_for: &Path) -> Result<File, LocalError> {
         .at("create in memory beside", named_for)
 }
 
-/// Gives back the disk space of a range; its length and what follows stay. File systems without
-/// holes keep the bytes, which costs room and nothing else.
+/// Gives back the disk space of a range; its length and what follows stay. File systems without holes keep the bytes,
+/// which costs room and nothing else.
 pub fn punch(file: &File, start: u64, len: u64, path: &Path) -> Result<(), LocalError> {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     let before = file.metadata().at("stat", path)?;
@@ -145,8 +144,8 @@ pub fn punch(file: &File, start: u64, len: u64, path: &Path) -> Result<(), Local
         Err(e) if e == rustix::io::Errno::OPNOTSUPP => return Ok(()),
         other => other.at("punch", path)?,
     }
-    // For the kernel this was a write. Applications see the spool file's time as their log's, and a
-    // start takes it for the last growth.
+    // For the kernel this was a write. Applications see the spool file's time as their log's, and a start takes it for
+    // the last growth.
     let unwritten = file.metadata().is_ok_and(|after| after.len() == before.len());
     if let (Ok(written), true) = (before.modified(), unwritten) {
         let _ = file.set_modified(written);

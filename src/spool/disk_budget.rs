@@ -1,5 +1,5 @@
-//! How much of the disk the spool may take: bytes of live files, of local files, and a reserve for
-//! bodies being sent. Owns the counters; others decide what is reclaimed or dropped.
+//! How much of the disk the spool may take: bytes of live files, of local files, and a reserve for bodies being sent.
+//! Owns the counters; others decide what is reclaimed or dropped.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,8 +16,8 @@ const RESERVE_PART: u64 = 4;
 const LOCAL_PART: u64 = 4;
 /// Appended bytes after which the file system is asked again how much is free.
 const ASK_EVERY: u64 = 16 << 20;
-/// What of the disk is left to seal markers and records, whatever is asked for: without them nothing could
-/// be sealed any more, and so nothing sent or given up.
+/// What of the disk is left to seal markers and records, whatever is asked for: without them nothing could be sealed
+/// any more, and so nothing sent or given up.
 const FOR_RECORDS: u64 = 1 << 20;
 /// Inodes of the spool's file system that are left for restarts, ...
 const INODES: u64 = 32;

@@ -1,6 +1,6 @@
-//! Migration of spools of earlier versions, in which each node had a folder with a record of its
-//! own: `nodes/ID/node.json`, `data`, seal markers. Runs at the first start; an interrupted
-//! migration is completed by the next.
+//! Migration of spools of earlier versions, in which each node had a folder with a record of its own:
+//! `nodes/ID/node.json`, `data`, seal markers. Runs at the first start; an interrupted migration is completed by the
+//! next.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
-//! Names of the bucket that a directory does not show: objects that a live file once hid, and
-//! folders removed here. Stored in the record of the directory, together with those below folders
-//! without a record. Paths are relative to the directory, as escaped text.
+//! Names of the bucket that a directory does not show: objects that a live file once hid, and folders removed here.
+//! Stored in the record of the directory, together with those below folders without a record. Paths are relative to the
+//! directory, as escaped text.
 //!
 //! Invariant: bounded. What exceeds the bound is shown again.
 

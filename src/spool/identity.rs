@@ -1,5 +1,4 @@
-//! The identity of a spool (format, writer, source, epoch), and what happens when it cannot be
-//! read.
+//! The identity of a spool (format, writer, source, epoch), and what happens when it cannot be read.
 
 use std::path::Path;
 use std::{fs, io};
@@ -30,8 +29,7 @@ pub struct Identity {
     /// The inode of the spool's lock file: another one means that this is a copy.
     #[serde(default)]
     pub(super) inode: u64,
-    /// The kernel's boot during which it was last recovered: another one means that power may have
-    /// been lost.
+    /// The kernel's boot during which it was last recovered: another one means that power may have been lost.
     pub boot: String,
 }
 
@@ -43,8 +41,8 @@ impl Identity {
         Identity { format: FORMAT, writer, source, epoch: Epoch(0), inode, boot }
     }
 
-    /// As it is stored: whole sectors, so that another identity can be written over it and a power cut leaves one of the
-    /// two.
+    /// As it is stored: whole sectors, so that another identity can be written over it and a power cut leaves one of
+    /// the two.
     fn text(&self) -> io::Result<Vec<u8>> {
         let mut text = serde_json::to_vec(self)?;
         text.resize(text.len().next_multiple_of(SECTOR), b' ');
@@ -101,8 +99,8 @@ pub(super) fn belongs_to(dir: &Path, source: &str) -> Result<(), SpoolError> {
     }
 }
 
-/// Whether a spool whose identity could not be read, by this error, may be used: what waits for upload must lie below the
-/// prefix of this mount, since nothing else says whose it is any more.
+/// Whether a spool whose identity could not be read, by this error, may be used: what waits for upload must lie below
+/// the prefix of this mount, since nothing else says whose it is any more.
 fn fits_without(dir: &Path, source: &str, error: LocalError) -> Result<(), SpoolError> {
     #[derive(Deserialize)]
     struct Format {

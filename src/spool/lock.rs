@@ -18,8 +18,8 @@ const LENT: &str = " recover";
 /// The file by which he is asked.
 const WANTED: &str = "wanted";
 
-/// Takes the lock that tells two daemons apart; the holder's process id is in the file. It is the owner's alone: whoever
-/// can open a file can lock it.
+/// Takes the lock that tells two daemons apart; the holder's process id is in the file. It is the owner's alone:
+/// whoever can open a file can lock it.
 pub(super) fn take(dir: &Path) -> Result<File, SpoolError> {
     let path = dir.join(LOCK);
     let file = OpenOptions::new()

@@ -1,5 +1,5 @@
-//! Words of a file that are written through a shared mapping, without a system call: a store is in
-//! the page cache at once and survives a kill of the process. Owns the mapping.
+//! Words of a file that are written through a shared mapping, without a system call: a store is in the page cache at
+//! once and survives a kill of the process. Owns the mapping.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -16,8 +16,8 @@ pub struct Words {
 }
 
 impl Words {
-    /// Maps the first `count` words. Their disk space is taken at once, since a mapping whose page finds no
-    /// room on the disk later would end the process (SIGBUS).
+    /// Maps the first `count` words. Their disk space is taken at once, since a mapping whose page finds no room on the
+    /// disk later would end the process (SIGBUS).
     pub fn map(file: &File, count: usize) -> io::Result<Words> {
         let len = count * size_of::<u64>();
         fallocate(file, FallocateFlags::empty(), 0, len as u64)?;
@@ -29,9 +29,9 @@ impl Words {
         if at >= self.map.len() / size_of::<u64>() {
             return false;
         }
-        // SAFETY: the word lies within the mapping, which lives as long as `self`; a mapping begins on
-        // a page, so that the word is aligned; everybody who writes it in this process does so here,
-        // atomically. The file is not made shorter.
+        // SAFETY: the word lies within the mapping, which lives as long as `self`; a mapping begins on a page, so that
+        // the word is aligned; everybody who writes it in this process does so here, atomically. The file is not made
+        // shorter.
         let word = unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().cast::<u64>().add(at)) };
         word.store(value.to_le(), Ordering::Release);
         true

@@ -1,8 +1,7 @@
-//! Seal markers: one small file for each sealed range, with the key that the range keeps for ever.
-//! Its name has range, generation and phase; the next phase is one rename.
+//! Seal markers: one small file for each sealed range, with the key that the range keeps for ever. Its name has range,
+//! generation and phase; the next phase is one rename.
 //!
-//! Invariant: data is durable before its marker, a marker before its PUT, a confirmation before the
-//! bytes are evicted.
+//! Invariant: data is durable before its marker, a marker before its PUT, a confirmation before the bytes are evicted.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -49,8 +48,8 @@ impl Marker {
         load_json(&files.marker(name))
     }
 
-    /// Whether its key is that of the range that it stands for. What is sent under another key would
-    /// be missing from the log, and nobody would see it.
+    /// Whether its key is that of the range that it stands for. What is sent under another key would be missing from
+    /// the log, and nobody would see it.
     pub fn fits(&self, name: &MarkerName, stream: &[u8], prefix: &str) -> bool {
         SegmentName::parse(prefix, &self.key).is_some_and(|key| {
             (key.generation, key.length) == (name.generation, name.range.len())

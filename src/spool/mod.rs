@@ -1,5 +1,5 @@
-//! The spool: the one directory that must survive a crash. Owns its layout, its lock and its identity
-//! (which bucket it belongs to, which writer it is, how often it was started).
+//! The spool: the one directory that must survive a crash. Owns its layout, its lock and its identity (which bucket it
+//! belongs to, which writer it is, how often it was started).
 //!
 //! ```text
 //! lock  spool.json          identity
@@ -13,8 +13,8 @@
 //! ballast                   room for markers when others have filled the disk
 //! ```
 //!
-//! - `identity`: spool.json; `lock` its lock; `pinned` its source where the owner cannot write; `files` its file
-//!   names; `earlier` migration.
+//! - `identity`: spool.json; `lock` its lock; `pinned` its source where the owner cannot write; `files` its file names;
+//!   `earlier` migration.
 //! - `record`: what applications set of a node; `records` and `record_lines` the file of all records; `hidden` names
 //!   that a directory does not show.
 //! - `marker`: seal markers; `numbers` the highest numbers of streams; `quarantine` what could not be used, and the
@@ -132,8 +132,8 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens a spool, making it when there is none. `new_writer` forms the id of a new one, or of a
-    /// copied one, from the readable part.
+    /// Opens a spool, making it when there is none. `new_writer` forms the id of a new one, or of a copied one, from
+    /// the readable part.
     pub fn open(
         dir: &Path,
         source: &str,
@@ -164,8 +164,8 @@ impl Spool {
         };
         identity.fits(dir, source)?;
         let rebooted = identity.boot != boot;
-        // A copy that a tool made shows here; one that a disk's snapshot made shows only when both
-        // register the same start.
+        // A copy that a tool made shows here; one that a disk's snapshot made shows only when both register the same
+        // start.
         let (writer, epoch) = if identity.inode == inode {
             (identity.writer, identity.epoch)
         } else {
@@ -206,8 +206,8 @@ impl Spool {
         identity::belongs_to(dir, source)
     }
 
-    /// Writes a small file at a start, with the ballast's room where there is no other. Gives `false` when the disk is full
-    /// all the same, which must not keep a daemon from starting that would send, and make room.
+    /// Writes a small file at a start, with the ballast's room where there is no other. Gives `false` when the disk is
+    /// full all the same, which must not keep a daemon from starting that would send, and make room.
     pub fn has_room_for(&self, write: impl Fn() -> Result<(), LocalError>) -> Result<bool, LocalError> {
         match ballast::with(&self.dir, write) {
             Err(e) if e.is_no_space() => Ok(false),
@@ -241,7 +241,8 @@ impl Spool {
         &self.session
     }
 
-    /// Bucket and prefix that the spool in `dir`, which is open as `spool`, says it belongs to, as a mount is told of them.
+    /// Bucket and prefix that the spool in `dir`, which is open as `spool`, says it belongs to, as a mount is told of
+    /// them.
     pub fn source_of(spool: impl AsFd, dir: &Path) -> Result<String, LocalError> {
         let identity = Identity::load(&by_descriptor(spool));
         let named = |e| LocalError { path: dir.join(IDENTITY), ..e };
@@ -307,8 +308,8 @@ impl Spool {
         Ok(identity.epoch)
     }
 
-    /// Notes that what this boot means for the spool has been seen to. Not before: a start that fails
-    /// on its way must not keep the next one from knowing that power was lost.
+    /// Notes that what this boot means for the spool has been seen to. Not before: a start that fails on its way must
+    /// not keep the next one from knowing that power was lost.
     pub fn recovered(&self) -> Result<(), LocalError> {
         let mut identity = self.identity.lock();
         if identity.boot == self.boot {

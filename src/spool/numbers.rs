@@ -1,5 +1,5 @@
-//! The numbers that streams have come to, in one file: a hash table on the disk, in which a number outlives the logs, the
-//! folders and the markers that showed it. Owns the file `numbers` of the spool.
+//! The numbers that streams have come to, in one file: a hash table on the disk, in which a number outlives the logs,
+//! the folders and the markers that showed it. Owns the file `numbers` of the spool.
 //!
 //! ```text
 //! head, 512 bytes   magic, number of slots (a power of two), floor, CRC-64 of these
@@ -86,8 +86,8 @@ impl Numbers {
         }
     }
 
-    /// Opens the table of a spool. One that is missing, or damaged in any place, is made anew of what can be read of it,
-    /// with a floor that no stream has counted up to: the seconds of now.
+    /// Opens the table of a spool. One that is missing, or damaged in any place, is made anew of what can be read of
+    /// it, with a floor that no stream has counted up to: the seconds of now.
     pub fn open(spool: &Spool, now: Utc) -> Result<Numbers, LocalError> {
         let (path, before) = (spool.dir().join(NUMBERS), spool.dir().join(STREAMS));
         let text = read_file(&path)?;

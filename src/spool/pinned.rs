@@ -1,7 +1,6 @@
-//! The source of a spool as its mount knows it, kept where the owner of the spool cannot write: in
-//! an extended attribute of its directory that only CAP_SYS_ADMIN in the initial user namespace can
-//! see and set (`trusted.*` in [xattr(7)](https://man7.org/linux/man-pages/man7/xattr.7.html)).
-//! What a spool says of itself is in `identity`.
+//! The source of a spool as its mount knows it, kept where the owner of the spool cannot write: in an extended
+//! attribute of its directory that only CAP_SYS_ADMIN in the initial user namespace can see and set (`trusted.*` in
+//! [xattr(7)](https://man7.org/linux/man-pages/man7/xattr.7.html)). What a spool says of itself is in `identity`.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -19,9 +18,9 @@ const ATTRIBUTE: &str = "trusted.logsinkfs.source";
 /// Longest attribute of a file that the kernel takes, in bytes (XATTR_SIZE_MAX).
 const ATTRIBUTE_MAX: usize = 64 << 10;
 
-/// Keeps the source of a mount with the spool in `dir`, which is open as `spool`. A spool that a mount of another source has
-/// used is refused, whatever it says of itself. Without the right to it, or on a file system without such attributes,
-/// nothing is kept.
+/// Keeps the source of a mount with the spool in `dir`, which is open as `spool`. A spool that a mount of another
+/// source has used is refused, whatever it says of itself. Without the right to it, or on a file system without such
+/// attributes, nothing is kept.
 pub fn pin(spool: impl AsFd, dir: &Path, source: &str) -> Result<(), SpoolError> {
     match self::source(&spool).at("read the source of", dir)? {
         Some(pinned) if pinned == source => return Ok(()),

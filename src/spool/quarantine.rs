@@ -1,6 +1,5 @@
-//! The quarantine: a folder of the spool with what could not be used or sent as it was sealed, and
-//! a list of dropped ranges. Owns their file names and the account of both. Its content stays until
-//! somebody removes it.
+//! The quarantine: a folder of the spool with what could not be used or sent as it was sealed, and a list of dropped
+//! ranges. Owns their file names and the account of both. Its content stays until somebody removes it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -180,8 +179,8 @@ impl Quarantine {
         (&file).write_all(format!("\n{json}").as_bytes()).at("write", &path)
     }
 
-    /// Has the list of what was given up begin anew. The one that there was counts as set aside, until it is taken away;
-    /// nobody adds to it any more.
+    /// Has the list of what was given up begin anew. The one that there was counts as set aside, until it is taken
+    /// away; nobody adds to it any more.
     pub fn close_list(&self) -> Result<(), LocalError> {
         let Some(path) = self.list() else { return Ok(()) };
         let closed = self.free_name(GIVEN_UP);

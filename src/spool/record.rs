@@ -1,9 +1,8 @@
-//! The record of a node: what applications set (names, mode, owner, times, attributes) and where
-//! its generations begin. Everything else (sizes, sealed ranges) is read off spool files and
-//! markers.
+//! The record of a node: what applications set (names, mode, owner, times, attributes) and where its generations begin.
+//! Everything else (sizes, sealed ranges) is read off spool files and markers.
 //!
-//! Invariant: a name belongs to the node whose claim has the highest number, so that a rename over
-//! an existing file is one atomic replacement, whatever happens to the other record afterwards.
+//! Invariant: a name belongs to the node whose claim has the highest number, so that a rename over an existing file is
+//! one atomic replacement, whatever happens to the other record afterwards.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -164,8 +163,8 @@ impl Times {
 /// Nanoseconds by which the clock that dates writes is behind at most: a tick of a kernel with 100 in a second.
 const TICK: u32 = 10_000_000;
 
-/// What a spool file, which the kernel may write to, shows of its last write. By the length two writes to a log are told
-/// apart also within one tick of the clock.
+/// What a spool file, which the kernel may write to, shows of its last write. By the length two writes to a log are
+/// told apart also within one tick of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastWrite {
     /// The length that it left.

@@ -1,10 +1,10 @@
-//! The records of all nodes in one append-only file: create, rename and unlink cost an append, and
-//! one fsync makes everything before it durable, in order. Owns the file `records` and when it is
-//! written; `record_lines` owns its format.
+//! The records of all nodes in one append-only file: create, rename and unlink cost an append, and one fsync makes
+//! everything before it durable, in order. Owns the file `records` and when it is written; `record_lines` owns its
+//! format.
 //!
-//! Invariants: the last line of a node counts. A power cut leaves the file as it was at some
-//! moment, so that a younger change never outlives an older one. The file is compacted when most of
-//! it is out of date, and at no moment is a change in neither.
+//! Invariants: the last line of a node counts. A power cut leaves the file as it was at some moment, so that a younger
+//! change never outlives an older one. The file is compacted when most of it is out of date, and at no moment is a
+//! change in neither.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -64,8 +64,8 @@ struct Log {
 }
 
 impl Records {
-    /// Opens the file of a spool, making it when there is none, and reads it. `rebooted` says that a power cut may
-    /// have taken what had not reached the disk.
+    /// Opens the file of a spool, making it when there is none, and reads it. `rebooted` says that a power cut may have
+    /// taken what had not reached the disk.
     pub(super) fn open(dir: &Path, rebooted: bool) -> Result<(Records, Loaded), LocalError> {
         let path = dir.join(RECORDS);
         // Of a daemon that died while it wrote one.

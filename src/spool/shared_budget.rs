@@ -1,5 +1,5 @@
-//! A budget of bytes shared by first parts of paths, counted without a lock on the append path.
-//! Owns the counters; `types::shares` has the rule.
+//! A budget of bytes shared by first parts of paths, counted without a lock on the append path. Owns the counters;
+//! `types::shares` has the rule.
 //!
 //! Invariant: the total is never less than the sum of the accounts.
 

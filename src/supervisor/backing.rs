@@ -1,9 +1,9 @@
-//! Registers spool files with the kernel as backing files, by node id. Owns the map from node to
-//! backing id for as long as the mount lives, across workers.
+//! Registers spool files with the kernel as backing files, by node id. Owns the map from node to backing id for as long
+//! as the mount lives, across workers.
 //!
-//! The kernel opens a backing file with the credentials of the registrar and checks no permission,
-//! so a registrar that took any descriptor from its client would be a hole. Clients therefore send
-//! node ids, and the file has to be the worker's own regular file, inside the spool, with one name.
+//! The kernel opens a backing file with the credentials of the registrar and checks no permission, so a registrar that
+//! took any descriptor from its client would be a hole. Clients therefore send node ids, and the file has to be the
+//! worker's own regular file, inside the spool, with one name.
 //!
 //! Invariant: only the worker that serves may register or unregister.
 
@@ -58,8 +58,7 @@ impl Registry {
         registry
     }
 
-    /// From now on this worker alone is served; when this returns, nothing that another asked for is
-    /// under way.
+    /// From now on this worker alone is served; when this returns, nothing that another asked for is under way.
     pub fn entitle(&self, peer: Option<PeerId>) {
         self.state.lock().entitled = peer;
     }
@@ -115,8 +114,8 @@ impl Registry {
         }
     }
 
-    /// Opens a file below the spool and registers it. Read-only, since a lease on the file, by which
-    /// the worker sees whether anybody may still write, must not see us.
+    /// Opens a file below the spool and registers it. Read-only, since a lease on the file, by which the worker sees
+    /// whether anybody may still write, must not see us.
     fn open(&self, name: &str) -> Result<BackingId, String> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let within =

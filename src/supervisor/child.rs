@@ -1,5 +1,4 @@
-//! Starts workers and reports their ends. Owns the program and what a worker inherits; others
-//! decide when.
+//! Starts workers and reports their ends. Owns the program and what a worker inherits; others decide when.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -23,8 +22,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// The program of this process, which is to run as `user` and with that score for the choice of
-    /// what to kill when memory runs out.
+    /// The program of this process, which is to run as `user` and with that score for the choice of what to kill when
+    /// memory runs out.
     pub fn of_this_process(user: RunAs, oom_score: Option<String>) -> io::Result<Program> {
         let path = std::env::current_exe()?;
         Ok(Program { path, args: std::env::args_os().skip(1).collect(), user, oom_score })

@@ -1,5 +1,5 @@
-//! The keeper's control socket, for users' requests (status, flush, upgrade) and for workers that
-//! somebody else started. Owns its path and who may use it; requests become events.
+//! The keeper's control socket, for users' requests (status, flush, upgrade) and for workers that somebody else
+//! started. Owns its path and who may use it; requests become events.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::os::fd::OwnedFd;
@@ -55,8 +55,8 @@ pub struct Control {
 pub enum SocketName {
     /// It was asked for, and may be another keeper's by mistake.
     Named,
-    /// It is called by the number of our mount's device. A keeper that still listens there had that number before
-    /// us, and its mount is gone.
+    /// It is called by the number of our mount's device. A keeper that still listens there had that number before us,
+    /// and its mount is gone.
     OfTheDevice,
 }
 
@@ -141,8 +141,9 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Hears what somebody wants, where they may want it: whoever can connect may ask how the mount is and have it uploaded,
-/// the worker's user may attach, root and whoever mounted may do anything, as unmount. The kernel tells who it is.
+/// Hears what somebody wants, where they may want it: whoever can connect may ask how the mount is and have it
+/// uploaded, the worker's user may attach, root and whoever mounted may do anything, as unmount. The kernel tells who
+/// it is.
 fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
     let link = Arc::new(Link::over(socket)?);
     let peer = link.peer()?;
@@ -150,8 +151,8 @@ fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
     let trusted = uid == 0 || uid == own;
     let known = trusted || uid == worker;
     link.be_patient(Some(if known { PATIENCE } else { PATIENCE_WITH_STRANGERS }))?;
-    // A stranger is heard out as well: a socket that is closed with something unread in it takes what
-    // was said to the other side along.
+    // A stranger is heard out as well: a socket that is closed with something unread in it takes what was said to the
+    // other side along.
     let request = link.receive().map_err(io::Error::other)?;
     let refused = |what: &str| {
         warn!(uid, pid = peer.pid(), "{what} is refused: not by this user");

@@ -1,5 +1,5 @@
-//! Mounting and /dev/fuse: by mount(2), by fusermount3 for ordinary users, or as a descriptor from
-//! somebody else. Owns the mount options and the kernel's FUSE_INIT; answers no request.
+//! Mounting and /dev/fuse: by mount(2), by fusermount3 for ordinary users, or as a descriptor from somebody else. Owns
+//! the mount options and the kernel's FUSE_INIT; answers no request.
 
 use std::ffi::CString;
 use std::io::{self, IoSlice, IoSliceMut, Read};
@@ -28,8 +28,7 @@ use crate::types::processes::Guard;
 const FUSERMOUNT: &str = "fusermount3";
 /// Begins the mount point that is a descriptor of a mount made by somebody else.
 const DESCRIPTOR: &str = "/dev/fd/";
-/// The kernel asks as soon as something is mounted. Whoever hands a descriptor on has mounted, or is
-/// about to.
+/// The kernel asks as soon as something is mounted. Whoever hands a descriptor on has mounted, or is about to.
 const INIT_PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
 /// A mount, by its descriptor.
@@ -143,16 +142,15 @@ impl Device {
         }
     }
 
-    /// The number of the mount's device, as `0:52`; `None` where somebody else mounted, perhaps where
-    /// we cannot see it.
+    /// The number of the mount's device, as `0:52`; `None` where somebody else mounted, perhaps where we cannot see it.
     pub fn number(&self) -> Option<String> {
         let found = mountpoint::find(&self.point).ok().flatten().filter(|_| self.ours);
         found.map(|mount| mount.device)
     }
 
-    /// Takes the mount out of sight: no new opens, while open files go on. Of a mount that is not ours it says no more than
-    /// that it ends. Where ours is gone it does nothing: what is mounted there then is another's, perhaps of the same
-    /// source, that waits for the spool.
+    /// Takes the mount out of sight: no new opens, while open files go on. Of a mount that is not ours it says no more
+    /// than that it ends. Where ours is gone it does nothing: what is mounted there then is another's, perhaps of the
+    /// same source, that waits for the spool.
     pub fn detach(&self) {
         if self.detached.swap(true, Ordering::Relaxed) {
             return;
@@ -245,8 +243,8 @@ fn handed_on(number: &str) -> io::Result<OwnedFd> {
     if is_device && device == DEV_FUSE { Ok(fuse) } else { Err(io::Error::other("it is not one of /dev/fuse")) }
 }
 
-/// The descriptor behind a number, by sending it to ourselves: opening /dev/fd/N would open another
-/// /dev/fuse. The number is closed, so that no program that we start inherits it.
+/// The descriptor behind a number, by sending it to ourselves: opening /dev/fd/N would open another /dev/fuse. The
+/// number is closed, so that no program that we start inherits it.
 fn take_descriptor(number: RawFd) -> io::Result<OwnedFd> {
     let (here, there) = UnixStream::pair()?;
     let rights = [number];

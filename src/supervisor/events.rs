@@ -1,6 +1,5 @@
-//! Event sources of the keeper: workers, each on a thread of its own, and signals. Requests for
-//! backing files are answered on the worker's thread, with the worker's file permissions;
-//! everything else becomes an [`Event`].
+//! Event sources of the keeper: workers, each on a thread of its own, and signals. Requests for backing files are
+//! answered on the worker's thread, with the worker's file permissions; everything else becomes an [`Event`].
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -85,8 +84,7 @@ pub fn listen_to_worker(
     Ok(())
 }
 
-/// Carries out a request about backing files, and gives the answer if there is one; gives any other
-/// message back.
+/// Carries out a request about backing files, and gives the answer if there is one; gives any other message back.
 fn about_backing_files(registry: &Registry, peer: PeerId, message: ToKeeper) -> Result<Option<ToWorker>, ToKeeper> {
     Ok(match message {
         ToKeeper::Register { node, start } => {

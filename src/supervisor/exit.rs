@@ -1,5 +1,4 @@
-//! The end of a worker, and what follows for the mount. One half of the methods of [`Keeper`]; the
-//! other is `start.rs`.
+//! The end of a worker, and what follows for the mount. One half of the methods of [`Keeper`]; the other is `start.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +33,7 @@ impl Keeper<'_> {
         None
     }
 
-    /// A worker's socket is at its end. A child is killed and taken up; nothing more is heard of
-    /// another.
+    /// A worker's socket is at its end. A child is killed and taken up; nothing more is heard of another.
     pub(super) fn lose_link(&mut self, peer: PeerId, fault: Option<String>) -> Option<End> {
         let is = |worker: &&mut Worker| worker.id == peer;
         let (is_present, worker) = match self.present.as_mut().filter(is) {

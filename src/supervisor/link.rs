@@ -1,9 +1,8 @@
-//! One end of the SOCK_SEQPACKET socket between keeper and worker: one JSON message a packet, with
-//! a descriptor where one is asked for. Owns the socket and the limits of a message; does not know
-//! what messages mean.
+//! One end of the SOCK_SEQPACKET socket between keeper and worker: one JSON message a packet, with a descriptor where
+//! one is asked for. Owns the socket and the limits of a message; does not know what messages mean.
 //!
-//! Invariant: sending and receiving are bounded. A peer that does not read or write loses the
-//! connection and never blocks this side.
+//! Invariant: sending and receiving are bounded. A peer that does not read or write loses the connection and never
+//! blocks this side.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -25,8 +24,8 @@ use serde::de::DeserializeOwned;
 
 /// Longest message: a list of logs is the longest there is, and shorter.
 pub const MESSAGE_MAX: usize = 64 * 1024;
-/// How long a message may wait for room in the socket: its buffer holds hundreds of messages, so that
-/// a peer that leaves none for this long does not read any more.
+/// How long a message may wait for room in the socket: its buffer holds hundreds of messages, so that a peer that
+/// leaves none for this long does not read any more.
 const SEND_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why nothing was received.

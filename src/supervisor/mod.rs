@@ -1,12 +1,13 @@
-//! The supervisor, in speech the keeper: holds /dev/fuse and the mount while workers come and go. It has the rights that
-//! mounting takes and lives as long as the mount, so it is small, and uses no network, no S3 and no async runtime.
+//! The supervisor, in speech the keeper: holds /dev/fuse and the mount while workers come and go. It has the rights
+//! that mounting takes and lives as long as the mount, so it is small, and uses no network, no S3 and no async runtime.
 //!
 //! This file owns its beginning and its end: the order in which mount, spool and sockets are made and removed.
 //!
 //! Map: `state` is who serves and who is next, `start` and `exit` what happens when workers come and go, `restarts` the
 //! back-off and the deadline, `pulse` whether a worker answers; `device` is the mount and the kernel's first request;
-//! `backing` and `ioctl` register spool files that the kernel writes to itself; `child`, `events` and `control` turn what
-//! workers, signals and people ask into events; `protocol` is the messages, `link` the socket; `error` is why a mount was not made or held.
+//! `backing` and `ioctl` register spool files that the kernel writes to itself; `child`, `events` and `control` turn
+//! what workers, signals and people ask into events; `protocol` is the messages, `link` the socket; `error` is why a
+//! mount was not made or held.
 
 mod backing;
 mod child;

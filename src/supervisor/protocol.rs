@@ -1,9 +1,9 @@
-//! What keeper and worker say to each other: one JSON message a packet, over a SOCK_SEQPACKET socket.
-//! Owns the words; the socket is `link.rs`, and who says what when is in `state.rs` and `worker::run`.
+//! What keeper and worker say to each other: one JSON message a packet, over a SOCK_SEQPACKET socket. Owns the words;
+//! the socket is `link.rs`, and who says what when is in `state.rs` and `worker::run`.
 //!
-//! A worker that the keeper started finds its socket at the descriptor named in [`SOCKET_ENV`], its
-//! standard input; one that somebody else started connects to the keeper's socket and says `Attach`
-//! first, or `Unfit`. From there on both are the same:
+//! A worker that the keeper started finds its socket at the descriptor named in [`SOCKET_ENV`], its standard input; one
+//! that somebody else started connects to the keeper's socket and says `Attach` first, or `Unfit`. From there on both
+//! are the same:
 //!
 //! ```text
 //! keeper                                   worker

@@ -1,8 +1,8 @@
-//! Liveness of a worker: when it is pinged and how long an answer may take. Sends nothing and reads
-//! no clock: times are arguments, counted from any fixed point.
+//! Liveness of a worker: when it is pinged and how long an answer may take. Sends nothing and reads no clock: times are
+//! arguments, counted from any fixed point.
 //!
-//! Silence is counted in rounds, not in time: a keeper that was stopped together with its worker (a
-//! frozen container, a debugger) must not blame the worker for its own absence.
+//! Silence is counted in rounds, not in time: a keeper that was stopped together with its worker (a frozen container, a
+//! debugger) must not blame the worker for its own absence.
 
 use std::time::Duration;
 

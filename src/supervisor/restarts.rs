@@ -1,11 +1,10 @@
-//! When a dead worker is restarted, and when that is given up. Owns the back-off and the deadline;
-//! starts nothing and reads no clock: times are arguments, counted from any fixed point.
+//! When a dead worker is restarted, and when that is given up. Owns the back-off and the deadline; starts nothing and
+//! reads no clock: times are arguments, counted from any fixed point.
 
 use std::time::Duration;
 
-/// A worker that dies sooner after it began to serve has not ended the outage, in which the times
-/// without one add up. Later it has answered what the kernel had sent again: one that dies of such a
-/// request dies in milliseconds.
+/// A worker that dies sooner after it began to serve has not ended the outage, in which the times without one add up.
+/// Later it has answered what the kernel had sent again: one that dies of such a request dies in milliseconds.
 const STEADY: Duration = Duration::from_millis(100);
 /// The first pause, behind a restart at once; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

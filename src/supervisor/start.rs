@@ -1,5 +1,5 @@
-//! The start of a worker: spawned or attached, greeted, its answer checked, told to serve. One half
-//! of the methods of [`Keeper`]; the other is `exit.rs`.
+//! The start of a worker: spawned or attached, greeted, its answer checked, told to serve. One half of the methods of
+//! [`Keeper`]; the other is `exit.rs`.
 
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
@@ -133,8 +133,7 @@ impl Keeper<'_> {
         }
     }
 
-    /// The first answer is the session's; every later worker has to give the same, since the kernel
-    /// negotiates once.
+    /// The first answer is the session's; every later worker has to give the same, since the kernel negotiates once.
     fn weigh(&mut self, answer: Vec<u8>, pings: bool) -> Option<End> {
         match &self.answer {
             Some(agreed) if *agreed == answer => {}

@@ -1,12 +1,11 @@
-//! The state of the keeper: who serves the mount and who comes next. Owns workers from start to
-//! end: takeovers, restarts and the end of the mount are decided here, event by event, on one
-//! thread.
+//! The state of the keeper: who serves the mount and who comes next. Owns workers from start to end: takeovers,
+//! restarts and the end of the mount are decided here, event by event, on one thread.
 //!
-//! A worker is `next` while it computes its answer to FUSE_INIT, waits until the present one is
-//! gone, and is `present` from `Go` on.
+//! A worker is `next` while it computes its answer to FUSE_INIT, waits until the present one is gone, and is `present`
+//! from `Go` on.
 //!
-//! Invariants: at most one worker has been told `Go` and is not known to be gone. The keeper never
-//! touches the mount: without a worker it would wait for itself.
+//! Invariants: at most one worker has been told `Go` and is not known to be gone. The keeper never touches the mount:
+//! without a worker it would wait for itself.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -29,8 +28,8 @@ use crate::types::clock::Clock;
 use crate::types::ids::SessionId;
 use crate::types::processes::RunAs;
 
-/// Signals that come this soon after the first one count as one: timeout(1) signals its child and then the group
-/// that it is in, a service manager every process of a service.
+/// Signals that come this soon after the first one count as one: timeout(1) signals its child and then the group that
+/// it is in, a service manager every process of a service.
 pub const TOGETHER: Duration = Duration::from_secs(1);
 /// How long a worker may take to answer, and one that is replaced to go: each takes milliseconds.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(10);

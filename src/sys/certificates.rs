@@ -1,5 +1,4 @@
-//! CA certificates: hands the variable that AWS tools use (`AWS_CA_BUNDLE`) on to the TLS library
-//! (`SSL_CERT_FILE`).
+//! CA certificates: hands the variable that AWS tools use (`AWS_CA_BUNDLE`) on to the TLS library (`SSL_CERT_FILE`).
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;

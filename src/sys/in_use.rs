@@ -1,5 +1,5 @@
-//! Finds the processes that use a mount (open file, working directory or root in it), as far as
-//! this user may see. Reads /proc and never asks the mount, which may be dead.
+//! Finds the processes that use a mount (open file, working directory or root in it), as far as this user may see.
+//! Reads /proc and never asks the mount, which may be dead.
 
 use std::fs;
 use std::path::{Path, PathBuf};

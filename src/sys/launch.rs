@@ -1,6 +1,5 @@
-//! Daemonizing: the program starts itself again in a session of its own, relays its output until
-//! the mount serves, and exits. Also reports progress to the parent and to the service manager
-//! (sd_notify).
+//! Daemonizing: the program starts itself again in a session of its own, relays its output until the mount serves, and
+//! exits. Also reports progress to the parent and to the service manager (sd_notify).
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -28,8 +27,8 @@ pub fn is_background() -> bool {
     std::env::var_os(BACKGROUND).is_some()
 }
 
-/// Starts this program again, in the background, with the same arguments. Returns when that serves
-/// (0) or has ended (its exit code).
+/// Starts this program again, in the background, with the same arguments. Returns when that serves (0) or has ended
+/// (its exit code).
 pub fn into_background() -> std::io::Result<ExitCode> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
@@ -97,8 +96,8 @@ pub fn announce_log(log: &Path) {
     let _ = writeln!(std::io::stdout(), "logsinkfs: the log goes on in {}", log.display());
 }
 
-/// Opens the log file in a spool's directory, which may be another user's: no link is followed, and
-/// nothing is waited for.
+/// Opens the log file in a spool's directory, which may be another user's: no link is followed, and nothing is waited
+/// for.
 pub fn open_log(spool: impl AsFd) -> std::io::Result<File> {
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
     let careful = OFlags::NOFOLLOW | OFlags::NONBLOCK;

@@ -1,9 +1,8 @@
-//! Rate limit for log lines. Strangers cause lines (programs in the mount, users at the keeper's
-//! socket, clients of the admin endpoint, objects in the bucket) and could fill the disk that the
-//! spool is on.
+//! Rate limit for log lines. Strangers cause lines (programs in the mount, users at the keeper's socket, clients of the
+//! admin endpoint, objects in the bucket) and could fill the disk that the spool is on.
 //!
-//! Invariant: each call site has its own allowance, so that a flood of one kind of line hides no
-//! other; suppressed lines are counted and reported.
+//! Invariant: each call site has its own allowance, so that a flood of one kind of line hides no other; suppressed
+//! lines are counted and reported.
 
 use std::collections::HashMap;
 use std::fmt;

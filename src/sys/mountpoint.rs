@@ -1,5 +1,5 @@
-//! The mount point before and after the mount: what is there, clearing a dead mount of an earlier
-//! daemon, unmounting. Touches only a FUSE mount exactly at the path.
+//! The mount point before and after the mount: what is there, clearing a dead mount of an earlier daemon, unmounting.
+//! Touches only a FUSE mount exactly at the path.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -78,8 +78,8 @@ impl Mount {
     }
 }
 
-/// Makes sure that a directory can be mounted on; gives its absolute path. A dead mount of an earlier
-/// daemon is taken away.
+/// Makes sure that a directory can be mounted on; gives its absolute path. A dead mount of an earlier daemon is taken
+/// away.
 pub fn prepare(path: &Path, apart_from: &[&Path]) -> Result<PathBuf, MountpointError> {
     let failed = |e| MountpointError::Io(path.to_owned(), e);
     let point = absolute(path).map_err(|e| match e.kind() {
@@ -133,8 +133,8 @@ pub fn make(path: &Path) -> Result<(), MountpointError> {
     }
 }
 
-/// Guards a bare mount point: between a mount and the next, programs get an error instead of writing where nobody
-/// looks and what the next mount hides.
+/// Guards a bare mount point: between a mount and the next, programs get an error instead of writing where nobody looks
+/// and what the next mount hides.
 pub fn guard(point: &Path, guard: Guard) -> Result<(), MountpointError> {
     use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
     let failed = |e: io::Error| MountpointError::Io(point.to_owned(), e);
@@ -156,8 +156,8 @@ pub fn guard(point: &Path, guard: Guard) -> Result<(), MountpointError> {
     Ok(())
 }
 
-/// Detaches our own mount of `source`: no new opens, while open files go on. Nothing is done when it
-/// is gone already, or another is on top.
+/// Detaches our own mount of `source`: no new opens, while open files go on. Nothing is done when it is gone already,
+/// or another is on top.
 pub fn detach(point: &Path, source: &str) {
     let ours = |mount: &Mount| mount.kind.starts_with("fuse") && mount.source == source;
     let detached = match topmost_at(point) {
@@ -219,8 +219,8 @@ pub fn unmount(point: &Path) -> io::Result<()> {
     }
 }
 
-/// The absolute path without asking the last part, which may be a dead mount: whether that is a
-/// symbolic link is known without asking whoever serves it.
+/// The absolute path without asking the last part, which may be a dead mount: whether that is a symbolic link is known
+/// without asking whoever serves it.
 fn absolute(path: &Path) -> io::Result<PathBuf> {
     let full = std::path::absolute(path)?;
     match (full.parent(), full.file_name()) {

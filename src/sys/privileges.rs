@@ -1,5 +1,5 @@
-//! The worker's user, and how a process drops privileges. Owns users, groups and capabilities;
-//! `sys::spool_owner` changes the owner of files.
+//! The worker's user, and how a process drops privileges. Owns users, groups and capabilities; `sys::spool_owner`
+//! changes the owner of files.
 //!
 //! Invariant: a worker started by root has no capability in any set and cannot gain one.
 
@@ -38,8 +38,8 @@ pub fn own_user() -> RunAs {
     RunAs { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
 }
 
-/// Who the worker is to be: for root `--run-as`, else the owner of the spool, else a user of its own;
-/// for others themselves.
+/// Who the worker is to be: for root `--run-as`, else the owner of the spool, else a user of its own; for others
+/// themselves.
 pub fn worker_user(settings: &Settings) -> Result<RunAs, SystemError> {
     user(settings.processes.run_as, &settings.spool_dir)
 }
@@ -49,8 +49,8 @@ pub fn spool_user(spool: &OwnedFd) -> Result<RunAs, SystemError> {
     user(None, &by_descriptor(spool))
 }
 
-/// Who serves a reader mount: for root `--run-as`, else the owner of an embedded bucket, else a user of its own; for others
-/// themselves.
+/// Who serves a reader mount: for root `--run-as`, else the owner of an embedded bucket, else a user of its own; for
+/// others themselves.
 pub fn reader_user(settings: &ReaderSettings) -> Result<RunAs, SystemError> {
     match &settings.source {
         Source::Embedded { dir } => user(settings.run_as, dir),
@@ -109,8 +109,7 @@ pub fn become_owner(dir: &Path) -> Result<(), SystemError> {
     }
 }
 
-/// The groups of the process and of the user; a token file is often readable by one of them. Not the
-/// group of root.
+/// The groups of the process and of the user; a token file is often readable by one of them. Not the group of root.
 fn set_groups(uid: Uid, gid: Gid) -> nix::Result<()> {
     let before = getgroups()?;
     let mut groups = before.clone();
@@ -142,8 +141,7 @@ fn empty_bounding_set() -> rustix::io::Result<()> {
 
 /// Makes the files that this thread opens from now on be opened as that user would.
 pub fn act_as(user: RunAs) {
-    // Both tell by nothing whether they succeed; where they do not, the checks of what is opened hold
-    // all the same.
+    // Both tell by nothing whether they succeed; where they do not, the checks of what is opened hold all the same.
     nix::unistd::setfsgid(Gid::from_raw(user.gid));
     nix::unistd::setfsuid(Uid::from_raw(user.uid));
 }
@@ -159,8 +157,7 @@ pub fn acting_as<T: Send>(user: RunAs, step: impl FnOnce() -> T + Send) -> io::R
     })
 }
 
-/// Asks never to be killed for want of memory; gives the score from before. Whoever may not ask is
-/// treated as before.
+/// Asks never to be killed for want of memory; gives the score from before. Whoever may not ask is treated as before.
 pub fn survive_want_of_memory() -> Option<String> {
     let before = fs::read_to_string(OOM_SCORE).ok()?;
     fs::write(OOM_SCORE, OOM_NEVER).ok()?;

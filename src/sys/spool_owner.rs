@@ -1,9 +1,8 @@
-//! Prepares the directories of the worker: a keeper with more rights creates them where they are
-//! missing and gives them to the worker's user. Owns their ownership; `spool` owns their
-//! content.
+//! Prepares the directories of the worker: a keeper with more rights creates them where they are missing and gives them
+//! to the worker's user. Owns their ownership; `spool` owns their content.
 //!
-//! Invariant: nothing outside the spool changes its owner, whatever the spool contains: no link is
-//! followed, no other file system entered, and files with a second name are left alone.
+//! Invariant: nothing outside the spool changes its owner, whatever the spool contains: no link is followed, no other
+//! file system entered, and files with a second name are left alone.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -45,8 +44,8 @@ pub fn make_bucket(source: &Source, user: RunAs) -> Result<(), SystemError> {
     }
 }
 
-/// Changes the owner of a spool to the worker's user, if it is another. Acts on the open directory; `dir` is its path for
-/// messages.
+/// Changes the owner of a spool to the worker's user, if it is another. Acts on the open directory; `dir` is its path
+/// for messages.
 pub fn give_spool(spool: &OwnedFd, dir: &Path, user: RunAs) -> Result<(), SystemError> {
     let given = || {
         let owner = fstat(spool)?;
@@ -96,8 +95,8 @@ fn is_usual(name: &[u8]) -> bool {
     matches!(name, b"." | b"..") || name == LOST_AND_FOUND
 }
 
-/// Gives a directory and all below it to the user. The directory itself comes last: a step that ends
-/// midway is done again by the next start.
+/// Gives a directory and all below it to the user. The directory itself comes last: a step that ends midway is done
+/// again by the next start.
 fn hand_over(dir: BorrowedFd<'_>, top: &Stat, user: RunAs) -> io::Result<()> {
     for entry in Dir::read_from(dir)? {
         let entry = entry?;

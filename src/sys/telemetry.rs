@@ -1,5 +1,5 @@
-//! Logging of the daemon: to standard error, one line for each event, coloured on a terminal only.
-//! Secrets are never fields of an event.
+//! Logging of the daemon: to standard error, one line for each event, coloured on a terminal only. Secrets are never
+//! fields of an event.
 
 use std::io::IsTerminal;
 

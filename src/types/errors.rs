@@ -1,5 +1,5 @@
-//! Errors of file operations, by meaning. The FUSE adapter maps each to an errno; the kind alone
-//! decides, and every error that is not the caller's fault carries its cause.
+//! Errors of file operations, by meaning. The FUSE adapter maps each to an errno; the kind alone decides, and every
+//! error that is not the caller's fault carries its cause.
 
 use std::io;
 use std::path::{Path, PathBuf};

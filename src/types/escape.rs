@@ -1,21 +1,21 @@
-//! The escaping rule (percent) for stream names in keys, names in spool records and values in
-//! object metadata. It is reversible for every byte string, and since `%` itself is always escaped,
-//! different inputs have different outputs. For text shown on a terminal there is [`for_terminal`].
+//! The escaping rule (percent) for stream names in keys, names in spool records and values in object metadata. It is
+//! reversible for every byte string, and since `%` itself is always escaped, different inputs have different outputs.
+//! For text shown on a terminal there is [`for_terminal`].
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// Escapes a path for a key: letters and digits of any script, `/` and the punctuation that
-/// neither S3 nor people stumble over stay; every other byte becomes `%XX`.
+/// Escapes a path for a key: letters and digits of any script, `/` and the punctuation that neither S3 nor people
+/// stumble over stay; every other byte becomes `%XX`.
 ///
 /// See "Object key naming guidelines" in the Amazon S3 user guide for what S3 calls safe.
 pub fn escape_path(bytes: &[u8]) -> String {
     escape_chars(bytes, |c| c.is_alphanumeric() || "/!-_.*'()=@:,".contains(c))
 }
 
-/// Escapes for a place that takes printable ASCII only (an HTTP header, a line of JSON): all
-/// but ASCII letters, digits and `-_.~/:` becomes `%XX`.
+/// Escapes for a place that takes printable ASCII only (an HTTP header, a line of JSON): all but ASCII letters, digits
+/// and `-_.~/:` becomes `%XX`.
 pub fn escape_ascii(bytes: &[u8]) -> String {
     escape_chars(bytes, |c| c.is_ascii_alphanumeric() || "-_.~/:".contains(c))
 }
@@ -58,8 +58,8 @@ pub fn unescape(text: &str) -> Vec<u8> {
     percent_decode_str(text).collect()
 }
 
-/// Serde adapter: a byte string as escaped text, so that records stay readable for people
-/// and still carry names that are not UTF-8.
+/// Serde adapter: a byte string as escaped text, so that records stay readable for people and still carry names that
+/// are not UTF-8.
 pub mod as_text {
     use serde::{Deserialize, Deserializer, Serializer};
 

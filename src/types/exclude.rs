@@ -1,5 +1,4 @@
-//! Files that stay local: the globs of `--exclude`, their default, and which of them matches a
-//! path.
+//! Files that stay local: the globs of `--exclude`, their default, and which of them matches a path.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -17,8 +16,8 @@ pub struct Exclude {
 }
 
 impl Exclude {
-    /// Reads globs; `*` does not match `/`. They replace the default, unless each begins with `+`: then they are
-    /// added to it.
+    /// Reads globs; `*` does not match `/`. They replace the default, unless each begins with `+`: then they are added
+    /// to it.
     pub fn parse<'a>(given: impl IntoIterator<Item = &'a str> + Clone) -> Result<Exclude, Error> {
         let adds = given.clone().into_iter().all(|glob| glob.starts_with('+'));
         let default = DEFAULT.split(' ').filter(|_| adds);

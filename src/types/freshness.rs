@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use super::duration::{BadSetting, DURATION_MAX, parse_duration};
 
-/// `minimal`: what programs that look twice in a row need. What is believed no longer is never shown
-/// older either.
+/// `minimal`: what programs that look twice in a row need. What is believed no longer is never shown older either.
 const MINIMAL: Duration = Duration::from_secs(1);
-/// How many times its time a listing is still shown while it is asked for anew: who looks seldom finds
-/// an answer at once that is at most this old, and the news at the next look.
+/// How many times its time a listing is still shown while it is asked for anew: who looks seldom finds an answer at
+/// once that is at most this old, and the news at the next look.
 const SHOWN_FOR: u32 = 10;
 
 /// How long the bucket's names are believed.

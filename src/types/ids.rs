@@ -1,13 +1,13 @@
-//! Newtypes for the integers and short strings that cross module borders, so that an offset in a
-//! spool file is never taken for an offset in a generation.
+//! Newtypes for the integers and short strings that cross module borders, so that an offset in a spool file is never
+//! taken for an offset in a generation.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A node of the namespace (file, directory, symbolic link or stored object): the inode number
-/// that applications see and the name of the node's folder in the spool.
+/// A node of the namespace (file, directory, symbolic link or stored object): the inode number that applications see
+/// and the name of the node's folder in the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct NodeId(pub u64);
 
@@ -42,8 +42,8 @@ impl SessionId {
     }
 }
 
-/// A request of the kernel. What it did is known by it when it comes again, because the worker died
-/// before it had answered.
+/// A request of the kernel. What it did is known by it when it comes again, because the worker died before it had
+/// answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RequestId {
     /// The session, as a number.
@@ -69,8 +69,8 @@ pub struct GenerationNo(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Epoch(pub u64);
 
-/// A position in a spool file, in bytes from the file's first byte ever. It only grows: truncation
-/// moves a generation's base, it never takes offsets back.
+/// A position in a spool file, in bytes from the file's first byte ever. It only grows: truncation moves a generation's
+/// base, it never takes offsets back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct SpoolOffset(pub u64);
 
@@ -118,8 +118,8 @@ pub const WRITER_ID_MAX: usize = 48;
 pub const WRITER_SUFFIX_LEN: usize = 8;
 
 impl WriterId {
-    /// Forms an id from any readable name (a host or pod name) and random characters. What is not
-    /// `[a-z0-9-]` in the name becomes `-`; a name that is too long loses its end.
+    /// Forms an id from any readable name (a host or pod name) and random characters. What is not `[a-z0-9-]` in the
+    /// name becomes `-`; a name that is too long loses its end.
     pub fn compose(readable: &str, mut random: impl FnMut(usize) -> usize) -> WriterId {
         const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
         let room = WRITER_ID_MAX - WRITER_SUFFIX_LEN - 1;

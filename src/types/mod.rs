@@ -1,5 +1,5 @@
-//! Plain values that every room uses: no I/O, no locks, no clock of their own, no tokio. Time is an argument, except
-//! in `clock`, the only file that reads the machine's time.
+//! Plain values that every room uses: no I/O, no locks, no clock of their own, no tokio. Time is an argument, except in
+//! `clock`, the only file that reads the machine's time.
 //!
 //! - `ids`: newtypes for what is counted: nodes, writers, generations, positions in the spool and in a generation.
 //! - `time`: UTC as it stands in names; `clock` reads it; `duration` and `span` parse durations and time spans.
@@ -8,8 +8,8 @@
 //! - `rotation`: when to seal a range, a pure function; `freshness` how long a listing is fresh.
 //! - `processes`: keeper and worker, and the user that the worker runs as.
 //! - `stored_object`: an object as listings show it.
-//! - `ranges`: a set of positions; `shares` fair shares of a budget; `token_bucket` the rate limiter; `weighted_lru`
-//!   a cache bounded by weight.
+//! - `ranges`: a set of positions; `shares` fair shares of a budget; `token_bucket` the rate limiter; `weighted_lru` a
+//!   cache bounded by weight.
 
 pub mod clock;
 pub mod duration;

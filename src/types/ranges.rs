@@ -1,5 +1,5 @@
-//! A set of positions, stored as ranges. Adjacent ranges are merged, so that positions added in
-//! order take the space of one.
+//! A set of positions, stored as ranges. Adjacent ranges are merged, so that positions added in order take the space of
+//! one.
 //!
 //! Invariant: ranges are not empty, sorted, and not adjacent.
 

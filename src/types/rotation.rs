@@ -1,6 +1,6 @@
-//! When to seal, decided from plain numbers. Owns the rotation rules and the token bucket for early
-//! seals. Reads no files and no clock, and does not know where a line ends: it says how far a seal
-//! may reach and whether a line may be split there.
+//! When to seal, decided from plain numbers. Owns the rotation rules and the token bucket for early seals. Reads no
+//! files and no clock, and does not know where a line ends: it says how far a seal may reach and whether a line may be
+//! split there.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -86,8 +86,8 @@ pub enum Decision {
 /// Intervals that a line without an end is waited for before it is split.
 const PATIENCE_INTERVALS: u32 = 2;
 
-/// Decides on one tail. `phase` is the stream's own offset within an interval (see [`phase`]);
-/// `token` says whether the stream's bucket for early seals holds one.
+/// Decides on one tail. `phase` is the stream's own offset within an interval (see [`phase`]); `token` says whether the
+/// stream's bucket for early seals holds one.
 pub fn decide(rules: &Rules, tail: &Tail, now: Utc, phase: Duration, token: bool) -> Decision {
     if tail.unsealed == 0 {
         return Decision::Wait(now.plus(rules.interval));
@@ -126,8 +126,8 @@ pub fn decide(rules: &Rules, tail: &Tail, now: Utc, phase: Duration, token: bool
     }
 }
 
-/// The first instant after `from` that lies at `phase` within the interval: never more than one
-/// interval away, and a different one for each stream, so that thousands do not seal at once.
+/// The first instant after `from` that lies at `phase` within the interval: never more than one interval away, and a
+/// different one for each stream, so that thousands do not seal at once.
 fn next_phase(from: Utc, interval: Duration, phase: Duration) -> Utc {
     let period = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX).max(1);
     let phase = i64::try_from(phase.as_micros()).unwrap_or(0) % period;

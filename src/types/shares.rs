@@ -1,7 +1,7 @@
 //! Fair shares of a budget among first parts of paths: on a node each is a tenant. Pure.
 //!
-//! The last quarter of a budget is for parts that hold less than an equal share, so that a part
-//! that takes all it can get leaves something to the others.
+//! The last quarter of a budget is for parts that hold less than an equal share, so that a part that takes all it can
+//! get leaves something to the others.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
-//! Time spans as people write them: `24h`, `all`, `2026-11-23`, `2026-11-23T08`. Owns the syntax;
-//! "now" is an argument.
+//! Time spans as people write them: `24h`, `all`, `2026-11-23`, `2026-11-23T08`. Owns the syntax; "now" is an argument.
 
 use std::ops::Range;
 use std::time::Duration;

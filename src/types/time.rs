@@ -1,5 +1,4 @@
-//! Time as a value: microseconds since 1970 UTC, and its form in names. The clock is in
-//! `types::clock`.
+//! Time as a value: microseconds since 1970 UTC, and its form in names. The clock is in `types::clock`.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,8 +21,8 @@ impl Utc {
         Utc(micros.clamp(0, Utc::LAST.0))
     }
 
-    /// The last instant of the year 9999. Names carry four digits of the year, so that they sort; a clock
-    /// beyond is bent back.
+    /// The last instant of the year 9999. Names carry four digits of the year, so that they sort; a clock beyond is
+    /// bent back.
     pub const LAST: Utc = Utc(253_402_300_799_999_999);
 
     /// Microseconds since 1970.

@@ -1,5 +1,5 @@
-//! Token bucket: a burst of tokens, and a steady rate at which they come back. Pure: times are
-//! arguments, monotonic, counted from any fixed point.
+//! Token bucket: a burst of tokens, and a steady rate at which they come back. Pure: times are arguments, monotonic,
+//! counted from any fixed point.
 
 use std::time::Duration;
 

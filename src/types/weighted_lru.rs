@@ -1,5 +1,5 @@
-//! A map with least-recently-used order in which each entry has a weight (bytes, segments). The
-//! owner evicts when the total is more than it allows. Pure.
+//! A map with least-recently-used order in which each entry has a weight (bytes, segments). The owner evicts when the
+//! total is more than it allows. Pure.
 //!
 //! Invariant: the total is the sum of the weights of all entries.
 

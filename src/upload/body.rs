@@ -1,6 +1,6 @@
-//! The body of an object: a sealed range, read once, checked against its marker and compressed into
-//! an anonymous file. So length and checksum are known before the request begins, and a retry sends
-//! the same bytes. An uncompressed body is the range of the spool file itself.
+//! The body of an object: a sealed range, read once, checked against its marker and compressed into an anonymous file.
+//! So length and checksum are known before the request begins, and a retry sends the same bytes. An uncompressed body
+//! is the range of the spool file itself.
 
 use std::fs::File;
 use std::io::{self, Write};

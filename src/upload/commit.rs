@@ -1,6 +1,5 @@
-//! The outcome of an upload, made durable: a PUT has begun, S3 confirmed the segment, or the
-//! segment is quarantined. Owns the phase changes of markers; what then leaves the disk is up to
-//! `evict`. Blocking.
+//! The outcome of an upload, made durable: a PUT has begun, S3 confirmed the segment, or the segment is quarantined.
+//! Owns the phase changes of markers; what then leaves the disk is up to `evict`. Blocking.
 
 use std::sync::Arc;
 
@@ -18,16 +17,15 @@ use crate::types::errors::{FsError, LocalError};
 use crate::types::ids::SpoolOffset;
 use crate::types::stored_object::StoredObject;
 
-/// Notes that a PUT of a segment begins: from here on it is not given up. Gives the phase that it is in
-/// then.
+/// Notes that a PUT of a segment begins: from here on it is not given up. Gives the phase that it is in then.
 pub fn begin_sending(log: &LogFile, name: &MarkerName) -> Result<Phase, LocalError> {
     let _committing = log.committing();
     let phase = log.state().segments.get(&name.range.start).map_or(Phase::Marked, |s| s.phase);
     if phase != Phase::Sealed {
         return Ok(phase);
     }
-    // Should a power cut take it back, a full spool may give up what has arrived: then S3 has the mark and the
-    // object, and the object counts.
+    // Should a power cut take it back, a full spool may give up what has arrived: then S3 has the mark and the object,
+    // and the object counts.
     marker::note(log.names(), &MarkerName { phase, ..*name }, Phase::Sending)?;
     if let Some(segment) = log.state().segments.get_mut(&name.range.start) {
         segment.phase = Phase::Sending;
@@ -56,8 +54,8 @@ pub fn confirm(
 ) -> Result<(), FsError> {
     let committing = log.committing();
     let phase = if name.phase.is_given_up() { Phase::Marked } else { Phase::Confirmed };
-    // Should a power cut take it back, the range is sent again, and its object found to be there. What gives
-    // its bytes back makes this durable first (`reclaim_one`).
+    // Should a power cut take it back, the range is sent again, and its object found to be there. What gives its bytes
+    // back makes this durable first (`reclaim_one`).
     marker::note(log.names(), name, phase)?;
     // Nothing is sent again; what was to be forgotten is forgotten later.
     crash_point("confirm: the marker says so");
@@ -128,8 +126,8 @@ fn committed(parts: &Parts, log: &Arc<LogFile>) {
     }
 }
 
-/// Drops the markers and bytes of generations that have ended and are settled, from the front only:
-/// so a hole between markers is always damage, never our own doing.
+/// Drops the markers and bytes of generations that have ended and are settled, from the front only: so a hole between
+/// markers is always damage, never our own doing.
 fn forget_ended(parts: &Parts, log: &Arc<LogFile>) -> Result<(), FsError> {
     let len = log.len()?;
     let settled: Vec<MarkerName> = {
@@ -142,8 +140,8 @@ fn forget_ended(parts: &Parts, log: &Arc<LogFile>) -> Result<(), FsError> {
         front.filter_map(|(start, _)| state.marker(*start)).collect()
     };
     let Some(last) = settled.last() else { return Ok(()) };
-    // Without its old bases the record says that what lies before is done; and the number of a
-    // generation must outlive its markers.
+    // Without its old bases the record says that what lies before is done; and the number of a generation must outlive
+    // its markers.
     parts.namespace.store_durably(log.id)?;
     // What lies before the record's first base needs no marker.
     crash_point("forget: the record has no old base");

@@ -1,10 +1,9 @@
-//! A full spool under `--when-full drop-oldest`: in the first-level folder with the most unsent
-//! bytes the stream with the most drops its oldest range, and an empty object in the bucket marks
-//! which. Blocking.
+//! A full spool under `--when-full drop-oldest`: in the first-level folder with the most unsent bytes the stream with
+//! the most drops its oldest range, and an empty object in the bucket marks which. Blocking.
 //!
-//! Invariants: a range whose PUT has begun is never dropped. The marker says durably that a range
-//! is dropped before its bytes go. Nothing is dropped of a smaller folder, or of a smaller stream
-//! in it, while a larger one has something to drop.
+//! Invariants: a range whose PUT has begun is never dropped. The marker says durably that a range is dropped before its
+//! bytes go. Nothing is dropped of a smaller folder, or of a smaller stream in it, while a larger one has something to
+//! drop.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -26,9 +25,9 @@ use crate::types::ids::SpoolOffset;
 /// A stream with less than this part of what the largest one has is small.
 const SMALL: u64 = 8;
 
-/// Makes room for `bytes` more: takes back what S3 has and then, under `drop-oldest`, what is still
-/// missing from the stream that waits with most. It may not be enough: what is under way stays, and what
-/// is not sealed has to be sealed first, which is asked for.
+/// Makes room for `bytes` more: takes back what S3 has and then, under `drop-oldest`, what is still missing from the
+/// stream that waits with most. It may not be enough: what is under way stays, and what is not sealed has to be sealed
+/// first, which is asked for.
 pub fn make_room(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
     match take_or_give_up(parts, bytes) {
         Err(e) if e.is_no_space() => {
@@ -96,9 +95,9 @@ struct Waits {
     oldest: Option<SpoolOffset>,
 }
 
-/// The log that gives something up, or is to be sealed for it: of the first part of paths with most unsent bytes, and of
-/// its stream with most, among those that have any such, the first log (they are in the order of age) that can give up at
-/// once.
+/// The log that gives something up, or is to be sealed for it: of the first part of paths with most unsent bytes, and
+/// of its stream with most, among those that have any such, the first log (they are in the order of age) that can give
+/// up at once.
 fn choose(logs: &[Waits]) -> Option<usize> {
     let able = |log: &&Waits| log.oldest.is_some() || log.unsealed > 0;
     let most = |of: fn(&Waits) -> (usize, usize), among: Option<(usize, usize)>| {

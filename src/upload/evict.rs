@@ -1,5 +1,5 @@
-//! Eviction from the disk and from the live view: confirmed bytes when the spool needs room, and
-//! logs that are gone or finished. Blocking.
+//! Eviction from the disk and from the live view: confirmed bytes when the spool needs room, and logs that are gone or
+//! finished. Blocking.
 //!
 //! Invariant: a byte leaves the disk only after its marker says durably that S3 has it.
 
@@ -80,8 +80,8 @@ pub fn retire_finished(parts: &Parts) {
     parts.tidy();
 }
 
-/// Gives back the room of confirmed bytes, those of the quietest logs first, until `need` bytes are
-/// free. They are read from S3 from then on. Gives how many were freed.
+/// Gives back the room of confirmed bytes, those of the quietest logs first, until `need` bytes are free. They are read
+/// from S3 from then on. Gives how many were freed.
 pub fn reclaim(parts: &Parts, need: u64) -> Result<u64, LocalError> {
     if need == 0 {
         return Ok(0);

@@ -1,5 +1,5 @@
-//! Measures the mount for status and metrics when somebody asks, so that the write path keeps no
-//! counters for it. Blocking; reads one marker of each log that waits for S3.
+//! Measures the mount for status and metrics when somebody asks, so that the write path keeps no counters for it.
+//! Blocking; reads one marker of each log that waits for S3.
 
 use std::cmp::Reverse;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! From a spool file to the bucket: ranges are sealed, sent, confirmed and reclaimed. Each task is the single owner
-//! of its state, and bodies are in files, so that memory does not grow with the backlog.
+//! From a spool file to the bucket: ranges are sealed, sent, confirmed and reclaimed. Each task is the single owner of
+//! its state, and bodies are in files, so that memory does not grow with the backlog.
 //!
 //! Invariant: nothing is given up. A segment leaves the outbox when S3 has it, or was quarantined with a copy; only
 //! `drop`, when asked for, drops ranges that no PUT was begun for.
@@ -8,8 +8,8 @@
 //! - `sealer`: watches log files and decides when to seal; `seal` does it, step by step; `number` gives generation
 //!   numbers in the order of birth.
 //! - `uploader`: sends sealed segments until S3 has each, with back-off; `send` is one attempt, `body` what is sent.
-//! - `commit`: records what an attempt has led to; `evict` reclaims confirmed ranges and removes finished logs;
-//!   `drop` makes room under `--when-full drop-oldest`.
+//! - `commit`: records what an attempt has led to; `evict` reclaims confirmed ranges and removes finished logs; `drop`
+//!   makes room under `--when-full drop-oldest`.
 //! - `registrar`: registers a start of the writer; `outage` long outages; `retry` quarantined segments once more.
 //! - `restorer`: reads reclaimed ranges back from S3; `measure` counts for status and metrics.
 

@@ -1,8 +1,8 @@
-//! Generation numbers. Within a writer and stream they follow the order of birth, because readers
-//! order generations by number. Owns this rule; the counters are in `log_file::stream`. Blocking.
+//! Generation numbers. Within a writer and stream they follow the order of birth, because readers order generations by
+//! number. Owns this rule; the counters are in `log_file::stream`. Blocking.
 //!
-//! Invariants: an empty generation has no number, so that a missing number shows a loss. When a
-//! number is in a marker, all older generations with bytes have theirs in a durable record.
+//! Invariants: an empty generation has no number, so that a missing number shows a loss. When a number is in a marker,
+//! all older generations with bytes have theirs in a durable record.
 
 use std::io::ErrorKind;
 use std::sync::Arc;

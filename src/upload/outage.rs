@@ -1,5 +1,5 @@
-//! Long outages of S3: since when, across workers and restarts, and how the spool fills. Owns the
-//! file in the spool that records the beginning of an outage, and when a line about it is logged.
+//! Long outages of S3: since when, across workers and restarts, and how the spool fills. Owns the file in the spool
+//! that records the beginning of an outage, and when a line about it is logged.
 //!
 //! Invariant: the last hour of the log shows that S3 is away, or that the spool fills.
 

@@ -1,6 +1,5 @@
-//! The two queues on the way of the data: log files that have grown (file system to sealer) and
-//! sealed segments (sealer to uploader). Both are bounded by what the spool holds: a log file is
-//! queued at most twice, a segment once.
+//! The two queues on the way of the data: log files that have grown (file system to sealer) and sealed segments (sealer
+//! to uploader). Both are bounded by what the spool holds: a log file is queued at most twice, a segment once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What the tasks and the file system share: the parts of the spool, the bucket, settings, and the
-//! signal that something was sealed, confirmed or reclaimed.
+//! What the tasks and the file system share: the parts of the spool, the bucket, settings, and the signal that
+//! something was sealed, confirmed or reclaimed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -109,8 +109,8 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Says that a log file has grown or has something else for the sealer. To be called after the
-    /// bytes are in the spool file, so that whoever takes it off the list sees them.
+    /// Says that a log file has grown or has something else for the sealer. To be called after the bytes are in the
+    /// spool file, so that whoever takes it off the list sees them.
     pub fn touch(&self, log: &Arc<LogFile>) {
         if log.start_watch() {
             self.watch_list.push(log.clone());

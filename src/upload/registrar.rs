@@ -1,6 +1,5 @@
-//! Writer registration: before its first upload each start puts an object with its name into the
-//! bucket, and learns from the result whether this spool is a copy of one in use and whether the
-//! service enforces conditional writes.
+//! Writer registration: before its first upload each start puts an object with its name into the bucket, and learns
+//! from the result whether this spool is a copy of one in use and whether the service enforces conditional writes.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -120,8 +119,8 @@ impl Registrar {
         }
     }
 
-    /// Whether the registration that is there was made by this start. Where nobody lets us look, it
-    /// counts as ours: the epoch was counted up durably before the first try.
+    /// Whether the registration that is there was made by this start. Where nobody lets us look, it counts as ours: the
+    /// epoch was counted up durably before the first try.
     async fn is_ours(&self, bucket: &dyn Bucket, key: &str) -> Result<bool, BucketError> {
         match bucket.head(key).await {
             Ok(head) => Ok(head.metadata.get(INSTANCE) == Some(&self.instance)),

@@ -1,5 +1,5 @@
-//! Reads reclaimed bytes back: fetches the object of a segment and decompresses it into an
-//! anonymous file. A few such files are cached; concurrent callers share one fetch.
+//! Reads reclaimed bytes back: fetches the object of a segment and decompresses it into an anonymous file. A few such
+//! files are cached; concurrent callers share one fetch.
 
 use std::fs::File;
 use std::num::NonZeroUsize;

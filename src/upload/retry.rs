@@ -1,6 +1,6 @@
-//! Retries quarantined segments (`logsinkfs quarantine retry`): under the key that was sealed, if
-//! it is known and the bytes still match; nothing is overwritten, as in every PUT (`upload::send`).
-//! Owns the reason why a segment cannot be sent.
+//! Retries quarantined segments (`logsinkfs quarantine retry`): under the key that was sealed, if it is known and the
+//! bytes still match; nothing is overwritten, as in every PUT (`upload::send`). Owns the reason why a segment cannot be
+//! sent.
 //!
 //! Invariant: bytes leave the quarantine only after S3 was found to have them.
 

@@ -1,5 +1,5 @@
-//! The steps of one seal, in durable order: find the end, sync the data, sync name and folder,
-//! checksum, key, marker. Blocking. The caller has exclusive use of the log file.
+//! The steps of one seal, in durable order: find the end, sync the data, sync name and folder, checksum, key, marker.
+//! Blocking. The caller has exclusive use of the log file.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -104,8 +104,8 @@ fn describe(
     (marker, MarkerName { range, generation, phase: Phase::Sealed })
 }
 
-/// Where the segment ends: the range's end when that is asked, else behind its last newline (before its
-/// last record, where records have a known beginning and may still grow), else nowhere or at the end.
+/// Where the segment ends: the range's end when that is asked, else behind its last newline (before its last record,
+/// where records have a known beginning and may still grow), else nowhere or at the end.
 fn find_end(parts: &Parts, file: &SpoolFile, order: &Order) -> std::io::Result<Option<SpoolOffset>> {
     let SpoolRange { start, end } = order.range;
     if order.exact {

@@ -1,8 +1,8 @@
-//! The sealer: watches log files that have grown, asks `types::rotation` what to do with each, and
-//! runs seals on blocking threads, a few at a time. Single owner of the watch list.
+//! The sealer: watches log files that have grown, asks `types::rotation` what to do with each, and runs seals on
+//! blocking threads, a few at a time. Single owner of the watch list.
 //!
-//! The daemon reports its own appends. Appends of the kernel (passthrough) are reported by nobody,
-//! so files that are open that way are polled, rarely while they are quiet.
+//! The daemon reports its own appends. Appends of the kernel (passthrough) are reported by nobody, so files that are
+//! open that way are polled, rarely while they are quiet.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,13 +21,14 @@ use crate::types::ids::{NodeId, SpoolRange};
 use crate::types::rotation::{Decision, Reason, Tail, decide, phase};
 use crate::types::time::Utc;
 
-/// Least time between two looks at log files that have grown: a log that is written all the time is
-/// looked at five times a second, and its writer wakes nobody in between.
+/// Least time between two looks at log files that have grown: a log that is written all the time is looked at five
+/// times a second, and its writer wakes nobody in between.
 const LOOK: Duration = Duration::from_millis(200);
-/// Wait before a first look, for others that come with it: whoever removes a thousand logs is not held up by their seals.
+/// Wait before a first look, for others that come with it: whoever removes a thousand logs is not held up by their
+/// seals.
 const GATHER: Duration = Duration::from_millis(100);
-/// Longest time between two looks at a quiet file that the kernel may append to: ten thousand of them
-/// cost 2,000 stat(2) a second then, less than a percent of a core (docs/BENCHMARKS.md).
+/// Longest time between two looks at a quiet file that the kernel may append to: ten thousand of them cost 2,000
+/// stat(2) a second then, less than a percent of a core (docs/BENCHMARKS.md).
 const POLL_MAX: Duration = Duration::from_secs(5);
 /// Shortest time between two looks, when room is short.
 const POLL_MIN: Duration = Duration::from_millis(20);
@@ -63,8 +64,8 @@ impl Watched {
         self.not_before.max(self.failed_until)
     }
 
-    /// When to look again, at the latest in `wait`: soon at a file that somebody may be writing
-    /// unseen, sooner when it grew.
+    /// When to look again, at the latest in `wait`: soon at a file that somebody may be writing unseen, sooner when it
+    /// grew.
     fn pause_for(&mut self, wait: Duration, grew: bool, longest: Duration) -> Duration {
         self.pause = if grew { LOOK } else { self.pause * 2 }.min(longest);
         self.pause.min(wait)
@@ -130,8 +131,7 @@ fn watch_room(parts: &Arc<Parts>, task: &mut Option<tokio::task::JoinHandle<()>>
     }));
 }
 
-/// How long the watcher may look away: a writer at the speed that it follows takes half of the room
-/// that is left.
+/// How long the watcher may look away: a writer at the speed that it follows takes half of the room that is left.
 fn longest_pause(parts: &Parts) -> Duration {
     let millis = parts.budget.available() / 2 / (FOLLOWED / 1000);
     Duration::from_millis(millis).clamp(POLL_MIN, POLL_MAX)
@@ -227,8 +227,8 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
     }
 }
 
-/// Lets the next write put the log file on the list again; `false` when nobody will: it has grown
-/// meanwhile, or somebody writes unseen.
+/// Lets the next write put the log file on the list again; `false` when nobody will: it has grown meanwhile, or
+/// somebody writes unseen.
 fn let_go(log: &LogFile) -> bool {
     if log.state().orphaned {
         log.look_for_orphans();
@@ -284,8 +284,8 @@ fn next_order(parts: &Parts, log: &LogFile, now: Utc) -> Result<Next, LocalError
     }
 }
 
-/// Early seals are paid for. An ended generation cannot wait, since it must become an object of its
-/// own; a program that makes one after the other is named.
+/// Early seals are paid for. An ended generation cannot wait, since it must become an object of its own; a program that
+/// makes one after the other is named.
 fn draw_token(log: &LogFile, reason: Reason) {
     match reason {
         Reason::Idle | Reason::Unlinked | Reason::Ended => {

@@ -1,5 +1,5 @@
-//! One attempt to upload a segment: build the body, PUT it, interpret the answer. Owns what "exists
-//! already" means, and the metadata of the object; `upload::uploader` decides when to try again.
+//! One attempt to upload a segment: build the body, PUT it, interpret the answer. Owns what "exists already" means, and
+//! the metadata of the object; `upload::uploader` decides when to try again.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -26,8 +26,8 @@ pub struct Attempt {
     pub job: Job,
     /// Its body, when an earlier try made one.
     pub body: Option<Payload>,
-    /// The part of the reserve that its body is made in. Taken before its task begins: a task that
-    /// waited for it would hold up those that have it.
+    /// The part of the reserve that its body is made in. Taken before its task begins: a task that waited for it would
+    /// hold up those that have it.
     pub reserve: Option<OwnedSemaphorePermit>,
     /// Failures for a reason of its own.
     pub failures: u32,
@@ -184,9 +184,9 @@ fn load_marker(parts: &Parts, job: &Job, name: &MarkerName) -> Result<Marker, Lo
     Err(damaged).at("use", &files.marker(name))
 }
 
-/// A range that was sealed before the registration, by a spool that turned out to be a copy, gets the
-/// new writer id: the original may have sealed the same range. Its key was given to nobody yet, since
-/// nothing is sent before the registration. What an earlier start had sealed keeps its key.
+/// A range that was sealed before the registration, by a spool that turned out to be a copy, gets the new writer id:
+/// the original may have sealed the same range. Its key was given to nobody yet, since nothing is sent before the
+/// registration. What an earlier start had sealed keeps its key.
 fn of_writer(parts: &Parts, job: &Job, name: &MarkerName, marker: Marker) -> Result<Marker, LocalError> {
     let writer = parts.spool.identity().writer;
     match SegmentName::parse(&parts.prefix, &marker.key) {
@@ -285,8 +285,8 @@ const METADATA_MAX: usize = 2048;
 /// What stands before each name in a request. Amazon does not count it, others do.
 const METADATA_PREFIX: &str = "x-amz-meta-";
 
-/// User metadata of an object: printable ASCII within S3's limit. What must be there comes first;
-/// labels that do not fit are left out, and a stream's name that does not fit is in the key.
+/// User metadata of an object: printable ASCII within S3's limit. What must be there comes first; labels that do not
+/// fit are left out, and a stream's name that does not fit is in the key.
 pub(super) fn metadata(prefix: &str, marker: &Marker) -> BTreeMap<String, String> {
     let needed = [(CHECKSUM, marker.crc64.clone()), (FIRST, marker.first.to_name()), (LAST, marker.last.to_name())];
     let key = SegmentName::parse(prefix, &marker.key);

@@ -1,6 +1,6 @@
-//! The uploader: sends sealed segments, several at a time, until S3 has each. Single owner of the
-//! queue, the retries, and the gate that closes during an outage of S3, so that an outage costs one
-//! attempt now and then, whatever the backlog.
+//! The uploader: sends sealed segments, several at a time, until S3 has each. Single owner of the queue, the retries,
+//! and the gate that closes during an outage of S3, so that an outage costs one attempt now and then, whatever the
+//! backlog.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,8 +34,8 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(20);
 /// While one stream may be what fails, every other try is something new.
 const NEW_EVERY: u32 = 2;
-/// While S3 as a whole fails, nothing new would fare better, and what a PUT was begun for cannot be given
-/// up any more should the spool be full.
+/// While S3 as a whole fails, nothing new would fare better, and what a PUT was begun for cannot be given up any more
+/// should the spool be full.
 const NEW_EVERY_OUTAGE: u32 = 16;
 /// The reserve is handed out in these units.
 const PERMIT_BYTES: u64 = 64 * 1024;
@@ -181,9 +181,9 @@ impl Uploader {
         }
     }
 
-    /// What is to be tried next: what was tried before goes first. But while S3's return is still to
-    /// be seen, some tries are something new, since what has failed may have failed for a reason of
-    /// its own (one stream that may not be written), and must not keep the rest.
+    /// What is to be tried next: what was tried before goes first. But while S3's return is still to be seen, some
+    /// tries are something new, since what has failed may have failed for a reason of its own (one stream that may not
+    /// be written), and must not keep the rest.
     fn next(&mut self) -> Option<Attempt> {
         let (parts, reserve) = (&self.parts, &self.reserve);
         let ready = self.retries.iter_mut().position(|a| take_reserve(parts, reserve, a));

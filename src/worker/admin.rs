@@ -1,6 +1,5 @@
-//! The admin endpoint (`--admin`): health, readiness, metrics and status over HTTP, for kubelet,
-//! Prometheus and people. Owns address, paths and connection limits; the content comes from
-//! `worker::status`.
+//! The admin endpoint (`--admin`): health, readiness, metrics and status over HTTP, for kubelet, Prometheus and people.
+//! Owns address, paths and connection limits; the content comes from `worker::status`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

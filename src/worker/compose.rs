@@ -1,5 +1,5 @@
-//! Builds the parts of a writer mount from its settings and its spool. Nothing runs yet when these
-//! functions return; `worker::daemon` owns the order of start and stop.
+//! Builds the parts of a writer mount from its settings and its spool. Nothing runs yet when these functions return;
+//! `worker::daemon` owns the order of start and stop.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,9 +33,11 @@ use crate::upload::outbox::Job;
 use crate::upload::parts::Parts;
 use crate::upload::registrar::Registrar;
 
-/// Descriptors that the worker keeps for itself (half, where it has few): bodies being sent, connections, markers, sockets.
+/// Descriptors that the worker keeps for itself (half, where it has few): bodies being sent, connections, markers,
+/// sockets.
 const OWN_DESCRIPTORS: u64 = 256;
-/// Most handles, whatever the limit on open files is: each takes 64 bytes of a table on the disk, and some hundred of memory.
+/// Most handles, whatever the limit on open files is: each takes 64 bytes of a table on the disk, and some hundred of
+/// memory.
 const HANDLES_MAX: u64 = 100_000;
 
 /// Builds the parts of a mount from what its spool holds. Nothing runs yet.
@@ -175,8 +177,8 @@ fn without_embedded() -> DaemonError {
     DaemonError::Embedded("this program was built without it".to_owned())
 }
 
-/// Prepares the bucket; for `file:///DIR` starts the embedded one, at the port that the workers of the
-/// session before this one had: clients outside may have been told.
+/// Prepares the bucket; for `file:///DIR` starts the embedded one, at the port that the workers of the session before
+/// this one had: clients outside may have been told.
 #[cfg(feature = "embedded-bucket")]
 pub fn connect(
     settings: &Settings,

@@ -1,5 +1,5 @@
-//! Connects to a bucket, of an S3 service or the embedded one, which runs as long as the returned
-//! value lives. A writer mount has more to set up (see `worker::compose`).
+//! Connects to a bucket, of an S3 service or the embedded one, which runs as long as the returned value lives. A writer
+//! mount has more to set up (see `worker::compose`).
 
 #[cfg(feature = "embedded-bucket")]
 use crate::s3::sdk::FixedCredentials;
@@ -36,8 +36,8 @@ pub fn served_by(server: &EmbeddedBucket, s3: &S3Settings) -> S3Bucket {
     S3Bucket::new(EMBEDDED_NAME, &reach, Some(keys))
 }
 
-/// The bucket of a source, for a command that reads it. A directory that is not there is not made.
-/// Fails with why the embedded bucket cannot be started.
+/// The bucket of a source, for a command that reads it. A directory that is not there is not made. Fails with why the
+/// embedded bucket cannot be started.
 #[cfg(feature = "embedded-bucket")]
 pub fn to_read(source: &Source, s3: &S3Settings) -> Result<(S3Bucket, Embedded), String> {
     match source {

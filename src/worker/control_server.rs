@@ -1,6 +1,5 @@
-//! The worker's side of the control socket: answers `logsinkfs status`, `flush`, `umount` and
-//! `quarantine retry`. Owns the answers and the number in progress; the keeper decides who may ask,
-//! and `worker::daemon` ends the mount.
+//! The worker's side of the control socket: answers `logsinkfs status`, `flush`, `umount` and `quarantine retry`. Owns
+//! the answers and the number in progress; the keeper decides who may ask, and `worker::daemon` ends the mount.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The composition root of a writer mount: builds the parts in order, starts the tasks, serves,
-//! waits for the end, and stops everything in reverse order without losing a byte.
+//! The composition root of a writer mount: builds the parts in order, starts the tasks, serves, waits for the end, and
+//! stops everything in reverse order without losing a byte.
 
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -84,8 +84,8 @@ pub fn run(settings: &Settings, served: &ServedMount) -> Result<ExitCode, Daemon
     if let Some(session) = session {
         spool.begin_session(session, served.resumed)?;
     }
-    // Who opens a file in the moment in which we ask whether anybody writes to it has the kernel send
-    // this signal, which nobody has to hear but which must not end the process.
+    // Who opens a file in the moment in which we ask whether anybody writes to it has the kernel send this signal,
+    // which nobody has to hear but which must not end the process.
     let _lease_breaks = runtime.block_on(async { signal(SignalKind::io()) })?;
     let (bucket, _embedded) = connect(settings, spool.dir(), session)?;
     if !served.resumed {
@@ -115,8 +115,8 @@ fn open_spool(settings: &Settings, clock: &dyn Clock) -> Result<Spool, DaemonErr
     }
 }
 
-/// Threads that read FUSE requests. One is slower than two or three wherever writer and daemon are on
-/// different cores, because then waking it costs more than the write (docs/BENCHMARKS.md).
+/// Threads that read FUSE requests. One is slower than two or three wherever writer and daemon are on different cores,
+/// because then waking it costs more than the write (docs/BENCHMARKS.md).
 const READERS: usize = 3;
 /// Threads for S3 and for what waits: the work is the network's and the disk's.
 const WORKERS: usize = 2;
@@ -382,8 +382,8 @@ fn require_bucket(runtime: &Runtime, registrar: &Registrar, parts: &Parts) -> Re
     Ok(())
 }
 
-/// A thread that panics leaves a request unanswered, and its program waits for ever. So the process
-/// ends: the next worker is sent the request again.
+/// A thread that panics leaves a request unanswered, and its program waits for ever. So the process ends: the next
+/// worker is sent the request again.
 fn end_at_panics() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

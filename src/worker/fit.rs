@@ -1,5 +1,5 @@
-//! Checks whether a worker could serve a mount before it takes over, so that one that could not
-//! leaves the serving worker alone. Changes nothing.
+//! Checks whether a worker could serve a mount before it takes over, so that one that could not leaves the serving
+//! worker alone. Changes nothing.
 
 use std::fs;
 use std::io::ErrorKind;

@@ -1,6 +1,6 @@
-//! A reader mount made by root: this process holds the mount with root's rights and without S3, and
-//! a child without rights serves it. Owns what the child inherits, which signals it gets, and its
-//! output. It is not replaced when it ends, since nothing is lost with it.
+//! A reader mount made by root: this process holds the mount with root's rights and without S3, and a child without
+//! rights serves it. Owns what the child inherits, which signals it gets, and its output. It is not replaced when it
+//! ends, since nothing is lost with it.
 //!
 //! Invariant: nothing read from a bucket is parsed here.
 

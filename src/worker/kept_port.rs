@@ -1,5 +1,5 @@
-//! The port of the embedded bucket, stored in the spool for the length of a session: clients know
-//! its address, so the next worker listens on the same port.
+//! The port of the embedded bucket, stored in the spool for the length of a session: clients know its address, so the
+//! next worker listens on the same port.
 
 use std::fs;
 use std::path::{Path, PathBuf};

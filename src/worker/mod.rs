@@ -1,10 +1,9 @@
-//! The process that serves a mount, without rights. Owns the order in which its parts are started and stopped;
-//! decides nothing about data.
+//! The process that serves a mount, without rights. Owns the order in which its parts are started and stopped; decides
+//! nothing about data.
 //!
-//! - `run`: the beginning of a worker: greets the keeper and gives up its rights; `fit` checks whether it could
-//!   serve.
-//! - `daemon`: order of start and stop; `compose` builds the parts of a writer mount; `connect` connects to a
-//!   bucket; `kept_port` keeps the port of the embedded one.
+//! - `run`: the beginning of a worker: greets the keeper and gives up its rights; `fit` checks whether it could serve.
+//! - `daemon`: order of start and stop; `compose` builds the parts of a writer mount; `connect` connects to a bucket;
+//!   `kept_port` keeps the port of the embedded one.
 //! - `reader`: the same for a reader mount; `holder` the process that holds one made by root.
 //! - `served_mount`: the mount as a worker sees it; `supervisor_client` the keeper; `write_path` who writes into the
 //!   spool.

@@ -1,5 +1,5 @@
-//! The composition root of a reader mount: no spool and no keeper, and no state worth keeping. One
-//! made by root is held by another process (`worker::holder`).
+//! The composition root of a reader mount: no spool and no keeper, and no state worth keeping. One made by root is held
+//! by another process (`worker::holder`).
 
 use std::fs::{self, File};
 use std::io;
@@ -103,8 +103,8 @@ fn first_contact(runtime: &Runtime, bucket: &Observed, prefix: &str) -> Result<(
     }
 }
 
-/// Tries to make a file in the cache, so that an error is told at the start and not by each read. A cache
-/// below the mount would be hidden by it.
+/// Tries to make a file in the cache, so that an error is told at the start and not by each read. A cache below the
+/// mount would be hidden by it.
 pub(super) fn try_cache(settings: &ReaderSettings) -> Result<(), DaemonError> {
     let dir = &settings.cache_dir;
     let failed = |e| DaemonError::Cache(dir.clone(), e);
@@ -183,8 +183,8 @@ fn serve(settings: &ReaderSettings, runtime: &Runtime, fs: &Arc<ReaderFs>, devic
     Ok(())
 }
 
-/// The log of a mount in the background: beside the spools of mounts that write. Where the machine has no
-/// place for it there is none.
+/// The log of a mount in the background: beside the spools of mounts that write. Where the machine has no place for it
+/// there is none.
 pub(super) fn open_log(settings: &ReaderSettings, point: &Path) -> io::Result<File> {
     let open = || -> io::Result<File> {
         let place = state_path(&settings.source, point);

@@ -1,5 +1,5 @@
-//! The start of a worker, the process that serves a mount held by a keeper: drops the rights that
-//! it was started with and agrees with the keeper on the session. `worker::daemon` does the rest.
+//! The start of a worker, the process that serves a mount held by a keeper: drops the rights that it was started with
+//! and agrees with the keeper on the session. `worker::daemon` does the rest.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -119,8 +119,8 @@ fn is_early(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
-/// Says that this worker could not serve, and why; returns when the keeper has heard it, or is of a version that does not
-/// know what that means.
+/// Says that this worker could not serve, and why; returns when the keeper has heard it, or is of a version that does
+/// not know what that means.
 fn give_up(link: &Link, why: &DaemonError) {
     let told = link.be_patient(Some(UNFIT_PATIENCE));
     let told = told.and_then(|()| link.send(&ToKeeper::Unfit { why: why.to_string() }));

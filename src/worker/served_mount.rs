@@ -1,5 +1,5 @@
-//! A mount as seen by the process that serves it: the descriptor, the state of the session, and who
-//! holds the mount (the keeper, or this process itself with `--no-keeper`).
+//! A mount as seen by the process that serves it: the descriptor, the state of the session, and who holds the mount
+//! (the keeper, or this process itself with `--no-keeper`).
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

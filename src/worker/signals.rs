@@ -1,6 +1,6 @@
-//! Signals of a daemon. Owns which of them count. Where there is a keeper it decides the end of the
-//! mount, and passes its signals on over the socket: a service manager signals all processes of a
-//! service, and a worker that got the same signal twice would take it for impatience.
+//! Signals of a daemon. Owns which of them count. Where there is a keeper it decides the end of the mount, and passes
+//! its signals on over the socket: a service manager signals all processes of a service, and a worker that got the same
+//! signal twice would take it for impatience.
 
 use std::io;
 

@@ -1,6 +1,5 @@
-//! State of a mount for monitoring: readiness, status and metrics. Owns the content of each;
-//! `worker::admin` and `worker::control_server` serve them. Blocking, but never waits for the mount
-//! or for S3.
+//! State of a mount for monitoring: readiness, status and metrics. Owns the content of each; `worker::admin` and
+//! `worker::control_server` serve them. Blocking, but never waits for the mount or for S3.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -127,8 +126,8 @@ impl MountStatus {
         self.serves.store(serves, Ordering::Release);
     }
 
-    /// Whether programs can use the mount, and write into it. S3 has no say in this: an outage must not take pods
-    /// out of service that go on well without it.
+    /// Whether programs can use the mount, and write into it. S3 has no say in this: an outage must not take pods out
+    /// of service that go on well without it.
     pub fn ready(&self) -> Result<(), &'static str> {
         let takes_writes = self.writing.as_ref().is_none_or(|w| takes_writes(&w.parts));
         match (self.serves.load(Ordering::Acquire), takes_writes) {

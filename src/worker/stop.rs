@@ -1,5 +1,4 @@
-//! Shutdown of a mount: gives writers a moment, seals and uploads everything, and reports what is
-//! left.
+//! Shutdown of a mount: gives writers a moment, seals and uploads everything, and reports what is left.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +15,8 @@ use crate::upload::parts::Parts;
 
 /// How often is looked whether somebody wants the spool.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long programs that have a log open for writing may go on after the daemon was told to stop:
-/// they are often being stopped too, and their last lines tell why.
+/// How long programs that have a log open for writing may go on after the daemon was told to stop: they are often being
+/// stopped too, and their last lines tell why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What ends a mount.

@@ -1,8 +1,8 @@
-//! The worker's connection to the keeper: registers backing files, asks for the mount to be
-//! detached, and learns when another worker takes over. Owns the worker's end of the socket.
+//! The worker's connection to the keeper: registers backing files, asks for the mount to be detached, and learns when
+//! another worker takes over. Owns the worker's end of the socket.
 //!
-//! Invariant: every request has a timeout. When the keeper is gone the process ends at once, since
-//! the mount is gone with it and the spool keeps everything.
+//! Invariant: every request has a timeout. When the keeper is gone the process ends at once, since the mount is gone
+//! with it and the spool keeps everything.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -117,7 +117,8 @@ impl SupervisorClient {
         answer.ok_or_else(|| "the keeper gave no answer".to_owned())
     }
 
-    /// Asks several questions at once; `is_answer` takes what is said, and says whether it is the answer to one of them.
+    /// Asks several questions at once; `is_answer` takes what is said, and says whether it is the answer to one of
+    /// them.
     fn ask_all(&self, questions: &[ToKeeper], mut is_answer: impl FnMut(ToWorker) -> bool) -> Result<(), String> {
         let answers = self.answers.lock();
         // Answers that came too late for the question before.

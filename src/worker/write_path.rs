@@ -1,5 +1,5 @@
-//! Who writes appended bytes into the spool file, the kernel or the daemon. Decided once, when a
-//! worker begins to serve. Pure.
+//! Who writes appended bytes into the spool file, the kernel or the daemon. Decided once, when a worker begins to
+//! serve. Pure.
 
 use crate::settings::writer::{WhenFull, WritePath};
 

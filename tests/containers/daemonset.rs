@@ -101,7 +101,8 @@ fn pods_of_a_node_notice_nothing_when_the_worker_is_replaced() {
     second.kill("worker");
     second.start("worker");
     await_more();
-    // What a program wrote is the node's to upload, also where it is killed with its pod, as agents of Jenkins often are.
+    // What a program wrote is the node's to upload, also where it is killed with its pod, as agents of Jenkins often
+    // are.
     assert_eq!(pod.stop("one"), 0);
     pod.kill("two");
     assert_eq!(holder.stop("holder"), 0, "{}", holder.logs("holder"));

@@ -48,8 +48,8 @@ impl<'a> Deployed<'a> {
         self.pod.await_probe(SIDECAR, &self.sidecar["startupProbe"], self.port);
     }
 
-    /// Ends the pod as a kubelet does: TERM to the application beside the sidecar's hook, and when it has ended, TERM to
-    /// the sidecar. Gives what the application wrote.
+    /// Ends the pod as a kubelet does: TERM to the application beside the sidecar's hook, and when it has ended, TERM
+    /// to the sidecar. Gives what the application wrote.
     fn delete(&self) -> Ledger {
         self.pod.run_hook(SIDECAR, &self.sidecar);
         assert_eq!(self.pod.stop(APPLICATION), 0);

@@ -1,6 +1,6 @@
-//! What stat(2) shows and which errno is given, beside ext4: one script of operations is carried out in a
-//! folder on ext4 and in the mount, and compared after each step. What differs on purpose stands in one
-//! table, which docs/SEMANTICS.md shows.
+//! What stat(2) shows and which errno is given, beside ext4: one script of operations is carried out in a folder on
+//! ext4 and in the mount, and compared after each step. What differs on purpose stands in one table, which
+//! docs/SEMANTICS.md shows.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -305,8 +305,8 @@ const SCRIPT: &[Step] = &[
     }),
 ];
 
-/// What differs on purpose: the step, what ext4 gives, what a log and what a local file gives. The reasons
-/// are in docs/SEMANTICS.md, which has a row for each.
+/// What differs on purpose: the step, what ext4 gives, what a log and what a local file gives. The reasons are in
+/// docs/SEMANTICS.md, which has a row for each.
 const DIFFERENCES: &[[&str; 4]] = &[
     ["write at offset 0", "6 bytes", "8 bytes", "6 bytes"],
     ["ftruncate to another size", "done", "EPERM", "done"],
@@ -576,8 +576,8 @@ fn a_directory_of_a_user_takes_its_logs_again_after_they_have_left_the_view() {
             eventually("a finished log to leave the view", || (!log.exists()).then_some(()));
         };
         gone(&log);
-        // Directories go in the same rounds as logs, after these: the second log that goes from here on proves that there
-        // was one since the kernel forgot.
+        // Directories go in the same rounds as logs, after these: the second log that goes from here on proves that
+        // there was one since the kernel forgot.
         forget_names();
         for name in ["one.log", "two.log"] {
             fs::write(mount.path(name), "line\n").unwrap();

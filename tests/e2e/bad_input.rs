@@ -1,5 +1,5 @@
-//! What is wrong from outside: each is said with its name and a hint, with the right exit code
-//! (1 failure, 2 usage), and nothing that was accepted is lost.
+//! What is wrong from outside: each is said with its name and a hint, with the right exit code (1 failure, 2 usage),
+//! and nothing that was accepted is lost.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -28,8 +28,8 @@ pub fn fails(plan: Plan, words: &[&str]) {
     assert!(!said.contains("panicked") && !said.contains("RUST_BACKTRACE"), "{said}");
 }
 
-/// S3 answers everything like this. With `--require-bucket` the mount is refused; without, it
-/// takes what is written, says what is wrong, and brings it to the bucket once that is mended.
+/// S3 answers everything like this. With `--require-bucket` the mount is refused; without, it takes what is written,
+/// says what is wrong, and brings it to the bucket once that is mended.
 #[track_caller]
 fn misfortune(answer: Answer, words: &[&str]) {
     let rig = Rig::embedded();

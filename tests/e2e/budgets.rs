@@ -1,5 +1,5 @@
-//! What one program takes: of a spool that one first-level folder fills while S3 is away and nothing may be given up, the
-//! others have their share; who walks through a bucket of any size does not fill the memory.
+//! What one program takes: of a spool that one first-level folder fills while S3 is away and nothing may be given up,
+//! the others have their share; who walks through a bucket of any size does not fill the memory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -134,8 +134,8 @@ fn a_folder_that_fills_the_room_of_local_files_leaves_a_share_to_the_others() {
     assert!(rig.bucket().content("quiet/app.log") == log.as_bytes());
 }
 
-/// Walks through twice as many stored objects as the kernel may know; few of them are remembered, and all goes on
-/// that is in use.
+/// Walks through twice as many stored objects as the kernel may know; few of them are remembered, and all goes on that
+/// is in use.
 fn walk(rig: &Rig, mount: &Mount) {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());

@@ -223,8 +223,8 @@ fn an_instance_that_does_not_answer_a_container_is_told_with_the_hop_limit() {
     pod.assert_arrived(mount, program, "instance");
 }
 
-/// Where nobody has named the region the instance is asked for it, several times for a second each; not by a mount
-/// that does not serve yet, nor by a worker that programs wait for.
+/// Where nobody has named the region the instance is asked for it, several times for a second each; not by a mount that
+/// does not serve yet, nor by a worker that programs wait for.
 #[test]
 fn a_mount_serves_before_the_instance_has_told_the_region() {
     const TRIES: usize = 3;

@@ -1,6 +1,6 @@
-//! S3 that misbehaves, in every way that is known of it: whatever it does for a while, programs log on
-//! as if nothing were wrong, and afterwards each line is in the bucket once.
-//! `FAULTS=5000` makes a long row of those by chance, `FAULT_SEED` repeats one.
+//! S3 that misbehaves, in every way that is known of it: whatever it does for a while, programs log on as if nothing
+//! were wrong, and afterwards each line is in the bucket once. `FAULTS=5000` makes a long row of those by chance,
+//! `FAULT_SEED` repeats one.
 
 use std::fs;
 use std::time::Duration;
@@ -44,8 +44,8 @@ fn assert_arrived(rig: &Rig, gate: &Gate, mount: Mount, program: Run) {
     assert_eq!(gate.overwritten(), Vec::<String>::new());
 }
 
-/// The fault is there from the start on, heals, and comes back in the middle. Each time the daemon says
-/// it once, with these words.
+/// The fault is there from the start on, heals, and comes back in the middle. Each time the daemon says it once, with
+/// these words.
 #[track_caller]
 fn outlives(fault: Answer, words: &[&str]) {
     let rig = Rig::embedded();

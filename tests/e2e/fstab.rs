@@ -9,8 +9,8 @@ use test_harness::process::{Proc, command, program};
 use test_harness::s3::script;
 use test_harness::{Rig, eventually};
 
-/// Runs a shell command with mount(8)'s helper in its place, to its success; gives what it said on both outputs. `$0` is
-/// the mount point, `$1` a table of mounts.
+/// Runs a shell command with mount(8)'s helper in its place, to its success; gives what it said on both outputs. `$0`
+/// is the mount point, `$1` a table of mounts.
 fn shell(rig: &Rig, plan: &Plan, fstab: &str, line: &str) -> (Vec<String>, String) {
     let table = rig.local("fstab");
     fs::write(&table, fstab).unwrap();

@@ -1,5 +1,5 @@
-//! A spool that is full while S3 is away, as it is unless somebody asks for something else: programs go
-//! on, the log that floods loses its oldest lines, and the bucket says which.
+//! A spool that is full while S3 is away, as it is unless somebody asks for something else: programs go on, the log
+//! that floods loses its oldest lines, and the bucket says which.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -22,8 +22,8 @@ fn numbered(from: usize, to: usize) -> String {
     (from..to).map(|n| format!("line {n:06} {}\n", "f".repeat(1_000))).collect()
 }
 
-/// Compares the one generation of a stream with what was written: each byte is in an object, or in the
-/// range of a mark, and in one of them only. Gives how many bytes were given up.
+/// Compares the one generation of a stream with what was written: each byte is in an object, or in the range of a mark,
+/// and in one of them only. Gives how many bytes were given up.
 pub fn assert_accounted(rig: &Rig, stream: &str, written: &[u8]) -> u64 {
     let part = |range: Range<usize>| written[range].to_vec();
     assert_accounted_as(rig, stream, written.len() as u64, part)

@@ -1,5 +1,5 @@
-//! The keeper and its worker: what programs notice when a worker dies or is replaced, and how a mount
-//! without a worker ends.
+//! The keeper and its worker: what programs notice when a worker dies or is replaced, and how a mount without a worker
+//! ends.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;

@@ -1,8 +1,7 @@
 //! End-to-end scenarios: real programs on a real mount, compared with what is in the bucket.
 //!
-//! One binary, because linking is the slowest step of a test build. Each test has its own folder,
-//! bucket, spool and mount, so all of them may run at once. They run as root on Linux with FUSE;
-//! `tests/setup.sh` installs the programs.
+//! One binary, because linking is the slowest step of a test build. Each test has its own folder, bucket, spool and
+//! mount, so all of them may run at once. They run as root on Linux with FUSE; `tests/setup.sh` installs the programs.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test ends at the first surprise")]
 

@@ -66,8 +66,8 @@ fn workers(master: i32) -> Vec<i32> {
     children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
-/// Whether the process has exactly this file open: a renamed one and one on a mount that is gone
-/// have another name in `/proc`, and an older file of the same name another inode.
+/// Whether the process has exactly this file open: a renamed one and one on a mount that is gone have another name in
+/// `/proc`, and an older file of the same name another inode.
 fn has_open(pid: i32, path: &Path) -> bool {
     let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     open.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == path))
@@ -104,8 +104,8 @@ impl Load {
     }
 }
 
-/// nginx logs a request before it reads the next one of the same connection, and before it closes
-/// the connection; so once the connection has ended, every answered request is logged.
+/// nginx logs a request before it reads the next one of the same connection, and before it closes the connection; so
+/// once the connection has ended, every answered request is logged.
 fn ask(socket: &Path, name: &str, stop: &AtomicBool, answered: &AtomicUsize) -> Vec<String> {
     let mut ids = Vec::new();
     let mut stream = UnixStream::connect(socket).unwrap();
@@ -141,8 +141,8 @@ fn an_access_log_reopened_under_load(stage: &mut Stage) -> Ledger {
     load.await_more(500);
     load.finish().into_iter().for_each(|ids| ledger.add(Ledger::written(ids)));
 
-    // nginx answers whether it could log or not, so the requests around the middle are uncertain
-    // when the daemon is killed there.
+    // nginx answers whether it could log or not, so the requests around the middle are uncertain when the daemon is
+    // killed there.
     let load = Load::start("middle", &nginx.socket);
     load.await_more(500);
     let crashed = stage.play == test_harness::stage::Play::Killed;

@@ -1,5 +1,6 @@
-//! Positions: what tell, seek, stat, a mapping and a limit say of a log is what they say in a local folder, whatever became of
-//! the log before. The one exception is a log that is truncated while a program has it open for which the kernel writes.
+//! Positions: what tell, seek, stat, a mapping and a limit say of a log is what they say in a local folder, whatever
+//! became of the log before. The one exception is a log that is truncated while a program has it open for which the
+//! kernel writes.
 
 use std::collections::BTreeMap;
 use std::fs;

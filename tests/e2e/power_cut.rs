@@ -1,6 +1,6 @@
-//! The machine loses power again and again, under programs that append, sync, truncate, rename and make
-//! logs. All that fsync covered is there afterwards, once; nothing is glued to a line that lost its end; no
-//! range is stored twice. `CUTS=100` looks for what is rare, `POWER_SEED` plays a row of cuts again.
+//! The machine loses power again and again, under programs that append, sync, truncate, rename and make logs. All that
+//! fsync covered is there afterwards, once; nothing is glued to a line that lost its end; no range is stored twice.
+//! `CUTS=100` looks for what is rare, `POWER_SEED` plays a row of cuts again.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -199,8 +199,8 @@ impl<'a> Rounds<'a> {
         });
     }
 
-    /// What fsync covered has its name, and is in the file unless a line lost its end there, with which
-    /// the file begins anew.
+    /// What fsync covered has its name, and is in the file unless a line lost its end there, with which the file begins
+    /// anew.
     fn assert_kept(&self) {
         let mut known = self.known.lock().unwrap();
         for (program, Synced { paths, text }) in &known.synced {
@@ -245,8 +245,8 @@ fn assert_sound(spool: &Path) {
     }
 }
 
-/// The lines in the bucket, without what a power cut may leave behind a log's last fsync: a line that
-/// lost its end, which is then the last of its generation, or bytes that never reached the disk.
+/// The lines in the bucket, without what a power cut may leave behind a log's last fsync: a line that lost its end,
+/// which is then the last of its generation, or bytes that never reached the disk.
 fn whole_lines(bucket: &Bucket, tried: &Ledger) -> Vec<String> {
     let mut lines = Vec::new();
     for stream in bucket.streams() {

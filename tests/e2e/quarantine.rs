@@ -1,4 +1,5 @@
-//! What was set aside is counted from the spool, by all who report, until somebody takes it away: a restart forgets nothing.
+//! What was set aside is counted from the spool, by all who report, until somebody takes it away: a restart forgets
+//! nothing.
 
 use std::fs;
 use std::io::Write;

@@ -55,8 +55,8 @@ fn ls_l_costs_listings_alone_and_nothing_when_it_is_repeated() {
         assert_eq!(line.split_whitespace().nth(4), Some(&*(n + 1).to_string()), "{line}");
     }
     assert_eq!(gets.len(), 0, "{gets:?}");
-    // The directory in two pages, and each log: its folder, and the one or two days of 24 hours, one of which may be listed
-    // by its first four hours.
+    // The directory in two pages, and each log: its folder, and the one or two days of 24 hours, one of which may be
+    // listed by its first four hours.
     assert!(lists.len() <= 2 + LOGS * 6, "{} LISTs", lists.len());
     let (lists, gets, again) = asked(&gate, || ls_l(&mount));
     assert_eq!((lists.len(), gets.len()), (0, 0), "{lists:?}");

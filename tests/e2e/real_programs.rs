@@ -1,7 +1,7 @@
 //! The programs that people log with, each writing into a mount as it comes.
 //!
-//! Every scenario gives the lines that its program wrote; the stage compares them with the bucket.
-//! Lines are unique, so a line that is lost, doubled or torn shows by name.
+//! Every scenario gives the lines that its program wrote; the stage compares them with the bucket. Lines are unique, so
+//! a line that is lost, doubled or torn shows by name.
 
 use std::fs::File;
 use std::io::Write;

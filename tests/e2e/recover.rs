@@ -359,7 +359,8 @@ fn what_takes_the_place_of_a_judged_spool_is_reached_with_the_rights_of_its_owne
     let (rig, gate) = rig();
     let plan = rig.plan("a").with(&["--run-as=4711"]);
     line_left_by(&plan, &gate, "of a neighbour");
-    // As the process of a spool of 4712 is started, which was quicker and has put its neighbour's in the place of its own.
+    // As the process of a spool of 4712 is started, which was quicker and has put its neighbour's in the place of its
+    // own.
     let judged = plan
         .clone()
         .env("LOGSINKFS_RECOVER_SPOOL", plan.spool.to_str().unwrap())

@@ -1,7 +1,7 @@
 //! Live files: what the operations of an application do at the mount.
 //!
-//! One test per promise. Where a promise is about what arrives, the daemon is stopped (which
-//! uploads everything) and the bucket is read with another client.
+//! One test per promise. Where a promise is about what arrives, the daemon is stopped (which uploads everything) and
+//! the bucket is read with another client.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};

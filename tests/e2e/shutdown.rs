@@ -90,8 +90,8 @@ fn a_second_signal_ends_the_wait() {
     assert_eq!(rig.bucket().content("app.log"), b"patient\n");
 }
 
-/// timeout(1) signals its child and then the group, a service manager every process of a service, and whoever
-/// unmounts first may signal after it.
+/// timeout(1) signals its child and then the group, a service manager every process of a service, and whoever unmounts
+/// first may signal after it.
 #[test]
 fn signals_that_come_together_are_one() {
     for (keeper, unmount) in [(true, false), (false, false), (true, true)] {

@@ -85,8 +85,8 @@ fn the_unit_is_what_systemd_understands() {
     assert!(verify(&unit.replace("KillMode=", "KilMode=")).1.contains("KilMode"));
 }
 
-/// Boots systemd with the unit, the program and mount(8)'s helper installed, and this fstab; runs a script under it. Gives
-/// what that says.
+/// Boots systemd with the unit, the program and mount(8)'s helper installed, and this fstab; runs a script under it.
+/// Gives what that says.
 fn boot(rig: &Rig, fstab: &str, script: &str) -> Vec<String> {
     let folder = rig.local("boot");
     let place = |path: &str, text: &str| {

@@ -7,8 +7,8 @@ use std::process::Command as Plain;
 use test_harness::stage::{DAEMON, KERNEL};
 use test_harness::{Kind, Ledger, Rig, Run, programs};
 
-/// Both mounts write `app.log` at the same time, the kernel for one and the daemon of the other; one of the
-/// daemons may be killed midway.
+/// Both mounts write `app.log` at the same time, the kernel for one and the daemon of the other; one of the daemons may
+/// be killed midway.
 fn both_write(kind: Kind, crash: bool) {
     let rig = Rig::new(kind);
     // The same readable name on purpose, as two pods of one host would have it.

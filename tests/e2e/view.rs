@@ -1,5 +1,5 @@
-//! The bucket as a directory: what `--view bucket` shows beside the live files, and what
-//! `--view live` does not even ask for.
+//! The bucket as a directory: what `--view bucket` shows beside the live files, and what `--view live` does not even
+//! ask for.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -21,8 +21,8 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Waits until the directory shows exactly this. A cold listing waits for S3 only so long and then
-/// shows live files alone, so the first look on a busy machine may be too early.
+/// Waits until the directory shows exactly this. A cold listing waits for S3 only so long and then shows live files
+/// alone, so the first look on a busy machine may be too early.
 fn await_names(dir: &Path, expected: &[&str]) {
     eventually(&format!("{} to show {expected:?}", dir.display()), || {
         (dir.is_dir() && names(dir) == expected).then_some(())

@@ -1,5 +1,5 @@
-//! The worker killed -9 again and again under programs that append, truncate, rename and read, while S3 comes and
-//! goes: none of them sees an error, and no line is lost, doubled or torn. `KILLS=1000` makes a long row of it.
+//! The worker killed -9 again and again under programs that append, truncate, rename and read, while S3 comes and goes:
+//! none of them sees an error, and no line is lost, doubled or torn. `KILLS=1000` makes a long row of it.
 
 #![allow(clippy::disallowed_methods, reason = "the longest write is reported, by the machine's clock")]
 
@@ -141,8 +141,8 @@ fn torture(write_path: &str) {
             scope.spawn(move || program(torture, mount));
         }
         for kill in 0..kills {
-            // Three of four serve again before they are killed, some only just; the others are killed
-            // whatever they do. All at moments without a pattern.
+            // Three of four serve again before they are killed, some only just; the others are killed whatever they do.
+            // All at moments without a pattern.
             let seen = torture.served.load(Ordering::Relaxed);
             if kill % 4 != 0 {
                 eventually("the mount to go on", || (torture.served.load(Ordering::Relaxed) > seen).then_some(()));

@@ -1,5 +1,5 @@
-//! Who writes into the spool: the kernel where it can, the daemon where it must, and both into one file;
-//! on the file systems that spools are on.
+//! Who writes into the spool: the kernel where it can, the daemon where it must, and both into one file; on the file
+//! systems that spools are on.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -217,7 +217,8 @@ fn requests_are_read_into_memory_that_is_there() {
         let lines = smaps.lines().filter_map(move |line| line.strip_prefix(field));
         lines.map(|kibibytes| kibibytes.trim_end_matches("kB").trim().parse::<u64>().unwrap())
     };
-    // fuser's buffers have 16 MiB and a page, nothing else that can be written is as large, and neighbours count as one.
+    // fuser's buffers have 16 MiB and a page, nothing else that can be written is as large, and neighbours count as
+    // one.
     let rights = smaps.lines().filter_map(|line| line.split_whitespace().nth(1));
     let rights = rights.filter(|rights| rights.len() == 4 && rights.ends_with(['p', 's']));
     let writable = rights.map(|rights| rights == "rw-p");

@@ -1,8 +1,9 @@
 //! The program on other kernels than the tester's: those of Debian's releases, each booted in a machine of its own.
 //!
-//! `guest/init.sh` makes mounts there and has writers and daemons killed; the tests look at what it brought back: what each writer
-//! says it wrote, what the daemons said, and the bucket. Everything is fetched by apt into `target/kernels`, and nothing is
-//! installed. On a machine that cannot fetch it, and has not fetched it before, the tests are skipped and say so.
+//! `guest/init.sh` makes mounts there and has writers and daemons killed; the tests look at what it brought back: what
+//! each writer says it wrote, what the daemons said, and the bucket. Everything is fetched by apt into
+//! `target/kernels`, and nothing is installed. On a machine that cannot fetch it, and has not fetched it before, the
+//! tests are skipped and say so.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test ends at the first surprise")]

@@ -1,5 +1,5 @@
-//! Manifests as values: rendered by `kubectl kustomize`, read by the YAML library of the tests' Python, and looked into.
-//! Owns how they come in and where things are in them; what is right is in `rules`.
+//! Manifests as values: rendered by `kubectl kustomize`, read by the YAML library of the tests' Python, and looked
+//! into. Owns how they come in and where things are in them; what is right is in `rules`.
 
 use std::fs;
 use std::io::Write;

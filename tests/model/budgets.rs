@@ -1,5 +1,5 @@
-//! What all files of a mount share: memory for names and attributes, handles, room in the spool. Who takes much keeps nobody
-//! from a share of it, by the first part of the path.
+//! What all files of a mount share: memory for names and attributes, handles, room in the spool. Who takes much keeps
+//! nobody from a share of it, by the first part of the path.
 
 use logsinkfs::format::naming::Form;
 use logsinkfs::fs::Access;

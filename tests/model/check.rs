@@ -1,5 +1,5 @@
-//! What must be true of a bucket whatever has happened: every object is what its key and its metadata
-//! say, and the segments of a generation follow each other without gap or overlap.
+//! What must be true of a bucket whatever has happened: every object is what its key and its metadata say, and the
+//! segments of a generation follow each other without gap or overlap.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -99,8 +99,7 @@ fn check_object(key: &str, name: &SegmentName, object: &Object, bytes: &[u8]) {
     }
 }
 
-/// Asserts that a stream has these generations, from number 1 on and of one writer, and each byte
-/// of them once.
+/// Asserts that a stream has these generations, from number 1 on and of one writer, and each byte of them once.
 pub fn assert_delivered(world: &World, stream: &str, expected: &[&str]) {
     let all = generations(world);
     let found: Vec<_> = all.iter().filter(|g| g.stream == stream).collect();

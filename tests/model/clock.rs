@@ -1,5 +1,5 @@
-//! Time that passes only when nothing else can happen: the tests' runtime has tokio's clock paused, and
-//! this clock follows it. Its wall clock can jump.
+//! Time that passes only when nothing else can happen: the tests' runtime has tokio's clock paused, and this clock
+//! follows it. Its wall clock can jump.
 
 use std::time::Duration;
 

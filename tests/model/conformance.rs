@@ -1,5 +1,5 @@
-//! What the program relies on of a bucket, asked of each: of the one in memory, of the same behind a
-//! script without lines, and of the embedded bucket through the SDK.
+//! What the program relies on of a bucket, asked of each: of the one in memory, of the same behind a script without
+//! lines, and of the embedded bucket through the SDK.
 
 use std::collections::BTreeMap;
 use std::io::Write;

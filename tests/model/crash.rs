@@ -1,5 +1,5 @@
-//! A daemon is killed between two steps on the disk, wherever that is, and another one starts from what
-//! it left: each byte arrives once, offsets have no gap, and recovering twice gives what once gives.
+//! A daemon is killed between two steps on the disk, wherever that is, and another one starts from what it left: each
+//! byte arrives once, offsets have no gap, and recovering twice gives what once gives.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -153,9 +153,9 @@ fn killed_after_the_confirmation() {
     });
 }
 
-/// An image in which a generation of several segments has ended and all are confirmed but the last
-/// one, whose PUT was carried out, with what the bucket has at that moment; and the image after that
-/// was confirmed too and all markers are gone.
+/// An image in which a generation of several segments has ended and all are confirmed but the last one, whose PUT was
+/// carried out, with what the bucket has at that moment; and the image after that was confirmed too and all markers are
+/// gone.
 async fn ended_generations(world: &mut World) -> (Image, Objects, Image) {
     world.settings.segmenting.rules.size = 1024;
     let daemon = world.boot();
@@ -183,8 +183,8 @@ fn killed_in_the_middle_of_the_removal_of_markers() {
         let mut world = World::new();
         let (before, stored, after) = ended_generations(&mut world).await;
         let expected: Vec<_> = generations(&world).into_iter().map(|g| g.bytes).collect();
-        // The steps: the last marker is confirmed, the record forgets the old base, the stream's
-        // number is remembered, the markers go one by one from the front, the bytes are punched.
+        // The steps: the last marker is confirmed, the record forgets the old base, the stream's number is remembered,
+        // the markers go one by one from the front, the bytes are punched.
         let mut image = before.clone();
         let mut images = vec![image.clone()];
         let last = image.file(".sending");

@@ -1,5 +1,5 @@
-//! A daemon that dies at any crash point, each time that it comes there, loses nothing: from what is on
-//! the disk at that moment another one brings every byte to the bucket, once.
+//! A daemon that dies at any crash point, each time that it comes there, loses nothing: from what is on the disk at
+//! that moment another one brings every byte to the bucket, once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

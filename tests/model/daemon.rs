@@ -1,5 +1,5 @@
-//! A daemon without a mount: the parts, the file system and the tasks, put together as the program does
-//! it, over a bucket in memory and on a spool in a temporary folder.
+//! A daemon without a mount: the parts, the file system and the tasks, put together as the program does it, over a
+//! bucket in memory and on a spool in a temporary folder.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -40,8 +40,8 @@ pub const PATIENCE: Duration = Duration::from_secs(3600);
 /// How often a condition is looked at that nobody announces; virtual as well.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Runs a test in virtual time: it passes only when every task waits for it. One blocking thread, so
-/// that steps on the disk happen one after the other and an image falls between two of them.
+/// Runs a test in virtual time: it passes only when every task waits for it. One blocking thread, so that steps on the
+/// disk happen one after the other and an image falls between two of them.
 pub fn run(test: impl Future<Output = ()>) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_time().start_paused(true).max_blocking_threads(1);
@@ -107,8 +107,7 @@ impl Backings for Registered {
     }
 }
 
-/// The prefix of all keys in these tests.
-/// The session of the first mount with a spool, and that of the next.
+/// The prefix of all keys in these tests. The session of the first mount with a spool, and that of the next.
 const MOUNT: &str = "5e55";
 const NEXT_MOUNT: &str = "a11e";
 pub const PREFIX: &str = "logs/";

@@ -1,5 +1,5 @@
-//! Spools that are not as the program left them: shorter, damaged, with strange files, after a power
-//! cut. What cannot be used is set aside and named, the rest goes on, nothing is deleted silently.
+//! Spools that are not as the program left them: shorter, damaged, with strange files, after a power cut. What cannot
+//! be used is set aside and named, the rest goes on, nothing is deleted silently.
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,8 @@ use super::daemon::{Daemon, World, run};
 use super::faulty::{Fault, Op};
 use super::image::Image;
 
-/// A spool with a log of three sealed ranges that S3 has not and a tail: `one`, `two`, `three` and
-/// `tail`, with another, sound log beside it.
+/// A spool with a log of three sealed ranges that S3 has not and a tail: `one`, `two`, `three` and `tail`, with
+/// another, sound log beside it.
 pub async fn spool_with_three_ranges(world: &World) -> Image {
     world.bucket.script(Op::Put, "", usize::MAX, Fault::Before(Kind::Unreachable));
     let daemon = world.boot();

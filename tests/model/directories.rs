@@ -1,5 +1,5 @@
-//! The bucket as directories: what a look costs in requests, what is shown while pages come in and
-//! while a directory changes, and when news of other machines are seen.
+//! The bucket as directories: what a look costs in requests, what is shown while pages come in and while a directory
+//! changes, and when news of other machines are seen.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};

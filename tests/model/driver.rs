@@ -288,8 +288,8 @@ enum Set {
 }
 
 impl Trap {
-    /// The daemon dies at the crash point after so many others. Steps that the test itself makes are
-    /// not counted: they are over when the test goes on.
+    /// The daemon dies at the crash point after so many others. Steps that the test itself makes are not counted: they
+    /// are over when the test goes on.
     fn set(self: Arc<Self>, count: usize) {
         self.state.lock().unwrap().set = Set::On(count);
         let test: ThreadId = current().id();

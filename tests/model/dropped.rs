@@ -1,5 +1,5 @@
-//! A full spool under `--when-full drop-oldest`: the writer never stops, the log with most unsent bytes
-//! gives up its oldest, an empty object marks what is missing, and a quiet log loses nothing.
+//! A full spool under `--when-full drop-oldest`: the writer never stops, the log with most unsent bytes gives up its
+//! oldest, an empty object marks what is missing, and a quiet log loses nothing.
 
 use logsinkfs::format::naming::{Form, SegmentName};
 use logsinkfs::s3::bucket::Kind;

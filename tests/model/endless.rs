@@ -1,5 +1,5 @@
-//! A bucket with one stream of any number of segments, which are made up as they are asked for: a segment every
-//! half minute up to half past eight, of 100 GiB in a million parts. It counts what it is asked.
+//! A bucket with one stream of any number of segments, which are made up as they are asked for: a segment every half
+//! minute up to half past eight, of 100 GiB in a million parts. It counts what it is asked.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

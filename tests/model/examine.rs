@@ -1,5 +1,5 @@
-//! What an object that cannot be read means to who examines it: an object that is gone is damage, a
-//! bucket that does not answer is none.
+//! What an object that cannot be read means to who examines it: an object that is gone is damage, a bucket that does
+//! not answer is none.
 
 use logsinkfs::format::naming::SegmentName;
 use logsinkfs::read::examine::{Fault, examine};

@@ -1,5 +1,5 @@
-//! A bucket that fails by script: before the request is carried out, or after it (the reply is lost),
-//! or that keeps a request waiting until the test lets it go. It also writes down what was asked of it.
+//! A bucket that fails by script: before the request is carried out, or after it (the reply is lost), or that keeps a
+//! request waiting until the test lets it go. It also writes down what was asked of it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -113,8 +113,8 @@ impl<B> Faulty<B> {
         &self.inner
     }
 
-    /// Adds a line to the script: the next `times` requests of that kind, for keys with `within` in
-    /// them, end so. Earlier lines go first.
+    /// Adds a line to the script: the next `times` requests of that kind, for keys with `within` in them, end so.
+    /// Earlier lines go first.
     pub fn script(&self, op: Op, within: &str, times: usize, fault: Fault) {
         self.rules.lock().push(Rule { op, within: within.into(), left: times, fault });
     }

@@ -1,5 +1,4 @@
-//! Whatever stands on the command line: it is taken or refused with words, and what is taken means what was
-//! said.
+//! Whatever stands on the command line: it is taken or refused with words, and what is taken means what was said.
 
 use clap::{CommandFactory, Parser};
 use logsinkfs::cli::flags::{Cli, Command};

@@ -1,6 +1,6 @@
-//! A spool that was damaged at random, in several places at once: bits, lengths, names, files for folders,
-//! links to elsewhere. The daemon starts; what is sound arrives once; what is not is kept; and nothing
-//! outside of the spool is touched.
+//! A spool that was damaged at random, in several places at once: bits, lengths, names, files for folders, links to
+//! elsewhere. The daemon starts; what is sound arrives once; what is not is kept; and nothing outside of the spool is
+//! touched.
 //!
 //! The cases are the same in each run. `FUZZ_SEED` and `FUZZ_CASES` ask for others.
 
@@ -23,8 +23,8 @@ fn line(n: usize) -> String {
     format!("<line {n:03}>\n")
 }
 
-/// A spool with something of everything: logs whose ranges are reclaimed, confirmed, sealed and unsealed,
-/// generations, folders, a link, a local file, a log without a name.
+/// A spool with something of everything: logs whose ranges are reclaimed, confirmed, sealed and unsealed, generations,
+/// folders, a link, a local file, a log without a name.
 async fn spool_of_all_kinds(world: &World) -> Image {
     let daemon = world.boot();
     let logs = ["a.log", "b.log", "dir/c.log", "dir/sub/d.log", "gone.log"].map(|p| daemon.open(p));

@@ -1,5 +1,5 @@
-//! A bucket that lies: keys that promise what their objects do not hold, and objects that claim what others have. Defect
-//! reads it ends, takes little, and shows the lines of others.
+//! A bucket that lies: keys that promise what their objects do not hold, and objects that claim what others have.
+//! Defect reads it ends, takes little, and shows the lines of others.
 
 use std::path::Path;
 
@@ -186,7 +186,8 @@ fn what_is_in_the_place_of_a_reclaimed_segment_takes_no_more_than_the_segment() 
     }
 }
 
-/// An object of whatever name with whatever in it: writer, generation, offset, length, form, body, and when it was stored.
+/// An object of whatever name with whatever in it: writer, generation, offset, length, form, body, and when it was
+/// stored.
 type Lie = (usize, u64, u64, u64, usize, usize, i64);
 
 fn any_lie() -> impl Strategy<Value = Lie> {
@@ -210,7 +211,8 @@ fn lied((_, _, _, length, form, body, _): &Lie, form_of: Form) -> Vec<u8> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever is in a bucket, its file can be read to its end, the same in whatever portions, with and without a cache.
+    /// Whatever is in a bucket, its file can be read to its end, the same in whatever portions, with and without a
+    /// cache.
     #[test]
     fn whatever_a_bucket_holds_can_be_read(
         lies in prop::collection::vec(any_lie(), 1..10),

@@ -1,5 +1,5 @@
-//! A spool that no longer says who it is: its logs go on, under another writer id, unless what waits in it
-//! belongs elsewhere.
+//! A spool that no longer says who it is: its logs go on, under another writer id, unless what waits in it belongs
+//! elsewhere.
 
 use logsinkfs::settings::writer::Source;
 use logsinkfs::spool::SpoolError;

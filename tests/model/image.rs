@@ -1,5 +1,5 @@
-//! A spool as it lies on the disk at one moment: what a daemon that is killed at that moment leaves. It
-//! can be changed (to the state between two steps, or to a damaged one) and started from.
+//! A spool as it lies on the disk at one moment: what a daemon that is killed at that moment leaves. It can be changed
+//! (to the state between two steps, or to a damaged one) and started from.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -59,8 +59,8 @@ impl Image {
         }
     }
 
-    /// Lays the image out in a directory, as the snapshot of a disk would: the spool takes it for the
-    /// place where it always was.
+    /// Lays the image out in a directory, as the snapshot of a disk would: the spool takes it for the place where it
+    /// always was.
     pub fn lay_out(&self, dir: &Path) {
         self.copy_to(dir);
         let path = dir.join("spool.json");

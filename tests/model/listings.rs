@@ -1,5 +1,5 @@
-//! Buckets that list what no directory can hold: what is shown can be looked up, what cannot be shown is
-//! left out, and no listing is asked for without an end.
+//! Buckets that list what no directory can hold: what is shown can be looked up, what cannot be shown is left out, and
+//! no listing is asked for without an end.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What applications know of their logs: byte vectors, and the names by which they are found. The
-//! reference that a daemon is held against, whatever happened to it.
+//! What applications know of their logs: byte vectors, and the names by which they are found. The reference that a
+//! daemon is held against, whatever happened to it.
 
 use std::collections::BTreeMap;
 
@@ -40,8 +40,7 @@ pub enum Step {
     Reclaim,
     /// The daemon is killed, and another one started.
     Crash,
-    /// The daemon is killed at the crash point that it comes to after so many others, and another
-    /// one started.
+    /// The daemon is killed at the crash point that it comes to after so many others, and another one started.
     CrashAt(usize),
     /// The daemon is stopped as it should be, and another one started.
     Restart,

@@ -1,9 +1,8 @@
-//! The data's way from an append to S3 and back, in one process: no mount, no network, and a bucket
-//! that fails by script. One test for each promise, named after it.
+//! The data's way from an append to S3 and back, in one process: no mount, no network, and a bucket that fails by
+//! script. One test for each promise, named after it.
 //!
-//! Time is tokio's paused clock, so that intervals and back-offs cost nothing and no test depends
-//! on how fast a machine is. A crash is an image of the spool at that moment, from which
-//! another daemon starts.
+//! Time is tokio's paused clock, so that intervals and back-offs cost nothing and no test depends on how fast a machine
+//! is. A crash is an image of the spool at that moment, from which another daemon starts.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,5 +1,5 @@
-//! A bucket in memory: what S3 promises of a bucket and nothing more. Puts are atomic, listings are
-//! paged, a body whose checksum does not fit is refused.
+//! A bucket in memory: what S3 promises of a bucket and nothing more. Puts are atomic, listings are paged, a body whose
+//! checksum does not fit is refused.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! Files of a spool that are of the wrong kind, or have another's content: the one log is set aside, the
-//! others go on, and nothing that a link leads to is touched.
+//! Files of a spool that are of the wrong kind, or have another's content: the one log is set aside, the others go on,
+//! and nothing that a link leads to is touched.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,5 +1,5 @@
-//! Stored objects as they are read: how many requests a reader costs, that two readers fetch nothing
-//! twice, that nothing of a replaced object is mixed in, and how much is kept.
+//! Stored objects as they are read: how many requests a reader costs, that two readers fetch nothing twice, that
+//! nothing of a replaced object is mixed in, and how much is kept.
 
 use std::ops::Range;
 use std::sync::Arc;

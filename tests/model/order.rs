@@ -1,5 +1,5 @@
-//! Order: the generations of a stream are numbered as they were born, whenever each is sealed, and no byte is older than
-//! the key of its segment says.
+//! Order: the generations of a stream are numbered as they were born, whenever each is sealed, and no byte is older
+//! than the key of its segment says.
 
 use std::time::Duration;
 

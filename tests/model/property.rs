@@ -1,9 +1,9 @@
-//! A model of the whole: logs are byte vectors. Whatever is done to them, in whatever order, with
-//! replies lost and daemons killed in between, in the end the bucket has what was accepted: each
-//! byte once, in order, generation by generation.
+//! A model of the whole: logs are byte vectors. Whatever is done to them, in whatever order, with replies lost and
+//! daemons killed in between, in the end the bucket has what was accepted: each byte once, in order, generation by
+//! generation.
 //!
-//! The cases are the same in each run. `MODEL_SEED` and `MODEL_CASES` ask for others; a failure is
-//! printed shrunk, as operations that a `regression_` test below can take over.
+//! The cases are the same in each run. `MODEL_SEED` and `MODEL_CASES` ask for others; a failure is printed shrunk, as
+//! operations that a `regression_` test below can take over.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The file system of a reader mount without a mount: what is shown can be looked up, what is asked of S3 is
-//! asked once, and nobody waits for ever.
+//! The file system of a reader mount without a mount: what is shown can be looked up, what is asked of S3 is asked
+//! once, and nobody waits for ever.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

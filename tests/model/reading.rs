@@ -1,5 +1,5 @@
-//! Streams read as one file, from a bucket in memory: what they consist of, what it costs in requests, and
-//! what is shown where bytes cannot be had.
+//! Streams read as one file, from a bucket in memory: what they consist of, what it costs in requests, and what is
+//! shown where bytes cannot be had.
 
 use std::io::Write;
 use std::ops::Range;
@@ -480,7 +480,8 @@ async fn a_million_segments_are_one_file_of_which_the_end_is_read_alone() {
     assert_eq!(shown.iter().filter(|b| **b == b'\n').count(), 100);
     assert!(shown.ends_with(b"of segment 00999999\n"));
     assert!(bucket.fetched() <= 300 << 10, "{} bytes were fetched", bucket.fetched());
-    // The last hour alone: the folders, its two hours, the one before, and the one in which a clock may be that is ahead.
+    // The last hour alone: the folders, its two hours, the one before, and the one in which a clock may be that is
+    // ahead.
     let before = bucket.lists();
     let hour = open(clock.now().minus(Duration::from_secs(3600))..Utc::LAST).await.unwrap();
     assert!(!hour.is_empty());

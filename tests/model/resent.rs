@@ -1,6 +1,6 @@
-//! Requests that come again, because the worker that had read them was killed before its answer: each is
-//! carried out exactly once, whether or not the one before had got to it. Every test makes the
-//! request at a worker, kills it, and makes it again at the next one, as the kernel does.
+//! Requests that come again, because the worker that had read them was killed before its answer: each is carried out
+//! exactly once, whether or not the one before had got to it. Every test makes the request at a worker, kills it, and
+//! makes it again at the next one, as the kernel does.
 
 use std::fs::{self, File};
 use std::sync::atomic::Ordering;

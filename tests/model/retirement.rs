@@ -1,5 +1,5 @@
-//! Generations of a log and their numbers, when a range is sealed early and when not, when
-//! a log leaves the view, and what never goes to S3 at all.
+//! Generations of a log and their numbers, when a range is sealed early and when not, when a log leaves the view, and
+//! what never goes to S3 at all.
 
 use std::time::Duration;
 

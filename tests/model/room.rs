@@ -1,5 +1,4 @@
-//! Little room: what S3 has makes place for what is appended, and reads come back from the bucket as
-//! they were written.
+//! Little room: what S3 has makes place for what is appended, and reads come back from the bucket as they were written.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! From a sealed range to an object: what a reply means, whom an object under our key belongs to, and
-//! what an outage costs.
+//! From a sealed range to an object: what a reply means, whom an object under our key belongs to, and what an outage
+//! costs.
 
 use std::time::Duration;
 
@@ -236,8 +236,8 @@ fn an_outage_costs_few_tries_and_everything_arrives_afterwards() {
             daemon.pass(Duration::from_secs(60)).await;
         }
         let tries = world.bucket.calls().len() - before;
-        // At most eight are under way when it begins; then the gate lets one through each time,
-        // and the waits are 20 s long in the end, never less than half of it.
+        // At most eight are under way when it begins; then the gate lets one through each time, and the waits are 20 s
+        // long in the end, never less than half of it.
         assert!(tries < 8 + 8 + 3000 / 10, "{tries} tries in 50 minutes");
         assert!(tries > 3000 / 20, "S3's return would be noticed late: {tries} tries");
 

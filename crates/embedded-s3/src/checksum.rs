@@ -1,10 +1,10 @@
 //! The checksums S3 keeps of an object.
 //!
-//! Owns: the five algorithms, running one over a stream, and the written form of the result.
-//! Does NOT own: comparing with what a client claimed (see `intake`), nor ETags (MD5).
+//! Owns: the five algorithms, running one over a stream, and the written form of the result. Does NOT own: comparing
+//! with what a client claimed (see `intake`), nor ETags (MD5).
 //!
-//! Invariant: a written sum is always Base64 of the big-endian digest, as in the
-//! [headers of S3](https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html).
+//! Invariant: a written sum is always Base64 of the big-endian digest, as in the [headers of
+//! S3](https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html).
 
 use aws_smithy_types::base64;
 use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Sha1, Sha256};

@@ -2,8 +2,8 @@
 //!
 //! Owns: the file that keeps it, making it once. Does NOT own: checking signatures (s3s).
 //!
-//! Invariant: a pair is random and never changes; of two servers that start in a new directory at
-//! once, both end up with the same pair.
+//! Invariant: a pair is random and never changes; of two servers that start in a new directory at once, both end up
+//! with the same pair.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,8 +16,7 @@ use super::store::Store;
 
 const FILE: &str = "credentials.json";
 
-/// Random bytes in the identifier and in the secret; the secret is as strong as its signature
-/// (SHA-256).
+/// Random bytes in the identifier and in the secret; the secret is as strong as its signature (SHA-256).
 const ID_BYTES: usize = 8;
 const SECRET_BYTES: usize = 32;
 

@@ -1,10 +1,10 @@
 //! The headers which S3 keeps with an object and gives back with it.
 //!
-//! Owns: which there are, what S3 makes of them when stored, and the way back into a response.
-//! Does NOT own: where they are kept (`record`), the ETag and the checksums.
+//! Owns: which there are, what S3 makes of them when stored, and the way back into a response. Does NOT own: where they
+//! are kept (`record`), the ETag and the checksums.
 //!
-//! Invariant: a header given with the object comes back with it as it was, except where S3
-//! itself changes it (`aws-chunked`, the default content type and encryption).
+//! Invariant: a header given with the object comes back with it as it was, except where S3 itself changes it
+//! (`aws-chunked`, the default content type and encryption).
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
-//! Receiving a body: from the connection into a temporary file, checked against every claim that
-//! the client made about it.
+//! Receiving a body: from the connection into a temporary file, checked against every claim that the client made about
+//! it.
 //!
-//! Owns: the size limit, the digests, the trailers, the error for each kind of mismatch.
-//! Does NOT own: what becomes of the file (`objects`, `multipart`).
+//! Owns: the size limit, the digests, the trailers, the error for each kind of mismatch. Does NOT own: what becomes of
+//! the file (`objects`, `multipart`).
 //!
 //! Invariant: a body that is not what the client said it was never leaves this module.
 
@@ -21,8 +21,8 @@ use super::checksum::{Algorithm, Hasher, Sum};
 use super::staged::Staged;
 use super::store::Store;
 
-/// The most that S3 takes in
-/// [one request](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html), in bytes.
+/// The most that S3 takes in [one request](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html), in
+/// bytes.
 const BODY_MAX: u64 = 5 << 30;
 
 /// How long a client may send nothing before its request ends, as S3 ends it (RequestTimeout).
@@ -166,8 +166,8 @@ fn trailing_sum(trailers: Option<&TrailingHeaders>, algorithm: Algorithm) -> S3R
 
 /// Receives `body` into a temporary file of `store`.
 ///
-/// Errors as S3: IncompleteBody, BadDigest, XAmzContentSHA256Mismatch, SignatureDoesNotMatch,
-/// EntityTooLarge, RequestTimeout.
+/// Errors as S3: IncompleteBody, BadDigest, XAmzContentSHA256Mismatch, SignatureDoesNotMatch, EntityTooLarge,
+/// RequestTimeout.
 pub async fn receive(store: &Arc<Store>, body: Option<StreamingBlob>, claims: Claims) -> S3Result<Received> {
     let mut staged = disk(|| Staged::create(store))?;
     let algorithm = claims.algorithm();

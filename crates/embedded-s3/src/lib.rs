@@ -1,15 +1,15 @@
 //! The embedded bucket: an S3 server within the process, behind `file:///DIR`.
 //!
-//! Owns: one bucket in one directory, served on the loopback by a thread of its own.
-//! Does NOT own: any client of it; the daemon talks to it over HTTP as to every other S3.
+//! Owns: one bucket in one directory, served on the loopback by a thread of its own. Does NOT own: any client of it;
+//! the daemon talks to it over HTTP as to every other S3.
 //!
-//! Map: `server` takes connections (`still` knows which stand still) and hands requests to s3s, which checks signatures and calls
-//! `service`; `reads`, `objects`, `lists` and `multipart` (`uploads`, `upload_lists`) do the operations, `intake` takes
-//! bodies (`checksum`, `staged`); `store` keeps objects as files, named by `names`, described by `record`, walked by
-//! `listing`; `headers` and `credentials` are the HTTP around it.
+//! Map: `server` takes connections (`still` knows which stand still) and hands requests to s3s, which checks signatures
+//! and calls `service`; `reads`, `objects`, `lists` and `multipart` (`uploads`, `upload_lists`) do the operations,
+//! `intake` takes bodies (`checksum`, `staged`); `store` keeps objects as files, named by `names`, described by
+//! `record`, walked by `listing`; `headers` and `credentials` are the HTTP around it.
 //!
-//! Invariants: nothing here reaches into the rest of the program, and any number of processes may
-//! serve the same directory at a time.
+//! Invariants: nothing here reaches into the rest of the program, and any number of processes may serve the same
+//! directory at a time.
 
 mod checksum;
 mod credentials;
@@ -46,8 +46,8 @@ use store::Store;
 
 const REGION: &str = "us-east-1";
 
-/// Threads that serve requests. More would not help: the work is the disk's, and of the daemon
-/// next door there is to be left room.
+/// Threads that serve requests. More would not help: the work is the disk's, and of the daemon next door there is to be
+/// left room.
 const WORKERS: usize = 2;
 
 /// Why the embedded bucket did not start.
@@ -101,8 +101,8 @@ pub struct EmbeddedBucket {
 }
 
 impl EmbeddedBucket {
-    /// Opens the store in `dir`, creating it when it is missing, and serves it as `bucket` on the
-    /// loopback address `listen` (port 0: any), on a thread and a runtime of its own.
+    /// Opens the store in `dir`, creating it when it is missing, and serves it as `bucket` on the loopback address
+    /// `listen` (port 0: any), on a thread and a runtime of its own.
     pub fn start(dir: &Path, bucket: &str, listen: SocketAddr) -> Result<Self, EmbeddedError> {
         if !listen.ip().is_loopback() {
             return Err(EmbeddedError::NotLoopback(listen));
@@ -156,8 +156,8 @@ impl EmbeddedBucket {
         REGION
     }
 
-    /// Takes no more connections, lets the requests under way end (for some seconds at most), and
-    /// returns when the server is gone.
+    /// Takes no more connections, lets the requests under way end (for some seconds at most), and returns when the
+    /// server is gone.
     pub fn stop(mut self) {
         drop(self.stop.take());
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {

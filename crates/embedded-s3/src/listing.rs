@@ -1,15 +1,15 @@
 //! Walking the keys in their order, straight off the directories.
 //!
-//! Owns: the order, where a page begins and ends, rolling keys up into common prefixes.
-//! Does NOT own: the form of requests and responses (`lists`), finding single objects (`store`).
+//! Owns: the order, where a page begins and ends, rolling keys up into common prefixes. Does NOT own: the form of
+//! requests and responses (`lists`), finding single objects (`store`).
 //!
-//! The order of keys is that of their bytes. Within one directory the entries are sorted with a
-//! `/` behind the names of directories, which is what all keys below them go on with; so `a`,
-//! `a-b`, `a/b` come out in this order although the walk goes into `a` only once.
+//! The order of keys is that of their bytes. Within one directory the entries are sorted with a `/` behind the names of
+//! directories, which is what all keys below them go on with; so `a`, `a-b`, `a/b` come out in this order although the
+//! walk goes into `a` only once.
 //!
 //! Invariants:
-//! - A page reads the directories that may hold its keys and opens the files it returns (one more
-//!   at most), nothing else; a directory is held open only while its names are read.
+//! - A page reads the directories that may hold its keys and opens the files it returns (one more at most), nothing
+//!   else; a directory is held open only while its names are read.
 //! - A directory without an object anywhere below is no common prefix.
 
 use std::io;
@@ -113,8 +113,8 @@ pub fn list(store: &Store, query: Query<'_>) -> io::Result<Page> {
     Ok(page)
 }
 
-/// The object of a file, if it is still there; where its name has become a directory since the
-/// names were read, it is to be found again.
+/// The object of a file, if it is still there; where its name has become a directory since the names were read, it is
+/// to be found again.
 fn object_of(store: &Store, node: &Node) -> io::Result<Option<Object>> {
     match store.object_at(node.path.clone())? {
         None => store.find(&node.key),
@@ -192,8 +192,8 @@ impl<'a> Walk<'a> {
         Ok(false)
     }
 
-    /// Adds the wanted nodes of the directory `node`, or of the directory below it that `chain`,
-    /// the beginning of a component too long for one name, leads to.
+    /// Adds the wanted nodes of the directory `node`, or of the directory below it that `chain`, the beginning of a
+    /// component too long for one name, leads to.
     fn read(&self, node: &Node, chain: &str, level: &mut Vec<Node>) -> io::Result<()> {
         let path = join(&node.path, chain.trim_end_matches('/'));
         let dir = match self.store.open_dir(&path) {

@@ -1,10 +1,9 @@
 //! ListObjects in both versions: requests into queries, pages into responses.
 //!
-//! Owns: page sizes, continuation tokens, `encoding-type`. Does NOT own: the order of keys and
-//! the roll-up (`listing`).
+//! Owns: page sizes, continuation tokens, `encoding-type`. Does NOT own: the order of keys and the roll-up (`listing`).
 //!
-//! Invariant: a token says where its page begins and nothing else, so that every server of the
-//! same directory, also one started later, goes on with it.
+//! Invariant: a token says where its page begins and nothing else, so that every server of the same directory, also one
+//! started later, goes on with it.
 
 use aws_smithy_types::base64;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -105,8 +104,7 @@ pub fn v1(store: &Store, input: dto::ListObjectsInput) -> S3Result<S3Response<dt
     }))
 }
 
-/// The marker of version 1 may be a common prefix of the page before, and then stands for all
-/// keys below it.
+/// The marker of version 1 may be a common prefix of the page before, and then stands for all keys below it.
 fn from_marker(marker: Option<&str>, prefix: &str, delimiter: Option<&str>) -> After {
     let Some(marker) = marker.filter(|marker| !marker.is_empty()) else { return After::Nothing };
     let is_common = delimiter.is_some_and(|delimiter| {

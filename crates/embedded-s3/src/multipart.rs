@@ -1,11 +1,11 @@
-//! The operations on multipart uploads, with the
-//! [rules of S3](https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html).
+//! The operations on multipart uploads, with the [rules of
+//! S3](https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html).
 //!
-//! Owns: the limits on parts, ETag and checksum of the whole. Does NOT own: where parts are kept
-//! (`uploads`), the commit of the object (`store`), the lists (`upload_lists`).
+//! Owns: the limits on parts, ETag and checksum of the whole. Does NOT own: where parts are kept (`uploads`), the
+//! commit of the object (`store`), the lists (`upload_lists`).
 //!
-//! Invariant: the parts of an upload are removed only when the object is there, or the client
-//! said so; a refused completion can be repeated.
+//! Invariant: the parts of an upload are removed only when the object is there, or the client said so; a refused
+//! completion can be repeated.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -25,8 +25,7 @@ use super::staged::Staged;
 use super::store::Store;
 use super::uploads::{Description, Part, Upload};
 
-/// The smallest part but the last, in bytes
-/// ([S3](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)).
+/// The smallest part but the last, in bytes ([S3](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)).
 const PART_MIN: u64 = 5 << 20;
 
 /// The highest number of a part, from the same table.
@@ -62,8 +61,8 @@ pub fn create(
     }))
 }
 
-/// Which kind of sum the object gets. Sums over sums are the default where there are such, and
-/// not every algorithm has both kinds; see the table in
+/// Which kind of sum the object gets. Sums over sums are the default where there are such, and not every algorithm has
+/// both kinds; see the table in
 /// [S3](https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html).
 fn is_composite(algorithm: Option<Algorithm>, asked: Option<&dto::ChecksumType>) -> S3Result<bool> {
     use Algorithm::{Crc64Nvme, Sha1, Sha256};

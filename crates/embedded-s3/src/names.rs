@@ -1,22 +1,22 @@
 //! Where a key lives below the store's directory: the rule between object keys and file names.
 //!
-//! Owns: the escaping of single key components, their splitting when longer than a file name may
-//! be, and the way back. Does NOT own: any file; this module never touches a disk.
+//! Owns: the escaping of single key components, their splitting when longer than a file name may be, and the way back.
+//! Does NOT own: any file; this module never touches a disk.
 //!
 //! The rule, for a key cut at its slashes into components:
 //!
 //! - An ordinary component is its own file name, so that an ordinary key is an ordinary path.
-//! - `%` and control bytes are written `%XX` (upper case hexadecimal); so is the first byte of
-//!   the components `.`, `..` and [`PRIVATE`], which a directory could not hold as names.
+//! - `%` and control bytes are written `%XX` (upper case hexadecimal); so is the first byte of the components `.`, `..`
+//!   and [`PRIVATE`], which a directory could not hold as names.
 //! - The empty component (of `a//b`, `/a` and `a/`) is named `%`.
-//! - A name longer than the 255 bytes that file systems take goes on one directory deeper: the
-//!   first part, marked by `%+` at its end, is a directory that holds the rest.
-//! - Where the key of an object is also the beginning of other keys (`a` beside `a/b`), `a` is a
-//!   directory, and the object lies within it under the name [`OWN`] (`a/%self`).
+//! - A name longer than the 255 bytes that file systems take goes on one directory deeper: the first part, marked by
+//!   `%+` at its end, is a directory that holds the rest.
+//! - Where the key of an object is also the beginning of other keys (`a` beside `a/b`), `a` is a directory, and the
+//!   object lies within it under the name [`OWN`] (`a/%self`).
 //!
-//! Invariants: no two keys share a path, every path leads back to its key, a path never leaves
-//! the directory nor enters [`PRIVATE`], and a file name which the rule would not have written
-//! (`100%`, `a%41`, bytes that are no UTF-8) is no object.
+//! Invariants: no two keys share a path, every path leads back to its key, a path never leaves the directory nor enters
+//! [`PRIVATE`], and a file name which the rule would not have written (`100%`, `a%41`, bytes that are no UTF-8) is no
+//! object.
 
 /// The one folder in the store's directory that no key leads into.
 pub const PRIVATE: &str = ".embedded-bucket";
@@ -30,9 +30,9 @@ const CONTINUED: &str = "%+";
 /// The longest file name of all common Linux file systems, in bytes (NAME_MAX).
 const NAME_MAX: usize = 255;
 
-/// The path, relative to the store's directory, of the object `key` (at most
-/// [1024 bytes](https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html)) while no
-/// other key goes on below it; otherwise [`OWN`] within that path.
+/// The path, relative to the store's directory, of the object `key` (at most [1024
+/// bytes](https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html)) while no other key goes on below it;
+/// otherwise [`OWN`] within that path.
 ///
 /// The longest result is some 3.2 KiB, so it always fits into one system call (4 KiB).
 pub fn path_of(key: &str) -> String {
@@ -83,8 +83,8 @@ pub fn is_continued(name: &str) -> bool {
     name.ends_with(CONTINUED)
 }
 
-/// The component whose name, or chain of names joined by `/`, this is; none when the rule of
-/// this module would never have written it.
+/// The component whose name, or chain of names joined by `/`, this is; none when the rule of this module would never
+/// have written it.
 pub fn component_of(chain: &str) -> Option<String> {
     if !chain.contains('%') {
         // By far the most names; what the slow way would find out about them is known.

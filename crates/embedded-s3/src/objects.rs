@@ -1,8 +1,7 @@
 //! The operations that change single objects.
 //!
-//! Owns: PutObject, CopyObject, DeleteObject(s), and the conditions and errors of writes.
-//! Does NOT own: receiving a body (`intake`), the files (`store`), reading (`reads`), multipart
-//! uploads.
+//! Owns: PutObject, CopyObject, DeleteObject(s), and the conditions and errors of writes. Does NOT own: receiving a
+//! body (`intake`), the files (`store`), reading (`reads`), multipart uploads.
 //!
 //! Invariant: what is acknowledged is on the disk, whole, with its headers and checksums.
 
@@ -194,8 +193,8 @@ fn duplicate(source: &File, staged: &mut Staged, algorithm: Algorithm) -> io::Re
     Ok((hex(&md5.finalize()), sum))
 }
 
-/// The condition of a write, of the kinds that
-/// [S3 knows](https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+/// The condition of a write, of the kinds that [S3
+/// knows](https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
 pub fn write_condition(if_match: Option<ETagCondition>, if_none_match: Option<ETagCondition>) -> S3Result<Condition> {
     match (if_match, if_none_match) {
         (None, None) => Ok(Condition::Always),

@@ -1,10 +1,10 @@
 //! The operations that read one object.
 //!
-//! Owns: GetObject, HeadObject, and what they share with the source of a copy: conditions and
-//! ranges. Does NOT own: finding the file (`store`), the headers kept with it (`headers`).
+//! Owns: GetObject, HeadObject, and what they share with the source of a copy: conditions and ranges. Does NOT own:
+//! finding the file (`store`), the headers kept with it (`headers`).
 //!
-//! Invariant: an object is read from the one file that was opened for the request; what other
-//! requests do to its key meanwhile does not show.
+//! Invariant: an object is read from the one file that was opened for the request; what other requests do to its key
+//! meanwhile does not show.
 
 use std::fs::File;
 use std::io;
@@ -24,8 +24,8 @@ use super::intake::disk;
 use super::objects::{check_version, no_such_key, precondition_failed};
 use super::store::{Object, Store};
 
-/// Bytes read from a file at once for a response: large enough that the system calls do not
-/// count, small enough for many responses at a time.
+/// Bytes read from a file at once for a response: large enough that the system calls do not count, small enough for
+/// many responses at a time.
 const READ_BYTES: usize = 256 << 10;
 
 const XML: HeaderValue = HeaderValue::from_static("application/xml");

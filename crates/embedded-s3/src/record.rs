@@ -1,13 +1,12 @@
 //! What S3 knows of an object beside its bytes, and how it stays with the file of the object.
 //!
-//! Owns: the [`Record`] and its place: an extended attribute of the file itself, so that the file
-//! and its record appear under a key in the same instant and travel together. Where the file
-//! system has no room for it (tmpfs before Linux 6.6, very long headers), a sidecar file named
-//! after inode, time and size of the file is written first instead.
-//! Does NOT own: when a file becomes an object (see `store`), nor the meaning of the headers.
+//! Owns: the [`Record`] and its place: an extended attribute of the file itself, so that the file and its record appear
+//! under a key in the same instant and travel together. Where the file system has no room for it (tmpfs before Linux
+//! 6.6, very long headers), a sidecar file named after inode, time and size of the file is written first instead. Does
+//! NOT own: when a file becomes an object (see `store`), nor the meaning of the headers.
 //!
-//! Invariant: a record speaks only for the file as it was recorded. When size or modification
-//! time differ, somebody wrote to the file by hand; it is then served as a file without a record.
+//! Invariant: a record speaks only for the file as it was recorded. When size or modification time differ, somebody
+//! wrote to the file by hand; it is then served as a file without a record.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -23,8 +22,8 @@ use super::checksum::Sum;
 
 const ATTRIBUTE: &str = "user.embedded-bucket";
 
-/// The most that goes into the attribute, in bytes: ext4 keeps all attributes of a file within
-/// one block of 4 KiB, and one fixed buffer serves to read it.
+/// The most that goes into the attribute, in bytes: ext4 keeps all attributes of a file within one block of 4 KiB, and
+/// one fixed buffer serves to read it.
 const ATTRIBUTE_MAX: usize = 4096;
 
 /// The identity of a file's content as far as the file system tells it without reading.
@@ -44,8 +43,8 @@ impl Stamp {
         Ok(Self { size: meta.len(), seconds: meta.mtime(), nanos: meta.mtime_nsec() })
     }
 
-    /// The ETag of a file placed in the directory by hand. It holds a `-` as the ETag of a
-    /// multipart upload does, so that nobody takes it for the MD5 of the content.
+    /// The ETag of a file placed in the directory by hand. It holds a `-` as the ETag of a multipart upload does, so
+    /// that nobody takes it for the MD5 of the content.
     fn etag(&self) -> String {
         format!("{:x}{:08x}-{:x}", self.seconds, self.nanos, self.size)
     }
@@ -80,8 +79,8 @@ impl Record {
         Self { stamp: Stamp::default(), etag, sum, headers }
     }
 
-    /// Writes the record to stay with `file`, whose content is complete. Returns the sidecar in
-    /// `sidecars` when one had to be written.
+    /// Writes the record to stay with `file`, whose content is complete. Returns the sidecar in `sidecars` when one had
+    /// to be written.
     pub fn attach(mut self, file: &File, sidecars: &Path) -> io::Result<Option<PathBuf>> {
         self.stamp = Stamp::of(file)?;
         let json = serde_json::to_vec(&self)?;

@@ -1,8 +1,7 @@
 //! The HTTP side: connections in, responses out.
 //!
 //! Owns: accepting, the number of connections, ending them, what a panic in a request becomes. Which connection stands
-//! still is told by `still`.
-//! Does NOT own: the protocol of S3 (s3s and `service`).
+//! still is told by `still`. Does NOT own: the protocol of S3 (s3s and `service`).
 //!
 //! Invariant: nothing that one connection does ends the server, or another one through which bytes go.
 
@@ -34,8 +33,8 @@ const STILL_MAX: Duration = Duration::from_secs(60);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// How long requests may go on after the stop. The longest ordinary one, a page of keys or an
-/// object of some megabytes, takes a fraction of it.
+/// How long requests may go on after the stop. The longest ordinary one, a page of keys or an object of some megabytes,
+/// takes a fraction of it.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The pause after a failed accept (no file descriptors left), so as not to spin.

@@ -1,7 +1,7 @@
 //! The bucket as s3s wants it: one method for each operation of S3 that the bucket knows.
 //!
-//! Owns: which operations there are, and the operations on the bucket itself. Does NOT own: how
-//! they work (`objects`, `reads`, `lists`, `multipart`); what is not here answers NotImplemented.
+//! Owns: which operations there are, and the operations on the bucket itself. Does NOT own: how they work (`objects`,
+//! `reads`, `lists`, `multipart`); what is not here answers NotImplemented.
 //!
 //! Invariant: every operation refuses another bucket than the one there is.
 

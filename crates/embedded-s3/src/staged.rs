@@ -1,7 +1,7 @@
 //! A file on its way to become an object.
 //!
-//! Owns: temporary files of the private folder, from creation to removal. Does NOT own: making an
-//! object of one (`store`).
+//! Owns: temporary files of the private folder, from creation to removal. Does NOT own: making an object of one
+//! (`store`).
 //!
 //! Invariant: whatever is not kept is gone when dropped, its record included.
 
@@ -63,8 +63,8 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        // After rename(2) the name is gone already, after link(2) it is one too many. What cannot
-        // be removed now is removed at a later start.
+        // After rename(2) the name is gone already, after link(2) it is one too many. What cannot be removed now is
+        // removed at a later start.
         let _ = unlinkat(self.store.staging(), &self.name, AtFlags::empty());
         if let Some(sidecar) = self.sidecar.take().filter(|_| !self.kept) {
             let _ = std::fs::remove_file(sidecar);

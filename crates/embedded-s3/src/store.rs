@@ -1,14 +1,14 @@
 //! The objects of the bucket as files of one directory, shared by any number of processes.
 //!
-//! Owns: finding, committing and removing the file of a key, the lock, the private folder and its
-//! leftovers. Does NOT own: the rule of names (`names`), what is recorded with an object
-//! (`record`), the order of listings (`listing`), the protocol (`service`).
+//! Owns: finding, committing and removing the file of a key, the lock, the private folder and its leftovers. Does NOT
+//! own: the rule of names (`names`), what is recorded with an object (`record`), the order of listings (`listing`), the
+//! protocol (`service`).
 //!
 //! Invariants:
-//! - A file becomes an object by one link(2) or rename(2) of a complete file; a process killed at
-//!   any instant leaves the old object, the new one, or none, and no half of one.
-//! - Every change under a key happens while the lock file is held, across threads and processes,
-//!   so that a condition still holds when the change is made. Readers take no lock.
+//! - A file becomes an object by one link(2) or rename(2) of a complete file; a process killed at any instant leaves
+//!   the old object, the new one, or none, and no half of one.
+//! - Every change under a key happens while the lock file is held, across threads and processes, so that a condition
+//!   still holds when the change is made. Readers take no lock.
 //! - Nothing about the objects is remembered in memory; the directory is the only truth.
 //! - A symbolic link is never followed and is no object, so no key leads out of the directory.
 
@@ -29,8 +29,8 @@ use super::names::{self, OWN, PRIVATE};
 use super::record::{Record, Stamp};
 use super::staged::Staged;
 
-/// After this time an abandoned temporary file is removed at the next start. No upload of the at
-/// most 5 GiB that S3 takes in one request lasts a day on the loopback.
+/// After this time an abandoned temporary file is removed at the next start. No upload of the at most 5 GiB that S3
+/// takes in one request lasts a day on the loopback.
 const STAGED_MAX_AGE: Duration = Duration::from_hours(24);
 
 /// After this time an unfinished multipart upload is removed at the next start, as the usual
@@ -234,8 +234,8 @@ impl Store {
         let (ConditionMet::Done, Some(object)) = (outcome, current) else { return Ok(outcome) };
         unlinkat(&self.root, &object.path, AtFlags::empty())?;
         Record::forget(&object.file, &self.sidecars())?;
-        // Directories are no objects: the last key below one takes it along. The first that is
-        // not empty, or is gone already, ends this.
+        // Directories are no objects: the last key below one takes it along. The first that is not empty, or is gone
+        // already, ends this.
         let mut path = object.path.as_str();
         while let Some((parent, _)) = path.rsplit_once('/') {
             if unlinkat(&self.root, parent, AtFlags::REMOVEDIR).is_err() {
@@ -268,8 +268,8 @@ impl Store {
         Ok(dir)
     }
 
-    /// Replaces the object at `name` by a directory with that object in it, in one instant: a
-    /// reader finds it at the one place or at the other.
+    /// Replaces the object at `name` by a directory with that object in it, in one instant: a reader finds it at the
+    /// one place or at the other.
     fn turn_into_dir(&self, dir: &OwnedFd, name: &str) -> io::Result<()> {
         let interim = unique_name();
         mkdirat(&self.staging, &interim, self.dir_mode())?;

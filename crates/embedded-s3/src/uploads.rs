@@ -1,11 +1,10 @@
 //! Multipart uploads under way, as folders of the private folder.
 //!
-//! Owns: the folder of an upload, its description, its parts. Does NOT own: the rules of
-//! multipart uploads (`multipart`), the object that becomes of one (`store`).
+//! Owns: the folder of an upload, its description, its parts. Does NOT own: the rules of multipart uploads
+//! (`multipart`), the object that becomes of one (`store`).
 //!
-//! Invariants: a part is a complete file with its record, as an object is; uploading it again
-//! replaces it in one instant. An upload is found by its identifier alone, so that every server of
-//! the directory can go on with it.
+//! Invariants: a part is a complete file with its record, as an object is; uploading it again replaces it in one
+//! instant. An upload is found by its identifier alone, so that every server of the directory can go on with it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -95,8 +94,8 @@ impl Upload {
         Ok(description.map(|description| Self { id: id.to_owned(), description, initiated, dir }))
     }
 
-    /// Makes the complete file `staged` the part `number`; an error of kind `NotFound` when the
-    /// upload has ended meanwhile.
+    /// Makes the complete file `staged` the part `number`; an error of kind `NotFound` when the upload has ended
+    /// meanwhile.
     pub fn add(&self, mut staged: Staged, number: u32) -> io::Result<()> {
         staged.rename(&self.path_of(number))?;
         staged.keep();

@@ -128,8 +128,8 @@ impl OtherProcess {
     }
 }
 
-/// Stands between a client and the server at `endpoint` and changes the one text into the other
-/// in all that the client sends. Returns its own endpoint.
+/// Stands between a client and the server at `endpoint` and changes the one text into the other in all that the client
+/// sends. Returns its own endpoint.
 fn corrupting(endpoint: &str, from: &'static [u8; 8], to: &'static [u8; 8]) -> String {
     let server = endpoint.strip_prefix("http://").unwrap().to_owned();
     let listener = TcpListener::bind(anywhere()).unwrap();
@@ -343,8 +343,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A signed PUT of `key` whose `body` is framed by aws-chunked without signatures and announces
-/// the trailer x-amz-checksum-crc32: what SDKs send over TLS, and nobody makes them send here.
+/// A signed PUT of `key` whose `body` is framed by aws-chunked without signatures and announces the trailer
+/// x-amz-checksum-crc32: what SDKs send over TLS, and nobody makes them send here.
 fn put_in_chunks(server: &EmbeddedBucket, key: &str, length: usize, body: &str) -> String {
     let endpoint = server.endpoint();
     let host = endpoint.strip_prefix("http://").unwrap();
@@ -511,8 +511,8 @@ async fn listing_pages_ten_thousand_keys_in_byte_order() {
     assert_eq!(listed, keys);
 }
 
-/// What S3 lists of `keys` (sorted), with the rules written down as plainly as possible: entries
-/// in order, those of a common prefix once.
+/// What S3 lists of `keys` (sorted), with the rules written down as plainly as possible: entries in order, those of a
+/// common prefix once.
 fn model<'a>(keys: &'a [String], prefix: &str, delimiter: &str, after: &str) -> Vec<&'a str> {
     let mut entries = Vec::new();
     for key in keys.iter().filter(|key| key.starts_with(prefix) && key.as_str() > after) {

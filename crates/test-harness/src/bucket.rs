@@ -1,7 +1,7 @@
 //! The bucket as another client sees it.
 //!
-//! Owns: an S3 client of its own (the AWS SDK, no code of the program) and the answers to "which
-//! objects, which bytes, which lines are there".
+//! Owns: an S3 client of its own (the AWS SDK, no code of the program) and the answers to "which objects, which bytes,
+//! which lines are there".
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

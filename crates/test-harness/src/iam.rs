@@ -1,5 +1,5 @@
-//! What policies say to a request, by the rules of IAM: an explicit Deny wins, then an Allow is needed; conditions
-//! and variables included, as far as the files of k8s/identity use them.
+//! What policies say to a request, by the rules of IAM: an explicit Deny wins, then an Allow is needed; conditions and
+//! variables included, as far as the files of k8s/identity use them.
 //!
 //! Does not own: any policy, and it does not stand for AWS: what it does not know, it panics at.
 

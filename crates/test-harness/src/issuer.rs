@@ -1,5 +1,5 @@
-//! A double of those who hand out credentials in AWS, on loopback: STS, the agent that containers ask, and the
-//! metadata service of an instance.
+//! A double of those who hand out credentials in AWS, on loopback: STS, the agent that containers ask, and the metadata
+//! service of an instance.
 //!
 //! Owns: who may ask, what is handed out, and the record of both. What it hands out are the keys of the bucket under
 //! test, so that signatures are checked, with a session token that tells one hand-out from another.

@@ -1,11 +1,10 @@
 //! What a program knows it wrote, against what the bucket holds.
 //!
-//! Owns: the journal that each writing program keeps on a local disk (`try LINE`, then `ok LINE`
-//! or `err LINE`) and the comparison. A line that was acknowledged must be in the bucket exactly
-//! once. A line whose write failed, or whose writer died between write and acknowledgement, may
-//! be there once or not at all; where the writer itself was killed, also its beginning, which is then
-//! where the next line begins: the kernel stops a copy at the end of a page when the program that asked for it is
-//! killed, on every file system. Nothing else may be there.
+//! Owns: the journal that each writing program keeps on a local disk (`try LINE`, then `ok LINE` or `err LINE`) and the
+//! comparison. A line that was acknowledged must be in the bucket exactly once. A line whose write failed, or whose
+//! writer died between write and acknowledgement, may be there once or not at all; where the writer itself was killed,
+//! also its beginning, which is then where the next line begins: the kernel stops a copy at the end of a page when the
+//! program that asked for it is killed, on every file system. Nothing else may be there.
 
 use std::collections::HashMap;
 use std::fs::OpenOptions;
@@ -141,8 +140,8 @@ impl Ledger {
         );
     }
 
-    /// Adds a line to the table of what the scenarios wrote and what was found, where the environment
-    /// names a file for it (`SCENARIO_REPORT`); the README's figures come from there.
+    /// Adds a line to the table of what the scenarios wrote and what was found, where the environment names a file for
+    /// it (`SCENARIO_REPORT`); the README's figures come from there.
     pub fn report(&self, bucket: &Bucket, found: &[String], starts: usize) {
         let Some(path) = std::env::var_os("SCENARIO_REPORT") else { return };
         let name = std::thread::current().name().unwrap_or("?").to_owned();
@@ -160,8 +159,8 @@ impl Ledger {
         let found = self.whole(found).into_iter().filter(|line| self.fate[*line] == Fate::Written);
         assert!(expected.eq(found), "the lines are all there, but in another order");
     }
-    /// Insists that a stream has the lines of each program in the order in which it wrote them; those of two
-    /// programs may lie among each other.
+    /// Insists that a stream has the lines of each program in the order in which it wrote them; those of two programs
+    /// may lie among each other.
     pub fn assert_each_in_order(&self, stream: &str, found: &[String]) {
         let place: HashMap<&str, usize> = self.order.iter().enumerate().map(|(at, line)| (line.as_str(), at)).collect();
         let mut last: HashMap<usize, (usize, &str)> = HashMap::new();

@@ -1,9 +1,9 @@
-//! The harness of the tests that run the program: it runs the program as a user would and looks into the
-//! bucket with a client and a parser of its own.
+//! The harness of the tests that run the program: it runs the program as a user would and looks into the bucket with a
+//! client and a parser of its own.
 //!
-//! Owns: processes, temporary folders, mounts and S3 servers of one test, and their end.
-//! Does not own: any expectation of a scenario; and it uses nothing of the crate under test, so
-//! that an error in forming a key or compressing an object cannot hide itself.
+//! Owns: processes, temporary folders, mounts and S3 servers of one test, and their end. Does not own: any expectation
+//! of a scenario; and it uses nothing of the crate under test, so that an error in forming a key or compressing an
+//! object cannot hide itself.
 //!
 //! - `process`: programs under supervision; `wait` waits for what is expected; `memory` cgroups that limit memory.
 //! - `s3`: S3 servers of a test; `bucket` a client; `segments` a parser of keys; `planted` objects put there by others.

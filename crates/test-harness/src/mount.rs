@@ -1,8 +1,7 @@
 //! One mount of the program, from its command line to its certain end.
 //!
-//! Owns: the daemon's process and the mount point; both are gone when this is dropped, also after
-//! a panic and after `kill -9`.
-//! Does not own: the bucket, and the spool, which outlives the mount on purpose.
+//! Owns: the daemon's process and the mount point; both are gone when this is dropped, also after a panic and after
+//! `kill -9`. Does not own: the bucket, and the spool, which outlives the mount on purpose.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -143,8 +142,8 @@ impl Plan {
         worker
     }
 
-    /// Starts a daemon that must refuse, and gives its exit code and what it said. Touches the
-    /// mount point only where it serves by mistake: a mount of another daemon may be there.
+    /// Starts a daemon that must refuse, and gives its exit code and what it said. Touches the mount point only where
+    /// it serves by mistake: a mount of another daemon may be there.
     pub fn refused(self) -> (i32, String) {
         let mut daemon = Proc::start("logsinkfs", self.command());
         let status = super::eventually("the daemon to refuse", || {
@@ -295,9 +294,9 @@ pub fn clear(point: &Path) {
     while is_mounted(point) && rustix::mount::unmount(point, UnmountFlags::DETACH).is_ok() {}
 }
 
-/// Makes the bare mount point immutable, so that a program that slips in between a crash and the
-/// next mount gets an error instead of writing beside the bucket. Not every file system knows the
-/// flag; where it is unknown that moment is merely unguarded.
+/// Makes the bare mount point immutable, so that a program that slips in between a crash and the next mount gets an
+/// error instead of writing beside the bucket. Not every file system knows the flag; where it is unknown that moment is
+/// merely unguarded.
 fn guard_bare(point: &Path, guarded: bool) {
     if is_mounted(point) {
         return;

@@ -1,11 +1,11 @@
 //! A disk that loses power: an ext4 file system on a disk that forgets what was not flushed.
 //!
-//! Owns: the disk (one file of a FUSE file system that this process serves, under a loop device), what
-//! is on its platter and what is only in its cache, the moment at which its power goes, and its end.
-//! Does not own: who uses the file system on it. They have to be gone before the disk comes back.
+//! Owns: the disk (one file of a FUSE file system that this process serves, under a loop device), what is on its
+//! platter and what is only in its cache, the moment at which its power goes, and its end. Does not own: who uses the
+//! file system on it. They have to be gone before the disk comes back.
 //!
-//! The loop device sends a write as FUSE_WRITE and a barrier as FUSE_FSYNC. What was written after the last
-//! barrier is lost, kept, or torn between two sectors, each write for itself.
+//! The loop device sends a write as FUSE_WRITE and a barrier as FUSE_FSYNC. What was written after the last barrier is
+//! lost, kept, or torn between two sectors, each write for itself.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -220,8 +220,7 @@ impl PowerDisk {
         self.platter.lock().unwrap().is_off()
     }
 
-    /// The power comes back: what was flushed is there, of the rest some. Gives how many writes were not
-    /// flushed.
+    /// The power comes back: what was flushed is there, of the rest some. Gives how many writes were not flushed.
     pub fn power_up(&self, chance: &mut Rng) -> usize {
         let mut platter = self.platter.lock().unwrap();
         platter.left = Some(0);

@@ -1,10 +1,9 @@
 //! A child process that cannot outlive its test.
 //!
-//! Owns: start, captured output, signals and the certain end of one process. Three nets hold it:
-//! `Drop` kills its process group when the test panics; `setpriv --pdeathsig` lets the kernel kill it when
-//! the test process itself is killed; a watchdog kills it when it hangs, which also frees a test
-//! that waits inside a system call on the mount that this process serves.
-//! Does not own: mount points (see `mount`).
+//! Owns: start, captured output, signals and the certain end of one process. Three nets hold it: `Drop` kills its
+//! process group when the test panics; `setpriv --pdeathsig` lets the kernel kill it when the test process itself is
+//! killed; a watchdog kills it when it hangs, which also frees a test that waits inside a system call on the mount that
+//! this process serves. Does not own: mount points (see `mount`).
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};

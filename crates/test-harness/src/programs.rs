@@ -1,7 +1,7 @@
 //! Real programs that log into a mount and keep a journal of it on the local disk.
 //!
-//! Owns: how such a program is told where its journal is, when to stop, and when a mount that died
-//! under it is back (three files on the local disk, see `programs/journal.py`).
+//! Owns: how such a program is told where its journal is, when to stop, and when a mount that died under it is back
+//! (three files on the local disk, see `programs/journal.py`).
 
 use std::ffi::OsStr;
 use std::fs::File;

@@ -1,7 +1,7 @@
 //! What one test stands on: a folder, a bucket, and mounts of it.
 //!
-//! Owns: the temporary folder and the S3 server. Declare a rig before the mounts of it, so that
-//! it is dropped after them.
+//! Owns: the temporary folder and the S3 server. Declare a rig before the mounts of it, so that it is dropped after
+//! them.
 
 use std::path::PathBuf;
 

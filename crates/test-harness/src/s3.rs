@@ -1,8 +1,7 @@
 //! The S3 servers that the scenarios run against, each a process of its own.
 //!
-//! Owns: start, address and credentials of a server. Two kinds, so that an error of the program's
-//! own server cannot hide the same error of its client: the embedded bucket (`logsinkfs bucket`)
-//! and moto, which shares no code with it.
+//! Owns: start, address and credentials of a server. Two kinds, so that an error of the program's own server cannot
+//! hide the same error of its client: the embedded bucket (`logsinkfs bucket`) and moto, which shares no code with it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +11,8 @@ use super::process::{Proc, command};
 
 /// The program under test.
 ///
-/// Cargo and nextest say where they have built it: <https://doc.rust-lang.org/cargo/reference/environment-variables.html>.
+/// Cargo and nextest say where they have built it:
+/// <https://doc.rust-lang.org/cargo/reference/environment-variables.html>.
 pub fn logsinkfs() -> &'static str {
     static PATH: LazyLock<String> =
         LazyLock::new(|| std::env::var("CARGO_BIN_EXE_logsinkfs").expect("cargo test says where the program is"));
@@ -44,8 +44,8 @@ impl Access {
         Self { endpoint: endpoint.to_owned(), ..self.clone() }
     }
 
-    /// The environment by which the AWS SDK finds these credentials, and nothing else. An empty
-    /// key id or region stands for a machine that has none.
+    /// The environment by which the AWS SDK finds these credentials, and nothing else. An empty key id or region stands
+    /// for a machine that has none.
     pub fn env(&self, command: &mut Command) {
         command.env("AWS_EC2_METADATA_DISABLED", "true");
         if !self.region.is_empty() {
@@ -78,8 +78,8 @@ impl Server {
         Self::ready(kind, command)
     }
 
-    /// Starts moto with objects already in its bucket: `(key, size)`, made inside the server
-    /// because ten thousand requests would be the slowest step of the suite.
+    /// Starts moto with objects already in its bucket: `(key, size)`, made inside the server because ten thousand
+    /// requests would be the slowest step of the suite.
     pub fn moto_with(objects: &Path) -> Self {
         Self::ready(Kind::Moto, moto("127.0.0.1:0", &[objects]))
     }

@@ -1,7 +1,7 @@
 //! An independent reading of segment keys and of what they promise together.
 //!
-//! Owns: the parse of a key, and the check that the segments of one stream lie side by side
-//! without a gap or an overlap. Written from docs/FORMAT.md, not from the program's own parser.
+//! Owns: the parse of a key, and the check that the segments of one stream lie side by side without a gap or an
+//! overlap. Written from docs/FORMAT.md, not from the program's own parser.
 
 use std::collections::BTreeMap;
 
@@ -86,8 +86,7 @@ fn unescape(text: &str) -> String {
 
 /// The generations of one stream, each put together from its segments in order.
 ///
-/// Panics when a segment is missing between two others, overlaps one, or when a generation of a
-/// writer is missing.
+/// Panics when a segment is missing between two others, overlaps one, or when a generation of a writer is missing.
 pub fn generations(segments: Vec<(Segment, Vec<u8>)>) -> BTreeMap<(String, u64), Vec<u8>> {
     let mut ordered = BTreeMap::new();
     for (segment, bytes) in segments {

@@ -1,5 +1,5 @@
-//! A scenario that is played once for each write path and each way of being disturbed: calm on the
-//! embedded bucket and on moto, with the worker killed in the middle, with keeper and worker killed.
+//! A scenario that is played once for each write path and each way of being disturbed: calm on the embedded bucket and
+//! on moto, with the worker killed in the middle, with keeper and worker killed.
 //!
 //! Owns: what differs between the plays, so that a scenario says it once: `midway()`; and what holds after each: every
 //! line once, in its order, in the streams that the scenario expects, whoever reads them.
@@ -27,8 +27,8 @@ pub enum Play {
 pub const KERNEL: &str = "passthrough";
 pub const DAEMON: &str = "daemon";
 
-/// The rig and the mount of one scenario. The mount stands first, so that it is dropped before the
-/// folder that it is in.
+/// The rig and the mount of one scenario. The mount stands first, so that it is dropped before the folder that it is
+/// in.
 pub struct Stage {
     pub mount: Mount,
     pub rig: Rig,
@@ -91,8 +91,8 @@ fn play(kind: Kind, write_path: &str, play: Play, scenario: Scenario) {
     assert_read_back(&rig, &ledger, &streams);
 }
 
-/// What a daemon warns of in ordinary use: the first lock file of each kind, and a log that is truncated or removed every
-/// second, since tests do in one what takes a day elsewhere.
+/// What a daemon warns of in ordinary use: the first lock file of each kind, and a log that is truncated or removed
+/// every second, since tests do in one what takes a day elsewhere.
 const TOLD: [&str; 2] = ["this file stays local", "is truncated or removed so often"];
 
 /// Insists that a daemon had nothing to complain of.
@@ -149,8 +149,8 @@ pub fn through_the_daemon_with_all_killed_midway(scenario: Scenario) {
     play(Kind::Embedded, DAEMON, Play::Killed, scenario);
 }
 
-/// Makes the tests of a scenario: all plays, or those that a program survives which does not come back by itself
-/// when its mount has died (`unbroken`), or the plays that are named.
+/// Makes the tests of a scenario: all plays, or those that a program survives which does not come back by itself when
+/// its mount has died (`unbroken`), or the plays that are named.
 #[macro_export]
 macro_rules! scenario {
     ($name:ident) => {

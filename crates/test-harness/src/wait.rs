@@ -1,8 +1,8 @@
 //! Waiting for something to come true.
 //!
-//! Owns: the only clock and the only pause of the tests. A scenario never sleeps; it names the
-//! state it waits for. The deadline is there to end a test that can no longer succeed and says
-//! nothing about speed, so it is far above what any step takes on a busy machine.
+//! Owns: the only clock and the only pause of the tests. A scenario never sleeps; it names the state it waits for. The
+//! deadline is there to end a test that can no longer succeed and says nothing about speed, so it is far above what any
+//! step takes on a busy machine.
 
 use std::time::{Duration, Instant};
 

@@ -2,8 +2,8 @@
 //!
 //! - `mount`: decides which process this is; `umount`; `recover` uploads spools without a mount.
 //! - `mounts`: the table of all mounts; `status_text` a status in words.
-//! - `quarantine`: lists, exports and retries; `verify` compares a bucket with its names; `read` is `cat`, `tail`
-//!   and `ls`; `bucket` serves an embedded bucket alone.
+//! - `quarantine`: lists, exports and retries; `verify` compares a bucket with its names; `read` is `cat`, `tail` and
+//!   `ls`; `bucket` serves an embedded bucket alone.
 
 #[cfg(feature = "embedded-bucket")]
 pub mod bucket;

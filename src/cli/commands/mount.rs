@@ -1,5 +1,5 @@
-//! `logsinkfs mount`: decides which process this is (keeper, worker, both, or a reader mount), in
-//! the foreground or as the parent of a background process; also the helper of mount(8).
+//! `logsinkfs mount`: decides which process this is (keeper, worker, both, or a reader mount), in the foreground or as
+//! the parent of a background process; also the helper of mount(8).
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -55,8 +55,8 @@ pub fn run(args: MountArgs) -> ExitCode {
     })
 }
 
-/// Mounts as mount(8) asks its helper to: this process becomes the command that says the same, by which the daemon
-/// that it leaves then starts its workers.
+/// Mounts as mount(8) asks its helper to: this process becomes the command that says the same, by which the daemon that
+/// it leaves then starts its workers.
 pub fn by_helper(helper: &Helper) -> ExitCode {
     let arguments = match helper.arguments() {
         Ok(arguments) => arguments,

@@ -1,6 +1,5 @@
-//! `logsinkfs status` without a mount point: a table of all mounts that this process can see,
-//! including those that cannot be asked. The state of a single mount comes from
-//! `cli::control_client`.
+//! `logsinkfs status` without a mount point: a table of all mounts that this process can see, including those that
+//! cannot be asked. The state of a single mount comes from `cli::control_client`.
 
 use std::process::ExitCode;
 use std::time::Duration;

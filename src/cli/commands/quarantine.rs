@@ -1,8 +1,8 @@
-//! `logsinkfs quarantine`: lists, exports, and has the daemon retry what a spool has quarantined or
-//! dropped. Owns the output; the spool knows what is there.
+//! `logsinkfs quarantine`: lists, exports, and has the daemon retry what a spool has quarantined or dropped. Owns the
+//! output; the spool knows what is there.
 //!
-//! Invariant: nothing leaves a quarantine that was not copied durably, and no link in one is
-//! followed, since its owner may be another user.
+//! Invariant: nothing leaves a quarantine that was not copied durably, and no link in one is followed, since its owner
+//! may be another user.
 
 use std::fs::{self, File};
 use std::io;

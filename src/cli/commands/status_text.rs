@@ -1,5 +1,5 @@
-//! Status as text for people: of one mount, of all mounts as a table, and of logs with unsent
-//! bytes. The numbers come from `worker::status`.
+//! Status as text for people: of one mount, of all mounts as a table, and of logs with unsent bytes. The numbers come
+//! from `worker::status`.
 
 use std::time::Duration;
 

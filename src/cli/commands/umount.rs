@@ -1,6 +1,5 @@
-//! `logsinkfs umount`: detaches a mount, waits until its daemon has uploaded everything and ended,
-//! and reports what is left. Owns the handling of mounts that cannot be asked; the daemon owns the
-//! shutdown.
+//! `logsinkfs umount`: detaches a mount, waits until its daemon has uploaded everything and ended, and reports what is
+//! left. Owns the handling of mounts that cannot be asked; the daemon owns the shutdown.
 
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
@@ -88,7 +87,8 @@ fn stop(args: &UmountArgs, mount: &Mount, keeper: &Keeper, daemon: Option<OwnedF
     name_holders(mount);
     let request = Request::Stop { within: args.timeout };
     let mut progress = Progress::new(keeper, args.quiet);
-    // Once it is detached, another mount may get the number of its device, and the keeper's path with it: then this stays.
+    // Once it is detached, another mount may get the number of its device, and the keeper's path with it: then this
+    // stays.
     progress.draw();
     let answer = keeper.ask_while(&request, None, &mut || progress.draw());
     drop(progress);

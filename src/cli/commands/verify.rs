@@ -1,8 +1,8 @@
-//! `logsinkfs verify`: checks that a bucket holds what the names of its streams say. Lists,
-//! examines objects on request, and reports stream by stream.
+//! `logsinkfs verify`: checks that a bucket holds what the names of its streams say. Lists, examines objects on
+//! request, and reports stream by stream.
 //!
-//! Invariant: of a listing, only the names of one stream are in memory, and of the streams whose
-//! folders it lies in: keys below one folder follow each other.
+//! Invariant: of a listing, only the names of one stream are in memory, and of the streams whose folders it lies in:
+//! keys below one folder follow each other.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, StdoutLock, Write};

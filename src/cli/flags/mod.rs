@@ -1,9 +1,9 @@
-//! The command line: flags, their environment variables, and the words that users type.
-//! `cli::settings` turns them into `Settings`; what they mean is decided in `settings::writer`.
+//! The command line: flags, their environment variables, and the words that users type. `cli::settings` turns them into
+//! `Settings`; what they mean is decided in `settings::writer`.
 //!
-//! Map: `s3`, `segments` and `read` hold flags that commands share; `mount`, `reader`, `recover`,
-//! `ask` and this file those of single commands; `options` translates the options of mount(8) into
-//! flags; `words` parses values that clap cannot, `settings` makes settings of them.
+//! Map: `s3`, `segments` and `read` hold flags that commands share; `mount`, `reader`, `recover`, `ask` and this file
+//! those of single commands; `options` translates the options of mount(8) into flags; `words` parses values that clap
+//! cannot, `settings` makes settings of them.
 //!
 //! - `quarantine`: its flags.
 
@@ -40,8 +40,8 @@ pub use self::settings::UsageError;
 
 /// An S3 bucket as a log directory.
 ///
-/// Appends become rotated, uniquely named objects that are never overwritten; what write(2)
-/// accepted survives restarts of the application, kill -9 of this program and hours without S3.
+/// Appends become rotated, uniquely named objects that are never overwritten; what write(2) accepted survives restarts
+/// of the application, kill -9 of this program and hours without S3.
 #[derive(Debug, Parser)]
 #[command(name = "logsinkfs", version, max_term_width = 100)]
 pub struct Cli {
@@ -88,10 +88,10 @@ pub enum Command {
     Quarantine(QuarantineArgs),
     /// Check that the segments of the streams in a bucket are all there, and what they should be.
     ///
-    /// Names what is missing between two segments of a writer, missing at its front (expired), given
-    /// up and marked (dropped), stored twice, or not a segment. Exit code 0: whole, as far as a bucket
-    /// can tell; 1: something is lost, overlapping or damaged, there is no log at all, or it could not be found out. What the
-    /// end of a generation lacks no bucket can tell: it may be in a spool still.
+    /// Names what is missing between two segments of a writer, missing at its front (expired), given up and marked
+    /// (dropped), stored twice, or not a segment. Exit code 0: whole, as far as a bucket can tell; 1: something is
+    /// lost, overlapping or damaged, there is no log at all, or it could not be found out. What the end of a generation
+    /// lacks no bucket can tell: it may be in a spool still.
     Verify(Box<VerifyArgs>),
     /// Print a stream: the lines of all its writers and restarts, joined in the order of time.
     Cat(Box<CatArgs>),

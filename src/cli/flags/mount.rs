@@ -24,17 +24,15 @@ pub struct MountArgs {
     /// s3://BUCKET[/PREFIX], or file:///DIR for the embedded bucket.
     #[arg(value_name = "SOURCE", value_parser = Source::parse)]
     pub source: Source,
-    /// Directory to mount on, or /dev/fd/N: a mount that somebody else made, by its descriptor of
-    /// /dev/fuse.
+    /// Directory to mount on, or /dev/fd/N: a mount that somebody else made, by its descriptor of /dev/fuse.
     #[arg(value_name = "MOUNTPOINT")]
     pub mountpoint: PathBuf,
     /// The same flags as mount(8) and fstab(5) write options: without dashes, separated by commas.
     #[arg(short = 'o', value_name = "OPTIONS")]
     pub options: Vec<String>,
 
-    /// Where bytes are kept until S3 has confirmed them; the only thing that must survive a crash.
-    /// Default: below $XDG_STATE_HOME/logsinkfs (for root /var/lib/logsinkfs), one for each source
-    /// and mount point.
+    /// Where bytes are kept until S3 has confirmed them; the only thing that must survive a crash. Default: below
+    /// $XDG_STATE_HOME/logsinkfs (for root /var/lib/logsinkfs), one for each source and mount point.
     #[arg(long, env = "LOGSINKFS_SPOOL_DIR", value_name = "DIR", help_heading = "Spool")]
     pub spool_dir: Option<PathBuf>,
     /// Most bytes in the spool. Default: 10GiB, or 80 % of its file system if that is less.
@@ -43,15 +41,15 @@ pub struct MountArgs {
     /// Percent of the spool's file system that stay free.
     #[arg(long, env = "LOGSINKFS_SPOOL_MIN_FREE", value_name = "PERCENT", default_value = "15", value_parser = clap::value_parser!(u8).range(0..=90), help_heading = "Spool")]
     pub spool_min_free: u8,
-    /// Most memory for names, links and extended attributes of the live view: creating more gets ENOSPC. The last quarter
-    /// is for those first-level folders that take less than an equal share.
+    /// Most memory for names, links and extended attributes of the live view: creating more gets ENOSPC. The last
+    /// quarter is for those first-level folders that take less than an equal share.
     #[arg(long, env = "LOGSINKFS_NAMES_MAX", value_name = "SIZE", default_value = "64MiB", value_parser = writer::parse_size, help_heading = "Spool")]
     pub names_max: u64,
     /// What a write gets when the spool is full of bytes that S3 does not have yet.
     #[arg(long, env = "LOGSINKFS_WHEN_FULL", value_enum, default_value = "drop-oldest", help_heading = "Spool")]
     pub when_full: WhenFullArg,
-    /// Who writes an appended byte into the spool: the kernel itself, or the daemon. `auto` takes
-    /// the kernel where it can; `passthrough` refuses to start where it cannot.
+    /// Who writes an appended byte into the spool: the kernel itself, or the daemon. `auto` takes the kernel where it
+    /// can; `passthrough` refuses to start where it cannot.
     #[arg(long, env = "LOGSINKFS_WRITE_PATH", value_enum, default_value = "auto", help_heading = "Spool")]
     pub write_path: WritePathArg,
     /// Readable part of the writer id in object names. Default: the pod's or the host's name.
@@ -67,19 +65,19 @@ pub struct MountArgs {
     /// How appends become segments.
     #[command(flatten)]
     pub segments: SegmentArgs,
-    /// Which stream a path adds to; the first rule that matches the whole path decides, named
-    /// groups become labels. May be given several times (in the environment: one a line).
+    /// Which stream a path adds to; the first rule that matches the whole path decides, named groups become labels. May
+    /// be given several times (in the environment: one a line).
     #[arg(long, env = "LOGSINKFS_STREAM_MAP", value_name = "REGEX=REPLACEMENT", value_parser = StreamRule::parse, value_delimiter = '\n', help_heading = "Segments")]
     pub stream_map: Vec<StreamRule>,
-    /// What the objects' metadata also says, such as cluster=blue. May be given several times (in the
-    /// environment: one a line).
+    /// What the objects' metadata also says, such as cluster=blue. May be given several times (in the environment: one
+    /// a line).
     #[arg(long, env = "LOGSINKFS_LABEL", value_name = "NAME=VALUE", value_parser = parse_label, value_delimiter = '\n', help_heading = "Segments")]
     pub label: Vec<(String, String)>,
     /// What directories show: live files only, or also what the bucket holds.
     #[arg(long, env = "LOGSINKFS_VIEW", value_enum, default_value = "bucket", help_heading = "View")]
     pub view: ViewArg,
-    /// Names of files that stay local and are never uploaded; several are separated by spaces. `+GLOB`
-    /// adds to the default.
+    /// Names of files that stay local and are never uploaded; several are separated by spaces. `+GLOB` adds to the
+    /// default.
     #[arg(long, env = "LOGSINKFS_EXCLUDE", value_name = "GLOB", default_value = exclude::DEFAULT, value_delimiter = ' ', help_heading = "View")]
     pub exclude: Vec<String>,
     /// Refuse writes that are not at the end (EINVAL) instead of appending them.
@@ -116,33 +114,31 @@ pub struct MountArgs {
     /// How S3 is reached, and how it stores.
     #[command(flatten)]
     pub storage: StorageArgs,
-    /// Refuse to start when the bucket cannot be written to. Else the mount serves, spools and
-    /// uploads when it can.
+    /// Refuse to start when the bucket cannot be written to. Else the mount serves, spools and uploads when it can.
     #[arg(long, env = "LOGSINKFS_REQUIRE_BUCKET", display_order = LAST, help_heading = "S3")]
     pub require_bucket: bool,
 
-    /// User (and group) that the worker runs as when started as root: a name or a number,
-    /// `USER[:GROUP]`. Default: the owner of the spool, unless that is root; else a user of its own.
+    /// User (and group) that the worker runs as when started as root: a name or a number, `USER[:GROUP]`. Default: the
+    /// owner of the spool, unless that is root; else a user of its own.
     #[arg(long, env = "LOGSINKFS_RUN_AS", value_name = "USER", value_parser = parse_user, help_heading = "Processes")]
     pub run_as: Option<RunAs>,
-    /// Address at which the daemon tells how it is over HTTP: /healthz, /readyz, /metrics (Prometheus)
-    /// and /status (JSON). Default: none.
+    /// Address at which the daemon tells how it is over HTTP: /healthz, /readyz, /metrics (Prometheus) and /status
+    /// (JSON). Default: none.
     #[arg(long, env = "LOGSINKFS_ADMIN", value_name = "IP:PORT", help_heading = "Processes")]
     pub admin: Option<SocketAddr>,
-    /// Make the mount point if it is missing, and guard it: what a program writes there while nothing
-    /// is mounted is refused. `mode` takes the right to write from its mode, `immutable` also from root
-    /// (chattr +i). Needs root.
+    /// Make the mount point if it is missing, and guard it: what a program writes there while nothing is mounted is
+    /// refused. `mode` takes the right to write from its mode, `immutable` also from root (chattr +i). Needs root.
     #[arg(long, env = "LOGSINKFS_GUARD_MOUNTPOINT", value_enum, help_heading = "Processes")]
     pub guard_mountpoint: Option<GuardArg>,
     /// Serve from one process, for debugging: its end is the mount's end.
     #[arg(long, env = "LOGSINKFS_NO_KEEPER", help_heading = "Processes")]
     pub no_keeper: bool,
-    /// Socket on which the keeper is asked for upgrades and for the mount. Default: one for each
-    /// mount, below /run/logsinkfs.
+    /// Socket on which the keeper is asked for upgrades and for the mount. Default: one for each mount, below
+    /// /run/logsinkfs.
     #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH", help_heading = "Processes")]
     pub keeper_socket: Option<PathBuf>,
-    /// How long a mount may be without a worker that serves. Then the keeper ends it, and programs that
-    /// wait for it get errors; until then they cannot be killed.
+    /// How long a mount may be without a worker that serves. Then the keeper ends it, and programs that wait for it get
+    /// errors; until then they cannot be killed.
     #[arg(long, env = "LOGSINKFS_WORKER_PATIENCE", value_name = "TIME", default_value = "30s", value_parser = parse_duration, help_heading = "Processes")]
     pub worker_patience: Duration,
     /// Be the keeper alone: make the mount and hold it for a worker that somebody else starts with

@@ -1,6 +1,6 @@
-//! Options as mount(8) and fstab(5) write them: `-o k=v,...` of `logsinkfs mount`, and the command
-//! line of mount.logsinkfs, the name under which mount(8) starts this program. Owns their
-//! translation into flags, which is pure; flags are validated afterwards as on any command line.
+//! Options as mount(8) and fstab(5) write them: `-o k=v,...` of `logsinkfs mount`, and the command line of
+//! mount.logsinkfs, the name under which mount(8) starts this program. Owns their translation into flags, which is
+//! pure; flags are validated afterwards as on any command line.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

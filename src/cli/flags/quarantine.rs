@@ -24,8 +24,8 @@ pub enum QuarantineCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Send what was set aside to S3 once more, through the mount that uses the spool. What S3 has then is not counted any
-    /// more; nothing is overwritten. Exit code 3: something stays set aside, and is named with the reason.
+    /// Send what was set aside to S3 once more, through the mount that uses the spool. What S3 has then is not counted
+    /// any more; nothing is overwritten. Exit code 3: something stays set aside, and is named with the reason.
     Retry {
         /// The spool.
         #[command(flatten)]

@@ -26,23 +26,23 @@ pub struct RecoverArgs {
     /// A spool, or a directory with spools in it.
     #[arg(value_name = "SPOOL", required_unless_present = "dead_mounts")]
     pub spools: Vec<PathBuf>,
-    /// Recover only spools of this bucket, or below this prefix of it (may be repeated). For root it is needed where spools
-    /// belong to other users, who can make theirs say where root is to write.
+    /// Recover only spools of this bucket, or below this prefix of it (may be repeated). For root it is needed where
+    /// spools belong to other users, who can make theirs say where root is to write.
     #[arg(long = "source", env = "LOGSINKFS_SOURCE", value_name = "SOURCE", value_parser = Source::parse, value_delimiter = ',')]
     pub sources: Vec<Source>,
     /// Go on looking for spools that nobody uses, until a signal ends it.
     #[arg(long, env = "LOGSINKFS_WATCH")]
     pub watch: bool,
-    /// Remove a spool when S3 has all of it and nothing is in its quarantine. Excluded files in it,
-    /// which are never uploaded, go with it.
+    /// Remove a spool when S3 has all of it and nothing is in its quarantine. Excluded files in it, which are never
+    /// uploaded, go with it.
     #[arg(long, env = "LOGSINKFS_REMOVE")]
     pub remove: bool,
-    /// Under --watch, how long nobody may have used a spool, or a mount been dead, before it is removed: longer than whoever
-    /// restarts a daemon waits (kubelet: 5 minutes).
+    /// Under --watch, how long nobody may have used a spool, or a mount been dead, before it is removed: longer than
+    /// whoever restarts a daemon waits (kubelet: 5 minutes).
     #[arg(long, env = "LOGSINKFS_REMOVE_AFTER", value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
     pub remove_after: Duration,
-    /// As root, unmount the mounts below this directory that root's daemons made and nobody serves any more. kubelet cannot remove
-    /// a pod with such a mount in its volume (/var/lib/kubelet/pods).
+    /// As root, unmount the mounts below this directory that root's daemons made and nobody serves any more. kubelet
+    /// cannot remove a pod with such a mount in its volume (/var/lib/kubelet/pods).
     #[arg(long, env = "LOGSINKFS_DEAD_MOUNTS", value_name = "DIR")]
     pub dead_mounts: Option<PathBuf>,
 
@@ -59,7 +59,8 @@ pub struct RecoverArgs {
 }
 
 impl RecoverArgs {
-    /// How long what could be removed is left, in case that a daemon comes for it. Nobody waits for that who looks once.
+    /// How long what could be removed is left, in case that a daemon comes for it. Nobody waits for that who looks
+    /// once.
     pub fn patience(&self) -> Duration {
         if self.watch { self.remove_after } else { Duration::ZERO }
     }

@@ -1,5 +1,4 @@
-//! Flags for reaching S3: the same flags and environment variables for every command that talks to
-//! it.
+//! Flags for reaching S3: the same flags and environment variables for every command that talks to it.
 
 use clap::Args;
 

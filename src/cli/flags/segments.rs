@@ -1,5 +1,4 @@
-//! Flags for segments and objects: the same flags and environment variables for every command that
-//! seals.
+//! Flags for segments and objects: the same flags and environment variables for every command that seals.
 
 use std::time::Duration;
 

@@ -1,6 +1,5 @@
-//! The segments of one writer in a stream, and which of them can be placed: generations in order,
-//! waiting for what may still fill a gap, and which object is read where several claim the same
-//! bytes.
+//! The segments of one writer in a stream, and which of them can be placed: generations in order, waiting for what may
+//! still fill a gap, and which object is read where several claim the same bytes.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -76,9 +75,9 @@ impl Writer {
         parts
     }
 
-    /// Generations in the order of reading. That is the order of their numbers, and of the starts of their
-    /// first segments; but in buckets of earlier versions numbers were given at the first seal, so that only the starts
-    /// tell. Where the first segment is not there, a generation stays behind the one that is numbered before it.
+    /// Generations in the order of reading. That is the order of their numbers, and of the starts of their first
+    /// segments; but in buckets of earlier versions numbers were given at the first seal, so that only the starts tell.
+    /// Where the first segment is not there, a generation stays behind the one that is numbered before it.
     fn in_order<'a>(&self, waiting: &'a [Arc<Segment>]) -> Vec<&'a [Arc<Segment>]> {
         let mut known = Utc::default();
         let mut generations = Vec::new();
@@ -172,8 +171,9 @@ impl Generation {
         parts.extend(conflicts.into_iter().rev().map(|(_, text)| Part::Note { text, start }));
     }
 
-    /// Gives each segment those of its bytes that no other one has which was stored before it; and for each that does not
-    /// get all, where, and a line that says so, the last first. They are not known to be equal: two objects may hold anything.
+    /// Gives each segment those of its bytes that no other one has which was stored before it; and for each that does
+    /// not get all, where, and a line that says so, the last first. They are not known to be equal: two objects may
+    /// hold anything.
     fn claims<'a>(&mut self, found: &'a [Arc<Segment>]) -> (Vec<Claim<'a>>, Vec<(u64, Arc<str>)>) {
         let mut segments: Vec<_> = found.iter().filter(|segment| !segment.is_mark()).collect();
         segments.sort_by_key(|segment| segment.modified);

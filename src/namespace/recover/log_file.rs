@@ -1,5 +1,4 @@
-//! Recovery of one log: its segments, generations and numbers, made to agree with the bytes that
-//! are there.
+//! Recovery of one log: its segments, generations and numbers, made to agree with the bytes that are there.
 
 use std::fs;
 
@@ -20,8 +19,8 @@ use crate::types::time::Utc;
 /// Why a range without a marker is kept.
 const NO_MARKER: &str = "its seal marker is gone: whether S3 has it is not known";
 
-/// Puts the segments into the log file and makes its generations, and their record, fit what is on disk. Gives `false` when
-/// the disk is too full for that record.
+/// Puts the segments into the log file and makes its generations, and their record, fit what is on disk. Gives `false`
+/// when the disk is too full for that record.
 pub(super) fn restore(
     spool: &Spool,
     log: &LogFile,
@@ -131,8 +130,8 @@ fn fit_last(
     fit_file(log, start, sealed)
 }
 
-/// Sets ranges aside that lie before a sealed range and have no marker: whether S3 has them cannot be
-/// known, and what is neither sealed nor unsealed would go with the log one day, unseen.
+/// Sets ranges aside that lie before a sealed range and have no marker: whether S3 has them cannot be known, and what
+/// is neither sealed nor unsealed would go with the log one day, unseen.
 fn keep_holes(spool: &Spool, log: &LogFile, state: &mut State, now: Utc) -> Result<(), LocalError> {
     let base = state.generations.front().map(|g| g.at);
     let first = state.segments.first_key_value().map(|(start, _)| *start);
@@ -172,8 +171,8 @@ fn keep_holes(spool: &Spool, log: &LogFile, state: &mut State, now: Utc) -> Resu
     Ok(())
 }
 
-/// Finds what the generations are called: by their markers, where they have any. The stream learns of it, and the log file
-/// when it may have been written at the earliest what is not sealed.
+/// Finds what the generations are called: by their markers, where they have any. The stream learns of it, and the log
+/// file when it may have been written at the earliest what is not sealed.
 fn number_generations(log: &LogFile, state: &mut State) {
     let stream = log.stream();
     let marked = |start: SpoolOffset| {
@@ -205,9 +204,8 @@ fn number_generations(log: &LogFile, state: &mut State) {
     named.into_iter().map(|(_, numbered)| numbered).chain(recorded).for_each(|numbered| stream.seen(numbered));
 }
 
-/// The daemon may have died between a marker's last step and the hole that follows it. What lies before
-/// the first base is settled, since the record forgets a base only then; bytes behind it whose
-/// marker is missing are not.
+/// The daemon may have died between a marker's last step and the hole that follows it. What lies before the first base
+/// is settled, since the record forgets a base only then; bytes behind it whose marker is missing are not.
 fn punch_again(log: &LogFile, state: &State) -> Result<(), LocalError> {
     let settled = state.generations.front().map_or(SpoolOffset(0), |g| g.at).min(state.first_kept());
     log.files.forget_before(settled)?;

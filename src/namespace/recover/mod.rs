@@ -1,6 +1,6 @@
-//! Recovery: rebuilds log files from the records and files in a spool, with the arithmetic of
-//! normal work. Nothing is uploaded, sealed or deleted. What cannot be used is moved to
-//! `quarantine/` and named, and the rest goes on. Recovering twice gives the same as once.
+//! Recovery: rebuilds log files from the records and files in a spool, with the arithmetic of normal work. Nothing is
+//! uploaded, sealed or deleted. What cannot be used is moved to `quarantine/` and named, and the rest goes on.
+//! Recovering twice gives the same as once.
 //!
 //! - `log_file`: one log.
 
@@ -112,8 +112,8 @@ fn find_files(spool: &Spool) -> Result<BTreeMap<NodeId, FilesFound>, LocalError>
     Ok(files)
 }
 
-/// Whether the daemon died between making a spool file and the record, so that nobody was told of the node; or
-/// the power went before anybody synced it.
+/// Whether the daemon died between making a spool file and the record, so that nobody was told of the node; or the
+/// power went before anybody synced it.
 fn is_unborn(names: &NodeFiles, found: &FilesFound) -> bool {
     let is_empty = |path| fs::symlink_metadata(path).is_ok_and(|m| m.is_file() && m.len() == 0);
     found.markers.is_empty() && found.starts.iter().all(|start| is_empty(names.data(*start)))

@@ -1,8 +1,8 @@
-//! Cache of fetched blocks: which are present or in flight, their total size, and which is evicted
-//! first. Owns the accounting; sends no request.
+//! Cache of fetched blocks: which are present or in flight, their total size, and which is evicted first. Owns the
+//! accounting; sends no request.
 //!
-//! Invariants: blocks of one object do not overlap. `held` is the total of all blocks, those in
-//! flight included, and never exceeds the budget. A block in flight is never evicted.
+//! Invariants: blocks of one object do not overlap. `held` is the total of all blocks, those in flight included, and
+//! never exceeds the budget. A block in flight is never evicted.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -72,8 +72,8 @@ pub struct BlockCache {
     budget: u64,
     held: u64,
     blocks: BTreeMap<BlockKey, Block>,
-    /// blocks that are there and may be read on, and those that were read to their end: these go first,
-    /// since what was read ahead and waits for its reader is of more use than what it has had.
+    /// blocks that are there and may be read on, and those that were read to their end: these go first, since what was
+    /// read ahead and waits for its reader is of more use than what it has had.
     fresh: LruCache<BlockKey, ()>,
     spent: LruCache<BlockKey, ()>,
     readers: usize,
@@ -214,8 +214,8 @@ impl BlockCache {
         self.blocks.range(behind).next().map(|((_, start), _)| *start)
     }
 
-    /// Makes room by giving up what was read to its end, then what nobody has read for longest: reading
-    /// ahead gets half of the budget, so that this was left by a reader who jumped away.
+    /// Makes room by giving up what was read to its end, then what nobody has read for longest: reading ahead gets half
+    /// of the budget, so that this was left by a reader who jumped away.
     fn make_room(&mut self, bytes: u64) -> bool {
         while self.held + bytes > self.budget {
             if !self.give_one_up() {

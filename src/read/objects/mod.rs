@@ -1,10 +1,8 @@
-//! Ranged reads of stored objects: one bounded cache for all readers of the process
-//! (`block_cache.rs`), and read-ahead for each reader (`readahead.rs`). Owns the requests in
-//! flight; does not interpret what is in an object.
+//! Ranged reads of stored objects: one bounded cache for all readers of the process (`block_cache.rs`), and read-ahead
+//! for each reader (`readahead.rs`). Owns the requests in flight; does not interpret what is in an object.
 //!
-//! Invariants: no byte is fetched twice while it is cached or in flight. Cached and in-flight bytes
-//! together stay within the budget. Every byte returned belongs to the object that was opened, by
-//! its ETag.
+//! Invariants: no byte is fetched twice while it is cached or in flight. Cached and in-flight bytes together stay
+//! within the budget. Every byte returned belongs to the object that was opened, by its ETag.
 //!
 //! - `block_cache`: the cache; `readahead` the read-ahead.
 
@@ -36,8 +34,8 @@ pub const BUDGET: u64 = 32 << 20;
 /// the one that it will come to.
 pub const BUDGET_OF_READERS: u64 = 4 * FURTHEST;
 
-/// How long bytes are kept when nobody reads: as long as a person takes for `less` after a `grep`. A
-/// mount that nobody reads then holds nothing.
+/// How long bytes are kept when nobody reads: as long as a person takes for `less` after a `grep`. A mount that nobody
+/// reads then holds nothing.
 const KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// The stored objects of a bucket, as they are read.
@@ -58,8 +56,7 @@ pub struct ObjectReader {
 }
 
 impl Objects {
-    /// Nothing fetched yet. Requests run on `runtime`; `budget` is in bytes, at least what two requests
-    /// may take.
+    /// Nothing fetched yet. Requests run on `runtime`; `budget` is in bytes, at least what two requests may take.
     pub fn new(bucket: Arc<dyn Bucket>, runtime: tokio::runtime::Handle, budget: u64) -> Objects {
         let cache = Mutex::new(BlockCache::new(budget.max(2 * readahead::PART)));
         Objects { bucket, runtime, cache, settled: Notify::new() }
@@ -82,8 +79,8 @@ impl Objects {
         self.cache.lock().held()
     }
 
-    /// The blocks that have the bytes of `range`, there or under way; begins to fetch those that are
-    /// missing, and what is read ahead. `None` when all of the budget is under way for others.
+    /// The blocks that have the bytes of `range`, there or under way; begins to fetch those that are missing, and what
+    /// is read ahead. `None` when all of the budget is under way for others.
     fn blocks(
         self: &Arc<Self>,
         object: &Arc<Identity>,
@@ -134,8 +131,8 @@ impl Objects {
 }
 
 impl ObjectReader {
-    /// Reads; fewer bytes than asked only at the object's end. [`FsError::Stale`] once the object was
-    /// found to be replaced or removed.
+    /// Reads; fewer bytes than asked only at the object's end. [`FsError::Stale`] once the object was found to be
+    /// replaced or removed.
     pub async fn read(&self, offset: u64, size: u32) -> Result<Bytes, FsError> {
         let range = self.range(offset, size)?;
         loop {
@@ -154,8 +151,8 @@ impl ObjectReader {
         }
     }
 
-    /// Reads what is there already, without waiting; `None` when [`ObjectReader::read`] has to wait. What
-    /// is missing, or read ahead, is on its way then.
+    /// Reads what is there already, without waiting; `None` when [`ObjectReader::read`] has to wait. What is missing,
+    /// or read ahead, is on its way then.
     pub fn read_kept(&self, offset: u64, size: u32) -> Option<Result<Bytes, FsError>> {
         let range = match self.range(offset, size) {
             Ok(range) => range,
@@ -170,8 +167,8 @@ impl ObjectReader {
         Some(Ok(self.joined(&range, &blocks, parts)))
     }
 
-    /// Somebody will come to the object and read on from its beginning: fetches so many bytes of it, as far as
-    /// there is room.
+    /// Somebody will come to the object and read on from its beginning: fetches so many bytes of it, as far as there is
+    /// room.
     pub fn expect(&self, bytes: u64) {
         let prefetch = {
             let mut run = self.run.lock();

@@ -1,10 +1,10 @@
-//! Read-ahead: eight times the distance read without a seek. Random access fetches little more than
-//! it reads, and a sequential reader is soon served from what was fetched before it asked. Pure.
+//! Read-ahead: eight times the distance read without a seek. Random access fetches little more than it reads, and a
+//! sequential reader is soon served from what was fetched before it asked. Pure.
 
 use std::ops::Range;
 
-/// What requests are aligned to, and the least that one asks for: at 50 ms a request and 100 MB/s, a
-/// smaller one costs the same time.
+/// What requests are aligned to, and the least that one asks for: at 50 ms a request and 100 MB/s, a smaller one costs
+/// the same time.
 pub const BLOCK: u64 = 256 << 10;
 /// The most that one request asks for: eight of them are on their way at once, and worth the 50 ms that each waits.
 pub const PART: u64 = 4 << 20;
@@ -14,8 +14,8 @@ pub const FURTHEST: u64 = SIDE_BY_SIDE * PART;
 const SIDE_BY_SIDE: u64 = 8;
 /// How many times as far as it has come: 16 MiB are reached after three answers of S3.
 const TRUST: u64 = 8;
-/// How far beside the last read the next one may be and still go on with it: the kernel may send reads
-/// of one program side by side.
+/// How far beside the last read the next one may be and still go on with it: the kernel may send reads of one program
+/// side by side.
 const NEAR: u64 = 512 << 10;
 
 /// A stretch of an object that a reader goes through.
@@ -64,8 +64,7 @@ impl Run {
         self.credit + self.front - self.start > BLOCK
     }
 
-    /// What to fetch for a read of `range` of an object of `size` bytes, reading ahead by `share` at
-    /// most.
+    /// What to fetch for a read of `range` of an object of `size` bytes, reading ahead by `share` at most.
     pub fn prefetch(&self, range: &Range<u64>, size: u64, share: u64) -> Prefetch {
         let ahead = self.credit.saturating_add(TRUST * (self.front - self.start)).min(share).clamp(BLOCK, FURTHEST);
         let asked = (range.end - range.start).next_multiple_of(BLOCK);

@@ -1,5 +1,5 @@
-//! Counts the attempts of the SDK and measures the time to the first byte of each answer: what is
-//! billed, and where time goes.
+//! Counts the attempts of the SDK and measures the time to the first byte of each answer: what is billed, and where
+//! time goes.
 
 use std::time::SystemTime;
 

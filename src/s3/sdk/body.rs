@@ -11,8 +11,8 @@ use crate::s3::bucket::Payload;
 /// Bytes read from a file at once while sending.
 const SEND_CHUNK: u64 = 128 * 1024;
 
-/// A request body that reads a file as it is sent. The file was written or read a moment ago, so
-/// that its pages are in memory and a read does not hold the runtime up.
+/// A request body that reads a file as it is sent. The file was written or read a moment ago, so that its pages are in
+/// memory and a read does not hold the runtime up.
 pub(super) struct FileBody {
     payload: Payload,
     at: u64,

@@ -1,5 +1,5 @@
-//! Interprets answers of S3. Owns the mapping of status and error code to [`Kind`]; callers decide
-//! what to do about a kind.
+//! Interprets answers of S3. Owns the mapping of status and error code to [`Kind`]; callers decide what to do about a
+//! kind.
 
 use std::error::Error;
 
@@ -55,8 +55,8 @@ impl S3Bucket {
         BucketError::new(kind, operation, key, message).at(&self.place()).because(error)
     }
 
-    /// A success that lacks what S3 says with each: somebody between us and S3 made it up (the login
-    /// page of a proxy), or S3 failed after it had begun to answer. The write may be done or not.
+    /// A success that lacks what S3 says with each: somebody between us and S3 made it up (the login page of a proxy),
+    /// or S3 failed after it had begun to answer. The write may be done or not.
     pub(super) fn unlike_s3(&self, operation: &'static str, key: &str, lacks: &str) -> BucketError {
         let message = format!("the service answered success without {lacks}, unlike S3");
         BucketError::new(Kind::Server, operation, key, message).at(&self.place())

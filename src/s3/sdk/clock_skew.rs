@@ -1,6 +1,5 @@
-//! Compares our clock with the date in each answer of S3. The SDK signs by S3's clock once it has
-//! seen it, so requests work; but a wrong clock in keys and metadata stays for ever, so it is
-//! reported.
+//! Compares our clock with the date in each answer of S3. The SDK signs by S3's clock once it has seen it, so requests
+//! work; but a wrong clock in keys and metadata stays for ever, so it is reported.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};

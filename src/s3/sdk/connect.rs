@@ -1,6 +1,5 @@
-//! Builds the SDK's client from settings and environment: credentials, endpoint, certificates, and
-//! checks before the first request. Owns the client and its region, which changes when S3 names
-//! another.
+//! Builds the SDK's client from settings and environment: credentials, endpoint, certificates, and checks before the
+//! first request. Owns the client and its region, which changes when S3 names another.
 
 use std::fs;
 use std::path::Path;
@@ -25,8 +24,8 @@ use crate::settings::writer::S3Settings;
 /// The variables of the SDK that name an endpoint of S3, the one that it prefers first.
 const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
 
-/// The variables that name a file with the certificates of CAs. The TLS library reads the second one, which the
-/// program sets by the first one.
+/// The variables that name a file with the certificates of CAs. The TLS library reads the second one, which the program
+/// sets by the first one.
 const BUNDLES: [&str; 2] = ["AWS_CA_BUNDLE", "SSL_CERT_FILE"];
 
 /// The service's endpoint, as far as flag or environment name one.
@@ -36,8 +35,8 @@ pub(super) fn endpoint(settings: &S3Settings) -> Option<String> {
 }
 
 impl S3Bucket {
-    /// Finds out what can be known without asking anybody: a profile that was asked for is defined, and a file with
-    /// CAs that the environment names has some.
+    /// Finds out what can be known without asking anybody: a profile that was asked for is defined, and a file with CAs
+    /// that the environment names has some.
     pub async fn check(&self) -> Result<(), BucketError> {
         let failed = |kind, why: String| BucketError::new(kind, "Connect", "", why).at(&self.place());
         if let Some(profile) = &self.settings.profile {

@@ -1,5 +1,4 @@
-//! Credentials: drops cached ones that S3 refuses, and explains why there are none. The SDK finds
-//! them.
+//! Credentials: drops cached ones that S3 refuses, and explains why there are none. The SDK finds them.
 
 use std::error::Error;
 use std::fs::{self, File};

@@ -1,5 +1,4 @@
-//! Remembers the host of the last request, for error messages: the SDK forms it from bucket, region
-//! and endpoint.
+//! Remembers the host of the last request, for error messages: the SDK forms it from bucket, region and endpoint.
 
 use std::sync::Arc;
 

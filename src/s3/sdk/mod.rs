@@ -1,5 +1,5 @@
-//! The S3 adapter, the only importer of the AWS SDK. Translates requests and errors. Writes are
-//! single attempts: callers decide on retries.
+//! The S3 adapter, the only importer of the AWS SDK. Translates requests and errors. Writes are single attempts:
+//! callers decide on retries.
 //!
 //! - `connect`: the client; `credentials` what is wrong with credentials; `host` which host was asked.
 //! - `classify`: what an answer means; `attempts` how often was tried; `clock_skew` our clock against S3's; `body` a
@@ -233,8 +233,8 @@ impl S3Bucket {
     }
 }
 
-/// Reads a body of at most so many bytes; `None` when there are more, of which whoever answers in S3's place could send any
-/// number.
+/// Reads a body of at most so many bytes; `None` when there are more, of which whoever answers in S3's place could send
+/// any number.
 async fn collect(mut body: ByteStream, most: usize) -> Result<Option<Bytes>, ByteStreamError> {
     let mut all = BytesMut::new();
     while let Some(chunk) = body.try_next().await? {

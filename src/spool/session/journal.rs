@@ -1,5 +1,5 @@
-//! Journal of the stored nodes that the kernel knows by number: appended lines, compacted when it
-//! has grown. Owns that file of a session.
+//! Journal of the stored nodes that the kernel knows by number: appended lines, compacted when it has grown. Owns that
+//! file of a session.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -82,8 +82,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Reads all. A line that was being written when the worker died is no loss: the kernel had not been
-    /// told.
+    /// Reads all. A line that was being written when the worker died is no loss: the kernel had not been told.
     pub fn read(&self) -> Vec<StoredNode> {
         let text = read_regular(&self.path, u64::MAX).unwrap_or_default();
         let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());

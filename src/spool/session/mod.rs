@@ -1,11 +1,9 @@
-//! State for the next worker of the same mount: open handles, the write in progress on each, and
-//! the stored nodes that the kernel may ask for by number. Lives in the folder `session/` of the
-//! spool, is never synced (a power cut ends the mount), and means nothing after the mount has
-//! ended, except for a write that was cut in two.
+//! State for the next worker of the same mount: open handles, the write in progress on each, and the stored nodes that
+//! the kernel may ask for by number. Lives in the folder `session/` of the spool, is never synced (a power cut ends the
+//! mount), and means nothing after the mount has ended, except for a write that was cut in two.
 //!
-//! Invariants: a handle is recorded before the kernel learns of it and removed before its close is
-//! answered. A write is recorded before it is made. Node and handle numbers are never reused within
-//! a session, whichever worker gives them.
+//! Invariants: a handle is recorded before the kernel learns of it and removed before its close is answered. A write is
+//! recorded before it is made. Node and handle numbers are never reused within a session, whichever worker gives them.
 //!
 //! - `journal`: the journal of stored nodes.
 
@@ -250,8 +248,8 @@ impl Session {
         Ok(())
     }
 
-    /// Notes that a write of so many bytes is about to be made behind `end`. One at a time is under way on a
-    /// file: the kernel holds its lock until the answer.
+    /// Notes that a write of so many bytes is about to be made behind `end`. One at a time is under way on a file: the
+    /// kernel holds its lock until the answer.
     pub fn intend(&self, place: HandleSlot, by: Origin, end: SpoolOffset, len: u64) -> Result<(), LocalError> {
         let Some(files) = &self.files else { return Ok(()) };
         // The end first: a kill between the two leaves the end without its request, which means nothing.

@@ -16,7 +16,8 @@ use test_harness::s3::root;
 
 /// As the manifests name it.
 pub const IMAGE: &str = "logsinkfs:0.1.0";
-/// The bases of the Dockerfile, with the Debian packages that they have beside the essential ones, as far as it needs them.
+/// The bases of the Dockerfile, with the Debian packages that they have beside the essential ones, as far as it needs
+/// them.
 pub const DEBIAN: (&str, &str) = ("docker.io/library/debian:bookworm-slim", "");
 const RUST: (&str, &str) = ("docker.io/library/rust:1.95-bookworm", "ca-certificates,gcc,libc6-dev");
 /// What the Dockerfile is given, by the root's .dockerignore.
@@ -118,8 +119,8 @@ fn bootstrap<'a>(dir: &Path, (name, packages): (&'a str, &str)) -> (&'a str, Pat
     (name, tar, bootstrap)
 }
 
-/// What the stand-in says about the Rust that is mounted into it. The crates are those with which this test was built, so
-/// nothing is fetched.
+/// What the stand-in says about the Rust that is mounted into it. The crates are those with which this test was built,
+/// so nothing is fetched.
 const RUST_CHANGES: [&str; 6] = [
     "--change",
     "ENV PATH=/toolchain/bin:/usr/sbin:/usr/bin:/sbin:/bin",

@@ -1,8 +1,8 @@
 //! The manifests as kustomize renders them, and what has to be said otherwise for podman.
 //!
 //! Owns: the rewriting, and nothing else of what a pod is: images, arguments, mounts, propagation, rights and limits
-//! reach podman as they stand in `k8s/`. What podman has not (native sidecars, probes, hooks, fields of the downward API)
-//! is taken out, and the tests do it in its place.
+//! reach podman as they stand in `k8s/`. What podman has not (native sidecars, probes, hooks, fields of the downward
+//! API) is taken out, and the tests do it in its place.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -51,7 +51,8 @@ pub struct Place<'a> {
     pub port: u16,
 }
 
-/// Makes a pod that podman can run of a Pod, or of what has a template of one; `objects` are those that it may refer to.
+/// Makes a pod that podman can run of a Pod, or of what has a template of one; `objects` are those that it may refer
+/// to.
 pub fn for_podman(of: &Value, objects: &[Value], place: &Place) -> Value {
     let of = if of["kind"] == "Pod" { of } else { &of["spec"]["template"] };
     let metadata = &of["metadata"];

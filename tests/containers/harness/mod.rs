@@ -1,7 +1,7 @@
 //! The harness of the tests in containers.
 //!
-//! Owns: nodes (namespaces in which podman works), the image, pods made from manifests, and their end.
-//! Does not own: processes, buckets and journals of what was written, which it shares with the end-to-end tests.
+//! Owns: nodes (namespaces in which podman works), the image, pods made from manifests, and their end. Does not own:
+//! processes, buckets and journals of what was written, which it shares with the end-to-end tests.
 
 pub mod image;
 pub mod manifest;

@@ -1,7 +1,7 @@
 //! A pod on a node.
 //!
-//! Owns: its containers from their making to their certain end, and what a kubelet does with them: the order of start and
-//! stop, and the startup probe.
+//! Owns: its containers from their making to their certain end, and what a kubelet does with them: the order of start
+//! and stop, and the startup probe.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
@@ -83,8 +83,8 @@ impl<'a> Pod<'a> {
         assert!(kill.unwrap().success());
     }
 
-    /// Limits the processes and threads of a container, as a kubelet limits those of a pod: `play kube` has no word for it.
-    /// Gives the file that counts how often the limit was met.
+    /// Limits the processes and threads of a container, as a kubelet limits those of a pod: `play kube` has no word for
+    /// it. Gives the file that counts how often the limit was met.
     pub fn limit_processes(&self, container: &str, most: u32) -> PathBuf {
         let groups = self.node.proc(&format!("{}/cgroup", self.inspect(container, "State.Pid")));
         // The second version has one tree for all, the first one for each controller.
@@ -104,7 +104,8 @@ impl<'a> Pod<'a> {
         self.node.podman(["exec", &full].into_iter().chain(program.iter().copied()))
     }
 
-    /// Waits until a probe of a manifest succeeds, as a kubelet does before it goes on; `port` stands for the pod's own.
+    /// Waits until a probe of a manifest succeeds, as a kubelet does before it goes on; `port` stands for the pod's
+    /// own.
     pub fn await_probe(&self, container: &str, probe: &Value, port: u16) {
         let words = probe.pointer("/exec/command").unwrap().as_array().unwrap();
         let words: Vec<String> = words.iter().map(|w| w.as_str().unwrap().replace("9847", &port.to_string())).collect();

@@ -1,4 +1,5 @@
-//! What a test in containers stands on: a node, a bucket on its loopback, and a folder in which the paths of the node are.
+//! What a test in containers stands on: a node, a bucket on its loopback, and a folder in which the paths of the node
+//! are.
 //!
 //! Owns: the folder, the server, and how an application is put into a pod.
 

@@ -1,8 +1,8 @@
 //! Kernels, and an emulator to boot them, from Debian's archive.
 //!
-//! Owns: `target/kernels`, where apt has lists of each suite apart from the machine's own, and where packages are unpacked, never
-//! installed: the newest kernel of each suite, fetched once, and an emulator. Lists are fetched again when they are a day old.
-//! What apt takes is signed by the keys of the machine's debian-archive-keyring.
+//! Owns: `target/kernels`, where apt has lists of each suite apart from the machine's own, and where packages are
+//! unpacked, never installed: the newest kernel of each suite, fetched once, and an emulator. Lists are fetched again
+//! when they are a day old. What apt takes is signed by the keys of the machine's debian-archive-keyring.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -86,7 +86,8 @@ impl Suite {
 
     /// The folder of the newest kernel for clouds.
     fn kernel(&self) -> Result<PathBuf, Missing> {
-        // An empty package that depends on the newest one, which is empty too where image and modules have packages of their own.
+        // An empty package that depends on the newest one, which is empty too where image and modules have packages of
+        // their own.
         let depends = ["depends", "--recurse", "--important", "linux-image-cloud-amd64"];
         let all = run(self.apt("apt-cache").args(depends))?;
         let kinds = ["linux-image-", "linux-binary-", "linux-modules-"];

@@ -1,7 +1,7 @@
 //! A machine that boots a kernel with the program in its memory, and what it brings back.
 //!
-//! Owns: the initramfs, the emulator's process, and the folder of results. The machine has no network and no disk; its first serial
-//! line is the console, its second takes the archive of the results.
+//! Owns: the initramfs, the emulator's process, and the folder of results. The machine has no network and no disk; its
+//! first serial line is the console, its second takes the archive of the results.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -15,7 +15,8 @@ use test_harness::bucket::Bucket;
 use test_harness::process::{command, program};
 use test_harness::s3::{Kind, Server, logsinkfs, root};
 
-/// How long a machine may run, in seconds; the guest itself ends what hangs. It takes half a minute where nothing else runs.
+/// How long a machine may run, in seconds; the guest itself ends what hangs. It takes half a minute where nothing else
+/// runs.
 const LIFETIME: &str = "280";
 
 /// Runs `guest/init.sh` on a kernel.

@@ -1,5 +1,5 @@
-//! Faults by chance: which request meets which is drawn from a seed. The seed is printed, and with
-//! `FAULT_SEED` the same faults are drawn again, though for requests that may come in another order.
+//! Faults by chance: which request meets which is drawn from a seed. The seed is printed, and with `FAULT_SEED` the
+//! same faults are drawn again, though for requests that may come in another order.
 
 use super::Answer;
 use super::answer::MIXED;

@@ -1,8 +1,8 @@
 //! A door in front of an S3 server: it sees each request and can answer in the server's place.
 //!
-//! Owns: the record of requests and of what they overwrote, and the faults that a healthy server does
-//! not show, by a rule of the test or by chance.
-//! Does not own: any S3 meaning; a request passes through unread, so its signature stays valid.
+//! Owns: the record of requests and of what they overwrote, and the faults that a healthy server does not show, by a
+//! rule of the test or by chance. Does not own: any S3 meaning; a request passes through unread, so its signature stays
+//! valid.
 
 mod answer;
 mod chance;

@@ -1,5 +1,4 @@
-//! `logsinkfs ls`: lists streams, directories and foreign objects below a path, as a reader mount
-//! shows them.
+//! `logsinkfs ls`: lists streams, directories and foreign objects below a path, as a reader mount shows them.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};

@@ -1,7 +1,7 @@
 //! The commands that read a bucket without a mount.
 //!
-//! Map: `open` resolves a location, `error` has what can go wrong; `cat`, `tail` and `ls` are the
-//! commands of these names.
+//! Map: `open` resolves a location, `error` has what can go wrong; `cat`, `tail` and `ls` are the commands of these
+//! names.
 
 mod cat;
 mod error;

@@ -64,8 +64,8 @@ impl Location {
         }
     }
 
-    /// The stream that the path names, or a slice of one (`STREAM@2026-11-23T08`), of the time that was asked for.
-    /// What lies behind a gap waits for what fills it as long as `settling` says.
+    /// The stream that the path names, or a slice of one (`STREAM@2026-11-23T08`), of the time that was asked for. What
+    /// lies behind a gap waits for what fills it as long as `settling` says.
     pub async fn stream(&self, span: &SpanArgs, since: Moment, settling: Duration) -> Result<StreamFile, ReadError> {
         let now = self.clock.now();
         if let (Some(since), Some(until)) = (span.since, span.until)
@@ -112,8 +112,8 @@ impl Location {
     }
 }
 
-/// The folders that a stream's segments can be in. Its path is escaped there, but for a prefix that was mounted,
-/// which is as it is.
+/// The folders that a stream's segments can be in. Its path is escaped there, but for a prefix that was mounted, which
+/// is as it is.
 pub fn folders(path: &str) -> Vec<String> {
     let mut folders = vec![segments_folder("", path.as_bytes()), segments_folder(path, b"")];
     folders.dedup();

@@ -1,5 +1,5 @@
-//! `logsinkfs tail`: the last lines of a stream, and with `-f` those that follow. Reads only the
-//! end, searching the last hours first.
+//! `logsinkfs tail`: the last lines of a stream, and with `-f` those that follow. Reads only the end, searching the
+//! last hours first.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,8 +21,8 @@ const SPANS: [Moment; 4] = [
     Moment::All,
 ];
 
-/// Prints the last lines, or all from one on; goes on with `-f` until it is interrupted, or the time that was asked for is
-/// over.
+/// Prints the last lines, or all from one on; goes on with `-f` until it is interrupted, or the time that was asked for
+/// is over.
 pub fn run(args: TailArgs) -> ExitCode {
     to_end(async {
         let follows = args.follow || args.retry;

@@ -1,10 +1,8 @@
-//! Unmounts mounts of this program whose processes have died, below a directory such as kubelet's,
-//! since kubelet cannot remove a pod that has one in a volume. Owns which mounts are ours, and
-//! since when they are dead.
+//! Unmounts mounts of this program whose processes have died, below a directory such as kubelet's, since kubelet cannot
+//! remove a pod that has one in a volume. Owns which mounts are ours, and since when they are dead.
 //!
-//! Invariant: a mount is found dead and unmounted through one descriptor, so that one made in its
-//! place meanwhile stays. Mounts that are served, of another user or of another program are left
-//! alone.
+//! Invariant: a mount is found dead and unmounted through one descriptor, so that one made in its place meanwhile
+//! stays. Mounts that are served, of another user or of another program are left alone.
 
 use std::collections::HashMap;
 use std::io;

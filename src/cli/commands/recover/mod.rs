@@ -1,9 +1,9 @@
-//! `logsinkfs recover`: uploads what spools without a mount hold. Owns which spools there are,
-//! their order, and the removal of empty ones. Each spool is handled by a process of its own
-//! (`recover::one`), since it belongs to a user of its own.
+//! `logsinkfs recover`: uploads what spools without a mount hold. Owns which spools there are, their order, and the
+//! removal of empty ones. Each spool is handled by a process of its own (`recover::one`), since it belongs to a user of
+//! its own.
 //!
-//! Invariant: no file of a spool is removed unless its process reported that S3 has everything and
-//! nobody has used the spool since.
+//! Invariant: no file of a spool is removed unless its process reported that S3 has everything and nobody has used the
+//! spool since.
 //!
 //! - `one`: the process of one spool; `remove` removes an empty one; `dead_mounts` mounts whose processes are dead;
 //!   `error` why a spool is not recovered.
@@ -48,8 +48,8 @@ const USER_ENV: &str = "LOGSINKFS_RECOVER_USER";
 const PARALLEL: usize = 4;
 /// How deep below a directory spools are looked for: namespace, pod, volume.
 const DEPTH: usize = 4;
-/// How often `--watch` looks for spools. One is taken up that was free two times in a row, so that a
-/// daemon that is just being restarted is not kept waiting.
+/// How often `--watch` looks for spools. One is taken up that was free two times in a row, so that a daemon that is
+/// just being restarted is not kept waiting.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long `--watch` leaves a spool alone that could not be emptied.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -353,8 +353,8 @@ fn judge(args: &RecoverArgs, dir: &Path) -> Result<(OwnedFd, Source), RecoverErr
     }
 }
 
-/// What a spool says of itself its owner can change. Root neither serves a folder that it names, nor writes, with rights
-/// that its owner may not have, where nobody said that it may.
+/// What a spool says of itself its owner can change. Root neither serves a folder that it names, nor writes, with
+/// rights that its owner may not have, where nobody said that it may.
 fn may_recover(args: &RecoverArgs, dir: &Path, source: &Source, owner: u32) -> Result<(), RecoverError> {
     let foreign = |why: String| Err(RecoverError::Foreign(dir.to_owned(), why));
     let is_below = |allowed: &Source| source.url().starts_with(&allowed.url());

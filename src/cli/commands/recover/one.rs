@@ -1,5 +1,5 @@
-//! Recovery of one spool without a mount: seals and uploads everything, in a process of the spool's
-//! own user. A daemon that wants the spool meanwhile gets it at once, with what is left.
+//! Recovery of one spool without a mount: seals and uploads everything, in a process of the spool's own user. A daemon
+//! that wants the spool meanwhile gets it at once, with what is left.
 
 use std::process::ExitCode;
 use std::sync::Arc;

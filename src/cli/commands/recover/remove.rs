@@ -1,8 +1,7 @@
-//! Removal of a spool. Owns the identity of what is removed; the caller knows that S3 has
-//! everything.
+//! Removal of a spool. Owns the identity of what is removed; the caller knows that S3 has everything.
 //!
-//! Invariant: the directory that was examined is removed, by its descriptor. Whatever takes its
-//! name meanwhile, or that of a directory above, stays.
+//! Invariant: the directory that was examined is removed, by its descriptor. Whatever takes its name meanwhile, or that
+//! of a directory above, stays.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
