@@ -70,8 +70,9 @@ const ROOMS: [(&str, &[&str]); 18] = [
 const ONE_FILE: [(&str, &str); 2] = [("sys", "fuse::abi"), ("supervisor", "fuse::abi")];
 /// What the keeper's process does without: it outlives every worker, and has root's rights.
 const NOT_IN_SUPERVISOR: [&str; 7] = ["s3", "upload", "listing", "read", "worker", "fs", "tokio"];
-/// Crates that one place alone may import: everything else stays free of their types.
-const SINGLE_IMPORTERS: [(&str, &[&str]); 9] = [
+/// Crates, and the clocks of the standard library and of tokio, that one place alone may use: everything else stays
+/// free of their types, and gets time and randomness as an argument.
+const SINGLE_IMPORTERS: [(&str, &[&str]); 11] = [
     ("aws_sdk_s3", &["src/s3/sdk/"]),
     ("aws_config", &["src/s3/sdk/"]),
     ("aws_credential_types", &["src/s3/sdk/"]),
@@ -80,6 +81,8 @@ const SINGLE_IMPORTERS: [(&str, &[&str]); 9] = [
     ("s3s", &["crates/embedded-s3/src/"]),
     ("hyper", &["crates/embedded-s3/src/", "src/worker/admin.rs"]),
     ("hyper_util", &["crates/embedded-s3/src/", "src/worker/admin.rs"]),
+    ("fastrand", &["src/types/random.rs", "crates/"]),
+    ("Instant", &["src/types/clock.rs", "crates/"]),
     ("prometheus_client", &["src/metrics/mod.rs"]),
 ];
 /// What some rooms do without, and why.
@@ -117,6 +120,8 @@ const UNSAFE: [&str; 6] = [
 ];
 /// Words that say that something is unfinished.
 const UNFINISHED: [&str; 6] = ["todo!", "unimplemented!", "dbg!", "TODO", "FIXME", "XXX"];
+/// Columns of a line, of code and of comments.
+const WIDTH: usize = 120;
 /// Most lines of a file in src/.
 const LINES_MAX: usize = 450;
 
@@ -320,6 +325,8 @@ fn some_crates_have_a_single_importer() {
         Source::example("src/fs/mod.rs", "    reply: fuser::ReplyData,"),
         Source::example("src/s3/sdk/mod.rs", "use s3s::S3;"),
         Source::example("src/settings/writer.rs", "use clap::ValueEnum;"),
+        Source::example("src/upload/sealer.rs", "let now = tokio::time::Instant::now();"),
+        Source::example("src/upload/uploader.rs", "    cap.mul_f64(fastrand::f64())"),
     ];
     hold(importers, &broken, &sources());
 }
@@ -356,6 +363,20 @@ fn every_file_begins_with_what_it_is() {
     };
     let broken = [Source::example("src/fs/mod.rs", "use std::fs;\n//! Too late.\n")];
     hold(rule, &broken, &sources());
+}
+
+#[test]
+fn lines_have_one_width() {
+    // A string literal is not broken: it is searched for as it is printed.
+    let rule = |file: &Source| {
+        let lines = file.text.lines().enumerate();
+        let wide = lines.filter(|(_, line)| line.chars().count() > WIDTH && !line.contains('"'));
+        wide.map(|(at, _)| format!("{}:{}: wider than {WIDTH}", file.path, at + 1)).collect()
+    };
+    let broken = [Source::example("src/fs/data.rs", &format!("//! {}", "w ".repeat(WIDTH / 2)))];
+    let mut all = sources();
+    all.extend(files("tests", "rs"));
+    hold(rule, &broken, &all);
 }
 
 #[test]

@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn a_number_is_never_given_twice() {
         let dir = tempfile::tempdir().expect("a folder");
-        let writer = |name: &str| WriterId::compose(name, |bound| fastrand::usize(..bound));
+        let writer = |name: &str| WriterId::compose(name, crate::types::random::below);
         let spool = Spool::open(dir.path(), "s3://b/", "host", writer).expect("a spool");
         let now = Utc::from_micros(1_795_000_000_000_000);
         let streams = || Streams::new(Numbers::open(&spool, now).expect("a table"));

@@ -75,7 +75,7 @@ impl ReaderFs {
         let fs = self.clone();
         Answer::later(async move {
             let (parent, entries) = fs.entries(&handle, offset).await?;
-            let end = tokio::time::Instant::now() + PATIENCE;
+            let end = tokio::time::sleep(PATIENCE).deadline();
             let from = usize::try_from(offset).unwrap_or(usize::MAX);
             let batch: Vec<(Entry, u64)> = entries.iter().cloned().zip(1..).skip(from).take(BATCH).collect();
             let sized = batch.into_iter().map(|(entry, next)| {

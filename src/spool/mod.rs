@@ -336,7 +336,7 @@ mod tests {
     use super::*;
 
     fn open(dir: &Path) -> Identity {
-        let writer = |name: &str| WriterId::compose(name, |bound| fastrand::usize(..bound));
+        let writer = |name: &str| WriterId::compose(name, crate::types::random::below);
         Spool::open(dir, "s3://b/", "host", writer).expect("a spool").identity()
     }
 

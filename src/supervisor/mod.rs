@@ -52,6 +52,7 @@ use crate::types::clock::SystemClock;
 use crate::types::exit_code::EXIT_DATA_LEFT;
 use crate::types::ids::SessionId;
 use crate::types::processes::{Keeping, RunAs};
+use crate::types::random;
 
 /// Makes the mount and keeps it until its end.
 pub fn run(settings: &Settings) -> Result<ExitCode, SupervisorError> {
@@ -104,7 +105,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode, SupervisorError> {
         launch::announce(&point);
         leave_terminal(&spool, user);
     });
-    let session = SessionId(format!("{:016x}", fastrand::u64(..)));
+    let session = SessionId(random::id());
     let patience = settings.processes.patience;
     let context = MountContext {
         device,

@@ -2,7 +2,8 @@
 //! `clock`, the only file that reads the machine's time.
 //!
 //! - `ids`: newtypes for what is counted: nodes, writers, generations, positions in the spool and in a generation.
-//! - `time`: UTC as it stands in names; `clock` reads it; `duration` and `span` parse durations and time spans.
+//! - `time`: UTC as it stands in names; `clock` reads it, `random` draws numbers; `duration` and `span` parse durations
+//!   and time spans.
 //! - `errors`: why a file operation failed, by meaning; `exit_code` the exit codes beyond success and failure.
 //! - `escape`: percent escaping, the one rule for names; `exclude` globs of files that stay local.
 //! - `rotation`: when to seal a range, a pure function; `freshness` how long a listing is fresh.
@@ -20,6 +21,7 @@ pub mod exit_code;
 pub mod freshness;
 pub mod ids;
 pub mod processes;
+pub mod random;
 pub mod ranges;
 pub mod rotation;
 pub mod shares;

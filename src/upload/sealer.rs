@@ -100,7 +100,7 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
         tokio::select! {
             () = news => {
                 let pause = LOOK.min(longest_pause(&parts));
-                rest.as_mut().reset(tokio::time::Instant::now() + pause);
+                rest.set(tokio::time::sleep(pause));
             }
             Some(done) = seals.join_next(), if !seals.is_empty() => match done {
                 Ok((id, reason, result)) => sealed(&parts, &mut watched, &mut failures, id, reason, result),

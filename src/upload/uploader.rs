@@ -19,6 +19,7 @@ use crate::metrics::METRICS;
 use crate::s3::bucket::{BucketError, Conditional, Kind};
 use crate::spool::marker::Marker;
 use crate::types::escape::escape_path;
+use crate::types::random;
 use crate::types::span::in_words;
 
 /// PUTs at once in normal work: enough for a gigabit at 50 ms.
@@ -223,7 +224,7 @@ impl Uploader {
                 attempt.failures += 1;
                 // Its part of the reserve is for those that can be sent.
                 (attempt.body, attempt.reserve) = (None, None);
-                let wait = backoff(attempt.failures);
+                let wait = backoff(attempt.failures, random::fraction());
                 let stream = escape_path(&attempt.job.log.stream().path);
                 match attempt.failures {
                     1 => {
@@ -255,7 +256,7 @@ impl Uploader {
         // Several tries that were under way together are one failure.
         if self.is_open() {
             self.gate.failures += 1;
-            self.gate.closed_until = Some(now + backoff(self.gate.failures));
+            self.gate.closed_until = Some(now + backoff(self.gate.failures, random::fraction()));
         }
     }
 
@@ -273,10 +274,10 @@ impl Uploader {
     }
 }
 
-/// Exponential, with full jitter in its upper half.
-fn backoff(failures: u32) -> Duration {
+/// Exponential; `fraction`, from 0 to 1, is the place in its upper half (jitter).
+fn backoff(failures: u32, fraction: f64) -> Duration {
     let cap = BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(BACKOFF_MAX);
-    cap.mul_f64(0.5 + fastrand::f64() / 2.0)
+    cap.mul_f64(0.5 + fraction / 2.0)
 }
 
 /// Takes the part of the reserve that an attempt needs; `false` when it is not free.

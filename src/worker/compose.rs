@@ -28,6 +28,7 @@ use crate::spool::numbers::Numbers;
 use crate::types::clock::Clock;
 use crate::types::freshness::Freshness;
 use crate::types::ids::{SessionId, WriterId};
+use crate::types::random;
 use crate::upload::drop;
 use crate::upload::outbox::Job;
 use crate::upload::parts::Parts;
@@ -150,7 +151,7 @@ fn descriptors() -> u64 {
 pub fn registrar() -> Registrar {
     let uname = rustix::system::uname();
     Registrar {
-        instance: format!("{:016x}", fastrand::u64(..)),
+        instance: random::id(),
         host: uname.nodename().to_string_lossy().into_owned(),
         pod: std::env::var("POD_NAME").ok(),
         new_writer,
@@ -159,7 +160,7 @@ pub fn registrar() -> Registrar {
 
 /// Forms a writer id from the readable part.
 pub fn new_writer(readable: &str) -> WriterId {
-    WriterId::compose(readable, |bound| fastrand::usize(..bound))
+    WriterId::compose(readable, random::below)
 }
 
 /// Finds wrong what can be judged of the way to the bucket without asking S3.

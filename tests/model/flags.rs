@@ -87,7 +87,8 @@ proptest! {
     ) {
         let Some(settings) = parse(&[&format!("--{flag}={value}")]) else { return Ok(()) };
         // Whatever the partition and the rules are, the key of a segment reads back.
-        let stream = stream_of(&settings.routing.stream_map, &settings.routing.labels, path.trim_matches('/').as_bytes());
+        let (map, labels) = (&settings.routing.stream_map, &settings.routing.labels);
+        let stream = stream_of(map, labels, path.trim_matches('/').as_bytes());
         let start = Utc::from_micros(micros);
         let name = SegmentName {
             stream: stream.path,

@@ -10,7 +10,7 @@ fn open(spool: &Spool) -> Numbers {
 }
 
 fn spool(dir: &Path) -> Spool {
-    let writer = |name: &str| WriterId::compose(name, |bound| fastrand::usize(..bound));
+    let writer = |name: &str| WriterId::compose(name, crate::types::random::below);
     Spool::open(dir, "s3://b/", "host", writer).expect("a spool")
 }
 

@@ -13,13 +13,13 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::cli::flags::RecoverArgs;
 use crate::settings::writer::Source;
 use crate::sys::mountpoint;
 use crate::sys::mountpoint::Mount;
+use crate::types::clock::{Clock, SystemClock};
 use crate::types::span::in_words;
 
 /// How often is looked: each mount that is served answers a statfs for it.
@@ -28,7 +28,12 @@ const LOOK: Duration = Duration::from_secs(30);
 /// Unmounts what is dead below a directory; under `--watch` for ever, in a thread of its own, since a mount may take
 /// long to answer.
 pub(super) fn clear(dir: &Path, args: &RecoverArgs) -> io::Result<()> {
-    let mut mounts = DeadMounts { dir: dir.canonicalize()?, patience: args.patience(), since: HashMap::new() };
+    let mut mounts = DeadMounts {
+        dir: dir.canonicalize()?,
+        patience: args.patience(),
+        since: HashMap::new(),
+        clock: SystemClock::new(),
+    };
     if !args.watch {
         return mounts.look();
     }
@@ -48,7 +53,8 @@ struct DeadMounts {
     dir: PathBuf,
     patience: Duration,
     /// Since when mounts are known to be dead, by their number.
-    since: HashMap<u64, Instant>,
+    since: HashMap<u64, Duration>,
+    clock: SystemClock,
 }
 
 impl DeadMounts {
@@ -59,9 +65,9 @@ impl DeadMounts {
             ours.filter_map(|mount| open(&mount).filter(is_dead).map(|root| (mount, root))).collect();
         self.since.retain(|number, _| dead.iter().any(|(mount, _)| mount.number == *number));
         for (Mount { number, point, source, .. }, root) in dead {
-            let now = Instant::now();
+            let now = self.clock.monotonic();
             let since = *self.since.entry(number).or_insert(now);
-            if since.elapsed() >= self.patience {
+            if now.saturating_sub(since) >= self.patience {
                 rustix::mount::unmount(by_descriptor("fd", &root), UnmountFlags::DETACH)?;
                 warn!(point = %point.display(), source, "a mount whose daemon died was unmounted");
             } else if since == now {

@@ -31,6 +31,7 @@ use crate::cli::flags::RecoverArgs;
 use crate::settings::writer::Source;
 use crate::spool::{IDENTITY, QUARANTINE, Spool, pinned};
 use crate::sys::{privileges, spool_owner, telemetry};
+use crate::types::clock::{Clock, SystemClock};
 use crate::types::errors::AtPath;
 use crate::types::escape::for_terminal;
 use crate::types::processes::RunAs;
@@ -115,7 +116,8 @@ fn recover_all(args: &RecoverArgs) -> Result<ExitCode, RecoverError> {
         if let Some(dir) = &args.dead_mounts {
             dead_mounts::clear(dir, args)?;
         }
-        let mut recovery = Recovery { args, spools: HashMap::new(), running: JoinSet::new() };
+        let mut recovery =
+            Recovery { clock: SystemClock::new(), args, spools: HashMap::new(), running: JoinSet::new() };
         recovery.look()?;
         loop {
             recovery.remove_what_may();
@@ -144,10 +146,11 @@ struct SpoolWork {
     running: Option<u32>,
     ended: Option<Ended>,
     /// When the work on it ended, and who it was then.
-    since: Option<(tokio::time::Instant, Who)>,
+    since: Option<(Duration, Who)>,
 }
 
 struct Recovery<'a> {
+    clock: SystemClock,
     args: &'a RecoverArgs,
     spools: HashMap<PathBuf, SpoolWork>,
     running: JoinSet<(PathBuf, Ended)>,
@@ -175,11 +178,11 @@ impl Recovery<'_> {
     }
 
     fn start_what_may(&mut self) {
-        let watch = self.args.watch;
+        let (watch, now) = (self.args.watch, self.clock.monotonic());
         let waits = |dir: &Path, known: &SpoolWork| match &known.since {
             // A spool is the same as long as nobody has started with it.
             Some((_, who)) if matches!(known.ended, Some(Ended::Done | Ended::Kept)) => watch && Who::of(dir) != *who,
-            Some((at, _)) => watch && at.elapsed() >= AGAIN,
+            Some((at, _)) => watch && now.saturating_sub(*at) >= AGAIN,
             None => true,
         };
         let ready = self
@@ -204,7 +207,7 @@ impl Recovery<'_> {
                 Err(e) => {
                     error!(hint = e.hint(), "{}: {e}", dir.display());
                     known.ended = Some(Ended::Failed);
-                    known.since = Some((tokio::time::Instant::now(), Who::of(&dir)));
+                    known.since = Some((now, Who::of(&dir)));
                 }
             }
         }
@@ -230,7 +233,7 @@ impl Recovery<'_> {
             Ended::Failed => error!(spool = %dir.display(), "it could not be emptied"),
             Ended::Done | Ended::Left | Ended::InUse => {}
         }
-        known.since = Some((tokio::time::Instant::now(), who));
+        known.since = Some((self.clock.monotonic(), who));
     }
 
     /// Removes the spools of which S3 has everything, and which nobody has used for long enough since.
@@ -238,10 +241,10 @@ impl Recovery<'_> {
         if !self.args.remove {
             return;
         }
-        let (patience, done) = (self.args.patience(), Some(Ended::Done));
+        let (patience, done, now) = (self.args.patience(), Some(Ended::Done), self.clock.monotonic());
         self.spools.retain(|dir, known| {
             let Some((at, who)) = &known.since else { return true };
-            if known.ended != done || at.elapsed() < patience {
+            if known.ended != done || now.saturating_sub(*at) < patience {
                 return true;
             }
             let removed = remove(dir, who);

@@ -68,7 +68,7 @@ mod tests {
     fn a_folder_that_has_taken_the_place_of_a_spool_stays() {
         let dir = tempfile::tempdir().expect("a dir");
         let [spool, moved, other] = ["spool", "moved", "other"].map(|name| dir.path().join(name));
-        let writer = |name: &str| WriterId::compose(name, |bound| fastrand::usize(..bound));
+        let writer = |name: &str| WriterId::compose(name, crate::types::random::below);
         drop(Spool::open(&spool, "s3://b/", "host", writer).expect("a spool"));
         let who = Who::of(&spool);
         // Another with the same start, as a copy has it.
