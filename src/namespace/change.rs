@@ -164,16 +164,7 @@ impl Namespace {
             return Err(FsError::Invalid);
         }
         if let Some(other) = replaced {
-            match (&tree.node(other)?.body, is_directory, replace) {
-                (_, _, false) => return Err(FsError::Exists),
-                (Body::Directory(dir), true, _) if !dir.live.is_empty() => {
-                    return Err(FsError::NotEmpty);
-                }
-                (Body::Directory(_), true, _) => {}
-                (Body::Directory(_), false, _) => return Err(FsError::IsDirectory),
-                (_, true, _) => return Err(FsError::NotDirectory),
-                (_, false, _) => {}
-            }
+            check_replaced(&tree.node(other)?.body, is_directory, replace)?;
         }
         self.adopt(&mut tree, new_parent)?;
         self.forget_former(&mut tree, new_parent, new_name)?;
@@ -250,8 +241,7 @@ impl Namespace {
         self.adopt(&mut tree, parent)?;
         self.forget_former(&mut tree, parent, name)?;
         let id = id.map_or_else(|| tree.new_id(self.spool.session()), Ok)?;
-        let now = by.stamp.now;
-        let files = self.spool.node_files(id);
+        let (now, files) = (by.stamp.now, self.spool.node_files(id));
         let claim = tree.new_claim(parent, name, by.stamp.request);
         let (above, claims) = (tree.node(parent)?, vec![claim]);
         let birth = || {
@@ -341,5 +331,17 @@ fn live_entry(tree: &Tree, parent: NodeId, name: &[u8]) -> Result<NodeId, FsErro
 fn touch(tree: &mut Tree, id: NodeId, now: Utc) {
     if let Ok(node) = tree.node_mut(id) {
         (node.times.modified, node.times.changed) = (now.into(), now.into());
+    }
+}
+
+/// Whether rename(2) may replace a node by a directory or by something else.
+fn check_replaced(body: &Body, by_directory: bool, replace: bool) -> Result<(), FsError> {
+    match (body, by_directory, replace) {
+        (_, _, false) => Err(FsError::Exists),
+        (Body::Directory(dir), true, _) if !dir.live.is_empty() => Err(FsError::NotEmpty),
+        (Body::Directory(_), true, _) => Ok(()),
+        (Body::Directory(_), false, _) => Err(FsError::IsDirectory),
+        (_, true, _) => Err(FsError::NotDirectory),
+        (_, false, _) => Ok(()),
     }
 }

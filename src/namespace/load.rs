@@ -34,36 +34,7 @@ impl Namespace {
         let last_number = found.iter().map(|f| f.record.last_number()).max().unwrap_or(0);
         let mut nodes: HashMap<_, _> = found.into_iter().map(|f| (f.id, node(&spool, f))).collect();
         nodes.entry(NodeId::ROOT).or_insert_with(|| root(&ownership, now));
-
-        let mut winners: BTreeMap<(NodeId, Name), (NodeId, Claim)> = BTreeMap::new();
-        for (id, node) in &nodes {
-            for claim in &node.claims {
-                let name = (claim.parent, claim.name.clone());
-                let best = winners.entry(name).or_insert_with(|| (*id, claim.clone()));
-                if claim.number > best.1.number {
-                    *best = (*id, claim.clone());
-                }
-            }
-        }
-        let is_directory = |id: &NodeId| nodes.get(id).is_some_and(|n| matches!(n.body, Body::Directory(_)));
-        let mut entries: HashMap<NodeId, BTreeMap<Name, NodeId>> = HashMap::new();
-        let mut kept: HashMap<NodeId, Vec<Claim>> = HashMap::new();
-        for ((parent, name), (id, claim)) in winners {
-            let parent = if is_directory(&parent) { parent } else { NodeId::ROOT };
-            if id == NodeId::ROOT || entries.get(&parent).is_some_and(|e| e.contains_key(&name)) {
-                continue;
-            }
-            entries.entry(parent).or_default().insert(name.clone(), id);
-            kept.entry(id).or_default().push(Claim { parent, ..claim });
-        }
-        for (id, node) in &mut nodes {
-            node.claims = kept.remove(id).unwrap_or_default();
-            match &mut node.body {
-                Body::Directory(dir) => dir.live = entries.remove(id).unwrap_or_default(),
-                Body::Live(log) => log.state().linked = !node.claims.is_empty(),
-                _ => {}
-            }
-        }
+        settle_claims(&mut nodes);
         let kept = nodes.values().filter(|node| node.has_files()).count() as u64;
         let names = Shares::new(names_max);
         let mut tree = Tree { nodes, kept, last_id, last_number, names };
@@ -133,6 +104,39 @@ impl Tree {
         }
         if let Ok(root) = self.directory_mut(NodeId::ROOT) {
             root.live.insert(name, id);
+        }
+    }
+}
+
+/// Gives each name to the claim with the highest number, and each node the names that it has.
+fn settle_claims(nodes: &mut HashMap<NodeId, Node>) {
+    let mut winners: BTreeMap<(NodeId, Name), (NodeId, Claim)> = BTreeMap::new();
+    for (id, node) in &*nodes {
+        for claim in &node.claims {
+            let name = (claim.parent, claim.name.clone());
+            let best = winners.entry(name).or_insert_with(|| (*id, claim.clone()));
+            if claim.number > best.1.number {
+                *best = (*id, claim.clone());
+            }
+        }
+    }
+    let is_directory = |id: &NodeId| nodes.get(id).is_some_and(|n| matches!(n.body, Body::Directory(_)));
+    let mut entries: HashMap<NodeId, BTreeMap<Name, NodeId>> = HashMap::new();
+    let mut kept: HashMap<NodeId, Vec<Claim>> = HashMap::new();
+    for ((parent, name), (id, claim)) in winners {
+        let parent = if is_directory(&parent) { parent } else { NodeId::ROOT };
+        if id == NodeId::ROOT || entries.get(&parent).is_some_and(|e| e.contains_key(&name)) {
+            continue;
+        }
+        entries.entry(parent).or_default().insert(name.clone(), id);
+        kept.entry(id).or_default().push(Claim { parent, ..claim });
+    }
+    for (id, node) in nodes {
+        node.claims = kept.remove(id).unwrap_or_default();
+        match &mut node.body {
+            Body::Directory(dir) => dir.live = entries.remove(id).unwrap_or_default(),
+            Body::Live(log) => log.state().linked = !node.claims.is_empty(),
+            _ => {}
         }
     }
 }

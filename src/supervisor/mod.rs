@@ -25,6 +25,7 @@ mod start;
 mod state;
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -71,13 +72,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode, SupervisorError> {
     pinned::pin(&spool, &settings.spool_dir, &settings.source.url())?;
     let held = match (settings.processes.keeping, &settings.processes.socket) {
         (Keeping::Hold, Some(path)) => {
-            let point = Plan::from(settings).prepare()?;
-            let control = Control::listen(path, SocketName::Named, user, events.clone())
-                .map_err(|e| SupervisorError::Socket(path.clone(), e))?;
-            if launch::is_background() {
-                launch::announce_log(&settings.spool_dir.join(launch::LOG));
-            }
-            launch::announce_holding(&point);
+            let control = hold(settings, path, user, &events)?;
             leave_terminal(&spool, user);
             if !await_worker(&events, &heard) {
                 return Ok(ExitCode::from(EXIT_DATA_LEFT));
@@ -105,22 +100,37 @@ pub fn run(settings: &Settings) -> Result<ExitCode, SupervisorError> {
         launch::announce(&point);
         leave_terminal(&spool, user);
     });
-    let session = SessionId(random::id());
-    let patience = settings.processes.patience;
     let context = MountContext {
         device,
         init,
-        session,
+        session: SessionId(random::id()),
         spool: (dir.st_dev, dir.st_ino),
         registry,
         program,
         user,
-        patience,
+        patience: settings.processes.patience,
         announce,
     };
     let code = Keeper::new(context, &SystemClock::new(), events).run(&heard)?;
     debug!(code, "the mount has ended");
     Ok(ExitCode::from(code))
+}
+
+/// Listens for the worker that somebody else starts.
+fn hold(
+    settings: &Settings,
+    socket: &Path,
+    user: RunAs,
+    events: &SyncSender<Event>,
+) -> Result<Control, SupervisorError> {
+    let point = Plan::from(settings).prepare()?;
+    let control = Control::listen(socket, SocketName::Named, user, events.clone())
+        .map_err(|e| SupervisorError::Socket(socket.to_owned(), e))?;
+    if launch::is_background() {
+        launch::announce_log(&settings.spool_dir.join(launch::LOG));
+    }
+    launch::announce_holding(&point);
+    Ok(control)
 }
 
 /// Waits for the first worker that somebody else starts; `false` when the keeper is told to stop before. There is no

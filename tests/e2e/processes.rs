@@ -12,7 +12,7 @@ use test_harness::memory::MemoryGroup;
 use test_harness::mount::{Mount, Plan, clear, is_mounted};
 use test_harness::planted::{Planter, ago};
 use test_harness::process::{Proc, command, kill_stranger, program};
-use test_harness::s3::script;
+use test_harness::s3::{logsinkfs, script};
 use test_harness::{Rig, eventually};
 
 /// A user that nobody is.
@@ -351,4 +351,20 @@ fn a_worker_that_is_killed_for_want_of_memory_is_replaced() {
     mount.daemon.await_stderr("killed by signal 9");
     mount.stop();
     assert_eq!(rig.bucket().content("app.log"), b"before\nafter\n");
+}
+
+#[test]
+fn a_machine_that_knows_no_users_takes_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |user: &str| {
+        let mut unshare = command("unshare");
+        unshare.args(["--mount", "sh", "-c", "mount -t tmpfs none /etc && exec \"$@\"", "sh", logsinkfs()]);
+        unshare.args(["mount", "s3://bucket", "/nowhere/logs", "--run-as"]);
+        unshare.arg(user).arg("--spool-dir").arg(dir.path().join("spool"));
+        String::from_utf8(unshare.output().unwrap().stderr).unwrap()
+    };
+    let said = refused("4711:4712");
+    assert!(said.contains("/nowhere/logs") && !said.contains("looked up"), "{said}");
+    let said = refused("somebody");
+    assert!(said.contains("there is no user `somebody`"), "{said}");
 }

@@ -21,6 +21,7 @@ use super::intake::{claims_of, disk, receive};
 use super::reads::Wanted;
 use super::record::Record;
 use super::staged::Staged;
+use super::store::Object;
 use super::store::{Condition, ConditionMet, Store};
 
 /// Bytes copied at a time.
@@ -99,20 +100,14 @@ pub fn delete_many(store: &Store, input: dto::DeleteObjectsInput) -> S3Result<S3
     }))
 }
 
-pub fn copy(
-    store: &Arc<Store>,
-    bucket: &str,
-    request: S3Request<dto::CopyObjectInput>,
-) -> S3Result<S3Response<dto::CopyObjectOutput>> {
-    let condition = copy_condition(&request.headers)?;
-    let mut input = request.input;
+/// The object that a request copies.
+fn copied(store: &Store, bucket: &str, input: &dto::CopyObjectInput, replace: bool) -> S3Result<Object> {
     let CopySource::Bucket { bucket: from, key, version_id } = &input.copy_source else {
         return Err(s3_error!(NotImplemented, "Only objects of the bucket itself can be copied."));
     };
     if **from != *bucket {
         return Err(s3_error!(NoSuchBucket, "The specified bucket does not exist"));
     }
-    let replace = input.metadata_directive.as_ref().is_some_and(|d| d.as_str() == "REPLACE");
     if **key == *input.key && !replace && input.storage_class.is_none() {
         return Err(s3_error!(
             InvalidRequest,
@@ -132,10 +127,22 @@ pub fn copy(
         if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
     };
     // Of a source that was not modified S3 says what it says of every failed condition of a copy.
-    let (source, _) = wanted.find(store).map_err(|error| match error.code() {
+    let found = wanted.find(store).map_err(|error| match error.code() {
         s3s::S3ErrorCode::NotModified => s3_error!(PreconditionFailed),
         _ => error,
-    })?;
+    });
+    Ok(found?.0)
+}
+
+pub fn copy(
+    store: &Arc<Store>,
+    bucket: &str,
+    request: S3Request<dto::CopyObjectInput>,
+) -> S3Result<S3Response<dto::CopyObjectOutput>> {
+    let condition = copy_condition(&request.headers)?;
+    let mut input = request.input;
+    let replace = input.metadata_directive.as_ref().is_some_and(|d| d.as_str() == "REPLACE");
+    let source = copied(store, bucket, &input, replace)?;
     let given = headers_of!(input)?;
     let headers = if replace { given } else { source.record.headers.clone() };
     let asked = input.checksum_algorithm.and_then(|name| Algorithm::from_name(name.as_str()));

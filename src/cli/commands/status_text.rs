@@ -62,6 +62,16 @@ pub(crate) fn status_text(status: &Value) -> String {
         ("mounted", served(status)),
         ("log", log(status).to_owned()),
     ];
+    rows.extend(exceptions(status));
+    let rows = rows.iter().map(|(name, value)| format!("  {name:<13} {value}\n"));
+    format!("{} on {}: {ready}\n", text("source"), text("mountpoint")) + &rows.collect::<String>()
+}
+
+/// Rows that a mount does not have as a rule.
+fn exceptions(status: &Value) -> Vec<(&'static str, String)> {
+    let size = |name: &str| ByteSize::b(status[name].as_u64().unwrap_or_default()).display().iec();
+    let count = |name: &str| status[name].as_u64().unwrap_or_default();
+    let mut rows = Vec::new();
     if status["s3"]["conditional_writes"] == "ignored" {
         rows.push(("conditions", "ignored by this service: a HEAD goes before every PUT".to_owned()));
     }
@@ -80,8 +90,7 @@ pub(crate) fn status_text(status: &Value) -> String {
         );
         rows.push(("set aside", what));
     }
-    let rows = rows.iter().map(|(name, value)| format!("  {name:<13} {value}\n"));
-    format!("{} on {}: {ready}\n", text("source"), text("mountpoint")) + &rows.collect::<String>()
+    rows
 }
 
 /// A mount in a table of all: two lines.

@@ -7,16 +7,16 @@ use std::time::Duration;
 use clap::Args;
 
 use super::s3::LAST;
-use super::words::{FsyncArg, GuardArg, ViewArg, WhenFullArg, WritePathArg, parse_label, parse_user, parse_writer};
+use super::words::{parse_label, parse_user, parse_writer};
 use super::{ReaderArgs, SegmentArgs, StorageArgs};
 use crate::format::stream_map::StreamRule;
-use crate::settings::writer;
 use crate::settings::writer::Source;
+use crate::settings::writer::{self, FsyncLevel, View, WhenFull, WritePath};
 use crate::sys::telemetry::parse_level;
 use crate::types::duration::parse_duration;
 use crate::types::exclude;
 use crate::types::freshness::parse_ttl;
-use crate::types::processes::RunAs;
+use crate::types::processes::{Guard, RunAs};
 
 /// `logsinkfs mount`.
 #[derive(Debug, Args)]
@@ -47,17 +47,17 @@ pub struct MountArgs {
     pub names_max: u64,
     /// What a write gets when the spool is full of bytes that S3 does not have yet.
     #[arg(long, env = "LOGSINKFS_WHEN_FULL", value_enum, default_value = "drop-oldest", help_heading = "Spool")]
-    pub when_full: WhenFullArg,
+    pub when_full: WhenFull,
     /// Who writes an appended byte into the spool: the kernel itself, or the daemon. `auto` takes the kernel where it
     /// can; `passthrough` refuses to start where it cannot.
     #[arg(long, env = "LOGSINKFS_WRITE_PATH", value_enum, default_value = "auto", help_heading = "Spool")]
-    pub write_path: WritePathArg,
+    pub write_path: WritePath,
     /// Readable part of the writer id in object names. Default: the pod's or the host's name.
     #[arg(long, env = "LOGSINKFS_WRITER_ID", value_name = "NAME", value_parser = parse_writer, help_heading = "Spool")]
     pub writer_id: Option<String>,
     /// What fsync waits for: the spool's disk, or S3.
     #[arg(long, env = "LOGSINKFS_FSYNC", value_enum, default_value = "spool", help_heading = "Spool")]
-    pub fsync: FsyncArg,
+    pub fsync: FsyncLevel,
     /// How long a stopping daemon uploads before it leaves the rest in the spool.
     #[arg(long, env = "LOGSINKFS_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "25s", value_parser = parse_duration, help_heading = "Spool")]
     pub shutdown_timeout: Duration,
@@ -75,7 +75,7 @@ pub struct MountArgs {
     pub label: Vec<(String, String)>,
     /// What directories show: live files only, or also what the bucket holds.
     #[arg(long, env = "LOGSINKFS_VIEW", value_enum, default_value = "bucket", help_heading = "View")]
-    pub view: ViewArg,
+    pub view: View,
     /// Names of files that stay local and are never uploaded; several are separated by spaces. `+GLOB` adds to the
     /// default.
     #[arg(long, env = "LOGSINKFS_EXCLUDE", value_name = "GLOB", default_value = exclude::DEFAULT, value_delimiter = ' ', help_heading = "View")]
@@ -129,7 +129,7 @@ pub struct MountArgs {
     /// Make the mount point if it is missing, and guard it: what a program writes there while nothing is mounted is
     /// refused. `mode` takes the right to write from its mode, `immutable` also from root (chattr +i). Needs root.
     #[arg(long, env = "LOGSINKFS_GUARD_MOUNTPOINT", value_enum, help_heading = "Processes")]
-    pub guard_mountpoint: Option<GuardArg>,
+    pub guard_mountpoint: Option<Guard>,
     /// Serve from one process, for debugging: its end is the mount's end.
     #[arg(long, env = "LOGSINKFS_NO_KEEPER", help_heading = "Processes")]
     pub no_keeper: bool,

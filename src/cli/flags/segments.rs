@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use regex::bytes::Regex;
 
-use super::words::{CompressionArg, parse_regex};
+use super::words::parse_regex;
 use crate::format::naming::Form;
 use crate::format::partition::PartitionTemplate;
 use crate::settings::writer;
@@ -33,7 +33,7 @@ pub struct SegmentArgs {
     pub partition: PartitionTemplate,
     /// How objects are compressed.
     #[arg(long, env = "LOGSINKFS_COMPRESSION", value_enum, default_value = "gzip", help_heading = "Segments")]
-    pub compression: CompressionArg,
+    pub compression: Form,
 }
 
 impl SegmentArgs {
@@ -43,11 +43,7 @@ impl SegmentArgs {
             rules: Rules { size: self.rotate_size, interval: self.rotate_interval, idle: self.rotate_idle },
             record_start: self.record_start,
             partition: self.partition,
-            form: match self.compression {
-                CompressionArg::Gzip => Form::Gzip,
-                CompressionArg::Zstd => Form::Zstd,
-                CompressionArg::None => Form::Plain,
-            },
+            form: self.compression,
         }
     }
 }

@@ -3,13 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::MountArgs;
-use super::words::{FsyncArg, GuardArg, ViewArg, WhenFullArg, WritePathArg};
-use crate::settings::writer::{
-    FsyncLevel, Ownership, Routing, Settings, Source, SpoolLimits, View, WhenFull, WritePath,
-};
+use crate::settings::writer::{Ownership, Routing, Settings, Source, SpoolLimits, WritePath};
 use crate::sys::state_path::state_path;
 use crate::types::exclude::Exclude;
-use crate::types::processes::{Guard, Keeping, Processes};
+use crate::types::processes::{Keeping, Processes};
 use crate::worker::write_path::must_stop_writers;
 
 /// A value that clap could not check alone is wrong.
@@ -40,7 +37,7 @@ impl MountArgs {
         if let Some(flag) = self.reader.of_readers() {
             return Err(UsageError::OnlyReads(flag));
         }
-        let ownership = self.ownership();
+        let (ownership, processes) = (self.ownership(), self.processes());
         let spool_dir = match self.spool_dir {
             Some(dir) => dir,
             None if self.mountpoint.starts_with("/dev/fd") => {
@@ -48,17 +45,7 @@ impl MountArgs {
             }
             None => default_spool_dir(&self.source, &self.mountpoint)?,
         };
-        let when_full = match self.when_full {
-            WhenFullArg::DropOldest => WhenFull::DropOldest,
-            WhenFullArg::Block => WhenFull::Block,
-            WhenFullArg::Error => WhenFull::Error,
-        };
-        let write_path = match self.write_path {
-            WritePathArg::Auto => WritePath::Auto,
-            WritePathArg::Passthrough => WritePath::Passthrough,
-            WritePathArg::Daemon => WritePath::Daemon,
-        };
-        if write_path == WritePath::Passthrough && must_stop_writers(when_full) {
+        if self.write_path == WritePath::Passthrough && must_stop_writers(self.when_full) {
             return Err(UsageError::CannotStop);
         }
         Ok(Settings {
@@ -66,10 +53,7 @@ impl MountArgs {
             mountpoint: self.mountpoint,
             spool_dir,
             writer_name: self.writer_id.unwrap_or_else(readable_name),
-            view: match self.view {
-                ViewArg::Live => View::Live,
-                ViewArg::Bucket => View::Bucket,
-            },
+            view: self.view,
             segmenting: self.segments.settings(),
             routing: Routing {
                 stream_map: self.stream_map,
@@ -80,13 +64,10 @@ impl MountArgs {
                 max: self.spool_max,
                 min_free_percent: self.spool_min_free,
                 names_max: self.names_max,
-                when_full,
+                when_full: self.when_full,
             },
             strict_append: self.strict_append,
-            fsync: match self.fsync {
-                FsyncArg::Spool => FsyncLevel::Spool,
-                FsyncArg::S3 => FsyncLevel::S3,
-            },
+            fsync: self.fsync,
             retire_after: self.retire_after,
             shutdown_timeout: self.shutdown_timeout,
             metadata_ttl: self.metadata_ttl,
@@ -95,24 +76,25 @@ impl MountArgs {
             s3: self.storage.settings(),
             ownership,
             allow_other: self.allow_other,
-            write_path,
-            processes: Processes {
-                keeping: match (self.no_keeper, self.hold, self.attach) {
-                    (true, ..) => Keeping::None,
-                    (_, true, _) => Keeping::Hold,
-                    (.., true) => Keeping::Attach,
-                    (false, false, false) => Keeping::Both,
-                },
-                socket: self.keeper_socket,
-                run_as: self.run_as,
-                patience: self.worker_patience,
-                guard: self.guard_mountpoint.map(|guard| match guard {
-                    GuardArg::Mode => Guard::Mode,
-                    GuardArg::Immutable => Guard::Immutable,
-                }),
-            },
+            write_path: self.write_path,
+            processes,
             admin: self.admin,
         })
+    }
+
+    fn processes(&self) -> Processes {
+        Processes {
+            keeping: match (self.no_keeper, self.hold, self.attach) {
+                (true, ..) => Keeping::None,
+                (_, true, _) => Keeping::Hold,
+                (.., true) => Keeping::Attach,
+                (false, false, false) => Keeping::Both,
+            },
+            socket: self.keeper_socket.clone(),
+            run_as: self.run_as,
+            patience: self.worker_patience,
+            guard: self.guard_mountpoint,
+        }
     }
 
     /// Owner and modes of what nobody made in the mount.

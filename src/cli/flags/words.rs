@@ -1,69 +1,61 @@
 //! Value types of flags, and parsers for single values.
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use regex::bytes::Regex;
 
-use crate::types::processes::RunAs;
+use crate::format::naming::Form;
+use crate::settings::writer::{FsyncLevel, View, WhenFull, WritePath};
+use crate::types::processes::{Guard, RunAs};
 
-/// `--view`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ViewArg {
-    /// Live files only; S3 is asked for nothing but PUTs.
-    Live,
-    /// Live files and what the bucket holds.
-    Bucket,
+/// The words that a flag takes for the values of a setting, with their help.
+macro_rules! words {
+    ($setting:ty: $($value:ident = $word:literal, $help:literal;)+) => {
+        impl ValueEnum for $setting {
+            fn value_variants<'a>() -> &'a [Self] {
+                &[$(Self::$value),+]
+            }
+
+            fn to_possible_value(&self) -> Option<PossibleValue> {
+                // A setting may have values that no word stands for.
+                #[allow(unreachable_patterns, reason = "most have none")]
+                Some(match self {
+                    $(Self::$value => PossibleValue::new($word).help($help),)+
+                    _ => return None,
+                })
+            }
+        }
+    };
 }
 
-/// `--guard-mountpoint`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum GuardArg {
-    /// Nobody but root may write there.
-    Mode,
-    /// Nobody may. Only a directory that nobody has to delete: chattr -i comes first.
-    Immutable,
-}
-
-/// `--fsync`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum FsyncArg {
-    /// The spool's disk.
-    Spool,
-    /// S3's confirmation.
-    S3,
-}
-
-/// `--when-full`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum WhenFullArg {
-    /// Of the first-level folder with most unsent bytes the stream with most gives up its oldest, marked in the bucket.
-    DropOldest,
-    /// The writer waits, up to 30 s.
-    Block,
-    /// ENOSPC at once.
-    Error,
-}
-
-/// `--compression`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum CompressionArg {
-    /// What every log tool reads.
-    Gzip,
-    /// Smaller and faster.
-    Zstd,
-    /// As appended.
-    None,
-}
-
-/// `--write-path`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum WritePathArg {
-    /// The kernel where it can, else the daemon.
-    Auto,
-    /// The kernel, or no mount.
-    Passthrough,
-    /// The daemon.
-    Daemon,
-}
+words!(View:
+    Live = "live", "Live files only; S3 is asked for nothing but PUTs";
+    Bucket = "bucket", "Live files and what the bucket holds";
+);
+words!(Guard:
+    Mode = "mode", "Nobody but root may write there";
+    Immutable = "immutable", "Nobody may. Only a directory that nobody has to delete: chattr -i comes first";
+);
+words!(FsyncLevel:
+    Spool = "spool", "The spool's disk";
+    S3 = "s3", "S3's confirmation";
+);
+words!(WhenFull:
+    DropOldest = "drop-oldest",
+        "Of the first-level folder with most unsent bytes the stream with most gives up its oldest, marked in the bucket";
+    Block = "block", "The writer waits, up to 30 s";
+    Error = "error", "ENOSPC at once";
+);
+words!(Form:
+    Gzip = "gzip", "What every log tool reads";
+    Zstd = "zstd", "Smaller and faster";
+    Plain = "none", "As appended";
+);
+words!(WritePath:
+    Auto = "auto", "The kernel where it can, else the daemon";
+    Passthrough = "passthrough", "The kernel, or no mount";
+    Daemon = "daemon", "The daemon";
+);
 
 pub(super) fn parse_regex(text: &str) -> Result<Regex, String> {
     Regex::new(text).map_err(|e| e.to_string())
@@ -89,6 +81,7 @@ pub(super) fn parse_writer(text: &str) -> Result<String, String> {
 
 /// Reads `USER[:GROUP]`, names or numbers. Without a group it is the user's own.
 pub(super) fn parse_user(text: &str) -> Result<RunAs, String> {
+    use nix::errno::Errno;
     use nix::unistd::{Gid, Group, Uid, User};
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),
@@ -98,6 +91,8 @@ pub(super) fn parse_user(text: &str) -> Result<RunAs, String> {
         Ok(uid) => User::from_uid(Uid::from_raw(uid)),
         Err(_) => User::from_name(user),
     };
+    // A machine without /etc/passwd knows nobody by name, which is no reason to refuse a number.
+    let known = if known == Err(Errno::ENOENT) { Ok(None) } else { known };
     let known = known.map_err(|e| format!("users cannot be looked up: {e}"))?;
     let uid = match (&known, user.parse::<u32>()) {
         (Some(user), _) => user.uid.as_raw(),
