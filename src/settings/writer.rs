@@ -13,6 +13,7 @@ use crate::format::stream_map::{Labels, StreamRule};
 use crate::types::duration::BadSetting;
 use crate::types::escape::{escape_ascii, unescape};
 use crate::types::exclude::Exclude;
+use crate::types::freshness::Freshness;
 use crate::types::processes::Processes;
 use crate::types::rotation::Rules;
 
@@ -200,43 +201,48 @@ pub enum WritePath {
     Daemon,
 }
 
+/// A spool, and how what is in it comes to the bucket: with a mount, or without one (`logsinkfs recover`).
+#[derive(Clone, Debug)]
+pub struct SpoolSettings {
+    /// Where the objects are.
+    pub source: Source,
+    /// Where unconfirmed bytes are kept.
+    pub dir: PathBuf,
+    /// The readable part of the writer id.
+    pub writer_name: String,
+    /// How appends become segments.
+    pub segmenting: Segmenting,
+    /// Limits of the spool.
+    pub limits: SpoolLimits,
+    /// How long a finished log stays in the live view.
+    pub retire_after: Duration,
+    /// How long what S3 listed is fresh.
+    pub freshness: Freshness,
+    /// How to reach the S3 service.
+    pub s3: S3Settings,
+    /// Owner and modes of what nobody made in the mount.
+    pub ownership: Ownership,
+}
+
 /// Everything that a mount is told.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where the objects are.
-    pub source: Source,
+    /// Its spool and its bucket.
+    pub spool: SpoolSettings,
     /// Where the mount appears.
     pub mountpoint: PathBuf,
-    /// Where unconfirmed bytes are kept.
-    pub spool_dir: PathBuf,
-    /// The readable part of the writer id.
-    pub writer_name: String,
     /// What directories show.
     pub view: View,
-    /// How appends become segments.
-    pub segmenting: Segmenting,
     /// Which files go where.
     pub routing: Routing,
-    /// Limits of the spool.
-    pub limits: SpoolLimits,
     /// Refuse writes that are not at the end.
     pub strict_append: bool,
     /// What fsync waits for.
     pub fsync: FsyncLevel,
-    /// How long a finished log stays in the live view.
-    pub retire_after: Duration,
     /// How long a stopping daemon may upload.
     pub shutdown_timeout: Duration,
-    /// How long a listing is believed.
-    pub metadata_ttl: Duration,
-    /// How long it is believed that a name is not there.
-    pub negative_metadata_ttl: Duration,
     /// Refuse to start without the bucket.
     pub require_bucket: bool,
-    /// How to reach the S3 service.
-    pub s3: S3Settings,
-    /// Owner and modes.
-    pub ownership: Ownership,
     /// Let other users in.
     pub allow_other: bool,
     /// Who writes appended bytes into the spool.

@@ -66,9 +66,9 @@ pub struct Plan<'a> {
 impl<'a> From<&'a Settings> for Plan<'a> {
     fn from(settings: &'a Settings) -> Plan<'a> {
         Plan {
-            source: &settings.source,
+            source: &settings.spool.source,
             mountpoint: &settings.mountpoint,
-            apart: vec![&settings.spool_dir],
+            apart: vec![&settings.spool.dir],
             allow_other: settings.allow_other,
             read_only: false,
             guard: settings.processes.guard,

@@ -69,7 +69,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode, SupervisorError> {
     let (events, heard) = sync_channel(EVENTS_MAX);
     listen_to_signals(events.clone())?;
     let spool = spool_owner::prepare(settings, user)?;
-    pinned::pin(&spool, &settings.spool_dir, &settings.source.url())?;
+    pinned::pin(&spool, &settings.spool.dir, &settings.spool.source.url())?;
     let held = match (settings.processes.keeping, &settings.processes.socket) {
         (Keeping::Hold, Some(path)) => {
             let control = hold(settings, path, user, &events)?;
@@ -127,7 +127,7 @@ fn hold(
     let control = Control::listen(socket, SocketName::Named, user, events.clone())
         .map_err(|e| SupervisorError::Socket(socket.to_owned(), e))?;
     if launch::is_background() {
-        launch::announce_log(&settings.spool_dir.join(launch::LOG));
+        launch::announce_log(&settings.spool.dir.join(launch::LOG));
     }
     launch::announce_holding(&point);
     Ok(control)

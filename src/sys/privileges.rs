@@ -41,7 +41,7 @@ pub fn own_user() -> RunAs {
 /// Who the worker is to be: for root `--run-as`, else the owner of the spool, else a user of its own; for others
 /// themselves.
 pub fn worker_user(settings: &Settings) -> Result<RunAs, SystemError> {
-    user(settings.processes.run_as, &settings.spool_dir)
+    user(settings.processes.run_as, &settings.spool.dir)
 }
 
 /// Who recovers a spool: its owner, unless that is root, else a user of its own; for others themselves.

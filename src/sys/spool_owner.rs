@@ -23,8 +23,8 @@ const LOST_AND_FOUND: &[u8] = b"lost+found";
 
 /// Makes spool and embedded bucket ready for the worker; gives the spool's directory.
 pub fn prepare(settings: &Settings, user: RunAs) -> Result<OwnedFd, SystemError> {
-    make_bucket(&settings.source, user)?;
-    let dir = &settings.spool_dir;
+    make_bucket(&settings.spool.source, user)?;
+    let dir = &settings.spool.dir;
     let ready = || {
         make(dir, user)?;
         // The path that the user gave may lead over links; what is below may not.

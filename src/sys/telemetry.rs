@@ -8,7 +8,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 use super::log_limit::Limited;
 
 /// Starts logging at a level (`error`, `warn`, `info`, `debug`, `trace`) or by a filter such as
-/// `info,logsinkfs::tasks=debug`.
+/// `info,logsinkfs::upload=debug`.
 pub fn start(level: &str) {
     // The SDK's own events repeat what we log with more meaning.
     let filter = if level.contains(['=', ',']) {

@@ -21,12 +21,11 @@ use crate::namespace::Namespace;
 use crate::namespace::recover::{Circumstances, recover};
 use crate::s3::bucket::Bucket;
 use crate::s3::sdk::S3Bucket;
-use crate::settings::writer::{Settings, Source};
+use crate::settings::writer::{Settings, Source, SpoolSettings};
 use crate::spool::Spool;
 use crate::spool::disk_budget::DiskBudget;
 use crate::spool::numbers::Numbers;
 use crate::types::clock::Clock;
-use crate::types::freshness::Freshness;
 use crate::types::ids::{SessionId, WriterId};
 use crate::types::random;
 use crate::upload::drop;
@@ -43,7 +42,7 @@ const HANDLES_MAX: u64 = 100_000;
 
 /// Builds the parts of a mount from what its spool holds. Nothing runs yet.
 pub fn recover_parts(
-    settings: &Settings,
+    settings: &SpoolSettings,
     spool: Spool,
     bucket: Arc<dyn Bucket>,
     clock: Arc<dyn Clock>,
@@ -66,10 +65,7 @@ pub fn recover_parts(
         sealed: Default::default(),
         streams,
         budget,
-        catalog: Arc::new(Catalog::new(Freshness {
-            listed: settings.metadata_ttl,
-            absent: settings.negative_metadata_ttl,
-        })),
+        catalog: Arc::new(Catalog::new(settings.freshness)),
         bucket,
         clock,
         segmenting: settings.segmenting.clone(),
@@ -130,7 +126,7 @@ pub fn policy(settings: &Settings) -> Policy {
         routing: settings.routing.clone(),
         strict_append: settings.strict_append,
         fsync: settings.fsync,
-        metadata_ttl: settings.metadata_ttl,
+        metadata_ttl: settings.spool.freshness.listed,
         handles_max: handles_max(descriptors()),
         nodes_max: NODES_MAX,
     }
@@ -164,7 +160,7 @@ pub fn new_writer(readable: &str) -> WriterId {
 }
 
 /// Finds wrong what can be judged of the way to the bucket without asking S3.
-pub async fn check_bucket(settings: &Settings) -> Result<(), DaemonError> {
+pub async fn check_bucket(settings: &SpoolSettings) -> Result<(), DaemonError> {
     match &settings.source {
         Source::S3 { bucket, .. } => {
             S3Bucket::new(bucket, &settings.s3, None).check().await.map_err(|e| DaemonError::Bucket(e.into()))
@@ -182,7 +178,7 @@ fn without_embedded() -> DaemonError {
 /// this one had: clients outside may have been told.
 #[cfg(feature = "embedded-bucket")]
 pub fn connect(
-    settings: &Settings,
+    settings: &SpoolSettings,
     spool: &Path,
     session: Option<&SessionId>,
 ) -> Result<(S3Bucket, Embedded), DaemonError> {
@@ -219,7 +215,7 @@ pub fn connect(
 /// Prepares the bucket.
 #[cfg(not(feature = "embedded-bucket"))]
 pub fn connect(
-    settings: &Settings,
+    settings: &SpoolSettings,
     _spool: &Path,
     _session: Option<&SessionId>,
 ) -> Result<(S3Bucket, Embedded), DaemonError> {

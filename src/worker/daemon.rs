@@ -60,7 +60,7 @@ pub fn run_alone(settings: &Settings) -> Result<ExitCode, DaemonError> {
     }
     let user = privileges::own_user();
     let spool = spool_owner::prepare(settings, user)?;
-    pinned::pin(&spool, &settings.spool_dir, &settings.source.url())?;
+    pinned::pin(&spool, &settings.spool.dir, &settings.spool.source.url())?;
     let served = ServedMount::alone(settings, spool, user.uid)?;
     let ended = run(settings, &served);
     if ended.is_err() {
@@ -87,13 +87,13 @@ pub fn run(settings: &Settings, served: &ServedMount) -> Result<ExitCode, Daemon
     // Who opens a file in the moment in which we ask whether anybody writes to it has the kernel send this signal,
     // which nobody has to hear but which must not end the process.
     let _lease_breaks = runtime.block_on(async { signal(SignalKind::io()) })?;
-    let (bucket, _embedded) = connect(settings, spool.dir(), session)?;
+    let (bucket, _embedded) = connect(&settings.spool, spool.dir(), session)?;
     if !served.resumed {
         // Programs wait for a later worker, which uploads when it can.
-        runtime.block_on(check_bucket(settings))?;
+        runtime.block_on(check_bucket(&settings.spool))?;
     }
     let bucket = Observed::new(Arc::new(bucket), clock.clone());
-    let parts = Arc::new(recover_parts(settings, spool, Arc::new(bucket), clock)?);
+    let parts = Arc::new(recover_parts(&settings.spool, spool, Arc::new(bucket), clock)?);
     let registrar = registrar();
     if settings.require_bucket && !served.resumed {
         require_bucket(&runtime, &registrar, &parts)?;
@@ -105,8 +105,8 @@ pub fn run(settings: &Settings, served: &ServedMount) -> Result<ExitCode, Daemon
 fn open_spool(settings: &Settings, clock: &dyn Clock) -> Result<Spool, DaemonError> {
     let end = clock.monotonic() + SPOOL_PATIENCE;
     loop {
-        let (dir, source) = (&settings.spool_dir, settings.source.url());
-        match Spool::open(dir, &source, &settings.writer_name, new_writer) {
+        let (dir, source) = (&settings.spool.dir, settings.spool.source.url());
+        match Spool::open(dir, &source, &settings.spool.writer_name, new_writer) {
             Err(SpoolError::Locked(..)) if clock.monotonic() < end => {
                 std::thread::sleep(SPOOL_PATIENCE / 100);
             }
@@ -197,7 +197,7 @@ fn run_session(session: Session, served: &ServedMount) -> Result<watch::Receiver
 /// Says that the mount serves: in the log, to the parent process and to the keeper.
 fn announce(settings: &Settings, runtime: &Runtime, parts: &Parts, served: &ServedMount) -> Result<(), DaemonError> {
     let identity = parts.spool.identity();
-    info!(source = %settings.source.url(), mountpoint = %served.point.display(),
+    info!(source = %settings.spool.source.url(), mountpoint = %served.point.display(),
         writer = %identity.writer, spool = %parts.spool.dir().display(), "serving");
     if launch::is_background() && !served.resumed {
         runtime.block_on(first_contact(parts));
@@ -306,7 +306,7 @@ fn watch_over(
     served: &ServedMount,
     writing: Writing,
 ) -> Result<Arc<MountStatus>, DaemonError> {
-    let status = Arc::new(MountStatus::new(&settings.source, &served.point, Some(writing)));
+    let status = Arc::new(MountStatus::new(&settings.spool.source, &served.point, Some(writing)));
     let Some(address) = settings.admin else { return Ok(status) };
     let serving = status.clone();
     if served.resumed {
@@ -344,7 +344,7 @@ fn backings(settings: &Settings, served: &ServedMount) -> Result<Option<Arc<dyn 
         WritePath::Daemon => Ok(()),
         WritePath::Auto | WritePath::Passthrough => served.probe(),
     };
-    match write_path::choose(settings.write_path, settings.limits.when_full, able) {
+    match write_path::choose(settings.write_path, settings.spool.limits.when_full, able) {
         Choice::Passthrough => {
             info!("write path: the kernel writes into the spool itself");
             Ok(Some(served.backings()))

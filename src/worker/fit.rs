@@ -19,24 +19,24 @@ use crate::sys::privileges;
 
 /// Whether a worker with these settings would end on the way to serving.
 pub fn to_serve(settings: &Settings) -> Result<(), DaemonError> {
-    let dir = &settings.spool_dir;
+    let dir = &settings.spool.dir;
     if let Some(barrier) = privileges::barrier(dir) {
         let uid = rustix::process::getuid().as_raw();
         return Err(DaemonError::Unreachable { uid, path: dir.clone(), barrier });
     }
-    if let Source::Embedded { dir } = &settings.source
+    if let Source::Embedded { dir } = &settings.spool.source
         && let Err(e) = rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK)
         && e != Errno::NOENT
     {
         return Err(DaemonError::Embedded(format!("{}: {e}", dir.display())));
     }
-    Ok(Spool::check(dir, &settings.source.url())?)
+    Ok(Spool::check(dir, &settings.spool.source.url())?)
 }
 
 /// The same, and whether what a keeper says of its mount fits as well.
 pub fn for_mount(settings: &Settings, mount: &Hello) -> Result<(), DaemonError> {
     to_serve(settings)?;
-    let dir = &settings.spool_dir;
+    let dir = &settings.spool.dir;
     let own = fs::metadata(dir).map_err(|e| SystemError::Directory(dir.clone(), e))?;
     // With another one everything that programs have open would be lost.
     if mount.spool.is_some_and(|spool| spool != (own.dev(), own.ino())) {
@@ -49,7 +49,7 @@ pub fn for_mount(settings: &Settings, mount: &Hello) -> Result<(), DaemonError> 
 /// Whether a worker would be refused if it were to make the mount, as far as that can be judged beside one that serves.
 fn to_replace(settings: &Settings) -> Result<(), DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(check_bucket(settings))?;
+    runtime.block_on(check_bucket(&settings.spool))?;
     let Some(address) = settings.admin else { return Ok(()) };
     match TcpListener::bind(address) {
         // By the worker that serves, probably.

@@ -32,7 +32,7 @@ impl Daemon {
 fn names_and_attributes_of_one_folder_leave_a_share_to_the_others() {
     run(async {
         let mut world = World::new();
-        world.settings.limits.names_max = 400 << 10;
+        world.settings.spool.limits.names_max = 400 << 10;
         let daemon = world.boot();
         let log = daemon.open("quiet/app.log");
         let made = daemon.fill("hog", "");

@@ -157,7 +157,7 @@ fn killed_after_the_confirmation() {
 /// carried out, with what the bucket has at that moment; and the image after that was confirmed too and all markers are
 /// gone.
 async fn ended_generations(world: &mut World) -> (Image, Objects, Image) {
-    world.settings.segmenting.rules.size = 1024;
+    world.settings.spool.segmenting.rules.size = 1024;
     let daemon = world.boot();
     let log = daemon.open("app.log");
     let line = |n: usize| format!("{n:04} {}\n", "x".repeat(500));
@@ -216,7 +216,7 @@ fn killed_in_the_middle_of_the_removal_of_markers() {
 fn killed_while_a_finished_log_is_removed() {
     run(async {
         let mut world = World::new();
-        world.settings.segmenting.rules.idle = Duration::from_secs(3600);
+        world.settings.spool.segmenting.rules.idle = Duration::from_secs(3600);
         let daemon = world.boot();
         let log = daemon.open("app.log");
         daemon.append(log, "one\n");
@@ -326,9 +326,9 @@ fn the_key_and_the_bytes_of_a_sealed_range_outlive_other_settings_and_a_clock_se
             let key = world.bucket.calls_of(Op::Put, ".segments/").remove(0).key;
             let image = daemon.crash();
 
-            world.settings.segmenting.form = Form::Zstd;
-            world.settings.segmenting.partition = PartitionTemplate::parse("%Y").unwrap();
-            world.settings.writer_name = "another".into();
+            world.settings.spool.segmenting.form = Form::Zstd;
+            world.settings.spool.segmenting.partition = PartitionTemplate::parse("%Y").unwrap();
+            world.settings.spool.writer_name = "another".into();
             world.clock.jump_back(Duration::from_secs(7 * 24 * 3600));
             let daemon = go_on(&world, &image, "app.log", "two\n").await;
             assert_delivered(&world, "app.log", &["one\ntwo\n"]);

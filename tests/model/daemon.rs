@@ -191,14 +191,14 @@ impl World {
     }
 
     fn serve_at(&self, dir: TempDir, path: PathBuf, session: Option<(&str, bool)>) -> Result<Daemon, SpoolError> {
-        let name = self.settings.writer_name.clone();
-        let mut spool = Spool::open(&path, &self.settings.source.url(), &name, new_writer)?;
+        let name = self.settings.spool.writer_name.clone();
+        let mut spool = Spool::open(&path, &self.settings.spool.source.url(), &name, new_writer)?;
         if let Some((id, resumed)) = session {
             spool.begin_session(&SessionId(id.to_owned()), resumed).unwrap();
         }
         let backings = session.map(|_| self.kernel.clone() as Arc<dyn Backings>);
         let (bucket, clock) = (self.bucket.clone(), self.clock.clone());
-        let parts = Arc::new(compose::recover_parts(&self.settings, spool, bucket, clock).unwrap());
+        let parts = Arc::new(compose::recover_parts(&self.settings.spool, spool, bucket, clock).unwrap());
         let runtime = tokio::runtime::Handle::current();
         let mut policy = compose::policy(&self.settings);
         policy.handles_max = self.handles_max.unwrap_or(policy.handles_max);

@@ -187,7 +187,7 @@ fn a_start_that_fails_before_recovery_does_not_forget_the_reboot() {
         // The spool is opened, and the start ends there: its port is taken, say.
         let dir = tempfile::tempdir().unwrap();
         image.lay_out(dir.path());
-        let source = world.settings.source.url();
+        let source = world.settings.spool.source.url();
         let opened = logsinkfs::spool::Spool::open(dir.path(), &source, "host", |_| unreachable!());
         assert!(opened.unwrap().rebooted);
         let daemon = world.boot_from(&Image::take(dir.path()));
@@ -372,12 +372,13 @@ fn a_spool_of_another_bucket_and_a_spool_in_use_are_refused() {
         let mut world = World::new();
         let daemon = world.boot();
         let dir = daemon.parts.spool.dir().to_owned();
-        let source = world.settings.source.url();
+        let source = world.settings.spool.source.url();
         let open = |source: &str| logsinkfs::spool::Spool::open(&dir, source, "host", |_| unreachable!());
         let refused = open(&source).unwrap_err();
         assert!(matches!(refused, logsinkfs::spool::SpoolError::Locked(..)), "{refused}");
         let image = daemon.crash();
-        world.settings.source = logsinkfs::settings::writer::Source::S3 { bucket: "other".into(), prefix: "".into() };
+        world.settings.spool.source =
+            logsinkfs::settings::writer::Source::S3 { bucket: "other".into(), prefix: "".into() };
         let refused = world.try_boot_from(&image).err().unwrap();
         let other = matches!(refused, logsinkfs::spool::SpoolError::OtherSource { .. });
         assert!(other, "{refused}");

@@ -327,8 +327,8 @@ fn news_of_another_machine_are_seen_at_the_look_after_the_first() {
 fn minimal_shows_nothing_old() {
     run(async {
         let mut world = world(1000);
-        world.settings.metadata_ttl = Duration::from_secs(1);
-        world.settings.negative_metadata_ttl = Duration::from_secs(1);
+        world.settings.spool.freshness.listed = Duration::from_secs(1);
+        world.settings.spool.freshness.absent = Duration::from_secs(1);
         world.put("a.log");
         let daemon = world.boot();
         read_dir(&daemon, NodeId::ROOT).await.unwrap();
@@ -343,7 +343,7 @@ fn minimal_shows_nothing_old() {
 fn an_absence_is_asked_for_again_after_its_own_time() {
     run(async {
         let mut world = world(10);
-        world.settings.negative_metadata_ttl = Duration::from_secs(1);
+        world.settings.spool.freshness.absent = Duration::from_secs(1);
         world.put_many("", 25);
         let daemon = world.boot();
         assert!(look_up(&daemon, NodeId::ROOT, "x.log").await.is_err());

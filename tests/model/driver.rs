@@ -37,8 +37,8 @@ impl Driver {
     /// A daemon on a bucket of its own.
     pub fn new(form: Form) -> Driver {
         let mut world = World::new();
-        world.settings.segmenting.form = form;
-        world.settings.segmenting.rules.size = 1024;
+        world.settings.spool.segmenting.form = form;
+        world.settings.spool.segmenting.rules.size = 1024;
         Driver::on(Arc::new(world))
     }
 

@@ -14,10 +14,10 @@ use super::memory::Object;
 /// A world whose spool takes 64 KiB, in segments of 4 KiB, and gives up what is too much.
 pub fn small() -> World {
     let mut world = World::new();
-    world.settings.segmenting.form = Form::Plain;
-    world.settings.segmenting.rules.size = 4096;
-    world.settings.limits.max = Some(64 << 10);
-    world.settings.limits.when_full = WhenFull::DropOldest;
+    world.settings.spool.segmenting.form = Form::Plain;
+    world.settings.spool.segmenting.rules.size = 4096;
+    world.settings.spool.limits.max = Some(64 << 10);
+    world.settings.spool.limits.when_full = WhenFull::DropOldest;
     world
 }
 

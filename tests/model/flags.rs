@@ -92,20 +92,20 @@ proptest! {
         let start = Utc::from_micros(micros);
         let name = SegmentName {
             stream: stream.path,
-            partition: settings.segmenting.partition.of(start),
+            partition: settings.spool.segmenting.partition.of(start),
             start,
             writer: "w".parse().unwrap(),
             generation: GenerationNo(1),
             offset: 0,
             length: 1,
             partial: false,
-            form: settings.segmenting.form,
+            form: settings.spool.segmenting.form,
         };
         prop_assume!(!name.stream.is_empty());
         let key = name.key("p/");
         prop_assert_eq!(SegmentName::parse("p/", &key), Some(name), "{}", key);
-        prop_assert!(settings.segmenting.form != Form::Dropped);
-        prop_assert!(settings.segmenting.rules.size > 0);
+        prop_assert!(settings.spool.segmenting.form != Form::Dropped);
+        prop_assert!(settings.spool.segmenting.rules.size > 0);
     }
 
     #[test]

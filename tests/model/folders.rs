@@ -28,7 +28,7 @@ impl World {
 
     /// Mode, owner and group of directories that nobody made.
     fn default(&self) -> (u32, u32, u32) {
-        let owner = &self.settings.ownership;
+        let owner = &self.settings.spool.ownership;
         (owner.dir_mode, owner.uid, owner.gid)
     }
 }

@@ -49,7 +49,7 @@ fn a_spool_that_lost_its_identity_sends_nothing_below_another_prefix() {
                 Some(bytes) => *image.bytes("spool.json") = bytes.to_vec(),
                 None => image.remove("spool.json"),
             }
-            world.settings.source = Source::S3 { bucket: "bucket".into(), prefix: "of others/".into() };
+            world.settings.spool.source = Source::S3 { bucket: "bucket".into(), prefix: "of others/".into() };
             let refused = world.try_boot_from(&image).err().unwrap();
             assert!(matches!(refused, SpoolError::OtherSource { .. }), "{refused}");
         }

@@ -164,9 +164,10 @@ fn a_listing_that_never_ends_is_given_up() {
             let world = World::new();
             let dir = tempfile::tempdir().unwrap();
             let writer = |name: &str| WriterId::compose(name, |_| 0);
-            let spool = Spool::open(dir.path(), &world.settings.source.url(), "web", writer);
+            let spool = Spool::open(dir.path(), &world.settings.spool.source.url(), "web", writer);
             let bucket = Arc::new(Endless { tokens, lists: AtomicUsize::new(0) });
-            let parts = compose::recover_parts(&world.settings, spool.unwrap(), bucket.clone(), world.clock.clone());
+            let (settings, clock) = (&world.settings.spool, world.clock.clone());
+            let parts = compose::recover_parts(settings, spool.unwrap(), bucket.clone(), clock);
             let means = (&parts.unwrap()).into();
             let runtime = tokio::runtime::Handle::current();
             let lister = Lister::new(means, runtime, Box::new(|_, _| ()));

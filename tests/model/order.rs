@@ -70,7 +70,7 @@ fn so_are_those_that_a_kill_leaves_to_the_next_start() {
 fn a_generation_that_is_sealed_first_leaves_the_numbers_before_it_to_its_elders() {
     run(async {
         let mut world = World::new();
-        world.settings.segmenting.rules.size = 1024;
+        world.settings.spool.segmenting.rules.size = 1024;
         let daemon = world.boot();
         let (old, older) = (daemon.open("app.log"), "older\n");
         daemon.append(old, older);
@@ -107,7 +107,7 @@ fn a_log_that_is_empty_when_a_younger_one_is_sealed_has_no_number_before_it_is_w
 fn a_kill_does_not_take_the_start_of_what_is_not_sealed_back_behind_the_segment_before() {
     run(async {
         let mut world = World::new();
-        world.settings.segmenting.partition = PartitionTemplate::parse("m=%H%M").unwrap();
+        world.settings.spool.segmenting.partition = PartitionTemplate::parse("m=%H%M").unwrap();
         let daemon = world.boot();
         let log = daemon.open("app.log");
         daemon.append(log, "first\n");

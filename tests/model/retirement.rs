@@ -204,7 +204,7 @@ fn a_closed_log_is_sealed_when_it_is_quiet_and_three_times_at_most_in_a_row() {
 fn while_a_segment_is_unsent_the_next_one_grows_up_to_the_size() {
     run(async {
         let mut world = World::new();
-        world.settings.segmenting.rules.size = 4096;
+        world.settings.spool.segmenting.rules.size = 4096;
         let daemon = world.boot();
         let log = daemon.open("app.log");
         world.bucket.script(Op::Put, ".segments/", usize::MAX, Fault::Before(Kind::Throttled));

@@ -16,9 +16,9 @@ use super::memory::Object;
 /// A world whose spool takes 64 KiB, in segments of 4 KiB.
 pub fn small(form: Form) -> World {
     let mut world = World::new();
-    world.settings.segmenting.form = form;
-    world.settings.segmenting.rules.size = 4096;
-    world.settings.limits.max = Some(64 << 10);
+    world.settings.spool.segmenting.form = form;
+    world.settings.spool.segmenting.rules.size = 4096;
+    world.settings.spool.limits.max = Some(64 << 10);
     world
 }
 

@@ -6,9 +6,11 @@ use std::time::Duration;
 use logsinkfs::format::naming::Form;
 use logsinkfs::format::partition::PartitionTemplate;
 use logsinkfs::settings::writer::{
-    FsyncLevel, Ownership, Routing, S3Settings, Segmenting, Settings, Source, SpoolLimits, View, WhenFull, WritePath,
+    FsyncLevel, Ownership, Routing, S3Settings, Segmenting, Settings, Source, SpoolLimits, SpoolSettings, View,
+    WhenFull, WritePath,
 };
 use logsinkfs::types::exclude::Exclude;
+use logsinkfs::types::freshness::Freshness;
 use logsinkfs::types::processes::{Keeping, Processes};
 use logsinkfs::types::rotation::Rules;
 
@@ -20,34 +22,35 @@ use super::daemon::PREFIX;
 pub fn settings() -> Settings {
     let exclude = Exclude::parse(["+*.gz"]).unwrap();
     Settings {
-        source: Source::S3 { bucket: "bucket".into(), prefix: PREFIX.into() },
+        spool: SpoolSettings {
+            source: Source::S3 { bucket: "bucket".into(), prefix: PREFIX.into() },
+            dir: PathBuf::new(),
+            writer_name: "web".into(),
+            segmenting: Segmenting {
+                rules: Rules { size: 64 << 10, interval: Duration::from_secs(300), idle: Duration::from_secs(5) },
+                record_start: None,
+                partition: PartitionTemplate::parse("dt=%Y-%m-%d/hour=%H").unwrap(),
+                form: Form::Gzip,
+            },
+            limits: SpoolLimits {
+                max: Some(64 << 20),
+                // How full the machine's disk is must not matter.
+                min_free_percent: 0,
+                names_max: 64 << 20,
+                when_full: WhenFull::Error,
+            },
+            retire_after: Duration::from_secs(24 * 3600),
+            freshness: Freshness { listed: Duration::from_secs(60), absent: Duration::from_secs(60) },
+            s3: S3Settings::default(),
+            ownership: Ownership { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755 },
+        },
         mountpoint: PathBuf::new(),
-        spool_dir: PathBuf::new(),
-        writer_name: "web".into(),
         view: View::Live,
-        segmenting: Segmenting {
-            rules: Rules { size: 64 << 10, interval: Duration::from_secs(300), idle: Duration::from_secs(5) },
-            record_start: None,
-            partition: PartitionTemplate::parse("dt=%Y-%m-%d/hour=%H").unwrap(),
-            form: Form::Gzip,
-        },
         routing: Routing { stream_map: Vec::new(), labels: Labels::new(), exclude },
-        limits: SpoolLimits {
-            max: Some(64 << 20),
-            // How full the machine's disk is must not matter.
-            min_free_percent: 0,
-            names_max: 64 << 20,
-            when_full: WhenFull::Error,
-        },
         strict_append: false,
         fsync: FsyncLevel::Spool,
-        retire_after: Duration::from_secs(24 * 3600),
         shutdown_timeout: Duration::from_secs(25),
-        metadata_ttl: Duration::from_secs(60),
-        negative_metadata_ttl: Duration::from_secs(60),
         require_bucket: false,
-        s3: S3Settings::default(),
-        ownership: Ownership { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755 },
         allow_other: false,
         write_path: WritePath::Daemon,
         admin: None,

@@ -219,9 +219,9 @@ fn a_server_that_ignores_conditions_is_noticed_and_every_put_is_preceded_by_a_he
 fn an_outage_costs_few_tries_and_everything_arrives_afterwards() {
     run(async {
         let mut world = World::new();
-        world.settings.segmenting.rules.size = 1024;
+        world.settings.spool.segmenting.rules.size = 1024;
         // Plain bodies need no part of the reserve, which would bound the tries as well.
-        world.settings.segmenting.form = Form::Plain;
+        world.settings.spool.segmenting.form = Form::Plain;
         let daemon = world.boot();
         let logs: Vec<_> = (0..20).map(|n| daemon.open(&format!("{n:02}.log"))).collect();
         daemon.append(logs[0], "before\n");
@@ -256,7 +256,7 @@ fn an_outage_with_more_segments_than_the_reserve_holds_bodies_ends() {
     run(async {
         let mut world = World::new();
         // DiskBudget for one body at a time: the others wait for it with their tasks begun.
-        world.settings.segmenting.rules.size = 1024;
+        world.settings.spool.segmenting.rules.size = 1024;
         let daemon = world.boot();
         let logs: Vec<_> = (0..4).map(|n| daemon.open(&format!("{n}.log"))).collect();
         world.bucket.script(Op::Put, ".segments/", 5, Fault::Before(Kind::Unreachable));

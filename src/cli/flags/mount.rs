@@ -158,7 +158,7 @@ pub struct MountArgs {
     /// Stay in the foreground.
     #[arg(short, long, env = "LOGSINKFS_FOREGROUND")]
     pub foreground: bool,
-    /// error, warn, info, debug, trace, or a filter such as logsinkfs::tasks=debug.
+    /// error, warn, info, debug, trace, or a filter such as logsinkfs::upload=debug.
     #[arg(long, env = "LOGSINKFS_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
     pub log_level: String,
 }

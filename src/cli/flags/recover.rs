@@ -7,14 +7,10 @@ use clap::Args;
 
 use super::settings::readable_name;
 use super::{SegmentArgs, StorageArgs};
-use crate::format::stream_map::Labels;
-use crate::settings::writer::{
-    FsyncLevel, Ownership, Routing, Settings, Source, SpoolLimits, View, WhenFull, WritePath,
-};
+use crate::settings::writer::{Ownership, Source, SpoolLimits, SpoolSettings, WhenFull};
 use crate::sys::telemetry::parse_level;
 use crate::types::duration::parse_duration;
-use crate::types::exclude::Exclude;
-use crate::types::processes::{Keeping, Processes};
+use crate::types::freshness::Freshness;
 
 /// `logsinkfs recover`.
 #[derive(Clone, Debug, Args)]
@@ -53,7 +49,7 @@ pub struct RecoverArgs {
     #[command(flatten)]
     pub storage: StorageArgs,
 
-    /// error, warn, info, debug, trace, or a filter such as logsinkfs::tasks=debug.
+    /// error, warn, info, debug, trace, or a filter such as logsinkfs::upload=debug.
     #[arg(long, env = "LOGSINKFS_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
     pub log_level: String,
 }
@@ -65,37 +61,19 @@ impl RecoverArgs {
         if self.watch { self.remove_after } else { Duration::ZERO }
     }
 
-    /// The settings of a mount that has this spool and no mount point, and to which nothing is written.
-    pub fn settings(&self, spool: &Path, source: Source) -> Settings {
-        Settings {
+    /// How one spool comes to its bucket, when nothing is written to it.
+    pub fn settings(&self, dir: &Path, source: Source) -> SpoolSettings {
+        SpoolSettings {
             source,
-            mountpoint: PathBuf::new(),
-            spool_dir: spool.to_owned(),
+            dir: dir.to_owned(),
             writer_name: readable_name(),
-            view: View::Live,
             segmenting: self.segments.clone().settings(),
-            routing: Routing { stream_map: Vec::new(), labels: Labels::new(), exclude: Exclude::default() },
             // Nothing comes in: what is there has room, and none of it is given up.
             limits: SpoolLimits { max: None, min_free_percent: 0, names_max: u64::MAX, when_full: WhenFull::Error },
-            strict_append: false,
-            fsync: FsyncLevel::Spool,
             retire_after: Duration::MAX,
-            shutdown_timeout: Duration::ZERO,
-            metadata_ttl: Duration::ZERO,
-            negative_metadata_ttl: Duration::ZERO,
-            require_bucket: false,
+            freshness: Freshness { listed: Duration::ZERO, absent: Duration::ZERO },
             s3: self.storage.clone().settings(),
             ownership: Ownership { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755 },
-            allow_other: false,
-            write_path: WritePath::Daemon,
-            admin: None,
-            processes: Processes {
-                keeping: Keeping::None,
-                socket: None,
-                run_as: None,
-                patience: Duration::ZERO,
-                guard: None,
-            },
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::MountArgs;
-use crate::settings::writer::{Ownership, Routing, Settings, Source, SpoolLimits, WritePath};
+use crate::settings::writer::{Ownership, Routing, Settings, Source, SpoolLimits, SpoolSettings, WritePath};
 use crate::sys::state_path::state_path;
 use crate::types::exclude::Exclude;
+use crate::types::freshness::Freshness;
 use crate::types::processes::{Keeping, Processes};
 use crate::worker::write_path::must_stop_writers;
 
@@ -49,32 +50,36 @@ impl MountArgs {
             return Err(UsageError::CannotStop);
         }
         Ok(Settings {
-            source: self.source,
+            spool: SpoolSettings {
+                source: self.source,
+                dir: spool_dir,
+                writer_name: self.writer_id.unwrap_or_else(readable_name),
+                segmenting: self.segments.settings(),
+                limits: SpoolLimits {
+                    max: self.spool_max,
+                    min_free_percent: self.spool_min_free,
+                    names_max: self.names_max,
+                    when_full: self.when_full,
+                },
+                retire_after: self.retire_after,
+                freshness: Freshness {
+                    listed: self.metadata_ttl,
+                    absent: self.negative_metadata_ttl.unwrap_or(self.metadata_ttl),
+                },
+                s3: self.storage.settings(),
+                ownership,
+            },
             mountpoint: self.mountpoint,
-            spool_dir,
-            writer_name: self.writer_id.unwrap_or_else(readable_name),
             view: self.view,
-            segmenting: self.segments.settings(),
             routing: Routing {
                 stream_map: self.stream_map,
                 labels: self.label.into_iter().collect(),
                 exclude: Exclude::parse(self.exclude.iter().map(String::as_str))?,
             },
-            limits: SpoolLimits {
-                max: self.spool_max,
-                min_free_percent: self.spool_min_free,
-                names_max: self.names_max,
-                when_full: self.when_full,
-            },
             strict_append: self.strict_append,
             fsync: self.fsync,
-            retire_after: self.retire_after,
             shutdown_timeout: self.shutdown_timeout,
-            metadata_ttl: self.metadata_ttl,
-            negative_metadata_ttl: self.negative_metadata_ttl.unwrap_or(self.metadata_ttl),
             require_bucket: self.require_bucket,
-            s3: self.storage.settings(),
-            ownership,
             allow_other: self.allow_other,
             write_path: self.write_path,
             processes,

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::cli::flags::RecoverArgs;
 use crate::fs::chores;
 use crate::log_file::LogFile;
-use crate::settings::writer::Settings;
+use crate::settings::writer::SpoolSettings;
 use crate::spool::{Spool, SpoolError};
 use crate::sys::telemetry;
 use crate::types::clock::SystemClock;
@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const STALLED: Duration = Duration::from_secs(120);
 
 /// Uploads what a spool holds, as this user. To be called first, while there is one thread.
-pub fn run(args: &RecoverArgs, settings: &Settings, user: RunAs) -> Result<ExitCode, DaemonError> {
+pub fn run(args: &RecoverArgs, settings: &SpoolSettings, user: RunAs) -> Result<ExitCode, DaemonError> {
     let hidden = run::give_up_rights(user)?;
     telemetry::start(&args.log_level);
     hidden.warn();
@@ -44,7 +44,7 @@ pub fn run(args: &RecoverArgs, settings: &Settings, user: RunAs) -> Result<ExitC
     // Whoever ends the recovery ends all of it.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
         .map_err(std::io::Error::from)?;
-    let dir = &settings.spool_dir;
+    let dir = &settings.dir;
     let (source, name) = (settings.source.url(), &settings.writer_name);
     let spool = match Spool::open(dir, &source, name, new_writer) {
         Err(SpoolError::Locked(..)) => return Ok(Ended::InUse.into()),
