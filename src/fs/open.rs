@@ -166,7 +166,7 @@ impl Fs {
             Err(why) => {
                 if !self.warned_of_fallback.swap(true, Ordering::Relaxed) {
                     let path = self.parts.path_of(log);
-                    warn!(%path, why, "the daemon writes for this file, for which the kernel could not; further ones are not named");
+                    warn!(%path, %why, "the daemon writes for this file, for which the kernel could not; further ones are not named");
                 }
                 Route::Daemon
             }

@@ -3,15 +3,26 @@
 
 use crate::types::ids::{BackingId, NodeId, SpoolOffset};
 
+/// Why a spool file is not registered, in words: the kernel, or who asks it, refuses.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BackingError(pub String);
+
+impl From<String> for BackingError {
+    fn from(why: String) -> BackingError {
+        BackingError(why)
+    }
+}
+
 /// Registers spool files with the kernel.
 pub trait Backings: Send + Sync {
     /// Registers the spool file of a node that begins at a position, or gives the number that it has. A node has one
     /// file registered at a time. Waits a few seconds at most. The error says why not; the daemon's own path is taken
     /// then.
-    fn register(&self, node: NodeId, start: SpoolOffset) -> Result<BackingId, String>;
+    fn register(&self, node: NodeId, start: SpoolOffset) -> Result<BackingId, BackingError>;
 
     /// Registers the first spool files of nodes that are not born yet: all, or the error says why not.
-    fn register_ahead(&self, nodes: &[NodeId]) -> Result<(), String> {
+    fn register_ahead(&self, nodes: &[NodeId]) -> Result<(), BackingError> {
         nodes.iter().try_for_each(|node| self.register(*node, SpoolOffset(0)).map(drop))
     }
 

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use tracing::warn;
 
 use super::ioctl::{backing_close, backing_open};
-use crate::spool::backing::Backings;
+use crate::spool::backing::{BackingError, Backings};
 use crate::spool::{LOCK, data_path};
 use crate::types::ids::{BackingId, NodeId, SpoolOffset};
 
@@ -64,13 +64,13 @@ impl Registry {
     }
 
     /// Registers the spool file of a node that begins at a position for a worker, or gives the number that it has.
-    pub fn register_for(&self, peer: PeerId, node: NodeId, start: SpoolOffset) -> Result<BackingId, String> {
+    pub fn register_for(&self, peer: PeerId, node: NodeId, start: SpoolOffset) -> Result<BackingId, BackingError> {
         let mut state = self.entitled(peer)?;
         if let Some((_, id)) = state.ids.get(&node).filter(|(of, _)| *of == start) {
             return Ok(*id);
         }
         let id = self.open(&data_path(node, start)).map_err(|why| {
-            warn!(%node, why, "a backing file is refused");
+            warn!(%node, %why, "a backing file is refused");
             why
         })?;
         if let Some((_, before)) = state.ids.insert(node, (start, id)) {
@@ -91,10 +91,10 @@ impl Registry {
     }
 
     /// Tells whether spool files can be registered, by the spool's lock file.
-    pub fn probe_for(&self, peer: PeerId) -> Result<(), String> {
+    pub fn probe_for(&self, peer: PeerId) -> Result<(), BackingError> {
         let _state = self.entitled(peer)?;
         let id = self.open(LOCK)?;
-        backing_close(self.fuse.as_fd(), id).map_err(|e| e.to_string())
+        Ok(backing_close(self.fuse.as_fd(), id).map_err(|e| e.to_string())?)
     }
 
     /// A page of the registered nodes, those after `after`.
@@ -105,18 +105,18 @@ impl Registry {
         behind.map(|(node, _)| *node).take(PAGE).collect()
     }
 
-    fn entitled(&self, peer: PeerId) -> Result<parking_lot::MutexGuard<'_, State>, String> {
+    fn entitled(&self, peer: PeerId) -> Result<parking_lot::MutexGuard<'_, State>, BackingError> {
         let state = self.state.lock();
         if state.entitled == Some(peer) {
             Ok(state)
         } else {
-            Err("only the worker that serves may ask for this".to_owned())
+            Err("only the worker that serves may ask for this".to_owned().into())
         }
     }
 
     /// Opens a file below the spool and registers it. Read-only, since a lease on the file, by which the worker sees
     /// whether anybody may still write, must not see us.
-    fn open(&self, name: &str) -> Result<BackingId, String> {
+    fn open(&self, name: &str) -> Result<BackingId, BackingError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let within =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
@@ -124,15 +124,15 @@ impl Registry {
             .map_err(|e| format!("{name} cannot be opened: {}", opening(e)))?;
         let stat = fstat(&file).map_err(|e| format!("{name}: {e}"))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(format!("{name} is not a regular file"));
+            return Err(format!("{name} is not a regular file").into());
         }
         if stat.st_nlink != 1 {
-            return Err(format!("{name} has {} names", stat.st_nlink));
+            return Err(format!("{name} has {} names", stat.st_nlink).into());
         }
         if stat.st_uid != self.owner {
-            return Err(format!("{name} belongs to uid {}, not to {}", stat.st_uid, self.owner));
+            return Err(format!("{name} belongs to uid {}, not to {}", stat.st_uid, self.owner).into());
         }
-        backing_open(self.fuse.as_fd(), file.as_fd()).map_err(|e| refusal(&e))
+        Ok(backing_open(self.fuse.as_fd(), file.as_fd()).map_err(|e| refusal(&e))?)
     }
 }
 
@@ -159,14 +159,14 @@ fn refusal(e: &io::Error) -> String {
 
 impl Registry {
     /// Whether spool files can be registered by this process.
-    pub fn probe(&self) -> Result<(), String> {
+    pub fn probe(&self) -> Result<(), BackingError> {
         self.probe_for(PeerId::default())
     }
 }
 
 /// Where one process does all, the registry serves it directly.
 impl Backings for Registry {
-    fn register(&self, node: NodeId, start: SpoolOffset) -> Result<BackingId, String> {
+    fn register(&self, node: NodeId, start: SpoolOffset) -> Result<BackingId, BackingError> {
         self.register_for(PeerId::default(), node, start)
     }
 

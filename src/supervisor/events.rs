@@ -88,14 +88,14 @@ pub fn listen_to_worker(
 fn about_backing_files(registry: &Registry, peer: PeerId, message: ToKeeper) -> Result<Option<ToWorker>, ToKeeper> {
     Ok(match message {
         ToKeeper::Register { node, start } => {
-            let backing = registry.register_for(peer, node, start).map(|id| id.0);
+            let backing = registry.register_for(peer, node, start).map(|id| id.0).map_err(|e| e.to_string());
             Some(ToWorker::Registered { node, start, backing })
         }
         ToKeeper::Unregister { node } => {
             registry.unregister_for(peer, node);
             None
         }
-        ToKeeper::Probe => Some(ToWorker::Probed { able: registry.probe_for(peer) }),
+        ToKeeper::Probe => Some(ToWorker::Probed { able: registry.probe_for(peer).map_err(|e| e.to_string()) }),
         ToKeeper::List { after } => Some(ToWorker::Nodes { nodes: registry.list_for(peer, after) }),
         other => return Err(other),
     })

@@ -13,7 +13,7 @@ use super::signals::{Direct, Signals};
 use super::supervisor_client::{Questions, SupervisorClient};
 use crate::fuse;
 use crate::settings::writer::Settings;
-use crate::spool::backing::Backings;
+use crate::spool::backing::{BackingError, Backings};
 use crate::supervisor::{Device, Registry};
 use crate::sys::launch;
 use crate::types::ids::SessionId;
@@ -115,7 +115,7 @@ impl ServedMount {
     }
 
     /// Whether the kernel can be told to write into spool files itself; why not, if not.
-    pub fn probe(&self) -> Result<(), String> {
+    pub fn probe(&self) -> Result<(), BackingError> {
         match &self.holder {
             Holder::Own(_, registry) => registry.probe(),
             Holder::Keeper(keeper) => keeper.probe(),

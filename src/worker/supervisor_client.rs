@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, error, info, warn};
 
-use crate::spool::backing::Backings;
+use crate::spool::backing::{BackingError, Backings};
 use crate::supervisor::link::Link;
 use crate::supervisor::protocol::{Request, ToKeeper, ToWorker};
 use crate::types::ids::{BackingId, NodeId, SpoolOffset};
@@ -96,30 +96,30 @@ impl SupervisorClient {
             _ => None,
         });
         if let Err(why) = detached {
-            warn!(why, "the mount could not be detached");
+            warn!(%why, "the mount could not be detached");
         }
     }
 
     /// Whether spool files can be registered.
-    pub fn probe(&self) -> Result<(), String> {
+    pub fn probe(&self) -> Result<(), BackingError> {
         self.ask(&ToKeeper::Probe, |answer| match answer {
-            ToWorker::Probed { able } => Some(able),
+            ToWorker::Probed { able } => Some(able.map_err(BackingError)),
             _ => None,
         })?
     }
 
-    fn ask<T>(&self, question: &ToKeeper, mut pick: impl FnMut(ToWorker) -> Option<T>) -> Result<T, String> {
+    fn ask<T>(&self, question: &ToKeeper, mut pick: impl FnMut(ToWorker) -> Option<T>) -> Result<T, BackingError> {
         let mut answer = None;
         self.ask_all(std::slice::from_ref(question), |said| {
             answer = pick(said);
             answer.is_some()
         })?;
-        answer.ok_or_else(|| "the keeper gave no answer".to_owned())
+        answer.ok_or_else(|| BackingError("the keeper gave no answer".to_owned()))
     }
 
     /// Asks several questions at once; `is_answer` takes what is said, and says whether it is the answer to one of
     /// them.
-    fn ask_all(&self, questions: &[ToKeeper], mut is_answer: impl FnMut(ToWorker) -> bool) -> Result<(), String> {
+    fn ask_all(&self, questions: &[ToKeeper], mut is_answer: impl FnMut(ToWorker) -> bool) -> Result<(), BackingError> {
         let answers = self.answers.lock();
         // Answers that came too late for the question before.
         while answers.try_recv().is_ok() {}
@@ -130,7 +130,7 @@ impl SupervisorClient {
         while left > 0 {
             match answers.recv_timeout(PATIENCE) {
                 Ok(answer) => left -= usize::from(is_answer(answer)),
-                Err(_) => return Err(format!("the keeper did not answer within {PATIENCE:?}")),
+                Err(_) => return Err(format!("the keeper did not answer within {PATIENCE:?}").into()),
             }
         }
         Ok(())
@@ -138,7 +138,7 @@ impl SupervisorClient {
 }
 
 impl Backings for SupervisorClient {
-    fn register(&self, node: NodeId, start: SpoolOffset) -> Result<BackingId, String> {
+    fn register(&self, node: NodeId, start: SpoolOffset) -> Result<BackingId, BackingError> {
         let known = self.registered.lock().get(&node).copied();
         if let Some((_, id)) = known.filter(|(of, _)| *of == start) {
             return Ok(id);
@@ -148,8 +148,8 @@ impl Backings for SupervisorClient {
             _ => None,
         };
         let registered = match self.ask(&ToKeeper::Register { node, start }, of_node) {
-            Ok((of, backing)) if of == start => backing.map(BackingId),
-            Ok(_) => Err("the keeper is of an earlier version, which knows one file of a log".to_owned()),
+            Ok((of, backing)) if of == start => backing.map(BackingId).map_err(BackingError),
+            Ok(_) => Err(BackingError("the keeper is of an earlier version, which knows one file of a log".to_owned())),
             Err(why) => Err(why),
         };
         match &registered {
@@ -160,7 +160,7 @@ impl Backings for SupervisorClient {
         registered
     }
 
-    fn register_ahead(&self, nodes: &[NodeId]) -> Result<(), String> {
+    fn register_ahead(&self, nodes: &[NodeId]) -> Result<(), BackingError> {
         let start = SpoolOffset(0);
         let questions: Vec<_> = nodes.iter().map(|node| ToKeeper::Register { node: *node, start }).collect();
         let mut refused = None;
@@ -168,7 +168,7 @@ impl Backings for SupervisorClient {
             ToWorker::Registered { node, backing, .. } if nodes.contains(&node) => {
                 match backing {
                     Ok(id) => drop(self.registered.lock().insert(node, (start, BackingId(id)))),
-                    Err(why) => refused = Some(why),
+                    Err(why) => refused = Some(BackingError(why)),
                 }
                 true
             }

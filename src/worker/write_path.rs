@@ -2,6 +2,7 @@
 //! serve. Pure.
 
 use crate::settings::writer::{WhenFull, WritePath};
+use crate::spool::backing::BackingError;
 
 /// Who writes, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,11 +14,11 @@ pub enum Choice {
 }
 
 /// Chooses. `able` says why the kernel cannot, if it cannot.
-pub fn choose(asked: WritePath, when_full: WhenFull, able: Result<(), String>) -> Choice {
+pub fn choose(asked: WritePath, when_full: WhenFull, able: Result<(), BackingError>) -> Choice {
     match (asked, able) {
         (WritePath::Daemon, _) => Choice::Daemon("--write-path asks for it".to_owned()),
         (WritePath::Passthrough, Ok(())) => Choice::Passthrough,
-        (_, Err(why)) => Choice::Daemon(why),
+        (_, Err(why)) => Choice::Daemon(why.to_string()),
         (WritePath::Auto, Ok(())) if must_stop_writers(when_full) => {
             Choice::Daemon("--when-full has to stop writers, which it cannot where the kernel writes".to_owned())
         }
@@ -39,7 +40,7 @@ mod tests {
 
     #[test]
     fn the_kernel_writes_only_where_it_can_and_where_nothing_speaks_against_it() {
-        let cannot = || Err("no".to_owned());
+        let cannot = || Err(BackingError("no".to_owned()));
         let passes = |asked, when_full, able| choose(asked, when_full, able) == Choice::Passthrough;
         let drop = WhenFull::DropOldest;
         assert!(passes(WritePath::Auto, drop, Ok(())));

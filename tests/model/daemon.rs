@@ -15,7 +15,7 @@ use logsinkfs::fs::{Access, Fs, chores};
 use logsinkfs::log_file::LogFile;
 use logsinkfs::namespace::{Attr, Open};
 use logsinkfs::settings::writer::Settings;
-use logsinkfs::spool::backing::Backings;
+use logsinkfs::spool::backing::{BackingError, Backings};
 use logsinkfs::spool::{NodeFile, Spool, SpoolError};
 use logsinkfs::types::clock::Clock;
 use logsinkfs::types::errors::FsError;
@@ -89,7 +89,7 @@ impl Registered {
 }
 
 impl Backings for Registered {
-    fn register(&self, node: NodeId, _: SpoolOffset) -> Result<BackingId, String> {
+    fn register(&self, node: NodeId, _: SpoolOffset) -> Result<BackingId, BackingError> {
         self.nodes.lock().unwrap().insert(node);
         Ok(BackingId(u32::try_from(node.0).unwrap()))
     }
