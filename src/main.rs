@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use logsinkfs::cli::commands::{mount, quarantine, read, recover, umount, verify};
-use logsinkfs::cli::control_client;
+use logsinkfs::cli::commands::{flush, mount, quarantine, read, recover, status, umount, upgrade, verify};
 use logsinkfs::cli::flags::{Cli, Command, Helper};
 use logsinkfs::sys::{allocator, certificates};
 
@@ -23,9 +22,9 @@ fn main() -> ExitCode {
         Command::Mount(args) => mount::run(*args),
         Command::Recover(args) => recover::run(&args),
         Command::Umount(args) => umount::run(&args),
-        Command::Status(args) => control_client::status(&args),
-        Command::Flush(args) => control_client::flush(&args),
-        Command::Upgrade(args) => control_client::upgrade(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Flush(args) => flush::run(&args),
+        Command::Upgrade(args) => upgrade::run(&args),
         Command::Quarantine(args) => quarantine::run(&args),
         Command::Verify(args) => verify::run(*args),
         Command::Cat(args) => read::cat(*args),

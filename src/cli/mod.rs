@@ -2,9 +2,9 @@
 //!
 //! - `flags`: one file for each group of flags, and the settings they make.
 //! - `commands`: what each command does.
-//! - `control_client`: asks a running mount; `progress` shows what it waits for.
+//! - `find_mount`: which mount a command is about; `progress` shows what it waits for.
 
 pub mod commands;
-pub mod control_client;
+pub mod find_mount;
 pub mod flags;
 pub mod progress;

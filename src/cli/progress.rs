@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde_json::Value;
 
-use super::control_client::Keeper;
 use crate::cli::commands::status_text::s3_state;
+use crate::supervisor::control_client::Keeper;
 use crate::supervisor::protocol::{Request, ToClient};
 use crate::types::clock::{Clock, SystemClock};
 use crate::types::escape::for_terminal;

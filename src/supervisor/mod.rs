@@ -6,12 +6,13 @@
 //! Map: `state` is who serves and who is next, `start` and `exit` what happens when workers come and go, `restarts` the
 //! back-off and the deadline, `pulse` whether a worker answers; `device` is the mount and the kernel's first request;
 //! `backing` and `ioctl` register spool files that the kernel writes to itself; `child`, `events` and `control` turn
-//! what workers, signals and people ask into events; `protocol` is the messages, `link` the socket; `error` is why a
-//! mount was not made or held.
+//! what workers, signals and people ask into events; `control_client` is how a command asks; `protocol` is the
+//! messages, `link` the socket; `error` is why a mount was not made or held.
 
 mod backing;
 mod child;
 mod control;
+pub mod control_client;
 mod device;
 pub mod error;
 mod events;

@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::process::Signal;
 
 use test_harness::process::{Proc, command, program};
-use test_harness::scenario;
-use test_harness::{Ledger, Stage, eventually};
+use test_harness::{Ledger, Stage, eventually, scenario};
 
 /// Far more than a scenario needs, so that the load is bounded whatever happens.
 const MOST_REQUESTS: usize = 200_000;

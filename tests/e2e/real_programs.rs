@@ -12,8 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use test_harness::process::{Proc, command, program};
 use test_harness::s3::script;
-use test_harness::scenario;
-use test_harness::{Ledger, Rig, Run, Stage, eventually, programs};
+use test_harness::{Ledger, Rig, Run, Stage, eventually, programs, scenario};
 
 /// Copies that rotation makes of a log in the mount are logs as well today, where their names are not excluded. That is
 /// to change: copies are to be found by their content and to stay out of the bucket, and these are to go.

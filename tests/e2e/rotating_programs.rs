@@ -7,9 +7,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::process::Command;
 
-use test_harness::scenario;
 use test_harness::stage::assert_quiet;
-use test_harness::{Ledger, Rig, Run, Stage, eventually, programs};
+use test_harness::{Ledger, Rig, Run, Stage, eventually, programs, scenario};
 
 /// Lets a program write, meets the middle of the scenario, and lets it write on until it has so many files.
 fn run(stage: &mut Stage, name: &str, command: Command, files: usize) -> Ledger {

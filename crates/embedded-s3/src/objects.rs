@@ -21,8 +21,7 @@ use super::intake::{claims_of, disk, receive};
 use super::reads::Wanted;
 use super::record::Record;
 use super::staged::Staged;
-use super::store::Object;
-use super::store::{Condition, ConditionMet, Store};
+use super::store::{Condition, ConditionMet, Object, Store};
 
 /// Bytes copied at a time.
 const COPY_BYTES: usize = 1 << 20;

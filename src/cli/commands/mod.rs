@@ -1,17 +1,21 @@
 //! What the commands do.
 //!
 //! - `mount`: decides which process this is; `umount`; `recover` uploads spools without a mount.
-//! - `mounts`: the table of all mounts; `status_text` a status in words.
+//! - `status`, `flush`, `upgrade`: what is asked of a running mount; `mounts` the table of all mounts; `status_text` a
+//!   status in words.
 //! - `quarantine`: lists, exports and retries; `verify` compares a bucket with its names; `read` is `cat`, `tail` and
 //!   `ls`; `bucket` serves an embedded bucket alone.
 
 #[cfg(feature = "embedded-bucket")]
 pub mod bucket;
+pub mod flush;
 pub mod mount;
 pub mod mounts;
 pub mod quarantine;
 pub mod read;
 pub mod recover;
+pub mod status;
 pub mod status_text;
 pub mod umount;
+pub mod upgrade;
 pub mod verify;

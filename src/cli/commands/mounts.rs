@@ -1,5 +1,5 @@
 //! `logsinkfs status` without a mount point: a table of all mounts that this process can see, including those that
-//! cannot be asked. The state of a single mount comes from `cli::control_client`.
+//! cannot be asked. The state of a single mount comes from `supervisor::control_client`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::status_text;
-use crate::cli::control_client;
-use crate::cli::control_client::Keeper;
+use crate::supervisor::control_client;
+use crate::supervisor::control_client::Keeper;
 use crate::supervisor::protocol::{Request, ToClient};
 use crate::sys::mountpoint;
 use crate::sys::mountpoint::Mount;

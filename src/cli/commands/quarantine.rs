@@ -11,11 +11,12 @@ use std::process::ExitCode;
 
 use bytesize::ByteSize;
 
-use crate::cli::control_client;
-use crate::cli::control_client::Failure;
+use crate::cli::find_mount;
 use crate::cli::flags::{PlaceArgs, QuarantineArgs, QuarantineCommand};
 use crate::spool::disk::open_regular;
 use crate::spool::{GivenUp, IDENTITY, Quarantine, SetAside};
+use crate::supervisor::control_client;
+use crate::supervisor::control_client::Failure;
 use crate::supervisor::protocol::{Request, ToClient};
 use crate::types::errors::{AtPath, LocalError};
 use crate::types::escape::for_terminal;
@@ -23,7 +24,7 @@ use crate::types::exit_code::EXIT_DATA_LEFT;
 
 /// Shows it, or copies it.
 pub fn run(args: &QuarantineArgs) -> ExitCode {
-    control_client::end(match &args.command {
+    find_mount::end(match &args.command {
         QuarantineCommand::List { place, json } => list(place, *json),
         QuarantineCommand::Retry { place, names } => retry(place, names),
         QuarantineCommand::Export { place, to, remove } => export(place, to, *remove),
@@ -42,7 +43,7 @@ fn find(place: &PlaceArgs) -> Result<Quarantine, Failure> {
     let dir = &place.place;
     let spool = match dir.join(IDENTITY).symlink_metadata() {
         Ok(_) => dir.clone(),
-        Err(_) => control_client::spool_of(dir, place.keeper_socket.as_deref())?,
+        Err(_) => find_mount::spool_of(dir, place.keeper_socket.as_deref())?,
     };
     let quarantine = Quarantine::of(&spool);
     match quarantine.path().symlink_metadata() {
@@ -101,7 +102,7 @@ fn readable(SetAside { path, bytes, note }: &SetAside) -> String {
 
 /// Has the daemon send them, one after the other.
 fn retry(place: &PlaceArgs, names: &[String]) -> Result<ExitCode, Failure> {
-    let keeper = control_client::keeper_of(&place.place, place.keeper_socket.as_deref())?;
+    let keeper = find_mount::keeper_of(&place.place, place.keeper_socket.as_deref())?;
     let names = match names {
         [] => find(place)?.set_aside_files()?.iter().map(SetAside::name).collect(),
         names => names.to_vec(),

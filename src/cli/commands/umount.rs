@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::cli::control_client;
-use crate::cli::control_client::{Failure, Keeper};
+use crate::cli::find_mount;
 use crate::cli::flags::UmountArgs;
 use crate::cli::progress::Progress;
+use crate::supervisor::control_client;
+use crate::supervisor::control_client::{Failure, Keeper};
 use crate::supervisor::link::Link;
 use crate::supervisor::protocol::{Request, ToClient};
 use crate::sys::mountpoint::Mount;
@@ -27,7 +28,7 @@ const TAKE_UP: &str =
 
 /// Takes a mount away.
 pub fn run(args: &UmountArgs) -> ExitCode {
-    control_client::end(umount(args).map(|(code, what)| {
+    find_mount::end(umount(args).map(|(code, what)| {
         match code {
             0 => println!("logsinkfs: unmounted{}", for_terminal(&what)),
             _ => eprintln!("logsinkfs: unmounted{}", for_terminal(&what)),
