@@ -76,17 +76,21 @@ pub struct Keeper {
     /// Which process listened there first: when a mount is gone, another one may get its device's number, and with it
     /// the path.
     process: Cell<Option<i32>>,
+    /// A reader mount has none: who listens at its path holds the mount that had the device's number before, and is
+    /// still uploading.
+    is_there: bool,
 }
 
 impl Keeper {
     /// The one that listens at a path.
     pub fn at(path: PathBuf) -> Keeper {
-        Keeper { path, process: Cell::new(None) }
+        Keeper { path, process: Cell::new(None), is_there: true }
     }
 
     /// That of a mount, where it listens by default.
     pub fn of(mount: &Mount) -> Keeper {
-        Keeper::at(default_path(&mount.device, mount.user.unwrap_or(0)))
+        let path = default_path(&mount.device, mount.user.unwrap_or(0));
+        Keeper { is_there: !mount.read_only, ..Keeper::at(path) }
     }
 
     /// The same, if it listens; else why it does not.
@@ -107,6 +111,9 @@ impl Keeper {
 
     /// Connects to it; to another process than before it does not.
     pub fn connect(&self) -> io::Result<Link> {
+        if !self.is_there {
+            return Err(io::Error::other("a reader mount has no keeper"));
+        }
         let link = Link::connect(&self.path)?;
         let process = link.peer()?.pid();
         if self.process.get().is_some_and(|before| before != process) {

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -122,6 +124,26 @@ fn the_table_says_how_long_and_how_well_each_mount_has_served() {
     }
     gate.open();
     [away, other].into_iter().for_each(Mount::stop);
+}
+
+/// The keeper of a mount that was taken away listens until all is uploaded; another mount may have its device's number.
+#[test]
+fn a_reader_mount_is_not_asked_at_the_socket_of_another() {
+    let rig = Rig::embedded();
+    let (mount, reader) = (rig.mount(&[]), rig.read(&[]));
+    let socket = |mount: &Mount| {
+        let number = fs::metadata(&mount.plan.point).unwrap().dev();
+        let device = format!("{}:{}", rustix::fs::major(number), rustix::fs::minor(number));
+        Path::new("/run/logsinkfs").join(format!("{device}.sock"))
+    };
+    let left = socket(&reader);
+    std::os::unix::fs::symlink(socket(&mount), &left).unwrap();
+    let (code, said, complaint) = ask(&reader, &["status"]);
+    let (flushed, _, refused) = ask(&reader, &["flush"]);
+    fs::remove_file(left).unwrap();
+    assert!(code == 0 && said.contains("a reader mount"), "{said}{complaint}");
+    assert!(flushed == 1 && refused.contains("is a reader mount"), "{refused}");
+    [mount, reader].into_iter().for_each(Mount::stop);
 }
 
 /// Also where it is the only one, or is named.

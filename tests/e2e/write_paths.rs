@@ -211,22 +211,24 @@ fn what_the_kernel_wrote_is_sealed_by_size_and_time_while_it_is_open() {
 fn requests_are_read_into_memory_that_is_there() {
     let rig = Rig::embedded();
     let mount = rig.mount(&["--write-path", "daemon"]);
-    let smaps = fs::read_to_string(format!("/proc/{}/smaps", mount.worker().as_raw_nonzero()));
-    let smaps = smaps.unwrap();
-    let lines = |field| {
-        let lines = smaps.lines().filter_map(move |line| line.strip_prefix(field));
-        lines.map(|kibibytes| kibibytes.trim_end_matches("kB").trim().parse::<u64>().unwrap())
-    };
-    // fuser's buffers have 16 MiB and a page, nothing else that can be written is as large, and neighbours count as
-    // one.
-    let rights = smaps.lines().filter_map(|line| line.split_whitespace().nth(1));
-    let rights = rights.filter(|rights| rights.len() == 4 && rights.ends_with(['p', 's']));
-    let writable = rights.map(|rights| rights == "rw-p");
-    let areas = writable.zip(lines("Size:").zip(lines("Rss:")));
-    let buffers = areas.filter(|(writable, (size, _))| *writable && *size > 16 << 10);
-    let resident: Vec<_> = buffers.map(|(_, (size, resident))| (size / (16 << 10), resident)).collect();
-    assert!(!resident.is_empty(), "{smaps}");
-    assert!(resident.iter().all(|(buffers, resident)| *resident >= buffers * 256), "{resident:?}");
+    // The threads that read requests make their buffers when they begin.
+    eventually("buffers with pages", || {
+        let smaps = fs::read_to_string(format!("/proc/{}/smaps", mount.worker().as_raw_nonzero())).unwrap();
+        let lines = |field| {
+            let lines = smaps.lines().filter_map(move |line| line.strip_prefix(field));
+            lines.map(|kibibytes| kibibytes.trim_end_matches("kB").trim().parse::<u64>().unwrap())
+        };
+        // fuser's buffers have 16 MiB and a page, nothing else that can be written is as large, and neighbours count as
+        // one.
+        let rights = smaps.lines().filter_map(|line| line.split_whitespace().nth(1));
+        let rights = rights.filter(|rights| rights.len() == 4 && rights.ends_with(['p', 's']));
+        let writable = rights.map(|rights| rights == "rw-p");
+        let areas = writable.zip(lines("Size:").zip(lines("Rss:")));
+        let buffers = areas.filter(|(writable, (size, _))| *writable && *size > 16 << 10);
+        let resident: Vec<_> = buffers.map(|(_, (size, resident))| (size / (16 << 10), resident)).collect();
+        let all = !resident.is_empty() && resident.iter().all(|(buffers, resident)| *resident >= buffers * 256);
+        all.then_some(())
+    });
     mount.stop();
 }
 
