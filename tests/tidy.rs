@@ -8,7 +8,7 @@ use std::path::Path;
 
 use clap::CommandFactory;
 use logsinkfs::cli::flags::Cli;
-use logsinkfs::metrics::table::{Metric, TABLE};
+use logsinkfs::metrics::{Metric, TABLE};
 
 /// The rooms, and what each may import: only rooms above it in this table, so that there is no cycle.
 const ROOMS: [(&str, &[&str]); 18] = [

@@ -1,8 +1,5 @@
-//! Counters for the table of metrics (`metrics::table`): one set for the process; counting is an atomic addition.
-//!
-//! - `table`: names, labels and meaning.
-
-pub mod table;
+//! The table of metrics: names, labels and meaning, and the counters, one set for the process; counting is an atomic
+//! addition. No label holds a path, a key or a stream, whose number is unbounded.
 
 use std::sync::LazyLock;
 
@@ -13,7 +10,37 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric as Registered, Registry};
 
-use self::table::{Metric, SECONDS, TABLE};
+/// How a metric behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only rises; begins at zero with each worker.
+    Counter,
+    /// It is as it is now.
+    Gauge,
+    /// Seconds, by how many took at most so long.
+    Histogram,
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// As Prometheus knows it.
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: Kind,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it says, in one sentence.
+    pub help: &'static str,
+}
+
+/// Whether a reader mount has a metric too, which writes nothing.
+fn is_of_every_mount(name: &str) -> bool {
+    name.starts_with("logsinkfs_cache_") || (name.starts_with("logsinkfs_s3_") && name != "logsinkfs_s3_up")
+}
+
+/// Bounds of the histograms' buckets in seconds: from a service on the same machine to the longest wait of a request.
+pub const SECONDS: [f64; 14] = [0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.2, 0.4, 0.8, 1.6, 5.0, 15.0, 30.0];
 
 /// Labels and their values, none of which comes from outside.
 pub type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -25,12 +52,20 @@ type Histograms = Family<Labels<1>, Histogram, fn() -> Histogram>;
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
 macro_rules! metrics {
-    ($($field:ident: $kind:ty = $name:literal;)*) => {
-        /// The metrics, by the names that the table has for them.
+    ($($field:ident: $kind:ty = $name:literal, [$($label:literal),*], $help:literal;)*) => {
+        /// All metrics, in the order in which they are documented.
+        pub const TABLE: &[Metric] = &[$(Metric {
+            name: $name,
+            kind: <$kind>::KIND,
+            labels: &[$($label),*],
+            help: $help,
+        }),*];
+
+        /// The metrics.
         pub struct Metrics {
             of_every_mount: Registry,
             of_writers: Registry,
-            $(#[doc = $name] pub $field: $kind,)*
+            $(#[doc = $help] pub $field: $kind,)*
         }
 
         impl Metrics {
@@ -38,51 +73,48 @@ macro_rules! metrics {
                 let (mut every, mut writers) = (Registry::default(), Registry::default());
                 $(
                     let $field: $kind = Made::made();
-                    register(&mut every, &mut writers, $name, $field.clone());
+                    register(&mut every, &mut writers, $name, $help, $field.clone());
                 )*
                 Metrics { of_every_mount: every, of_writers: writers, $($field,)* }
             }
         }
-
-        #[cfg(test)]
-        const NAMES: &[&str] = &[$($name),*];
     };
 }
 
 metrics! {
-    live_files: Gauge = "logsinkfs_live_files";
-    local_files: Gauge = "logsinkfs_local_files";
-    local_bytes: Gauge = "logsinkfs_local_bytes";
-    names_bytes: Gauge = "logsinkfs_names_bytes";
-    open_handles: Gauge = "logsinkfs_open_handles";
-    appended_bytes: Counter = "logsinkfs_appended_bytes_total";
-    sealed_bytes: Counter = "logsinkfs_sealed_bytes_total";
-    sealed_segments: Counter = "logsinkfs_sealed_segments_total";
-    uploaded_bytes: Counter = "logsinkfs_uploaded_bytes_total";
-    uploaded_segments: Counter = "logsinkfs_uploaded_segments_total";
-    stored_bytes: Counter = "logsinkfs_stored_bytes_total";
-    unuploaded_bytes: Gauge = "logsinkfs_unuploaded_bytes";
-    oldest_unuploaded_seconds: Number = "logsinkfs_oldest_unuploaded_seconds";
-    upload_retries: Family<Labels<1>, Counter> = "logsinkfs_upload_retries_total";
-    dropped_bytes: Counter = "logsinkfs_dropped_bytes_total";
-    set_aside_files: Gauge = "logsinkfs_set_aside_files";
-    set_aside_bytes: Gauge = "logsinkfs_set_aside_bytes";
-    given_up_bytes: Gauge = "logsinkfs_given_up_bytes";
-    conflicts: Counter = "logsinkfs_conflicts_total";
-    quarantined_segments: Counter = "logsinkfs_quarantined_segments_total";
-    s3_up: Gauge = "logsinkfs_s3_up";
-    s3_requests: Family<Labels<2>, Counter> = "logsinkfs_s3_requests_total";
-    s3_attempts: Family<Labels<1>, Counter> = "logsinkfs_s3_attempts_total";
-    s3_request_seconds: Histograms = "logsinkfs_s3_request_seconds";
-    s3_first_byte_seconds: Histograms = "logsinkfs_s3_first_byte_seconds";
-    s3_sent_bytes: Counter = "logsinkfs_s3_sent_bytes_total";
-    s3_received_bytes: Counter = "logsinkfs_s3_received_bytes_total";
-    cache_hits: Family<Labels<1>, Counter> = "logsinkfs_cache_hits_total";
-    cache_misses: Family<Labels<1>, Counter> = "logsinkfs_cache_misses_total";
-    spool_used_bytes: Gauge = "logsinkfs_spool_used_bytes";
-    spool_free_bytes: Gauge = "logsinkfs_spool_free_bytes";
-    write_path: Family<Labels<1>, Gauge> = "logsinkfs_write_path";
-    worker_restarts: Counter = "logsinkfs_worker_restarts_total";
+    live_files: Gauge = "logsinkfs_live_files", [], "Files in the live view.";
+    local_files: Gauge = "logsinkfs_local_files", [], "Files that stay local and are never uploaded (`--exclude`).";
+    local_bytes: Gauge = "logsinkfs_local_bytes", [], "Their bytes.";
+    names_bytes: Gauge = "logsinkfs_names_bytes", [], "Memory that names, links and extended attributes of the live view take, as they are counted for `--names-max`.";
+    open_handles: Gauge = "logsinkfs_open_handles", [], "Files and directories that programs have open.";
+    appended_bytes: Counter = "logsinkfs_appended_bytes_total", [], "Bytes that programs have written to logs.";
+    sealed_bytes: Counter = "logsinkfs_sealed_bytes_total", [], "Bytes of logs that became segments.";
+    sealed_segments: Counter = "logsinkfs_sealed_segments_total", [], "Segments that were sealed.";
+    uploaded_bytes: Counter = "logsinkfs_uploaded_bytes_total", [], "Bytes of logs, before compression, that S3 has confirmed.";
+    uploaded_segments: Counter = "logsinkfs_uploaded_segments_total", [], "Segments that S3 has confirmed.";
+    stored_bytes: Counter = "logsinkfs_stored_bytes_total", [], "Bytes of the objects that S3 has confirmed.";
+    unuploaded_bytes: Gauge = "logsinkfs_unuploaded_bytes", [], "Bytes of logs that S3 has not confirmed.";
+    oldest_unuploaded_seconds: Number = "logsinkfs_oldest_unuploaded_seconds", [], "Age of the oldest byte that S3 has not confirmed; 0 when it has all.";
+    upload_retries: Family<Labels<1>, Counter> = "logsinkfs_upload_retries_total", ["reason"], "Tries to upload a segment that failed and will be repeated: outage (S3 as a whole) or segment (this one).";
+    dropped_bytes: Counter = "logsinkfs_dropped_bytes_total", [], "Bytes that were given up because the spool was full.";
+    set_aside_files: Gauge = "logsinkfs_set_aside_files", [], "Files in the spool's quarantine, counted from what is there.";
+    set_aside_bytes: Gauge = "logsinkfs_set_aside_bytes", [], "Their bytes.";
+    given_up_bytes: Gauge = "logsinkfs_given_up_bytes", [], "Bytes on the spool's list of what was given up, also before this process began.";
+    conflicts: Counter = "logsinkfs_conflicts_total", [], "Segments whose key another object had.";
+    quarantined_segments: Counter = "logsinkfs_quarantined_segments_total", [], "Segments that were set aside in the spool's quarantine.";
+    s3_up: Gauge = "logsinkfs_s3_up", [], "1 while S3 takes segments, 0 in an outage.";
+    s3_requests: Family<Labels<2>, Counter> = "logsinkfs_s3_requests_total", ["operation", "status"], "Requests to S3, tries of the SDK counted as one.";
+    s3_attempts: Family<Labels<1>, Counter> = "logsinkfs_s3_attempts_total", ["operation"], "Tries of requests to S3: what is billed. Less the requests, they are the SDK's retries.";
+    s3_request_seconds: Histograms = "logsinkfs_s3_request_seconds", ["operation"], "Time of a request to S3, retries and body included.";
+    s3_first_byte_seconds: Histograms = "logsinkfs_s3_first_byte_seconds", ["operation"], "Time of a try until S3 has answered.";
+    s3_sent_bytes: Counter = "logsinkfs_s3_sent_bytes_total", [], "Bytes of objects sent to S3, repeated ones included.";
+    s3_received_bytes: Counter = "logsinkfs_s3_received_bytes_total", [], "Bytes of objects received from S3.";
+    cache_hits: Family<Labels<1>, Counter> = "logsinkfs_cache_hits_total", ["cache"], "Looks into a cache that needed no request: of names, of listings, of objects' bytes, of unpacked segments.";
+    cache_misses: Family<Labels<1>, Counter> = "logsinkfs_cache_misses_total", ["cache"], "Looks into a cache that needed a request.";
+    spool_used_bytes: Gauge = "logsinkfs_spool_used_bytes", [], "Bytes of logs in the spool.";
+    spool_free_bytes: Gauge = "logsinkfs_spool_free_bytes", [], "Bytes that logs can still grow by, before something is given up, or programs wait or get ENOSPC.";
+    write_path: Family<Labels<1>, Gauge> = "logsinkfs_write_path", ["path"], "1 for who writes what programs append: kernel or daemon.";
+    worker_restarts: Counter = "logsinkfs_worker_restarts_total", [], "Times that a worker was replaced, killed ones and upgrades.";
 }
 
 impl Metrics {
@@ -104,37 +136,44 @@ impl Metrics {
     }
 }
 
-/// Registers a metric as the table describes it. The registry adds what its form has at the ends of names and help.
-fn register(every: &mut Registry, writers: &mut Registry, name: &str, metric: impl Registered) {
-    let row = TABLE.iter().find(|row| row.name == name);
-    let registry = if row.is_some_and(Metric::is_of_every_mount) { every } else { writers };
-    let help = row.map_or("", |row| row.help);
+/// Registers a metric. The registry adds what its form has at the ends of names and help.
+fn register(every: &mut Registry, writers: &mut Registry, name: &str, help: &str, metric: impl Registered) {
+    let registry = if is_of_every_mount(name) { every } else { writers };
     registry.register(name.trim_end_matches("_total"), help.trim_end_matches('.'), metric);
 }
 
 /// A metric that counts nothing yet.
 trait Made {
+    /// How it behaves.
+    const KIND: Kind;
+
     fn made() -> Self;
 }
 
 impl Made for Histograms {
+    const KIND: Kind = Kind::Histogram;
+
     fn made() -> Self {
         Family::new_with_constructor(|| Histogram::new(SECONDS))
     }
 }
 
 macro_rules! made {
-    ($($kind:ty),*) => { $(impl Made for $kind { fn made() -> Self { <$kind>::default() } })* };
+    ($($type:ty: $kind:ident;)*) => {
+        $(impl Made for $type {
+            const KIND: Kind = Kind::$kind;
+
+            fn made() -> Self {
+                <$type>::default()
+            }
+        })*
+    };
 }
-made!(Counter, Gauge, Number, Family<Labels<1>, Counter>, Family<Labels<2>, Counter>, Family<Labels<1>, Gauge>);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_counted_is_the_table() {
-        let table: Vec<&str> = TABLE.iter().map(|row| row.name).collect();
-        assert_eq!(NAMES, table);
-    }
+made! {
+    Counter: Counter;
+    Gauge: Gauge;
+    Number: Gauge;
+    Family<Labels<1>, Counter>: Counter;
+    Family<Labels<2>, Counter>: Counter;
+    Family<Labels<1>, Gauge>: Gauge;
 }

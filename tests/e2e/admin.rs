@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use logsinkfs::metrics::table::{Kind, TABLE};
+use logsinkfs::metrics::{Kind, TABLE};
 
 use rustix::process::Signal;
 
