@@ -12,7 +12,7 @@ use crate::upload::parts::Parts;
 
 /// Makes the kernel forget.
 pub trait Caches: Send + Sync {
-    /// The attributes of these nodes are to be asked for anew. Does not wait for it: the kernel may hold a lock until a
+    /// The kernel is to refresh the attributes of these nodes. Does not wait for it: the kernel may hold a lock until a
     /// request is answered.
     fn forget(&self, nodes: Vec<NodeId>);
 

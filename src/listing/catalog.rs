@@ -57,7 +57,7 @@ enum CachedNames {
 }
 
 impl Catalog {
-    /// An empty catalog whose listings and names are believed for a time.
+    /// An empty catalog whose listings and names are cached for a time.
     pub fn new(freshness: Freshness) -> Catalog {
         let inner = CatalogState {
             entries: WeightedLru::default(),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absence_is_believed_for_its_own_time() {
+    fn an_absence_is_cached_for_its_own_time() {
         let catalog = catalog();
         catalog.insert("p/", listing("p/", ["a".to_owned()].into_iter(), ""), Duration::ZERO);
         catalog.insert_name("q/", b"b", None, Duration::ZERO);

@@ -76,7 +76,7 @@ impl Lister {
         Lister(Arc::new(ListerState { config, runtime, listings, probes, down_until, outdated }))
     }
 
-    /// The whole listing of a prefix without waiting. One that is old, but not too old, is asked for anew meanwhile.
+    /// The whole listing of a prefix without waiting. One that is old, but not too old, is refreshed meanwhile.
     pub fn known(&self, prefix: &str) -> Option<Arc<Listing>> {
         let (age, listing) = self.0.config.catalog.listing(prefix, self.0.now())?;
         if !listing.is_whole() {

@@ -240,7 +240,7 @@ impl LogFile {
     }
 
     /// The last write to the spool file, by its metadata. Its time is taken once for each length, since
-    /// [`LogFile::punch`] changes the time of the file for a moment.
+    /// [`LogFile::punch`] changes the time of the file briefly.
     pub fn last_write(&self, end: SpoolOffset, metadata: &Metadata) -> LastWrite {
         let mut known = self.last_write.lock();
         match *known {

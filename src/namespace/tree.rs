@@ -118,7 +118,7 @@ impl Node {
     }
 
     /// Whether it is a file that is gone from the spool, or an object or prefix that is replaced or gone. The kernel
-    /// may still believe the name for a moment: `ESTALE` makes it look again.
+    /// may still have the name cached: `ESTALE` makes it look again.
     pub fn is_removed(&self) -> bool {
         match self.body {
             Body::Live(_) | Body::Local(_) => !self.recorded,

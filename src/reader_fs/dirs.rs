@@ -93,8 +93,8 @@ impl ReaderFs {
         })
     }
 
-    /// Gives an entry a node, and counts the look-up; `.` and `..` have theirs. What is told of a stream whose size
-    /// could not be had is not to be believed for a moment.
+    /// Gives an entry a node, and counts the look-up; `.` and `..` have theirs. If the size of a stream is unknown, the
+    /// reply has a zero TTL, so that the kernel asks again.
     pub fn enter(&self, sized: &EntryWithMeta) -> Lookup {
         let EntryWithMeta { entry, parent, meta, .. } = sized;
         let Some(target) = &entry.target else {

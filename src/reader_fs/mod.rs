@@ -64,7 +64,7 @@ pub struct ReaderConfig {
     pub prefix: String,
     /// From when on streams are shown.
     pub since: Moment,
-    /// How long what was found in the bucket is believed.
+    /// How long what was found in the bucket is cached.
     pub ttl: Duration,
     /// Places of segments that are remembered of streams that nobody has open.
     pub remembered: usize,
@@ -270,7 +270,7 @@ impl ReaderFs {
     }
 
     /// How long the kernel may believe attributes: it asks each time for what grows, and is told from memory as long as
-    /// that is believed here.
+    /// that is cached here.
     fn attr_ttl(&self, target: &Target) -> Duration {
         match target {
             Target::Stream(key) if self.streams.may_grow(key) => Duration::ZERO,

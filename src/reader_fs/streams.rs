@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const DOWN_FOR: Duration = Duration::from_secs(5);
 /// So long after its end a slice may still get segments in the usual way: a writer's interval, several times.
 const LATE: Duration = Duration::from_secs(3600);
-/// A slice of the past is believed so many times longer than what grows: only a writer that was away adds to it.
+/// A past slice is cached so many times longer than a stream that grows: only a writer that was away adds to it.
 const PAST_TIMES: u32 = 10;
 
 /// The streams.
@@ -86,7 +86,7 @@ impl Slot {
 }
 
 impl Streams {
-    /// Nothing is known yet. What is found is believed for `ttl`; requests run on `runtime`.
+    /// Nothing is known yet. What is found is cached for `ttl`; requests run on `runtime`.
     pub fn new(
         source: Source,
         since: Moment,
@@ -103,8 +103,8 @@ impl Streams {
         key.slice.is_none_or(|slice| slice.range().end > settled)
     }
 
-    /// How long what is known of a stream is believed.
-    fn believed(&self, key: &StreamKey) -> Duration {
+    /// How long what is known of a stream is cached.
+    fn ttl_of(&self, key: &StreamKey) -> Duration {
         if self.may_grow(key) { self.ttl } else { self.ttl.saturating_mul(PAST_TIMES) }
     }
 
@@ -116,11 +116,11 @@ impl Streams {
 
     fn fresh(&self, slot: &Slot) -> Option<Arc<StreamFile>> {
         let distrusted = slot.distrusted.load(Ordering::Acquire);
-        let believed = |file: &Arc<StreamFile>| file.is_fresh(self.believed(&slot.key));
-        slot.file().filter(|file| !distrusted && believed(file))
+        let is_fresh = |file: &Arc<StreamFile>| file.is_fresh(self.ttl_of(&slot.key));
+        slot.file().filter(|file| !distrusted && is_fresh(file))
     }
 
-    /// The file of a stream, brought up to date where it is older than what is believed.
+    /// The file of a stream, refreshed if it is stale.
     pub async fn current(self: &Arc<Self>, key: &StreamKey) -> Result<Arc<StreamFile>, FsError> {
         let slot = self.slot(key);
         self.look(&slot).await
@@ -235,7 +235,7 @@ impl Streams {
         if let Some(file) = slot.file()
             && (slot.is_open() || !distrusted && !file.looks_at_all_next().await)
         {
-            file.refresh(if distrusted { Duration::ZERO } else { self.believed(&slot.key) }).await?;
+            file.refresh(if distrusted { Duration::ZERO } else { self.ttl_of(&slot.key) }).await?;
             return Ok(file);
         }
         let span = match slot.key.slice {

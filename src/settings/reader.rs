@@ -23,7 +23,7 @@ pub struct ReaderSettings {
     pub cache_dir: PathBuf,
     /// Most bytes of unpacked segments, beside those that are being read.
     pub cache_max: u64,
-    /// How long what was found in the bucket is believed.
+    /// How long what was found in the bucket is cached.
     pub freshness: Freshness,
     /// How to reach the S3 service.
     pub s3: S3Settings,

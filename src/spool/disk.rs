@@ -114,8 +114,8 @@ pub fn open_spool_file(path: &Path, make: bool) -> Result<File, LocalError> {
     OpenOptions::new().read(true).append(true).create(make).open(path).at("open", path)
 }
 
-/// A file without a name, gone with its last user: on the spool's disk, or in memory when that disk is full (a full
-/// spool must still drain).
+/// An anonymous file (O_TMPFILE), gone with its last user: on the spool's disk, or in memory when that disk is full (a
+/// full spool must still drain).
 pub fn unnamed_file(folder: &Path) -> Result<File, LocalError> {
     let on_disk = rustix::fs::open(
         folder,

@@ -16,7 +16,7 @@ use crate::types::shares::{Part, Use};
 pub struct SharedBudget {
     max: u64,
     used: AtomicU64,
-    /// Accounts that have something. Counted a moment after it has changed, so it may be below 0 for a moment.
+    /// Accounts that have something. Counted after it has changed, so it can be below 0 briefly.
     holders: AtomicI64,
     accounts: Mutex<HashMap<Part, Arc<Account>>>,
 }

@@ -86,7 +86,7 @@ pub fn ended() -> Option<(Pid, Ended)> {
     Some((pid, how))
 }
 
-/// Ends a child that was not taken up yet.
+/// Ends a child that was not reaped yet.
 pub fn kill(pid: Pid) {
     // It may have ended in this moment.
     let _ = kill_process(pid, Signal::KILL);

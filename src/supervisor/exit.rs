@@ -33,7 +33,7 @@ impl Keeper<'_> {
         None
     }
 
-    /// A worker's socket is at its end. A child is killed and taken up; nothing more is heard of another.
+    /// A worker's socket is at its end. A child is killed and reaped; of another process nothing more is heard.
     pub(super) fn lose_link(&mut self, peer: PeerId, fault: Option<String>) -> Option<End> {
         let is = |worker: &&mut Worker| worker.id == peer;
         let (is_present, worker) = match self.present.as_mut().filter(is) {

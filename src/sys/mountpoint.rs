@@ -194,7 +194,7 @@ pub fn all() -> io::Result<Vec<Mount>> {
 /// Whether nobody serves a mount any more. Waits for whoever serves it.
 pub fn is_dead(point: &Path) -> bool {
     use rustix::io::Errno;
-    // statfs is never answered from a cache, as stat would be for as long as the root's attributes are believed.
+    // statfs is never answered from a cache, as stat would be while the root's attributes are cached.
     let gone = |e| matches!(e, Errno::NOTCONN | Errno::CONNABORTED);
     rustix::fs::statvfs(point).is_err_and(gone)
 }

@@ -167,7 +167,7 @@ pub fn survive_want_of_memory() -> Option<String> {
 /// Takes back what the keeper asked for itself, which a child inherits.
 pub fn share_want_of_memory() {
     if let Ok(before) = std::env::var(OOM_SCORE_ENV) {
-        // The score is taken up again without any right; where it cannot be, it was never changed.
+        // Raising the score again takes no right; where that fails, it was never lowered.
         let _ = fs::write(OOM_SCORE, before);
     }
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::duration::{BadSetting, DURATION_MAX, parse_duration};
 
-/// `minimal`: what programs that look twice in a row need. What is believed no longer is never shown older either.
+/// `minimal`: what programs that look twice in a row need. A listing that is stale is never shown after that either.
 const MINIMAL: Duration = Duration::from_secs(1);
-/// How many times its time a listing is still shown while it is asked for anew: who looks seldom finds an answer at
-/// once that is at most this old, and the news at the next look.
+/// For how many times its TTL a listing is still shown while it is refreshed: a program that lists seldom gets an
+/// answer at once that is at most this old, and the news at the next look.
 const SHOWN_FOR: u32 = 10;
 
-/// How long the bucket's names are believed.
+/// How long names of the bucket are cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
     /// Names that are there.
@@ -22,9 +22,9 @@ pub struct Freshness {
 /// What an age means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
-    /// It is believed.
+    /// It is used as it is.
     Fresh,
-    /// It is shown, and asked for anew meanwhile.
+    /// It is shown, and refreshed in the background.
     Aging,
     /// It is shown only when nothing else can be had.
     Old,
@@ -46,10 +46,10 @@ impl Freshness {
         Freshness::of(self.absent.min(self.listed), age)
     }
 
-    fn of(believed: Duration, age: Duration) -> Age {
+    fn of(ttl: Duration, age: Duration) -> Age {
         match age {
-            age if age < believed => Age::Fresh,
-            age if believed > MINIMAL && age < believed.saturating_mul(SHOWN_FOR) => Age::Aging,
+            age if age < ttl => Age::Fresh,
+            age if ttl > MINIMAL && age < ttl.saturating_mul(SHOWN_FOR) => Age::Aging,
             _ => Age::Old,
         }
     }

@@ -78,7 +78,7 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Looks at it, and logs what a person should know. Blocking, but for a moment.
+    /// Looks at it, and logs what a person should know. Blocking, briefly.
     pub fn look(&mut self, parts: &Parts) {
         let (unsent, room) = (parts.unsent(), parts.budget.used() + parts.budget.available());
         let outage = parts.s3.borrow().outage.clone();

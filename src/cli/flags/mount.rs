@@ -85,10 +85,10 @@ pub struct MountArgs {
     /// How long a log that was closed and uploaded stays in the live view.
     #[arg(long, env = "LOGSINKFS_RETIRE_AFTER", value_name = "TIME", default_value = "24h", value_parser = parse_duration, help_heading = "View")]
     pub retire_after: Duration,
-    /// How long a listing of the bucket is believed: a time, `minimal` or `indefinite`.
+    /// How long a listing of the bucket is cached: a time, `minimal` or `indefinite`.
     #[arg(long, env = "LOGSINKFS_METADATA_TTL", value_name = "TTL", default_value = "60s", value_parser = parse_ttl, help_heading = "View")]
     pub metadata_ttl: Duration,
-    /// How long it is believed that a name is not in the bucket. Default: as --metadata-ttl.
+    /// How long the absence of a name in the bucket is cached. Default: as --metadata-ttl.
     #[arg(long, env = "LOGSINKFS_NEGATIVE_METADATA_TTL", value_name = "TTL", value_parser = parse_ttl, help_heading = "View")]
     pub negative_metadata_ttl: Option<Duration>,
     /// Owner shown for what nobody made in the mount. Default: who mounts.

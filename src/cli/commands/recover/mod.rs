@@ -49,8 +49,8 @@ const USER_ENV: &str = "LOGSINKFS_RECOVER_USER";
 const PARALLEL: usize = 4;
 /// How deep below a directory spools are looked for: namespace, pod, volume.
 const DEPTH: usize = 4;
-/// How often `--watch` looks for spools. One is taken up that was free two times in a row, so that a daemon that is
-/// just being restarted is not kept waiting.
+/// How often `--watch` looks for spools. A spool is recovered that was free two times in a row, so that a daemon that
+/// is just being restarted is not kept waiting.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long `--watch` leaves a spool alone that could not be emptied.
 const AGAIN: Duration = Duration::from_secs(30);
