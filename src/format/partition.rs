@@ -10,7 +10,7 @@ use jiff::fmt::strtime;
 use super::naming::SEGMENTS_ENDING;
 use crate::types::time::Utc;
 
-/// More partitions than that are not counted one by one: who asks for so long a span lists all.
+/// More partitions than that are not counted one by one: for so long a span all are listed.
 const COVERING_MAX: usize = 2_000;
 
 /// A partition template: strftime, in UTC, giving the folder between stream and segment.

@@ -1,5 +1,5 @@
 //! Kernel caches of stored objects. Decides which nodes are stale or surplus, and defines what the file system needs
-//! from whoever can notify the kernel.
+//! from what can notify the kernel.
 
 use std::sync::{Arc, OnceLock};
 

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use crate::upload::parts::Parts;
 
-/// What is left to be done meanwhile is done at once: whoever removes a thousand logs is not disturbed by as many
-/// wakes.
+/// What is left to be done meanwhile is done at once: a program that removes a thousand logs is not disturbed by as
+/// many wakes.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs until it is told to stop; then it does what is left.

@@ -24,7 +24,7 @@ use crate::types::shares::{Part, Shares};
 pub struct Access {
     /// O_WRONLY or O_RDWR.
     pub write: bool,
-    /// O_WRONLY with O_APPEND: whoever writes, it ends up behind the last byte.
+    /// O_WRONLY with O_APPEND: each write ends up behind the last byte.
     pub append: bool,
     /// O_SYNC or O_DSYNC: each write is durable when it returns.
     pub sync: bool,

@@ -31,7 +31,7 @@ enum Opening<'a> {
 }
 
 /// Longest wait for a close that the kernel is about to tell of: much longer than that takes, and nothing beside what
-/// else whoever truncates a log under a program does.
+/// else a program that truncates a log under another one does.
 const CLOSING: Duration = Duration::from_millis(50);
 
 impl Fs {

@@ -1,5 +1,5 @@
 //! Replies to open and create with a backing file. fuser represents a backing file as a value that closes it when
-//! dropped; ours belong to whoever registered them, so a value is made for the reply and taken apart again.
+//! dropped; ours belong to the registry, so a value is made for the reply and taken apart again.
 #![allow(unsafe_code)]
 
 use fuser::{BackingId, FileHandle, FopenFlags, ReplyCreate, ReplyOpen};

@@ -27,7 +27,7 @@ pub const PATIENCE: Duration = Duration::from_millis(250);
 const DOWN_FOR: Duration = Duration::from_secs(5);
 /// Most pages of one listing, of 1,000 names each: twice what the catalog keeps.
 const PAGES_MAX: usize = 1000;
-/// Names that are asked for at once; who asks for more is told what was last known.
+/// Names that are asked for at once; a caller beyond that gets what was last known.
 const PROBES_MAX: usize = 64;
 
 /// Told which objects below a prefix turned out to be replaced or gone.

@@ -195,7 +195,7 @@ impl Files {
         self.slots.lock()[0].open_or_make(&self.names, true)
     }
 
-    /// Takes the first one, of a log that is made, from whoever made it before. It is dated now.
+    /// Takes the first one, of a log that is made, from the code that made it before. It is dated now.
     pub fn adopt(&self, file: &SpoolFile) -> Result<(), LocalError> {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };

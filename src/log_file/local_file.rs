@@ -27,7 +27,7 @@ pub struct LocalFile {
     file: Mutex<Weak<File>>,
     /// The log that it has become, by another name.
     log: OnceLock<Arc<LogFile>>,
-    /// Held by all who change the file or its handles, alone by whoever makes it a log.
+    /// Held by all who change the file or its handles, alone by the one that makes it a log.
     changing: RwLock<()>,
 }
 

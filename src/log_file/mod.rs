@@ -176,12 +176,12 @@ impl LogFile {
         self.state.lock()
     }
 
-    /// Held by whoever moves markers from phase to phase; may wait for the disk, never for S3.
+    /// Held by the task that moves markers from phase to phase; may wait for the disk, never for S3.
     pub fn committing(&self) -> parking_lot::MutexGuard<'_, ()> {
         self.committing.lock()
     }
 
-    /// Who writes, locked: held by whoever opens or closes.
+    /// Who writes, locked: held during open and close.
     pub fn route(&self) -> parking_lot::MutexGuard<'_, Route> {
         self.route.lock()
     }

@@ -1,5 +1,5 @@
 //! Durability of the tree: a power cut leaves its changes in order, up to some moment after the last fsync. Records are
-//! appended without a sync; whoever asks for durability waits for everything before.
+//! appended without a sync; a caller that asks for durability waits for everything before.
 
 use super::Namespace;
 use super::tree::{Body, Tree};

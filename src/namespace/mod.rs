@@ -318,8 +318,8 @@ impl Namespace {
         locals.into_iter().map(|(id, file)| (id, bytes(file))).collect()
     }
 
-    /// All live files, for whoever has to look after each. Those whose files are gone need nobody, however long the
-    /// kernel remembers them.
+    /// All live files, for tasks that look at each. Those whose files are gone need nobody, however long the kernel
+    /// remembers them.
     pub fn logs(&self) -> Vec<Arc<LogFile>> {
         let tree = self.tree.lock();
         let kept = tree.nodes.values().filter(|node| !node.is_removed());

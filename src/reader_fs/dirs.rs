@@ -82,7 +82,7 @@ impl ReaderFs {
                 let fs = fs.clone();
                 async move {
                     let meta = match &entry.target {
-                        // Why it cannot be had is told to who asks for it by name.
+                        // Why it cannot be had is the error of a lookup by name.
                         Some(target) => tokio::time::timeout_at(end, fs.meta(target)).await.ok(),
                         None => None,
                     };

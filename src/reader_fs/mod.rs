@@ -43,7 +43,7 @@ use crate::types::time::Utc;
 pub use self::dirs::{Entry, EntryWithMeta};
 pub use self::streams::REMEMBERED_MAX;
 
-/// Longest wait for one page of a listing: below the deadline, so that whoever waits is told why.
+/// Longest wait for one page of a listing: below the deadline, so that the caller is told why.
 const PATIENCE: Duration = Duration::from_secs(25);
 /// How long the kernel may believe names and sizes at most. Asking us costs no request, and what it does not ask it
 /// goes on believing after SIGHUP.

@@ -48,7 +48,7 @@ pub struct Streams {
 /// What is known of one stream.
 struct Slot {
     key: StreamKey,
-    /// Held by who asks the bucket.
+    /// Held during a request to the bucket.
     asking: tokio::sync::Mutex<()>,
     distrusted: AtomicBool,
     known: Mutex<Opened>,

@@ -1,9 +1,9 @@
 //! Backing files: spool files that the kernel writes to itself (FUSE passthrough). Defines what the file system needs
-//! from whoever registers them with the kernel. Registering takes CAP_SYS_ADMIN, which the worker does not have.
+//! from what registers them with the kernel. Registering takes CAP_SYS_ADMIN, which the worker does not have.
 
 use crate::types::ids::{BackingId, NodeId, SpoolOffset};
 
-/// Why a spool file is not registered, in words: the kernel, or who asks it, refuses.
+/// Why a spool file is not registered, in words: the kernel or the supervisor refuses.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BackingError(pub String);

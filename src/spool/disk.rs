@@ -69,8 +69,8 @@ pub fn load_json<T: DeserializeOwned>(path: &Path) -> Result<T, LocalError> {
     serde_json::from_slice(&text).map_err(damaged).at("decode", path)
 }
 
-/// Opens a file to read it. A link, a pipe or a device is damage: whoever has put it there must not have this process
-/// wait, or tell of a file of somebody else.
+/// Opens a file to read it. A link, a pipe or a device is damage: its author must not have this process wait, or tell
+/// of a file of somebody else.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {

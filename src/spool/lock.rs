@@ -18,8 +18,8 @@ const LENT: &str = " recover";
 /// The file by which he is asked.
 const WANTED: &str = "wanted";
 
-/// Takes the lock that tells two daemons apart; the holder's process id is in the file. It is the owner's alone:
-/// whoever can open a file can lock it.
+/// Takes the lock that tells two daemons apart; the holder's process id is in the file. It is the owner's alone: a
+/// process that can open a file can lock it.
 pub(super) fn take(dir: &Path) -> Result<File, SpoolError> {
     let path = dir.join(LOCK);
     let file = OpenOptions::new()
@@ -69,7 +69,7 @@ pub(super) fn is_free(dir: &Path) -> bool {
     lock.is_ok_and(|lock| rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok())
 }
 
-/// Says in the lock that it is given back to whoever comes.
+/// Says in the lock that it is given back to the next owner.
 pub(super) fn lend(dir: &Path) -> Result<(), LocalError> {
     let path = dir.join(LOCK);
     fs::write(&path, format!("{}{LENT}", std::process::id())).at("write", &path)

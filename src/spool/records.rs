@@ -43,7 +43,7 @@ pub struct Records {
     log: Mutex<Log>,
     /// Up to which change all have reached the disk.
     durable: AtomicU64,
-    /// Held by whoever waits for the disk, or puts a new file in the place of the old one.
+    /// Held by the thread that waits for the disk, or puts a new file in the place of the old one.
     syncing: Mutex<()>,
 }
 
@@ -183,7 +183,7 @@ impl Records {
         log.next.is_none() && log.len > GROWN.max(OUT_OF_DATE * log.fresh)
     }
 
-    /// Begins a new file. From here on each change goes into both; whoever calls this copies what there is with
+    /// Begins a new file. From here on each change goes into both; the caller copies what there is with
     /// [`Records::copy`] and [`Records::copy_gone`], while the changes go on, and then calls [`Records::finish`].
     pub fn begin(&self) -> Result<(), LocalError> {
         let file = open(&self.dir.join(RECORDS).with_extension("new"), true)?;
@@ -291,7 +291,7 @@ fn open(path: &Path, anew: bool) -> Result<File, LocalError> {
     options.open(path).at("open", path)
 }
 
-/// Keeps what cannot be read for whoever looks into it.
+/// Keeps what cannot be read, for a person to look into.
 fn keep_copy(dir: &Path, path: &Path) {
     let kept = Quarantine::of(dir).free_name(RECORDS);
     match fs::copy(path, &kept) {

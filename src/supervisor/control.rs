@@ -141,9 +141,9 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Hears what somebody wants, where they may want it: whoever can connect may ask how the mount is and have it
-/// uploaded, the worker's user may attach, root and whoever mounted may do anything, as unmount. The kernel tells who
-/// it is.
+/// Hears what somebody wants, where they may want it: every client that can connect may ask how the mount is and have
+/// it uploaded, the worker's user may attach, root and the user who mounted may do anything, as unmount. The kernel
+/// tells who it is.
 fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
     let link = Arc::new(Link::over(socket)?);
     let peer = link.peer()?;

@@ -130,7 +130,7 @@ impl Keeper {
         )
     }
 
-    /// Asks, and waits for the answer, and does something once a second meanwhile; `None` when whoever had taken the
+    /// Asks, and waits for the answer, and does something once a second meanwhile; `None` when the worker that had the
     /// question is gone.
     pub fn ask(
         &self,

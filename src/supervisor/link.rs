@@ -140,7 +140,7 @@ impl Link {
         matches!(peeked, Ok((_, 0)))
     }
 
-    /// Ends the talk: whoever waits at either end sees its end.
+    /// Ends the talk: a reader at either end sees the end.
     pub fn close(&self) {
         // Fails only where the other side has closed already.
         let _ = shutdown(&self.socket, Shutdown::Both);

@@ -135,7 +135,7 @@ fn hold(
 }
 
 /// Waits for the first worker that somebody else starts; `false` when the keeper is told to stop before. There is no
-/// mount until then: whoever looked at one that nobody serves would wait, however long that is.
+/// mount until then: a process that looked at one without a worker would wait, however long that is.
 fn await_worker(events: &SyncSender<Event>, heard: &Receiver<Event>) -> bool {
     for event in heard {
         match event {

@@ -14,7 +14,7 @@
 //! Registered, Probed,     <--------------> Register, Unregister, Probe, List
 //! Nodes
 //! Signal                  ---------------> as if it had come to the worker
-//! Asked (with a socket)   ---------------> answers there, to whoever asked the keeper
+//! Asked (with a socket)   ---------------> answers there, to the keeper's client
 //! Detached                <--------------> Detach, when it stops
 //!                         <--------------- Stopped, with its exit code
 //! Ping                    ---------------> is it there? To a worker that knows the question

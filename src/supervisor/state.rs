@@ -292,7 +292,7 @@ impl<'a> Keeper<'a> {
         self.dismiss_next("the mount is being stopped")
     }
 
-    /// Hands a question on with the socket of whoever asks, so that nobody has to wait here for an answer.
+    /// Hands a question on with the client's socket, so that nothing here waits for an answer.
     fn ask(&self, request: Request, client: &Link) {
         let serving = |present: &&Worker| present.stage == Stage::Serving;
         let asked = self

@@ -61,12 +61,12 @@ pub fn is_serving(line: &str) -> bool {
     line.starts_with(SERVING)
 }
 
-/// Says that the mount serves, to whoever started the program.
+/// Says that the mount serves, to the process that started the program.
 pub fn announce(mountpoint: &Path) {
     say(SERVING, mountpoint);
 }
 
-/// Says that the mount waits for a worker, to whoever started the program.
+/// Says that the mount waits for a worker, to the process that started the program.
 pub fn announce_holding(mountpoint: &Path) {
     say(HOLDING, mountpoint);
 }
@@ -90,7 +90,7 @@ fn tell_manager(state: NotifyState<'_>, status: &str) {
     let _ = sd_notify::notify(&[state, NotifyState::Status(status)]);
 }
 
-/// Says where the log goes on when the terminal is left, to whoever started the program.
+/// Says where the log goes on when the terminal is left, to the process that started the program.
 pub fn announce_log(log: &Path) {
     // Nobody may be listening any more.
     let _ = writeln!(std::io::stdout(), "logsinkfs: the log goes on in {}", log.display());

@@ -191,7 +191,7 @@ pub fn all() -> io::Result<Vec<Mount>> {
     Ok(ours)
 }
 
-/// Whether nobody serves a mount any more. Waits for whoever serves it.
+/// Whether nobody serves a mount any more. Waits for the process that serves it.
 pub fn is_dead(point: &Path) -> bool {
     use rustix::io::Errno;
     // statfs is never answered from a cache, as stat would be while the root's attributes are cached.
@@ -220,7 +220,7 @@ pub fn unmount(point: &Path) -> io::Result<()> {
 }
 
 /// The absolute path without asking the last part, which may be a dead mount: whether that is a symbolic link is known
-/// without asking whoever serves it.
+/// without asking the process that serves it.
 fn absolute(path: &Path) -> io::Result<PathBuf> {
     let full = std::path::absolute(path)?;
     match (full.parent(), full.file_name()) {

@@ -43,7 +43,7 @@ fn remove(parts: &Parts, log: &Arc<LogFile>) -> bool {
         crash_point("remove: the number is remembered");
         let gone = parts.namespace.retire(log.id)?;
         if gone {
-            // Nothing is left to be reclaimed, nor, for whoever looks before the files are gone, to be sealed.
+            // Nothing is left to be reclaimed, nor, for a task that looks before the files are gone, to be sealed.
             log.state().segments.values_mut().for_each(|s| s.phase = Phase::Reclaimed);
             parts.give(log, held);
             parts.tidy();

@@ -110,7 +110,7 @@ pub struct Parts {
 
 impl Parts {
     /// Says that a log file has grown or has something else for the sealer. To be called after the bytes are in the
-    /// spool file, so that whoever takes it off the list sees them.
+    /// spool file, so that the sealer, which takes it off the list, sees them.
     pub fn touch(&self, log: &Arc<LogFile>) {
         if log.start_watch() {
             self.watch_list.push(log.clone());
@@ -135,7 +135,7 @@ impl Parts {
         self.budget.local.account(&self.namespace.part(id))
     }
 
-    /// Counts as taken what a log file has grown by, whoever wrote it.
+    /// Counts as taken what a log file has grown by, whether the kernel or the daemon wrote it.
     pub fn count(&self, account: &Account, state: &mut State, len: SpoolOffset) {
         let counted = std::mem::replace(&mut state.counted, len);
         // A write that the daemon is just making may be counted before it is there.

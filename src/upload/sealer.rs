@@ -24,8 +24,8 @@ use crate::types::time::Utc;
 /// Least time between two looks at log files that have grown: a log that is written all the time is looked at five
 /// times a second, and its writer wakes nobody in between.
 const LOOK: Duration = Duration::from_millis(200);
-/// Wait before a first look, for others that come with it: whoever removes a thousand logs is not held up by their
-/// seals.
+/// Wait before a first look, for others that come with it: a program that removes a thousand logs is not held up by
+/// their seals.
 const GATHER: Duration = Duration::from_millis(100);
 /// Longest time between two looks at a quiet file that the kernel may append to: ten thousand of them cost 2,000
 /// stat(2) a second then, less than a percent of a core (docs/BENCHMARKS.md).

@@ -223,7 +223,7 @@ pub(super) async fn put(parts: &Parts, conditional: Conditional, object: &NewObj
 /// The key has an object. It is our own when an earlier try may have arrived and the bytes are the same.
 async fn resolve(parts: &Arc<Parts>, job: &Job, name: &MarkerName, marker: &Marker, size: u64) -> SendOutcome {
     if name.phase.is_given_up() {
-        // The name is the mark, and its bytes are gone: whoever made it, it says what is to be said.
+        // The name is the mark, and its bytes are gone: it says what is to be said, and it does not matter who made it.
         return confirm(parts, job, name, marker, size).await;
     }
     if job.may_have_arrived {

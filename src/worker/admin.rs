@@ -133,7 +133,7 @@ struct Connections(VecDeque<(IpAddr, AbortHandle)>);
 
 impl Connections {
     /// Adds one. Where there are too many, the oldest one of the same peer is closed, or of all: one that asks now is
-    /// answered, whoever holds others open.
+    /// answered, however many others are held open.
     fn add(&mut self, peer: IpAddr, task: AbortHandle) {
         self.0.retain(|(_, task)| !task.is_finished());
         let of_peer = |(of, _): &&(IpAddr, AbortHandle)| *of == peer;

@@ -29,7 +29,7 @@ const WAITING: usize = 16;
 /// How often it is looked whether somebody who waits for S3 has gone.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Somebody asks for the mount's end, within a time, and is answered by whoever brings it about.
+/// Somebody asks for the mount's end, within a time, and is answered by what brings it about.
 pub type StopAsked = (Option<Duration>, Link);
 
 /// Answers until the process ends, but for those who ask for that end.
@@ -66,7 +66,7 @@ pub async fn serve(mut questions: Questions, status: Arc<MountStatus>, fs: Arc<F
                 (_, Request::Stop { .. }) => None,
             };
             if let Some(Err(e)) = answer.map(|answer| client.send(&answer)) {
-                debug!("whoever asked has gone: {e}");
+                debug!("the client has gone: {e}");
             }
         });
     }
@@ -102,7 +102,7 @@ fn fitting(rows: Vec<impl Serialize>) -> Vec<Value> {
     rows.take_while(fits).collect()
 }
 
-/// Seals everything, and waits until S3 has what was there; `None` when whoever asked has gone.
+/// Seals everything, and waits until S3 has what was there; `None` when the client has gone.
 async fn flush(parts: &Parts, wait: bool, client: &Link) -> Option<ToClient> {
     info!(wait, "everything is sealed and uploaded now: somebody asks for it");
     let mut progress = parts.progress.subscribe();

@@ -288,7 +288,8 @@ impl Tasks {
     }
 }
 
-/// Waits briefly for S3's first answer, while the mount serves: what S3 said is logged where whoever mounts sees it.
+/// Waits briefly for S3's first answer, while the mount serves: what S3 said is logged where the user who mounts sees
+/// it.
 async fn first_contact(parts: &Parts) {
     let mut s3 = parts.s3.subscribe();
     let answered = tokio::time::timeout(CONTACT_PATIENCE, s3.wait_for(S3State::is_known)).await;

@@ -36,7 +36,7 @@ pub fn is_child_of_keeper() -> bool {
     std::env::var_os(SOCKET_ENV).is_some()
 }
 
-/// Files with credentials that the worker's user may not read, though whoever started it may.
+/// Files with credentials that the worker's user may not read, though the user who started it may.
 #[must_use]
 pub struct Hidden(Vec<PathBuf>);
 

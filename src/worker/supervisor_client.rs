@@ -27,7 +27,7 @@ const ANSWERS_MAX: usize = 64;
 /// SignalReceiver that nobody has taken yet: two ask for all that there is.
 const SIGNALS_MAX: usize = 8;
 
-/// Questions that nobody has taken yet: whoever asks waits, and may ask again.
+/// Questions that nobody has taken yet: the client waits, and may ask again.
 const QUESTIONS_MAX: usize = 16;
 
 /// Numbers of signals.

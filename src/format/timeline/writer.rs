@@ -138,7 +138,8 @@ impl Generation {
         self.known.extend_from_slice(found);
         self.known.sort_by(|a, b| a.order().cmp(&b.order()));
         let (mut claims, mut conflicts) = self.claims(found);
-        // What was given up, or cannot be in its object, and what no segment holds; each byte once, whoever claims it.
+        // What was given up, or cannot be in its object, and what no segment holds; each byte once, however many claim
+        // it.
         let mut said = Ranges::default();
         for segment in found.iter().filter(|segment| segment.possible_end() < segment.end()) {
             for range in said.gaps(segment.offset.max(self.end)..segment.end()) {

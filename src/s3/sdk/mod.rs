@@ -233,8 +233,8 @@ impl S3Bucket {
     }
 }
 
-/// Reads a body of at most so many bytes; `None` when there are more, of which whoever answers in S3's place could send
-/// any number.
+/// Reads a body of at most so many bytes; `None` when there are more, of which a server in S3's place could send any
+/// number.
 async fn collect(mut body: ByteStream, most: usize) -> Result<Option<Bytes>, ByteStreamError> {
     let mut all = BytesMut::new();
     while let Some(chunk) = body.try_next().await? {

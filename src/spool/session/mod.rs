@@ -94,7 +94,7 @@ pub struct OpenHandle {
     pub handle: HandleId,
     /// What it is open on.
     pub node: NodeId,
-    /// How, in the words of whoever noted it.
+    /// How, in the words of the worker that noted it.
     pub flags: u32,
     /// The request that opened it.
     pub opened_by: u64,
