@@ -34,7 +34,7 @@ pub struct RecoverArgs {
     #[arg(long, env = "LOGSINKFS_REMOVE")]
     pub remove: bool,
     /// Under --watch, how long nobody may have used a spool, or a mount been dead, before it is removed: longer than
-    /// what restarts a daemon waits (kubelet: 5 minutes).
+    /// it takes until a daemon is restarted (kubelet: 5 minutes).
     #[arg(long, env = "LOGSINKFS_REMOVE_AFTER", value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
     pub remove_after: Duration,
     /// As root, unmount the mounts below this directory that root's daemons made and nobody serves any more. kubelet
