@@ -4,8 +4,9 @@ use std::fs;
 
 use crate::bad_input::fails;
 use test_harness::mount::Plan;
-use test_harness::process::Proc;
+use test_harness::process::{Proc, command};
 use test_harness::programs::venv_python;
+use test_harness::s3::logsinkfs;
 use test_harness::{Answer, Rig};
 
 /// Writes the shared AWS configuration of whoever mounts.
@@ -152,4 +153,25 @@ fn a_key_for_encryption_that_cannot_be_used_is_told_as_such() {
         let plan = rig.plan("a").through(&gate.endpoint).with(&["--require-bucket"]);
         fails(plan, &[code, "--sse-kms-key-id", "kms:GenerateDataKey"]);
     }
+}
+
+/// A service without TLS needs none.
+#[test]
+fn a_machine_without_certificates_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = |source: &str| {
+        let mut unshare = command("unshare");
+        unshare.args(["--mount", "sh", "-c", "mount -t tmpfs none /etc/ssl && exec \"$@\"", "sh", logsinkfs()]);
+        unshare.args(["ls", source]).env("AWS_ACCESS_KEY_ID", "id").env("AWS_SECRET_ACCESS_KEY", "secret");
+        for variable in ["AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
+            unshare.env_remove(variable);
+        }
+        let listed = unshare.output().unwrap();
+        (listed.status.code(), String::from_utf8(listed.stderr).unwrap())
+    };
+    let (code, said) = list("s3://bucket");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("ca-certificates") && said.contains("hint: ") && !said.contains("panicked"), "{said}");
+    let (_, said) = list(&format!("file://{}", dir.path().display()));
+    assert!(!said.contains("panicked") && !said.contains("certificate"), "{said}");
 }

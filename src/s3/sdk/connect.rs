@@ -35,8 +35,8 @@ pub(super) fn endpoint(settings: &S3Settings) -> Option<String> {
 }
 
 impl S3Bucket {
-    /// Finds out what can be known without asking anybody: a profile that was asked for is defined, and a file with CAs
-    /// that the environment names has some.
+    /// Finds out what can be known without asking anybody: a profile that was asked for is defined, and there are CAs,
+    /// also in the file that the environment names.
     pub async fn check(&self) -> Result<(), BucketError> {
         let failed = |kind, why: String| BucketError::new(kind, "Connect", "", why).at(&self.place());
         if let Some(profile) = &self.settings.profile {
@@ -55,6 +55,10 @@ impl S3Bucket {
             for (name, file) in bundles.filter(|(_, file)| !file.is_empty()) {
                 let unusable = |why| format!("{name} names {}: {why}", file.display());
                 has_certificates(Path::new(&file)).map_err(|why| failed(Kind::Untrusted, unusable(why)))?;
+            }
+            if !has_cas() {
+                let why = "this machine has no certificates of CAs (Debian: the package ca-certificates)";
+                return Err(failed(Kind::Untrusted, why.to_owned()));
             }
         }
         Ok(())
@@ -129,6 +133,10 @@ impl S3Bucket {
                     .operation_attempt_timeout(READ_TIMEOUT)
                     .build(),
             );
+        if !has_cas() {
+            // The SDK's own client panics without any. A service without TLS can be reached all the same.
+            loader = loader.http_client(aws_smithy_http_client::Builder::new().build_http());
+        }
         if let Some(region) = &settings.region {
             loader = loader.region(Region::new(region.clone()));
         }
@@ -149,6 +157,11 @@ impl S3Bucket {
 fn with_slash(endpoint: String) -> String {
     let has_path = endpoint.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
     if has_path && !endpoint.ends_with('/') { endpoint + "/" } else { endpoint }
+}
+
+/// Whether this machine, or the environment, has certificates of CAs.
+fn has_cas() -> bool {
+    !rustls_native_certs::load_native_certs().certs.is_empty()
 }
 
 /// Whether there are certificates in a file; why not, if not.
