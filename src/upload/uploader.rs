@@ -96,15 +96,18 @@ pub async fn run(parts: Arc<Parts>, registrar: Registrar, mut pace: watch::Recei
         if speed == Pace::Stopped {
             return;
         }
-        if uploader.conditional.is_none() && uploader.is_open() {
+        // One look at the clock for all that follows: were the gate to open between two, nobody would be woken for it.
+        let mut now = parts.clock.monotonic();
+        if uploader.conditional.is_none() && uploader.is_open(now) {
             // Nothing is uploaded before the registration.
             tokio::select! {
                 () = uploader.register() => {}
                 _ = pace.wait_for(|p| *p == Pace::Stopped) => return,
             }
+            now = parts.clock.monotonic();
         }
-        uploader.start_what_may(speed);
-        let wake = uploader.next_wake();
+        uploader.start_what_may(speed, now);
+        let wake = uploader.next_wake(now);
         tokio::select! {
             () = parts.outbox.changed() => {}
             () = sleep_until(&parts, wake), if wake.is_some() => {}
@@ -124,13 +127,13 @@ async fn sleep_until(parts: &Parts, wake: Option<Duration>) {
 }
 
 impl Uploader {
-    fn is_open(&self) -> bool {
-        self.gate.closed_until.is_none_or(|until| self.parts.clock.monotonic() >= until)
+    fn is_open(&self, now: Duration) -> bool {
+        self.gate.closed_until.is_none_or(|until| now >= until)
     }
 
     /// How many may be under way: one while S3's return is still to be seen.
-    fn limit(&self, pace: Pace) -> usize {
-        match (self.is_open(), self.conditional, self.gate.failures) {
+    fn limit(&self, pace: Pace, now: Duration) -> usize {
+        match (self.is_open(now), self.conditional, self.gate.failures) {
             (false, ..) | (_, None, _) => 0,
             (true, Some(_), 1..) => 1,
             (true, Some(_), 0) if pace == Pace::Normal => STAGES * PARALLEL,
@@ -145,8 +148,8 @@ impl Uploader {
         self.retries.extend(self.delayed.drain(..).map(|(_, attempt)| attempt));
     }
 
-    fn next_wake(&self) -> Option<Duration> {
-        let gate = self.gate.closed_until.filter(|_| !self.is_open());
+    fn next_wake(&self, now: Duration) -> Option<Duration> {
+        let gate = self.gate.closed_until.filter(|_| !self.is_open(now));
         let delayed = self.delayed.iter().map(|(until, _)| *until).min();
         [gate, delayed].into_iter().flatten().min()
     }
@@ -168,14 +171,13 @@ impl Uploader {
         }
     }
 
-    fn start_what_may(&mut self, pace: Pace) {
-        let now = self.parts.clock.monotonic();
+    fn start_what_may(&mut self, pace: Pace, now: Duration) {
         let (due, later) = self.delayed.drain(..).partition(|(until, _)| *until <= now);
         self.delayed = later;
         let due: Vec<(Duration, Attempt)> = due;
         self.retries.extend(due.into_iter().map(|(_, attempt)| attempt));
         let Some(conditional) = self.conditional else { return };
-        while self.running.len() < self.limit(pace) {
+        while self.running.len() < self.limit(pace, now) {
             let Some(attempt) = self.next() else { return };
             let (parts, places) = (self.parts.clone(), self.places.clone());
             self.running.spawn(async move { send(&parts, &places, conditional, attempt).await });
@@ -254,7 +256,7 @@ impl Uploader {
         let outage = Outage { since, error: e.clone() };
         self.parts.s3.send_modify(|s3| s3.outage = Some(outage));
         // Several tries that were under way together are one failure.
-        if self.is_open() {
+        if self.is_open(now) {
             self.gate.failures += 1;
             self.gate.closed_until = Some(now + backoff(self.gate.failures, random::fraction()));
         }

@@ -14,13 +14,24 @@ pub struct TestClock {
     wall: Mutex<Utc>,
     /// The latest that it showed before it was set back.
     highest: Mutex<Utc>,
+    /// What each look at the monotonic clock has taken, in all.
+    looks: Mutex<Duration>,
+    look: Mutex<Duration>,
 }
 
 impl TestClock {
     /// Starts at half past eight on a Monday.
     pub fn start() -> TestClock {
         let wall = Utc::from_name("20261123T083000.000000Z").unwrap();
-        TestClock { started: tokio::time::Instant::now(), wall: Mutex::new(wall), highest: Mutex::new(wall) }
+        let started = tokio::time::Instant::now();
+        let (wall, highest) = (Mutex::new(wall), Mutex::new(wall));
+        TestClock { started, wall, highest, looks: Mutex::default(), look: Mutex::default() }
+    }
+
+    /// From now on each look at the monotonic clock takes so long: what happens rarely between two looks happens
+    /// always.
+    pub fn slow_down(&self, look: Duration) {
+        *self.look.lock() = look;
     }
 
     /// The wall clock is set back.
@@ -48,6 +59,8 @@ impl Clock for TestClock {
     }
 
     fn monotonic(&self) -> Duration {
-        self.started.elapsed()
+        let mut looks = self.looks.lock();
+        *looks += *self.look.lock();
+        self.started.elapsed() + *looks
     }
 }

@@ -215,6 +215,21 @@ fn a_server_that_ignores_conditions_is_noticed_and_every_put_is_preceded_by_a_he
     });
 }
 
+/// Nobody wakes the uploader for a gate that was closed at one look at the clock and open at the next.
+#[test]
+fn a_gate_that_opens_between_two_looks_at_the_clock_is_seen() {
+    run(async {
+        let world = World::new();
+        // Longer than the first waits, all of which are below 250 ms.
+        world.clock.slow_down(Duration::from_millis(300));
+        world.bucket.script(Op::Put, ".logsinkfs/", 3, Fault::Before(Kind::Throttled));
+        let daemon = world.boot();
+        daemon.append(daemon.open("app.log"), "line\n");
+        daemon.flush().await;
+        assert_delivered(&world, "app.log", &["line\n"]);
+    });
+}
+
 #[test]
 fn an_outage_costs_few_tries_and_everything_arrives_afterwards() {
     run(async {
