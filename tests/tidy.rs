@@ -69,7 +69,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
 /// Of a room that knows more, some use one file only: the kernel's constants.
 const ONE_FILE: [(&str, &str); 2] = [("sys", "fuse::abi"), ("supervisor", "fuse::abi")];
 /// What the keeper's process does without: it outlives every worker, and has root's rights.
-const NOT_IN_SUPERVISOR: [&str; 7] = ["s3", "upload", "listing", "read", "worker", "fs", "tokio"];
+const NOT_IN_SUPERVISOR: [&str; 6] = ["s3", "upload", "listing", "read", "worker", "fs"];
 /// Crates, and the clocks of the standard library and of tokio, that one place alone may use: everything else stays
 /// free of their types, and gets time and randomness as an argument.
 const SINGLE_IMPORTERS: [(&str, &[&str]); 11] = [
@@ -86,7 +86,7 @@ const SINGLE_IMPORTERS: [(&str, &[&str]); 11] = [
     ("prometheus_client", &["src/metrics/mod.rs"]),
 ];
 /// What some rooms do without, and why.
-const ABSENT: [(&str, &[&str], &str); 5] = [
+const ABSENT: [(&str, &[&str], &str); 8] = [
     (
         "src/types/",
         &[
@@ -107,6 +107,9 @@ const ABSENT: [(&str, &[&str], &str); 5] = [
     ("src/spool/", &["tokio", "async fn", ".await"], "the spool is synchronous"),
     ("src/log_file/", &["tokio", "async fn", ".await"], "the spool is synchronous"),
     ("src/namespace/", &["tokio", "async fn", ".await"], "the namespace is synchronous"),
+    ("src/settings/", &["tokio", "async fn", ".await"], "the keeper imports it"),
+    ("src/format/", &["tokio", "async fn", ".await"], "names are formed from names alone"),
+    ("src/sys/", &["tokio", "async fn", ".await"], "the keeper imports it"),
     ("src/supervisor/", &["tokio", "async fn", ".await", "hyper"], "the keeper is small"),
 ];
 /// Files that may hold `unsafe`.

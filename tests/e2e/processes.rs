@@ -365,6 +365,8 @@ fn a_machine_that_knows_no_users_takes_numbers() {
     };
     let said = refused("4711:4712");
     assert!(said.contains("/nowhere/logs") && !said.contains("looked up"), "{said}");
+    let said = refused("4711:staff");
+    assert!(said.contains("there is no group `staff`"), "{said}");
     let said = refused("somebody");
     assert!(said.contains("there is no user `somebody`"), "{said}");
 }

@@ -81,7 +81,6 @@ pub(super) fn parse_writer(text: &str) -> Result<String, String> {
 
 /// Reads `USER[:GROUP]`, names or numbers. Without a group it is the user's own.
 pub(super) fn parse_user(text: &str) -> Result<RunAs, String> {
-    use nix::errno::Errno;
     use nix::unistd::{Gid, Group, Uid, User};
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),
@@ -91,9 +90,7 @@ pub(super) fn parse_user(text: &str) -> Result<RunAs, String> {
         Ok(uid) => User::from_uid(Uid::from_raw(uid)),
         Err(_) => User::from_name(user),
     };
-    // A machine without /etc/passwd knows nobody by name, which is no reason to refuse a number.
-    let known = if known == Err(Errno::ENOENT) { Ok(None) } else { known };
-    let known = known.map_err(|e| format!("users cannot be looked up: {e}"))?;
+    let known = looked_up(known).map_err(|e| format!("users cannot be looked up: {e}"))?;
     let uid = match (&known, user.parse::<u32>()) {
         (Some(user), _) => user.uid.as_raw(),
         (None, Ok(uid)) => uid,
@@ -104,7 +101,7 @@ pub(super) fn parse_user(text: &str) -> Result<RunAs, String> {
         Some(group) => match group.parse::<u32>() {
             Ok(gid) => Gid::from_raw(gid),
             Err(_) => {
-                let known = Group::from_name(group);
+                let known = looked_up(Group::from_name(group));
                 let known = known.map_err(|e| format!("groups cannot be looked up: {e}"))?;
                 known.ok_or_else(|| format!("there is no group `{group}`"))?.gid
             }
@@ -112,4 +109,10 @@ pub(super) fn parse_user(text: &str) -> Result<RunAs, String> {
         .as_raw(),
     };
     Ok(RunAs { uid, gid })
+}
+
+/// What a look-up has found. A machine without /etc/passwd or /etc/group knows nobody by name, which is no reason to
+/// refuse a number.
+fn looked_up<T>(found: nix::Result<Option<T>>) -> nix::Result<Option<T>> {
+    if matches!(found, Err(nix::errno::Errno::ENOENT)) { Ok(None) } else { found }
 }
