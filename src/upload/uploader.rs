@@ -97,14 +97,13 @@ pub async fn run(parts: Arc<Parts>, registrar: Registrar, mut pace: watch::Recei
             return;
         }
         // One look at the clock for all that follows: were the gate to open between two, nobody would be woken for it.
-        let mut now = parts.clock.monotonic();
+        let now = parts.clock.monotonic();
         if uploader.conditional.is_none() && uploader.is_open(now) {
             // Nothing is uploaded before the registration.
             tokio::select! {
-                () = uploader.register() => {}
+                () = uploader.register() => continue,
                 _ = pace.wait_for(|p| *p == Pace::Stopped) => return,
             }
-            now = parts.clock.monotonic();
         }
         uploader.start_what_may(speed, now);
         let wake = uploader.next_wake(now);
