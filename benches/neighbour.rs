@@ -2,7 +2,7 @@
 //! attributes, holds files open, floods the spool, truncates and renames as fast as it can, within a first-level folder
 //! of its own; another appends a line each millisecond in another folder, by the kernel and through the daemon. Prints
 //! the appends' latencies alone, beside that program on a plain folder (what the machine's cores cost) and beside it on
-//! the mount; what was given up; the memory.
+//! the mount; what was dropped; the memory.
 //!
 //! `cargo bench --bench neighbour -- --seconds 300`
 
@@ -67,8 +67,8 @@ fn main() {
             let len = rustix::fs::getxattr(path, name.as_str(), &mut value[..]).unwrap();
             String::from_utf8(value[..len].to_vec()).unwrap()
         };
-        println!("{}: {lines} lines, given up {} bytes", path.display(), own("given_up"));
-        assert_eq!(own("given_up"), "0");
+        println!("{}: {lines} lines, dropped {} bytes", path.display(), own("dropped"));
+        assert_eq!(own("dropped"), "0");
         assert_eq!(fs::read_to_string(path).unwrap().lines().count(), lines);
     }
 }

@@ -168,7 +168,7 @@ impl Bucket {
             .args(flags)
             .arg("s3://logs")
             .arg(point)
-            // Nothing is given up because the disk is nearly full.
+            // Nothing is dropped because the disk is nearly full.
             .env("LOGSINKFS_SPOOL_MIN_FREE", "0")
             .env("AWS_ACCESS_KEY_ID", &self.id)
             .env("AWS_SECRET_ACCESS_KEY", &self.secret);

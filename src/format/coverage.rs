@@ -20,7 +20,7 @@ pub enum Defect {
     Conflict,
     /// More than one object holds it.
     Overlap,
-    /// Its bytes were given up, and a mark says so.
+    /// Its bytes were dropped, and a mark says so.
     Dropped,
     /// It is missing, and so is all that is older: as a lifecycle rule leaves it.
     Expired,
@@ -156,7 +156,7 @@ struct Findings {
 
 impl Findings {
     fn push(&mut self, what: Defect, extent: Extent) {
-        // What lies side by side is one range: a full spool gives up many segments in a row.
+        // What lies side by side is one range: a full spool drops many segments in a row.
         if let Some(Finding { what: before, extent: Extent::Bytes(of, range), .. }) = self.list.last_mut()
             && let Extent::Bytes(generation, next) = &extent
             && (*before, *of, range.end) == (what, *generation, next.start)
@@ -210,7 +210,7 @@ impl Findings {
         covered
     }
 
-    /// A range without a log: given up as far as marks say so, else lost.
+    /// A range without a log: dropped as far as marks say so, else lost.
     fn hole<'a>(
         &mut self,
         of: GenerationNo,

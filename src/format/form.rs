@@ -9,7 +9,7 @@ pub enum Form {
     Gzip,
     /// One zstd frame.
     Zstd,
-    /// Zero bytes: a mark for a range that was given up.
+    /// Zero bytes: a mark for a range that was dropped.
     Dropped,
 }
 

@@ -166,9 +166,9 @@ pub enum Phase {
     Reclaimed,
     /// It cannot be uploaded as what was sealed; a copy is in the quarantine.
     Quarantined,
-    /// Its bytes were given up; the bucket does not say so yet.
+    /// Its bytes were dropped; the bucket does not say so yet.
     Dropped,
-    /// Its bytes were given up, and an empty object in the bucket says so.
+    /// Its bytes were dropped, and an empty object in the bucket says so.
     Marked,
 }
 
@@ -193,14 +193,14 @@ impl Phase {
         self.is_unsent() || self == Phase::Dropped
     }
 
-    /// Whether its bytes were given up.
-    pub fn is_given_up(self) -> bool {
+    /// Whether its bytes were dropped.
+    pub fn is_dropped(self) -> bool {
         matches!(self, Phase::Dropped | Phase::Marked)
     }
 
     /// Whether its bytes are on the disk.
     pub fn is_here(self) -> bool {
-        !(self.is_given_up() || self == Phase::Reclaimed)
+        !(self.is_dropped() || self == Phase::Reclaimed)
     }
 
     fn suffix(self) -> &'static str {

@@ -140,11 +140,11 @@ fn own_attribute(log: &LogFile, name: &str) -> Result<Vec<u8>, FsError> {
             current.number().map(|number| number.0.to_string())
         }
         "uploaded" => {
-            let lost = state.bytes_in(|phase| phase == Phase::Quarantined || phase.is_given_up());
+            let lost = state.bytes_in(|phase| phase == Phase::Quarantined || phase.is_dropped());
             Some(len.since(current.at).saturating_sub(unsent + lost).to_string())
         }
-        "set_aside" => Some(state.bytes_in(|phase| phase == Phase::Quarantined).to_string()),
-        "given_up" => Some(state.bytes_in(Phase::is_given_up).to_string()),
+        "quarantined" => Some(state.bytes_in(|phase| phase == Phase::Quarantined).to_string()),
+        "dropped" => Some(state.bytes_in(Phase::is_dropped).to_string()),
         "unsent" => Some(unsent.to_string()),
         "last_key" => state.last_key.clone(),
         "last_error" => state.last_error.clone(),

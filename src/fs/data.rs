@@ -18,7 +18,7 @@ use crate::types::errors::{AtPath, FsError, LocalError};
 use crate::types::ids::{HandleId, NodeId, Origin, SpoolOffset};
 use crate::upload::drop;
 
-/// How long a write waits, under `drop-oldest`, for something that can be given up.
+/// How long a write waits, under `drop-oldest`, for something that can be dropped.
 const DROP_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a write that waits looks for room of which nobody tells it.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -266,7 +266,7 @@ impl Fs {
         Ok(())
     }
 
-    /// fallocate(2): room is not set aside for logs; making them longer is no append.
+    /// fallocate(2): room is not reserved for logs; making them longer is no append.
     pub fn allocate(&self, handle: HandleId, keep_size: bool) -> Result<(), FsError> {
         let handle = self.handles.get(handle)?;
         match (&handle.what, handle.what.log()?) {
@@ -320,7 +320,7 @@ impl Fs {
         self.parts.namespace.make_durable(log.id)
     }
 
-    /// Seals what is written now and waits until S3 has it. Fails, once, when something had to be set aside since the
+    /// Seals what is written now and waits until S3 has it. Fails, once, when something had to be quarantined since the
     /// last time: S3 does not have it.
     async fn wait_uploaded(&self, log: &Arc<LogFile>) -> Result<(), FsError> {
         let target = log.len()?;
@@ -333,8 +333,8 @@ impl Fs {
                 let mut before = state.segments.range(..target);
                 let unsent = before.any(|(_, s)| s.phase.owes_object());
                 if state.sealed_end() >= target && !unsent {
-                    return if std::mem::take(&mut state.set_aside) {
-                        Err(FsError::Bucket("a segment was set aside or given up".into()))
+                    return if std::mem::take(&mut state.unreported_loss) {
+                        Err(FsError::Bucket("a segment was quarantined or dropped".into()))
                     } else {
                         Ok(())
                     };

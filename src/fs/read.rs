@@ -80,9 +80,9 @@ impl Fs {
         while at < end {
             let segment = log.state().segment_at(at);
             let piece_end = segment.map_or(end, |s| s.range.end.min(end));
-            if segment.is_some_and(|s| s.phase.is_given_up()) {
+            if segment.is_some_and(|s| s.phase.is_dropped()) {
                 // What is before the gap is read; a read that begins in it fails.
-                return if bytes.is_empty() { Err(FsError::GivenUp) } else { Ok(bytes.into()) };
+                return if bytes.is_empty() { Err(FsError::Dropped) } else { Ok(bytes.into()) };
             }
             let mut piece = vec![0; usize::try_from(piece_end.since(at)).unwrap_or(0)];
             match segment.filter(|s| s.phase == Phase::Reclaimed) {

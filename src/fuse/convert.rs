@@ -41,7 +41,7 @@ pub(super) fn errno(operation: &'static str, error: &FsError) -> Errno {
             debug!(operation, "{error}");
             Errno::ENOSPC
         }
-        FsError::GivenUp => {
+        FsError::Dropped => {
             debug!(operation, "{error}");
             Errno::EIO
         }

@@ -96,8 +96,8 @@ pub struct State {
     pub looks: Looks,
     /// The start of the segment that was sealed last.
     pub last_start: Utc,
-    /// Whether something was set aside that no fsync to S3 has reported yet.
-    pub set_aside: bool,
+    /// Whether something was quarantined or dropped that no fsync to S3 has reported yet.
+    pub unreported_loss: bool,
     /// Key of the segment confirmed last.
     pub last_key: Option<String>,
     /// What went wrong last.
@@ -127,7 +127,7 @@ impl State {
             last_growth: (begin.since, begin.at),
             looks: Looks::default(),
             last_start: Utc::default(),
-            set_aside: false,
+            unreported_loss: false,
             last_key: None,
             last_error: None,
         }
@@ -273,7 +273,7 @@ impl State {
         len.since(self.first_kept()).saturating_sub(gone)
     }
 
-    /// Whether S3 has everything, marks of what was given up included.
+    /// Whether S3 has everything, marks of what was dropped included.
     pub fn all_sent(&self, len: SpoolOffset) -> bool {
         self.unsent(len) == 0 && !self.segments.values().any(|s| s.phase.owes_object())
     }

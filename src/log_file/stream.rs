@@ -119,7 +119,7 @@ impl StreamState {
         self.inner.lock().unsent += 1;
     }
 
-    /// A segment was confirmed or set aside.
+    /// A segment was confirmed or quarantined.
     pub fn take_unsent(&self) {
         let mut inner = self.inner.lock();
         inner.unsent = inner.unsent.saturating_sub(1);

@@ -96,12 +96,12 @@ metrics! {
     unuploaded_bytes: Gauge = "logsinkfs_unuploaded_bytes", [], "Bytes of logs that S3 has not confirmed.";
     oldest_unuploaded_seconds: Number = "logsinkfs_oldest_unuploaded_seconds", [], "Age of the oldest byte that S3 has not confirmed; 0 when it has all.";
     upload_retries: Family<Labels<1>, Counter> = "logsinkfs_upload_retries_total", ["reason"], "Tries to upload a segment that failed and will be repeated: outage (S3 as a whole) or segment (this one).";
-    dropped_bytes: Counter = "logsinkfs_dropped_bytes_total", [], "Bytes that were given up because the spool was full.";
-    set_aside_files: Gauge = "logsinkfs_set_aside_files", [], "Files in the spool's quarantine, counted from what is there.";
-    set_aside_bytes: Gauge = "logsinkfs_set_aside_bytes", [], "Their bytes.";
-    given_up_bytes: Gauge = "logsinkfs_given_up_bytes", [], "Bytes on the spool's list of what was given up, also before this process began.";
+    dropped_bytes: Counter = "logsinkfs_dropped_bytes_total", [], "Bytes that were dropped because the spool was full.";
+    quarantined_files: Gauge = "logsinkfs_quarantined_files", [], "Files in the spool's quarantine, counted from what is there.";
+    quarantined_bytes: Gauge = "logsinkfs_quarantined_bytes", [], "Their bytes.";
+    dropped_listed_bytes: Gauge = "logsinkfs_dropped_listed_bytes", [], "Bytes on the spool's list of what was dropped, also before this process began.";
     conflicts: Counter = "logsinkfs_conflicts_total", [], "Segments whose key another object had.";
-    quarantined_segments: Counter = "logsinkfs_quarantined_segments_total", [], "Segments that were set aside in the spool's quarantine.";
+    quarantined_segments: Counter = "logsinkfs_quarantined_segments_total", [], "Segments that were quarantined in the spool.";
     s3_up: Gauge = "logsinkfs_s3_up", [], "1 while S3 takes segments, 0 in an outage.";
     s3_requests: Family<Labels<2>, Counter> = "logsinkfs_s3_requests_total", ["operation", "status"], "Requests to S3, tries of the SDK counted as one.";
     s3_attempts: Family<Labels<1>, Counter> = "logsinkfs_s3_attempts_total", ["operation"], "Tries of requests to S3: what is billed. Less the requests, they are the SDK's retries.";
@@ -112,7 +112,7 @@ metrics! {
     cache_hits: Family<Labels<1>, Counter> = "logsinkfs_cache_hits_total", ["cache"], "Looks into a cache that needed no request: of names, of listings, of objects' bytes, of unpacked segments.";
     cache_misses: Family<Labels<1>, Counter> = "logsinkfs_cache_misses_total", ["cache"], "Looks into a cache that needed a request.";
     spool_used_bytes: Gauge = "logsinkfs_spool_used_bytes", [], "Bytes of logs in the spool.";
-    spool_free_bytes: Gauge = "logsinkfs_spool_free_bytes", [], "Bytes that logs can still grow by, before something is given up, or programs wait or get ENOSPC.";
+    spool_free_bytes: Gauge = "logsinkfs_spool_free_bytes", [], "Bytes that logs can still grow by, before something is dropped, or programs wait or get ENOSPC.";
     write_path: Family<Labels<1>, Gauge> = "logsinkfs_write_path", ["path"], "1 for who writes what programs append: kernel or daemon.";
     worker_restarts: Counter = "logsinkfs_worker_restarts_total", [], "Times that a worker was replaced, killed ones and upgrades.";
 }

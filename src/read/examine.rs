@@ -75,7 +75,7 @@ async fn faults(bucket: &dyn Bucket, object: &StoredObject, name: &SegmentName) 
             return Ok(faults);
         }
     };
-    // A mark holds nothing; its metadata are those of the bytes that were given up.
+    // A mark holds nothing; its metadata are those of the bytes that were dropped.
     let mark = name.form == Form::Dropped;
     let length = if mark { 0 } else { name.length };
     if sums.length != length {

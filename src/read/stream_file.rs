@@ -255,7 +255,7 @@ impl StreamFile {
         };
         match content {
             Content::Break => Ok(Bytes::from_static(b"\n")),
-            Content::Note(_) if self.source.strict => Err(FsError::GivenUp),
+            Content::Note(_) if self.source.strict => Err(FsError::Dropped),
             Content::Note(text) => Ok(Bytes::copy_from_slice(&text.as_bytes()[within()])),
             Content::Bytes { segment, range: part } => {
                 let range = part.start + range.start..part.start + range.end;

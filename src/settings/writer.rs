@@ -108,7 +108,7 @@ pub enum FsyncLevel {
 /// What happens to a write when the spool has no room left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
-    /// Of the first-level folder with most unsent bytes the stream with most gives up its oldest; the application never
+    /// Of the first-level folder with most unsent bytes the stream with most drops its oldest; the application never
     /// stops.
     DropOldest,
     /// It waits for room, 30 s at most, then ENOSPC.

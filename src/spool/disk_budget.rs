@@ -17,7 +17,7 @@ const LOCAL_PART: u64 = 4;
 /// Appended bytes after which the file system is asked again how much is free.
 const ASK_EVERY: u64 = 16 << 20;
 /// What of the disk is left to seal markers and records, whatever is asked for: without them nothing could be sealed
-/// any more, and so nothing sent or given up.
+/// any more, and so nothing sent or dropped.
 const FOR_RECORDS: u64 = 1 << 20;
 /// Inodes of the spool's file system that are left for restarts, ...
 const INODES: u64 = 32;

@@ -52,7 +52,7 @@ pub(super) fn take_over(dir: &Path) -> Result<(), LocalError> {
         } else if is_unborn(folder) {
             fs::remove_dir_all(folder).at("remove", folder)?;
         } else {
-            set_aside(dir, *id, folder)?;
+            quarantine(dir, *id, folder)?;
         }
         crash_point("earlier: a node is taken over");
     }
@@ -130,8 +130,8 @@ fn is_unborn(folder: &Path) -> bool {
     })
 }
 
-fn set_aside(dir: &Path, id: NodeId, folder: &Path) -> Result<(), LocalError> {
-    let kept = Quarantine::of(dir).set_aside(folder, &id.to_string())?;
-    warn!(path = %folder.display(), kept = %kept.display(), "set aside: its record cannot be read");
+fn quarantine(dir: &Path, id: NodeId, folder: &Path) -> Result<(), LocalError> {
+    let kept = Quarantine::of(dir).add(folder, &id.to_string())?;
+    warn!(path = %folder.display(), kept = %kept.display(), "quarantined: its record cannot be read");
     Ok(())
 }

@@ -80,13 +80,13 @@ impl Identity {
     }
 }
 
-/// Goes on without the identity that could not be read: a damaged one is set aside.
+/// Goes on without the identity that could not be read: a damaged one is quarantined.
 pub(super) fn lose(dir: &Path, source: &str, error: LocalError) -> Result<(), SpoolError> {
     let (kind, told) = (error.source.kind(), error.to_string());
     fits_without(dir, source, error)?;
     if kind != io::ErrorKind::NotFound {
-        let kept = Quarantine::of(dir).set_aside(&dir.join(IDENTITY), IDENTITY)?;
-        error!(kept = %kept.display(), "the spool's identity is damaged and set aside: what is sealed keeps its keys, what is not gets a writer id of its own ({told})");
+        let kept = Quarantine::of(dir).add(&dir.join(IDENTITY), IDENTITY)?;
+        error!(kept = %kept.display(), "the spool's identity is damaged and quarantined: what is sealed keeps its keys, what is not gets a writer id of its own ({told})");
     }
     Ok(())
 }

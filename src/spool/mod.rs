@@ -59,7 +59,7 @@ use tracing::warn;
 
 pub use self::files::{NODES, NodeFile, NodeFiles, data_path};
 pub use self::identity::Identity;
-pub use self::quarantine::{Account, GivenUp, Note, QUARANTINE, Quarantine, SetAside};
+pub use self::quarantine::{Account, DroppedRange, Note, QUARANTINE, Quarantine, QuarantinedFile};
 pub use self::record_lines::Loaded;
 pub use self::records::{Position, Records};
 

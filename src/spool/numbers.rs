@@ -101,7 +101,7 @@ impl Numbers {
         if !sound {
             for damaged in [&path, &before].into_iter().filter(|path| fs::symlink_metadata(path).is_ok()) {
                 let name = damaged.file_name().unwrap_or_default().to_string_lossy();
-                spool.quarantine().set_aside(damaged, &name)?;
+                spool.quarantine().add(damaged, &name)?;
             }
         }
         let lost = GenerationNo(if sound { 0 } else { u64::try_from(now.micros() / 1_000_000).unwrap_or(0) });

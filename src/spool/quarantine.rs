@@ -20,10 +20,10 @@ use crate::types::time::Utc;
 
 /// The folder's name in the spool.
 pub const QUARANTINE: &str = "quarantine";
-/// The list of what was given up.
-const GIVEN_UP: &str = "given-up";
-/// Bytes of that list; what is given up beyond is in the bucket's marks alone.
-const GIVEN_UP_MAX: u64 = 16 << 20;
+/// The list of what was dropped.
+const DROPPED_LIST: &str = "given-up";
+/// Bytes of that list; what is dropped beyond is in the bucket's marks alone.
+const DROPPED_LIST_MAX: u64 = 16 << 20;
 /// What is kept beside the bytes of a range.
 const NOTE: &str = "json";
 /// What the name of a copy begins with that is not whole yet.
@@ -35,12 +35,12 @@ const COPY_CHUNK: usize = 256 * 1024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Account {
-    /// Files that were set aside.
-    pub set_aside_files: u64,
+    /// Files that were quarantined.
+    pub quarantined_files: u64,
     /// Their bytes.
-    pub set_aside_bytes: u64,
-    /// Bytes that were given up because the spool was full.
-    pub given_up_bytes: u64,
+    pub quarantined_bytes: u64,
+    /// Bytes that were dropped because the spool was full.
+    pub dropped_listed_bytes: u64,
 }
 
 impl Account {
@@ -62,9 +62,9 @@ pub struct Note {
     pub marker: Option<Marker>,
 }
 
-/// A range that was given up.
+/// A range that was dropped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GivenUp {
+pub struct DroppedRange {
     /// The key that its segment was to have.
     pub key: String,
     /// Its bytes, uncompressed.
@@ -73,9 +73,9 @@ pub struct GivenUp {
     pub at: Utc,
 }
 
-/// A file that was set aside.
+/// A file that was quarantined.
 #[derive(Clone, Debug)]
-pub struct SetAside {
+pub struct QuarantinedFile {
     /// Where it is.
     pub path: PathBuf,
     /// Its bytes; those of all files of a folder.
@@ -100,11 +100,11 @@ impl Quarantine {
     }
 
     /// Moves a file or folder that cannot be used out of the way, keeping it.
-    pub fn set_aside(&self, path: &Path, name: &str) -> Result<PathBuf, LocalError> {
+    pub fn add(&self, path: &Path, name: &str) -> Result<PathBuf, LocalError> {
         let target = self.free_name(name);
-        fs::rename(path, &target).at("set aside", path)?;
+        fs::rename(path, &target).at("quarantine", path)?;
         // Whatever was to follow finds it gone, and goes on without.
-        crash_point("spool: set aside");
+        crash_point("spool: quarantined");
         Ok(target)
     }
 
@@ -142,7 +142,7 @@ impl Quarantine {
         let half_note = half.with_added_extension(NOTE);
         store_json(&half_note, note, Durable::Now)?;
         fs::rename(&half_note, target.with_added_extension(NOTE)).at("rename", &half_note)?;
-        // It is set aside once more.
+        // It is quarantined once more.
         crash_point("quarantine: the note is kept");
         // Whoever takes away what is here sees the bytes from now on, with their note.
         fs::rename(&half, &target).at("rename", &half)?;
@@ -157,8 +157,8 @@ impl Quarantine {
         all.filter(|path| is_half(path)).for_each(|path| drop(fs::remove_file(path)));
     }
 
-    /// Takes away what was set aside: S3 has it.
-    pub fn remove(&self, aside: &SetAside) -> Result<(), LocalError> {
+    /// Takes away what was quarantined: S3 has it.
+    pub fn remove(&self, aside: &QuarantinedFile) -> Result<(), LocalError> {
         for file in aside.files() {
             fs::remove_file(&file).at("remove", &file)?;
             // A note without bytes still says what it was of.
@@ -167,43 +167,43 @@ impl Quarantine {
         sync_folder(&self.0)
     }
 
-    /// Notes a range that was given up.
-    pub fn note_given_up(&self, range: &GivenUp) -> Result<(), LocalError> {
-        let path = self.0.join(GIVEN_UP);
+    /// Notes a range that was dropped.
+    pub fn note_dropped(&self, range: &DroppedRange) -> Result<(), LocalError> {
+        let path = self.0.join(DROPPED_LIST);
         // Begins with a line feed, so that what a full disk or a kill has left of the line before does not spoil it.
         let json = serde_json::to_string(range).map_err(io::Error::from).at("encode", &path)?;
         let file = open_list(&path).at("open", &path)?;
-        if file.metadata().at("stat", &path)?.len() > GIVEN_UP_MAX {
+        if file.metadata().at("stat", &path)?.len() > DROPPED_LIST_MAX {
             return Ok(());
         }
         (&file).write_all(format!("\n{json}").as_bytes()).at("write", &path)
     }
 
-    /// Has the list of what was given up begin anew. The one that there was counts as set aside, until it is taken
+    /// Has the list of what was dropped begin anew. The one that there was counts as quarantined, until it is taken
     /// away; nobody adds to it any more.
     pub fn close_list(&self) -> Result<(), LocalError> {
         let Some(path) = self.list() else { return Ok(()) };
-        let closed = self.free_name(GIVEN_UP);
+        let closed = self.free_name(DROPPED_LIST);
         fs::rename(&path, &closed).at("rename", &path)?;
         // Those who had it open have added what they were to add when this is locked.
         let list = open_regular(&closed).at("open", &closed)?;
         flock(&list, FlockOperation::LockExclusive).at("lock", &closed)
     }
 
-    /// The list of what was given up, where there is one.
+    /// The list of what was dropped, where there is one.
     pub fn list(&self) -> Option<PathBuf> {
-        Some(self.0.join(GIVEN_UP)).filter(|path| path.symlink_metadata().is_ok())
+        Some(self.0.join(DROPPED_LIST)).filter(|path| path.symlink_metadata().is_ok())
     }
 
-    /// The ranges that were given up.
-    pub fn given_up(&self) -> Result<Vec<GivenUp>, LocalError> {
-        let path = self.0.join(GIVEN_UP);
+    /// The ranges that were dropped.
+    pub fn dropped(&self) -> Result<Vec<DroppedRange>, LocalError> {
+        let path = self.0.join(DROPPED_LIST);
         // Its owner may be somebody else than who reads it.
-        let text = match read_regular(&path, 2 * GIVEN_UP_MAX) {
+        let text = match read_regular(&path, 2 * DROPPED_LIST_MAX) {
             Err(e) if e.source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             text => text?,
         };
-        let mut found: Vec<GivenUp> =
+        let mut found: Vec<DroppedRange> =
             text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
         // A start that did not know whether one was noted has noted it again.
         found.sort_by(|a, b| (&a.key, a.at).cmp(&(&b.key, b.at)));
@@ -211,12 +211,12 @@ impl Quarantine {
         Ok(found)
     }
 
-    /// What was set aside.
-    pub fn set_aside_files(&self) -> Result<Vec<SetAside>, LocalError> {
+    /// What was quarantined.
+    pub fn files(&self) -> Result<Vec<QuarantinedFile>, LocalError> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.0).at("list", &self.0)? {
             let path = entry.at("list", &self.0)?.path();
-            let is_list = path.file_name().is_some_and(|name| name == GIVEN_UP);
+            let is_list = path.file_name().is_some_and(|name| name == DROPPED_LIST);
             if is_list || is_half(&path) || self.is_note(&path) {
                 continue;
             }
@@ -226,7 +226,7 @@ impl Quarantine {
                 Some(Ok(note)) => (path.with_extension(""), Some(note)),
                 _ => (path.clone(), load_json(&path.with_added_extension(NOTE)).ok()),
             };
-            found.push(SetAside { bytes: bytes_of(&path), path, note });
+            found.push(QuarantinedFile { bytes: bytes_of(&path), path, note });
         }
         found.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(found)
@@ -243,17 +243,17 @@ impl Quarantine {
     /// The account of it, counted from what is there.
     pub fn account(&self) -> Account {
         // A folder that cannot be read is told of when something is to be put into it.
-        let files = self.set_aside_files().unwrap_or_default();
-        let given_up = self.given_up().unwrap_or_default();
+        let files = self.files().unwrap_or_default();
+        let dropped = self.dropped().unwrap_or_default();
         Account {
-            set_aside_files: files.len() as u64,
-            set_aside_bytes: files.iter().map(|file| file.bytes).sum(),
-            given_up_bytes: given_up.iter().map(|range| range.bytes).sum(),
+            quarantined_files: files.len() as u64,
+            quarantined_bytes: files.iter().map(|file| file.bytes).sum(),
+            dropped_listed_bytes: dropped.iter().map(|range| range.bytes).sum(),
         }
     }
 }
 
-impl SetAside {
+impl QuarantinedFile {
     /// Its name in the quarantine.
     pub fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -270,7 +270,7 @@ fn is_half(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_bytes().starts_with(HALF.as_bytes()))
 }
 
-/// Opens the list of what was given up, to add to it. Whoever closes it waits for the lock that comes with it.
+/// Opens the list of what was dropped, to add to it. Whoever closes it waits for the lock that comes with it.
 fn open_list(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o600);

@@ -73,8 +73,8 @@ impl Records {
         if let Ok(found) = fs::symlink_metadata(&path)
             && !found.is_file()
         {
-            let kept = Quarantine::of(dir).set_aside(&path, RECORDS)?;
-            error!(kept = %kept.display(), "the spool's records are no file: set aside, and what is in the spool with them");
+            let kept = Quarantine::of(dir).add(&path, RECORDS)?;
+            error!(kept = %kept.display(), "the spool's records are no file: quarantined, and what is in the spool with them");
         }
         let is_new = fs::symlink_metadata(&path).is_err();
         let file = open(&path, false)?;

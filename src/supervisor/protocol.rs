@@ -114,7 +114,7 @@ pub enum Request {
         /// How long the upload may take at most.
         within: Option<Duration>,
     },
-    /// Send what was set aside.
+    /// Send what was quarantined.
     Retry {
         /// Its name in the quarantine.
         name: String,
@@ -190,7 +190,7 @@ pub enum ToClient {
     Status(serde_json::Value),
     /// Everything that was there is uploaded, or is about to be when nobody waits for it.
     Flushed,
-    /// S3 has what was set aside; or why it stays.
+    /// S3 has what was quarantined; or why it stays.
     Retried(Result<(), String>),
     /// The mount is stopped, and the worker ends now.
     Stopped {

@@ -40,9 +40,9 @@ pub enum FsError {
     /// The spool has no room.
     #[error("the spool is full")]
     NoSpace,
-    /// These bytes were given up when the spool was full (`--when-full drop-oldest`).
-    #[error("these bytes were given up when the spool was full")]
-    GivenUp,
+    /// These bytes were dropped when the spool was full (`--when-full drop-oldest`).
+    #[error("these bytes were dropped when the spool was full")]
+    Dropped,
     /// The object was replaced, or the node stands for something else now.
     #[error("stale")]
     Stale,

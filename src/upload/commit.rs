@@ -17,7 +17,7 @@ use crate::types::errors::{FsError, LocalError};
 use crate::types::ids::SpoolOffset;
 use crate::types::stored_object::StoredObject;
 
-/// Notes that a PUT of a segment begins: from here on it is not given up. Gives the phase that it is in then.
+/// Notes that a PUT of a segment begins: from here on it is not dropped. Gives the phase that it is in then.
 pub fn begin_sending(log: &LogFile, name: &MarkerName) -> Result<Phase, LocalError> {
     let _committing = log.committing();
     let phase = log.state().segments.get(&name.range.start).map_or(Phase::Marked, |s| s.phase);
@@ -44,7 +44,7 @@ pub fn sent_nothing(log: &LogFile, name: &MarkerName) -> Result<(), LocalError> 
     Ok(())
 }
 
-/// Notes that S3 has a segment, also one that was set aside, or the mark of one that was given up.
+/// Notes that S3 has a segment, also one that was quarantined, or the mark of one that was dropped.
 pub fn confirm(
     parts: &Parts,
     log: &Arc<LogFile>,
@@ -53,7 +53,7 @@ pub fn confirm(
     size: u64,
 ) -> Result<(), FsError> {
     let committing = log.committing();
-    let phase = if name.phase.is_given_up() { Phase::Marked } else { Phase::Confirmed };
+    let phase = if name.phase.is_dropped() { Phase::Marked } else { Phase::Confirmed };
     // Should a power cut take it back, the range is sent again, and its object found to be there. What gives its bytes
     // back makes this durable first (`reclaim_one`).
     marker::note(log.names(), name, phase)?;
@@ -103,7 +103,7 @@ pub fn quarantine(
     marker::advance(log.names(), name, Phase::Quarantined)?;
     {
         let mut state = log.state();
-        state.set_aside = true;
+        state.unreported_loss = true;
         if let Some(segment) = state.segments.get_mut(&name.range.start) {
             segment.phase = Phase::Quarantined;
         }
@@ -111,7 +111,7 @@ pub fn quarantine(
     log.stream().take_unsent();
     METRICS.quarantined_segments.inc();
     let key = marker.map_or("unknown", |marker| marker.key.as_str());
-    error!(key, why, kept = %target.display(), "a segment was set aside");
+    error!(key, why, kept = %target.display(), "a segment was quarantined");
     forget_ended(parts, log)?;
     drop(committing);
     committed(parts, log);

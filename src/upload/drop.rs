@@ -17,7 +17,7 @@ use crate::log_file::LogFile;
 use crate::settings::writer::WhenFull;
 use crate::spool::crash_point::crash_point;
 use crate::spool::marker::Marker;
-use crate::spool::{GivenUp, marker};
+use crate::spool::{DroppedRange, marker};
 use crate::types::errors::LocalError;
 use crate::types::escape::escape_path;
 use crate::types::ids::SpoolOffset;
@@ -29,17 +29,17 @@ const SMALL: u64 = 8;
 /// stream that waits with most. It may not be enough: what is under way stays, and what is not sealed has to be sealed
 /// first, which is asked for.
 pub fn make_room(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
-    match take_or_give_up(parts, bytes) {
+    match take_or_drop(parts, bytes) {
         Err(e) if e.is_no_space() => {
             // Others have filled the disk to its last block, and not even a marker can go on to its next phase.
             parts.spool.drop_ballast();
-            take_or_give_up(parts, bytes)
+            take_or_drop(parts, bytes)
         }
         made => made,
     }
 }
 
-fn take_or_give_up(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
+fn take_or_drop(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
     evict::reclaim(parts, parts.budget.to_reclaim().max(bytes))?;
     let need = parts.budget.over() + bytes;
     if parts.when_full != WhenFull::DropOldest || need == 0 || parts.budget.available() >= bytes.max(1) {
@@ -55,7 +55,7 @@ fn take_or_give_up(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
         let (waits, log) = &mut logs[at];
         match waits.oldest {
             Some(start) => {
-                let bytes = give_up(parts, log, start)?;
+                let bytes = drop_range(parts, log, start)?;
                 *lost.entry(log.stream().path.clone()).or_insert(0) += bytes;
                 freed += bytes;
                 *waits = look(log, (waits.part, waits.stream))?;
@@ -67,12 +67,12 @@ fn take_or_give_up(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
         }
     }
     if disk_is_short && freed > 0 {
-        // Else the next write would find the disk as full as before, and more would be given up.
+        // Else the next write would find the disk as full as before, and more would be dropped.
         parts.spool.free_now();
     }
     for (stream, bytes) in lost {
         let total = parts.count_dropped(bytes);
-        warn!(stream = %escape_path(&stream), bytes, total, "the spool is full: the oldest unsent bytes of this log were given up");
+        warn!(stream = %escape_path(&stream), bytes, total, "the spool is full: the oldest unsent bytes of this log were dropped");
     }
     if freed > 0 {
         parts.bump();
@@ -91,7 +91,7 @@ struct Waits {
     unsent: u64,
     /// Bytes of them that are not sealed.
     unsealed: u64,
-    /// The oldest range that may be given up, by its start.
+    /// The oldest range that may be dropped, by its start.
     oldest: Option<SpoolOffset>,
 }
 
@@ -155,8 +155,8 @@ fn look(log: &LogFile, (part, stream): (usize, usize)) -> Result<Waits, LocalErr
     })
 }
 
-/// Gives up one sealed range, unless its PUT has begun meanwhile; gives the bytes.
-fn give_up(parts: &Parts, log: &LogFile, start: SpoolOffset) -> Result<u64, LocalError> {
+/// Drops one sealed range, unless its PUT has begun meanwhile; gives the bytes.
+fn drop_range(parts: &Parts, log: &LogFile, start: SpoolOffset) -> Result<u64, LocalError> {
     let _committing = log.committing();
     let Some(name) = log.state().marker(start).filter(|m| m.phase == Phase::Sealed) else {
         return Ok(0);
@@ -167,7 +167,7 @@ fn give_up(parts: &Parts, log: &LogFile, start: SpoolOffset) -> Result<u64, Loca
     {
         let mut state = log.state();
         // An fsync that waits for S3 is told once.
-        state.set_aside = true;
+        state.unreported_loss = true;
         if let Some(segment) = state.segments.get_mut(&start) {
             segment.phase = Phase::Dropped;
         }
@@ -178,31 +178,31 @@ fn give_up(parts: &Parts, log: &LogFile, start: SpoolOffset) -> Result<u64, Loca
     Ok(name.range.len())
 }
 
-/// Puts a range that was given up on the spool's account.
+/// Puts a range that was dropped on the spool's account.
 fn note(parts: &Parts, log: &LogFile, name: &MarkerName) {
     let name = log.state().marker(name.range.start).unwrap_or(*name);
     let noted = Marker::load(log.names(), &name).and_then(|Marker { key, .. }| {
-        let given_up = GivenUp { key, bytes: name.range.len(), at: parts.clock.now() };
-        parts.spool.quarantine().note_given_up(&given_up)
+        let dropped = DroppedRange { key, bytes: name.range.len(), at: parts.clock.now() };
+        parts.spool.quarantine().note_dropped(&dropped)
     });
     if let Err(e) = noted {
         // The marker says it, and so will the bucket.
-        warn!("a range that was given up is not in the spool's account: {e}");
+        warn!("a range that was dropped is not in the spool's account: {e}");
     }
 }
 
 /// Does so with those that a daemon which was killed has not noted.
 pub fn note_again(parts: &Parts) {
-    let given_up = |log: Arc<LogFile>| {
+    let dropped = |log: Arc<LogFile>| {
         let markers = log.state().markers();
-        let given_up = markers.into_iter().filter(|marker| marker.phase.is_given_up());
-        given_up.map(move |marker| (log.clone(), marker)).collect::<Vec<_>>()
+        let dropped = markers.into_iter().filter(|marker| marker.phase.is_dropped());
+        dropped.map(move |marker| (log.clone(), marker)).collect::<Vec<_>>()
     };
-    let all: Vec<_> = parts.namespace.logs().into_iter().flat_map(given_up).collect();
+    let all: Vec<_> = parts.namespace.logs().into_iter().flat_map(dropped).collect();
     if all.is_empty() {
         return;
     }
-    let noted = parts.spool.quarantine().given_up().unwrap_or_default();
+    let noted = parts.spool.quarantine().dropped().unwrap_or_default();
     let noted: HashSet<_> = noted.into_iter().map(|range| range.key).collect();
     for (log, name) in all {
         let key = Marker::load(log.names(), &name).map(|marker| marker.key);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn who_floods_through_many_streams_gives_up_before_a_neighbour_with_a_larger_one() {
+    fn who_floods_through_many_streams_drops_before_a_neighbour_with_a_larger_one() {
         let mut logs = vec![of(0, 0, 900, 0, Some(0))];
         logs.extend((1..150).map(|n| of(1, n, 10 + n as u64, 0, Some(n as u64))));
         assert_eq!(choose(&logs), Some(149));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stream_with_most_gives_up_its_oldest_and_a_quiet_one_nothing() {
+    fn the_stream_with_most_drops_its_oldest_and_a_quiet_one_nothing() {
         let audit = waits(0, 100, 0, Some(0));
         let dump = [waits(1, 60, 0, Some(7)), waits(1, 70, 10, Some(9))];
         assert_eq!(choose(&[audit, dump[0], dump[1]]), Some(1));
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_is_not_given_up_and_what_is_not_sealed_is_sealed_first() {
+    fn what_is_under_way_is_not_dropped_and_what_is_not_sealed_is_sealed_first() {
         let under_way = waits(0, 900, 0, None);
         let unsealed = waits(1, 500, 500, None);
         assert_eq!(choose(&[under_way, unsealed, waits(2, 400, 0, Some(0))]), Some(1));

@@ -102,8 +102,8 @@ pub struct Lacking {
     unuploaded_bytes: u64,
     /// How long ago the oldest of them was written.
     oldest_seconds: Option<f64>,
-    set_aside_bytes: u64,
-    given_up_bytes: u64,
+    quarantined_bytes: u64,
+    dropped_bytes: u64,
     last_error: Option<String>,
 }
 
@@ -113,7 +113,7 @@ pub fn lacking_logs(parts: &Parts, top: usize) -> (Vec<Lacking>, usize) {
         let len = log.len().unwrap_or_default();
         let (unsent, lost) = {
             let state = log.state();
-            (state.unsent(len), state.bytes_in(|p| p == Phase::Quarantined || p.is_given_up()))
+            (state.unsent(len), state.bytes_in(|p| p == Phase::Quarantined || p.is_dropped()))
         };
         (unsent > 0 || lost > 0).then_some((unsent, lost, log))
     };
@@ -131,8 +131,8 @@ pub fn lacking_logs(parts: &Parts, top: usize) -> (Vec<Lacking>, usize) {
             path,
             unuploaded_bytes: unsent,
             oldest_seconds: oldest,
-            set_aside_bytes: state.bytes_in(|phase| phase == Phase::Quarantined),
-            given_up_bytes: state.bytes_in(Phase::is_given_up),
+            quarantined_bytes: state.bytes_in(|phase| phase == Phase::Quarantined),
+            dropped_bytes: state.bytes_in(Phase::is_dropped),
             last_error: error.map(|error| error.chars().take(ERROR_MAX).collect()),
         }
     });

@@ -1,7 +1,7 @@
 //! From a spool file to the bucket: ranges are sealed, sent, confirmed and reclaimed. Each task is the single owner of
 //! its state, and bodies are in files, so that memory does not grow with the backlog.
 //!
-//! Invariant: nothing is given up. A segment leaves the outbox when S3 has it, or was quarantined with a copy; only
+//! Invariant: nothing is dropped. A segment leaves the outbox when S3 has it, or was quarantined with a copy; only
 //! `drop`, when asked for, drops ranges that no PUT was begun for.
 //!
 //! - `parts`: what the tasks and the file system share; `outbox` the two queues between them.

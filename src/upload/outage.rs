@@ -95,7 +95,7 @@ impl Backlog {
             Some(lasts) => in_words(lasts),
         };
         let then = match parts.when_full {
-            WhenFull::DropOldest => "the oldest bytes are given up",
+            WhenFull::DropOldest => "the oldest bytes are dropped",
             WhenFull::Block => "writers wait",
             WhenFull::Error => "writes fail (ENOSPC)",
         };

@@ -96,7 +96,7 @@ pub struct Parts {
     pub outbox: Outbox,
     /// What happens when the spool is full.
     pub when_full: WhenFull,
-    /// Bytes that were given up since the start.
+    /// Bytes that were dropped since the start.
     pub dropped: AtomicU64,
     /// Bytes that were sealed since the start.
     pub sealed: AtomicU64,
@@ -148,7 +148,7 @@ impl Parts {
         self.budget.live.remove(self.account(log), bytes);
     }
 
-    /// Counts bytes that were given up; gives how many it were since the start.
+    /// Counts bytes that were dropped; gives how many it were since the start.
     pub fn count_dropped(&self, bytes: u64) -> u64 {
         METRICS.dropped_bytes.inc_by(bytes);
         self.dropped.fetch_add(bytes, Ordering::Relaxed) + bytes

@@ -22,15 +22,15 @@ use crate::s3::bucket::{BucketError, Kind, NewObject, Payload};
 use crate::spool::crash_point::crash_point;
 use crate::spool::disk::open_regular;
 use crate::spool::marker::Marker;
-use crate::spool::{NodeFile, SetAside};
+use crate::spool::{NodeFile, QuarantinedFile};
 use crate::types::errors::{AtPath, FsError, LocalError};
 use crate::types::ids::{SpoolOffset, SpoolRange};
 
-/// Why something stays set aside.
+/// Why something stays quarantined.
 #[derive(Debug, thiserror::Error)]
 pub enum Stays {
     /// There is none.
-    #[error("nothing of that name was set aside")]
+    #[error("nothing of that name was quarantined")]
     Unknown,
     /// It has no note, or one without a key of this mount.
     #[error("nothing says what it was to be called: export it")]
@@ -80,7 +80,7 @@ pub async fn retry(parts: &Arc<Parts>, name: &str) -> Result<(), Stays> {
     };
     // The next try finds that the object is ours.
     crash_point("retry: S3 has it");
-    info!(key = %marker.key, "what was set aside is in S3 now");
+    info!(key = %marker.key, "what was quarantined is in S3 now");
     let parts = parts.clone();
     blocking(move || {
         note_in_log(&parts, &aside, &marker, size)?;
@@ -100,8 +100,8 @@ async fn compared(parts: &Parts, marker: &Marker) -> Result<u64, Stays> {
 }
 
 /// The object that is to be put; none where the bytes are gone. Blocking.
-fn make_ready(parts: &Parts, name: &str) -> Result<(SetAside, Marker, Option<NewObject>), Stays> {
-    let all = parts.spool.quarantine().set_aside_files()?;
+fn make_ready(parts: &Parts, name: &str) -> Result<(QuarantinedFile, Marker, Option<NewObject>), Stays> {
+    let all = parts.spool.quarantine().files()?;
     let aside = all.into_iter().find(|aside| aside.name() == name).ok_or(Stays::Unknown)?;
     let marker = aside.note.as_ref().and_then(|note| note.marker.clone()).ok_or(Stays::NoKey)?;
     let key = SegmentName::parse(&parts.prefix, &marker.key).ok_or(Stays::NoKey)?;
@@ -134,7 +134,7 @@ fn body(parts: &Parts, file: &SpoolFile, key: &SegmentName, marker: &Marker, pat
 }
 
 /// Where the log that it is of is still here, its range is one that S3 has from now on. Blocking.
-fn note_in_log(parts: &Parts, aside: &SetAside, marker: &Marker, size: u64) -> Result<(), FsError> {
+fn note_in_log(parts: &Parts, aside: &QuarantinedFile, marker: &Marker, size: u64) -> Result<(), FsError> {
     match log_of(parts, aside, marker) {
         Some((log, name)) => commit::confirm(parts, &log, &name, marker, size),
         None => Ok(()),
@@ -142,7 +142,7 @@ fn note_in_log(parts: &Parts, aside: &SetAside, marker: &Marker, size: u64) -> R
 }
 
 /// The log that it is of, and the marker of its range there. Numbers of nodes are given again: the key tells.
-fn log_of(parts: &Parts, aside: &SetAside, marker: &Marker) -> Option<(Arc<LogFile>, MarkerName)> {
+fn log_of(parts: &Parts, aside: &QuarantinedFile, marker: &Marker) -> Option<(Arc<LogFile>, MarkerName)> {
     let name = aside.name();
     // Behind the marker's name there may be a number, where there were two of the name.
     let numbered = name.rsplit_once('.').map(|(name, _)| name);

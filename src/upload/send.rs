@@ -51,7 +51,7 @@ impl Places {
 
 /// How a try ended.
 pub enum SendOutcome {
-    /// S3 has it, or it was set aside.
+    /// S3 has it, or it was quarantined.
     Done,
     /// S3 could not be used.
     Outage(BucketError),
@@ -79,7 +79,7 @@ pub async fn send(
     let (sending, marker, body) = match ready {
         Ok(Ok(Ready::Object(sending, marker, body))) => (sending, marker, body),
         Ok(Ok(Ready::Damaged(sending, marker))) => {
-            return (attempt, set_aside(parts, &job, &sending, marker.as_ref(), DAMAGED).await);
+            return (attempt, quarantine(parts, &job, &sending, marker.as_ref(), DAMAGED).await);
         }
         Ok(Err(e)) => return (attempt, SendOutcome::Failed(e.to_string())),
         Err(e) => return (attempt, SendOutcome::Failed(e.to_string())),
@@ -127,7 +127,7 @@ enum Ready {
     Damaged(MarkerName, Option<Marker>),
 }
 
-/// Makes ready what is sent. From here on the range is not given up, unless it was before. Blocking.
+/// Makes ready what is sent. From here on the range is not dropped, unless it was before. Blocking.
 fn make_ready(parts: &Parts, job: &Job, name: &MarkerName, body: Option<Payload>) -> Result<Ready, LocalError> {
     let marker = load_marker(parts, job, name);
     let marker = match marker.and_then(|marker| of_writer(parts, job, name, marker)) {
@@ -140,9 +140,9 @@ fn make_ready(parts: &Parts, job: &Job, name: &MarkerName, body: Option<Payload>
     };
     let phase = commit::begin_sending(&job.log, name)?;
     let name = MarkerName { phase, ..*name };
-    let given_up = phase.is_given_up();
-    let marker = if given_up { Marker { key: mark_of(parts, &marker), ..marker } } else { marker };
-    if let Some(body) = body.filter(|_| !given_up) {
+    let dropped = phase.is_dropped();
+    let marker = if dropped { Marker { key: mark_of(parts, &marker), ..marker } } else { marker };
+    if let Some(body) = body.filter(|_| !dropped) {
         return Ok(Ready::Object(name, marker, body));
     }
     let (file, path) = (job.log.files.at(name.range.start)?, job.log.path());
@@ -155,17 +155,17 @@ fn make_ready(parts: &Parts, job: &Job, name: &MarkerName, body: Option<Payload>
     }
 }
 
-/// The first PUT of the range was refused: it may be given up again.
+/// The first PUT of the range was refused: it may be dropped again.
 async fn take_back(job: &Job, name: &MarkerName) {
     let (log, sending) = (job.log.clone(), *name);
     let taken = tokio::task::spawn_blocking(move || commit::sent_nothing(&log, &sending)).await;
     if let Ok(Err(e)) = taken {
-        // It stays as it is, which costs no more than that it is not given up.
+        // It stays as it is, which costs no more than that it is not dropped.
         debug!("a marker could not be set back: {e}");
     }
 }
 
-/// The key of the empty object that says that a range was given up.
+/// The key of the empty object that says that a range was dropped.
 fn mark_of(parts: &Parts, marker: &Marker) -> String {
     match SegmentName::parse(&parts.prefix, &marker.key) {
         Some(name) => SegmentName { form: Form::Dropped, ..name }.key(&parts.prefix),
@@ -222,7 +222,7 @@ pub(super) async fn put(parts: &Parts, conditional: Conditional, object: &NewObj
 
 /// The key has an object. It is our own when an earlier try may have arrived and the bytes are the same.
 async fn resolve(parts: &Arc<Parts>, job: &Job, name: &MarkerName, marker: &Marker, size: u64) -> SendOutcome {
-    if name.phase.is_given_up() {
+    if name.phase.is_dropped() {
         // The name is the mark, and its bytes are gone: it says what is to be said, and it does not matter who made it.
         return confirm(parts, job, name, marker, size).await;
     }
@@ -242,7 +242,7 @@ async fn resolve(parts: &Arc<Parts>, job: &Job, name: &MarkerName, marker: &Mark
     }
     METRICS.conflicts.inc();
     error!(key = %marker.key, "CONFLICT: another object has the key of this segment; nothing is overwritten");
-    set_aside(parts, job, name, Some(marker), CONFLICT).await
+    quarantine(parts, job, name, Some(marker), CONFLICT).await
 }
 
 async fn confirm(parts: &Arc<Parts>, job: &Job, name: &MarkerName, marker: &Marker, size: u64) -> SendOutcome {
@@ -257,11 +257,11 @@ async fn confirm(parts: &Arc<Parts>, job: &Job, name: &MarkerName, marker: &Mark
     .await
 }
 
-/// Why a segment is set aside.
+/// Why a segment is quarantined.
 const CONFLICT: &str = "another object has its key";
 const DAMAGED: &str = "its bytes or its seal marker are not what was sealed";
 
-async fn set_aside(
+async fn quarantine(
     parts: &Arc<Parts>,
     job: &Job,
     name: &MarkerName,

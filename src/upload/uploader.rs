@@ -35,7 +35,7 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(20);
 /// While one stream may be what fails, every other try is something new.
 const NEW_EVERY: u32 = 2;
-/// While S3 as a whole fails, nothing new would fare better, and what a PUT was begun for cannot be given up any more
+/// While S3 as a whole fails, nothing new would fare better, and what a PUT was begun for cannot be dropped any more
 /// should the spool be full.
 const NEW_EVERY_OUTAGE: u32 = 16;
 /// The reserve is handed out in these units.
@@ -287,7 +287,7 @@ fn take_reserve(parts: &Parts, reserve: &Arc<Semaphore>, attempt: &mut Attempt) 
         return true;
     }
     let Some(name) = attempt.job.log.state().marker(attempt.job.start) else { return true };
-    if name.phase.is_given_up() {
+    if name.phase.is_dropped() {
         return true;
     }
     // A marker that cannot be read is named when it is to be sent.

@@ -17,7 +17,7 @@ use tracing::{error, warn};
 
 use super::error::DaemonError;
 use super::reader;
-use super::run::{Hidden, give_up_rights};
+use super::run::{Hidden, drop_privileges};
 use crate::settings::reader::ReaderSettings;
 use crate::supervisor::Device;
 use crate::sys::{launch, privileges};
@@ -31,9 +31,10 @@ pub fn is_to_serve() -> bool {
     std::env::var_os(SERVES).is_some()
 }
 
-/// Gives up all rights, and takes the mount over that is standard input. To be called first, while there is one thread.
+/// Drops all privileges, and takes the mount over that is standard input. To be called first, while there is one
+/// thread.
 pub fn take_over(settings: &ReaderSettings) -> Result<(OwnedFd, Hidden), DaemonError> {
-    let hidden = give_up_rights(privileges::reader_user(settings)?)?;
+    let hidden = drop_privileges(privileges::reader_user(settings)?)?;
     // Becoming another user takes it back.
     set_parent_process_death_signal(Some(Signal::TERM)).map_err(io::Error::from)?;
     let fuse = io::stdin().as_fd().try_clone_to_owned()?;

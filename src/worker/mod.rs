@@ -1,7 +1,7 @@
 //! The process that serves a mount, without rights. Owns the order in which its parts are started and stopped; decides
 //! nothing about data.
 //!
-//! - `run`: the beginning of a worker: greets the keeper and gives up its rights; `fit` checks whether it could serve.
+//! - `run`: the beginning of a worker: greets the keeper and drops its privileges; `fit` checks whether it could serve.
 //! - `daemon`: order of start and stop; `compose` builds the parts of a writer mount; `connect` connects to a bucket;
 //!   `kept_port` keeps the port of the embedded one.
 //! - `reader`: the same for a reader mount; `holder` the process that holds one made by root.

@@ -52,7 +52,7 @@ impl Hidden {
 }
 
 /// Becomes the worker's user for good. To be called first, while there is one thread.
-pub fn give_up_rights(user: RunAs) -> Result<Hidden, DaemonError> {
+pub fn drop_privileges(user: RunAs) -> Result<Hidden, DaemonError> {
     let files = privileges::credential_files();
     privileges::share_want_of_memory();
     privileges::become_user(user)?;
@@ -74,11 +74,11 @@ pub fn run(settings: &Settings, hidden: &Hidden) -> Result<ExitCode, DaemonError
     hidden.warn();
     if attached {
         // A keeper that has no mount yet makes one when it is told Attach.
-        fit::to_serve(settings).inspect_err(|e| give_up(link, e))?;
+        fit::to_serve(settings).inspect_err(|e| report_failure(link, e))?;
         link.send(&ToKeeper::Attach)?;
     }
     let (fuse, hello) = greeted(link)?;
-    fit::for_mount(settings, &hello).inspect_err(|e| give_up(link, e))?;
+    fit::for_mount(settings, &hello).inspect_err(|e| report_failure(link, e))?;
     let Hello { session, init, .. } = hello;
     let answer = fuse::negotiate(&init)?;
     link.send(&ToKeeper::Answer { answer, pings: true })?;
@@ -121,7 +121,7 @@ fn is_early(e: &io::Error) -> bool {
 
 /// Says that this worker could not serve, and why; returns when the keeper has heard it, or is of a version that does
 /// not know what that means.
-fn give_up(link: &Link, why: &DaemonError) {
+fn report_failure(link: &Link, why: &DaemonError) {
     let told = link.be_patient(Some(UNFIT_PATIENCE));
     let told = told.and_then(|()| link.send(&ToKeeper::Unfit { why: why.to_string() }));
     // A keeper that is gone needs not be told.

@@ -147,9 +147,9 @@ impl MountStatus {
             METRICS.local_files.set(now.local_files as i64);
             METRICS.local_bytes.set(now.local_bytes as i64);
             METRICS.names_bytes.set(now.names.0 as i64);
-            METRICS.set_aside_files.set(now.lost.set_aside_files as i64);
-            METRICS.set_aside_bytes.set(now.lost.set_aside_bytes as i64);
-            METRICS.given_up_bytes.set(now.lost.given_up_bytes as i64);
+            METRICS.quarantined_files.set(now.lost.quarantined_files as i64);
+            METRICS.quarantined_bytes.set(now.lost.quarantined_bytes as i64);
+            METRICS.dropped_listed_bytes.set(now.lost.dropped_listed_bytes as i64);
             METRICS.unuploaded_bytes.set(now.unuploaded as i64);
             METRICS.oldest_unuploaded_seconds.set(now.oldest.as_secs_f64());
             METRICS.spool_used_bytes.set(now.spool_used as i64);

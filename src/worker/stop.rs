@@ -128,14 +128,14 @@ pub fn everything(local_files: usize, local_bytes: u64) -> String {
 /// What S3 lacks and will not get by itself, for people; `None` when there is nothing.
 pub fn lacking(lost: &Account) -> Option<String> {
     let size = |bytes| ByteSize::b(bytes).display().iec();
-    let (files, aside) = (lost.set_aside_files, size(lost.set_aside_bytes));
-    let aside = format!("{files} files ({aside}) that were set aside");
-    let given_up = format!("{} that were given up", size(lost.given_up_bytes));
-    let what = match (files, lost.given_up_bytes) {
+    let (files, aside) = (lost.quarantined_files, size(lost.quarantined_bytes));
+    let aside = format!("{files} files ({aside}) that were quarantined");
+    let dropped = format!("{} that were dropped", size(lost.dropped_listed_bytes));
+    let what = match (files, lost.dropped_listed_bytes) {
         (0, 0) => return None,
-        (0, _) => given_up,
+        (0, _) => dropped,
         (_, 0) => aside,
-        (_, _) => format!("{aside} and {given_up}"),
+        (_, _) => format!("{aside} and {dropped}"),
     };
     Some(format!("S3 lacks {what}: `logsinkfs quarantine list` names them"))
 }

@@ -1,4 +1,4 @@
-//! What one program takes: of a spool that one first-level folder fills while S3 is away and nothing may be given up,
+//! What one program takes: of a spool that one first-level folder fills while S3 is away and nothing may be dropped,
 //! the others have their share; who walks through a bucket of any size does not fill the memory.
 
 use std::fs::{self, File, OpenOptions};

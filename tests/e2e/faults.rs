@@ -35,7 +35,7 @@ fn await_uploads(rig: &Rig) {
     eventually("uploads to go on", || (segments() > before).then_some(()));
 }
 
-/// All is in the bucket once; nothing was overwritten, set aside or refused to the program.
+/// All is in the bucket once; nothing was overwritten, quarantined or refused to the program.
 fn assert_arrived(rig: &Rig, gate: &Gate, mount: Mount, program: Run) {
     let ledger = program.finish();
     assert_eq!(ledger.failed, 0, "writes failed");

@@ -23,7 +23,7 @@ fn numbered(from: usize, to: usize) -> String {
 }
 
 /// Compares the one generation of a stream with what was written: each byte is in an object, or in the range of a mark,
-/// and in one of them only. Gives how many bytes were given up.
+/// and in one of them only. Gives how many bytes were dropped.
 pub fn assert_accounted(rig: &Rig, stream: &str, written: &[u8]) -> u64 {
     let part = |range: Range<usize>| written[range].to_vec();
     assert_accounted_as(rig, stream, written.len() as u64, part)
@@ -34,7 +34,7 @@ fn assert_accounted_as(rig: &Rig, stream: &str, len: u64, written: impl Fn(Range
     let bucket = rig.bucket();
     let mut segments = bucket.segments(stream);
     segments.sort_by_key(|segment| (segment.generation, segment.offset));
-    let (mut end, mut given_up) = (0, 0);
+    let (mut end, mut dropped) = (0, 0);
     for segment in segments {
         assert_eq!((segment.generation, segment.offset), (1, end), "{}", segment.key);
         let range = end as usize..(end + segment.length) as usize;
@@ -43,7 +43,7 @@ fn assert_accounted_as(rig: &Rig, stream: &str, len: u64, written: impl Fn(Range
             assert!(mark.bytes.is_empty(), "{} has bytes", segment.key);
             assert_eq!(mark.metadata["length"], segment.length.to_string());
             assert_eq!(mark.metadata["stream"], stream);
-            given_up += segment.length;
+            dropped += segment.length;
         } else {
             let bytes = bucket.bytes(&segment);
             assert!(bytes == written(range), "{} holds other bytes", segment.key);
@@ -51,7 +51,7 @@ fn assert_accounted_as(rig: &Rig, stream: &str, len: u64, written: impl Fn(Range
         end += segment.length;
     }
     assert_eq!(end, len, "the end of {stream}");
-    given_up
+    dropped
 }
 
 /// Bytes that a directory takes.
@@ -85,9 +85,9 @@ fn flood(midway: impl FnOnce(&mut Mount)) {
     let (said, listed) = mount.stop_without_all();
     assert!(said.contains("dump.log"), "{said}");
     assert_eq!(rig.bucket().content("audit.log"), b"quiet\nand complete\n");
-    let given_up = assert_accounted(&rig, "dump.log", numbered(0, 25_000).as_bytes());
-    assert_eq!(listed, given_up, "the spool's list is that of the bucket");
-    assert!(given_up > 16 << 20, "25 MB do not fit into 8 MiB: {given_up}");
+    let dropped = assert_accounted(&rig, "dump.log", numbered(0, 25_000).as_bytes());
+    assert_eq!(listed, dropped, "the spool's list is that of the bucket");
+    assert!(dropped > 16 << 20, "25 MB do not fit into 8 MiB: {dropped}");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_program_that_floods_goes_on_and_a_quiet_log_stays_whole() {
 }
 
 #[test]
-fn what_was_given_up_is_marked_also_by_the_daemon_after_a_kill() {
+fn what_was_dropped_is_marked_also_by_the_daemon_after_a_kill() {
     flood(|mount| {
         mount.crash();
         mount.start_again();
@@ -129,14 +129,14 @@ fn a_dump_does_not_push_a_quiet_log_out() {
     let (_, listed) = mount.stop_without_all();
     let whole: String = (0..mib).map(|part| format!("after {part} MiB\n")).collect();
     assert_eq!(rig.bucket().content("audit.log"), whole.as_bytes());
-    let given_up = assert_accounted_as(&rig, "dump.log", mib << 20, |range| {
+    let dropped = assert_accounted_as(&rig, "dump.log", mib << 20, |range| {
         let (from, to) = (range.start as u64 / LINE, (range.end as u64).div_ceil(LINE));
         let text = lines(from, to);
         text[range.start - (from * LINE) as usize..][..range.len()].to_vec()
     });
-    assert_eq!(listed, given_up, "the spool's list is that of the bucket");
-    println!("{mib} MiB dumped, {} of them given up", given_up >> 20);
-    assert!(given_up > (mib << 20) / 2, "{given_up}");
+    assert_eq!(listed, dropped, "the spool's list is that of the bucket");
+    println!("{mib} MiB dumped, {} of them dropped", dropped >> 20);
+    assert!(dropped > (mib << 20) / 2, "{dropped}");
 }
 
 #[test]
@@ -150,14 +150,14 @@ fn a_disk_that_a_stranger_fills_stops_nobody() {
     plan.spool = disk.path.join("spool");
     let mount = plan.start();
     append(&mount, "audit.log", "quiet\n");
-    // Not to the last byte: whoever takes what the daemon gives up as fast as it does leaves it nothing.
+    // Not to the last byte: whoever takes what the daemon drops as fast as it does leaves it nothing.
     let _stranger = disk.fill_but(8 << 20);
     append(&mount, "dump.log", &numbered(0, 25_000));
     append(&mount, "audit.log", "and complete\n");
     gate.open();
     let (_, listed) = mount.stop_without_all();
     assert_eq!(rig.bucket().content("audit.log"), b"quiet\nand complete\n");
-    let given_up = assert_accounted(&rig, "dump.log", numbered(0, 25_000).as_bytes());
-    assert_eq!(listed, given_up, "the spool's list is that of the bucket");
-    assert!(given_up > 12 << 20, "17 MB more came than the disk had left: {given_up}");
+    let dropped = assert_accounted(&rig, "dump.log", numbered(0, 25_000).as_bytes());
+    assert_eq!(listed, dropped, "the spool's list is that of the bucket");
+    assert!(dropped > 12 << 20, "17 MB more came than the disk had left: {dropped}");
 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::full::assert_accounted;
 use crate::power_cut::boot_again;
 use test_harness::disk::Disk;
-use test_harness::mount::set_aside;
+use test_harness::mount::quarantined;
 use test_harness::process::{command, program};
 use test_harness::s3::Server;
 use test_harness::{Ledger, Mount, Rig, eventually, rig};
@@ -250,10 +250,10 @@ fn a_stranger_fills_the_disk(flags: &[&str]) -> u64 {
     drop(file);
     let spool = mount.plan.spool.clone();
     let (code, said) = mount.terminate();
-    let given_up = assert_accounted(&rig, "app.log", &accepted);
-    assert_eq!(code, if given_up > 0 { 3 } else { 0 }, "{said}");
-    assert_eq!(set_aside(&spool), Vec::<String>::new(), "{said}");
-    given_up
+    let dropped = assert_accounted(&rig, "app.log", &accepted);
+    assert_eq!(code, if dropped > 0 { 3 } else { 0 }, "{said}");
+    assert_eq!(quarantined(&spool), Vec::<String>::new(), "{said}");
+    dropped
 }
 
 #[test]

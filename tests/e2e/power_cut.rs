@@ -10,7 +10,7 @@ use std::sync::Mutex;
 
 use fastrand::Rng;
 
-use test_harness::mount::{Plan, set_aside};
+use test_harness::mount::{Plan, quarantined};
 use test_harness::power::PowerDisk;
 use test_harness::process::Proc;
 use test_harness::{Bucket, Ledger, Mount, Rig, eventually};
@@ -235,13 +235,13 @@ fn start_without_power(plan: &Plan, disk: &PowerDisk) {
     mount.crash();
 }
 
-/// What was set aside are files whose names nobody had synced.
+/// What was quarantined are files whose names nobody had synced.
 fn assert_sound(spool: &Path) {
-    for name in set_aside(spool) {
+    for name in quarantined(spool) {
         // One that has a record is kept with it.
         let unnamed =
             name.contains(".data") && !spool.join("quarantine").join(format!("{}.json", &name[..16])).exists();
-        assert!(unnamed, "{name} was set aside");
+        assert!(unnamed, "{name} was quarantined");
     }
 }
 
@@ -301,7 +301,7 @@ fn cuts(write_path: &str) {
     let mount = plan.clone().start();
     Rounds { mount: &mount, disk: &disk, known: &known, round: 0 }.assert_kept();
     let (code, said) = mount.terminate();
-    assert_eq!(code, if set_aside(&plan.spool).is_empty() { 0 } else { 3 }, "{said}");
+    assert_eq!(code, if quarantined(&plan.spool).is_empty() { 0 } else { 3 }, "{said}");
     assert_sound(&plan.spool);
     let known = known.into_inner().unwrap();
     let bucket = rig.bucket();

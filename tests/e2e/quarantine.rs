@@ -1,4 +1,4 @@
-//! What was set aside is counted from the spool, by all who report, until somebody takes it away: a restart forgets
+//! What was quarantined is counted from the spool, by all who report, until somebody takes it away: a restart forgets
 //! nothing.
 
 use std::fs;
@@ -57,24 +57,24 @@ fn attribute(mount: &Mount, name: &str) -> String {
     String::from_utf8(value[..len].to_vec()).unwrap()
 }
 
-/// What everybody says of the line that was set aside.
+/// What everybody says of the line that was quarantined.
 fn assert_said(mount: &Mount) {
-    eventually("the range to be set aside", || (status(mount)["set_aside_files"] == 1).then_some(()));
-    assert_eq!(status(mount)["set_aside_bytes"], 8);
+    eventually("the range to be quarantined", || (status(mount)["quarantined_files"] == 1).then_some(()));
+    assert_eq!(status(mount)["quarantined_bytes"], 8);
     let (code, said, complaint) = ask(mount, &["flush"]);
     assert_eq!(code, 3, "{said}{complaint}");
-    assert!(complaint.contains("S3 lacks 1 files (8 B) that were set aside"), "{complaint}");
+    assert!(complaint.contains("S3 lacks 1 files (8 B) that were quarantined"), "{complaint}");
     let (_, said, _) = ask(mount, &["status"]);
-    assert!(said.contains("set aside     1 files, 8 B"), "{said}");
+    assert!(said.contains("quarantined   1 files, 8 B"), "{said}");
 }
 
 #[test]
-fn what_was_set_aside_is_said_by_all_until_it_is_taken_away() {
+fn what_was_quarantined_is_said_by_all_until_it_is_taken_away() {
     let rig = Rig::embedded();
     let gate = rig.gate();
     let mut mount = changed(&rig, &gate);
     assert_said(&mount);
-    let attributes = ["set_aside", "uploaded", "unsent", "given_up"];
+    let attributes = ["quarantined", "uploaded", "unsent", "dropped"];
     let values = attributes.map(|name| attribute(&mount, &format!("user.logsinkfs.{name}")));
     assert_eq!(values, ["8", "0", "0", "0"]);
     // Neither a kill nor a restart forgets it.
@@ -109,7 +109,7 @@ fn what_was_set_aside_is_said_by_all_until_it_is_taken_away() {
 }
 
 #[test]
-fn a_stop_that_leaves_something_set_aside_exits_so() {
+fn a_stop_that_leaves_something_quarantined_exits_so() {
     let rig = Rig::embedded();
     let gate = rig.gate();
     let mut mount = changed(&rig, &gate);
@@ -128,7 +128,7 @@ fn a_stop_that_leaves_something_set_aside_exits_so() {
     mount.stop();
 }
 
-/// A mount with a log of which a line was set aside, because another object has its key; gives the key.
+/// A mount with a log of which a line was quarantined, because another object has its key; gives the key.
 fn in_conflict(rig: &Rig, gate: &Gate) -> (Mount, String) {
     gate.rule(|seen| if seen.stores_a_segment() { Answer::Refuse(503, "SlowDown", None) } else { Answer::Pass });
     let mount = rig.plan("a").through(&gate.endpoint).start();
@@ -141,7 +141,7 @@ fn in_conflict(rig: &Rig, gate: &Gate) -> (Mount, String) {
     let key = percent_encoding::percent_decode_str(&path).decode_utf8().unwrap().into_owned();
     rig.bucket().put(&key, b"of another\n");
     gate.open();
-    eventually("the range to be set aside", || (status(&mount)["set_aside_files"] == 1).then_some(()));
+    eventually("the range to be quarantined", || (status(&mount)["quarantined_files"] == 1).then_some(()));
     (mount, key)
 }
 
@@ -152,31 +152,31 @@ fn what_can_be_sent_now_is_sent_and_reported_no_more() {
     let (mount, key) = in_conflict(&rig, &gate);
     let retry = |place: &Path| quarantine(&mount, &["retry"], place, &[]);
     let (code, said) = retry(&mount.plan.point);
-    assert!(code == 3 && said.contains("stays set aside"), "{code} {said}");
+    assert!(code == 3 && said.contains("stays quarantined"), "{code} {said}");
     assert!(said.contains("another object has its key"), "{said}");
     assert_eq!(rig.bucket().get(&key).bytes, b"of another\n", "nothing is overwritten");
-    assert_eq!(status(&mount)["set_aside_files"], 1);
+    assert_eq!(status(&mount)["quarantined_files"], 1);
     rig.bucket().delete(&key);
     // Its answer is lost: the next try finds that the object is ours.
     gate.rule(|seen| if seen.stores_a_segment() { Answer::LoseReply } else { Answer::Pass });
     let (code, said) = retry(&mount.plan.point);
-    assert!(code == 3 && said.contains("stays set aside"), "{code} {said}");
+    assert!(code == 3 && said.contains("stays quarantined"), "{code} {said}");
     gate.open();
     // The spool says which mount is meant as well.
     let (code, said) = retry(&mount.plan.spool);
     assert!(code == 0 && said.contains("S3 has "), "{code} {said}");
     assert_eq!(rig.bucket().content("app.log"), b"line\n");
     assert_eq!(quarantine(&mount, &["list"], &mount.plan.point, &[]).0, 0);
-    let values = ["set_aside", "uploaded"].map(|name| attribute(&mount, &format!("user.logsinkfs.{name}")));
+    let values = ["quarantined", "uploaded"].map(|name| attribute(&mount, &format!("user.logsinkfs.{name}")));
     assert_eq!(values, ["0", "5"]);
     let (code, said) = retry(&mount.plan.point);
-    assert!(code == 0 && said.contains("nothing was set aside"), "{code} {said}");
+    assert!(code == 0 && said.contains("nothing was quarantined"), "{code} {said}");
     assert_eq!(gate.overwritten(), Vec::<String>::new());
     mount.stop();
 }
 
 #[test]
-fn what_cannot_be_sent_stays_set_aside_with_the_reason() {
+fn what_cannot_be_sent_stays_quarantined_with_the_reason() {
     let rig = Rig::embedded();
     let gate = rig.gate();
     let mount = changed(&rig, &gate);
@@ -193,7 +193,7 @@ fn what_cannot_be_sent_stays_set_aside_with_the_reason() {
     let one = [Path::new("found"), Path::new("../spool.json")];
     let (code, said) = quarantine(&mount, &["retry"], &mount.plan.point, &one);
     assert!(code == 3 && !said.contains("link"), "{said}");
-    assert!(said.contains("../spool.json: nothing of that name was set aside"), "{said}");
+    assert!(said.contains("../spool.json: nothing of that name was quarantined"), "{said}");
     assert_eq!(fs::read_dir(&aside).unwrap().count(), before);
     let (code, plan) = (mount.terminate().0, rig.plan("b"));
     assert_eq!(code, 3);
@@ -207,7 +207,7 @@ fn what_cannot_be_sent_stays_set_aside_with_the_reason() {
 
 /// The daemon adds to what is being taken away.
 #[test]
-fn nothing_is_lost_that_is_given_up_while_the_list_is_taken_away() {
+fn nothing_is_lost_that_is_dropped_while_the_list_is_taken_away() {
     let rig = Rig::embedded();
     let gate = rig.gate();
     gate.refuse(503, "SlowDown");

@@ -73,7 +73,7 @@ fn write_over_days(rig: &Rig) -> ([Vec<&'static str>; 4], Bucket) {
 fn duckdb_reads_each_line_of_all_writers_once_and_fetches_the_day_alone() {
     let rig = Rig::embedded();
     let ([before, first, second, after], bucket) = write_over_days(&rig);
-    // Bytes that were given up, in the same folder.
+    // Bytes that were dropped, in the same folder.
     let start: Timestamp = "2026-11-23T08:30:00Z".parse().unwrap();
     Planter::new(&bucket, STREAM, "full-1-aaaaaaaa").drop(start, 1000);
     let writers: Vec<String> = bucket.segments(STREAM).into_iter().map(|s| s.writer).collect();

@@ -194,7 +194,7 @@ fn what_is_missing_leaves_a_line_that_says_so_and_with_strict_an_error() {
     let expected = "one\n\
                     logsinkfs: 16 bytes are missing here: 12..28 of generation 1 of web-1\n\
                     two\n\
-                    logsinkfs: 1000 bytes are given up here: 32..1032 of generation 1 of web-1\n\
+                    logsinkfs: 1000 bytes are dropped here: 32..1032 of generation 1 of web-1\n\
                     three\n";
     let mount = rig.read(&[]);
     assert_eq!(text(&mount.path("app.log")), expected);

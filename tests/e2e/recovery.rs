@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::worker_kills::weather;
-use test_harness::mount::set_aside;
+use test_harness::mount::quarantined;
 use test_harness::{Answer, Ledger, Mount, Rig, Run, eventually, programs};
 
 fn append(mount: &Mount, text: &str) {
@@ -267,7 +267,7 @@ fn a_spool_belongs_to_one_bucket_and_prefix() {
 }
 
 #[test]
-fn foreign_files_in_the_spool_are_set_aside_and_the_rest_goes_on() {
+fn foreign_files_in_the_spool_are_quarantined_and_the_rest_goes_on() {
     let rig = Rig::embedded();
     let mut mount = rig.mount(&[]);
     append(&mount, "line\n");
@@ -285,7 +285,7 @@ fn foreign_files_in_the_spool_are_set_aside_and_the_rest_goes_on() {
     mount.start_again();
     append(&mount, "more\n");
     let (code, said) = mount.terminate();
-    assert_eq!(code, 3, "what was set aside is said: {said}");
+    assert_eq!(code, 3, "what was quarantined is said: {said}");
     assert_eq!(rig.bucket().content("app.log"), b"line\nmore\n");
-    assert!(!set_aside(&spool).is_empty(), "the foreign files are kept: {said}");
+    assert!(!quarantined(&spool).is_empty(), "the foreign files are kept: {said}");
 }

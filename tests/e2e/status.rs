@@ -58,17 +58,17 @@ fn logs_that_s3_lacks_something_of_are_listed_most_first() {
 }
 
 #[test]
-fn what_was_set_aside_of_a_log_is_listed() {
+fn what_was_quarantined_of_a_log_is_listed() {
     let rig = Rig::embedded();
     let gate = rig.gate();
     let mount = changed(&rig, &gate);
-    eventually("the range to be set aside", || (status(&mount)["set_aside_files"] == 1).then_some(()));
+    eventually("the range to be quarantined", || (status(&mount)["quarantined_files"] == 1).then_some(()));
     let told = logs(&mount, &[]);
     let log = &told["logs"][0];
-    assert_eq!((&log["path"], &log["set_aside_bytes"]), (&"app.log".into(), &8.into()), "{told}");
-    assert_eq!((&log["unuploaded_bytes"], &log["given_up_bytes"]), (&0.into(), &0.into()));
+    assert_eq!((&log["path"], &log["quarantined_bytes"]), (&"app.log".into(), &8.into()), "{told}");
+    assert_eq!((&log["unuploaded_bytes"], &log["dropped_bytes"]), (&0.into(), &0.into()));
     let said = ask(&mount, &["status", "--logs"]).1;
-    assert!(said.contains("app.log: 8 B set aside"), "{said}");
+    assert!(said.contains("app.log: 8 B quarantined"), "{said}");
     assert_eq!(mount.terminate().0, 3);
 }
 

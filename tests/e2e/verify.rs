@@ -126,8 +126,8 @@ fn an_object_that_is_gone_is_named_with_its_exact_range() {
         bucket.put(&mark, b"");
         let verdict = verify(&rig, &["--json", &source]).assert_code(0);
         assert_eq!(verdict.findings("dropped")[0]["offset"], gone.offset);
-        assert_eq!(verdict.findings("total")[0]["given_up"], gone.length);
-        let but_for = format!(": whole but for {} bytes given up", gone.length);
+        assert_eq!(verdict.findings("total")[0]["dropped"], gone.length);
+        let but_for = format!(": whole but for {} bytes dropped", gone.length);
         verify(&rig, &[&source]).assert_code(0).assert_says(&[&but_for]);
         verify(&rig, &["--strict", &source]).assert_code(1).assert_says(&[&but_for]);
     }

@@ -104,7 +104,7 @@ fn a_folder_that_has_all_files_open_leaves_handles_to_the_others() {
 }
 
 #[test]
-fn a_flood_through_many_streams_gives_up_before_a_neighbour_with_a_larger_one() {
+fn a_flood_through_many_streams_drops_before_a_neighbour_with_a_larger_one() {
     run(async {
         let world = small();
         let daemon = world.boot();

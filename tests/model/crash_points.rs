@@ -171,8 +171,8 @@ fn every_death_of_a_life_loses_nothing() {
     });
 }
 
-/// A daemon with little room and no S3 gives up its oldest bytes, and marks them when S3 is back.
-async fn deaths_while_bytes_are_given_up() -> Vec<Death> {
+/// A daemon with little room and no S3 drops its oldest bytes, and marks them when S3 is back.
+async fn deaths_while_bytes_are_dropped() -> Vec<Death> {
     let (world, coroner) = (Arc::new(small()), Coroner::default());
     let daemon = world.boot();
     coroner.attend(daemon.dir().to_owned(), &world);
@@ -192,11 +192,11 @@ async fn all_sent(daemon: &Daemon) {
 }
 
 #[test]
-fn every_death_while_bytes_are_given_up_leaves_no_silent_gap() {
+fn every_death_while_bytes_are_dropped_leaves_no_silent_gap() {
     run(async {
         let (text, mut dropped) = (lines(0, 2000), 0);
-        let mut deaths = different(deaths_while_bytes_are_given_up().await);
-        // The same steps come for each range that is given up: a few of each are enough.
+        let mut deaths = different(deaths_while_bytes_are_dropped().await);
+        // The same steps come for each range that is dropped: a few of each are enough.
         let mut times: BTreeMap<&str, usize> = BTreeMap::new();
         deaths.retain(|death| {
             let times = times.entry(death.point).or_default();
@@ -224,7 +224,7 @@ fn every_death_while_bytes_are_given_up_leaves_no_silent_gap() {
             assert!(whole, "the quiet log, `{}`", death.point);
             // What the spool says of it is what the bucket says.
             let account = daemon.parts.spool.quarantine().account();
-            let expected = Account { given_up_bytes: lost, ..Account::default() };
+            let expected = Account { dropped_listed_bytes: lost, ..Account::default() };
             assert_eq!(account, expected, "`{}`", death.point);
         }
         assert!(dropped > 100, "{dropped}");
@@ -232,7 +232,7 @@ fn every_death_while_bytes_are_given_up_leaves_no_silent_gap() {
 }
 
 /// A daemon that finds changed bytes behind a seal.
-async fn deaths_while_a_range_is_set_aside() -> Vec<Death> {
+async fn deaths_while_a_range_is_quarantined() -> Vec<Death> {
     let (world, coroner) = (Arc::new(World::new()), Coroner::default());
     world.bucket.script(Op::Put, ".segments/", 3, Fault::Before(Kind::Unreachable));
     let daemon = world.boot();
@@ -251,9 +251,9 @@ async fn deaths_while_a_range_is_set_aside() -> Vec<Death> {
 }
 
 #[test]
-fn every_death_while_a_range_is_set_aside_keeps_it_and_sends_the_rest() {
+fn every_death_while_a_range_is_quarantined_keeps_it_and_sends_the_rest() {
     run(async {
-        let deaths = deaths_while_a_range_is_set_aside().await;
+        let deaths = deaths_while_a_range_is_quarantined().await;
         assert!(!deaths.is_empty());
         for death in deaths {
             let (world, daemon) = start(&death);
@@ -268,7 +268,7 @@ fn every_death_while_a_range_is_set_aside_keeps_it_and_sends_the_rest() {
     });
 }
 
-/// A daemon that sends what was set aside, once the object of another is gone that had its key.
+/// A daemon that sends what was quarantined, once the object of another is gone that had its key.
 async fn deaths_while_it_is_sent_once_more() -> Vec<Death> {
     let (world, coroner) = (Arc::new(World::new()), Coroner::default());
     world.bucket.script(Op::Put, ".segments/", 1, Fault::Before(Kind::Exists));
@@ -278,14 +278,14 @@ async fn deaths_while_it_is_sent_once_more() -> Vec<Death> {
     daemon.flush().await;
     daemon.append(log, "behind it\n");
     daemon.flush().await;
-    assert_eq!(daemon.parts.spool.quarantine().account().set_aside_files, 1);
+    assert_eq!(daemon.parts.spool.quarantine().account().quarantined_files, 1);
     coroner.attend(daemon.dir().to_owned(), &world);
     retry_all(&daemon).await;
     coroner.deaths()
 }
 
 async fn retry_all(daemon: &Daemon) {
-    for aside in daemon.parts.spool.quarantine().set_aside_files().unwrap() {
+    for aside in daemon.parts.spool.quarantine().files().unwrap() {
         retry(&daemon.parts, &aside.name()).await.unwrap();
     }
 }
@@ -424,8 +424,8 @@ fn in_the_sources() -> BTreeSet<String> {
 fn the_daemon_dies_at_every_crash_point_that_there_is() {
     run(async {
         let mut deaths = deaths_of_a_life().await;
-        deaths.extend(deaths_while_bytes_are_given_up().await);
-        deaths.extend(deaths_while_a_range_is_set_aside().await);
+        deaths.extend(deaths_while_bytes_are_dropped().await);
+        deaths.extend(deaths_while_a_range_is_quarantined().await);
         deaths.extend(deaths_while_it_is_sent_once_more().await);
         deaths.extend(deaths_while_records_are_written_anew());
         for (_, image) in damaged_spools().await {

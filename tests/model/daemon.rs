@@ -395,7 +395,7 @@ impl Daemon {
         assert!(end.is_ok(), "it never came to this: {what}");
     }
 
-    /// Asserts that what is said of logs' ranges (unsent, uploaded, set aside, given up) is what the spool says. For
+    /// Asserts that what is said of logs' ranges (unsent, uploaded, quarantined, dropped) is what the spool says. For
     /// moments in which nothing is under way.
     pub fn assert_account(&self) {
         let logs = self.parts.namespace.logs();
@@ -420,7 +420,7 @@ impl Daemon {
         assert_eq!(said, kept, "what is said of segments, and what the spool has");
     }
 
-    /// Has everything sealed that is written now, and waits until S3 has it or it was set aside.
+    /// Has everything sealed that is written now, and waits until S3 has it or it was quarantined.
     pub async fn flush(&self) {
         self.seal_all();
         self.until("nothing is unsent", |parts| parts.unsent() == 0).await;

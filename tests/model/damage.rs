@@ -1,5 +1,5 @@
 //! Spools that are not as the program left them: shorter, damaged, with strange files, after a power cut. What cannot
-//! be used is set aside and named, the rest goes on, nothing is deleted silently.
+//! be used is quarantined and named, the rest goes on, nothing is deleted silently.
 
 use std::path::{Path, PathBuf};
 
@@ -339,7 +339,7 @@ fn a_marker_that_cannot_be_read_goes_to_quarantine_with_its_bytes() {
 }
 
 #[test]
-fn what_is_set_aside_never_replaces_what_was_set_aside_before() {
+fn what_is_quarantined_never_replaces_what_was_quarantined_before() {
     run(async {
         let world = World::new();
         world.bucket.script(Op::Put, "", usize::MAX, Fault::Before(Kind::Unreachable));

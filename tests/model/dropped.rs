@@ -1,4 +1,4 @@
-//! A full spool under `--when-full drop-oldest`: the writer never stops, the log with most unsent bytes gives up its
+//! A full spool under `--when-full drop-oldest`: the writer never stops, the log with most unsent bytes drops its
 //! oldest, an empty object marks what is missing, and a quiet log loses nothing.
 
 use logsinkfs::format::naming::{Form, SegmentName};
@@ -11,7 +11,7 @@ use super::daemon::{Daemon, Log, World, answer, run};
 use super::faulty::{Fault, Op};
 use super::memory::Object;
 
-/// A world whose spool takes 64 KiB, in segments of 4 KiB, and gives up what is too much.
+/// A world whose spool takes 64 KiB, in segments of 4 KiB, and drops what is too much.
 pub fn small() -> World {
     let mut world = World::new();
     world.settings.spool.segmenting.form = Form::Plain;
@@ -81,7 +81,7 @@ async fn assert_marked(world: &World, daemon: &Daemon) {
     let found = gapless(world, "dump.log", 200_000);
     let (marks, logs): (Vec<_>, Vec<_>) = found.into_iter().partition(|(name, _)| name.form == Form::Dropped);
     let dropped: u64 = marks.iter().map(|(name, _)| name.length).sum();
-    assert!((100_000..180_000).contains(&dropped), "{dropped} bytes were given up");
+    assert!((100_000..180_000).contains(&dropped), "{dropped} bytes were dropped");
     let text = lines(0, 2000);
     for (name, bytes) in logs {
         let at = usize::try_from(name.offset).unwrap();
@@ -107,7 +107,7 @@ fn the_writer_goes_on_and_the_gaps_are_marked() {
         let gap = gap.map(|(name, _)| name).find(|name| name.form == Form::Dropped).unwrap();
         let (handle, _) = daemon.fs.open(log.id, Default::default(), super::daemon::ONCE).unwrap();
         let within = answer(daemon.fs.read(handle, gap.offset, 100)).await;
-        assert!(matches!(within, Err(FsError::GivenUp)), "{within:?}");
+        assert!(matches!(within, Err(FsError::Dropped)), "{within:?}");
         let before = answer(daemon.fs.read(handle, gap.offset - 100, 200)).await.unwrap();
         assert_eq!(before.len(), 100);
         let end = answer(daemon.fs.read(handle, 199_900, 200)).await.unwrap();

@@ -76,7 +76,7 @@ async fn a_file_is_not_longer_than_its_objects_can_make_it() {
     let strict = Source { strict: true, ..desk.source.clone() };
     let wanted = DiscoveryScope { folder: FOLDER.into(), span: everything(), writer: None };
     let file = StreamFile::open(strict, wanted).await.unwrap();
-    assert!(matches!(read(&file, 5, 100).await, Err(FsError::GivenUp)));
+    assert!(matches!(read(&file, 5, 100).await, Err(FsError::Dropped)));
 }
 
 /// Half a TiB that cannot be read: whatever is done for each of its bytes does not end.
@@ -126,7 +126,7 @@ async fn nobody_takes_the_place_of_lines_that_are_stored() {
         let strict = Source { strict: true, ..desk.source.clone() };
         let wanted = DiscoveryScope { folder: FOLDER.into(), span: everything(), writer: None };
         let file = StreamFile::open(strict, wanted).await.unwrap();
-        assert!(matches!(read(&file, 0, file.len()).await, Err(FsError::GivenUp)));
+        assert!(matches!(read(&file, 0, file.len()).await, Err(FsError::Dropped)));
     }
 }
 

@@ -1,5 +1,5 @@
-//! Files of a spool that are of the wrong kind, or have another's content: the one log is set aside, the others go on,
-//! and nothing that a link leads to is touched.
+//! Files of a spool that are of the wrong kind, or have another's content: the one log is quarantined, the others go
+//! on, and nothing that a link leads to is touched.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -62,7 +62,7 @@ fn a_link_in_the_place_of_a_folder_is_not_followed() {
 }
 
 #[test]
-fn a_folder_in_the_place_of_a_marker_is_set_aside_with_the_bytes() {
+fn a_folder_in_the_place_of_a_marker_is_quarantined_with_the_bytes() {
     run(async {
         let world = World::new();
         let image = spool_with_three_ranges(&world).await;
@@ -78,7 +78,7 @@ fn a_folder_in_the_place_of_a_marker_is_set_aside_with_the_bytes() {
 }
 
 #[test]
-fn files_in_the_place_of_folders_and_folders_in_that_of_numbers_are_set_aside() {
+fn files_in_the_place_of_folders_and_folders_in_that_of_numbers_are_quarantined() {
     run(async {
         let world = World::new();
         let image = spool_with_three_ranges(&world).await;

@@ -263,7 +263,7 @@ fn fsync_to_s3_returns_when_what_was_written_is_uploaded() {
 }
 
 #[test]
-fn fsync_to_s3_fails_when_what_was_written_had_to_be_set_aside() {
+fn fsync_to_s3_fails_when_what_was_written_had_to_be_quarantined() {
     run(async {
         let mut world = World::new();
         world.settings.fsync = FsyncLevel::S3;

@@ -63,7 +63,7 @@ fn a_foreign_object_under_the_key_is_never_overwritten_and_the_rest_goes_on() {
         let key = puts(&world).remove(0);
         world.bucket.inner().plant(&key, Object::foreign(b"theirs"));
         gate.open();
-        daemon.until("it is set aside", |parts| parts.unsent() == 0).await;
+        daemon.until("it is quarantined", |parts| parts.unsent() == 0).await;
         daemon.append(log, "and the rest\n");
         daemon.flush().await;
 
@@ -96,7 +96,7 @@ fn different_content_after_a_lost_reply_is_a_conflict_too() {
         let key = puts(&world).remove(0);
         world.bucket.inner().plant(&key, Object::foreign(b"theirs"));
         gate.open();
-        daemon.until("it is set aside", |parts| parts.unsent() == 0).await;
+        daemon.until("it is quarantined", |parts| parts.unsent() == 0).await;
         assert_eq!(world.bucket.inner().objects()[&key], Object::foreign(b"theirs"));
         assert_eq!(daemon.image().files(".quarantined").len(), 1);
     });

@@ -63,7 +63,7 @@ impl Plan {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", &self.home)
             .env("RUST_BACKTRACE", "1")
-            // Nothing is given up because the tester's disk is nearly full.
+            // Nothing is dropped because the tester's disk is nearly full.
             .env("LOGSINKFS_SPOOL_MIN_FREE", "0");
         self.access.env(&mut command);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
@@ -226,7 +226,7 @@ impl Mount {
         }
     }
 
-    /// SIGTERM, after which everything that was accepted is in the bucket and nothing was set aside.
+    /// SIGTERM, after which everything that was accepted is in the bucket and nothing was quarantined.
     pub fn stop(self) {
         self.stop_and_tell();
     }
@@ -236,7 +236,7 @@ impl Mount {
         let spool = self.plan.spool.clone();
         let (code, said) = self.terminate();
         assert_eq!(code, 0, "the daemon left data behind:\n{said}");
-        assert_eq!(set_aside(&spool), Vec::<String>::new(), "set aside in the spool:\n{said}");
+        assert_eq!(quarantined(&spool), Vec::<String>::new(), "quarantined in the spool:\n{said}");
         said
     }
 
@@ -245,9 +245,9 @@ impl Mount {
         let spool = self.plan.spool.clone();
         let (code, said) = self.terminate();
         assert_eq!(code, 3, "{said}");
-        assert!(said.contains("that were given up: ") && !said.contains("S3 has everything"), "{said}");
-        assert_eq!(set_aside(&spool), Vec::<String>::new(), "set aside in the spool:\n{said}");
-        (said, given_up(&spool))
+        assert!(said.contains("that were dropped: ") && !said.contains("S3 has everything"), "{said}");
+        assert_eq!(quarantined(&spool), Vec::<String>::new(), "quarantined in the spool:\n{said}");
+        (said, dropped(&spool))
     }
 
     /// SIGTERM; gives the exit code and what the daemon said.
@@ -268,15 +268,15 @@ impl Drop for Mount {
     }
 }
 
-/// What a daemon put into the quarantine of its spool, beside the list of what was given up.
-pub fn set_aside(spool: &Path) -> Vec<String> {
+/// What a daemon put into the quarantine of its spool, beside the list of what was dropped.
+pub fn quarantined(spool: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(spool.join("quarantine")).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.filter(|name| name != "given-up").collect()
 }
 
-/// Bytes on a spool's list of what was given up.
-pub fn given_up(spool: &Path) -> u64 {
+/// Bytes on a spool's list of what was dropped.
+pub fn dropped(spool: &Path) -> u64 {
     let list = std::fs::read_to_string(spool.join("quarantine/given-up")).unwrap_or_default();
     let ranges = list.lines().filter(|line| !line.is_empty());
     let bytes = ranges.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["bytes"].as_u64());

@@ -54,7 +54,7 @@ impl<'a> Planter<'a> {
         key
     }
 
-    /// Marks bytes as given up.
+    /// Marks bytes as dropped.
     pub fn drop(&mut self, start: Timestamp, length: usize) {
         self.bucket.put(&self.key(start, length, ".dropped"), b"");
         self.offset += length as u64;

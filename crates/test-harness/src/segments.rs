@@ -66,7 +66,7 @@ impl Segment {
             "log.zst" => {
                 zstd::Decoder::new(stored).unwrap().read_to_end(&mut bytes).unwrap();
             }
-            other => panic!("{} has the suffix {other:?}: data was given up", self.key),
+            other => panic!("{} has the suffix {other:?}: data was dropped", self.key),
         }
         bytes
     }

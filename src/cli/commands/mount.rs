@@ -90,7 +90,7 @@ fn into_background() -> ExitCode {
 }
 
 fn serve_as_worker(settings: &Settings, level: &str) -> Result<ExitCode, DaemonError> {
-    let hidden = run::give_up_rights(privileges::worker_user(settings)?)?;
+    let hidden = run::drop_privileges(privileges::worker_user(settings)?)?;
     telemetry::start(level);
     run::run(settings, &hidden)
 }

@@ -14,7 +14,7 @@ use bytesize::ByteSize;
 use crate::cli::find_mount;
 use crate::cli::flags::{PlaceArgs, QuarantineArgs, QuarantineCommand};
 use crate::spool::disk::open_regular;
-use crate::spool::{GivenUp, IDENTITY, Quarantine, SetAside};
+use crate::spool::{DroppedRange, IDENTITY, Quarantine, QuarantinedFile};
 use crate::supervisor::control_client;
 use crate::supervisor::control_client::Failure;
 use crate::supervisor::protocol::{Request, ToClient};
@@ -57,29 +57,29 @@ fn find(place: &PlaceArgs) -> Result<Quarantine, Failure> {
 
 fn list(place: &PlaceArgs, json: bool) -> Result<ExitCode, Failure> {
     let quarantine = find(place)?;
-    let (files, ranges) = (quarantine.set_aside_files()?, quarantine.given_up()?);
+    let (files, ranges) = (quarantine.files()?, quarantine.dropped()?);
     if json {
         files.iter().for_each(|file| println!("{}", json_of(file)));
-        for GivenUp { key, bytes, at } in &ranges {
-            println!("{}", serde_json::json!({"given_up": key, "bytes": bytes, "at": at.to_name()}));
+        for DroppedRange { key, bytes, at } in &ranges {
+            println!("{}", serde_json::json!({"dropped": key, "bytes": bytes, "at": at.to_name()}));
         }
     } else {
         files.iter().for_each(|file| print!("{}", readable(file)));
-        for GivenUp { key, bytes, at } in &ranges {
-            println!("given up: {bytes} bytes of {}, {}", for_terminal(key), at.to_name());
+        for DroppedRange { key, bytes, at } in &ranges {
+            println!("dropped: {bytes} bytes of {}, {}", for_terminal(key), at.to_name());
         }
         if files.is_empty() && ranges.is_empty() {
-            println!("nothing was set aside, and nothing given up");
+            println!("nothing was quarantined, and nothing dropped");
         }
     }
     let lost = !(files.is_empty() && ranges.is_empty());
     Ok(if lost { ExitCode::from(EXIT_DATA_LEFT) } else { ExitCode::SUCCESS })
 }
 
-fn json_of(SetAside { path, bytes, note }: &SetAside) -> serde_json::Value {
+fn json_of(QuarantinedFile { path, bytes, note }: &QuarantinedFile) -> serde_json::Value {
     let marker = note.as_ref().and_then(|note| note.marker.as_ref());
     serde_json::json!({
-        "set_aside": path.display().to_string(),
+        "quarantined": path.display().to_string(),
         "bytes": bytes,
         "why": note.as_ref().map(|note| &note.why),
         "at": note.as_ref().map(|note| note.at.to_name()),
@@ -87,10 +87,10 @@ fn json_of(SetAside { path, bytes, note }: &SetAside) -> serde_json::Value {
     })
 }
 
-fn readable(SetAside { path, bytes, note }: &SetAside) -> String {
+fn readable(QuarantinedFile { path, bytes, note }: &QuarantinedFile) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let size = ByteSize::b(*bytes).display().iec();
-    let mut text = format!("set aside: {} ({size})\n", for_terminal(&name));
+    let mut text = format!("quarantined: {} ({size})\n", for_terminal(&name));
     if let Some(note) = note {
         text += &format!("  since   {}\n  why     {}\n", note.at.to_name(), for_terminal(&note.why));
         if let Some(marker) = &note.marker {
@@ -104,11 +104,11 @@ fn readable(SetAside { path, bytes, note }: &SetAside) -> String {
 fn retry(place: &PlaceArgs, names: &[String]) -> Result<ExitCode, Failure> {
     let keeper = find_mount::keeper_of(&place.place, place.keeper_socket.as_deref())?;
     let names = match names {
-        [] => find(place)?.set_aside_files()?.iter().map(SetAside::name).collect(),
+        [] => find(place)?.files()?.iter().map(QuarantinedFile::name).collect(),
         names => names.to_vec(),
     };
     if names.is_empty() {
-        println!("logsinkfs: nothing was set aside");
+        println!("logsinkfs: nothing was quarantined");
     }
     let mut stays = false;
     for name in names {
@@ -117,7 +117,7 @@ fn retry(place: &PlaceArgs, names: &[String]) -> Result<ExitCode, Failure> {
             ToClient::Retried(Ok(())) => println!("logsinkfs: S3 has {shown}"),
             ToClient::Retried(Err(why)) => {
                 stays = true;
-                eprintln!("logsinkfs: stays set aside: {shown}: {}", for_terminal(&why));
+                eprintln!("logsinkfs: stays quarantined: {shown}: {}", for_terminal(&why));
             }
             other => return Err(control_client::refused(other)),
         }
@@ -136,12 +136,12 @@ fn copy_all(quarantine: &Quarantine, to: &Path, remove: bool) -> Result<(usize, 
     fs::create_dir_all(to).at("create", to)?;
     let mut all = Vec::new();
     if remove {
-        // What the daemon gives up from here on is another list.
+        // What the daemon drops from here on is another list.
         quarantine.close_list()?;
     } else {
         all.extend(quarantine.list().map(|list| vec![list]));
     }
-    all.extend(quarantine.set_aside_files()?.iter().map(SetAside::files));
+    all.extend(quarantine.files()?.iter().map(QuarantinedFile::files));
     let (mut copied, mut left) = (Vec::new(), 0);
     for files in all {
         let copies = files.iter().map(|file| copy(file, &to.join(file.file_name().unwrap_or_default())));
@@ -222,19 +222,19 @@ mod tests {
     fn a_list_that_grows_while_it_is_taken_away_loses_nothing() {
         const RANGES: usize = 3000;
         let dir = taken_while(RANGES, |quarantine, n| {
-            let range = GivenUp { key: format!("key {n}"), bytes: 1, at: Utc::from_micros(0) };
-            quarantine.note_given_up(&range).expect("noted");
+            let range = DroppedRange { key: format!("key {n}"), bytes: 1, at: Utc::from_micros(0) };
+            quarantine.note_dropped(&range).expect("noted");
         });
         let mut found = BTreeSet::new();
         for (_, list) in copies(&dir) {
             let ranges = list.lines().filter_map(|line| serde_json::from_str(line).ok());
-            found.extend(ranges.map(|range: GivenUp| range.key));
+            found.extend(ranges.map(|range: DroppedRange| range.key));
         }
         assert_eq!(found.len(), RANGES);
     }
 
     #[test]
-    fn what_is_just_being_set_aside_is_not_taken_by_halves() {
+    fn what_is_just_being_quarantined_is_not_taken_by_halves() {
         const FILES: usize = 100;
         const BYTES: u64 = 1 << 20;
         let dir = taken_while(FILES, |quarantine, n| {

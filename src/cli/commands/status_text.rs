@@ -79,16 +79,16 @@ fn exceptions(status: &Value) -> Vec<(&'static str, String)> {
         let what = "none left in the spool's file system for new logs: they are refused (ENOSPC)";
         rows.push(("inodes", what.to_owned()));
     }
-    if count("given_up_bytes") > 0 {
-        rows.push(("given up", format!("{}, because the spool was full", size("given_up_bytes"))));
+    if count("dropped_listed_bytes") > 0 {
+        rows.push(("dropped", format!("{}, because the spool was full", size("dropped_listed_bytes"))));
     }
-    if count("set_aside_files") > 0 {
-        let (aside, conflicts) = (count("set_aside_files"), count("conflicts"));
+    if count("quarantined_files") > 0 {
+        let (aside, conflicts) = (count("quarantined_files"), count("conflicts"));
         let what = format!(
             "{aside} files, {}, in the spool's quarantine; conflicts since the start: {conflicts}",
-            size("set_aside_bytes")
+            size("quarantined_bytes")
         );
-        rows.push(("set aside", what));
+        rows.push(("quarantined", what));
     }
     rows
 }
@@ -99,9 +99,9 @@ pub(super) fn summary(status: &Value) -> String {
     let size = |name: &str| ByteSize::b(count(name)).display().iec();
     let ready = status["not_ready"].as_str().map_or("ready", |_| "not ready");
     let s3 = s3_state(status);
-    let lost = match count("set_aside_files") + count("given_up_bytes") {
+    let lost = match count("quarantined_files") + count("dropped_listed_bytes") {
         0 => "",
-        _ => ", something set aside or given up",
+        _ => ", something quarantined or dropped",
     };
     format!(
         "{ready}, S3 {s3}, {} not uploaded, {}{lost}\n  mounted {}; log: {}",
@@ -161,8 +161,8 @@ pub(crate) fn logs_text(told: &Value) -> String {
         let age = &log["oldest_seconds"];
         let facts = [
             (!age.is_null()).then(|| format!("the oldest byte for {}", time(age))),
-            bytes("set_aside_bytes", "set aside"),
-            bytes("given_up_bytes", "given up"),
+            bytes("quarantined_bytes", "quarantined"),
+            bytes("dropped_bytes", "dropped"),
             log["last_error"].as_str().map(|why| format!("last error: {why}")),
         ];
         let facts: Vec<String> = facts.into_iter().flatten().collect();

@@ -154,16 +154,16 @@ struct Report {
     segments: u64,
     bytes: u64,
     stored: u64,
-    given_up: u64,
+    dropped: u64,
     /// How often each kind of finding was made.
     counts: BTreeMap<&'static str, u64>,
 }
 
 impl Report {
     fn new(json: bool) -> Report {
-        let (streams, segments, bytes, stored, given_up, counts) = Default::default();
+        let (streams, segments, bytes, stored, dropped, counts) = Default::default();
         let out = BufWriter::new(io::stdout().lock());
-        Report { out, json, whole: true, streams, segments, bytes, stored, given_up, counts }
+        Report { out, json, whole: true, streams, segments, bytes, stored, dropped, counts }
     }
 
     fn stream(&mut self, prefix: &str, found: Gathered) -> io::Result<()> {
@@ -211,7 +211,7 @@ impl Report {
     fn finding(&mut self, stream: &str, finding: &Finding) -> io::Result<()> {
         let (writer, what) = (finding.writer.as_str(), finding.what.word());
         if let (Defect::Dropped, Extent::Bytes(_, range)) = (finding.what, &finding.extent) {
-            self.given_up = self.given_up.saturating_add(range.end - range.start);
+            self.dropped = self.dropped.saturating_add(range.end - range.start);
         }
         let (line, object) = match &finding.extent {
             Extent::Bytes(generation, range) => (
@@ -244,7 +244,7 @@ impl Report {
         self.line(&format!("  {what} {line}"), object)
     }
 
-    /// The last line; gives whether all is whole, `strict` also of what was given up.
+    /// The last line; gives whether all is whole, `strict` also of what was dropped.
     fn end(mut self, strict: bool) -> io::Result<bool> {
         let counts: String = self.counts.iter().map(|(what, n)| format!(", {n} {what}")).collect();
         let line = format!(
@@ -253,18 +253,18 @@ impl Report {
             count(self.segments, "segment"),
             self.bytes,
             self.stored,
-            match (self.streams, self.whole, self.given_up) {
+            match (self.streams, self.whole, self.dropped) {
                 (0, ..) => "nothing there".to_owned(),
                 (_, false, _) => "NOT WHOLE".to_owned(),
                 (_, true, 0) => "whole".to_owned(),
-                (_, true, lost) => format!("whole but for {} given up", count(lost, "byte")),
+                (_, true, lost) => format!("whole but for {} dropped", count(lost, "byte")),
             },
         );
-        self.whole &= self.streams > 0 && !(strict && self.given_up > 0);
+        self.whole &= self.streams > 0 && !(strict && self.dropped > 0);
         let object = json!({
             "type": "total", "whole": self.whole, "streams": self.streams,
             "segments": self.segments, "bytes": self.bytes, "stored": self.stored,
-            "given_up": self.given_up,
+            "dropped": self.dropped,
             "findings": self.counts,
         });
         self.line(&line, &object)?;

@@ -84,11 +84,11 @@ pub enum Command {
     Upgrade(MountedArgs),
     /// Upload what spools hold that no mount uses any more.
     Recover(Box<RecoverArgs>),
-    /// Show or copy what a spool has set aside, because it could not be used or not be sent as what was sealed.
+    /// Show or copy what a spool has quarantined, because it could not be used or not be sent as what was sealed.
     Quarantine(QuarantineArgs),
     /// Check that the segments of the streams in a bucket are all there, and what they should be.
     ///
-    /// Names what is missing between two segments of a writer, missing at its front (expired), given up and marked
+    /// Names what is missing between two segments of a writer, missing at its front (expired), dropped and marked
     /// (dropped), stored twice, or not a segment. Exit code 0: whole, as far as a bucket can tell; 1: something is
     /// lost, overlapping or damaged, there is no log at all, or it could not be found out. What the end of a generation
     /// lacks no bucket can tell: it may be in a spool still.
@@ -130,7 +130,7 @@ pub struct VerifyArgs {
     /// Read every object too: decompress it, and compare length, checksum and metadata.
     #[arg(long)]
     pub deep: bool,
-    /// Exit with 1 also for bytes that were given up (`--when-full`).
+    /// Exit with 1 also for bytes that were dropped (`--when-full`).
     #[arg(long)]
     pub strict: bool,
     /// Report in JSON: a line for each stream, each finding, and the total.

@@ -12,10 +12,10 @@ pub struct QuarantineArgs {
     pub command: QuarantineCommand,
 }
 
-/// What is done with what was set aside.
+/// What is done with what was quarantined.
 #[derive(Debug, Subcommand)]
 pub enum QuarantineCommand {
-    /// Name what was set aside, why and since when, and what was given up. Exit code 3: there is something.
+    /// Name what was quarantined, why and since when, and what was dropped. Exit code 3: there is something.
     List {
         /// The spool.
         #[command(flatten)]
@@ -24,8 +24,8 @@ pub enum QuarantineCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Send what was set aside to S3 once more, through the mount that uses the spool. What S3 has then is not counted
-    /// any more; nothing is overwritten. Exit code 3: something stays set aside, and is named with the reason.
+    /// Send what was quarantined to S3 once more, through the mount that uses the spool. What S3 has then is counted no
+    /// more; nothing is overwritten. Exit code 3: something stays quarantined, and is named with the reason.
     Retry {
         /// The spool.
         #[command(flatten)]

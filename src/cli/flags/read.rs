@@ -33,7 +33,7 @@ pub struct SpanArgs {
     /// Of this writer alone, by the id that stands in the keys.
     #[arg(long, value_name = "WRITER")]
     pub writer: Option<WriterId>,
-    /// Stop with an error at bytes that are missing, given up or damaged, instead of a line that says so.
+    /// Stop with an error at bytes that are missing, dropped or damaged, instead of a line that says so.
     #[arg(long)]
     pub strict: bool,
 }

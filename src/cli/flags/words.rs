@@ -42,7 +42,7 @@ words!(FsyncLevel:
 );
 words!(WhenFull:
     DropOldest = "drop-oldest",
-        "Of the first-level folder with most unsent bytes the stream with most gives up its oldest, marked in the bucket";
+        "Of the first-level folder with most unsent bytes the stream with most drops its oldest, marked in the bucket";
     Block = "block", "The writer waits, up to 30 s";
     Error = "error", "ENOSPC at once";
 );

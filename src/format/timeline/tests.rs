@@ -45,7 +45,7 @@ fn shown(timeline: &Timeline, from: usize) -> Vec<String> {
         Content::Break => "break".to_owned(),
         Content::Note(text) => {
             let words: Vec<&str> = text.split(' ').collect();
-            let kinds = ["missing", "given up", "claimed twice"];
+            let kinds = ["missing", "dropped", "claimed twice"];
             let what = kinds.iter().find(|what| text.contains(**what)).expect("a kind of note");
             assert!(text.ends_with('\n'));
             format!("{what} {}", words.iter().find(|w| w.contains("..")).expect("a range"))
@@ -104,7 +104,7 @@ fn a_line_is_not_torn_by_another_writer_and_closed_where_it_ends_nowhere() {
 }
 
 #[test]
-fn what_is_missing_or_given_up_is_said_and_what_lies_before_all_is_not() {
+fn what_is_missing_or_dropped_is_said_and_what_lies_before_all_is_not() {
     let segments = [
         segment("a", 1, 10..20, 1),
         segment("a", 1, 30..40, 2),
@@ -112,7 +112,7 @@ fn what_is_missing_or_given_up_is_said_and_what_lies_before_all_is_not() {
         mark(segment("a", 1, 30..40, 2)),
         segment("a", 1, 50..60, 4),
     ];
-    let expected = ["a1 10..20", "missing 20..30", "a1 30..40", "given up 40..50", "a1 50..60"];
+    let expected = ["a1 10..20", "missing 20..30", "a1 30..40", "dropped 40..50", "a1 50..60"];
     assert_eq!(all(segments), expected);
 }
 

@@ -138,7 +138,7 @@ impl Generation {
         self.known.extend_from_slice(found);
         self.known.sort_by(|a, b| a.order().cmp(&b.order()));
         let (mut claims, mut conflicts) = self.claims(found);
-        // What was given up, or cannot be in its object, and what no segment holds; each byte once, however many claim
+        // What was dropped, or cannot be in its object, and what no segment holds; each byte once, however many claim
         // it.
         let mut said = Ranges::default();
         for segment in found.iter().filter(|segment| segment.possible_end() < segment.end()) {
@@ -163,7 +163,7 @@ impl Generation {
                     parts.push_back(Part::Note { text, start: segment.start });
                 }
             } else {
-                let what = if segment.is_mark() { "are given up" } else { "are missing" };
+                let what = if segment.is_mark() { "are dropped" } else { "are missing" };
                 let text = note(segment, &range, what, "");
                 parts.push_back(Part::Note { text, start: segment.start });
             }

@@ -74,7 +74,7 @@ pub fn recover(spool: &Spool, at: Circumstances<'_>) -> Result<Vec<RecoveredNode
             remove(&names, &found)?;
         } else {
             let record = None::<&Record>;
-            set_aside_node(spool, &names, &found, record, "the spool has no record of it");
+            quarantine_node(spool, &names, &found, record, "the spool has no record of it");
         }
     }
     spool.recovered()?;
@@ -90,7 +90,7 @@ fn find_files(spool: &Spool) -> Result<BTreeMap<NodeId, FilesFound>, LocalError>
         // Not what a link leads to: nothing outside of the spool is touched.
         let is_file = entry.file_type().at("stat", &path)?.is_file();
         let Some((id, file)) = NodeFile::parse(&name) else {
-            set_aside(spool, &path, "it is no file of a node");
+            quarantine(spool, &path, "it is no file of a node");
             continue;
         };
         match file {
@@ -105,7 +105,7 @@ fn find_files(spool: &Spool) -> Result<BTreeMap<NodeId, FilesFound>, LocalError>
             // Half written by a daemon that died: its range has no key yet, its bytes are elsewhere.
             NodeFile::HalfWritten if is_file => fs::remove_file(&path).at("remove", &path)?,
             NodeFile::Marker(_) | NodeFile::HalfWritten => {
-                set_aside(spool, &path, "it is no seal marker");
+                quarantine(spool, &path, "it is no seal marker");
             }
         }
     }
@@ -159,7 +159,7 @@ fn recover_node(
         _ => None,
     };
     if let Some(why) = why {
-        set_aside_node(spool, &names, &files, Some(&record), why);
+        quarantine_node(spool, &names, &files, Some(&record), why);
         forget(spool, id)?;
         return Ok(None);
     }
@@ -204,7 +204,7 @@ fn sound(spool: &Spool, names: &NodeFiles, mut markers: Vec<MarkerName>) -> Vec<
         match sound.last() {
             Some(before) if marker.range.start < before.range.end => {
                 let why = "its range overlaps another's";
-                set_aside(spool, &names.marker(&marker), why);
+                quarantine(spool, &names.marker(&marker), why);
             }
             _ => sound.push(marker),
         }
@@ -213,7 +213,7 @@ fn sound(spool: &Spool, names: &NodeFiles, mut markers: Vec<MarkerName>) -> Vec<
 }
 
 /// Moves all files of a node out of the way, with its record.
-fn set_aside_node(spool: &Spool, names: &NodeFiles, files: &FilesFound, record: Option<&Record>, why: &str) {
+fn quarantine_node(spool: &Spool, names: &NodeFiles, files: &FilesFound, record: Option<&Record>, why: &str) {
     if let Some(record) = record {
         let path = spool.quarantine().free_name(&format!("{}.json", names.id()));
         if let Err(e) = store_json(&path, record, Durable::Later) {
@@ -222,14 +222,14 @@ fn set_aside_node(spool: &Spool, names: &NodeFiles, files: &FilesFound, record: 
     }
     let data = files.starts.iter().map(|start| names.data(*start));
     for path in data.chain(files.markers.iter().map(|marker| names.marker(marker))) {
-        set_aside(spool, &path, why);
+        quarantine(spool, &path, why);
     }
 }
 
-fn set_aside(spool: &Spool, path: &Path, why: &str) {
+fn quarantine(spool: &Spool, path: &Path, why: &str) {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    match spool.quarantine().set_aside(path, &name) {
-        Ok(kept) => warn!(path = %path.display(), kept = %kept.display(), "set aside: {why}"),
-        Err(e) => error!("cannot be used ({why}) nor set aside: {e}"),
+    match spool.quarantine().add(path, &name) {
+        Ok(kept) => warn!(path = %path.display(), kept = %kept.display(), "quarantined: {why}"),
+        Err(e) => error!("cannot be used ({why}) nor quarantined: {e}"),
     }
 }

@@ -63,7 +63,7 @@ impl World {
             ("LOGSINKFS_FORCE_PATH_STYLE", "true"),
             // Segments are made while a test runs.
             ("LOGSINKFS_ROTATE_SIZE", "32KiB"),
-            // Nothing is given up because the tester's disk is nearly full.
+            // Nothing is dropped because the tester's disk is nearly full.
             ("LOGSINKFS_SPOOL_MIN_FREE", "0"),
         ]
     }

@@ -228,7 +228,7 @@ impl Recovery<'_> {
             }
             Ended::Kept => {
                 let quarantine = dir.join(QUARANTINE);
-                warn!(kept = %quarantine.display(), "S3 has everything but what was set aside");
+                warn!(kept = %quarantine.display(), "S3 has everything but what was quarantined");
             }
             Ended::Failed => error!(spool = %dir.display(), "it could not be emptied"),
             Ended::Done | Ended::Left | Ended::InUse => {}

@@ -37,7 +37,7 @@ const STALLED: Duration = Duration::from_secs(120);
 
 /// Uploads what a spool holds, as this user. To be called first, while there is one thread.
 pub fn run(args: &RecoverArgs, settings: &SpoolSettings, user: RunAs) -> Result<ExitCode, DaemonError> {
-    let hidden = run::give_up_rights(user)?;
+    let hidden = run::drop_privileges(user)?;
     telemetry::start(&args.log_level);
     hidden.warn();
     raise_file_limit();
