@@ -140,14 +140,14 @@ fn own_attribute(log: &LogFile, name: &str) -> Result<Vec<u8>, FsError> {
             current.number().map(|number| number.0.to_string())
         }
         "uploaded" => {
-            let lost = state.bytes_in(|phase| phase == Phase::Quarantined || phase.is_dropped());
+            let lost = state.segments.bytes_in(|phase| phase == Phase::Quarantined || phase.is_dropped());
             Some(len.since(current.at).saturating_sub(unsent + lost).to_string())
         }
-        "quarantined" => Some(state.bytes_in(|phase| phase == Phase::Quarantined).to_string()),
-        "dropped" => Some(state.bytes_in(Phase::is_dropped).to_string()),
+        "quarantined" => Some(state.segments.bytes_in(|phase| phase == Phase::Quarantined).to_string()),
+        "dropped" => Some(state.segments.bytes_in(Phase::is_dropped).to_string()),
         "unsent" => Some(unsent.to_string()),
-        "last_key" => state.last_key.clone(),
-        "last_error" => state.last_error.clone(),
+        "last_key" => state.last_key().map(str::to_owned),
+        "last_error" => state.last_error().map(str::to_owned),
         _ => None,
     };
     text.map(String::into_bytes).ok_or(FsError::NoAttribute)

@@ -133,11 +133,7 @@ impl Fs {
             .inspect_err(|_| self.parts.give(log, bytes))?;
         self.parts.give(log, bytes - written as u64);
         handle.went_to.store(aim.offset.saturating_add(written as u64), Ordering::Relaxed);
-        let mut state = log.state();
-        state.counted = state.counted.plus(written as u64);
-        // What others append unseen would make it untrue, also once they have closed the file.
-        state.end = (state.unseen_writers == 0).then_some(len.plus(written as u64));
-        drop(state);
+        log.state().appended(written as u64, len.plus(written as u64));
         drop(serving);
         self.parts.touch(log);
         Ok(written)
@@ -176,10 +172,7 @@ impl Fs {
     /// Where the spool file ends, which is known while nobody but this process appends: the kernel makes one write
     /// after the other.
     fn end_of(&self, log: &LogFile, file: &SpoolFile) -> Result<SpoolOffset, FsError> {
-        let known = {
-            let state = log.state();
-            state.end.filter(|_| state.unseen_writers == 0)
-        };
+        let known = log.state().known_end();
         match known {
             Some(end) => Ok(end),
             None => Ok(file.end().at("stat", &log.path())?),
@@ -188,11 +181,7 @@ impl Fs {
 
     /// Names a file that a program writes elsewhere than at its end: what it reads back is not what it wrote there.
     fn say_misplaced(&self, log: &LogFile) {
-        let count = {
-            let mut state = log.state();
-            state.misplaced += 1;
-            state.misplaced
-        };
+        let count = log.state().count_misplaced();
         if count.is_power_of_two() {
             let path = self.parts.path_of(log);
             warn!(%path, count, "a program writes elsewhere than at the end of this file; its writes are appended, which suits logs and no databases");
@@ -330,10 +319,8 @@ impl Fs {
             progress.borrow_and_update();
             {
                 let mut state = log.state();
-                let mut before = state.segments.range(..target);
-                let unsent = before.any(|(_, s)| s.phase.owes_object());
-                if state.sealed_end() >= target && !unsent {
-                    return if std::mem::take(&mut state.unreported_loss) {
+                if state.sent_until(target) {
+                    return if state.take_loss() {
                         Err(FsError::Bucket("a segment was quarantined or dropped".into()))
                     } else {
                         Ok(())

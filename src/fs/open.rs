@@ -114,7 +114,7 @@ impl Fs {
         opening: &Opening<'_>,
     ) -> Result<(SpoolFile, Mode), FsError> {
         let mut route = log.route();
-        if matches!(opening, Opening::Asked(_)) && log.state().handles == 1 {
+        if matches!(opening, Opening::Asked(_)) && log.state().handles.is_alone() {
             // Whoever closed it last found this handle counted already.
             self.end_route(&mut route, log);
         }
@@ -131,10 +131,7 @@ impl Fs {
         let mode = match *route {
             // What O_SYNC promises also holds for the file's name, which the kernel does not sync.
             Route::Kernel(backing) if access.append && !access.sync => {
-                let mut state = log.state();
-                state.unseen_writers += 1;
-                state.end = None;
-                drop(state);
+                log.state().add_unseen_writer();
                 self.parts.touch(log);
                 Mode::Passthrough(backing)
             }
@@ -147,7 +144,7 @@ impl Fs {
     /// Who is to write into a file that nobody else has open. The kernel counts and maps from the beginning of the
     /// spool file, so that the generation has to begin there.
     fn decide(&self, log: &LogFile) -> Route {
-        let alone = log.state().handles == 1;
+        let alone = log.state().handles.is_alone();
         let aligned = if alone { log.align() } else { Ok(log.is_aligned()) };
         let aligned = aligned.unwrap_or_else(|e| {
             let path = self.parts.path_of(log);
@@ -186,10 +183,9 @@ impl Fs {
         let mut route = log.route();
         log.let_go(access.write);
         if matches!(mode, Mode::Passthrough(_)) {
-            let mut state = log.state();
-            state.unseen_writers = state.unseen_writers.saturating_sub(1);
+            log.state().handles.remove_unseen();
         }
-        if log.state().handles == 0 {
+        if !log.state().handles.is_open() {
             self.end_route(&mut route, log);
         }
     }
@@ -281,9 +277,7 @@ impl Fs {
         let mode = match &what {
             // The kernel goes on writing for it, whether or not we would let it today.
             Handle::Live { log, .. } if unseen && !matches!(mode, Mode::Passthrough(_)) => {
-                let mut state = log.state();
-                state.unseen_writers += 1;
-                state.end = None;
+                log.state().add_unseen_writer();
                 Mode::Passthrough(BackingId::default())
             }
             _ => mode,

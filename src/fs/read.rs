@@ -10,7 +10,7 @@ use super::{Answer, Fs};
 use crate::format::naming::Phase;
 use crate::log_file::{LogFile, SpoolFile};
 use crate::types::errors::{AtPath, FsError};
-use crate::types::ids::{HandleId, SpoolOffset};
+use crate::types::ids::{HandleId, SpoolOffset, SpoolRange};
 
 impl Fs {
     /// Reads; fewer bytes than asked only at the end.
@@ -63,11 +63,8 @@ impl Fs {
         let read = file.read_at(&mut bytes, at).at("read", &log.path())?;
         bytes.truncate(read);
         // Looked at after the read: a range that is reclaimed meanwhile has read as zeros.
-        let state = log.state();
         let end = at.plus(read as u64);
-        let before = state.segments.range(..=at).next_back();
-        let reclaimed =
-            before.into_iter().chain(state.segments.range(at..end)).any(|(_, s)| !s.phase.is_here() && s.end > at);
+        let reclaimed = log.state().segments.is_reclaimed(SpoolRange { start: at, end });
         Ok((!reclaimed || read == 0).then(|| bytes.into()))
     }
 
@@ -78,7 +75,7 @@ impl Fs {
         let end = log.len()?.min(at.plus(u64::from(size)));
         let mut at = at;
         while at < end {
-            let segment = log.state().segment_at(at);
+            let segment = log.state().segments.holding(at);
             let piece_end = segment.map_or(end, |s| s.range.end.min(end));
             if segment.is_some_and(|s| s.phase.is_dropped()) {
                 // What is before the gap is read; a read that begins in it fails.
@@ -94,7 +91,7 @@ impl Fs {
                 None => {
                     let read = log.file()?.read_at(&mut piece, at);
                     read.at("read", &log.path())?;
-                    let now = log.state().segment_at(at).map(|s| s.phase);
+                    let now = log.state().segments.holding(at).map(|s| s.phase);
                     if now.is_some_and(|phase| !phase.is_here()) {
                         continue;
                     }

@@ -118,7 +118,7 @@ impl Fs {
 
     /// A local file has become a log: its bytes are counted as a log's, and wait for their seal.
     pub(super) fn took_over(&self, log: &Arc<LogFile>) {
-        let bytes = log.state().counted.0;
+        let bytes = log.state().counted().0;
         self.parts.budget.local.remove(&self.parts.local_account(log.id), bytes);
         self.parts.budget.live.add(self.parts.account(log), bytes);
         self.parts.touch(log);

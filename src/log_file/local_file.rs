@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::handles::Handles;
 use super::{LogFile, Route};
 use crate::spool::NodeFiles;
 use crate::spool::disk_budget::DiskBudget;
@@ -62,8 +63,7 @@ impl LocalFile {
         if handles > 0 {
             // They go through the page cache, beside which the kernel takes no backing file.
             *log.route() = Route::Daemon;
-            let mut state = log.state();
-            (state.handles, state.writers) = (handles, handles);
+            log.state().handles = Handles::of_local_file(handles);
         }
         let _ = self.log.set(log);
         Ok(())

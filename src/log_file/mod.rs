@@ -5,12 +5,17 @@
 //! Invariants: a spool file only grows. Segments cover the positions of the log from the first base to the sealed end
 //! without gap or overlap, but for what a power cut took. The last generation is the one that applications see.
 //!
+//! - `handles`, `growth`, `segments`: who has it open, when it grew, what is sealed: the parts of `state`, each with
+//!   verbs of its own.
 //! - `stream`: a stream beyond its files; `local_file` files that stay local; `lease` whether a dead mount's program
 //!   still writes.
 
 mod files;
+mod growth;
+mod handles;
 pub mod lease;
 pub mod local_file;
+mod segments;
 mod state;
 pub mod stream;
 
@@ -26,7 +31,7 @@ use parking_lot::{Condvar, Mutex};
 
 pub use self::files::{Files, SpoolFile};
 use self::lease::has_writer;
-pub use self::state::{Looks, Segment, State};
+pub use self::state::State;
 use self::stream::StreamState;
 use crate::spool::NodeFiles;
 use crate::spool::record::{Generation, LastWrite, Numbered};
@@ -62,6 +67,9 @@ pub struct Target {
 }
 
 /// What a live file has in the spool: its spool files, who writes to them, and what of them is sealed.
+///
+/// Its locks are taken in the order `route`, `committing`, the lock of the namespace's tree, `state`, `target`;
+/// `last_write` alone.
 #[derive(Debug)]
 pub struct LogFile {
     /// The node that it belongs to.
@@ -141,8 +149,7 @@ impl LogFile {
         if !Arc::ptr_eq(&before.stream, &target.stream) {
             before.stream.remove_log(self.id);
         }
-        let births = state.generations.front_mut().map(|g| std::mem::replace(&mut g.birth, birth));
-        (before, births.unwrap_or_default())
+        (before, state.replace_birth(birth))
     }
 
     /// Gives a generation its number in `stream`, unless it has one. `None`: the log adds to another stream by now.
@@ -158,7 +165,7 @@ impl LogFile {
     /// Keeps the log in its stream: a key is about to be formed. The record is to be stored after this, and the stream
     /// to be asked for after that.
     pub fn bind_stream(&self) {
-        self.state.lock().bound = true;
+        self.state.lock().bind();
     }
 
     /// The node's files in the spool.
@@ -236,7 +243,7 @@ impl LogFile {
     pub fn is_spent(&self) -> Result<bool, LocalError> {
         let len = self.len()?;
         let state = self.state.lock();
-        Ok(state.handles == 0 && state.segments.is_empty() && state.unsent(len) == 0)
+        Ok(!state.handles.is_open() && state.segments.is_empty() && state.unsent(len) == 0)
     }
 
     /// The last write to the spool file, by its metadata. Its time is taken once for each length, since
@@ -274,10 +281,7 @@ impl LogFile {
 
     /// One handle less. Handles are counted by `Namespace::hold`.
     pub fn let_go(&self, write: bool) {
-        let mut state = self.state.lock();
-        state.handles = state.handles.saturating_sub(1);
-        state.writers = state.writers.saturating_sub(u32::from(write));
-        state.is_shared &= state.handles > 0;
+        self.state.lock().handles.remove(write);
         self.closed.notify_all();
     }
 
@@ -285,9 +289,9 @@ impl LogFile {
     /// before it was closed by all.
     pub fn wait_for_closes(&self, longest: Duration) {
         let mut state = self.state.lock();
-        if !state.is_shared {
-            self.closed.wait_while_for(&mut state, |state| state.handles > 1, longest);
-            state.is_shared = state.handles > 1;
+        if !state.handles.is_shared() {
+            self.closed.wait_while_for(&mut state, |state| state.handles.open() > 1, longest);
+            state.handles.waited_for();
         }
     }
 
@@ -295,15 +299,7 @@ impl LogFile {
     /// be asked while this process has it open nowhere.
     pub fn look_for_orphans(&self) {
         let orphaned = has_writer(&self.files.current().1);
-        let mut state = self.state.lock();
-        if state.orphaned == orphaned {
-            return;
-        }
-        state.orphaned = orphaned;
-        let counts = &mut *state;
-        for count in [&mut counts.handles, &mut counts.writers, &mut counts.unseen_writers] {
-            *count = if orphaned { *count + 1 } else { count.saturating_sub(1) };
-        }
+        self.state.lock().handles.set_orphaned(orphaned);
     }
 
     /// Puts the log file on the sealer's list; `true` when it was not there.

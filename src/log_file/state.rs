@@ -1,107 +1,43 @@
 //! The mutable state of a log file and its arithmetic: where generations begin, which ranges are sealed, and their
 //! phases. No I/O and no lock; lengths are arguments.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
+use super::growth::Growth;
+use super::handles::Handles;
+use super::segments::Segments;
 use crate::format::naming::{MarkerName, Phase};
 use crate::spool::record::Generation;
 use crate::types::ids::{GenerationNo, SpoolOffset, SpoolRange};
 use crate::types::time::Utc;
 
-/// A sealed range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Segment {
-    /// One past its last byte.
-    pub end: SpoolOffset,
-    /// Its generation.
-    pub generation: GenerationNo,
-    /// How far it has come.
-    pub phase: Phase,
-}
-
-/// Looks that are remembered.
-const LOOKS: usize = 8;
-
-/// When somebody looked how long a spool file was: the last look before the first unsealed byte, and the latest ones.
-/// They bound from below when a byte was written of which the kernel told nobody.
-#[derive(Clone, Debug, Default)]
-pub struct Looks(VecDeque<(Utc, SpoolOffset)>);
-
-impl Looks {
-    /// Adds one. Those are forgotten that say no more of the bytes from `unsealed` on than a later one.
-    fn add(&mut self, now: Utc, len: SpoolOffset, unsealed: SpoolOffset) {
-        while self.0.get(1).is_some_and(|(_, seen)| *seen <= unsealed) {
-            self.0.pop_front();
-        }
-        match self.0.back_mut() {
-            Some(last) if last.1 == len => last.0 = now,
-            _ => self.0.push_back((now, len)),
-        }
-        if self.0.len() > LOOKS {
-            self.0.remove(1);
-        }
-    }
-
-    /// None of them is later than now, however the clock was set.
-    fn set_back(&mut self, now: Utc) {
-        self.0.iter_mut().for_each(|(time, _)| *time = now.min(*time));
-    }
-
-    /// Begins with one.
-    pub fn begin(at: Utc, len: SpoolOffset) -> Looks {
-        Looks(VecDeque::from([(at, len)]))
-    }
-
-    /// The last look that did not see the byte at `at`.
-    fn before(&self, at: SpoolOffset) -> Option<Utc> {
-        self.0.iter().rfind(|(_, len)| *len <= at).map(|(time, _)| *time)
-    }
-}
-
 /// What changes in a log file.
 #[derive(Debug)]
 pub struct State {
     /// Generations from the first unsealed byte on, the last of which applications see; never empty.
-    pub generations: VecDeque<Generation>,
-    /// Sealed ranges by their start.
-    pub segments: BTreeMap<SpoolOffset, Segment>,
-    /// Open handles that may write.
-    pub writers: u32,
+    generations: VecDeque<Generation>,
+    /// What is sealed.
+    pub segments: Segments,
+    /// Who has it open.
+    pub handles: Handles,
+    /// When it grew.
+    pub growth: Growth,
     /// Where the spool file ends, when the daemon made its last write and no other writes.
-    pub end: Option<SpoolOffset>,
+    end: Option<SpoolOffset>,
     /// Up to where its bytes are counted as taking room.
-    pub counted: SpoolOffset,
-    /// Those of them for which the kernel writes: nobody is told of what they append.
-    pub unseen_writers: u32,
-    /// Whether one handle, writer and unseen writer stands for programs that write through a mount whose daemon is
-    /// dead.
-    pub orphaned: bool,
-    /// Open handles.
-    pub handles: u32,
-    /// Whether somebody had it open beside another for longer than a close takes.
-    pub is_shared: bool,
+    counted: SpoolOffset,
     /// Whether a name is left.
-    pub linked: bool,
+    linked: bool,
     /// Whether a key is being formed in the log's stream, or was: it stays there.
-    pub bound: bool,
+    bound: bool,
     /// Everything before this is to be sealed at once.
-    pub forced_to: SpoolOffset,
+    forced_to: SpoolOffset,
     /// Writes that were not at the end and were appended all the same.
-    pub misplaced: u64,
-    /// When the first unsealed byte was written, or a little before.
-    pub first_byte: Option<Utc>,
-    /// When growth was last seen, and the length then.
-    pub last_growth: (Utc, SpoolOffset),
-    /// What the length was when somebody looked.
-    pub looks: Looks,
-    /// The start of the segment that was sealed last.
-    pub last_start: Utc,
+    misplaced: u64,
     /// Whether something was quarantined or dropped that no fsync to S3 has reported yet.
-    pub unreported_loss: bool,
-    /// Key of the segment confirmed last.
-    pub last_key: Option<String>,
-    /// What went wrong last.
-    pub last_error: Option<String>,
+    unreported_loss: bool,
+    last_key: Option<String>,
+    last_error: Option<String>,
 }
 
 impl State {
@@ -111,26 +47,39 @@ impl State {
         let begin = generations.back().copied().unwrap_or_default();
         State {
             generations,
-            segments: BTreeMap::new(),
-            writers: 0,
+            segments: Segments::default(),
+            handles: Handles::default(),
+            growth: Growth::begin(begin.since, begin.at),
             end: None,
             counted: SpoolOffset(0),
-            orphaned: false,
-            unseen_writers: 0,
-            handles: 0,
-            is_shared: false,
             linked: true,
             bound: false,
             forced_to: SpoolOffset(0),
             misplaced: 0,
-            first_byte: None,
-            last_growth: (begin.since, begin.at),
-            looks: Looks::default(),
-            last_start: Utc::default(),
             unreported_loss: false,
             last_key: None,
             last_error: None,
         }
+    }
+
+    /// It has a name, or has none any more.
+    pub fn set_linked(&mut self, linked: bool) {
+        self.linked = linked;
+    }
+
+    /// Whether a name is left.
+    pub fn is_linked(&self) -> bool {
+        self.linked
+    }
+
+    /// Whether it will not grow any more: no name leads to it, and nobody has it open.
+    pub fn has_ended(&self) -> bool {
+        !self.linked && !self.handles.is_open()
+    }
+
+    /// The log stays in its stream from now on.
+    pub fn bind(&mut self) {
+        self.bound = true;
     }
 
     /// Whether the log stays in its stream: a number was given there or a key formed, or a generation has ended, which
@@ -148,10 +97,15 @@ impl State {
         self.generations.back().copied().unwrap_or_default()
     }
 
+    /// Where the first generation begins of which something is unsealed.
+    pub fn first_base(&self) -> SpoolOffset {
+        self.generations.front().map_or(SpoolOffset(0), |g| g.at)
+    }
+
     /// Where the bytes begin that no seal covers.
     pub fn sealed_end(&self) -> SpoolOffset {
-        let sealed = self.segments.last_key_value().map(|(_, s)| s.end);
-        let base = self.generations.front().map_or(SpoolOffset(0), |g| g.at);
+        let sealed = self.segments.iter().next_back().map(|s| s.range.end);
+        let base = self.first_base();
         sealed.map_or(base, |end| end.max(base))
     }
 
@@ -168,7 +122,7 @@ impl State {
                 },
                 None => {
                     let end = len.max(start);
-                    return (SpoolRange { start, end }, first, !self.linked && self.handles == 0);
+                    return (SpoolRange { start, end }, first, self.has_ended());
                 }
             }
         }
@@ -185,6 +139,26 @@ impl State {
         }
         self.generations.push_back(generation);
         true
+    }
+
+    /// Takes back the generation that has just begun.
+    pub fn undo_generation(&mut self) {
+        self.generations.pop_back();
+    }
+
+    /// The generations from the first unsealed byte on, the oldest first.
+    pub fn generations(&self) -> impl Iterator<Item = &Generation> {
+        self.generations.iter()
+    }
+
+    /// Those, to be made to fit what is on the disk. At least one stays.
+    pub fn generations_mut(&mut self) -> &mut VecDeque<Generation> {
+        &mut self.generations
+    }
+
+    /// Gives the oldest generation another birth; gives the one it had.
+    pub fn replace_birth(&mut self, birth: u64) -> u64 {
+        self.generations.front_mut().map(|g| std::mem::replace(&mut g.birth, birth)).unwrap_or_default()
     }
 
     /// The generations, as the record keeps them.
@@ -209,97 +183,162 @@ impl State {
     pub fn not_before(&self, at: SpoolOffset) -> Utc {
         let born = self.generations.iter().rfind(|generation| generation.at <= at);
         let born = born.map_or(Utc::default(), |generation| generation.since);
-        let seen = self.looks.before(at).unwrap_or_default();
-        let first = self.first_byte.filter(|_| at == self.sealed_end()).unwrap_or_default();
-        born.max(seen).max(first).max(self.last_start)
+        let first = self.growth.first_byte().filter(|_| at == self.sealed_end()).unwrap_or_default();
+        born.max(first).max(self.growth.not_before(at))
     }
 
     /// Notes, before it happens, that the daemon appends behind `len`.
     pub fn will_grow(&mut self, len: SpoolOffset, now: impl FnOnce() -> Utc) {
-        if self.first_byte.is_none() {
+        if self.growth.first_byte.is_none() {
             let (unsealed, now) = (self.sealed_end(), now());
-            self.looks.set_back(now);
-            self.first_byte = Some(if len > unsealed { self.not_before(unsealed) } else { now });
+            self.growth.set_looks_back(now);
+            self.growth.first_byte = Some(if len > unsealed { self.not_before(unsealed) } else { now });
         }
+    }
+
+    /// Notes that the daemon has appended bytes, and where the file ends with them.
+    pub fn appended(&mut self, bytes: u64, end: SpoolOffset) {
+        self.counted = self.counted.plus(bytes);
+        // What others append unseen would make it untrue, also once they have closed the file.
+        self.end = (!self.handles.has_unseen()).then_some(end);
+    }
+
+    /// Where the spool file ends, as long as nobody but the daemon appends.
+    pub fn known_end(&self) -> Option<SpoolOffset> {
+        self.end.filter(|_| !self.handles.has_unseen())
+    }
+
+    /// For one of the writers the kernel writes from now on.
+    pub fn add_unseen_writer(&mut self) {
+        self.handles.add_unseen();
+        self.end = None;
+    }
+
+    /// Up to where its bytes are counted as taking room.
+    pub fn counted(&self) -> SpoolOffset {
+        self.counted
+    }
+
+    /// Counts its bytes up to `len`; gives up to where they were.
+    pub fn count(&mut self, len: SpoolOffset) -> SpoolOffset {
+        std::mem::replace(&mut self.counted, len)
     }
 
     /// Notes how long the file was at a time. The clock may have been set back since the look before.
     pub fn saw(&mut self, now: Utc, len: SpoolOffset) {
-        // What was written in the clock's future would wait for it there.
-        self.last_growth.0 = self.last_growth.0.min(now);
-        self.first_byte = self.first_byte.map(|first| first.min(now));
-        if len > self.last_growth.1 {
-            self.last_growth = (now, len);
-        }
-        self.looks.set_back(now);
+        self.growth.saw(now, len);
         let unsealed = self.sealed_end();
-        if len > unsealed && self.first_byte.is_none() {
-            self.first_byte = Some(self.not_before(unsealed).min(now));
+        if len > unsealed && self.growth.first_byte.is_none() {
+            self.growth.first_byte = Some(self.not_before(unsealed).min(now));
         }
-        self.looks.add(now, len, unsealed);
+        self.growth.look(now, len, unsealed);
+    }
+
+    /// Notes what recovery found: the file is so long and was last written at a time.
+    pub fn found(&mut self, now: Utc, len: SpoolOffset, written: Utc) {
+        let unsealed = self.sealed_end();
+        if len > unsealed {
+            self.growth.first_byte = Some(self.not_before(unsealed).min(now));
+        } else {
+            self.growth.only_look(now, len);
+        }
+        self.growth.set_last(written, len);
+    }
+
+    /// Notes of a log that was a local file so far: all its bytes are to be sealed.
+    pub fn found_local(&mut self, len: SpoolOffset) {
+        self.counted = len;
+        self.growth.first_byte = self.generations.front().filter(|_| len > SpoolOffset(0)).map(|first| first.since);
+    }
+
+    /// Notes what the marker of the last segment says: its start, and when the bytes behind it were not there yet.
+    pub fn resume_behind(&mut self, start: Utc, next: Utc) {
+        self.growth.sealed(start);
+        self.growth.only_look(next, self.sealed_end());
     }
 
     /// Notes that a range is sealed under a key whose start is `start`.
     pub fn sealed(&mut self, range: SpoolRange, generation: GenerationNo, start: Utc) {
-        self.segments.insert(range.start, Segment { end: range.end, generation, phase: Phase::Sealed });
-        self.last_start = start;
+        self.segments.adopt(MarkerName { range, generation, phase: Phase::Sealed });
+        self.growth.sealed(start);
         // Whether anything is left, the next look finds out.
-        self.first_byte = None;
-        self.first_byte = Some(self.not_before(range.end));
+        self.growth.first_byte = None;
+        self.growth.first_byte = Some(self.not_before(range.end));
     }
 
-    /// Sealed bytes of the present generation, and of those before it that are not settled, in such a phase.
-    pub fn bytes_in(&self, phase: impl Fn(Phase) -> bool) -> u64 {
-        let found = self.segments.iter().filter(|(_, segment)| phase(segment.phase));
-        found.map(|(start, segment)| segment.end.since(*start)).sum()
+    /// S3 has the segment that begins at `start`, or its mark, under a key.
+    pub fn confirm(&mut self, start: SpoolOffset, phase: Phase, key: &str) {
+        self.segments.set_phase(start, phase);
+        self.last_key = Some(key.to_owned());
+        self.last_error = None;
+    }
+
+    /// S3 will not get the segment that begins at `start`: an fsync that waits for S3 is told once.
+    pub fn lose(&mut self, start: SpoolOffset, phase: Phase) {
+        self.segments.set_phase(start, phase);
+        self.unreported_loss = true;
+    }
+
+    /// Whether something was quarantined or dropped since this was last asked.
+    pub fn take_loss(&mut self) -> bool {
+        std::mem::take(&mut self.unreported_loss)
+    }
+
+    /// Asks for everything before a position to be sealed at once.
+    pub fn force_to(&mut self, end: SpoolOffset) {
+        self.forced_to = end;
+    }
+
+    /// Whether the byte at `at` is to be sealed at once.
+    pub fn is_forced(&self, at: SpoolOffset) -> bool {
+        at < self.forced_to
+    }
+
+    /// Counts a write that was not at the end and is appended all the same; gives how many it were.
+    pub fn count_misplaced(&mut self) -> u64 {
+        self.misplaced += 1;
+        self.misplaced
+    }
+
+    /// Key of the segment confirmed last.
+    pub fn last_key(&self) -> Option<&str> {
+        self.last_key.as_deref()
+    }
+
+    /// What went wrong last, until something is confirmed.
+    pub fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
+    /// Notes what went wrong.
+    pub fn failed(&mut self, why: String) {
+        self.last_error = Some(why);
     }
 
     /// Bytes that S3 has not confirmed.
     pub fn unsent(&self, len: SpoolOffset) -> u64 {
-        let sealed = self.segments.iter().filter(|(_, s)| s.phase.is_unsent());
-        let sealed: u64 = sealed.map(|(start, s)| s.end.since(*start)).sum();
-        sealed + len.since(self.sealed_end())
+        self.segments.bytes_in(Phase::is_unsent) + len.since(self.sealed_end())
     }
 
     /// Where the bytes begin that are still needed: before lie generations that are settled.
     pub fn first_kept(&self) -> SpoolOffset {
-        self.segments.first_key_value().map_or(self.sealed_end(), |(start, _)| *start)
+        self.segments.iter().next().map_or(self.sealed_end(), |s| s.range.start)
     }
 
     /// Bytes that take room on the disk.
     pub fn held(&self, len: SpoolOffset) -> u64 {
-        let gone = self.segments.iter().filter(|(_, s)| !s.phase.is_here());
-        let gone: u64 = gone.map(|(start, s)| s.end.since(*start)).sum();
-        len.since(self.first_kept()).saturating_sub(gone)
+        len.since(self.first_kept()).saturating_sub(self.segments.bytes_in(|phase| !phase.is_here()))
     }
 
     /// Whether S3 has everything, marks of what was dropped included.
     pub fn all_sent(&self, len: SpoolOffset) -> bool {
-        self.unsent(len) == 0 && !self.segments.values().any(|s| s.phase.owes_object())
+        self.unsent(len) == 0 && !self.segments.iter().any(|s| s.phase.owes_object())
     }
 
     /// Whether every object is put that the bytes before `end` owe.
     pub fn sent_until(&self, end: SpoolOffset) -> bool {
-        let mut sealed = self.segments.range(..end);
-        self.sealed_end() >= end && !sealed.any(|(_, segment)| segment.phase.owes_object())
-    }
-
-    /// The marker of the segment at `start`.
-    pub fn marker(&self, start: SpoolOffset) -> Option<MarkerName> {
-        let segment = self.segments.get(&start)?;
-        let range = SpoolRange { start, end: segment.end };
-        Some(MarkerName { range, generation: segment.generation, phase: segment.phase })
-    }
-
-    /// The markers of all segments.
-    pub fn markers(&self) -> Vec<MarkerName> {
-        self.segments.keys().filter_map(|start| self.marker(*start)).collect()
-    }
-
-    /// The segment that holds a position, when it is sealed.
-    pub fn segment_at(&self, at: SpoolOffset) -> Option<MarkerName> {
-        let (start, segment) = self.segments.range(..=at).next_back()?;
-        (at < segment.end).then(|| self.marker(*start))?
+        let mut before = self.segments.iter().take_while(|s| s.range.start < end);
+        self.sealed_end() >= end && !before.any(|s| s.phase.owes_object())
     }
 }
 
@@ -316,8 +355,8 @@ mod tests {
     }
 
     fn seal(state: &mut State, start: u64, end: u64) {
-        let segment = Segment { end: SpoolOffset(end), generation: GenerationNo(1), phase: Phase::Sealed };
-        state.segments.insert(SpoolOffset(start), segment);
+        let range = SpoolRange { start: SpoolOffset(start), end: SpoolOffset(end) };
+        state.segments.adopt(MarkerName { range, generation: GenerationNo(1), phase: Phase::Sealed });
     }
 
     #[test]
@@ -347,9 +386,9 @@ mod tests {
     fn an_unlinked_and_closed_life_has_ended() {
         let mut state = state(&[0]);
         state.linked = false;
-        state.handles = 1;
+        state.handles.add(true);
         assert!(!state.tail(SpoolOffset(10)).2);
-        state.handles = 0;
+        state.handles.remove(true);
         assert!(state.tail(SpoolOffset(10)).2);
     }
 
@@ -358,7 +397,7 @@ mod tests {
         let mut state = state(&[0]);
         seal(&mut state, 0, 10);
         seal(&mut state, 10, 30);
-        let found = |at| state.segment_at(SpoolOffset(at)).map(|m| m.range.start.0);
+        let found = |at| state.segments.holding(SpoolOffset(at)).map(|m| m.range.start.0);
         assert_eq!((found(0), found(9), found(10), found(30)), (Some(0), Some(0), Some(10), None));
     }
 }

@@ -220,7 +220,7 @@ impl Namespace {
         node.times.modified = now.into();
         if let Err(e) = self.store(node, id) {
             if begun {
-                log.state().generations.pop_back();
+                log.state().undo_generation();
             }
             return Err(e);
         }

@@ -103,7 +103,7 @@ impl Namespace {
         let len = log.len()?;
         {
             let state = log.state();
-            if state.handles > 0 || !state.all_sent(len) {
+            if state.handles.is_open() || !state.all_sent(len) {
                 return Ok(false);
             }
         }
@@ -115,7 +115,7 @@ impl Namespace {
         for claim in claims {
             tree.directory_mut(claim.parent)?.live.remove(&claim.name);
         }
-        log.state().linked = false;
+        log.state().set_linked(false);
         Ok(true)
     }
 
@@ -294,7 +294,7 @@ impl Namespace {
         let files = self.spool.node_files(id);
         match &node.body {
             Body::Live(log) => {
-                let markers = log.state().markers();
+                let markers: Vec<_> = log.state().segments.iter().collect();
                 let starts = log.files.starts();
                 self.doomed.lock().push(Doomed { files, starts, markers });
             }
@@ -314,6 +314,6 @@ impl Namespace {
 
 pub(super) fn set_linked(node: &Node, linked: bool) {
     if let Body::Live(log) = &node.body {
-        log.state().linked = linked;
+        log.state().set_linked(linked);
     }
 }

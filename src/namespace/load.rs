@@ -135,7 +135,7 @@ fn settle_claims(nodes: &mut HashMap<NodeId, Node>) {
         node.claims = kept.remove(id).unwrap_or_default();
         match &mut node.body {
             Body::Directory(dir) => dir.live = entries.remove(id).unwrap_or_default(),
-            Body::Live(log) => log.state().linked = !node.claims.is_empty(),
+            Body::Live(log) => log.state().set_linked(!node.claims.is_empty()),
             _ => {}
         }
     }

@@ -210,9 +210,7 @@ impl Namespace {
         let open = node.body.open();
         match &open {
             Open::Live(log) => {
-                let mut state = log.state();
-                state.handles += 1;
-                state.writers += u32::from(write);
+                log.state().handles.add(write);
             }
             Open::Local(local) => {
                 local.hold();

@@ -8,7 +8,7 @@ use super::tree::{Body, Node};
 use crate::log_file::{LogFile, Target};
 use crate::spool::record::Generation;
 use crate::types::errors::FsError;
-use crate::types::ids::{NodeId, SpoolOffset};
+use crate::types::ids::NodeId;
 use crate::types::time::Utc;
 
 impl Namespace {
@@ -40,10 +40,7 @@ impl Namespace {
                 let before = std::mem::replace(&mut node.body, Body::Live(log.clone()));
                 let stored = local.become_log(log.clone(), || {
                     let len = log.len()?;
-                    let mut state = log.state();
-                    state.counted = len;
-                    state.first_byte = (len > SpoolOffset(0)).then_some(first.since);
-                    drop(state);
+                    log.state().found_local(len);
                     self.store(node, id)
                 });
                 if stored.is_err() {

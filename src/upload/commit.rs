@@ -14,22 +14,19 @@ use crate::spool::crash_point::crash_point;
 use crate::spool::marker::Marker;
 use crate::spool::{Note, marker};
 use crate::types::errors::{FsError, LocalError};
-use crate::types::ids::SpoolOffset;
 use crate::types::stored_object::StoredObject;
 
 /// Notes that a PUT of a segment begins: from here on it is not dropped. Gives the phase that it is in then.
 pub fn begin_sending(log: &LogFile, name: &MarkerName) -> Result<Phase, LocalError> {
     let _committing = log.committing();
-    let phase = log.state().segments.get(&name.range.start).map_or(Phase::Marked, |s| s.phase);
+    let phase = log.state().segments.phase(name.range.start).unwrap_or(Phase::Marked);
     if phase != Phase::Sealed {
         return Ok(phase);
     }
     // Should a power cut take it back, a full spool may give up what has arrived: then S3 has the mark and the object,
     // and the object counts.
     marker::note(log.names(), &MarkerName { phase, ..*name }, Phase::Sending)?;
-    if let Some(segment) = log.state().segments.get_mut(&name.range.start) {
-        segment.phase = Phase::Sending;
-    }
+    log.state().segments.set_phase(name.range.start, Phase::Sending);
     Ok(Phase::Sending)
 }
 
@@ -38,9 +35,7 @@ pub fn sent_nothing(log: &LogFile, name: &MarkerName) -> Result<(), LocalError> 
     let _committing = log.committing();
     // Should a power cut take it back, the range counts as sent, which is the safe side.
     marker::note(log.names(), name, Phase::Sealed)?;
-    if let Some(segment) = log.state().segments.get_mut(&name.range.start) {
-        segment.phase = Phase::Sealed;
-    }
+    log.state().segments.set_phase(name.range.start, Phase::Sealed);
     Ok(())
 }
 
@@ -59,14 +54,7 @@ pub fn confirm(
     marker::note(log.names(), name, phase)?;
     // Nothing is sent again; what was to be forgotten is forgotten later.
     crash_point("confirm: the marker says so");
-    {
-        let mut state = log.state();
-        if let Some(segment) = state.segments.get_mut(&name.range.start) {
-            segment.phase = phase;
-        }
-        state.last_key = Some(marker.key.clone());
-        state.last_error = None;
-    }
+    log.state().confirm(name.range.start, phase, &marker.key);
     if name.phase.owes_object() {
         log.stream().take_unsent();
     }
@@ -101,13 +89,7 @@ pub fn quarantine(
     let file = log.files.at(name.range.start)?;
     let target = parts.spool.quarantine().keep_copy(|to, at| file.read_exact_at(to, at), name.range, &copy, &note)?;
     marker::advance(log.names(), name, Phase::Quarantined)?;
-    {
-        let mut state = log.state();
-        state.unreported_loss = true;
-        if let Some(segment) = state.segments.get_mut(&name.range.start) {
-            segment.phase = Phase::Quarantined;
-        }
-    }
+    log.state().lose(name.range.start, Phase::Quarantined);
     log.stream().take_unsent();
     METRICS.quarantined_segments.inc();
     let key = marker.map_or("unknown", |marker| marker.key.as_str());
@@ -134,10 +116,8 @@ fn forget_ended(parts: &Parts, log: &Arc<LogFile>) -> Result<(), FsError> {
         let mut state = log.state();
         // Leaves generations behind that are sealed to their ends.
         state.tail(len);
-        let begin = state.generations.front().map_or(SpoolOffset(0), |g| g.at);
-        let front =
-            state.segments.iter().take_while(|(_, segment)| segment.end <= begin && !segment.phase.owes_object());
-        front.filter_map(|(start, _)| state.marker(*start)).collect()
+        let begin = state.first_base();
+        state.segments.iter().take_while(|s| s.range.end <= begin && !s.phase.owes_object()).collect()
     };
     let Some(last) = settled.last() else { return Ok(()) };
     // Without its old bases the record says that what lies before is done; and the number of a generation must outlive
@@ -153,7 +133,7 @@ fn forget_ended(parts: &Parts, log: &Arc<LogFile>) -> Result<(), FsError> {
     // The hole is punched again at the next start.
     crash_point("forget: the markers are gone");
     let end = last.range.end;
-    log.state().segments.retain(|start, _| *start >= end);
+    log.state().segments.forget_before(end);
     let freed = settled.iter().filter(|m| m.phase.is_here()).map(|m| m.range.len()).sum();
     log.forget_before(end)?;
     parts.give(log, freed);

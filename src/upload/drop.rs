@@ -138,40 +138,33 @@ fn waiting(parts: &Parts) -> Vec<(Waits, Arc<LogFile>)> {
             Ok(_) | Err(_) => {}
         }
     }
-    found.sort_by_key(|(_, log)| log.state().generations.front().map(|g| g.since));
+    found.sort_by_key(|(_, log)| log.state().generations().next().map(|g| g.since));
     found
 }
 
 fn look(log: &LogFile, (part, stream): (usize, usize)) -> Result<Waits, LocalError> {
     let len = log.len()?;
     let state = log.state();
-    let mut sealed = state.segments.iter().filter(|(_, s)| s.phase == Phase::Sealed);
+    let mut sealed = state.segments.iter().filter(|s| s.phase == Phase::Sealed);
     Ok(Waits {
         part,
         stream,
         unsent: state.unsent(len),
         unsealed: len.since(state.sealed_end()),
-        oldest: sealed.next().map(|(start, _)| *start),
+        oldest: sealed.next().map(|s| s.range.start),
     })
 }
 
 /// Drops one sealed range, unless its PUT has begun meanwhile; gives the bytes.
 fn drop_range(parts: &Parts, log: &LogFile, start: SpoolOffset) -> Result<u64, LocalError> {
     let _committing = log.committing();
-    let Some(name) = log.state().marker(start).filter(|m| m.phase == Phase::Sealed) else {
+    let Some(name) = log.state().segments.starting_at(start).filter(|m| m.phase == Phase::Sealed) else {
         return Ok(0);
     };
     marker::advance(log.names(), &name, Phase::Dropped)?;
     // The mark is owed, whether the bytes are gone or not.
     crash_point("drop: the marker says so");
-    {
-        let mut state = log.state();
-        // An fsync that waits for S3 is told once.
-        state.unreported_loss = true;
-        if let Some(segment) = state.segments.get_mut(&start) {
-            segment.phase = Phase::Dropped;
-        }
-    }
+    log.state().lose(start, Phase::Dropped);
     log.punch(name.range)?;
     parts.give(log, name.range.len());
     note(parts, log, &name);
@@ -180,7 +173,7 @@ fn drop_range(parts: &Parts, log: &LogFile, start: SpoolOffset) -> Result<u64, L
 
 /// Puts a range that was dropped on the spool's account.
 fn note(parts: &Parts, log: &LogFile, name: &MarkerName) {
-    let name = log.state().marker(name.range.start).unwrap_or(*name);
+    let name = log.state().segments.starting_at(name.range.start).unwrap_or(*name);
     let noted = Marker::load(log.names(), &name).and_then(|Marker { key, .. }| {
         let dropped = DroppedRange { key, bytes: name.range.len(), at: parts.clock.now() };
         parts.spool.quarantine().note_dropped(&dropped)
@@ -194,7 +187,7 @@ fn note(parts: &Parts, log: &LogFile, name: &MarkerName) {
 /// Does so with those that a daemon which was killed has not noted.
 pub fn note_again(parts: &Parts) {
     let dropped = |log: Arc<LogFile>| {
-        let markers = log.state().markers();
+        let markers: Vec<_> = log.state().segments.iter().collect();
         let dropped = markers.into_iter().filter(|marker| marker.phase.is_dropped());
         dropped.map(move |marker| (log.clone(), marker)).collect::<Vec<_>>()
     };

@@ -16,10 +16,7 @@ use crate::types::errors::{FsError, LocalError};
 
 /// Gives a log file's folder back when it has no name, is not open and S3 has all of it; says whether.
 pub fn finish_if_ended(parts: &Parts, log: &Arc<LogFile>) -> bool {
-    let ended = {
-        let state = log.state();
-        !state.linked && state.handles == 0
-    };
+    let ended = log.state().has_ended();
     ended && remove(parts, log)
 }
 
@@ -44,7 +41,7 @@ fn remove(parts: &Parts, log: &Arc<LogFile>) -> bool {
         let gone = parts.namespace.retire(log.id)?;
         if gone {
             // Nothing is left to be reclaimed, nor, for a task that looks before the files are gone, to be sealed.
-            log.state().segments.values_mut().for_each(|s| s.phase = Phase::Reclaimed);
+            log.state().segments.reclaim_all();
             parts.give(log, held);
             parts.tidy();
             parts.bump();
@@ -67,7 +64,7 @@ pub fn retire_finished(parts: &Parts) {
     for log in parts.namespace.logs() {
         let finished = {
             let state = log.state();
-            state.handles == 0 && now.since(state.last_growth.0) >= parts.retire_after
+            !state.handles.is_open() && now.since(state.growth.last()) >= parts.retire_after
         };
         if finished && remove(parts, &log) {
             info!(stream = %crate::types::escape::escape_path(&log.stream().path),
@@ -87,13 +84,12 @@ pub fn reclaim(parts: &Parts, need: u64) -> Result<u64, LocalError> {
         return Ok(0);
     }
     let mut logs = parts.namespace.logs();
-    logs.sort_by_cached_key(|log| log.state().last_growth.0);
+    logs.sort_by_cached_key(|log| log.state().growth.last());
     let mut freed = 0;
     'logs: for log in logs {
         let confirmed: Vec<MarkerName> = {
             let state = log.state();
-            let starts = state.segments.iter().filter(|(_, s)| s.phase == Phase::Confirmed);
-            starts.filter_map(|(start, _)| state.marker(*start)).collect()
+            state.segments.iter().filter(|s| s.phase == Phase::Confirmed).collect()
         };
         for name in confirmed {
             if freed >= need {
@@ -111,16 +107,14 @@ pub fn reclaim(parts: &Parts, need: u64) -> Result<u64, LocalError> {
 
 fn reclaim_one(parts: &Parts, log: &LogFile, name: &MarkerName) -> Result<u64, LocalError> {
     let _committing = log.committing();
-    let phase = log.state().segments.get(&name.range.start).map(|segment| segment.phase);
+    let phase = log.state().segments.phase(name.range.start);
     if phase != Some(Phase::Confirmed) {
         return Ok(0);
     }
     marker::advance(log.names(), name, Phase::Reclaimed)?;
     // From here on the bytes come from S3, whether the hole is there or not.
     crash_point("reclaim: the marker says so");
-    if let Some(segment) = log.state().segments.get_mut(&name.range.start) {
-        segment.phase = Phase::Reclaimed;
-    }
+    log.state().segments.set_phase(name.range.start, Phase::Reclaimed);
     log.punch(name.range)?;
     parts.give(log, name.range.len());
     Ok(name.range.len())

@@ -113,7 +113,7 @@ pub fn lacking_logs(parts: &Parts, top: usize) -> (Vec<Lacking>, usize) {
         let len = log.len().unwrap_or_default();
         let (unsent, lost) = {
             let state = log.state();
-            (state.unsent(len), state.bytes_in(|p| p == Phase::Quarantined || p.is_dropped()))
+            (state.unsent(len), state.segments.bytes_in(|p| p == Phase::Quarantined || p.is_dropped()))
         };
         (unsent > 0 || lost > 0).then_some((unsent, lost, log))
     };
@@ -126,13 +126,13 @@ pub fn lacking_logs(parts: &Parts, top: usize) -> (Vec<Lacking>, usize) {
         let path = parts.path_of(&log);
         let oldest = (unsent > 0).then(|| now.since(oldest(&log)).as_secs_f64());
         let state = log.state();
-        let error = state.last_error.as_ref();
+        let error = state.last_error();
         Lacking {
             path,
             unuploaded_bytes: unsent,
             oldest_seconds: oldest,
-            quarantined_bytes: state.bytes_in(|phase| phase == Phase::Quarantined),
-            dropped_bytes: state.bytes_in(Phase::is_dropped),
+            quarantined_bytes: state.segments.bytes_in(|phase| phase == Phase::Quarantined),
+            dropped_bytes: state.segments.bytes_in(Phase::is_dropped),
             last_error: error.map(|error| error.chars().take(ERROR_MAX).collect()),
         }
     });
@@ -143,9 +143,8 @@ pub fn lacking_logs(parts: &Parts, top: usize) -> (Vec<Lacking>, usize) {
 fn oldest(log: &Arc<LogFile>) -> Utc {
     let (marker, first) = {
         let state = log.state();
-        let unsent = state.segments.iter().find(|(_, segment)| segment.phase.is_unsent());
-        let marker = unsent.and_then(|(start, _)| state.marker(*start));
-        (marker, state.first_byte.unwrap_or(state.last_growth.0))
+        let unsent = state.segments.iter().find(|segment| segment.phase.is_unsent());
+        (unsent, state.growth.first_byte().unwrap_or(state.growth.last()))
     };
     // One that was just confirmed, or cannot be read, is as old as what follows it.
     let marker = marker.and_then(|name| Marker::load(log.names(), &name).ok());

@@ -137,7 +137,7 @@ impl Parts {
 
     /// Counts as taken what a log file has grown by, whether the kernel or the daemon wrote it.
     pub fn count(&self, account: &Account, state: &mut State, len: SpoolOffset) {
-        let counted = std::mem::replace(&mut state.counted, len);
+        let counted = state.count(len);
         // A write that the daemon is just making may be counted before it is there.
         self.budget.live.add(account, len.since(counted));
         self.budget.live.remove(account, counted.since(len));
@@ -162,7 +162,7 @@ impl Parts {
     /// Asks for everything that is written now to be sealed at once.
     pub fn force(&self, log: &Arc<LogFile>) {
         let len = log.len().unwrap_or_default();
-        log.state().forced_to = len;
+        log.state().force_to(len);
         log.start_watch();
         self.watch_list.push_urgent(log.clone());
     }

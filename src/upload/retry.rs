@@ -149,7 +149,7 @@ fn log_of(parts: &Parts, aside: &QuarantinedFile, marker: &Marker) -> Option<(Ar
     let found = [Some(&*name), numbered].into_iter().flatten().find_map(NodeFile::parse);
     let (node, NodeFile::Marker(sealed)) = found? else { return None };
     let Ok(Open::Live(log)) = parts.namespace.open(node) else { return None };
-    let present = log.state().marker(sealed.range.start)?;
+    let present = log.state().segments.starting_at(sealed.range.start)?;
     let is_same = || Some(Marker::load(log.names(), &present).ok()?.key == marker.key);
     let is_it = present.phase == Phase::Quarantined && present.range == sealed.range && is_same()?;
     is_it.then_some((log, present))

@@ -85,7 +85,7 @@ fn describe(
     let (first, last, next) = {
         let state = log.state();
         let first = if range.start == base { start } else { state.not_before(range.start) };
-        (first, state.last_growth.0.max(first), state.not_before(range.end).max(first))
+        (first, state.growth.last().max(first), state.not_before(range.end).max(first))
     };
     let key = SegmentName {
         stream: target.stream.path.clone(),

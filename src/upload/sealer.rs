@@ -173,7 +173,7 @@ fn sealed(
             if matches!(&e, FsError::Local(e) if e.is_no_space()) {
                 parts.spool.drop_ballast();
             }
-            entry.log.state().last_error = Some(e.to_string());
+            entry.log.state().failed(e.to_string());
             entry.failed_until = parts.clock.monotonic() + AGAIN;
         }
     }
@@ -186,7 +186,7 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
     let mut oldest_first: Vec<(Option<Utc>, NodeId)> = watched
         .values()
         .filter(|entry| !entry.sealing && monotonic >= entry.due())
-        .map(|entry| (entry.log.state().first_byte, entry.log.id))
+        .map(|entry| (entry.log.state().growth.first_byte(), entry.log.id))
         .collect();
     oldest_first.sort_unstable();
     for (_, id) in oldest_first {
@@ -194,9 +194,9 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
         if seals.len() >= PARALLEL {
             return;
         }
-        let before = entry.log.state().last_growth.1;
+        let before = entry.log.state().growth.last_len();
         let next = next_order(parts, &entry.log, now);
-        let grew = entry.log.state().last_growth.1 > before;
+        let grew = entry.log.state().growth.last_len() > before;
         match next {
             Ok(Next::Seal(order)) => {
                 entry.sealing = true;
@@ -230,14 +230,14 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
 /// Lets the next write put the log file on the list again; `false` when nobody will: it has grown meanwhile, or
 /// somebody writes unseen.
 fn let_go(log: &LogFile) -> bool {
-    if log.state().orphaned {
+    if log.state().handles.is_orphaned() {
         log.look_for_orphans();
     }
     log.end_watch();
     let len = log.len().unwrap_or_default();
     let stays = {
         let state = log.state();
-        len > state.last_growth.1 || state.unseen_writers > 0
+        len > state.growth.last_len() || state.handles.has_unseen()
     };
     !(stays && log.start_watch())
 }
@@ -259,18 +259,18 @@ fn next_order(parts: &Parts, log: &LogFile, now: Utc) -> Result<Next, LocalError
     parts.count(account, &mut state, len);
     let (range, generation, ended) = state.tail(len);
     if range.is_empty() {
-        state.first_byte = None;
+        state.growth.all_sealed();
         return Ok(Next::Nothing);
     }
-    let first_byte = *state.first_byte.get_or_insert(now);
+    let first_byte = state.growth.first_byte_or(now);
     let tail = Tail {
         unsealed: range.len(),
         first_byte,
-        last_growth: state.last_growth.0,
-        open: state.writers > 0,
+        last_growth: state.growth.last(),
+        open: state.handles.writers() > 0,
         ended,
-        forced: range.start < state.forced_to,
-        unlinked: !state.linked,
+        forced: state.is_forced(range.start),
+        unlinked: !state.is_linked(),
         backlog: log.stream().has_backlog(),
     };
     let token = log.stream().has_token(now, rules.interval);

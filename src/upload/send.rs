@@ -67,7 +67,7 @@ pub async fn send(
     mut attempt: Attempt,
 ) -> (Attempt, SendOutcome) {
     let job = attempt.job.clone();
-    let Some(name) = job.log.state().marker(job.start).filter(|m| m.phase.owes_object()) else {
+    let Some(name) = job.log.state().segments.starting_at(job.start).filter(|m| m.phase.owes_object()) else {
         return (attempt, SendOutcome::Done);
     };
     let ready = {

@@ -211,7 +211,7 @@ impl Uploader {
             SendOutcome::Outage(e) => {
                 METRICS.upload_retries.get_or_create(&[("reason", "outage")]).inc();
                 attempt.job.may_have_arrived |= e.kind.may_have_arrived();
-                attempt.job.log.state().last_error = Some(e.to_string());
+                attempt.job.log.state().failed(e.to_string());
                 // So many bodies are enough to begin with; the turn of another comes again.
                 if self.retries.len() < PARALLEL {
                     self.retries.push_back(attempt);
@@ -233,7 +233,7 @@ impl Uploader {
                     }
                     _ => debug!(%stream, ?wait, "the segment could not be sent: {why}"),
                 }
-                attempt.job.log.state().last_error = Some(why);
+                attempt.job.log.state().failed(why);
                 self.delayed.push((self.parts.clock.monotonic() + wait, attempt));
             }
         }
@@ -286,7 +286,7 @@ fn take_reserve(parts: &Parts, reserve: &Arc<Semaphore>, attempt: &mut Attempt) 
     if attempt.body.is_some() || attempt.reserve.is_some() {
         return true;
     }
-    let Some(name) = attempt.job.log.state().marker(attempt.job.start) else { return true };
+    let Some(name) = attempt.job.log.state().segments.starting_at(attempt.job.start) else { return true };
     if name.phase.is_dropped() {
         return true;
     }

@@ -85,7 +85,7 @@ fn count_found(parts: &Parts) {
     for log in parts.namespace.logs() {
         let held = {
             let state = log.state();
-            state.held(state.counted)
+            state.held(state.counted())
         };
         parts.budget.live.add(parts.account(&log), held);
     }
@@ -100,8 +100,8 @@ pub fn resume(parts: &Parts) {
     for log in parts.namespace.logs() {
         let sealed: Vec<_> = {
             let state = log.state();
-            let sealed = state.segments.iter().filter(|(_, s)| s.phase.owes_object());
-            sealed.map(|(start, _)| *start).collect()
+            let sealed = state.segments.iter().filter(|s| s.phase.owes_object());
+            sealed.map(|s| s.range.start).collect()
         };
         for start in sealed {
             segments += 1;

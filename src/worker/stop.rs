@@ -52,7 +52,7 @@ pub async fn impatience(signals: &mut Signals, end: End, timeout: Duration) -> &
 /// Waits until no log is open for writing, briefly; then writes are refused.
 pub async fn last_words(fs: &Fs) {
     let closed = async {
-        while fs.parts().namespace.logs().iter().any(|log| log.state().writers > 0) {
+        while fs.parts().namespace.logs().iter().any(|log| log.state().handles.writers() > 0) {
             tokio::time::sleep(LAST_WORDS / 40).await;
         }
     };

@@ -306,7 +306,7 @@ fn every_death_while_it_is_sent_once_more_sends_it_once_and_forgets_nothing() {
             assert_eq!(account, Account::default(), "a death at `{}`", death.point);
             assert!(daemon.image().names("quarantine").is_empty(), "a death at `{}`", death.point);
             let log = daemon.parts.namespace.logs().pop().unwrap();
-            let aside = log.state().bytes_in(|phase| phase == Phase::Quarantined);
+            let aside = log.state().segments.bytes_in(|phase| phase == Phase::Quarantined);
             assert_eq!(aside, 0, "a death at `{}`", death.point);
         }
     });

@@ -402,7 +402,7 @@ impl Daemon {
         let said: BTreeSet<String> = logs
             .iter()
             .flat_map(|log| {
-                let markers = log.state().markers();
+                let markers: Vec<_> = log.state().segments.iter().collect();
                 markers.into_iter().map(|marker| format!("{}.{marker}", log.id))
             })
             .collect();

@@ -398,7 +398,7 @@ fn a_failing_disk_burns_no_generation_number() {
         daemon.append(log, "one\n");
         daemon.seal_all();
         let log = daemon.log(log);
-        daemon.until("the seal failed", |_| log.state().last_error.is_some()).await;
+        daemon.until("the seal failed", |_| log.state().last_error().is_some()).await;
         daemon.pass(std::time::Duration::from_secs(30)).await;
         std::fs::remove_dir(&taken).unwrap();
         daemon.flush().await;

@@ -52,14 +52,14 @@ fn open_files_stay_open_and_are_closed_once() {
         worker.append(log, "after\n");
         let written = answer(worker.fs.write(local.handle, 0, b"17", first(9))).await;
         assert_eq!(written.unwrap(), 2);
-        assert_eq!(worker.log(log).state().handles, 1);
-        assert_eq!(worker.log(other).state().handles, 0);
+        assert_eq!(worker.log(log).state().handles.open(), 1);
+        assert_eq!(worker.log(other).state().handles.open(), 0);
         worker.fs.release(other.handle, again(2)).unwrap();
         worker.fs.release(log.handle, first(3)).unwrap();
         let worker = world.next_worker(worker).await;
         worker.fs.release(log.handle, again(3)).unwrap();
         assert!(matches!(worker.fs.release(log.handle, first(4)), Err(FsError::BadHandle)));
-        assert_eq!(worker.log(log).state().handles, 0);
+        assert_eq!(worker.log(log).state().handles.open(), 0);
         worker.flush().await;
         assert_delivered(&world, "app.log", &["after\n"]);
     });
@@ -207,7 +207,7 @@ fn an_open_that_comes_again_gets_the_handle_that_is_noted() {
         assert!(![created, opened, dir].contains(&new));
         let Open::Live(log) = worker.parts.namespace.open(id).unwrap() else { panic!() };
         let state = log.state();
-        assert_eq!((state.handles, state.writers), (3, 1));
+        assert_eq!((state.handles.open(), state.handles.writers()), (3, 1));
     });
 }
 
@@ -350,7 +350,7 @@ fn what_a_program_of_a_dead_mount_still_writes_is_sent_and_kept_until_it_ends() 
         // Keeper and worker die: the next daemon has another session, and nothing open.
         let daemon = world.next_mount(worker).await;
         let log = daemon.log(log);
-        assert!(log.state().orphaned && log.state().writers == 1);
+        assert!(log.state().handles.is_orphaned() && log.state().handles.writers() == 1);
         write("two\n").unwrap();
         daemon.pass(Duration::from_secs(400)).await;
         daemon.until("it is sent", |parts| parts.unsent() == 0).await;

@@ -82,7 +82,7 @@ fn a_log_that_is_being_removed_has_nothing_left_to_reclaim() {
         daemon.flush().await;
         // Whoever reclaims may have come across the log file before it went.
         let file = daemon.log(log);
-        assert_eq!(file.state().segments.len(), 1);
+        assert_eq!(file.state().segments.iter().count(), 1);
         daemon.unlink("app.log");
         daemon.close(log);
         daemon.emptied().await;

@@ -327,7 +327,7 @@ fn a_spool_that_fails_after_the_put_does_not_make_our_own_object_a_conflict() {
         std::fs::create_dir_all(taken.join("x")).unwrap();
         gate.open();
         let log = daemon.log(log);
-        daemon.until("the step failed", |_| log.state().last_error.is_some()).await;
+        daemon.until("the step failed", |_| log.state().last_error().is_some()).await;
         std::fs::remove_dir_all(&taken).unwrap();
         daemon.flush().await;
         assert_delivered(&world, "app.log", &["one\n"]);

@@ -6,7 +6,7 @@ use tracing::{error, info};
 
 use super::{Births, Circumstances};
 use crate::format::naming::{MarkerName, Phase, SegmentName};
-use crate::log_file::{LogFile, Looks, Segment, State};
+use crate::log_file::{LogFile, State};
 use crate::spool::crash_point::crash_point;
 use crate::spool::marker::Marker;
 use crate::spool::record::{Generation, Kind, Numbered, Record};
@@ -31,9 +31,8 @@ pub(super) fn restore(
 ) -> Result<bool, LocalError> {
     let mut state = log.state();
     for marker in markers {
-        let MarkerName { range, generation, phase } = *marker;
-        state.segments.insert(range.start, Segment { end: range.end, generation, phase });
-        if phase.owes_object() {
+        state.segments.adopt(*marker);
+        if marker.phase.owes_object() {
             log.stream().add_unsent();
         }
     }
@@ -44,7 +43,7 @@ pub(super) fn restore(
     number_generations(log, &mut state);
 
     punch_again(log, &state)?;
-    state.counted = len;
+    state.count(len);
 
     let cut = spool.session().was_cut(log.id, len) || (spool.rebooted && ends_within_a_line(log, &state, len));
     if cut && state.current().at < len {
@@ -52,34 +51,30 @@ pub(super) fn restore(
         state.begin_generation(births.begin(len, at.now));
     }
     let written = LogFile::written_at(&metadata);
-    if len > state.sealed_end() {
-        let unsealed = state.sealed_end();
-        state.first_byte = Some(state.not_before(unsealed).min(at.now));
-    } else {
-        state.looks = Looks::begin(at.now, len);
-    }
-    state.last_growth = (written, len);
+    state.found(at.now, len, written);
     follow(spool, log, &state, record)
 }
 
 /// Makes the spool files before the last one, and the generations in them, agree.
 fn fit_files(log: &LogFile, state: &mut State, now: Utc, births: &Births) -> Result<(), LocalError> {
-    let first = state.generations.front().map_or(SpoolOffset(0), |g| g.at).min(state.first_kept());
-    log.files.complete(first, |start| state.generations.iter().any(|g| g.at == start))?;
+    let first = state.first_base().min(state.first_kept());
+    log.files.complete(first, |start| state.generations().any(|g| g.at == start))?;
     let starts = log.files.starts();
     for start in starts.iter().skip(1).filter(|start| **start > first) {
-        let after = state.generations.partition_point(|g| g.at < *start);
-        if state.generations.get(after).is_none_or(|g| g.at != *start) {
+        let generations = state.generations_mut();
+        let after = generations.partition_point(|g| g.at < *start);
+        if generations.get(after).is_none_or(|g| g.at != *start) {
             // A power cut took back what the record says of it; the name of the file says it too.
-            let since = state.generations.get(after.max(1) - 1).map_or(now, |before| before.since);
+            let since = generations.get(after.max(1) - 1).map_or(now, |before| before.since);
             let begun = Generation { since, ..births.begin(*start, now) };
-            state.generations.insert(after, begun);
+            generations.insert(after, begun);
         }
     }
     for (start, next) in starts.iter().zip(&starts[1..]) {
-        let sealed = state.segments.range(*start..*next).next_back().map_or(*start, |(_, s)| s.end);
+        let sealed =
+            state.segments.iter().rfind(|s| (*start..*next).contains(&s.range.start)).map_or(*start, |s| s.range.end);
         let end = fit_file(log, *start, sealed)?;
-        let within = state.generations.iter_mut().filter(|g| (*start..*next).contains(&g.at));
+        let within = state.generations_mut().iter_mut().filter(|g| (*start..*next).contains(&g.at));
         let mut last = None;
         for generation in within {
             generation.at = generation.at.min(end);
@@ -115,9 +110,9 @@ fn fit_last(
     begin: impl FnOnce(SpoolOffset) -> Generation,
 ) -> Result<SpoolOffset, LocalError> {
     let len = log.len()?;
-    let sealed = state.segments.last_key_value().map_or(SpoolOffset(0), |(_, s)| s.end);
+    let sealed = state.segments.iter().next_back().map_or(SpoolOffset(0), |s| s.range.end);
     let end = len.max(sealed);
-    for generation in &mut state.generations {
+    for generation in state.generations_mut() {
         // A base that lies beyond what reached the disk was never used for a key.
         generation.at = generation.at.min(end);
     }
@@ -133,22 +128,22 @@ fn fit_last(
 /// Sets ranges aside that lie before a sealed range and have no marker: whether S3 has them cannot be known, and what
 /// is neither sealed nor unsealed would go with the log one day, unseen.
 fn keep_holes(spool: &Spool, log: &LogFile, state: &mut State, now: Utc) -> Result<(), LocalError> {
-    let base = state.generations.front().map(|g| g.at);
-    let first = state.segments.first_key_value().map(|(start, _)| *start);
+    let base = state.generations().next().map(|g| g.at);
+    let first = state.segments.iter().next().map(|s| s.range.start);
     let (Some(base), Some(first)) = (base, first) else { return Ok(()) };
     let mut covered = base.min(first);
     let mut holes = Vec::new();
-    for (start, segment) in &state.segments {
+    for segment in state.segments.iter() {
         // Between two spool files there may be nothing.
         let file = log.files.at(covered)?;
-        let end = file.end().at("stat", &log.path())?.min(*start);
+        let end = file.end().at("stat", &log.path())?.min(segment.range.start);
         if end > covered {
             let range = SpoolRange { start: covered, end };
             // The number of what follows, so that a generation whose first range this is keeps it.
             let (generation, phase) = (segment.generation, Phase::Quarantined);
             holes.push(MarkerName { range, generation, phase });
         }
-        covered = covered.max(segment.end);
+        covered = covered.max(segment.range.end);
     }
     for hole in holes {
         let note = Note { why: NO_MARKER.to_owned(), at: now, marker: None };
@@ -165,8 +160,7 @@ fn keep_holes(spool: &Spool, log: &LogFile, state: &mut State, now: Utc) -> Resu
         crash_point("recover: a range without marker is kept");
         let path = log.names().marker(&hole);
         fs::write(&path, "{}").at("write", &path)?;
-        let MarkerName { range, generation, phase } = hole;
-        state.segments.insert(range.start, Segment { end: range.end, generation, phase });
+        state.segments.adopt(hole);
     }
     Ok(())
 }
@@ -175,48 +169,46 @@ fn keep_holes(spool: &Spool, log: &LogFile, state: &mut State, now: Utc) -> Resu
 /// file when it may have been written at the earliest what is not sealed.
 fn number_generations(log: &LogFile, state: &mut State) {
     let stream = log.stream();
-    let marked = |start: SpoolOffset| {
-        let name = state.marker(start)?;
+    let marked = |name: MarkerName| {
         let marker = Marker::load(log.names(), &name).ok()?;
         Some((SegmentName::parse("", &marker.key)?, marker.next))
     };
     let mut named = Vec::new();
     let mut before = None;
-    for (start, segment) in &state.segments {
+    for segment in state.segments.iter() {
         if before.replace(segment.generation) != Some(segment.generation) {
-            let key = marked(*start).map(|(key, _)| key).filter(|key| key.offset == 0);
+            let key = marked(segment).map(|(key, _)| key).filter(|key| key.offset == 0);
             let number = segment.generation;
-            named.push((*start, Numbered { number, start: key.map(|key| key.start).unwrap_or_default() }));
+            named.push((segment.range.start, Numbered { number, start: key.map(|key| key.start).unwrap_or_default() }));
         }
     }
-    let last = state.segments.last_key_value().and_then(|(start, _)| marked(*start));
+    let last = state.segments.iter().next_back().and_then(marked);
     if let Some((key, next)) = last {
-        state.last_start = key.start;
-        state.looks = Looks::begin(next, state.sealed_end());
+        state.resume_behind(key.start, next);
     }
-    let ends: Vec<_> = state.generations.iter().skip(1).map(|g| g.at).collect();
-    for (i, generation) in state.generations.iter_mut().enumerate() {
+    let ends: Vec<_> = state.generations().skip(1).map(|g| g.at).collect();
+    for (i, generation) in state.generations_mut().iter_mut().enumerate() {
         let next = ends.get(i).copied().unwrap_or(SpoolOffset(u64::MAX));
         let found = named.iter().find(|(start, _)| (generation.at..next).contains(start));
         generation.numbered = found.map(|(_, numbered)| *numbered).or(generation.numbered);
     }
-    let recorded = state.generations.iter().filter_map(|generation| generation.numbered);
+    let recorded = state.generations().filter_map(|generation| generation.numbered);
     named.into_iter().map(|(_, numbered)| numbered).chain(recorded).for_each(|numbered| stream.seen(numbered));
 }
 
 /// The daemon may have died between a marker's last step and the hole that follows it. What lies before the first base
 /// is settled, since the record forgets a base only then; bytes behind it whose marker is missing are not.
 fn punch_again(log: &LogFile, state: &State) -> Result<(), LocalError> {
-    let settled = state.generations.front().map_or(SpoolOffset(0), |g| g.at).min(state.first_kept());
+    let settled = state.first_base().min(state.first_kept());
     log.files.forget_before(settled)?;
-    for (start, segment) in state.segments.iter().filter(|(_, s)| !s.phase.is_here()) {
-        log.files.punch(SpoolRange { start: *start, end: segment.end })?;
+    for segment in state.segments.iter().filter(|s| !s.phase.is_here()) {
+        log.files.punch(segment.range)?;
     }
     Ok(())
 }
 
 fn ends_within_a_line(log: &LogFile, state: &State, len: SpoolOffset) -> bool {
-    let last = state.segments.keys().next_back().and_then(|start| state.marker(*start));
+    let last = state.segments.iter().next_back();
     if let Some(name) = last.filter(|m| m.range.end == len && !m.phase.is_here()) {
         // The last byte is no longer here; the key says what it was.
         let key = Marker::load(log.names(), &name).map(|marker| marker.key);

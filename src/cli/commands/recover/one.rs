@@ -94,7 +94,7 @@ async fn upload(parts: &Arc<Parts>, in_turns: bool) -> Result<Ended, DaemonError
         // What does not end is cut off by the process's end, as a crash would: nothing is lost.
         let _ = tokio::time::timeout(Duration::from_millis(500), task).await;
     }
-    let orphaned = parts.namespace.logs().iter().any(|log| log.state().orphaned);
+    let orphaned = parts.namespace.logs().iter().any(|log| log.state().handles.is_orphaned());
     if orphaned {
         warn!(%spool, "programs of a mount that is gone still write into this spool");
     }
