@@ -19,12 +19,12 @@ const OWN: &str = "user.logsinkfs.";
 impl Fs {
     /// Attributes of a node.
     pub fn getattr(&self, id: NodeId) -> Result<Attr, FsError> {
-        self.parts.namespace.attr(id)
+        self.parts.disk.namespace.attr(id)
     }
 
     /// Sets size first, then mode, owner and times.
     pub fn setattr(&self, id: NodeId, size: Option<u64>, set: SetAttr, origin: Origin) -> Result<Attr, FsError> {
-        let now = self.parts.clock.now();
+        let now = self.parts.ports.clock.now();
         if let Some(size) = size {
             self.set_size(id, size, origin)?;
             if set.unprivileged {
@@ -32,9 +32,9 @@ impl Fs {
             }
         }
         if size.is_some() && set.is_empty() {
-            self.parts.namespace.attr(id)
+            self.parts.disk.namespace.attr(id)
         } else {
-            let set = self.parts.namespace.set_attr(id, set, now);
+            let set = self.parts.disk.namespace.set_attr(id, set, now);
             self.parts.tidy();
             set
         }
@@ -42,7 +42,7 @@ impl Fs {
 
     /// Somebody who is not root truncates a file: takes its set-id bits away.
     pub fn clear_set_id_at_truncation(&self, id: NodeId) -> Result<(), FsError> {
-        self.parts.namespace.clear_set_id(id, self.parts.clock.now())
+        self.parts.disk.namespace.clear_set_id(id, self.parts.ports.clock.now())
     }
 
     /// A user without CAP_FSETID is about to write: takes the file's set-id bits away.
@@ -54,7 +54,7 @@ impl Fs {
             Handle::Stored(_) | Handle::Dir { .. } => return Ok(()),
         };
         if set_id.load(Ordering::Relaxed) {
-            self.parts.namespace.clear_set_id(id, self.parts.clock.now())
+            self.parts.disk.namespace.clear_set_id(id, self.parts.ports.clock.now())
         } else {
             Ok(())
         }
@@ -62,19 +62,19 @@ impl Fs {
 
     /// An extended attribute.
     pub fn getxattr(&self, id: NodeId, name: &str) -> Result<Vec<u8>, FsError> {
-        match (name.strip_prefix(OWN), self.parts.namespace.open(id)?) {
+        match (name.strip_prefix(OWN), self.parts.disk.namespace.open(id)?) {
             (Some(own), Open::Live(log)) => own_attribute(&log, own),
             (Some("local"), Open::Local(_)) => Ok(self.why_local(id).into_bytes()),
             (Some(_), _) => Err(FsError::NoAttribute),
             // `ls -l` asks each file for its label and its ACL, until it is told that there is no such thing here.
             (None, _) if !is_users(name) => Err(FsError::NotSupported),
-            (None, _) => self.parts.namespace.attribute(id, name),
+            (None, _) => self.parts.disk.namespace.attribute(id, name),
         }
     }
 
     /// Names of the extended attributes that were set.
     pub fn listxattr(&self, id: NodeId) -> Result<Vec<String>, FsError> {
-        self.parts.namespace.attributes(id)
+        self.parts.disk.namespace.attributes(id)
     }
 
     /// Sets an extended attribute, as `create` and `replace` (XATTR_CREATE, XATTR_REPLACE) allow.
@@ -91,8 +91,8 @@ impl Fs {
         }
         // One that comes again may have set it already.
         let create = create && !origin.resent;
-        let (now, how) = (self.parts.clock.now(), (create, replace));
-        let set = self.parts.namespace.set_attribute(id, name, Some(value), how, now);
+        let (now, how) = (self.parts.ports.clock.now(), (create, replace));
+        let set = self.parts.disk.namespace.set_attribute(id, name, Some(value), how, now);
         self.parts.tidy();
         set
     }
@@ -102,8 +102,8 @@ impl Fs {
         if name.starts_with(OWN) {
             return Err(FsError::NotSupported);
         }
-        let now = self.parts.clock.now();
-        let removed = self.parts.namespace.set_attribute(id, name, None, (false, false), now);
+        let now = self.parts.ports.clock.now();
+        let removed = self.parts.disk.namespace.set_attribute(id, name, None, (false, false), now);
         self.parts.tidy();
         match removed {
             // One that comes again may have removed it already.
@@ -114,12 +114,12 @@ impl Fs {
 
     /// The spool's budget, since that is what a writer can fill.
     pub fn statfs(&self) -> Capacity {
-        self.parts.budget.capacity()
+        self.parts.disk.budget.capacity()
     }
 
     /// What there is for new files and directories.
     pub fn inodes(&self) -> Inodes {
-        self.parts.budget.inodes(self.parts.namespace.kept())
+        self.parts.disk.budget.inodes(self.parts.disk.namespace.kept())
     }
 }
 

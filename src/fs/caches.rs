@@ -41,8 +41,8 @@ pub(crate) fn prune_surplus(
 /// again.
 pub(super) fn forgetting(parts: Arc<Parts>, caches: CachesSlot) -> Outdated {
     Box::new(move |prefix, names| {
-        let Some(below) = prefix.strip_prefix(parts.prefix.as_str()) else { return };
-        let nodes = parts.namespace.outdate(below.as_bytes(), names);
+        let Some(below) = prefix.strip_prefix(parts.ports.prefix.as_str()) else { return };
+        let nodes = parts.disk.namespace.outdate(below.as_bytes(), names);
         if let Some(caches) = caches.get().filter(|_| !nodes.is_empty()) {
             caches.forget(nodes);
         }

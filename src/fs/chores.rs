@@ -17,10 +17,10 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
     let mut stops = false;
     while !stops {
         tokio::select! {
-            () = async { parts.chores.notified().await; tokio::time::sleep(PAUSE).await } => {}
+            () = async { parts.queues.chores.notified().await; tokio::time::sleep(PAUSE).await } => {}
             _ = stop.wait_for(|stop| *stop) => stops = true,
         }
         let parts = parts.clone();
-        let _ = tokio::task::spawn_blocking(move || parts.namespace.do_chores()).await;
+        let _ = tokio::task::spawn_blocking(move || parts.disk.namespace.do_chores()).await;
     }
 }

@@ -62,7 +62,7 @@ impl Fs {
         match (&handle.what, log) {
             (_, Some((.., Access { write: false, .. }))) => Answer::Now(Err(FsError::BadHandle)),
             (_, Some((log, ..))) if aim.mapped => {
-                let path = self.parts.path_of(&log);
+                let path = self.parts.disk.path_of(&log);
                 warn!(%path, "a program writes this log through a mapping: refused");
                 Answer::Now(Err(FsError::NotPermitted))
             }
@@ -71,7 +71,7 @@ impl Fs {
                     let fs = self.clone();
                     Answer::blocking(move || fs.sync_log(&log).map(|()| written))
                 }
-                Err(FsError::NoSpace) if self.parts.when_full != WhenFull::Error => {
+                Err(FsError::NoSpace) if self.parts.disk.when_full != WhenFull::Error => {
                     let (fs, handle) = (self.clone(), handle.clone());
                     let data = Bytes::copy_from_slice(data);
                     Answer::later(async move { fs.append_when_room(&handle, (&log, &file), aim, &data, origin).await })
@@ -79,8 +79,8 @@ impl Fs {
                 other => Answer::Now(other),
             },
             (Handle::Local { id: node, local, .. }, None) => {
-                let account = self.parts.local_account(*node);
-                match local.write((&self.parts.budget, &account), aim.offset, data) {
+                let account = self.parts.disk.local_account(*node);
+                match local.write((&self.parts.disk.budget, &account), aim.offset, data) {
                     Ok(written) => Answer::Now(written.map(|()| data.len())),
                     Err(IsLog) => self.write(id, aim, data, origin),
                 }
@@ -103,16 +103,16 @@ impl Fs {
             return Err(FsError::Stopping);
         }
         let len = self.end_of(log, file)?;
-        let session = self.parts.spool.session();
+        let session = self.parts.disk.spool.session();
         if let Some(from) = session.intended(origin)
             && let Some(written) = written_before(file, from, len, data).at("read", &log.path())?
         {
-            self.parts.touch(log);
+            self.parts.queues.touch(log);
             return Ok(written);
         }
         let base = {
             let mut state = log.state();
-            state.will_grow(len, || self.parts.clock.now());
+            state.will_grow(len, || self.parts.ports.clock.now());
             state.current().at
         };
         if len.since(base) != aim.offset && !aim.append {
@@ -130,22 +130,22 @@ impl Fs {
             .intend(handle.place, origin, len, bytes)
             .map_err(FsError::from)
             .and_then(|()| self.append_reserved(log, file, data))
-            .inspect_err(|_| self.parts.give(log, bytes))?;
-        self.parts.give(log, bytes - written as u64);
+            .inspect_err(|_| self.parts.disk.give(log, bytes))?;
+        self.parts.disk.give(log, bytes - written as u64);
         handle.went_to.store(aim.offset.saturating_add(written as u64), Ordering::Relaxed);
         log.state().appended(written as u64, len.plus(written as u64));
         drop(serving);
-        self.parts.touch(log);
+        self.parts.queues.touch(log);
         Ok(written)
     }
 
     /// Reserves room in the spool. Where it is full, what can be reclaimed or dropped makes room.
     fn reserve(&self, log: &LogFile, bytes: u64) -> Result<(), FsError> {
-        let account = self.parts.account(log);
-        if self.parts.budget.reserve(account, bytes).is_err() {
+        let account = self.parts.disk.account(log);
+        if self.parts.disk.budget.reserve(account, bytes).is_err() {
             drop::make_room(&self.parts, bytes).map_err(no_room)?;
-            let budget = &self.parts.budget;
-            let reserved = if self.parts.namespace.is_shared() {
+            let budget = &self.parts.disk.budget;
+            let reserved = if self.parts.disk.namespace.is_shared() {
                 budget.reserve(account, bytes)
             } else {
                 budget.reserve_whole(account, bytes)
@@ -161,7 +161,7 @@ impl Fs {
         match append() {
             Err(e) if e.is_no_space() => {
                 // Others have taken what the spool counted on.
-                self.parts.budget.disk_is_full();
+                self.parts.disk.budget.disk_is_full();
                 drop::make_room(&self.parts, data.len() as u64).map_err(no_room)?;
                 append().map_err(no_room)
             }
@@ -183,7 +183,7 @@ impl Fs {
     fn say_misplaced(&self, log: &LogFile) {
         let count = log.state().count_misplaced();
         if count.is_power_of_two() {
-            let path = self.parts.path_of(log);
+            let path = self.parts.disk.path_of(log);
             warn!(%path, count, "a program writes elsewhere than at the end of this file; its writes are appended, which suits logs and no databases");
         }
     }
@@ -196,7 +196,7 @@ impl Fs {
         data: &[u8],
         origin: Origin,
     ) -> Result<usize, FsError> {
-        let mut progress = self.parts.progress.subscribe();
+        let mut progress = self.parts.queues.progress.subscribe();
         let room = async {
             loop {
                 progress.borrow_and_update();
@@ -211,7 +211,7 @@ impl Fs {
                 }
             }
         };
-        let patience = match self.parts.when_full {
+        let patience = match self.parts.disk.when_full {
             // Something to give up is being sealed, or there is nothing: the writer is not held up.
             WhenFull::DropOldest => DROP_PATIENCE,
             // A little less than the deadline, so that the writer learns why.
@@ -222,20 +222,20 @@ impl Fs {
 
     /// Sets a file's size: to 0 (a new generation), to what it is, and no other for live files.
     pub fn set_size(&self, id: NodeId, size: u64, origin: Origin) -> Result<(), FsError> {
-        match self.parts.namespace.open(id)? {
+        match self.parts.disk.namespace.open(id)? {
             Open::Live(log) => {
-                let same = self.parts.namespace.attr(id)?.size;
+                let same = self.parts.disk.namespace.attr(id)?.size;
                 match size {
                     0 => self.truncate(&log, origin),
                     size if size == same => {
-                        let now = self.parts.clock.now();
+                        let now = self.parts.ports.clock.now();
                         let modified = SetAttr { modified: Some(now.into()), ..SetAttr::default() };
-                        self.parts.namespace.set_attr(id, modified, now).map(drop)
+                        self.parts.disk.namespace.set_attr(id, modified, now).map(drop)
                     }
                     _ => Err(FsError::NotPermitted),
                 }
             }
-            Open::Local(local) => local.set_len((&self.parts.budget, &self.parts.local_account(id)), size),
+            Open::Local(local) => local.set_len((&self.parts.disk.budget, &self.parts.disk.local_account(id)), size),
             Open::Stored(_) => Err(FsError::NotPermitted),
             Open::Directory => Err(FsError::IsDirectory),
             Open::Symlink(_) => Err(FsError::Invalid),
@@ -248,8 +248,8 @@ impl Fs {
         if !*serving {
             return Err(FsError::Stopping);
         }
-        if self.parts.namespace.begin_generation(log.id, self.stamp(origin))? {
-            self.parts.touch(log);
+        if self.parts.disk.namespace.begin_generation(log.id, self.stamp(origin))? {
+            self.parts.queues.touch(log);
             self.parts.tidy();
         }
         Ok(())
@@ -292,13 +292,13 @@ impl Fs {
             (Handle::Local { id, file, .. }, None) => {
                 let (fs, id, file) = (self.clone(), *id, file.clone());
                 Answer::blocking(move || {
-                    file.sync_all().at("sync", fs.parts.spool.dir())?;
-                    fs.parts.namespace.make_durable(id)
+                    file.sync_all().at("sync", fs.parts.disk.spool.dir())?;
+                    fs.parts.disk.namespace.make_durable(id)
                 })
             }
             (Handle::Dir { id, .. }, None) => {
                 let (fs, id) = (self.clone(), *id);
-                Answer::blocking(move || fs.parts.namespace.make_durable(id))
+                Answer::blocking(move || fs.parts.disk.namespace.make_durable(id))
             }
             (Handle::Stored(_) | Handle::Live { .. }, None) => Answer::Now(Ok(())),
         }
@@ -306,15 +306,15 @@ impl Fs {
 
     fn sync_log(&self, log: &LogFile) -> Result<(), FsError> {
         log.file()?.sync().at("sync", &log.path())?;
-        self.parts.namespace.make_durable(log.id)
+        self.parts.disk.namespace.make_durable(log.id)
     }
 
     /// Seals what is written now and waits until S3 has it. Fails, once, when something had to be quarantined since the
     /// last time: S3 does not have it.
     async fn wait_uploaded(&self, log: &Arc<LogFile>) -> Result<(), FsError> {
         let target = log.len()?;
-        let mut progress = self.parts.progress.subscribe();
-        self.parts.force(log);
+        let mut progress = self.parts.queues.progress.subscribe();
+        self.parts.queues.force(log);
         loop {
             progress.borrow_and_update();
             {

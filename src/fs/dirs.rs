@@ -40,13 +40,13 @@ impl Fs {
         if let Some((opened, _)) = self.handles.opened_by(origin) {
             return Ok(opened);
         }
-        match self.parts.namespace.open(id)? {
+        match self.parts.disk.namespace.open(id)? {
             Open::Directory => {
                 let directory = Handle::Dir { id, reading: Default::default() };
-                let part = self.parts.namespace.part_in(id);
+                let part = self.parts.disk.namespace.part_in(id);
                 self.handles.check(&part)?;
                 let (at, opened) = ((id, part), (directory, Mode::Direct));
-                self.handles.add(self.parts.spool.session(), at, opened, origin)
+                self.handles.add(self.parts.disk.spool.session(), at, opened, origin)
             }
             _ => Err(FsError::NotDirectory),
         }
@@ -125,7 +125,7 @@ impl Fs {
 
     /// Begins to read a directory: with the listing that is known, else with one that comes in.
     fn begin(&self, id: NodeId) -> Result<Reading, FsError> {
-        let namespace = &self.parts.namespace;
+        let namespace = &self.parts.disk.namespace;
         let mut snapshot = DirSnapshot::begin(id, namespace.parent(id), namespace.live_entries(id)?);
         let prefix = self.prefix_of(id);
         let known = prefix.as_ref().and_then(|prefix| self.lister.known(prefix));
@@ -156,7 +156,7 @@ impl Fs {
     /// its name, so that programs that go through logs meet logs alone.
     fn is_unlisted(&self, dir: NodeId, row: &Row) -> bool {
         let (name, folder) = row.key();
-        (folder && name.ends_with(SEGMENTS_ENDING.as_bytes())) || self.parts.namespace.is_hidden(dir, name, folder)
+        (folder && name.ends_with(SEGMENTS_ENDING.as_bytes())) || self.parts.disk.namespace.is_hidden(dir, name, folder)
     }
 
     /// Whether a directory shows anything of the bucket. Waits for S3 as a look-up does.
@@ -173,8 +173,8 @@ impl Fs {
     /// What a look-up of an entry would give, counted as one, but for `.` and `..`. `None` when it is gone by now.
     pub fn entry(&self, of: &Entries, entry: &DirEntry<'_>) -> Option<Entry> {
         let found = match (entry.row, entry.id) {
-            (None, Some(id)) if Fs::is_dot(entry) => self.parts.namespace.attr(id),
-            (None, _) => self.parts.namespace.lookup(of.id, entry.name),
+            (None, Some(id)) if Fs::is_dot(entry) => self.parts.disk.namespace.attr(id),
+            (None, _) => self.parts.disk.namespace.lookup(of.id, entry.name),
             (Some(row), _) => {
                 let object = match row.stored(&of.prefix) {
                     Stored::Object(object) => Some(object),

@@ -155,7 +155,7 @@ impl Fs {
         runtime: tokio::runtime::Handle,
         backings: Option<Arc<dyn Backings>>,
     ) -> Fs {
-        let (bucket, caches) = (parts.bucket.clone(), caches::CachesSlot::default());
+        let (bucket, caches) = (parts.ports.bucket.clone(), caches::CachesSlot::default());
         let outdated = caches::forgetting(parts.clone(), caches.clone());
         let spares = backings
             .clone()

@@ -29,7 +29,7 @@ impl Fs {
     /// for open_by_handle_at(2) and NFS (`fuse_get_dentry` and `fuse_get_parent` in
     /// [fs/fuse/inode.c](https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/fs/fuse/inode.c)).
     pub fn lookup(self: &Arc<Self>, parent: NodeId, name: &[u8]) -> Answer<Entry> {
-        let namespace = &self.parts.namespace;
+        let namespace = &self.parts.disk.namespace;
         let live = match name {
             b"." => namespace.lookup_node(parent),
             b".." => namespace.lookup_node(namespace.parent(parent)),
@@ -45,7 +45,7 @@ impl Fs {
 
     /// The kernel forgets a node.
     pub fn forget(&self, id: NodeId, lookups: u64) {
-        self.parts.namespace.forget(id, lookups);
+        self.parts.disk.namespace.forget(id, lookups);
     }
 
     /// Makes a file and opens it; opens the one that is there unless asked to make one.
@@ -59,7 +59,7 @@ impl Fs {
     ) -> Result<(Entry, HandleId, Mode), FsError> {
         let attr = match self.make_file(parent, name, by, origin, self.spares.as_ref()) {
             Err(FsError::Exists) if !access.exclusive || self.made_before(origin, parent, name) => {
-                self.parts.namespace.lookup(parent, name)?
+                self.parts.disk.namespace.lookup(parent, name)?
             }
             other => other?,
         };
@@ -80,8 +80,11 @@ impl Fs {
         name: &[u8],
         make: impl FnOnce() -> Result<Attr, FsError>,
     ) -> Result<Entry, FsError> {
-        let attr =
-            if self.made_before(origin, parent, name) { self.parts.namespace.lookup(parent, name)? } else { make()? };
+        let attr = if self.made_before(origin, parent, name) {
+            self.parts.disk.namespace.lookup(parent, name)?
+        } else {
+            make()?
+        };
         Ok(self.live_entry(attr))
     }
 
@@ -98,14 +101,14 @@ impl Fs {
         let by = self.change(by, origin);
         let mut file = self.new_file(parent, name)?;
         if matches!(self.known_stored(parent, name), Listed::Present(Stored::Object(_))) {
-            self.parts.namespace.hide(parent, name)?;
+            self.parts.disk.namespace.hide(parent, name)?;
         }
         let NewFile::Live(_, spare) = &mut file else {
-            return self.parts.namespace.create(parent, name, file, by);
+            return self.parts.disk.namespace.create(parent, name, file, by);
         };
         *spare = spares.and_then(|spares| spares.take());
         let spare = spare.clone();
-        self.parts.namespace.create(parent, name, file, by).inspect_err(|_| {
+        self.parts.disk.namespace.create(parent, name, file, by).inspect_err(|_| {
             if let (Some(spare), Some(spares)) = (spare, spares) {
                 spares.discard(&spare);
             }
@@ -115,7 +118,7 @@ impl Fs {
     /// Makes a directory.
     pub fn mkdir(&self, parent: NodeId, name: &[u8], by: Creator, origin: Origin) -> Result<Entry, FsError> {
         let by = self.change(by, origin);
-        self.once(origin, parent, name, || self.parts.namespace.mkdir(parent, name, by))
+        self.once(origin, parent, name, || self.parts.disk.namespace.mkdir(parent, name, by))
     }
 
     /// Makes a symbolic link.
@@ -128,12 +131,12 @@ impl Fs {
         origin: Origin,
     ) -> Result<Entry, FsError> {
         let by = self.change(by, origin);
-        self.once(origin, parent, name, || self.parts.namespace.symlink(parent, name, target, by))
+        self.once(origin, parent, name, || self.parts.disk.namespace.symlink(parent, name, target, by))
     }
 
     /// Where a symbolic link points.
     pub fn readlink(&self, id: NodeId) -> Result<Vec<u8>, FsError> {
-        match self.parts.namespace.open(id)? {
+        match self.parts.disk.namespace.open(id)? {
             Open::Symlink(target) => Ok(target),
             _ => Err(FsError::Invalid),
         }
@@ -144,7 +147,7 @@ impl Fs {
         let stamp = self.stamp(origin);
         let linked = self.once(origin, parent, name, || {
             let target = self.target_of_link(id, parent, name)?;
-            let (attr, became) = self.parts.namespace.link(id, parent, name, target, stamp)?;
+            let (attr, became) = self.parts.disk.namespace.link(id, parent, name, target, stamp)?;
             became.iter().for_each(|log| self.took_over(log));
             Ok(attr)
         });
@@ -158,13 +161,14 @@ impl Fs {
             return Ok(());
         }
         // First, so that an unlink that comes again never finds the stored object in its place.
-        if self.parts.namespace.has_live(parent, name) {
+        if self.parts.disk.namespace.has_live(parent, name) {
             self.hide_if_stored(parent, name)?;
         }
         let id = self
             .parts
+            .disk
             .namespace
-            .unlink(parent, name, self.parts.clock.now())
+            .unlink(parent, name, self.parts.ports.clock.now())
             .map_err(|e| self.or_not_permitted(e, parent, name))?;
         self.after_unlink(id)
     }
@@ -176,7 +180,7 @@ impl Fs {
             return Answer::Now(Ok(()));
         }
         let (fs, name) = (self.clone(), name.to_vec());
-        let dir = self.parts.namespace.child(parent, &name);
+        let dir = self.parts.disk.namespace.child(parent, &name);
         let Some((dir, prefix)) = dir.and_then(|dir| Some((dir, self.prefix_of(dir)?))) else {
             return Answer::Now(self.remove_dir(parent, &name, false));
         };
@@ -184,7 +188,7 @@ impl Fs {
             return Answer::Now(self.remove_dir(parent, &name, self.will_store(&prefix)));
         }
         Answer::later(async move {
-            let live = fs.parts.namespace.has_entries(dir);
+            let live = fs.parts.disk.namespace.has_entries(dir);
             if live || fs.shows_stored(dir, &prefix).await {
                 return Err(FsError::NotEmpty);
             }
@@ -195,7 +199,7 @@ impl Fs {
 
     fn remove_dir(&self, parent: NodeId, name: &[u8], hide: bool) -> Result<(), FsError> {
         self.remember_directory(parent, name)?;
-        let removed = self.parts.namespace.rmdir(parent, name, hide, self.parts.clock.now());
+        let removed = self.parts.disk.namespace.rmdir(parent, name, hide, self.parts.ports.clock.now());
         self.parts.tidy();
         removed.map_err(|e| self.or_not_permitted(e, parent, name))
     }
@@ -212,7 +216,7 @@ impl Fs {
             return Answer::Now(self.hide_renamed((parent, name), (new_parent, new_name)));
         }
         let (from, to) = ((parent, name.to_vec()), (new_parent, new_name.to_vec()));
-        let namespace = &self.parts.namespace;
+        let namespace = &self.parts.disk.namespace;
         let onto = match namespace.live(new_parent, new_name) {
             Some(Open::Directory) => namespace.child(new_parent, new_name),
             _ => None,
@@ -238,7 +242,7 @@ impl Fs {
         origin: Origin,
     ) -> Result<(), FsError> {
         let stored = self.shown_stored(*new_parent, new_name);
-        if stored.is_some() && !self.parts.namespace.has_live(*new_parent, new_name) {
+        if stored.is_some() && !self.parts.disk.namespace.has_live(*new_parent, new_name) {
             return Err(FsError::NotPermitted);
         }
         self.remember_directory(*parent, name)?;
@@ -247,6 +251,7 @@ impl Fs {
         let target = self.target_of_rename(from, to)?;
         let Renamed { replaced, became, outdated } = self
             .parts
+            .disk
             .namespace
             .rename(from, to, replace, target, stamp)
             .map_err(|e| self.or_not_permitted(e, *parent, name))?;
@@ -269,7 +274,7 @@ impl Fs {
         (parent, name): (NodeId, &[u8]),
         (new_parent, new_name): (NodeId, &[u8]),
     ) -> Result<(), FsError> {
-        match self.parts.namespace.live(new_parent, new_name) {
+        match self.parts.disk.namespace.live(new_parent, new_name) {
             Some(Open::Directory) => Ok(()),
             _ => self.hide_if_stored(parent, name),
         }
@@ -277,8 +282,8 @@ impl Fs {
 
     /// A node lost a name: an ended log is sealed, an ended local file goes.
     fn after_unlink(&self, id: NodeId) -> Result<(), FsError> {
-        match self.parts.namespace.open(id) {
-            Ok(Open::Live(log)) if self.parts.namespace.is_kept(id) => self.parts.touch(&log),
+        match self.parts.disk.namespace.open(id) {
+            Ok(Open::Live(log)) if self.parts.disk.namespace.is_kept(id) => self.parts.queues.touch(&log),
             Ok(Open::Local(_)) => self.drop_local(id)?,
             Ok(Open::Live(_) | Open::Stored(_) | Open::Directory | Open::Symlink(_)) | Err(_) => {}
         }
@@ -287,10 +292,10 @@ impl Fs {
     }
 
     pub(super) fn drop_local(&self, id: NodeId) -> Result<(), FsError> {
-        let account = self.parts.local_account(id);
-        let freed = self.parts.namespace.drop_local(id)?;
+        let account = self.parts.disk.local_account(id);
+        let freed = self.parts.disk.namespace.drop_local(id)?;
         self.parts.tidy();
-        self.parts.budget.local.remove(&account, freed);
+        self.parts.disk.budget.local.remove(&account, freed);
         Ok(())
     }
 
@@ -306,11 +311,11 @@ impl Fs {
     /// the next start.
     fn check_inodes(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
         let inodes = self.inodes();
-        if inodes.have_room() || self.parts.namespace.has_live(parent, name) {
+        if inodes.have_room() || self.parts.disk.namespace.has_live(parent, name) {
             return Ok(());
         }
         if !self.warned_of_inodes.swap(true, Ordering::Relaxed) {
-            let (spool, total) = (self.parts.spool.dir().display(), inodes.total);
+            let (spool, total) = (self.parts.disk.spool.dir().display(), inodes.total);
             warn!(%spool, total, "new logs are refused: the spool's file system has no inodes left but for those that are there; remove logs, or give the spool another file system (--spool-dir); this is said once");
         }
         Err(FsError::NoSpace)

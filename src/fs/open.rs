@@ -40,7 +40,7 @@ impl Fs {
         if let Some(opened) = self.handles.opened_by(origin) {
             return Ok(opened);
         }
-        let part = self.parts.namespace.part(id);
+        let part = self.parts.disk.namespace.part(id);
         self.handles.check(&part)?;
         let (what, mode) = match self.hold(id, access, &Opening::Asked(origin))? {
             Some(held) => held,
@@ -50,7 +50,7 @@ impl Fs {
             Handle::Live { log, .. } => Some(log.clone()),
             _ => None,
         };
-        let added = self.handles.add(self.parts.spool.session(), (id, part), (what, mode), origin);
+        let added = self.handles.add(self.parts.disk.spool.session(), (id, part), (what, mode), origin);
         if let (Err(_), Some(log)) = (&added, live) {
             self.let_go(&log, access, mode);
         }
@@ -59,7 +59,7 @@ impl Fs {
 
     /// What a handle on a node is; `None` for a stored object that is to be written.
     fn hold(&self, id: NodeId, access: Access, opening: &Opening<'_>) -> Result<Option<(Handle, Mode)>, FsError> {
-        match self.parts.namespace.hold(id, access.write)? {
+        match self.parts.disk.namespace.hold(id, access.write)? {
             Open::Live(log) => match self.open_live_alone(&log, access, opening) {
                 Ok((file, mode)) => Ok(Some((Handle::Live { log, file, access }, mode))),
                 Err(e) => {
@@ -84,7 +84,7 @@ impl Fs {
     fn open_local(&self, id: NodeId, local: &LocalFile, access: Access) -> Result<Arc<File>, FsError> {
         let file = local.file()?;
         if access.truncate {
-            local.set_len((&self.parts.budget, &self.parts.local_account(id)), 0)?;
+            local.set_len((&self.parts.disk.budget, &self.parts.disk.local_account(id)), 0)?;
         }
         Ok(file)
     }
@@ -132,7 +132,7 @@ impl Fs {
             // What O_SYNC promises also holds for the file's name, which the kernel does not sync.
             Route::Kernel(backing) if access.append && !access.sync => {
                 log.state().add_unseen_writer();
-                self.parts.touch(log);
+                self.parts.queues.touch(log);
                 Mode::Passthrough(backing)
             }
             Route::Kernel(backing) => Mode::Beside(backing),
@@ -147,7 +147,7 @@ impl Fs {
         let alone = log.state().handles.is_alone();
         let aligned = if alone { log.align() } else { Ok(log.is_aligned()) };
         let aligned = aligned.unwrap_or_else(|e| {
-            let path = self.parts.path_of(log);
+            let path = self.parts.disk.path_of(log);
             warn!(%path, "this log goes on in its old spool file, and the daemon writes: {e}");
             false
         });
@@ -162,7 +162,7 @@ impl Fs {
             Ok(backing) => Route::Kernel(backing),
             Err(why) => {
                 if !self.warned_of_fallback.swap(true, Ordering::Relaxed) {
-                    let path = self.parts.path_of(log);
+                    let path = self.parts.disk.path_of(log);
                     warn!(%path, %why, "the daemon writes for this file, for which the kernel could not; further ones are not named");
                 }
                 Route::Daemon
@@ -202,18 +202,18 @@ impl Fs {
     /// Opening a stored object's name for writing makes a live file that hides it. The kernel asked for the object's
     /// node, so it is told to look the name up again and finds the live one.
     fn open_over(&self, id: NodeId, origin: Origin) -> Result<(HandleId, Mode), FsError> {
-        let Open::Stored(StoredObject { key, .. }) = self.parts.namespace.open(id)? else {
+        let Open::Stored(StoredObject { key, .. }) = self.parts.disk.namespace.open(id)? else {
             return Err(FsError::Stale);
         };
-        let attr = self.parts.namespace.attr(id)?;
-        let path = self.parts.namespace.path(id)?;
+        let attr = self.parts.disk.namespace.attr(id)?;
+        let path = self.parts.disk.namespace.path(id)?;
         let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
-        let parent = self.parts.namespace.parent(id);
+        let parent = self.parts.disk.namespace.parent(id);
         let by = Creator { mode: attr.mode, uid: attr.uid, gid: attr.gid };
         info!(key, "a live file hides this object, which stays as it is");
-        self.parts.namespace.hide(parent, name)?;
+        self.parts.disk.namespace.hide(parent, name)?;
         match self.make_file(parent, name, by, origin, None) {
-            Ok(made) => self.parts.namespace.forget(made.id, 1),
+            Ok(made) => self.parts.disk.namespace.forget(made.id, 1),
             Err(FsError::Exists) => {}
             Err(e) => return Err(e),
         }
@@ -225,17 +225,17 @@ impl Fs {
         let Some(opened) = self.handles.remove(handle) else {
             return if origin.resent { Ok(()) } else { Err(FsError::BadHandle) };
         };
-        let struck = self.parts.spool.session().closed(opened.place);
+        let struck = self.parts.disk.spool.session().closed(opened.place);
         match &opened.what {
             Handle::Live { log, access, .. } => {
                 self.let_go(log, *access, opened.mode);
-                self.parts.touch(log);
+                self.parts.queues.touch(log);
             }
             Handle::Local { id, local, .. } => match (local.let_go(), local.log()) {
                 (Err(IsLog), Some(log)) => {
                     // It was counted as a writer, whatever it was opened for.
                     self.let_go(log, Access { write: true, ..Access::default() }, opened.mode);
-                    self.parts.touch(log);
+                    self.parts.queues.touch(log);
                 }
                 _ => self.drop_local(*id)?,
             },
@@ -249,14 +249,14 @@ impl Fs {
         let registered = self.backings.as_ref().map(|b| b.registered()).unwrap_or_default();
         let registered: HashSet<NodeId> = registered.into_iter().collect();
         let mut open = HashSet::new();
-        for left in self.parts.spool.session().take_left() {
+        for left in self.parts.disk.spool.session().take_left() {
             match self.reopen(&left, &registered) {
                 Ok(()) => drop(open.insert(left.noted.node)),
                 Err(e) => {
                     let node = left.noted.node;
-                    let path = self.parts.namespace.path(node).map(|path| escape_path(&path));
+                    let path = self.parts.disk.namespace.path(node).map(|path| escape_path(&path));
                     warn!(%node, ?path, "a file that was open is lost: {e}");
-                    let _ = self.parts.spool.session().closed(left.place);
+                    let _ = self.parts.disk.spool.session().closed(left.place);
                 }
             }
         }
@@ -270,7 +270,7 @@ impl Fs {
     fn reopen(&self, left: &LeftHandle, registered: &HashSet<NodeId>) -> Result<(), FsError> {
         let LeftHandle { place, noted } = *left;
         let Flags(access, unseen) = Flags::from_bits(noted.flags);
-        let (what, mode) = match self.parts.namespace.open(noted.node)? {
+        let (what, mode) = match self.parts.disk.namespace.open(noted.node)? {
             Open::Directory => (Handle::Dir { id: noted.node, reading: Default::default() }, Mode::Direct),
             _ => self.hold(noted.node, access, &Opening::Again(registered))?.ok_or(FsError::Stale)?,
         };
@@ -282,7 +282,7 @@ impl Fs {
             }
             _ => mode,
         };
-        let at = (place, self.parts.namespace.part(noted.node));
+        let at = (place, self.parts.disk.namespace.part(noted.node));
         self.handles.restore(noted.handle, Opened::noted(what, mode, at, noted));
         Ok(())
     }

@@ -35,7 +35,7 @@ impl Fs {
             (Handle::Local { file, .. }, None) => {
                 let mut bytes = vec![0; size as usize];
                 let read = SpoolFile::from_start(file.clone()).read_at(&mut bytes, SpoolOffset(offset));
-                Answer::Now(read.at("read", self.parts.spool.dir()).map_err(Into::into).map(|n| {
+                Answer::Now(read.at("read", self.parts.disk.spool.dir()).map_err(Into::into).map(|n| {
                     bytes.truncate(n);
                     bytes.into()
                 }))

@@ -16,19 +16,19 @@ const CHUNK: usize = 256 * 1024;
 impl Fs {
     /// When a change is made, and by which request.
     pub(super) fn stamp(&self, origin: Origin) -> Stamp {
-        Stamp { now: self.parts.clock.now(), request: self.parts.spool.session().request(origin) }
+        Stamp { now: self.parts.ports.clock.now(), request: self.parts.disk.spool.session().request(origin) }
     }
 
     /// Whether a name is there because of this very request, which comes again.
     pub(super) fn made_before(&self, origin: Origin, parent: NodeId, name: &[u8]) -> bool {
-        let request = self.parts.spool.session().request(origin).filter(|_| origin.resent);
-        request.is_some_and(|request| self.parts.namespace.was_made_by(parent, name, request))
+        let request = self.parts.disk.spool.session().request(origin).filter(|_| origin.resent);
+        request.is_some_and(|request| self.parts.disk.namespace.was_made_by(parent, name, request))
     }
 
     /// Whether a name that this request is to take away is gone: it was there when the kernel asked.
     pub(super) fn taken_before(&self, origin: Origin, parent: NodeId, name: &[u8]) -> bool {
         let shown = || self.shown_stored(parent, name).is_some();
-        origin.resent && !self.parts.namespace.has_live(parent, name) && !shown()
+        origin.resent && !self.parts.disk.namespace.has_live(parent, name) && !shown()
     }
 }
 

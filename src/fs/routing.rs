@@ -21,7 +21,7 @@ use crate::types::ids::NodeId;
 impl Fs {
     /// The path of a name in a directory.
     pub(super) fn path_of(&self, parent: NodeId, name: &[u8]) -> Result<Vec<u8>, FsError> {
-        let mut path = self.parts.namespace.path(parent)?;
+        let mut path = self.parts.disk.namespace.path(parent)?;
         if !path.is_empty() {
             path.push(b'/');
         }
@@ -43,18 +43,18 @@ impl Fs {
 
     /// The stream that a log of that path adds to. Fails when S3 has no keys that long.
     fn target(&self, path: &[u8]) -> Result<Target, FsError> {
-        let now = self.parts.clock.now();
+        let now = self.parts.ports.clock.now();
         let routing = &self.policy.routing;
         let stream = stream_of(&routing.stream_map, &routing.labels, path);
-        let partition = self.parts.segmenting.partition.of(now).len();
-        let writer = self.parts.spool.identity().writer;
-        if !keys_fit(&self.parts.prefix, &stream.path, partition, &writer) {
+        let partition = self.parts.disk.segmenting.partition.of(now).len();
+        let writer = self.parts.disk.spool.identity().writer;
+        if !keys_fit(&self.parts.ports.prefix, &stream.path, partition, &writer) {
             let stream = escape_path(&stream.path);
             warn!(%stream, "a path was refused: its keys would be longer than S3's 1,024 bytes");
             return Err(FsError::NameTooLong);
         }
         let labels = stream.labels;
-        Ok(Target { stream: self.parts.streams.get(&stream.path, now)?, labels })
+        Ok(Target { stream: self.parts.disk.streams.get(&stream.path, now)?, labels })
     }
 
     /// The stream that a file gets by a rename; `None` when it stays what it is. A local file becomes a log. A log of
@@ -66,7 +66,7 @@ impl Fs {
         (new_parent, new_name): (NodeId, &[u8]),
     ) -> Result<Option<Target>, FsError> {
         let new = self.path_of(new_parent, new_name)?;
-        let (log, old) = match self.parts.namespace.live(parent, name) {
+        let (log, old) = match self.parts.disk.namespace.live(parent, name) {
             Some(Open::Local(_)) => return self.log_of(&new),
             Some(Open::Live(log)) => (log, self.path_of(parent, name)?),
             _ => return Ok(None),
@@ -87,10 +87,10 @@ impl Fs {
     /// The same for a second name, by which nothing is put in another's place.
     pub(super) fn target_of_link(&self, id: NodeId, parent: NodeId, name: &[u8]) -> Result<Option<Target>, FsError> {
         let new = self.path_of(parent, name)?;
-        match self.parts.namespace.open(id)? {
+        match self.parts.disk.namespace.open(id)? {
             Open::Local(_) => self.log_of(&new),
             Open::Live(log) if !log.state().is_bound() => {
-                let old = self.parts.namespace.path(id).unwrap_or_default();
+                let old = self.parts.disk.namespace.path(id).unwrap_or_default();
                 self.target_out_of(&old, &new, &log)
             }
             _ => Ok(None),
@@ -112,16 +112,16 @@ impl Fs {
     /// Whether a name is that of a stream, as far as spool and cached listings tell.
     fn is_stream(&self, stream: &[u8], parent: NodeId, name: &[u8]) -> bool {
         let folder = [name, SEGMENTS_ENDING.as_bytes()].concat();
-        self.parts.streams.is_known(stream)
+        self.parts.disk.streams.is_known(stream)
             || matches!(self.known_stored(parent, &folder), Listed::Present(Stored::Prefix))
     }
 
     /// A local file has become a log: its bytes are counted as a log's, and wait for their seal.
     pub(super) fn took_over(&self, log: &Arc<LogFile>) {
         let bytes = log.state().counted().0;
-        self.parts.budget.local.remove(&self.parts.local_account(log.id), bytes);
-        self.parts.budget.live.add(self.parts.account(log), bytes);
-        self.parts.touch(log);
+        self.parts.disk.budget.local.remove(&self.parts.disk.local_account(log.id), bytes);
+        self.parts.disk.budget.live.add(self.parts.disk.account(log), bytes);
+        self.parts.queues.touch(log);
     }
 
     /// Names the first file that a glob keeps from the bucket.
@@ -134,7 +134,7 @@ impl Fs {
 
     /// Why a local file is one.
     pub(super) fn why_local(&self, id: NodeId) -> String {
-        let path = self.parts.namespace.path(id).unwrap_or_default();
+        let path = self.parts.disk.namespace.path(id).unwrap_or_default();
         let glob = self.policy.routing.exclude.glob_of(&path);
         let by = |glob| format!("excluded by {glob}");
         glob.map_or_else(|| "excluded by the name that it had".to_owned(), by)
@@ -142,12 +142,12 @@ impl Fs {
 
     /// The files that stay local, most bytes first and at most so many, and how many there are.
     pub fn local_files(&self, top: usize) -> (Vec<LocalFacts>, usize) {
-        let mut files = self.parts.namespace.each_local_file();
+        let mut files = self.parts.disk.namespace.each_local_file();
         let all = files.len();
         files.sort_unstable_by_key(|(_, bytes)| Reverse(*bytes));
         files.truncate(top);
         let facts = files.into_iter().map(|(id, bytes)| LocalFacts {
-            path: escape_path(&self.parts.namespace.path(id).unwrap_or_default()),
+            path: escape_path(&self.parts.disk.namespace.path(id).unwrap_or_default()),
             bytes,
             why: self.why_local(id),
         });

@@ -94,14 +94,14 @@ impl Spares {
 
     /// Makes some, and asks for all of them at once: the keeper wakes up once for them.
     fn make(&self) -> Result<Vec<Spare>, FsError> {
-        let inodes = self.parts.budget.inodes(self.parts.namespace.kept());
+        let inodes = self.parts.disk.budget.inodes(self.parts.disk.namespace.kept());
         if inodes.total > 0 && inodes.free < INODES {
             return Err(FsError::NoSpace);
         }
         let mut made = Vec::new();
         let registered = (0..SPARES / 2)
             .try_for_each(|_| {
-                made.push(self.parts.namespace.make_spare()?);
+                made.push(self.parts.disk.namespace.make_spare()?);
                 Ok(())
             })
             .and_then(|()| {
@@ -120,7 +120,7 @@ impl Spares {
     /// Removes one that was not taken after all.
     pub fn discard(&self, spare: &Spare) {
         self.backings.unregister(spare.id);
-        if let Err(e) = self.parts.namespace.remove_spare(spare) {
+        if let Err(e) = self.parts.disk.namespace.remove_spare(spare) {
             debug!("a spare spool file stays until the next start: {e}");
         }
     }

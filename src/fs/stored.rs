@@ -21,15 +21,15 @@ impl Fs {
         if self.policy.view == View::Live {
             return None;
         }
-        let path = String::from_utf8(self.parts.namespace.path(dir).ok()?).ok()?;
+        let path = String::from_utf8(self.parts.disk.namespace.path(dir).ok()?).ok()?;
         let slash = if path.is_empty() { "" } else { "/" };
-        Some(format!("{}{path}{slash}", self.parts.prefix))
+        Some(format!("{}{path}{slash}", self.parts.ports.prefix))
     }
 
     /// Forgets what is known of the bucket, and has the kernel forget it.
     pub fn forget_stored(&self) {
-        self.parts.catalog.clear();
-        self.forget_outdated(self.parts.namespace.outdate_all());
+        self.parts.ports.catalog.clear();
+        self.forget_outdated(self.parts.disk.namespace.outdate_all());
     }
 
     /// Has the kernel forget nodes that are stale.
@@ -45,7 +45,7 @@ impl Fs {
             return Answer::Now(Err(FsError::NotFound));
         };
         let known = self.lister.known_name(&prefix, name);
-        if known == Listed::Unknown && self.parts.namespace.is_hidden(parent, name, false) {
+        if known == Listed::Unknown && self.parts.disk.namespace.is_hidden(parent, name, false) {
             return Answer::Now(Err(FsError::NotFound));
         }
         METRICS.looked_into("names", known != Listed::Unknown);
@@ -76,15 +76,15 @@ impl Fs {
         name: &[u8],
         object: Option<StoredObject>,
     ) -> Result<Attr, FsError> {
-        let now = self.parts.clock.now();
-        let attr = self.parts.namespace.lookup_stored(parent, name, object, now)?;
-        let known = || self.parts.namespace.stored_nodes();
+        let now = self.parts.ports.clock.now();
+        let attr = self.parts.disk.namespace.lookup_stored(parent, name, object, now)?;
+        let known = || self.parts.disk.namespace.stored_nodes();
         prune_surplus(&self.caches, &self.surplus, attr.id, known);
         Ok(attr)
     }
 
     fn is_hidden(&self, parent: NodeId, name: &[u8], stored: &Stored) -> bool {
-        self.parts.namespace.is_hidden(parent, name, *stored == Stored::Prefix)
+        self.parts.disk.namespace.is_hidden(parent, name, *stored == Stored::Prefix)
     }
 
     /// What a name is known to show of the bucket.
@@ -95,8 +95,8 @@ impl Fs {
 
     /// What is known of a name in the bucket without asking.
     pub(super) fn known_stored(&self, parent: NodeId, name: &[u8]) -> Listed {
-        let now = self.parts.clock.monotonic();
-        let known = self.prefix_of(parent).and_then(|prefix| self.parts.catalog.name(&prefix, name, now));
+        let now = self.parts.ports.clock.monotonic();
+        let known = self.prefix_of(parent).and_then(|prefix| self.parts.ports.catalog.name(&prefix, name, now));
         known.map_or(Listed::Unknown, |(_, answer)| Listed::of(answer))
     }
 
@@ -105,7 +105,7 @@ impl Fs {
     pub(super) fn remember_directory(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
         match self.policy.view {
             View::Bucket if self.known_stored(parent, name) != Listed::Absent => {
-                self.parts.namespace.remember_directory(parent, name)
+                self.parts.disk.namespace.remember_directory(parent, name)
             }
             View::Bucket | View::Live => Ok(()),
         }
@@ -119,9 +119,9 @@ impl Fs {
 
     /// Whether this mount will store something below a prefix.
     pub(super) fn will_store(&self, prefix: &str) -> bool {
-        let below = prefix.strip_prefix(&self.parts.prefix).unwrap_or_default().as_bytes();
+        let below = prefix.strip_prefix(&self.parts.ports.prefix).unwrap_or_default().as_bytes();
         let adds = |log: &Arc<LogFile>| log.stream().path.starts_with(below);
-        self.parts.namespace.logs().iter().any(adds)
+        self.parts.disk.namespace.logs().iter().any(adds)
     }
 
     /// A live name goes away. A stored object of that name, known or possible, stays out of view.
@@ -131,7 +131,7 @@ impl Fs {
         }
         match self.known_stored(parent, name) {
             Listed::Absent | Listed::Present(Stored::Prefix) => Ok(()),
-            Listed::Present(Stored::Object(_)) | Listed::Unknown => self.parts.namespace.hide(parent, name),
+            Listed::Present(Stored::Object(_)) | Listed::Unknown => self.parts.disk.namespace.hide(parent, name),
         }
     }
 }

@@ -112,7 +112,7 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let now = self.fs.parts().clock.now();
+        let now = self.fs.parts().ports.clock.now();
         let instant = |time| match time {
             TimeOrNow::SpecificTime(time) => file_time(time),
             TimeOrNow::Now => now.into(),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use flate2::write::GzEncoder;
 
-use super::parts::Parts;
+use super::parts::Disk;
 use super::seal::for_each_chunk;
 use crate::format::naming::Form;
 use crate::log_file::SpoolFile;
@@ -37,7 +37,7 @@ pub enum Body {
 
 /// Makes the body of a sealed range of a file. Blocking; reads the range once.
 pub fn prepare(
-    parts: &Parts,
+    disk: &Disk,
     (file, path): (&SpoolFile, &Path),
     range: SpoolRange,
     marker: &Marker,
@@ -45,13 +45,13 @@ pub fn prepare(
 ) -> Result<Body, LocalError> {
     let sink = match form {
         Form::Plain => return plain(file, range, marker).at("read", path),
-        Form::Dropped => return empty(parts.spool.dir()),
-        Form::Gzip | Form::Zstd => unnamed_file(parts.spool.dir())?,
+        Form::Dropped => return empty(disk.spool.dir()),
+        Form::Gzip | Form::Zstd => unnamed_file(disk.spool.dir())?,
     };
     match compress(file, range, marker, form, sink) {
         // The disk has no room for the body: memory has.
         Err(e) if e.kind() == io::ErrorKind::StorageFull => {
-            let sink = memory_file(parts.spool.dir())?;
+            let sink = memory_file(disk.spool.dir())?;
             compress(file, range, marker, form, sink)
         }
         other => other,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::error;
 
 use super::evict::finish_if_ended;
-use super::parts::Parts;
+use super::parts::{Disk, Parts};
 use crate::format::naming::{MarkerName, Phase};
 use crate::log_file::LogFile;
 use crate::metrics::METRICS;
@@ -63,11 +63,11 @@ pub fn confirm(
         METRICS.uploaded_bytes.inc_by(name.range.len());
         METRICS.stored_bytes.inc_by(size);
     }
-    parts.catalog.add_own(
-        &parts.prefix,
-        StoredObject { key: marker.key.clone(), size, modified: parts.clock.now(), etag: String::new() },
+    parts.ports.catalog.add_own(
+        &parts.ports.prefix,
+        StoredObject { key: marker.key.clone(), size, modified: parts.ports.clock.now(), etag: String::new() },
     );
-    forget_ended(parts, log)?;
+    forget_ended(&parts.disk, log)?;
     drop(committing);
     committed(parts, log);
     Ok(())
@@ -85,32 +85,33 @@ pub fn quarantine(
     let committing = log.committing();
     let sealed = MarkerName { phase: Phase::Sealed, ..*name };
     let copy = format!("{}.{sealed}", log.id);
-    let note = Note { why: why.to_owned(), at: parts.clock.now(), marker: marker.cloned() };
+    let note = Note { why: why.to_owned(), at: parts.ports.clock.now(), marker: marker.cloned() };
     let file = log.files.at(name.range.start)?;
-    let target = parts.spool.quarantine().keep_copy(|to, at| file.read_exact_at(to, at), name.range, &copy, &note)?;
+    let target =
+        parts.disk.spool.quarantine().keep_copy(|to, at| file.read_exact_at(to, at), name.range, &copy, &note)?;
     marker::advance(log.names(), name, Phase::Quarantined)?;
     log.state().lose(name.range.start, Phase::Quarantined);
     log.stream().take_unsent();
     METRICS.quarantined_segments.inc();
     let key = marker.map_or("unknown", |marker| marker.key.as_str());
     error!(key, why, kept = %target.display(), "a segment was quarantined");
-    forget_ended(parts, log)?;
+    forget_ended(&parts.disk, log)?;
     drop(committing);
     committed(parts, log);
     Ok(())
 }
 
 fn committed(parts: &Parts, log: &Arc<LogFile>) {
-    parts.bump();
+    parts.queues.bump();
     if !finish_if_ended(parts, log) {
         // Its next segment may have waited for this one.
-        parts.touch(log);
+        parts.queues.touch(log);
     }
 }
 
 /// Drops the markers and bytes of generations that have ended and are settled, from the front only: so a hole between
 /// markers is always damage, never our own doing.
-fn forget_ended(parts: &Parts, log: &Arc<LogFile>) -> Result<(), FsError> {
+fn forget_ended(disk: &Disk, log: &Arc<LogFile>) -> Result<(), FsError> {
     let len = log.len()?;
     let settled: Vec<MarkerName> = {
         let mut state = log.state();
@@ -122,7 +123,7 @@ fn forget_ended(parts: &Parts, log: &Arc<LogFile>) -> Result<(), FsError> {
     let Some(last) = settled.last() else { return Ok(()) };
     // Without its old bases the record says that what lies before is done; and the number of a generation must outlive
     // its markers.
-    parts.namespace.store_durably(log.id)?;
+    disk.namespace.store_durably(log.id)?;
     // What lies before the record's first base needs no marker.
     crash_point("forget: the record has no old base");
     log.stream().remember()?;
@@ -136,6 +137,6 @@ fn forget_ended(parts: &Parts, log: &Arc<LogFile>) -> Result<(), FsError> {
     log.state().segments.forget_before(end);
     let freed = settled.iter().filter(|m| m.phase.is_here()).map(|m| m.range.len()).sum();
     log.forget_before(end)?;
-    parts.give(log, freed);
+    disk.give(log, freed);
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::evict;
-use super::parts::Parts;
+use super::parts::{Disk, Parts};
 use crate::format::naming::{MarkerName, Phase};
 use crate::log_file::LogFile;
 use crate::settings::writer::WhenFull;
@@ -32,7 +32,7 @@ pub fn make_room(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
     match take_or_drop(parts, bytes) {
         Err(e) if e.is_no_space() => {
             // Others have filled the disk to its last block, and not even a marker can go on to its next phase.
-            parts.spool.drop_ballast();
+            parts.disk.spool.drop_ballast();
             take_or_drop(parts, bytes)
         }
         made => made,
@@ -40,14 +40,14 @@ pub fn make_room(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
 }
 
 fn take_or_drop(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
-    evict::reclaim(parts, parts.budget.to_reclaim().max(bytes))?;
-    let need = parts.budget.over() + bytes;
-    if parts.when_full != WhenFull::DropOldest || need == 0 || parts.budget.available() >= bytes.max(1) {
+    evict::reclaim(parts, parts.disk.budget.to_reclaim().max(bytes))?;
+    let need = parts.disk.budget.over() + bytes;
+    if parts.disk.when_full != WhenFull::DropOldest || need == 0 || parts.disk.budget.available() >= bytes.max(1) {
         return Ok(());
     }
-    let disk_is_short = parts.budget.disk_shortage() > 0;
+    let disk_is_short = parts.disk.budget.disk_shortage() > 0;
     let (mut freed, mut lost) = (0, HashMap::new());
-    let mut logs = waiting(parts);
+    let mut logs = waiting(&parts.disk);
     while freed < need {
         let Some(at) = choose(&logs.iter().map(|(waits, _)| *waits).collect::<Vec<_>>()) else {
             break;
@@ -61,21 +61,21 @@ fn take_or_drop(parts: &Parts, bytes: u64) -> Result<(), LocalError> {
                 *waits = look(log, (waits.part, waits.stream))?;
             }
             None => {
-                parts.force(log);
+                parts.queues.force(log);
                 break;
             }
         }
     }
     if disk_is_short && freed > 0 {
         // Else the next write would find the disk as full as before, and more would be dropped.
-        parts.spool.free_now();
+        parts.disk.spool.free_now();
     }
     for (stream, bytes) in lost {
-        let total = parts.count_dropped(bytes);
+        let total = parts.queues.count_dropped(bytes);
         warn!(stream = %escape_path(&stream), bytes, total, "the spool is full: the oldest unsent bytes of this log were dropped");
     }
     if freed > 0 {
-        parts.bump();
+        parts.queues.bump();
     }
     Ok(())
 }
@@ -125,12 +125,12 @@ fn choose(logs: &[Waits]) -> Option<usize> {
 }
 
 /// All logs that have unsent bytes, the oldest first.
-fn waiting(parts: &Parts) -> Vec<(Waits, Arc<LogFile>)> {
+fn waiting(disk: &Disk) -> Vec<(Waits, Arc<LogFile>)> {
     let (mut firsts, mut streams) = (HashMap::new(), HashMap::new());
     let mut found = Vec::new();
-    for log in parts.namespace.logs() {
+    for log in disk.namespace.logs() {
         let next = (firsts.len(), streams.len());
-        let part = *firsts.entry(parts.namespace.part(log.id)).or_insert(next.0);
+        let part = *firsts.entry(disk.namespace.part(log.id)).or_insert(next.0);
         let stream = *streams.entry(log.stream().path.clone()).or_insert(next.1);
         // One that cannot be looked at gives nothing up.
         match look(&log, (part, stream)) {
@@ -166,7 +166,7 @@ fn drop_range(parts: &Parts, log: &LogFile, start: SpoolOffset) -> Result<u64, L
     crash_point("drop: the marker says so");
     log.state().lose(start, Phase::Dropped);
     log.punch(name.range)?;
-    parts.give(log, name.range.len());
+    parts.disk.give(log, name.range.len());
     note(parts, log, &name);
     Ok(name.range.len())
 }
@@ -175,8 +175,8 @@ fn drop_range(parts: &Parts, log: &LogFile, start: SpoolOffset) -> Result<u64, L
 fn note(parts: &Parts, log: &LogFile, name: &MarkerName) {
     let name = log.state().segments.starting_at(name.range.start).unwrap_or(*name);
     let noted = Marker::load(log.names(), &name).and_then(|Marker { key, .. }| {
-        let dropped = DroppedRange { key, bytes: name.range.len(), at: parts.clock.now() };
-        parts.spool.quarantine().note_dropped(&dropped)
+        let dropped = DroppedRange { key, bytes: name.range.len(), at: parts.ports.clock.now() };
+        parts.disk.spool.quarantine().note_dropped(&dropped)
     });
     if let Err(e) = noted {
         // The marker says it, and so will the bucket.
@@ -191,11 +191,11 @@ pub fn note_again(parts: &Parts) {
         let dropped = markers.into_iter().filter(|marker| marker.phase.is_dropped());
         dropped.map(move |marker| (log.clone(), marker)).collect::<Vec<_>>()
     };
-    let all: Vec<_> = parts.namespace.logs().into_iter().flat_map(dropped).collect();
+    let all: Vec<_> = parts.disk.namespace.logs().into_iter().flat_map(dropped).collect();
     if all.is_empty() {
         return;
     }
-    let noted = parts.spool.quarantine().dropped().unwrap_or_default();
+    let noted = parts.disk.spool.quarantine().dropped().unwrap_or_default();
     let noted: HashSet<_> = noted.into_iter().map(|range| range.key).collect();
     for (log, name) in all {
         let key = Marker::load(log.names(), &name).map(|marker| marker.key);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tracing::{error, info};
 
-use super::parts::Parts;
+use super::parts::{Disk, Parts};
 use crate::format::naming::{MarkerName, Phase};
 use crate::log_file::LogFile;
 use crate::spool::crash_point::crash_point;
@@ -24,27 +24,27 @@ fn remove(parts: &Parts, log: &Arc<LogFile>) -> bool {
     let done = || -> Result<bool, FsError> {
         // Whoever reclaims must not meet the folder half gone, nor believe that it is there.
         let _committing = log.committing();
-        if !parts.namespace.is_kept(log.id) {
+        if !parts.disk.namespace.is_kept(log.id) {
             // Two saw that it had ended, and this is the second.
             return Ok(false);
         }
         let len = log.len()?;
-        let account = parts.account(log);
+        let account = parts.disk.account(log);
         let held = {
             let mut state = log.state();
-            parts.count(account, &mut state, len);
+            parts.disk.count(account, &mut state, len);
             state.held(len)
         };
         log.stream().remember()?;
         // All is sent and nothing removed: it is removed at the next start.
         crash_point("remove: the number is remembered");
-        let gone = parts.namespace.retire(log.id)?;
+        let gone = parts.disk.namespace.retire(log.id)?;
         if gone {
             // Nothing is left to be reclaimed, nor, for a task that looks before the files are gone, to be sealed.
             log.state().segments.reclaim_all();
-            parts.give(log, held);
+            parts.disk.give(log, held);
             parts.tidy();
-            parts.bump();
+            parts.queues.bump();
         }
         Ok(gone)
     };
@@ -52,7 +52,7 @@ fn remove(parts: &Parts, log: &Arc<LogFile>) -> bool {
         Ok(gone) => gone,
         Err(FsError::Stale) => false,
         Err(e) => {
-            error!(path = parts.path_of(log), "a finished log could not be removed from the spool: {e}");
+            error!(path = parts.disk.path_of(log), "a finished log could not be removed from the spool: {e}");
             false
         }
     }
@@ -60,18 +60,18 @@ fn remove(parts: &Parts, log: &Arc<LogFile>) -> bool {
 
 /// Takes logs out of the live view that have been finished for `--retire-after`.
 pub fn retire_finished(parts: &Parts) {
-    let now = parts.clock.now();
-    for log in parts.namespace.logs() {
+    let now = parts.ports.clock.now();
+    for log in parts.disk.namespace.logs() {
         let finished = {
             let state = log.state();
-            !state.handles.is_open() && now.since(state.growth.last()) >= parts.retire_after
+            !state.handles.is_open() && now.since(state.growth.last()) >= parts.disk.retire_after
         };
         if finished && remove(parts, &log) {
             info!(stream = %crate::types::escape::escape_path(&log.stream().path),
                 "a finished log left the live view");
         }
     }
-    if let Err(e) = parts.namespace.retire_directories(now.minus(parts.retire_after), now) {
+    if let Err(e) = parts.disk.namespace.retire_directories(now.minus(parts.disk.retire_after), now) {
         error!("an empty directory could not be removed from the spool: {e}");
     }
     parts.tidy();
@@ -83,7 +83,7 @@ pub fn reclaim(parts: &Parts, need: u64) -> Result<u64, LocalError> {
     if need == 0 {
         return Ok(0);
     }
-    let mut logs = parts.namespace.logs();
+    let mut logs = parts.disk.namespace.logs();
     logs.sort_by_cached_key(|log| log.state().growth.last());
     let mut freed = 0;
     'logs: for log in logs {
@@ -95,17 +95,17 @@ pub fn reclaim(parts: &Parts, need: u64) -> Result<u64, LocalError> {
             if freed >= need {
                 break 'logs;
             }
-            freed += reclaim_one(parts, &log, &name)?;
+            freed += reclaim_one(&parts.disk, &log, &name)?;
         }
     }
     if freed > 0 {
         // Not else: a writer that waits for room would be told of its own look for it, again and again.
-        parts.bump();
+        parts.queues.bump();
     }
     Ok(freed)
 }
 
-fn reclaim_one(parts: &Parts, log: &LogFile, name: &MarkerName) -> Result<u64, LocalError> {
+fn reclaim_one(disk: &Disk, log: &LogFile, name: &MarkerName) -> Result<u64, LocalError> {
     let _committing = log.committing();
     let phase = log.state().segments.phase(name.range.start);
     if phase != Some(Phase::Confirmed) {
@@ -116,6 +116,6 @@ fn reclaim_one(parts: &Parts, log: &LogFile, name: &MarkerName) -> Result<u64, L
     crash_point("reclaim: the marker says so");
     log.state().segments.set_phase(name.range.start, Phase::Reclaimed);
     log.punch(name.range)?;
-    parts.give(log, name.range.len());
+    disk.give(log, name.range.len());
     Ok(name.range.len())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::parts::Parts;
+use super::parts::{Disk, Parts};
 use crate::format::naming::Phase;
 use crate::log_file::LogFile;
 use crate::settings::writer::WhenFull;
@@ -52,25 +52,25 @@ pub struct Measures {
 }
 
 /// Whether the spool takes what programs write. Costs next to nothing.
-pub fn takes_writes(parts: &Parts) -> bool {
+pub fn takes_writes(disk: &Disk) -> bool {
     // Under `drop-oldest` a full spool makes room.
-    parts.when_full == WhenFull::DropOldest
-        || parts.budget.available() >= ENOUGH
-            && (parts.budget.live.lets_anybody_add(ENOUGH) || !parts.namespace.is_shared())
+    disk.when_full == WhenFull::DropOldest
+        || disk.budget.available() >= ENOUGH
+            && (disk.budget.live.lets_anybody_add(ENOUGH) || !disk.namespace.is_shared())
 }
 
 /// Measures.
 pub fn measure(parts: &Parts) -> Measures {
-    let now = parts.clock.now();
-    let logs = parts.namespace.logs();
-    let (local_files, local_bytes) = parts.namespace.local_files();
+    let now = parts.ports.clock.now();
+    let logs = parts.disk.namespace.logs();
+    let (local_files, local_bytes) = parts.disk.namespace.local_files();
     let mut measures = Measures {
         live_files: logs.len(),
         local_files,
         local_bytes,
-        names: parts.namespace.names_used(),
-        appended: parts.sealed.load(Ordering::Relaxed),
-        lost: parts.spool.quarantine().account(),
+        names: parts.disk.namespace.names_used(),
+        appended: parts.queues.sealed.load(Ordering::Relaxed),
+        lost: parts.disk.spool.quarantine().account(),
         ..Measures::default()
     };
     for log in &logs {
@@ -88,9 +88,9 @@ pub fn measure(parts: &Parts) -> Measures {
         }
     }
     // What the kernel has just written is not counted there yet.
-    let uncounted = measures.spool_used.saturating_sub(parts.budget.used());
-    measures.spool_free = parts.budget.available().saturating_sub(uncounted);
-    let inodes = parts.budget.inodes(parts.namespace.kept());
+    let uncounted = measures.spool_used.saturating_sub(parts.disk.budget.used());
+    measures.spool_free = parts.disk.budget.available().saturating_sub(uncounted);
+    let inodes = parts.disk.budget.inodes(parts.disk.namespace.kept());
     measures.spool_free_inodes = (inodes.total > 0).then_some(inodes.free);
     measures
 }
@@ -117,13 +117,13 @@ pub fn lacking_logs(parts: &Parts, top: usize) -> (Vec<Lacking>, usize) {
         };
         (unsent > 0 || lost > 0).then_some((unsent, lost, log))
     };
-    let mut found: Vec<_> = parts.namespace.logs().into_iter().filter_map(lacks).collect();
+    let mut found: Vec<_> = parts.disk.namespace.logs().into_iter().filter_map(lacks).collect();
     found.sort_unstable_by_key(|(unsent, lost, _)| Reverse((*unsent, *lost)));
     let all = found.len();
     found.truncate(top);
-    let now = parts.clock.now();
+    let now = parts.ports.clock.now();
     let facts = found.into_iter().map(|(unsent, _, log)| {
-        let path = parts.path_of(&log);
+        let path = parts.disk.path_of(&log);
         let oldest = (unsent > 0).then(|| now.since(oldest(&log)).as_secs_f64());
         let state = log.state();
         let error = state.last_error();

@@ -7,7 +7,7 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use super::parts::Parts;
+use super::parts::Disk;
 use crate::log_file::LogFile;
 use crate::log_file::stream::StreamState;
 use crate::namespace::Open;
@@ -33,12 +33,12 @@ impl Sibling {
 /// What the generation `own` of a log is called, now that something of it is to be sealed. The elder ones of the stream
 /// that have bytes get their numbers before it, whenever they will be sealed themselves. To be called under
 /// [`StreamState::numbering`], held until the number is in a marker.
-pub fn number(parts: &Parts, log: &Arc<LogFile>, stream: &StreamState, own: Generation) -> Result<Numbered, FsError> {
+pub fn number(disk: &Disk, log: &Arc<LogFile>, stream: &StreamState, own: Generation) -> Result<Numbered, FsError> {
     let given = |log: &LogFile| log.state().generation_at(own.at).and_then(|g| g.numbered);
     if let Some(numbered) = given(log) {
         return Ok(numbered);
     }
-    let mut siblings = siblings(parts, log, stream, own)?;
+    let mut siblings = siblings(disk, log, stream, own)?;
     siblings.sort_by_key(Sibling::order);
     // A start is a lower bound: lowered to those of the younger ones, names sort as numbers do.
     let youngest = siblings.partition_point(|sibling| sibling.order() < own.order(log.id));
@@ -50,7 +50,7 @@ pub fn number(parts: &Parts, log: &Arc<LogFile>, stream: &StreamState, own: Gene
         latest = elder.not_before;
     }
     for elder in siblings {
-        number_elder(parts, stream, elder)?;
+        number_elder(disk, stream, elder)?;
     }
     let numbered = stream.next_generation(not_before);
     // Also when the marker cannot be stored: the next try must not leave a number out.
@@ -58,10 +58,10 @@ pub fn number(parts: &Parts, log: &Arc<LogFile>, stream: &StreamState, own: Gene
     Ok(numbered)
 }
 
-fn siblings(parts: &Parts, log: &Arc<LogFile>, stream: &StreamState, own: Generation) -> Result<Vec<Sibling>, FsError> {
+fn siblings(disk: &Disk, log: &Arc<LogFile>, stream: &StreamState, own: Generation) -> Result<Vec<Sibling>, FsError> {
     let mut found = Vec::new();
     for id in stream.logs() {
-        let Ok(Open::Live(other)) = parts.namespace.open(id) else { continue };
+        let Ok(Open::Live(other)) = disk.namespace.open(id) else { continue };
         let len = match other.len() {
             // It was finished and removed: S3 has all of it.
             Err(e) if e.source.kind() == ErrorKind::NotFound => continue,
@@ -79,14 +79,14 @@ fn siblings(parts: &Parts, log: &Arc<LogFile>, stream: &StreamState, own: Genera
 }
 
 /// Gives an elder generation its number, durably, with its bytes: a number must not outlive them.
-fn number_elder(parts: &Parts, stream: &StreamState, elder: Sibling) -> Result<(), FsError> {
+fn number_elder(disk: &Disk, stream: &StreamState, elder: Sibling) -> Result<(), FsError> {
     let Sibling { log, generation, not_before } = elder;
     let Some(numbered) = log.number(stream, generation.at, not_before) else {
         // It was renamed, and adds to another stream by now; or all of it is sealed.
         return Ok(());
     };
     log.files.at(generation.at)?.sync().at("sync", &log.path())?;
-    parts.namespace.store_durably(log.id)?;
+    disk.namespace.store_durably(log.id)?;
     stream.seen(numbered);
     // The elder has its number, and the one for which it got it has none.
     crash_point("number: an elder generation has its number");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use tracing::{debug, warn};
 
-use super::parts::Parts;
+use super::parts::{Disk, Parts};
 use crate::settings::writer::WhenFull;
 use crate::spool::disk::{Durable, load_json, store_json};
 use crate::types::span::in_words;
@@ -23,15 +23,15 @@ const LEVELS: [u64; 2] = [50, 80];
 /// By so much less, in percent, it has to hold before that is told again.
 const RELIEF: u64 = 10;
 
-fn file(parts: &Parts) -> PathBuf {
-    parts.spool.dir().join("outage.json")
+fn file(disk: &Disk) -> PathBuf {
+    disk.spool.dir().join("outage.json")
 }
 
 /// An outage is noticed; gives since when there is one, which a worker before may have written down.
 pub fn begin(parts: &Parts) -> Utc {
-    let file = file(parts);
+    let file = file(&parts.disk);
     load_json(&file).unwrap_or_else(|_| {
-        let now = parts.clock.now();
+        let now = parts.ports.clock.now();
         // A full disk forgets it with the worker.
         if let Err(e) = store_json(&file, &now, Durable::Later) {
             debug!("when the outage began is not kept: {e}");
@@ -41,9 +41,9 @@ pub fn begin(parts: &Parts) -> Utc {
 }
 
 /// S3 can be used.
-pub fn end(parts: &Parts) {
+pub fn end(disk: &Disk) {
     // Most often there is none.
-    let _ = fs::remove_file(file(parts));
+    let _ = fs::remove_file(file(disk));
 }
 
 /// What is watched.
@@ -80,9 +80,9 @@ pub struct Backlog {
 impl Backlog {
     /// Looks at it, and logs what a person should know. Blocking, briefly.
     pub fn look(&mut self, parts: &Parts) {
-        let (unsent, room) = (parts.unsent(), parts.budget.used() + parts.budget.available());
-        let outage = parts.s3.borrow().outage.clone();
-        let (now, away) = (parts.clock.monotonic(), outage.is_some());
+        let (unsent, room) = (parts.disk.unsent(), parts.disk.budget.used() + parts.disk.budget.available());
+        let outage = parts.queues.s3.borrow().outage.clone();
+        let (now, away) = (parts.ports.clock.monotonic(), outage.is_some());
         let seen = OutageSnapshot { now, away, unsent, capacity: room.max(unsent) };
         let is_first = self.before.is_none();
         let (news, lasts) = self.weigh(seen);
@@ -94,7 +94,7 @@ impl Backlog {
             None => "for ever: nothing is added".to_owned(),
             Some(lasts) => in_words(lasts),
         };
-        let then = match parts.when_full {
+        let then = match parts.disk.when_full {
             WhenFull::DropOldest => "the oldest bytes are dropped",
             WhenFull::Block => "writers wait",
             WhenFull::Error => "writes fail (ENOSPC)",
@@ -102,7 +102,7 @@ impl Backlog {
         for news in news {
             match (news, &outage) {
                 (OutageEvent::StillAway, Some(outage)) => {
-                    let away = in_words(parts.clock.now().since(outage.since));
+                    let away = in_words(parts.ports.clock.now().since(outage.since));
                     let hint = outage.error.kind.hint();
                     warn!(
                         unsent,

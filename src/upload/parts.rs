@@ -1,5 +1,5 @@
-//! What the tasks and the file system share: the parts of the spool, the bucket, settings, and the signal that
-//! something was sealed, confirmed or reclaimed.
+//! What the tasks and the file system share, in three: what is outside (bucket, time), the spool with what is in it,
+//! and what the tasks have to do and tell each other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,57 +58,85 @@ impl S3State {
 impl From<&Parts> for ListerConfig {
     fn from(parts: &Parts) -> ListerConfig {
         ListerConfig {
-            bucket: parts.bucket.clone(),
-            catalog: parts.catalog.clone(),
-            clock: parts.clock.clone(),
-            prefix: parts.prefix.clone(),
-            partition: Some(parts.segmenting.partition.clone()),
+            bucket: parts.ports.bucket.clone(),
+            catalog: parts.ports.catalog.clone(),
+            clock: parts.ports.clock.clone(),
+            prefix: parts.ports.prefix.clone(),
+            partition: Some(parts.disk.segmenting.partition.clone()),
             patience: lister::PATIENCE,
         }
     }
 }
 
-/// The parts of a mount that everybody behind the file system works on.
+/// What a mount works on. Each function takes the part that it needs, or all where it needs several.
 pub struct Parts {
+    /// What is outside.
+    pub ports: Ports,
+    /// The spool, and what is in it.
+    pub disk: Disk,
+    /// What the tasks have to do, and tell each other.
+    pub queues: Queues,
+}
+
+/// The bucket, what is known of it, and the time.
+pub struct Ports {
+    /// The bucket.
+    pub bucket: Arc<dyn Bucket>,
+    /// What the bucket is known to hold.
+    pub catalog: Arc<Catalog>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Empty, or ending in `/`.
+    pub prefix: String,
+}
+
+/// The spool, what is in it, and the rules by which it fills and empties.
+pub struct Disk {
     /// The spool's identity and layout.
     pub spool: Arc<Spool>,
     /// The live view.
     pub namespace: Arc<Namespace>,
     /// The streams' numbers.
     pub streams: Streams,
-    /// How much disk there is.
+    /// How much of it may be used.
     pub budget: DiskBudget,
-    /// What the bucket is known to hold.
-    pub catalog: Arc<Catalog>,
-    /// The bucket.
-    pub bucket: Arc<dyn Bucket>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
     /// How appends become segments.
     pub segmenting: Segmenting,
-    /// Empty, or ending in `/`.
-    pub prefix: String,
     /// How long a finished log stays in the live view.
     pub retire_after: Duration,
-    /// Lives that have grown.
+    /// What happens when the spool is full.
+    pub when_full: WhenFull,
+}
+
+/// What the tasks have to do, and tell each other.
+#[derive(Default)]
+pub struct Queues {
+    /// Log files that have grown.
     pub watch_list: WatchList,
     /// Segments that wait for S3.
     pub outbox: Outbox,
-    /// What happens when the spool is full.
-    pub when_full: WhenFull,
-    /// Bytes that were dropped since the start.
-    pub dropped: AtomicU64,
-    /// Bytes that were sealed since the start.
-    pub sealed: AtomicU64,
     /// How S3 is.
     pub s3: watch::Sender<S3State>,
     /// Told when changes of the live view have left something to be done.
     pub chores: Notify,
     /// Bumped whenever something was sealed, confirmed or reclaimed.
     pub progress: watch::Sender<u64>,
+    /// Bytes that were dropped since the start.
+    pub dropped: AtomicU64,
+    /// Bytes that were sealed since the start.
+    pub sealed: AtomicU64,
 }
 
 impl Parts {
+    /// Has done, by somebody else, what a change of the live view left to be done.
+    pub fn tidy(&self) {
+        if self.disk.namespace.has_chores() {
+            self.queues.chores.notify_one();
+        }
+    }
+}
+
+impl Queues {
     /// Says that a log file has grown or has something else for the sealer. To be called after the bytes are in the
     /// spool file, so that the sealer, which takes it off the list, sees them.
     pub fn touch(&self, log: &Arc<LogFile>) {
@@ -117,13 +145,27 @@ impl Parts {
         }
     }
 
-    /// Has done, by somebody else, what a change of the live view left to be done.
-    pub fn tidy(&self) {
-        if self.namespace.has_chores() {
-            self.chores.notify_one();
-        }
+    /// Asks for everything that is written now to be sealed at once.
+    pub fn force(&self, log: &Arc<LogFile>) {
+        let len = log.len().unwrap_or_default();
+        log.state().force_to(len);
+        log.start_watch();
+        self.watch_list.push_urgent(log.clone());
     }
 
+    /// Says that something was sealed, confirmed or reclaimed.
+    pub fn bump(&self) {
+        self.progress.send_modify(|count| *count += 1);
+    }
+
+    /// Counts bytes that were dropped; gives how many it were since the start.
+    pub fn count_dropped(&self, bytes: u64) -> u64 {
+        METRICS.dropped_bytes.inc_by(bytes);
+        self.dropped.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+}
+
+impl Disk {
     /// On which account the bytes of a log file are: that of its node's part.
     pub fn account<'a>(&self, log: &'a LogFile) -> &'a Account {
         let account = || self.budget.live.account(&self.namespace.part(log.id));
@@ -146,25 +188,6 @@ impl Parts {
     /// Counts bytes of a log file that are gone from the disk, or were not written after all.
     pub fn give(&self, log: &LogFile, bytes: u64) {
         self.budget.live.remove(self.account(log), bytes);
-    }
-
-    /// Counts bytes that were dropped; gives how many it were since the start.
-    pub fn count_dropped(&self, bytes: u64) -> u64 {
-        METRICS.dropped_bytes.inc_by(bytes);
-        self.dropped.fetch_add(bytes, Ordering::Relaxed) + bytes
-    }
-
-    /// Says that something was sealed, confirmed or reclaimed.
-    pub fn bump(&self) {
-        self.progress.send_modify(|count| *count += 1);
-    }
-
-    /// Asks for everything that is written now to be sealed at once.
-    pub fn force(&self, log: &Arc<LogFile>) {
-        let len = log.len().unwrap_or_default();
-        log.state().force_to(len);
-        log.start_watch();
-        self.watch_list.push_urgent(log.clone());
     }
 
     /// A log for people: its path in the mount, or that of its stream when it has no name any more.

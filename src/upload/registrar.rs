@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tracing::{error, info, warn};
 
-use super::parts::Parts;
+use super::parts::{Disk, Parts, Ports};
 use crate::format::naming::registration_key;
 use crate::s3::bucket::{Bucket, BucketError, Conditional, Kind, NewObject, Payload};
 use crate::spool::disk::memory_file;
@@ -61,13 +61,13 @@ impl Registrar {
     pub async fn register(&self, parts: &Parts) -> Result<Conditional, RegistrationError> {
         loop {
             let object = self.registration(parts)?;
-            match parts.bucket.put_new(&object).await {
-                Ok(()) => return Ok(self.probe(parts, &object).await?),
+            match parts.ports.bucket.put_new(&object).await {
+                Ok(()) => return Ok(self.probe(&parts.ports, &object).await?),
                 Err(e) if e.kind == Kind::Exists => {
-                    if self.is_ours(&*parts.bucket, &object.key).await? {
-                        return Ok(self.probe(parts, &object).await?);
+                    if self.is_ours(&*parts.ports.bucket, &object.key).await? {
+                        return Ok(self.probe(&parts.ports, &object).await?);
                     }
-                    self.become_another(parts)?;
+                    self.become_another(&parts.disk)?;
                 }
                 Err(e) => return Err(e.into()),
             }
@@ -75,7 +75,7 @@ impl Registrar {
     }
 
     fn registration(&self, parts: &Parts) -> Result<NewObject, LocalError> {
-        let identity = parts.spool.identity();
+        let identity = parts.disk.spool.identity();
         let registration = Registration {
             writer: &identity.writer,
             epoch: identity.epoch,
@@ -83,18 +83,21 @@ impl Registrar {
             version: env!("CARGO_PKG_VERSION"),
             host: &self.host,
             pod: self.pod.as_deref(),
-            partition: parts.segmenting.partition.as_str(),
-            started: parts.clock.now().to_name(),
+            partition: parts.disk.segmenting.partition.as_str(),
+            started: parts.ports.clock.now().to_name(),
         };
-        let in_memory =
-            |e: std::io::Error| LocalError { action: "write in memory", path: parts.spool.dir().to_owned(), source: e };
+        let in_memory = |e: std::io::Error| LocalError {
+            action: "write in memory",
+            path: parts.disk.spool.dir().to_owned(),
+            source: e,
+        };
         let text = serde_json::to_vec_pretty(&registration).map_err(|e| in_memory(std::io::Error::other(e)))?;
-        let mut file = memory_file(parts.spool.dir())?;
+        let mut file = memory_file(parts.disk.spool.dir())?;
         file.write_all(&text).map_err(in_memory)?;
         let payload =
             Payload { range: 0..text.len() as u64, crc32: crc_fast::crc32_iso_hdlc(&text), file: Arc::new(file) };
         Ok(NewObject {
-            key: registration_key(&parts.prefix, &identity.writer, identity.epoch),
+            key: registration_key(&parts.ports.prefix, &identity.writer, identity.epoch),
             payload,
             content_type: "application/json",
             metadata: BTreeMap::from([(INSTANCE.to_owned(), self.instance.clone())]),
@@ -102,8 +105,8 @@ impl Registrar {
     }
 
     /// Puts the registration a second time, which must be refused.
-    async fn probe(&self, parts: &Parts, object: &NewObject) -> Result<Conditional, BucketError> {
-        match parts.bucket.put_new(object).await {
+    async fn probe(&self, ports: &Ports, object: &NewObject) -> Result<Conditional, BucketError> {
+        match ports.bucket.put_new(object).await {
             Err(e) if e.kind == Kind::Exists => {
                 info!(key = %object.key, "registered; the service enforces conditional writes");
                 Ok(Conditional::Enforced)
@@ -132,10 +135,10 @@ impl Registrar {
         }
     }
 
-    fn become_another(&self, parts: &Parts) -> Result<(), LocalError> {
-        let old = parts.spool.identity().writer;
+    fn become_another(&self, disk: &Disk) -> Result<(), LocalError> {
+        let old = disk.spool.identity().writer;
         let new = (self.new_writer)(old.readable());
         warn!(%old, %new, "this spool is a copy of one that is in use: what is not sealed yet gets a writer id of its own");
-        parts.spool.become_writer(new)
+        disk.spool.become_writer(new)
     }
 }

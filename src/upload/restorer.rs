@@ -10,7 +10,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use super::parts::Parts;
+use super::parts::{Disk, Parts};
 use super::seal::{checksum, for_each_chunk};
 use crate::format::naming::{Form, MarkerName, SegmentName};
 use crate::log_file::{LogFile, SpoolFile};
@@ -52,30 +52,30 @@ impl Restorer {
         let (parts, length) = (self.parts.clone(), name.range.len());
         let form = SegmentName::parse("", &marker.key).map_or(Form::Plain, |name| name.form);
         let failed = |e: crate::s3::bucket::BucketError| FsError::Bucket(e.to_string());
-        let size = self.parts.bucket.head(&marker.key).await.map_err(failed)?.size;
+        let size = self.parts.ports.bucket.head(&marker.key).await.map_err(failed)?.size;
         if size > form.stored_at_most(length) {
             let why = format!("{} is longer than {length} bytes can be", marker.key);
             return Err(FsError::Bucket(why));
         }
-        let body = unnamed_file(self.parts.spool.dir())?;
+        let body = unnamed_file(self.parts.disk.spool.dir())?;
         let mut at = 0;
         while at < size {
             let range = at..size.min(at + PIECE);
-            let piece = self.parts.bucket.get_range(&marker.key, range, None).await.map_err(failed)?;
+            let piece = self.parts.ports.bucket.get_range(&marker.key, range, None).await.map_err(failed)?;
             if piece.is_empty() {
                 return Err(FsError::Bucket(format!("{} is shorter than it was", marker.key)));
             }
-            body.write_all_at(&piece, at).at("write", self.parts.spool.dir())?;
+            body.write_all_at(&piece, at).at("write", self.parts.disk.spool.dir())?;
             at += piece.len() as u64;
         }
-        let decompress = move || decompress(&parts, body, form, size, length, &marker);
+        let decompress = move || decompress(&parts.disk, body, form, size, length, &marker);
         let restored = tokio::task::spawn_blocking(decompress).await.map_err(|e| FsError::Bucket(e.to_string()))??;
         Ok(restored)
     }
 }
 
 fn decompress(
-    parts: &Parts,
+    disk: &Disk,
     body: File,
     form: Form,
     size: u64,
@@ -87,7 +87,7 @@ fn decompress(
     let plain = match form {
         Form::Plain | Form::Dropped => Ok(body),
         Form::Gzip | Form::Zstd => {
-            let sink = unnamed_file(parts.spool.dir())?;
+            let sink = unnamed_file(disk.spool.dir())?;
             Decoder::new(form, sink, length).and_then(|mut decoder| {
                 let body = SpoolFile::from_start(body);
                 for_each_chunk(&body, whole(size), |chunk| decoder.feed(chunk))?;
@@ -95,7 +95,7 @@ fn decompress(
             })
         }
     };
-    let plain = plain.at("decompress", parts.spool.dir())?;
+    let plain = plain.at("decompress", disk.spool.dir())?;
     match checksum(&SpoolFile::from_start(plain.clone()), whole(length)) {
         Ok((crc64, _)) if format!("{crc64:016x}") == marker.crc64 => Ok(plain),
         Ok(_) => Err(FsError::Bucket(format!("{} holds other bytes than were stored", marker.key))),

@@ -12,7 +12,7 @@ use tracing::info;
 
 use super::body::{Body, prepare};
 use super::commit;
-use super::parts::Parts;
+use super::parts::{Disk, Parts, Ports};
 use super::send::{metadata, put};
 use crate::format::naming::{Form, MarkerName, Phase, SegmentName};
 use crate::format::object_metadata::CHECKSUM;
@@ -64,19 +64,19 @@ static TURN: Mutex<()> = Mutex::const_new(());
 /// Sends a file of the quarantine, by its name there, and takes it away once S3 has it.
 pub async fn retry(parts: &Arc<Parts>, name: &str) -> Result<(), Stays> {
     let _turn = TURN.lock().await;
-    let conditional = parts.s3.borrow().conditional.ok_or(Stays::NoAnswer)?;
+    let conditional = parts.queues.s3.borrow().conditional.ok_or(Stays::NoAnswer)?;
     let (aside, marker, object) = {
         let (parts, name) = (parts.clone(), name.to_owned());
         blocking(move || make_ready(&parts, &name)).await?
     };
     let size = match &object {
-        Some(object) => match put(parts, conditional, object).await {
+        Some(object) => match put(&parts.ports, conditional, object).await {
             Ok(()) => object.payload.len(),
-            Err(e) if e.kind == Kind::Exists => compared(parts, &marker).await?,
+            Err(e) if e.kind == Kind::Exists => compared(&parts.ports, &marker).await?,
             Err(e) => return Err(e.into()),
         },
         // A try before this one was killed when it had removed the bytes.
-        None => compared(parts, &marker).await?,
+        None => compared(&parts.ports, &marker).await?,
     };
     // The next try finds that the object is ours.
     crash_point("retry: S3 has it");
@@ -84,14 +84,14 @@ pub async fn retry(parts: &Arc<Parts>, name: &str) -> Result<(), Stays> {
     let parts = parts.clone();
     blocking(move || {
         note_in_log(&parts, &aside, &marker, size)?;
-        Ok(parts.spool.quarantine().remove(&aside)?)
+        Ok(parts.disk.spool.quarantine().remove(&aside)?)
     })
     .await
 }
 
 /// The size of the object that has the key, if it holds the same bytes.
-async fn compared(parts: &Parts, marker: &Marker) -> Result<u64, Stays> {
-    match parts.bucket.head(&marker.key).await {
+async fn compared(ports: &Ports, marker: &Marker) -> Result<u64, Stays> {
+    match ports.bucket.head(&marker.key).await {
         Ok(head) if head.metadata.get(CHECKSUM) == Some(&marker.crc64) => Ok(head.size),
         Ok(_) => Err(Stays::Conflict(marker.key.clone())),
         Err(e) if e.kind == Kind::Denied => Err(Stays::Hidden(marker.key.clone())),
@@ -101,11 +101,11 @@ async fn compared(parts: &Parts, marker: &Marker) -> Result<u64, Stays> {
 
 /// The object that is to be put; none where the bytes are gone. Blocking.
 fn make_ready(parts: &Parts, name: &str) -> Result<(QuarantinedFile, Marker, Option<NewObject>), Stays> {
-    let all = parts.spool.quarantine().files()?;
+    let all = parts.disk.spool.quarantine().files()?;
     let aside = all.into_iter().find(|aside| aside.name() == name).ok_or(Stays::Unknown)?;
     let marker = aside.note.as_ref().and_then(|note| note.marker.clone()).ok_or(Stays::NoKey)?;
-    let key = SegmentName::parse(&parts.prefix, &marker.key).ok_or(Stays::NoKey)?;
-    if key.key(&parts.prefix) != marker.key || key.form == Form::Dropped {
+    let key = SegmentName::parse(&parts.ports.prefix, &marker.key).ok_or(Stays::NoKey)?;
+    if key.key(&parts.ports.prefix) != marker.key || key.form == Form::Dropped {
         return Err(Stays::NoKey);
     }
     let path = &aside.path;
@@ -118,16 +118,16 @@ fn make_ready(parts: &Parts, name: &str) -> Result<(QuarantinedFile, Marker, Opt
     }
     let object = NewObject {
         key: marker.key.clone(),
-        payload: body(parts, &SpoolFile::from_start(Arc::new(file)), &key, &marker, path)?,
+        payload: body(&parts.disk, &SpoolFile::from_start(Arc::new(file)), &key, &marker, path)?,
         content_type: key.form.content_type(),
-        metadata: metadata(&parts.prefix, &marker),
+        metadata: metadata(&parts.ports.prefix, &marker),
     };
     Ok((aside, marker, Some(object)))
 }
 
-fn body(parts: &Parts, file: &SpoolFile, key: &SegmentName, marker: &Marker, path: &Path) -> Result<Payload, Stays> {
+fn body(disk: &Disk, file: &SpoolFile, key: &SegmentName, marker: &Marker, path: &Path) -> Result<Payload, Stays> {
     let range = SpoolRange { start: SpoolOffset(0), end: SpoolOffset(key.length) };
-    match prepare(parts, (file, path), range, marker, key.form)? {
+    match prepare(disk, (file, path), range, marker, key.form)? {
         Body::Sound(payload) => Ok(payload),
         Body::Damaged => Err(Stays::Damaged),
     }
@@ -135,20 +135,20 @@ fn body(parts: &Parts, file: &SpoolFile, key: &SegmentName, marker: &Marker, pat
 
 /// Where the log that it is of is still here, its range is one that S3 has from now on. Blocking.
 fn note_in_log(parts: &Parts, aside: &QuarantinedFile, marker: &Marker, size: u64) -> Result<(), FsError> {
-    match log_of(parts, aside, marker) {
+    match log_of(&parts.disk, aside, marker) {
         Some((log, name)) => commit::confirm(parts, &log, &name, marker, size),
         None => Ok(()),
     }
 }
 
 /// The log that it is of, and the marker of its range there. Numbers of nodes are given again: the key tells.
-fn log_of(parts: &Parts, aside: &QuarantinedFile, marker: &Marker) -> Option<(Arc<LogFile>, MarkerName)> {
+fn log_of(disk: &Disk, aside: &QuarantinedFile, marker: &Marker) -> Option<(Arc<LogFile>, MarkerName)> {
     let name = aside.name();
     // Behind the marker's name there may be a number, where there were two of the name.
     let numbered = name.rsplit_once('.').map(|(name, _)| name);
     let found = [Some(&*name), numbered].into_iter().flatten().find_map(NodeFile::parse);
     let (node, NodeFile::Marker(sealed)) = found? else { return None };
-    let Ok(Open::Live(log)) = parts.namespace.open(node) else { return None };
+    let Ok(Open::Live(log)) = disk.namespace.open(node) else { return None };
     let present = log.state().segments.starting_at(sealed.range.start)?;
     let is_same = || Some(Marker::load(log.names(), &present).ok()?.key == marker.key);
     let is_it = present.phase == Phase::Quarantined && present.range == sealed.range && is_same()?;

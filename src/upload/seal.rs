@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::number::number;
 use super::outbox::Job;
-use super::parts::Parts;
+use super::parts::{Disk, Parts};
 use crate::format::naming::{MarkerName, Phase, SegmentName};
 use crate::log_file::{LogFile, SpoolFile};
 use crate::metrics::METRICS;
@@ -39,20 +39,20 @@ pub struct Order {
 pub fn seal(parts: &Parts, log: &Arc<LogFile>, order: Order) -> Result<bool, FsError> {
     let file = log.files.at(order.range.start)?;
     let reading = |e: std::io::Error| LocalError { action: "read", path: log.path(), source: e };
-    let Some(end) = find_end(parts, &file, &order).map_err(reading)? else { return Ok(false) };
+    let Some(end) = find_end(&parts.disk, &file, &order).map_err(reading)? else { return Ok(false) };
     let range = SpoolRange { start: order.range.start, end };
 
     file.sync().at("sync", &log.path())?;
     // No marker, no seal: the bytes are the tail of their log.
     crash_point("seal: the data is durable");
     log.bind_stream();
-    parts.namespace.make_durable(log.id)?;
+    parts.disk.namespace.make_durable(log.id)?;
     crash_point("seal: the name is durable");
     let sum = checksum(&file, range).map_err(reading)?;
 
     let stream = log.stream();
     let numbering = order.generation.numbered.is_none().then(|| stream.numbering());
-    let numbered = number(parts, log, &stream, order.generation)?;
+    let numbered = number(&parts.disk, log, &stream, order.generation)?;
     let (marker, name) = describe(parts, log, numbered, order.generation.at, range, sum);
     // The number that was just given is given again.
     crash_point("seal: the key is formed");
@@ -64,11 +64,11 @@ pub fn seal(parts: &Parts, log: &Arc<LogFile>, order: Order) -> Result<bool, FsE
 
     log.state().sealed(range, name.generation, marker.first);
     stream.add_unsent();
-    parts.outbox.push(Job { log: log.clone(), start: range.start, may_have_arrived: false });
-    parts.sealed.fetch_add(range.len(), Ordering::Relaxed);
+    parts.queues.outbox.push(Job { log: log.clone(), start: range.start, may_have_arrived: false });
+    parts.queues.sealed.fetch_add(range.len(), Ordering::Relaxed);
     METRICS.sealed_segments.inc();
     METRICS.sealed_bytes.inc_by(range.len());
-    parts.bump();
+    parts.queues.bump();
     Ok(true)
 }
 
@@ -89,16 +89,16 @@ fn describe(
     };
     let key = SegmentName {
         stream: target.stream.path.clone(),
-        partition: parts.segmenting.partition.of(first),
+        partition: parts.disk.segmenting.partition.of(first),
         start: first,
-        writer: parts.spool.identity().writer,
+        writer: parts.disk.spool.identity().writer,
         generation,
         offset: range.start.since(base),
         length: range.len(),
         partial: last_byte != b'\n',
-        form: parts.segmenting.form,
+        form: parts.disk.segmenting.form,
     }
-    .key(&parts.prefix);
+    .key(&parts.ports.prefix);
     let (crc64, labels) = (format!("{crc64:016x}"), target.labels);
     let marker = Marker { key, crc64, base, first, last, next, labels };
     (marker, MarkerName { range, generation, phase: Phase::Sealed })
@@ -106,13 +106,13 @@ fn describe(
 
 /// Where the segment ends: the range's end when that is asked, else behind its last newline (before its last record,
 /// where records have a known beginning and may still grow), else nowhere or at the end.
-fn find_end(parts: &Parts, file: &SpoolFile, order: &Order) -> std::io::Result<Option<SpoolOffset>> {
+fn find_end(disk: &Disk, file: &SpoolFile, order: &Order) -> std::io::Result<Option<SpoolOffset>> {
     let SpoolRange { start, end } = order.range;
     if order.exact {
         return Ok(Some(end));
     }
     let growing = matches!(order.reason, Reason::Size | Reason::Interval);
-    if let (Some(record), true) = (&parts.segmenting.record_start, growing) {
+    if let (Some(record), true) = (&disk.segmenting.record_start, growing) {
         let found = last_line(file, order.range, |line| record.find(line).is_some_and(|m| m.start() == 0))?;
         if let Some((begin, _)) = found.filter(|(begin, _)| *begin > start) {
             return Ok(Some(begin));

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
-use super::parts::Parts;
+use super::parts::{Disk, Parts, Ports};
 use super::seal::{Order, seal};
 use super::{drop, evict};
 use crate::log_file::LogFile;
@@ -89,17 +89,17 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
     let mut making_room = None;
     let mut failures = Failures::default();
     loop {
-        let due = next_due(&parts, &watched, &seals);
+        let due = next_due(&parts.ports, &watched, &seals);
         let news = async {
             rest.as_mut().await;
             tokio::select! {
-                () = parts.watch_list.changed(GATHER) => {}
+                () = parts.queues.watch_list.changed(GATHER) => {}
                 () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
             }
         };
         tokio::select! {
             () = news => {
-                let pause = LOOK.min(longest_pause(&parts));
+                let pause = LOOK.min(longest_pause(&parts.disk));
                 rest.set(tokio::time::sleep(pause));
             }
             Some(done) = seals.join_next(), if !seals.is_empty() => match done {
@@ -108,7 +108,7 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
             },
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        for log in parts.watch_list.take() {
+        for log in parts.queues.watch_list.take() {
             let entry = watched.entry(log.id);
             entry.or_insert_with(|| Watched::new(log)).not_before = Duration::ZERO;
         }
@@ -120,7 +120,7 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
 /// Has room made when it is short: where the kernel writes, no write comes by that would.
 fn watch_room(parts: &Arc<Parts>, task: &mut Option<tokio::task::JoinHandle<()>>) {
     let busy = task.as_ref().is_some_and(|task| !task.is_finished());
-    if busy || parts.budget.to_reclaim() == 0 {
+    if busy || parts.disk.budget.to_reclaim() == 0 {
         return;
     }
     let parts = parts.clone();
@@ -132,19 +132,19 @@ fn watch_room(parts: &Arc<Parts>, task: &mut Option<tokio::task::JoinHandle<()>>
 }
 
 /// How long the watcher may look away: a writer at the speed that it follows takes half of the room that is left.
-fn longest_pause(parts: &Parts) -> Duration {
-    let millis = parts.budget.available() / 2 / (FOLLOWED / 1000);
+fn longest_pause(disk: &Disk) -> Duration {
+    let millis = disk.budget.available() / 2 / (FOLLOWED / 1000);
     Duration::from_millis(millis).clamp(POLL_MIN, POLL_MAX)
 }
 
 /// How long until somebody is to be looked at; `None` while that depends on events alone.
-fn next_due(parts: &Parts, watched: &HashMap<NodeId, Watched>, seals: &JoinSet<SealDone>) -> Option<Duration> {
+fn next_due(ports: &Ports, watched: &HashMap<NodeId, Watched>, seals: &JoinSet<SealDone>) -> Option<Duration> {
     if seals.len() >= PARALLEL {
         return None;
     }
     let waiting = watched.values().filter(|entry| !entry.sealing);
     let next = waiting.map(Watched::due).min()?;
-    Some(next.saturating_sub(parts.clock.monotonic()))
+    Some(next.saturating_sub(ports.clock.monotonic()))
 }
 
 fn sealed(
@@ -159,29 +159,29 @@ fn sealed(
     entry.sealing = false;
     match result {
         Ok(true) => draw_token(&entry.log, reason),
-        Ok(false) => entry.not_before = parts.clock.monotonic() + AGAIN,
+        Ok(false) => entry.not_before = parts.ports.clock.monotonic() + AGAIN,
         Err(e) => {
             // Where the disk is full each log fails each second.
-            let now = parts.clock.monotonic();
+            let now = parts.ports.clock.monotonic();
             if failures.said.is_none_or(|said| now - said >= SAY_AGAIN) {
-                let path = parts.path_of(&entry.log);
+                let path = parts.disk.path_of(&entry.log);
                 error!(path, unsaid = failures.unsaid, "sealing failed, it is tried again: {e}");
                 *failures = Failures { said: Some(now), unsaid: 0 };
             } else {
                 failures.unsaid += 1;
             }
             if matches!(&e, FsError::Local(e) if e.is_no_space()) {
-                parts.spool.drop_ballast();
+                parts.disk.spool.drop_ballast();
             }
             entry.log.state().failed(e.to_string());
-            entry.failed_until = parts.clock.monotonic() + AGAIN;
+            entry.failed_until = parts.ports.clock.monotonic() + AGAIN;
         }
     }
 }
 
 fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut JoinSet<SealDone>) {
-    let (now, monotonic) = (parts.clock.now(), parts.clock.monotonic());
-    let longest = longest_pause(parts);
+    let (now, monotonic) = (parts.ports.clock.now(), parts.ports.clock.monotonic());
+    let longest = longest_pause(&parts.disk);
     // The older log first: it waits longest.
     let mut oldest_first: Vec<(Option<Utc>, NodeId)> = watched
         .values()
@@ -195,7 +195,7 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
             return;
         }
         let before = entry.log.state().growth.last_len();
-        let next = next_order(parts, &entry.log, now);
+        let next = next_order(&parts.disk, &entry.log, now);
         let grew = entry.log.state().growth.last_len() > before;
         match next {
             Ok(Next::Seal(order)) => {
@@ -218,9 +218,9 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
                 }
             }
             // It was finished and removed since it came onto the list.
-            Err(_) if parts.namespace.attr(id).is_err() => drop(watched.remove(&id)),
+            Err(_) if parts.disk.namespace.attr(id).is_err() => drop(watched.remove(&id)),
             Err(e) => {
-                error!(path = parts.path_of(&entry.log), "a live file cannot be looked at: {e}");
+                error!(path = parts.disk.path_of(&entry.log), "a live file cannot be looked at: {e}");
                 entry.not_before = monotonic + AGAIN;
             }
         }
@@ -250,13 +250,13 @@ enum Next {
     Seal(Order),
 }
 
-fn next_order(parts: &Parts, log: &LogFile, now: Utc) -> Result<Next, LocalError> {
-    let rules = &parts.segmenting.rules;
+fn next_order(disk: &Disk, log: &LogFile, now: Utc) -> Result<Next, LocalError> {
+    let rules = &disk.segmenting.rules;
     let len = log.len()?;
-    let account = parts.account(log);
+    let account = disk.account(log);
     let mut state = log.state();
     state.saw(now, len);
-    parts.count(account, &mut state, len);
+    disk.count(account, &mut state, len);
     let (range, generation, ended) = state.tail(len);
     if range.is_empty() {
         state.growth.all_sealed();

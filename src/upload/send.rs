@@ -10,7 +10,7 @@ use tracing::{debug, error, warn};
 
 use super::body::{Body, prepare};
 use super::outbox::Job;
-use super::parts::Parts;
+use super::parts::{Parts, Ports};
 use super::{commit, evict};
 use crate::format::naming::{Form, MarkerName, Phase, SegmentName};
 use crate::format::object_metadata::{CHECKSUM, FIRST, LABEL, LAST, of_key};
@@ -90,11 +90,11 @@ pub async fn send(
         key: marker.key.clone(),
         payload: body.clone(),
         content_type: form_of(&marker).content_type(),
-        metadata: metadata(&parts.prefix, &marker),
+        metadata: metadata(&parts.ports.prefix, &marker),
     };
     let put = {
         let _place = places.puts.acquire().await;
-        put(parts, conditional, &object).await
+        put(&parts.ports, conditional, &object).await
     };
     let outcome = match put {
         Ok(()) => {
@@ -129,7 +129,7 @@ enum Ready {
 
 /// Makes ready what is sent. From here on the range is not dropped, unless it was before. Blocking.
 fn make_ready(parts: &Parts, job: &Job, name: &MarkerName, body: Option<Payload>) -> Result<Ready, LocalError> {
-    let marker = load_marker(parts, job, name);
+    let marker = load_marker(&parts.ports, job, name);
     let marker = match marker.and_then(|marker| of_writer(parts, job, name, marker)) {
         Ok(marker) => marker,
         Err(e) if e.is_damage() => {
@@ -141,12 +141,12 @@ fn make_ready(parts: &Parts, job: &Job, name: &MarkerName, body: Option<Payload>
     let phase = commit::begin_sending(&job.log, name)?;
     let name = MarkerName { phase, ..*name };
     let dropped = phase.is_dropped();
-    let marker = if dropped { Marker { key: mark_of(parts, &marker), ..marker } } else { marker };
+    let marker = if dropped { Marker { key: mark_of(&parts.ports, &marker), ..marker } } else { marker };
     if let Some(body) = body.filter(|_| !dropped) {
         return Ok(Ready::Object(name, marker, body));
     }
     let (file, path) = (job.log.files.at(name.range.start)?, job.log.path());
-    match prepare(parts, (&file, &path), name.range, &marker, form_of(&marker))? {
+    match prepare(&parts.disk, (&file, &path), name.range, &marker, form_of(&marker))? {
         Body::Sound(body) => Ok(Ready::Object(name, marker, body)),
         Body::Damaged => {
             error!(key = %marker.key, "the spool holds other bytes than what was sealed (written through a mapping, or a damaged disk)");
@@ -166,17 +166,17 @@ async fn take_back(job: &Job, name: &MarkerName) {
 }
 
 /// The key of the empty object that says that a range was dropped.
-fn mark_of(parts: &Parts, marker: &Marker) -> String {
-    match SegmentName::parse(&parts.prefix, &marker.key) {
-        Some(name) => SegmentName { form: Form::Dropped, ..name }.key(&parts.prefix),
+fn mark_of(ports: &Ports, marker: &Marker) -> String {
+    match SegmentName::parse(&ports.prefix, &marker.key) {
+        Some(name) => SegmentName { form: Form::Dropped, ..name }.key(&ports.prefix),
         None => marker.key.clone(),
     }
 }
 
-fn load_marker(parts: &Parts, job: &Job, name: &MarkerName) -> Result<Marker, LocalError> {
+fn load_marker(ports: &Ports, job: &Job, name: &MarkerName) -> Result<Marker, LocalError> {
     let files = job.log.names();
     let marker = Marker::load(files, name)?;
-    if marker.fits(name, &job.log.stream().path, &parts.prefix) {
+    if marker.fits(name, &job.log.stream().path, &ports.prefix) {
         return Ok(marker);
     }
     let why = format!("its key is not that of its range: {}", marker.key);
@@ -188,10 +188,10 @@ fn load_marker(parts: &Parts, job: &Job, name: &MarkerName) -> Result<Marker, Lo
 /// the original may have sealed the same range. Its key was given to nobody yet, since nothing is sent before the
 /// registration. What an earlier start had sealed keeps its key.
 fn of_writer(parts: &Parts, job: &Job, name: &MarkerName, marker: Marker) -> Result<Marker, LocalError> {
-    let writer = parts.spool.identity().writer;
-    match SegmentName::parse(&parts.prefix, &marker.key) {
+    let writer = parts.disk.spool.identity().writer;
+    match SegmentName::parse(&parts.ports.prefix, &marker.key) {
         Some(segment) if !job.may_have_arrived && segment.writer != writer => {
-            let key = SegmentName { writer, ..segment }.key(&parts.prefix);
+            let key = SegmentName { writer, ..segment }.key(&parts.ports.prefix);
             let marker = Marker { key, ..marker };
             marker.store(job.log.names(), name)?;
             Ok(marker)
@@ -206,9 +206,9 @@ pub fn form_of(marker: &Marker) -> Form {
 }
 
 /// Puts an object that is not to be there yet, asking first where the service ignores conditions.
-pub(super) async fn put(parts: &Parts, conditional: Conditional, object: &NewObject) -> Result<(), BucketError> {
+pub(super) async fn put(ports: &Ports, conditional: Conditional, object: &NewObject) -> Result<(), BucketError> {
     if conditional == Conditional::Ignored {
-        match parts.bucket.head(&object.key).await {
+        match ports.bucket.head(&object.key).await {
             Ok(_) => {
                 let found = "found by the HEAD that goes before each PUT here";
                 return Err(BucketError::new(Kind::Exists, "PutObject", &object.key, found));
@@ -217,7 +217,7 @@ pub(super) async fn put(parts: &Parts, conditional: Conditional, object: &NewObj
             Err(e) => return Err(e),
         }
     }
-    parts.bucket.put_new(object).await
+    ports.bucket.put_new(object).await
 }
 
 /// The key has an object. It is our own when an earlier try may have arrived and the bytes are the same.
@@ -227,7 +227,7 @@ async fn resolve(parts: &Arc<Parts>, job: &Job, name: &MarkerName, marker: &Mark
         return confirm(parts, job, name, marker, size).await;
     }
     if job.may_have_arrived {
-        match parts.bucket.head(&marker.key).await {
+        match parts.ports.bucket.head(&marker.key).await {
             Ok(head) if head.metadata.get(CHECKSUM) == Some(&marker.crc64) => {
                 return confirm(parts, job, name, marker, head.size).await;
             }
@@ -250,7 +250,7 @@ async fn confirm(parts: &Arc<Parts>, job: &Job, name: &MarkerName, marker: &Mark
     let (parts, log, name, marker) = (parts.clone(), job.log.clone(), *name, marker.clone());
     commit_step(move || {
         commit::confirm(&parts, &log, &name, &marker, size)?;
-        let need = parts.budget.to_reclaim();
+        let need = parts.disk.budget.to_reclaim();
         evict::reclaim(&parts, need)?;
         Ok(())
     })

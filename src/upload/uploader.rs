@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
 use super::outage;
-use super::parts::{Outage, Parts};
+use super::parts::{Disk, Outage, Parts, Ports};
 use super::registrar::{Registrar, RegistrationError};
 use super::send::{Attempt, Places, SendOutcome, form_of, send};
 use crate::format::naming::Form;
@@ -79,7 +79,7 @@ struct Uploader {
 
 /// Runs until `pace` says stop.
 pub async fn run(parts: Arc<Parts>, registrar: Registrar, mut pace: watch::Receiver<Pace>) {
-    let permits = usize::try_from(parts.budget.body_reserve() / PERMIT_BYTES).unwrap_or(1).max(1);
+    let permits = usize::try_from(parts.disk.budget.body_reserve() / PERMIT_BYTES).unwrap_or(1).max(1);
     let mut uploader = Uploader {
         registrar,
         reserve: Arc::new(Semaphore::new(permits)),
@@ -97,7 +97,7 @@ pub async fn run(parts: Arc<Parts>, registrar: Registrar, mut pace: watch::Recei
             return;
         }
         // One look at the clock for all that follows: were the gate to open between two, nobody would be woken for it.
-        let now = parts.clock.monotonic();
+        let now = parts.ports.clock.monotonic();
         if uploader.conditional.is_none() && uploader.is_open(now) {
             // Nothing is uploaded before the registration.
             tokio::select! {
@@ -108,8 +108,8 @@ pub async fn run(parts: Arc<Parts>, registrar: Registrar, mut pace: watch::Recei
         uploader.start_what_may(speed, now);
         let wake = uploader.next_wake(now);
         tokio::select! {
-            () = parts.outbox.changed() => {}
-            () = sleep_until(&parts, wake), if wake.is_some() => {}
+            () = parts.queues.outbox.changed() => {}
+            () = sleep_until(&parts.ports, wake), if wake.is_some() => {}
             _ = pace.changed() => uploader.hurry(),
             Some(done) = uploader.running.join_next(), if !uploader.running.is_empty() => match done {
                 Ok((attempt, outcome)) => uploader.apply(attempt, outcome),
@@ -120,8 +120,8 @@ pub async fn run(parts: Arc<Parts>, registrar: Registrar, mut pace: watch::Recei
     }
 }
 
-async fn sleep_until(parts: &Parts, wake: Option<Duration>) {
-    let wait = wake.unwrap_or_default().saturating_sub(parts.clock.monotonic());
+async fn sleep_until(ports: &Ports, wake: Option<Duration>) {
+    let wait = wake.unwrap_or_default().saturating_sub(ports.clock.monotonic());
     tokio::time::sleep(wait).await;
 }
 
@@ -158,14 +158,14 @@ impl Uploader {
             Ok(conditional) => {
                 self.conditional = Some(conditional);
                 // The daemon before may have left one.
-                outage::end(&self.parts);
-                self.parts.s3.send_modify(|s3| s3.conditional = Some(conditional));
+                outage::end(&self.parts.disk);
+                self.parts.queues.s3.send_modify(|s3| s3.conditional = Some(conditional));
                 self.opened();
             }
             Err(RegistrationError::Bucket(e)) => self.close(&e),
             Err(RegistrationError::Local(e)) => {
                 error!("this start cannot be registered: {e}");
-                self.gate.closed_until = Some(self.parts.clock.monotonic() + BACKOFF_MAX);
+                self.gate.closed_until = Some(self.parts.ports.clock.monotonic() + BACKOFF_MAX);
             }
         }
     }
@@ -188,18 +188,18 @@ impl Uploader {
     /// be written), and must not keep the rest.
     fn next(&mut self) -> Option<Attempt> {
         let (parts, reserve) = (&self.parts, &self.reserve);
-        let ready = self.retries.iter_mut().position(|a| take_reserve(parts, reserve, a));
+        let ready = self.retries.iter_mut().position(|a| take_reserve(&parts.disk, reserve, a));
         if ready.is_none() && !self.retries.is_empty() {
             // The reserve is used up by what is under way.
             return None;
         }
         if ready.is_none() || self.gate.failures % self.gate.new_every == 1 {
             let fresh = |job| Attempt { job, body: None, reserve: None, failures: 0 };
-            if let Some(mut attempt) = parts.outbox.pop().map(fresh) {
-                if take_reserve(parts, reserve, &mut attempt) {
+            if let Some(mut attempt) = parts.queues.outbox.pop().map(fresh) {
+                if take_reserve(&parts.disk, reserve, &mut attempt) {
                     return Some(attempt);
                 }
-                parts.outbox.put_back(attempt.job);
+                parts.queues.outbox.put_back(attempt.job);
             }
         }
         self.retries.remove(ready?)
@@ -216,7 +216,7 @@ impl Uploader {
                 if self.retries.len() < PARALLEL {
                     self.retries.push_back(attempt);
                 } else {
-                    self.parts.outbox.push(attempt.job);
+                    self.parts.queues.outbox.push(attempt.job);
                 }
                 self.close(&e);
             }
@@ -234,7 +234,7 @@ impl Uploader {
                     _ => debug!(%stream, ?wait, "the segment could not be sent: {why}"),
                 }
                 attempt.job.log.state().failed(why);
-                self.delayed.push((self.parts.clock.monotonic() + wait, attempt));
+                self.delayed.push((self.parts.ports.clock.monotonic() + wait, attempt));
             }
         }
     }
@@ -243,17 +243,17 @@ impl Uploader {
         let everything =
             matches!(e.kind, Kind::Unreachable | Kind::NoHost | Kind::Untrusted | Kind::Throttled | Kind::Server);
         self.gate.new_every = if everything { NEW_EVERY_OUTAGE } else { NEW_EVERY };
-        let now = self.parts.clock.monotonic();
+        let now = self.parts.ports.clock.monotonic();
         if !self.gate.said.contains(&e.kind) {
             self.gate.said.push(e.kind.clone());
             warn!(hint = e.kind.hint(), "S3 cannot be used; writes go on into the spool: {e}");
         } else {
             debug!("S3 still cannot be used: {e}");
         }
-        let known = self.parts.s3.borrow().outage.as_ref().map(|outage| outage.since);
+        let known = self.parts.queues.s3.borrow().outage.as_ref().map(|outage| outage.since);
         let since = known.unwrap_or_else(|| outage::begin(&self.parts));
         let outage = Outage { since, error: e.clone() };
-        self.parts.s3.send_modify(|s3| s3.outage = Some(outage));
+        self.parts.queues.s3.send_modify(|s3| s3.outage = Some(outage));
         // Several tries that were under way together are one failure.
         if self.is_open(now) {
             self.gate.failures += 1;
@@ -262,12 +262,12 @@ impl Uploader {
     }
 
     fn opened(&mut self) {
-        let outage = self.parts.s3.borrow().outage.clone();
+        let outage = self.parts.queues.s3.borrow().outage.clone();
         if let Some(outage) = outage {
             self.gate.said.clear();
-            outage::end(&self.parts);
-            self.parts.s3.send_modify(|s3| s3.outage = None);
-            let lasted = in_words(self.parts.clock.now().since(outage.since));
+            outage::end(&self.parts.disk);
+            self.parts.queues.s3.send_modify(|s3| s3.outage = None);
+            let lasted = in_words(self.parts.ports.clock.now().since(outage.since));
             info!(outage = lasted, "S3 can be used again");
         }
         self.gate.failures = 0;
@@ -282,7 +282,7 @@ fn backoff(failures: u32, fraction: f64) -> Duration {
 }
 
 /// Takes the part of the reserve that an attempt needs; `false` when it is not free.
-fn take_reserve(parts: &Parts, reserve: &Arc<Semaphore>, attempt: &mut Attempt) -> bool {
+fn take_reserve(disk: &Disk, reserve: &Arc<Semaphore>, attempt: &mut Attempt) -> bool {
     if attempt.body.is_some() || attempt.reserve.is_some() {
         return true;
     }
@@ -296,7 +296,7 @@ fn take_reserve(parts: &Parts, reserve: &Arc<Semaphore>, attempt: &mut Attempt) 
         Form::Plain => return true,
         Form::Gzip | Form::Zstd | Form::Dropped => {}
     }
-    let all = parts.budget.body_reserve() / PERMIT_BYTES;
+    let all = disk.budget.body_reserve() / PERMIT_BYTES;
     let asked = name.range.len().div_ceil(PERMIT_BYTES).min(all).max(1);
     let asked = u32::try_from(asked).unwrap_or(u32::MAX);
     attempt.reserve = reserve.clone().try_acquire_many_owned(asked).ok();

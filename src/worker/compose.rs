@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::watch;
 use tracing::info;
 
 use super::connect::Embedded;
@@ -30,7 +29,7 @@ use crate::types::ids::{SessionId, WriterId};
 use crate::types::random;
 use crate::upload::drop;
 use crate::upload::outbox::Job;
-use crate::upload::parts::Parts;
+use crate::upload::parts::{Disk, Parts, Ports, Queues};
 use crate::upload::registrar::Registrar;
 
 /// Descriptors that the worker keeps for itself (half, where it has few): bodies being sent, connections, markers,
@@ -56,48 +55,40 @@ pub fn recover_parts(
     let namespace = Namespace::load(spool.clone(), (settings.ownership, settings.limits.names_max), found, clock.now());
     // Not before: on a full disk recovery may need the room.
     spool.refill_ballast();
-    let parts = Parts {
+    let disk = Disk {
         spool,
         namespace: Arc::new(namespace),
-        when_full: settings.limits.when_full,
-        dropped: Default::default(),
-        s3: Default::default(),
-        sealed: Default::default(),
         streams,
         budget,
-        catalog: Arc::new(Catalog::new(settings.freshness)),
-        bucket,
-        clock,
         segmenting: settings.segmenting.clone(),
-        prefix: settings.source.prefix().to_owned(),
         retire_after: settings.retire_after,
-        watch_list: Default::default(),
-        outbox: Default::default(),
-        chores: Default::default(),
-        progress: watch::Sender::new(0),
+        when_full: settings.limits.when_full,
     };
-    count_found(&parts);
+    let catalog = Arc::new(Catalog::new(settings.freshness));
+    let ports = Ports { bucket, catalog, clock, prefix: settings.source.prefix().to_owned() };
+    let parts = Parts { ports, disk, queues: Queues::default() };
+    count_found(&parts.disk);
     Ok(parts)
 }
 
 /// Counts the bytes that are in the spool, over the limits or not.
-fn count_found(parts: &Parts) {
-    for log in parts.namespace.logs() {
+fn count_found(disk: &Disk) {
+    for log in disk.namespace.logs() {
         let held = {
             let state = log.state();
             state.held(state.counted())
         };
-        parts.budget.live.add(parts.account(&log), held);
+        disk.budget.live.add(disk.account(&log), held);
     }
-    for (id, bytes) in parts.namespace.each_local_file() {
-        parts.budget.local.add(&parts.local_account(id), bytes);
+    for (id, bytes) in disk.namespace.each_local_file() {
+        disk.budget.local.add(&disk.local_account(id), bytes);
     }
 }
 
 /// Puts what recovery found on the lists of those who go on with it.
 pub fn resume(parts: &Parts) {
     let (mut segments, mut tails) = (0, 0);
-    for log in parts.namespace.logs() {
+    for log in parts.disk.namespace.logs() {
         let sealed: Vec<_> = {
             let state = log.state();
             let sealed = state.segments.iter().filter(|s| s.phase.owes_object());
@@ -107,15 +98,15 @@ pub fn resume(parts: &Parts) {
             segments += 1;
             // The daemon before may have sent it and died before the answer.
             let job = Job { log: log.clone(), start, may_have_arrived: true };
-            parts.outbox.push(job);
+            parts.queues.outbox.push(job);
         }
         tails += usize::from(log.len().unwrap_or_default() > log.state().sealed_end());
         // A tail is sealed in its time, an ended one removed.
-        parts.touch(&log);
+        parts.queues.touch(&log);
     }
     drop::note_again(parts);
     if segments + tails > 0 {
-        info!(segments, tails, unsent = parts.unsent(), "recovered from the spool");
+        info!(segments, tails, unsent = parts.disk.unsent(), "recovered from the spool");
     }
 }
 

@@ -105,12 +105,12 @@ fn fitting(rows: Vec<impl Serialize>) -> Vec<Value> {
 /// Seals everything, and waits until S3 has what was there; `None` when the client has gone.
 async fn flush(parts: &Parts, wait: bool, client: &Link) -> Option<ToClient> {
     info!(wait, "everything is sealed and uploaded now: somebody asks for it");
-    let mut progress = parts.progress.subscribe();
+    let mut progress = parts.queues.progress.subscribe();
     let ends = |log: Arc<LogFile>| (log.len().unwrap_or_default(), log);
-    let mut left: Vec<(SpoolOffset, Arc<LogFile>)> = parts.namespace.logs().into_iter().map(ends).collect();
+    let mut left: Vec<(SpoolOffset, Arc<LogFile>)> = parts.disk.namespace.logs().into_iter().map(ends).collect();
     force_all(parts);
     // A log without a name is gone from the spool, and its segments from its state, once S3 has all of it.
-    let is_here = |log: &LogFile| parts.namespace.attr(log.id).is_ok();
+    let is_here = |log: &LogFile| parts.disk.namespace.attr(log.id).is_ok();
     loop {
         progress.borrow_and_update();
         left.retain(|(end, log)| !log.state().sent_until(*end) && is_here(log));

@@ -36,7 +36,7 @@ use crate::sys::{launch, privileges, spool_owner};
 use crate::types::clock::{Clock, SystemClock};
 use crate::types::time::Utc;
 use crate::upload::outage::Backlog;
-use crate::upload::parts::{Parts, S3State};
+use crate::upload::parts::{Parts, Queues, S3State};
 use crate::upload::registrar::Registrar;
 use crate::upload::uploader::Pace;
 use crate::upload::{evict, sealer, uploader};
@@ -160,7 +160,7 @@ fn serve(
     let why_left = runtime.block_on(async {
         tokio::select! {
             () = async { last_words(&fs).await; drain(&fs).await } => "it was written last",
-            () = wanted_by_the_next(&parts) => "the next mount goes on with it",
+            () = wanted_by_the_next(&parts.disk) => "the next mount goes on with it",
             why = impatience(&mut signals, end, settings.shutdown_timeout) => why,
         }
     });
@@ -196,16 +196,16 @@ fn run_session(session: Session, served: &ServedMount) -> Result<watch::Receiver
 
 /// Says that the mount serves: in the log, to the parent process and to the keeper.
 fn announce(settings: &Settings, runtime: &Runtime, parts: &Parts, served: &ServedMount) -> Result<(), DaemonError> {
-    let identity = parts.spool.identity();
+    let identity = parts.disk.spool.identity();
     info!(source = %settings.spool.source.url(), mountpoint = %served.point.display(),
-        writer = %identity.writer, spool = %parts.spool.dir().display(), "serving");
+        writer = %identity.writer, spool = %parts.disk.spool.dir().display(), "serving");
     if launch::is_background() && !served.resumed {
-        runtime.block_on(first_contact(parts));
-        launch::announce_log(&parts.spool.dir().join(launch::LOG));
+        runtime.block_on(first_contact(&parts.queues));
+        launch::announce_log(&parts.disk.spool.dir().join(launch::LOG));
     }
     served.announce(runtime.handle())?;
     if launch::is_background() {
-        launch::let_go(launch::open_log(std::fs::File::open(parts.spool.dir())?)?)?;
+        launch::let_go(launch::open_log(std::fs::File::open(parts.disk.spool.dir())?)?)?;
     }
     Ok(())
 }
@@ -290,8 +290,8 @@ impl Tasks {
 
 /// Waits briefly for S3's first answer, while the mount serves: what S3 said is logged where the user who mounts sees
 /// it.
-async fn first_contact(parts: &Parts) {
-    let mut s3 = parts.s3.subscribe();
+async fn first_contact(queues: &Queues) {
+    let mut s3 = queues.s3.subscribe();
     let answered = tokio::time::timeout(CONTACT_PATIENCE, s3.wait_for(S3State::is_known)).await;
     if answered.is_err() {
         warn!(
@@ -327,9 +327,9 @@ fn watch_over(
 
 /// Since when the mount has been served, by this worker and those before it.
 fn mounted_since(parts: &Parts, served: &ServedMount) -> Utc {
-    let now = parts.clock.now();
+    let now = parts.ports.clock.now();
     let Some((session, _)) = &served.session else { return now };
-    let file = parts.spool.dir().join(format!("session/{}.since", session.0));
+    let file = parts.disk.spool.dir().join(format!("session/{}.since", session.0));
     load_json(&file).unwrap_or_else(|_| {
         // A full disk forgets it with the worker.
         if let Err(e) = store_json(&file, &now, Durable::Later) {
@@ -361,13 +361,13 @@ fn backings(settings: &Settings, served: &ServedMount) -> Result<Option<Arc<dyn 
 }
 
 async fn retire(parts: Arc<Parts>, backlog: Arc<Mutex<Backlog>>) {
-    let every = RETIRE_EVERY.min(parts.retire_after.max(Duration::from_millis(100)));
+    let every = RETIRE_EVERY.min(parts.disk.retire_after.max(Duration::from_millis(100)));
     loop {
         tokio::time::sleep(every).await;
         let (parts, backlog) = (parts.clone(), backlog.clone());
         let housekeeping = move || {
             evict::retire_finished(&parts);
-            parts.spool.refill_ballast();
+            parts.disk.spool.refill_ballast();
             backlog.lock().look(&parts);
         };
         let _ = tokio::task::spawn_blocking(housekeeping).await;
@@ -379,7 +379,7 @@ fn require_bucket(runtime: &Runtime, registrar: &Registrar, parts: &Parts) -> Re
         runtime.block_on(async { tokio::time::timeout(REQUIRE_PATIENCE, registrar.register(parts)).await });
     registered.map_err(|_| DaemonError::NoAnswer)?.map_err(DaemonError::Bucket)?;
     // The uploader registers again, as another start.
-    parts.spool.next_epoch()?;
+    parts.disk.spool.next_epoch()?;
     Ok(())
 }
 

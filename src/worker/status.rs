@@ -129,7 +129,7 @@ impl MountStatus {
     /// Whether programs can use the mount, and write into it. S3 has no say in this: an outage must not take pods out
     /// of service that go on well without it.
     pub fn ready(&self) -> Result<(), &'static str> {
-        let takes_writes = self.writing.as_ref().is_none_or(|w| takes_writes(&w.parts));
+        let takes_writes = self.writing.as_ref().is_none_or(|w| takes_writes(&w.parts.disk));
         match (self.serves.load(Ordering::Acquire), takes_writes) {
             (false, _) => Err("the mount does not serve (yet, or any more)"),
             (_, false) => Err("the spool is full"),
@@ -154,7 +154,7 @@ impl MountStatus {
             METRICS.oldest_unuploaded_seconds.set(now.oldest.as_secs_f64());
             METRICS.spool_used_bytes.set(now.spool_used as i64);
             METRICS.spool_free_bytes.set(now.spool_free as i64);
-            METRICS.s3_up.set(writing.parts.s3.borrow().is_up().into());
+            METRICS.s3_up.set(writing.parts.queues.s3.borrow().is_up().into());
         }
         METRICS.text(self.writing.is_some())
     }
@@ -180,13 +180,13 @@ impl Writing {
 
     fn status(&self) -> serde_json::Value {
         let (parts, now) = (&self.parts, measure(&self.parts));
-        let seconds = |since| parts.clock.now().since(since).as_secs_f64().round();
-        let log = launch::is_background().then(|| parts.spool.dir().join(launch::LOG));
-        let s3 = parts.s3.borrow().clone();
+        let seconds = |since| parts.ports.clock.now().since(since).as_secs_f64().round();
+        let log = launch::is_background().then(|| parts.disk.spool.dir().join(launch::LOG));
+        let s3 = parts.queues.s3.borrow().clone();
         let outage = s3.outage.as_ref();
         let status = WritingStatus {
-            writer: parts.spool.identity().writer.to_string(),
-            spool: parts.spool.dir().display().to_string(),
+            writer: parts.disk.spool.identity().writer.to_string(),
+            spool: parts.disk.spool.dir().display().to_string(),
             write_path: self.path(),
             mounted_since: self.since.to_name(),
             mounted_seconds: seconds(self.since),
@@ -211,7 +211,7 @@ impl Writing {
             unuploaded_logs: now.unuploaded_logs,
             oldest_unuploaded_seconds: now.oldest.as_secs_f64(),
             lost: now.lost,
-            dropped_bytes: parts.dropped.load(Ordering::Relaxed),
+            dropped_bytes: parts.queues.dropped.load(Ordering::Relaxed),
             conflicts: METRICS.conflicts.get(),
             quarantined_segments: METRICS.quarantined_segments.get(),
             spool_used_bytes: now.spool_used,

@@ -11,7 +11,7 @@ use crate::fs::Fs;
 use crate::log_file::LogFile;
 use crate::spool::Account;
 use crate::types::exit_code::EXIT_DATA_LEFT;
-use crate::upload::parts::Parts;
+use crate::upload::parts::{Disk, Parts};
 
 /// How often is looked whether somebody wants the spool.
 const LOOK: Duration = Duration::from_millis(100);
@@ -52,7 +52,7 @@ pub async fn impatience(signals: &mut Signals, end: End, timeout: Duration) -> &
 /// Waits until no log is open for writing, briefly; then writes are refused.
 pub async fn last_words(fs: &Fs) {
     let closed = async {
-        while fs.parts().namespace.logs().iter().any(|log| log.state().handles.writers() > 0) {
+        while fs.parts().disk.namespace.logs().iter().any(|log| log.state().handles.writers() > 0) {
             tokio::time::sleep(LAST_WORDS / 40).await;
         }
     };
@@ -63,7 +63,7 @@ pub async fn last_words(fs: &Fs) {
 /// Seals and uploads everything; ends when nothing is left and nothing more can come.
 pub async fn drain(fs: &Fs) {
     let parts = fs.parts();
-    let mut progress = parts.progress.subscribe();
+    let mut progress = parts.queues.progress.subscribe();
     let mut writes_stopped = false;
     loop {
         progress.borrow_and_update();
@@ -83,25 +83,25 @@ pub async fn drain(fs: &Fs) {
 }
 
 /// Ends when a daemon comes for a spool that was lent.
-pub async fn wanted(parts: &Parts) {
-    while !parts.spool.is_wanted() {
+pub async fn wanted(disk: &Disk) {
+    while !disk.spool.is_wanted() {
         tokio::time::sleep(LOOK).await;
     }
 }
 
 /// Offers the spool of a mount that is gone to the next one; ends when that comes for it.
-pub async fn wanted_by_the_next(parts: &Parts) {
-    if let Err(e) = parts.spool.lend() {
+pub async fn wanted_by_the_next(disk: &Disk) {
+    if let Err(e) = disk.spool.lend() {
         warn!("the next mount has to wait for this spool: {e}");
         std::future::pending::<()>().await;
     }
-    wanted(parts).await;
+    wanted(disk).await;
 }
 
 /// Asks for everything to be sealed; gives whether there is anything that S3 does not have.
 pub fn force_all(parts: &Parts) -> bool {
     let mut left = false;
-    for log in parts.namespace.logs() {
+    for log in parts.disk.namespace.logs() {
         let len = log.len().unwrap_or_default();
         let (tail, sent) = {
             let state = log.state();
@@ -109,7 +109,7 @@ pub fn force_all(parts: &Parts) -> bool {
         };
         left |= !sent;
         if tail {
-            parts.force(&log);
+            parts.queues.force(&log);
         }
     }
     left
@@ -142,23 +142,23 @@ pub fn lacking(lost: &Account) -> Option<String> {
 
 /// Says what stays behind, and why if anything does; gives the exit code that goes with it, and the same for people.
 pub fn report(parts: &Parts, why: &str) -> (u8, String) {
-    let logs = parts.namespace.logs();
+    let logs = parts.disk.namespace.logs();
     let behind = |log: &&Arc<LogFile>| {
         let len = log.len().unwrap_or_default();
         !log.state().all_sent(len)
     };
     let files = logs.iter().filter(behind).count();
-    let spool = parts.spool.dir().display();
-    let lost = lacking(&parts.spool.quarantine().account());
+    let spool = parts.disk.spool.dir().display();
+    let lost = lacking(&parts.disk.spool.quarantine().account());
     if let Some(lost) = &lost {
         error!(%spool, "stopped; {lost}");
     }
     let left = (files > 0).then(|| {
-        let unsent = parts.unsent();
+        let unsent = parts.disk.unsent();
         error!(unsent, files, %spool, why,
             "stopped with data left in the spool; the next mount with this spool uploads it");
         let logs = if files == 1 { "log" } else { "logs" };
-        let away = parts.s3.borrow().outage.as_ref().map(|outage| outage.error.to_string());
+        let away = parts.queues.s3.borrow().outage.as_ref().map(|outage| outage.error.to_string());
         let away = away.map(|error| format!("; S3 is away: {error}")).unwrap_or_default();
         format!(
             "{} of {files} {logs} are left in the spool {spool} ({why}{away}): the next mount with this spool uploads it, or `logsinkfs recover {spool}`",
@@ -167,7 +167,7 @@ pub fn report(parts: &Parts, why: &str) -> (u8, String) {
     });
     let what: Vec<String> = [left, lost].into_iter().flatten().collect();
     if what.is_empty() {
-        let (files, bytes) = parts.namespace.local_files();
+        let (files, bytes) = parts.disk.namespace.local_files();
         let what = everything(files, bytes);
         info!("stopped; {what}");
         return (0, what);

@@ -59,9 +59,9 @@ fn names_and_attributes_of_one_folder_leave_a_share_to_the_others() {
         daemon.flush().await;
 
         // Counted from the spool: a kill gives nothing free, and nothing twice.
-        let used = daemon.parts.namespace.names_used();
+        let used = daemon.parts.disk.namespace.names_used();
         let daemon = world.boot_from(&daemon.crash());
-        assert_eq!(daemon.parts.namespace.names_used(), used);
+        assert_eq!(daemon.parts.disk.namespace.names_used(), used);
         assert!(matches!(daemon.close_new("hog/more.log"), Err(FsError::NoSpace)));
         // What is removed is free again.
         for n in 5..65 {
@@ -121,7 +121,7 @@ fn a_flood_through_many_streams_drops_before_a_neighbour_with_a_larger_one() {
         }
         // Nor does it wait for room that the other has taken.
         daemon.append(neighbour, lines(100, 200));
-        assert!(daemon.parts.dropped.load(std::sync::atomic::Ordering::Relaxed) > 0);
+        assert!(daemon.parts.queues.dropped.load(std::sync::atomic::Ordering::Relaxed) > 0);
         world.bucket.heal();
         daemon.flush().await;
         let neighbours = gapless(&world, "neighbour/app.log", 20_000);

@@ -23,7 +23,7 @@ fn append(daemon: &Daemon, text: &str) {
 
 /// Waits for the first contact with S3, which is not made for anything that waits.
 async fn registered(daemon: &Daemon) {
-    daemon.until("it is registered", |parts| parts.s3.borrow().conditional.is_some()).await;
+    daemon.until("it is registered", |parts| parts.queues.s3.borrow().conditional.is_some()).await;
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_copied_spool_gets_a_new_writer_id_for_what_is_not_sealed() {
         original.flush().await;
         copied.flush().await;
 
-        let (first, second) = (original.parts.spool.identity(), copied.parts.spool.identity());
+        let (first, second) = (original.parts.disk.spool.identity(), copied.parts.disk.spool.identity());
         assert_ne!(first.writer, second.writer);
         assert_eq!(first.writer.readable(), second.writer.readable());
         let mut found = by_writer(&world, "app.log");
@@ -97,7 +97,7 @@ fn what_a_copied_spool_had_sealed_keeps_its_key_and_is_stored_once() {
         copied.flush().await;
         assert_eq!(segments(&world).len(), 1);
         assert!(copied.image().names("quarantine").is_empty());
-        assert_ne!(original.parts.spool.identity().writer, copied.parts.spool.identity().writer);
+        assert_ne!(original.parts.disk.spool.identity().writer, copied.parts.disk.spool.identity().writer);
     });
 }
 

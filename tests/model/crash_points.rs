@@ -188,7 +188,7 @@ async fn all_sent(daemon: &Daemon) {
         let len = log.len().unwrap();
         log.state().all_sent(len)
     };
-    daemon.until("nothing is owed", |parts| parts.namespace.logs().iter().all(sent)).await;
+    daemon.until("nothing is owed", |parts| parts.disk.namespace.logs().iter().all(sent)).await;
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn every_death_while_bytes_are_dropped_leaves_no_silent_gap() {
             let whole = quiet.iter().all(|(name, _)| name.form != Form::Dropped);
             assert!(whole, "the quiet log, `{}`", death.point);
             // What the spool says of it is what the bucket says.
-            let account = daemon.parts.spool.quarantine().account();
+            let account = daemon.parts.disk.spool.quarantine().account();
             let expected = Account { dropped_listed_bytes: lost, ..Account::default() };
             assert_eq!(account, expected, "`{}`", death.point);
         }
@@ -278,14 +278,14 @@ async fn deaths_while_it_is_sent_once_more() -> Vec<Death> {
     daemon.flush().await;
     daemon.append(log, "behind it\n");
     daemon.flush().await;
-    assert_eq!(daemon.parts.spool.quarantine().account().quarantined_files, 1);
+    assert_eq!(daemon.parts.disk.spool.quarantine().account().quarantined_files, 1);
     coroner.attend(daemon.dir().to_owned(), &world);
     retry_all(&daemon).await;
     coroner.deaths()
 }
 
 async fn retry_all(daemon: &Daemon) {
-    for aside in daemon.parts.spool.quarantine().files().unwrap() {
+    for aside in daemon.parts.disk.spool.quarantine().files().unwrap() {
         retry(&daemon.parts, &aside.name()).await.unwrap();
     }
 }
@@ -297,15 +297,15 @@ fn every_death_while_it_is_sent_once_more_sends_it_once_and_forgets_nothing() {
         assert!(deaths.iter().any(|death| death.stored.len() == 2), "the registration, and a segment");
         for death in deaths {
             let (world, daemon) = start(&death);
-            let known = |parts: &Parts| parts.s3.borrow().is_up();
+            let known = |parts: &Parts| parts.queues.s3.borrow().is_up();
             daemon.until("the registration", known).await;
             retry_all(&daemon).await;
             let both = [(0, b"set aside\n".to_vec()), (10, b"behind it\n".to_vec())];
             assert_eq!(generations_with_gaps(&world), both, "a death at `{}`", death.point);
-            let account = daemon.parts.spool.quarantine().account();
+            let account = daemon.parts.disk.spool.quarantine().account();
             assert_eq!(account, Account::default(), "a death at `{}`", death.point);
             assert!(daemon.image().names("quarantine").is_empty(), "a death at `{}`", death.point);
-            let log = daemon.parts.namespace.logs().pop().unwrap();
+            let log = daemon.parts.disk.namespace.logs().pop().unwrap();
             let aside = log.state().segments.bytes_in(|phase| phase == Phase::Quarantined);
             assert_eq!(aside, 0, "a death at `{}`", death.point);
         }
@@ -395,7 +395,7 @@ fn deaths_while_records_are_written_anew() -> Vec<Death> {
         assert!(matches!(removed, Answer::Now(Ok(()))), "{n}");
     }
     coroner.attend(daemon.dir().to_owned(), &world);
-    daemon.parts.namespace.do_chores();
+    daemon.parts.disk.namespace.do_chores();
     coroner.deaths()
 }
 

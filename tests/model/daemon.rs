@@ -299,8 +299,8 @@ impl Daemon {
     }
 
     fn child(&self, parent: NodeId, name: &str) -> Result<Attr, FsError> {
-        let attr = self.parts.namespace.lookup(parent, name.as_bytes())?;
-        self.parts.namespace.forget(attr.id, 1);
+        let attr = self.parts.disk.namespace.lookup(parent, name.as_bytes())?;
+        self.parts.disk.namespace.forget(attr.id, 1);
         Ok(attr)
     }
 
@@ -368,7 +368,7 @@ impl Daemon {
 
     /// The life behind an open log.
     pub fn log(&self, log: Log) -> Arc<LogFile> {
-        match self.parts.namespace.open(log.id).unwrap() {
+        match self.parts.disk.namespace.open(log.id).unwrap() {
             Open::Live(log) => log,
             other => panic!("{log:?} is {other:?}"),
         }
@@ -381,7 +381,7 @@ impl Daemon {
 
     /// Waits until something is so.
     pub async fn until(&self, what: &str, done: impl Fn(&Parts) -> bool) {
-        let mut progress = self.parts.progress.subscribe();
+        let mut progress = self.parts.queues.progress.subscribe();
         let wait = async {
             loop {
                 progress.borrow_and_update();
@@ -398,7 +398,7 @@ impl Daemon {
     /// Asserts that what is said of logs' ranges (unsent, uploaded, quarantined, dropped) is what the spool says. For
     /// moments in which nothing is under way.
     pub fn assert_account(&self) {
-        let logs = self.parts.namespace.logs();
+        let logs = self.parts.disk.namespace.logs();
         let said: BTreeSet<String> = logs
             .iter()
             .flat_map(|log| {
@@ -407,7 +407,7 @@ impl Daemon {
             })
             .collect();
         let mut kept = BTreeSet::new();
-        for entry in std::fs::read_dir(self.parts.spool.nodes()).unwrap() {
+        for entry in std::fs::read_dir(self.parts.disk.spool.nodes()).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             match NodeFile::parse(&name) {
                 // Those of removed logs go behind the operation.
@@ -423,13 +423,13 @@ impl Daemon {
     /// Has everything sealed that is written now, and waits until S3 has it or it was quarantined.
     pub async fn flush(&self) {
         self.seal_all();
-        self.until("nothing is unsent", |parts| parts.unsent() == 0).await;
+        self.until("nothing is unsent", |parts| parts.disk.unsent() == 0).await;
     }
 
     /// Asks for everything to be sealed that is written now.
     pub fn seal_all(&self) {
-        for log in self.parts.namespace.logs() {
-            self.parts.force(&log);
+        for log in self.parts.disk.namespace.logs() {
+            self.parts.queues.force(&log);
         }
     }
 
@@ -440,15 +440,17 @@ impl Daemon {
                 let len = log.len().unwrap();
                 len <= log.state().sealed_end()
             };
-            parts.namespace.logs().iter().all(sealed)
+            parts.disk.namespace.logs().iter().all(sealed)
         })
         .await;
     }
 
     /// Waits until the spool has no node left.
     pub async fn emptied(&self) {
-        self.until("the spool has no node left", |parts| fs::read_dir(parts.spool.nodes()).unwrap().next().is_none())
-            .await;
+        self.until("the spool has no node left", |parts| {
+            fs::read_dir(parts.disk.spool.nodes()).unwrap().next().is_none()
+        })
+        .await;
     }
 
     /// Frees the room of everything that S3 has.
@@ -464,7 +466,7 @@ impl Daemon {
     /// The spool as a kill at this moment would leave it: between two steps on the disk.
     pub fn image(&self) -> Image {
         let (sender, image) = std::sync::mpsc::channel();
-        let dir = self.parts.spool.dir().to_owned();
+        let dir = self.parts.disk.spool.dir().to_owned();
         // The one blocking thread does nothing else meanwhile, and this thread waits.
         tokio::task::spawn_blocking(move || sender.send(Image::take(&dir)));
         image.recv().unwrap()

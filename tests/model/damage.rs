@@ -371,7 +371,7 @@ fn a_spool_of_another_bucket_and_a_spool_in_use_are_refused() {
     run(async {
         let mut world = World::new();
         let daemon = world.boot();
-        let dir = daemon.parts.spool.dir().to_owned();
+        let dir = daemon.parts.disk.spool.dir().to_owned();
         let source = world.settings.spool.source.url();
         let open = |source: &str| logsinkfs::spool::Spool::open(&dir, source, "host", |_| unreachable!());
         let refused = open(&source).unwrap_err();
@@ -393,7 +393,7 @@ fn a_failing_disk_burns_no_generation_number() {
         let log = daemon.open("app.log");
         // The marker's temporary name is taken: storing it fails, as on a full disk.
         let name = format!("{}.0000000000000000_0000000000000004_00000001.new", log.id);
-        let taken = daemon.parts.spool.nodes().join(name);
+        let taken = daemon.parts.disk.spool.nodes().join(name);
         std::fs::create_dir(&taken).unwrap();
         daemon.append(log, "one\n");
         daemon.seal_all();

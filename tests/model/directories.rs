@@ -183,7 +183,7 @@ fn with_50_ms_a_request_a_hundred_thousand_names_cost_their_pages_and_begin_at_o
         assert!(look_up(&daemon, NodeId::ROOT, "zzz").await.is_err());
         assert_eq!(took(begun), 100, "a look-up");
 
-        daemon.parts.catalog.clear();
+        daemon.parts.ports.catalog.clear();
         let begun = tokio::time::Instant::now();
         let dir = daemon.fs.opendir(NodeId::ROOT, ONCE).unwrap();
         let first = read_some(&daemon.fs, dir, 0).await.unwrap();
@@ -211,7 +211,7 @@ fn the_first_page_is_shown_while_the_next_is_fetched() {
         world.put_many("", 25);
         let (gate, daemon) = (Gate::closed(), world.boot());
         // Its registration takes a place on the first page, and is hidden.
-        daemon.until("it is registered", |parts| parts.s3.borrow().conditional.is_some()).await;
+        daemon.until("it is registered", |parts| parts.queues.s3.borrow().conditional.is_some()).await;
         world.bucket.script(Op::List, PREFIX, 1, Fault::Slow(Duration::ZERO));
         world.bucket.script(Op::List, PREFIX, 1, Fault::HeldBefore(gate.clone()));
         let dir = daemon.fs.opendir(NodeId::ROOT, ONCE).unwrap();
@@ -262,7 +262,7 @@ fn a_directory_that_changes_while_it_is_read_shows_each_entry_that_stays_once() 
             modified: Default::default(),
             etag: String::new(),
         };
-        daemon.parts.catalog.add_own(PREFIX, own);
+        daemon.parts.ports.catalog.add_own(PREFIX, own);
         shown.extend(read_on(&daemon.fs, dir, shown[4].next).await.unwrap());
         let stayed = (0..60).map(|n| format!("{n:06}.log")).filter(|name| name != "000002.log");
         for name in stayed.chain(["000003".to_owned()]) {
@@ -380,7 +380,7 @@ fn nodes_of_stored_objects_are_bounded_but_for_those_in_use() {
         (0..10).for_each(|n| world.put_many(&format!("{n}/"), 30));
         let (daemon, kernel) = (world.boot(), Arc::new(Kernel::default()));
         daemon.fs.set_caches(kernel.clone());
-        let known = || daemon.parts.namespace.stored_nodes();
+        let known = || daemon.parts.disk.namespace.stored_nodes();
         let used = [walk(&daemon, "0").await, walk(&daemon, "0/000000.log").await];
         let mut looked_up = Vec::new();
         for n in 0..10 {

@@ -80,13 +80,13 @@ impl Driver {
     /// and there is such a stream.
     fn takes_stream(&self, from: &str, to: &str) -> bool {
         let Some(attr) = self.daemon().stat(from).filter(|_| from != to) else { return false };
-        let log = match self.daemon().parts.namespace.open(attr.id) {
+        let log = match self.daemon().parts.disk.namespace.open(attr.id) {
             Ok(Open::Live(log)) => log,
             other => panic!("{from} is {other:?}"),
         };
         let sealed = log.state().is_bound();
         let own = log.stream().path == from.as_bytes();
-        !sealed && own && self.daemon().parts.streams.is_known(to.as_bytes())
+        !sealed && own && self.daemon().parts.disk.streams.is_known(to.as_bytes())
     }
 
     /// Notes what a step has done.
@@ -208,7 +208,7 @@ impl Driver {
     }
 
     fn fill(&mut self, full: bool) {
-        let budget = &self.daemon().parts.budget;
+        let budget = &self.daemon().parts.disk.budget;
         let others = budget.live.account(&b"others"[..].into());
         if full {
             let left = budget.available();
@@ -259,7 +259,7 @@ impl Driver {
 
     /// The writer id of the daemon.
     pub fn writer(&self) -> WriterId {
-        self.daemon().parts.spool.identity().writer
+        self.daemon().parts.disk.spool.identity().writer
     }
 }
 

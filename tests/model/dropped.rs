@@ -55,7 +55,7 @@ pub async fn dump(world: &World, daemon: &Daemon) -> Log {
     world.bucket.script(Op::Put, ".segments/", usize::MAX, Fault::Before(Kind::Unreachable));
     let (quiet, big) = (daemon.open("quiet.log"), daemon.open("dump.log"));
     append(daemon, big, &lines(0, 40)).await;
-    daemon.parts.force(&daemon.log(big));
+    daemon.parts.queues.force(&daemon.log(big));
     let begun = |_: &_| !world.bucket.calls_of(Op::Put, "dump.log").is_empty();
     daemon.until("a PUT has begun", begun).await;
     append(daemon, quiet, &lines(0, 20)).await;
@@ -70,7 +70,7 @@ async fn assert_marked(world: &World, daemon: &Daemon) {
     daemon.flush().await;
     daemon
         .until("everything is in the bucket", |parts| {
-            parts.namespace.logs().iter().all(|log| {
+            parts.disk.namespace.logs().iter().all(|log| {
                 let len = log.len().unwrap();
                 log.state().all_sent(len)
             })
@@ -100,7 +100,7 @@ fn the_writer_goes_on_and_the_gaps_are_marked() {
         let log = dump(&world, &daemon).await;
         let capacity = daemon.fs.statfs();
         assert!(capacity.free < capacity.total);
-        let dropped = daemon.parts.dropped.load(std::sync::atomic::Ordering::Relaxed);
+        let dropped = daemon.parts.queues.dropped.load(std::sync::atomic::Ordering::Relaxed);
         assert!(dropped > 100_000);
         assert_marked(&world, &daemon).await;
         let gap = gapless(&world, "dump.log", 200_000).into_iter();
@@ -131,6 +131,7 @@ fn a_kill_between_any_two_steps_leaves_no_silent_gap() {
         let daemon = world.boot_from(&again);
         let held: u64 = daemon
             .parts
+            .disk
             .namespace
             .logs()
             .iter()

@@ -93,7 +93,7 @@ fn a_directory_that_somebody_made_keeps_owner_and_mode_when_its_logs_are_gone() 
             daemon.log_in(dir, "app.log").await;
             world.clock.jump_forward(DAY * 2);
             daemon.retire();
-            assert!(daemon.parts.namespace.logs().is_empty(), "the log has left the view");
+            assert!(daemon.parts.disk.namespace.logs().is_empty(), "the log has left the view");
             world.clock.jump_forward(DAY * 2);
             daemon.retire();
             assert_eq!(daemon.shows("web").await, GIVEN, "{view:?}");
@@ -116,7 +116,7 @@ fn a_stored_directory_whose_mode_was_set_keeps_it_and_others_are_forgotten() {
         let found = daemon.hold("found").await.unwrap();
         daemon.log_in(found[0].id, "app.log").await;
         let ids = [given[0].id, found[0].id];
-        let kept = || ids.map(|id| daemon.parts.namespace.is_kept(id));
+        let kept = || ids.map(|id| daemon.parts.disk.namespace.is_kept(id));
         [given, found].into_iter().for_each(|held| daemon.forget(held));
         assert_eq!(kept(), [true, true]);
         world.clock.jump_forward(DAY * 2);
@@ -140,7 +140,7 @@ fn of_too_many_empty_directories_the_oldest_go() {
         }
         world.clock.jump_forward(DAY * 2);
         daemon.retire();
-        let shown = daemon.parts.namespace.live_entries(NodeId::ROOT).unwrap();
+        let shown = daemon.parts.disk.namespace.live_entries(NodeId::ROOT).unwrap();
         assert_eq!(shown.len(), EMPTY_MAX);
         assert_eq!(shown[0].name, b"000003");
     });

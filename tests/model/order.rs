@@ -43,7 +43,7 @@ fn rotated_logs_are_numbered_as_they_were_born_whichever_is_sealed_first() {
         rotate(&daemon, 7).await;
         for name in ["app.log", "app.log.4", "app.log.6"] {
             let log = daemon.open(name);
-            daemon.parts.force(&daemon.log(log));
+            daemon.parts.queues.force(&daemon.log(log));
             daemon.pass(Duration::from_secs(1)).await;
         }
         assert_eq!(segments(&world).len(), 3, "the others wait for their time");

@@ -82,7 +82,7 @@ fn the_records_do_not_grow_however_often_they_change() {
             daemon.fs.setattr(logs[0].id, None, set, ONCE).unwrap();
             longest = longest.max(std::fs::metadata(&path).unwrap().len());
             if n % 10 == 0 {
-                daemon.parts.namespace.do_chores();
+                daemon.parts.disk.namespace.do_chores();
             }
         }
         assert!((1 << 20..(1 << 20) + 8192).contains(&longest), "{longest}");
@@ -104,7 +104,7 @@ fn changes_go_on_while_the_records_are_written_anew_and_none_is_lost_by_a_kill()
             let set = SetAttr { mode: Some(n % 0o777), ..SetAttr::default() };
             daemon.fs.setattr(logs[0].id, None, set, ONCE).unwrap();
         }
-        assert!(daemon.parts.namespace.has_chores());
+        assert!(daemon.parts.disk.namespace.has_chores());
         let (fs, dir) = (daemon.fs.clone(), daemon.dir().to_owned());
         let (name, images) = (Mutex::new(0), Arc::<Mutex<Vec<_>>>::default());
         let found = images.clone();
@@ -120,9 +120,9 @@ fn changes_go_on_while_the_records_are_written_anew_and_none_is_lost_by_a_kill()
             fs.unlink(NodeId::ROOT, format!("{n}.log").as_bytes(), ONCE).unwrap();
             found.lock().unwrap().push((*n, Image::take(&dir)));
         });
-        daemon.parts.namespace.do_chores();
+        daemon.parts.disk.namespace.do_chores();
         watch(|_| ());
-        daemon.parts.namespace.do_chores();
+        daemon.parts.disk.namespace.do_chores();
         let last = (2, daemon.crash());
         let images = std::mem::take(&mut *images.lock().unwrap());
         assert_eq!(images.len(), 2);
@@ -163,7 +163,7 @@ fn nobody_waits_for_the_disk_of_another() {
             let (done, answered) = channel();
             let parts = parts.clone();
             std::thread::spawn(move || {
-                let _ = done.send(parts.namespace.attr(NodeId::ROOT).is_ok());
+                let _ = done.send(parts.disk.namespace.attr(NodeId::ROOT).is_ok());
             });
             let answered = answered.recv_timeout(HANG);
             assert_eq!(answered, Ok(true), "stat waits at `{point}`");

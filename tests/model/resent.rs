@@ -29,7 +29,7 @@ fn again(unique: u64) -> Origin {
 }
 
 fn names(daemon: &Daemon) -> Vec<String> {
-    let live = daemon.parts.namespace.live_entries(ROOT).unwrap();
+    let live = daemon.parts.disk.namespace.live_entries(ROOT).unwrap();
     live.into_iter().map(|entry| String::from_utf8(entry.name).unwrap()).collect()
 }
 
@@ -205,7 +205,7 @@ fn an_open_that_comes_again_gets_the_handle_that_is_noted() {
         assert_eq!(answer(worker.fs.readdir(dir, 0)).await.unwrap().iter().count(), 3);
         let (new, _) = worker.fs.open(id, READ, again(43)).unwrap();
         assert!(![created, opened, dir].contains(&new));
-        let Open::Live(log) = worker.parts.namespace.open(id).unwrap() else { panic!() };
+        let Open::Live(log) = worker.parts.disk.namespace.open(id).unwrap() else { panic!() };
         let state = log.state();
         assert_eq!((state.handles.open(), state.handles.writers()), (3, 1));
     });
@@ -314,7 +314,7 @@ fn the_kernel_keeps_the_files_that_it_appends_to_and_no_others() {
         let closed = open(&worker, "b.log");
         assert_eq!(world.kernel.nodes(), [id, closed.id]);
         // Closed, and the worker was killed before it could say so.
-        worker.parts.spool.session().take_left();
+        worker.parts.disk.spool.session().take_left();
         worker.fs.release(closed.handle, first(84)).unwrap();
         world.kernel.register_again(closed.id);
         let worker = world.next_worker(worker).await;
@@ -328,7 +328,7 @@ fn the_kernel_keeps_the_files_that_it_appends_to_and_no_others() {
         std::io::Write::write_all(&mut file, b"unseen\n").unwrap();
         // Nobody says that it grew: it is looked at.
         worker.pass(Duration::from_secs(400)).await;
-        worker.until("it is sent", |parts| parts.unsent() == 0).await;
+        worker.until("it is sent", |parts| parts.disk.unsent() == 0).await;
         assert_eq!(segments(&world).len(), 1);
         worker.fs.release(appender, ONCE).unwrap();
         assert_eq!(world.kernel.nodes(), []);
@@ -353,7 +353,7 @@ fn what_a_program_of_a_dead_mount_still_writes_is_sent_and_kept_until_it_ends() 
         assert!(log.state().handles.is_orphaned() && log.state().handles.writers() == 1);
         write("two\n").unwrap();
         daemon.pass(Duration::from_secs(400)).await;
-        daemon.until("it is sent", |parts| parts.unsent() == 0).await;
+        daemon.until("it is sent", |parts| parts.disk.unsent() == 0).await;
         write("three\n").unwrap();
         drop(orphan);
         daemon.emptied().await;
@@ -389,11 +389,11 @@ fn a_log_takes_a_spool_file_that_is_there_and_those_that_none_takes_go() {
         let world = World::new();
         world.kernel.is_remote.store(true, Ordering::Relaxed);
         let registered = || world.kernel.nodes().len();
-        let files = |worker: &Daemon| fs::read_dir(worker.parts.spool.nodes()).unwrap().count();
+        let files = |worker: &Daemon| fs::read_dir(worker.parts.disk.spool.nodes()).unwrap().count();
         let worker = world.boot_worker();
         open(&worker, "first.log");
         worker.until("there are spares", |_| registered() == 1 + 32).await;
-        fs::read_dir(worker.parts.spool.nodes()).unwrap().for_each(|file| {
+        fs::read_dir(worker.parts.disk.spool.nodes()).unwrap().for_each(|file| {
             let file = File::options().append(true).open(file.unwrap().path()).unwrap();
             file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
         });

@@ -68,7 +68,7 @@ fn an_unlinked_log_goes_on_until_it_is_closed_and_then_leaves_the_spool() {
         daemon.close(log);
         daemon.emptied().await;
         assert_delivered(&world, "app.log", &["before\nafter"]);
-        assert!(daemon.parts.namespace.logs().is_empty(), "nobody looks after it any more");
+        assert!(daemon.parts.disk.namespace.logs().is_empty(), "nobody looks after it any more");
     });
 }
 
@@ -109,7 +109,7 @@ fn a_finished_log_leaves_the_view_after_its_time_and_the_objects_stay() {
         daemon.retire();
         assert!(daemon.stat("app.log").is_none());
         assert!(daemon.stat("open.log").is_some(), "it is open");
-        assert_eq!(daemon.parts.namespace.logs().len(), 1);
+        assert_eq!(daemon.parts.disk.namespace.logs().len(), 1);
         assert_delivered(&world, "app.log", &["one\n"]);
 
         let log = daemon.open("app.log");
@@ -168,7 +168,7 @@ fn a_log_is_sealed_within_one_interval_also_when_the_clock_is_set_back() {
             daemon.append(log, "one\n");
             world.clock.jump_back(back);
             daemon.pass(Duration::from_secs(301)).await;
-            daemon.until("it arrived", |parts| parts.unsent() == 0).await;
+            daemon.until("it arrived", |parts| parts.disk.unsent() == 0).await;
             let waited = world.bucket.calls().len();
             assert!(waited > 0);
             assert_delivered(&world, "app.log", &["one\n"]);
@@ -192,7 +192,7 @@ fn a_closed_log_is_sealed_when_it_is_quiet_and_three_times_at_most_in_a_row() {
             text.push_str(&line);
             daemon.pass(Duration::from_secs(6)).await;
         }
-        daemon.until("it arrived", |parts| parts.unsent() == 0).await;
+        daemon.until("it arrived", |parts| parts.disk.unsent() == 0).await;
         assert_delivered(&world, "app.log", &[&text]);
         // Three early ones, and one by the interval, or two when its end lies within.
         let objects = segments(&world).len();
@@ -232,7 +232,7 @@ fn asking_once_for_a_seal_makes_one_object_however_fast_the_log_grows() {
         let log = daemon.open("app.log");
         daemon.append(log, "0\n");
         daemon.seal_all();
-        let mut progress = daemon.parts.progress.subscribe();
+        let mut progress = daemon.parts.queues.progress.subscribe();
         for n in 1..50 {
             // Whenever something was sealed or confirmed, there is a line more.
             let _ = tokio::time::timeout(Duration::from_secs(1), progress.changed()).await;
@@ -396,8 +396,8 @@ fn a_local_file_becomes_a_log_with_all_its_bytes_by_the_name_that_it_gets() {
             daemon.rename(excluded, name).await;
             daemon.append(local, "two\n");
             assert_eq!(daemon.read(local.id).await.unwrap(), b"one\ntwo\n");
-            assert_eq!(daemon.parts.namespace.local_files(), (0, 0));
-            assert_eq!(daemon.parts.budget.used(), daemon.parts.unsent());
+            assert_eq!(daemon.parts.disk.namespace.local_files(), (0, 0));
+            assert_eq!(daemon.parts.disk.budget.used(), daemon.parts.disk.unsent());
             daemon.close(local);
             let again = daemon.open(name);
             daemon.append(again, "three\n");

@@ -137,7 +137,7 @@ fn truncated_and_removed_logs_give_their_room_back() {
         daemon.unlink("b.log");
         daemon.close(second);
         daemon.flush().await;
-        daemon.until("the room is free again", |parts| parts.budget.capacity().free == free).await;
+        daemon.until("the room is free again", |parts| parts.disk.budget.capacity().free == free).await;
         let daemon = world.boot_from(&daemon.crash());
         assert_eq!(daemon.fs.statfs().free, free, "the next start counts the same");
     });

@@ -63,7 +63,7 @@ fn a_foreign_object_under_the_key_is_never_overwritten_and_the_rest_goes_on() {
         let key = puts(&world).remove(0);
         world.bucket.inner().plant(&key, Object::foreign(b"theirs"));
         gate.open();
-        daemon.until("it is quarantined", |parts| parts.unsent() == 0).await;
+        daemon.until("it is quarantined", |parts| parts.disk.unsent() == 0).await;
         daemon.append(log, "and the rest\n");
         daemon.flush().await;
 
@@ -96,7 +96,7 @@ fn different_content_after_a_lost_reply_is_a_conflict_too() {
         let key = puts(&world).remove(0);
         world.bucket.inner().plant(&key, Object::foreign(b"theirs"));
         gate.open();
-        daemon.until("it is quarantined", |parts| parts.unsent() == 0).await;
+        daemon.until("it is quarantined", |parts| parts.disk.unsent() == 0).await;
         assert_eq!(world.bucket.inner().objects()[&key], Object::foreign(b"theirs"));
         assert_eq!(daemon.image().files(".quarantined").len(), 1);
     });
@@ -175,12 +175,12 @@ fn a_lost_reply_to_the_registration_keeps_the_writer() {
         run(async {
             let world = World::new();
             let daemon = world.boot();
-            let before = daemon.parts.spool.identity();
+            let before = daemon.parts.disk.spool.identity();
             world.bucket.script(Op::Put, "/writers/", lost, Fault::After(Kind::Unreachable));
             let log = daemon.open("app.log");
             daemon.append(log, "one\n");
             daemon.flush().await;
-            assert_eq!(daemon.parts.spool.identity(), before);
+            assert_eq!(daemon.parts.disk.spool.identity(), before);
             assert_delivered(&world, "app.log", &["one\n"]);
         });
     }
@@ -301,7 +301,7 @@ fn a_stream_that_may_not_be_written_does_not_keep_the_others_from_s3() {
             daemon.append(log, "line\n");
         }
         daemon.seal_all();
-        daemon.until("all but one have arrived", |parts| parts.unsent() == 7).await;
+        daemon.until("all but one have arrived", |parts| parts.disk.unsent() == 7).await;
         assert_eq!(generations(&world).len(), 20);
         world.bucket.heal();
         daemon.flush().await;
@@ -322,7 +322,7 @@ fn a_spool_that_fails_after_the_put_does_not_make_our_own_object_a_conflict() {
         gate.reached(1).await;
         // Something has the name that the marker gets next.
         let sealed = daemon.image().file(".sending");
-        let nodes = daemon.parts.spool.nodes().to_owned();
+        let nodes = daemon.parts.disk.spool.nodes().to_owned();
         let taken = nodes.join(sealed.file_name().unwrap()).with_extension("confirmed");
         std::fs::create_dir_all(taken.join("x")).unwrap();
         gate.open();

@@ -18,7 +18,7 @@ use crate::sys::telemetry;
 use crate::types::clock::SystemClock;
 use crate::types::ids::SpoolOffset;
 use crate::types::processes::RunAs;
-use crate::upload::parts::Parts;
+use crate::upload::parts::{Parts, Queues};
 use crate::upload::uploader::Pace;
 use crate::upload::{sealer, uploader};
 use crate::worker::compose::{connect, new_writer, recover_parts, registrar, resume};
@@ -66,21 +66,21 @@ async fn upload(parts: &Arc<Parts>, in_turns: bool) -> Result<Ended, DaemonError
     let (stop, sealer_stops) = watch::channel(false);
     let (pace, uploader_pace) = watch::channel(Pace::Stopping);
     let mut signals = Signals::new(None, Direct::Stops)?;
-    let unsent = parts.unsent();
+    let unsent = parts.disk.unsent();
     resume(parts);
     let tasks = [
         tokio::spawn(chores::run(parts.clone(), sealer_stops.clone())),
         tokio::spawn(sealer::run(parts.clone(), sealer_stops)),
         tokio::spawn(uploader::run(parts.clone(), registrar(), uploader_pace)),
     ];
-    let spool = parts.spool.dir().display();
+    let spool = parts.disk.spool.dir().display();
     let all = tokio::select! {
         () = all_sent(parts) => true,
-        () = stalled(parts), if in_turns => {
+        () = stalled(&parts.queues), if in_turns => {
             warn!(%spool, "nothing could be uploaded for {STALLED:?}: it is tried again later");
             false
         }
-        () = wanted(parts) => {
+        () = wanted(&parts.disk) => {
             info!(%spool, "a daemon came for this spool and goes on with it");
             false
         }
@@ -94,18 +94,18 @@ async fn upload(parts: &Arc<Parts>, in_turns: bool) -> Result<Ended, DaemonError
         // What does not end is cut off by the process's end, as a crash would: nothing is lost.
         let _ = tokio::time::timeout(Duration::from_millis(500), task).await;
     }
-    let orphaned = parts.namespace.logs().iter().any(|log| log.state().handles.is_orphaned());
+    let orphaned = parts.disk.namespace.logs().iter().any(|log| log.state().handles.is_orphaned());
     if orphaned {
         warn!(%spool, "programs of a mount that is gone still write into this spool");
     }
-    let left = parts.unsent();
+    let left = parts.disk.unsent();
     if all && !orphaned {
-        let (local_files, local_bytes) = parts.namespace.local_files();
+        let (local_files, local_bytes) = parts.disk.namespace.local_files();
         info!(%spool, bytes = unsent, "{}", everything(local_files, local_bytes));
     } else {
         warn!(%spool, unsent = left, "left in the spool")
     }
-    Ok(match (all && !orphaned, parts.spool.quarantine().account().is_empty()) {
+    Ok(match (all && !orphaned, parts.disk.spool.quarantine().account().is_empty()) {
         (false, _) => Ended::Left,
         (true, false) => Ended::Kept,
         (true, true) => Ended::Done,
@@ -114,13 +114,13 @@ async fn upload(parts: &Arc<Parts>, in_turns: bool) -> Result<Ended, DaemonError
 
 /// Ends when S3 has everything that is there now; programs of a dead mount may write on for ever.
 async fn all_sent(parts: &Parts) {
-    let mut progress = parts.progress.subscribe();
+    let mut progress = parts.queues.progress.subscribe();
     let there = |log: Arc<LogFile>| {
-        parts.force(&log);
+        parts.queues.force(&log);
         let len = log.len().unwrap_or_default();
         (log, len)
     };
-    let there: Vec<_> = parts.namespace.logs().into_iter().map(there).collect();
+    let there: Vec<_> = parts.disk.namespace.logs().into_iter().map(there).collect();
     let sent = |(log, len): &(Arc<LogFile>, SpoolOffset)| log.state().all_sent(*len);
     while !there.iter().all(sent) {
         let _ = tokio::time::timeout(LOOK, progress.changed()).await;
@@ -128,7 +128,7 @@ async fn all_sent(parts: &Parts) {
 }
 
 /// Ends when nothing has come to an end for long.
-async fn stalled(parts: &Parts) {
-    let mut progress = parts.progress.subscribe();
+async fn stalled(queues: &Queues) {
+    let mut progress = queues.progress.subscribe();
     while tokio::time::timeout(STALLED, progress.changed()).await.is_ok() {}
 }
