@@ -4,14 +4,16 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::decode::Decoder;
+use futures_util::{StreamExt, stream};
+
+use super::decode::decode;
 use crate::format::naming::{Form, SegmentName};
 use crate::format::object_metadata::{CHECKSUM, FIRST, STREAM, of_key};
 use crate::s3::bucket::{Bucket, BucketError};
 use crate::types::stored_object::StoredObject;
 
 /// Bytes asked of S3 at once.
-const PIECE: u64 = 4 << 20;
+const PIECE: usize = 4 << 20;
 
 /// What is wrong with an object.
 #[derive(Debug, thiserror::Error)]
@@ -119,29 +121,10 @@ async fn content(
 ) -> Result<io::Result<Sums>, BucketError> {
     let crc64 = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
     let sums = Sums { crc64, length: 0, last: None };
-    let mut decoder = match Decoder::new(name.form, sums, name.length) {
-        Ok(decoder) => decoder,
-        Err(e) => return Ok(Err(e)),
-    };
-    let mut at = 0;
-    while at < object.size {
-        let range = at..object.size.min(at + PIECE);
-        let piece = bucket.get_range(&object.key, range, Some(&object.etag)).await?;
-        if piece.is_empty() {
-            break;
-        }
-        at += piece.len() as u64;
-        // Decompressing 4 MiB takes long enough to hold other requests up.
-        let decoded = tokio::task::spawn_blocking(move || {
-            decoder.feed(&piece)?;
-            Ok(decoder)
-        });
-        decoder = match decoded.await.unwrap_or_else(|e| Err(io::Error::other(e))) {
-            Ok(decoder) => decoder,
-            Err(e) => return Ok(Err(e)),
-        };
-    }
-    Ok(decoder.finish())
+    let ranges = (0..object.size).step_by(PIECE).map(|at| at..object.size.min(at + PIECE as u64));
+    let chunk = async |range| Ok((bucket.get_range(&object.key, range, Some(&object.etag)).await?, None));
+    let decoded = decode(stream::iter(ranges).then(chunk), name.form, name.length, sums).await?;
+    Ok(decoded.map(|(sums, _)| sums))
 }
 
 /// What is kept of the uncompressed bytes.

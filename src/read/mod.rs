@@ -9,7 +9,8 @@
 //! - `scan`: goes through a stream from one end to the other for `cat`, `tail` and `verify`; `segment_stream` is one
 //!   segment of it.
 //! - `objects`: ranged reads with one cache and read-ahead; `range_fetcher` the GETs of a scan.
-//! - `decode`: decompression, bounded by the length in the key; `examine` compares an object with its key and metadata.
+//! - `decode`: the one engine that turns chunks of an object into the bytes of its segment; `examine` compares an
+//!   object with its key and metadata.
 
 pub mod decode;
 pub mod discover;

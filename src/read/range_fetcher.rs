@@ -27,6 +27,14 @@ const PLACES: usize = 2 * AT_ONCE;
 #[error("{0}")]
 pub struct Damage(pub String);
 
+impl Damage {
+    /// An error where `missing` of a segment's bytes have not come.
+    pub fn of_missing(missing: u64, length: u64) -> Result<(), Unreadable> {
+        let why = || Damage(format!("it holds {} of its {length} bytes", length.saturating_sub(missing)));
+        if missing == 0 { Ok(()) } else { Err(Unreadable::Damaged(why())) }
+    }
+}
+
 /// Why bytes could not be read.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Unreadable {

@@ -12,9 +12,9 @@ use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::task::AbortHandle;
 
-use super::decode::Decoder;
+use super::decode::decode;
 use super::range_fetcher::{Chunk, Damage, RangeFetcher, Unreadable};
-use super::unpack_cache::Unpacked;
+use super::unpack_cache::{Unpacked, damaged};
 use crate::format::naming::Form;
 use crate::format::timeline::Segment;
 
@@ -72,7 +72,7 @@ impl SegmentStream {
         let task = tokio::spawn(async move {
             let end = match form {
                 Form::Plain => as_it_is(chunks, sink).await,
-                _ => decoded(chunks, form, sink).await,
+                _ => decoded(decode(chunks, form, length, sink).await, length),
             };
             if let Err(why) = end {
                 // Nobody reads any more, otherwise.
@@ -108,40 +108,9 @@ async fn as_it_is(chunks: impl ChunkStream, mut sink: Sink) -> Result<(), Unread
     sink.end()
 }
 
-async fn decoded(chunks: impl ChunkStream, form: Form, sink: Sink) -> Result<(), Unreadable> {
-    // The decoder lives and ends on a thread that may wait: when it is given up, it writes what it still has.
-    let (feed, mut fed) = mpsc::channel::<Chunk>(1);
-    let decoding = tokio::task::spawn_blocking(move || {
-        let length = sink.length;
-        let mut decoder = Decoder::new(form, sink, length).map_err(damaged)?;
-        while let Some((bytes, _place)) = fed.blocking_recv() {
-            decoder.feed(&bytes).map_err(damaged)?;
-        }
-        decoder.finish().map_err(damaged)?.end()
-    });
-    let mut failed = None;
-    let mut chunks = pin!(chunks);
-    while let Some(chunk) = chunks.next().await {
-        match chunk {
-            Ok(chunk) => {
-                if feed.send(chunk).await.is_err() {
-                    // The decoder says why.
-                    break;
-                }
-            }
-            Err(why) => {
-                failed = Some(why);
-                break;
-            }
-        }
-    }
-    drop(feed);
-    let decoded = decoding.await.unwrap_or(Ok(()));
-    failed.map_or(decoded, Err)
-}
-
-fn damaged(e: io::Error) -> Unreadable {
-    Unreadable::Damaged(Damage(format!("its object cannot be unpacked: {e}")))
+fn decoded(end: Result<io::Result<(Sink, u64)>, Unreadable>, length: u64) -> Result<(), Unreadable> {
+    let (_, missing) = end?.map_err(damaged)?;
+    Damage::of_missing(missing, length)
 }
 
 /// What takes the bytes of a segment.
@@ -170,12 +139,7 @@ impl Sink {
 
     /// All has come.
     fn end(self) -> Result<(), Unreadable> {
-        if self.at == self.length {
-            Ok(())
-        } else {
-            let why = format!("it holds {} of its {} bytes", self.at, self.length);
-            Err(Unreadable::Damaged(Damage(why)))
-        }
+        Damage::of_missing(self.length.saturating_sub(self.at), self.length)
     }
 }
 

@@ -149,10 +149,8 @@ impl State {
     fn decode(&mut self, length: u64, asked: u64) -> Result<(), Unreadable> {
         let Some(mut decoder) = self.decoder.take() else { return Ok(()) };
         if self.piece.is_empty() {
-            decoder.finish().map_err(damaged)?;
-            let end = self.window.end();
-            let why = || Damage(format!("it holds {end} of its {length} bytes"));
-            return if end == length { Ok(()) } else { Err(Unreadable::Damaged(why())) };
+            let (_, missing) = decoder.finish().map_err(damaged)?;
+            return Damage::of_missing(missing, length);
         }
         while !self.piece.is_empty() && self.window.end() < asked {
             let slice = self.piece.split_to(SLICE.min(self.piece.len()));

@@ -8,19 +8,17 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::decode::Decoder;
-use super::range_fetcher::{Chunk, Damage, RangeFetcher, Unreadable};
+use super::decode::decode;
+use super::range_fetcher::{Damage, RangeFetcher, Unreadable};
 use crate::format::timeline::Segment;
 use crate::metrics::METRICS;
 use crate::s3::bucket::{Bucket, BucketError, Kind};
@@ -171,39 +169,14 @@ impl UnpackCache {
         let sender = Arc::new(sender);
         let sink = Sink { file: file.clone(), at: 0, progress: sender.clone() };
         let chunks = self.fetcher.chunks(key, 0..segment.to_fetch());
-        let fetch = fetch(chunks, segment.clone(), sink);
+        let (form, length) = (segment.form, segment.length);
         let task = self.runtime.spawn(async move {
-            let end = fetch.await;
+            let end = decode(chunks, form, length, sink).await;
+            let end = end.and_then(|decoded| decoded.map_err(damaged));
+            let end = end.and_then(|(_, missing)| Damage::of_missing(missing, length));
             sender.send_modify(|progress| progress.end = Some(end));
         });
         Unpacked { file, progress, task: task.abort_handle() }
-    }
-}
-
-/// Unpacks an object as it comes.
-async fn fetch(
-    chunks: impl Stream<Item = Result<Chunk, Unreadable>>,
-    segment: Segment,
-    sink: Sink,
-) -> Result<(), Unreadable> {
-    let mut chunks = pin!(chunks);
-    let mut decoder = Decoder::new(segment.form, sink, segment.length).map_err(damaged)?;
-    while let Some(piece) = chunks.next().await {
-        let piece = piece?;
-        // Decompressing 4 MiB takes long enough to hold other requests up.
-        let fed = tokio::task::spawn_blocking(move || {
-            let fed = decoder.feed(&piece.0);
-            drop(piece);
-            fed.map(|()| decoder)
-        });
-        decoder = fed.await.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(damaged)?;
-    }
-    let sink = decoder.finish().map_err(damaged)?;
-    if sink.at == segment.length {
-        Ok(())
-    } else {
-        let why = format!("it holds {} of its {} bytes", sink.at, segment.length);
-        Err(Unreadable::Damaged(Damage(why)))
     }
 }
 
