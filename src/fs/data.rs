@@ -320,11 +320,7 @@ impl Fs {
             {
                 let mut state = log.state();
                 if state.sent_until(target) {
-                    return if state.take_loss() {
-                        Err(FsError::Bucket("a segment was quarantined or dropped".into()))
-                    } else {
-                        Ok(())
-                    };
+                    return if state.take_loss() { Err(FsError::Lost) } else { Ok(()) };
                 }
             }
             progress.changed().await.map_err(|_| FsError::Stopping)?;

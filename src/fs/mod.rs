@@ -93,7 +93,7 @@ impl<T: Send + 'static> Answer<T> {
         Answer::later(async move {
             tokio::task::spawn_blocking(step)
                 .await
-                .unwrap_or_else(|e| Err(FsError::Bucket(format!("a step did not end: {e}"))))
+                .unwrap_or_else(|e| Err(FsError::Unfinished(format!("a step did not end: {e}"))))
         })
     }
 }

@@ -106,7 +106,7 @@ impl Spares {
             })
             .and_then(|()| {
                 let ids: Vec<_> = made.iter().map(|spare| spare.id).collect();
-                self.backings.register_ahead(&ids).map_err(|e| FsError::Bucket(e.to_string()))
+                self.backings.register_ahead(&ids).map_err(|e| FsError::Unfinished(e.to_string()))
             });
         match registered {
             Ok(()) => Ok(made),

@@ -33,7 +33,7 @@ pub(super) fn errno(operation: &'static str, error: &FsError) -> Errno {
                 _ => Errno::EIO,
             }
         }
-        FsError::Bucket(_) | FsError::Refused(_) | FsError::TimedOut => {
+        FsError::Bucket(_) | FsError::Damaged(_) | FsError::Lost | FsError::Unfinished(_) | FsError::TimedOut => {
             warn!(operation, "{error}");
             Errno::EIO
         }

@@ -17,7 +17,8 @@ use super::listing_pages::{ListingPages, PageEvent, Progress};
 use crate::format::naming::SEGMENTS;
 use crate::format::partition::PartitionTemplate;
 use crate::namespace::listing::{Listed, Listing, Row, Stored};
-use crate::s3::bucket::{Bucket, BucketError, Kind, ListPage};
+use crate::s3::bucket::{Bucket, ListPage};
+use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::clock::Clock;
 use crate::types::freshness::Age;
 

@@ -9,7 +9,8 @@ use futures_util::{StreamExt, stream};
 use super::decode::decode;
 use crate::format::naming::{Form, SegmentName};
 use crate::format::object_metadata::{CHECKSUM, FIRST, STREAM, of_key};
-use crate::s3::bucket::{Bucket, BucketError};
+use crate::s3::bucket::Bucket;
+use crate::types::bucket_error::BucketError;
 use crate::types::stored_object::StoredObject;
 
 /// Bytes asked of S3 at once.

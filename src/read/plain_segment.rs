@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::objects::{FURTHEST, ObjectReader, Objects};
 use super::range_fetcher::{Damage, Unreadable};
 use crate::format::timeline::Segment;
+use crate::types::bucket_error::Kind;
 use crate::types::errors::FsError;
 use crate::types::stored_object::StoredObject;
 use crate::types::time::Utc;
@@ -61,12 +62,21 @@ impl PlainSegment {
         let size = u32::try_from(left.min(size as u64)).unwrap_or(u32::MAX);
         match self.object.read(offset, size).await {
             Ok(bytes) => Ok(bytes),
-            Err(FsError::Stale | FsError::Refused(_)) => {
+            Err(e) if is_gone(&e) => {
                 self.readable.fetch_min(offset, Ordering::AcqRel);
                 damaged(GONE.to_owned())
             }
-            Err(e) => Err(Unreadable::Object(Arc::new(e))),
+            Err(e) => Err(Unreadable::Object(e)),
         }
+    }
+}
+
+/// Whether it cannot be had any more.
+fn is_gone(e: &FsError) -> bool {
+    match e {
+        FsError::Stale => true,
+        FsError::Bucket(e) => e.kind == Kind::Refused,
+        _ => false,
     }
 }
 

@@ -10,7 +10,8 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::unconstrained;
 
-use crate::s3::bucket::{Bucket, BucketError, Kind};
+use crate::s3::bucket::Bucket;
+use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::errors::{FsError, LocalError};
 
 /// Bytes asked of S3 first: the first line is soon there, and most small segments are one request.
@@ -45,8 +46,8 @@ pub enum Unreadable {
     #[error(transparent)]
     Bucket(#[from] BucketError),
     /// They cannot be had now.
-    #[error("{0}")]
-    Object(Arc<FsError>),
+    #[error(transparent)]
+    Object(FsError),
     /// The disk that they are unpacked to fails.
     #[error("{0}")]
     Local(Arc<LocalError>),
@@ -55,10 +56,10 @@ pub enum Unreadable {
 impl From<Unreadable> for FsError {
     fn from(why: Unreadable) -> FsError {
         match why {
-            Unreadable::Damaged(damage) => FsError::Bucket(damage.to_string()),
-            Unreadable::Bucket(e) => FsError::Bucket(format!("{e} ({})", e.kind.hint())),
-            Unreadable::Object(e) => FsError::Bucket(e.to_string()),
-            Unreadable::Local(e) => FsError::Bucket(e.to_string()),
+            Unreadable::Damaged(damage) => FsError::Damaged(damage.to_string()),
+            Unreadable::Bucket(e) => FsError::Bucket(e),
+            Unreadable::Object(e) => e,
+            Unreadable::Local(e) => FsError::Local(e),
         }
     }
 }

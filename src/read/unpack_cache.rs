@@ -21,7 +21,8 @@ use super::decode::decode;
 use super::range_fetcher::{Damage, RangeFetcher, Unreadable};
 use crate::format::timeline::Segment;
 use crate::metrics::METRICS;
-use crate::s3::bucket::{Bucket, BucketError, Kind};
+use crate::s3::bucket::Bucket;
+use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::errors::{AtPath, LocalError};
 use crate::types::weighted_lru::WeightedLru;
 

@@ -35,6 +35,7 @@ use crate::read::objects::Objects;
 use crate::read::stream_file::Source;
 use crate::settings::writer::Ownership;
 use crate::spool::record::Times;
+use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::errors::FsError;
 use crate::types::ids::{HandleId, NodeId};
 use crate::types::span::Moment;
@@ -224,7 +225,7 @@ impl ReaderFs {
         let mut folders = Vec::new();
         for prefix in prefixes {
             let listing = self.lister.listing(prefix).await;
-            let why = || FsError::Bucket(format!("{prefix} cannot be listed now"));
+            let why = || BucketError::new(Kind::Unreachable, "ListObjectsV2", prefix, "it cannot be listed now");
             folders.push((prefix.clone(), listing.ok_or_else(why)?));
         }
         Ok(folders)

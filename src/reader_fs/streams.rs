@@ -14,7 +14,7 @@ use tracing::warn;
 use super::names::StreamKey;
 use crate::read::discover::DiscoveryScope;
 use crate::read::stream_file::{Source, StreamFile};
-use crate::s3::bucket::BucketError;
+use crate::types::bucket_error::BucketError;
 use crate::types::errors::FsError;
 use crate::types::span::Moment;
 use crate::types::time::Utc;
@@ -188,8 +188,8 @@ impl Streams {
             Ok::<_, BucketError>(file)
         });
         let Some(last) = slot.file() else {
-            let looked = look.await.map_err(|e| FsError::Bucket(e.to_string()))?;
-            return looked.map_err(|e| FsError::Bucket(format!("{e} ({})", e.kind.hint())));
+            let looked = look.await.map_err(|e| FsError::Unfinished(e.to_string()))?;
+            return Ok(looked?);
         };
         match tokio::time::timeout(PATIENCE, look).await {
             Ok(Ok(Ok(file))) => Ok(file),

@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::bucket::{Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead};
+use super::bucket::{Bucket, ListPage, NewObject, ObjectHead};
 use crate::metrics::METRICS;
+use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::clock::Clock;
 
 /// The decorator.

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::bucket::{Bucket, BucketError, ListPage, NewObject, ObjectHead};
+use super::bucket::{Bucket, ListPage, NewObject, ObjectHead};
+use crate::types::bucket_error::BucketError;
 use crate::types::clock::Clock;
 use crate::types::token_bucket::TokenBucket;
 

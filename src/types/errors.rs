@@ -3,9 +3,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::bucket_error::BucketError;
 
 /// A file operation failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum FsError {
     /// There is no such name or node.
     #[error("no such file or directory")]
@@ -65,14 +68,26 @@ pub enum FsError {
     #[error("the mount is stopping")]
     Stopping,
     /// S3 failed.
+    #[error("{0} ({hint})", hint = .0.kind.hint())]
+    Bucket(#[from] BucketError),
+    /// What S3 has is not what was stored.
     #[error("{0}")]
-    Bucket(String),
-    /// S3 will never give this.
+    Damaged(String),
+    /// Something that was waited for was quarantined or dropped.
+    #[error("a segment was quarantined or dropped")]
+    Lost,
+    /// A step of this program came to no end.
     #[error("{0}")]
-    Refused(String),
+    Unfinished(String),
     /// The local file system failed.
     #[error(transparent)]
-    Local(#[from] LocalError),
+    Local(Arc<LocalError>),
+}
+
+impl From<LocalError> for FsError {
+    fn from(e: LocalError) -> FsError {
+        FsError::Local(Arc::new(e))
+    }
 }
 
 /// The local file system failed at a file of the spool.
@@ -115,4 +130,16 @@ impl<T, E: Into<io::Error>> AtPath<T> for Result<T, E> {
     fn at(self, action: &'static str, path: &Path) -> Result<T, LocalError> {
         self.map_err(|e| LocalError { action, path: path.to_owned(), source: e.into() })
     }
+}
+
+/// The messages of an error and its causes, on one line.
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut messages = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        messages.push(cause.to_string().replace('\n', "; "));
+        next = cause.source();
+    }
+    messages.dedup();
+    messages.join(": ")
 }

@@ -4,7 +4,8 @@
 //! - `ids`: newtypes for what is counted: nodes, writers, generations, positions in the spool and in a generation.
 //! - `time`: UTC as it stands in names; `clock` reads it, `random` draws numbers; `duration` and `span` parse durations
 //!   and time spans.
-//! - `errors`: why a file operation failed, by meaning; `exit_code` the exit codes beyond success and failure.
+//! - `errors`: why a file operation failed, by meaning; `bucket_error` why a request to S3 did; `exit_code` the exit
+//!   codes beyond success and failure.
 //! - `escape`: percent escaping, the one rule for names; `exclude` globs of files that stay local.
 //! - `rotation`: when to seal a range, a pure function; `freshness` how long a listing is fresh.
 //! - `processes`: keeper and worker, and the user that the worker runs as.
@@ -12,6 +13,7 @@
 //! - `ranges`: a set of positions; `shares` fair shares of a budget; `token_bucket` the rate limiter; `weighted_lru` a
 //!   cache bounded by weight.
 
+pub mod bucket_error;
 pub mod clock;
 pub mod duration;
 pub mod errors;

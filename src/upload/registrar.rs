@@ -10,8 +10,9 @@ use tracing::{error, info, warn};
 
 use super::parts::{Disk, Parts, Ports};
 use crate::format::naming::registration_key;
-use crate::s3::bucket::{Bucket, BucketError, Conditional, Kind, NewObject, Payload};
+use crate::s3::bucket::{Bucket, Conditional, NewObject, Payload};
 use crate::spool::disk::memory_file;
+use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::errors::LocalError;
 use crate::types::ids::{Epoch, WriterId};
 

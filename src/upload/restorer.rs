@@ -53,14 +53,14 @@ impl Restorer {
         let size = self.parts.ports.bucket.head(&marker.key).await.map_err(Unreadable::from)?.size;
         if size > form.stored_at_most(length) {
             let why = format!("{} is longer than {length} bytes can be", marker.key);
-            return Err(FsError::Bucket(why));
+            return Err(FsError::Damaged(why));
         }
         let dir = self.parts.disk.spool.dir();
         let chunks = self.fetcher.chunks(marker.key.clone(), 0..size);
         let decoded = decode(chunks, form, length, unnamed_file(dir)?).await?;
         let file = Arc::new(decoded.at("decompress", dir)?.0);
         let checked = tokio::task::spawn_blocking(move || check(file, length, &marker));
-        checked.await.map_err(|e| FsError::Bucket(e.to_string()))?
+        checked.await.map_err(|e| FsError::Unfinished(e.to_string()))?
     }
 }
 
@@ -69,7 +69,7 @@ fn check(file: Arc<File>, length: u64, marker: &Marker) -> Result<Arc<File>, FsE
     let whole = SpoolRange { start: SpoolOffset(0), end: SpoolOffset(length) };
     match checksum(&SpoolFile::from_start(file.clone()), whole) {
         Ok((crc64, _)) if format!("{crc64:016x}") == marker.crc64 => Ok(file),
-        Ok(_) => Err(FsError::Bucket(format!("{} holds other bytes than were stored", marker.key))),
-        Err(e) => Err(FsError::Bucket(format!("{}: {e}", marker.key))),
+        Ok(_) => Err(FsError::Damaged(format!("{} holds other bytes than were stored", marker.key))),
+        Err(e) => Err(FsError::Damaged(format!("{}: {e}", marker.key))),
     }
 }

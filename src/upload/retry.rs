@@ -18,11 +18,12 @@ use crate::format::naming::{Form, MarkerName, Phase, SegmentName};
 use crate::format::object_metadata::CHECKSUM;
 use crate::log_file::{LogFile, SpoolFile};
 use crate::namespace::Open;
-use crate::s3::bucket::{BucketError, Kind, NewObject, Payload};
+use crate::s3::bucket::{NewObject, Payload};
 use crate::spool::crash_point::crash_point;
 use crate::spool::disk::open_regular;
 use crate::spool::marker::Marker;
 use crate::spool::{NodeFile, QuarantinedFile};
+use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::errors::{AtPath, FsError, LocalError};
 use crate::types::ids::{SpoolOffset, SpoolRange};
 

@@ -15,8 +15,9 @@ use super::{commit, evict};
 use crate::format::naming::{Form, MarkerName, Phase, SegmentName};
 use crate::format::object_metadata::{CHECKSUM, FIRST, LABEL, LAST, of_key};
 use crate::metrics::METRICS;
-use crate::s3::bucket::{BucketError, Conditional, Kind, NewObject, Payload};
+use crate::s3::bucket::{Conditional, NewObject, Payload};
 use crate::spool::marker::Marker;
+use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::errors::{AtPath, FsError, LocalError};
 use crate::types::escape::escape_ascii;
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::s3::bucket::{BucketError, Kind};
 use crate::spool::SpoolError;
 use crate::supervisor::error::SupervisorError;
 use crate::sys::error::SystemError;
+use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::errors::LocalError;
 use crate::upload::registrar::RegistrationError;
 

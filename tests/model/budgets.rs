@@ -3,7 +3,7 @@
 
 use logsinkfs::format::naming::Form;
 use logsinkfs::fs::Access;
-use logsinkfs::s3::bucket::Kind;
+use logsinkfs::types::bucket_error::Kind;
 use logsinkfs::types::errors::FsError;
 
 use super::check::assert_delivered;

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
-use logsinkfs::s3::bucket::{Bucket, Kind, NewObject, Payload};
+use logsinkfs::s3::bucket::{Bucket, NewObject, Payload};
 use logsinkfs::s3::rate_limited::Capped;
+use logsinkfs::types::bucket_error::Kind;
 use logsinkfs::types::clock::Clock;
 
 use super::clock::TestClock;
@@ -31,7 +32,7 @@ pub fn object(key: &str, bytes: &[u8]) -> NewObject {
     }
 }
 
-fn kind<T>(result: Result<T, logsinkfs::s3::bucket::BucketError>) -> Option<Kind> {
+fn kind<T>(result: Result<T, logsinkfs::types::bucket_error::BucketError>) -> Option<Kind> {
     result.err().map(|e| e.kind)
 }
 

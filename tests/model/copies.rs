@@ -1,7 +1,7 @@
 //! Spools that are not the only one with their name: copied, or set back to an earlier state. The first contact with S3
 //! shows it, and what is not sealed yet gets a writer id of its own.
 
-use logsinkfs::s3::bucket::Kind;
+use logsinkfs::types::bucket_error::Kind;
 
 use super::check::{generations, segments};
 use super::daemon::{Daemon, World, run};

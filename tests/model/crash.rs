@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use logsinkfs::format::naming::Form;
 use logsinkfs::format::partition::PartitionTemplate;
-use logsinkfs::s3::bucket::Kind;
+use logsinkfs::types::bucket_error::Kind;
 
 use super::check::{assert_delivered, generations, segments};
 use super::daemon::{Daemon, World, run};

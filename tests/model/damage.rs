@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use logsinkfs::s3::bucket::Kind;
+use logsinkfs::types::bucket_error::Kind;
 
 use super::check::{Generation, assert_delivered, generations};
 use super::daemon::{Daemon, World, run};

@@ -8,8 +8,8 @@ use std::time::Duration;
 use logsinkfs::fs::Fs;
 use logsinkfs::fs::caches::Caches;
 use logsinkfs::namespace::{Attr, FileKind};
-use logsinkfs::s3::bucket::Kind;
 use logsinkfs::settings::writer::View;
+use logsinkfs::types::bucket_error::Kind;
 use logsinkfs::types::errors::FsError;
 use logsinkfs::types::ids::{HandleId, NodeId};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::watch::watch;
 use logsinkfs::format::naming::Form;
 use logsinkfs::namespace::Open;
-use logsinkfs::s3::bucket::Kind;
+use logsinkfs::types::bucket_error::Kind;
 use logsinkfs::types::errors::FsError;
 use logsinkfs::types::ids::WriterId;
 use logsinkfs::types::time::Utc;

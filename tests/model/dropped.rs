@@ -2,8 +2,8 @@
 //! oldest, an empty object marks what is missing, and a quiet log loses nothing.
 
 use logsinkfs::format::naming::{Form, SegmentName};
-use logsinkfs::s3::bucket::Kind;
 use logsinkfs::settings::writer::WhenFull;
+use logsinkfs::types::bucket_error::Kind;
 use logsinkfs::types::errors::FsError;
 
 use super::check::{plain, segments};

@@ -3,7 +3,8 @@
 
 use logsinkfs::format::naming::SegmentName;
 use logsinkfs::read::examine::{Fault, examine};
-use logsinkfs::s3::bucket::{Bucket, Kind};
+use logsinkfs::s3::bucket::Bucket;
+use logsinkfs::types::bucket_error::Kind;
 
 use super::faulty::{Fault as Scripted, Faulty, Op};
 use super::memory::{MemoryBucket, Object};

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use logsinkfs::s3::bucket::{Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead};
+use logsinkfs::s3::bucket::{Bucket, ListPage, NewObject, ObjectHead};
 use logsinkfs::spool::crash_point::crash_point;
+use logsinkfs::types::bucket_error::{BucketError, Kind};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 

@@ -10,8 +10,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
-use logsinkfs::s3::bucket::Kind;
 use logsinkfs::spool::SpoolError;
+use logsinkfs::types::bucket_error::Kind;
 
 use super::check::{plain, segments};
 use super::daemon::{BY, Daemon, ONCE, World, run};

@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use logsinkfs::s3::bucket::{Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead};
+use logsinkfs::s3::bucket::{Bucket, ListPage, NewObject, ObjectHead};
+use logsinkfs::types::bucket_error::{BucketError, Kind};
 use logsinkfs::types::stored_object::StoredObject;
 use logsinkfs::types::time::Utc;
 use parking_lot::Mutex;

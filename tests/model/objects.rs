@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use logsinkfs::read::objects::{BUDGET, ObjectReader, Objects};
-use logsinkfs::s3::bucket::{Bucket, Kind};
+use logsinkfs::s3::bucket::Bucket;
+use logsinkfs::types::bucket_error::Kind;
 use logsinkfs::types::errors::FsError;
 
 use super::daemon::run;

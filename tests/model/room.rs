@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use logsinkfs::format::naming::Form;
 use logsinkfs::fs::SetAttr;
-use logsinkfs::s3::bucket::Kind;
+use logsinkfs::types::bucket_error::Kind;
 use logsinkfs::types::errors::FsError;
 use logsinkfs::types::time::{FileTime, Utc};
 
@@ -156,7 +156,7 @@ fn a_replaced_object_is_never_read_as_the_log() {
         for other in [&b"them\n"[..], b"longer than it was", b""] {
             world.bucket.inner().plant(&key, Object::foreign(other));
             let refused = daemon.read(log.id).await;
-            assert!(matches!(refused, Err(FsError::Bucket(_))), "{refused:?}");
+            assert!(matches!(refused, Err(FsError::Damaged(_))), "{refused:?}");
         }
     });
 }

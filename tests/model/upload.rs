@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use logsinkfs::format::naming::Form;
-use logsinkfs::s3::bucket::Kind;
+use logsinkfs::types::bucket_error::Kind;
 use logsinkfs::types::clock::Clock;
 
 use super::check::{assert_delivered, generations, segments};

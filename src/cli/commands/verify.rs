@@ -17,7 +17,8 @@ use crate::cli::flags::VerifyArgs;
 use crate::format::coverage::{Coverage, Defect, Extent, Finding};
 use crate::format::naming::{PRIVATE_FOLDER, SEGMENTS, SegmentName, folder_of, segments_folder};
 use crate::read::examine::{Fault, examine, shortness};
-use crate::s3::bucket::{Bucket, BucketError, Depth, pages};
+use crate::s3::bucket::{Bucket, Depth, pages};
+use crate::types::bucket_error::BucketError;
 use crate::types::stored_object::StoredObject;
 
 /// Objects examined at once: one is read while others are decompressed.

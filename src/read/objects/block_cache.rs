@@ -13,6 +13,7 @@ use lru::LruCache;
 use tokio::sync::watch;
 
 use super::readahead::Prefetch;
+use crate::types::bucket_error::BucketError;
 use crate::types::time::Utc;
 
 /// Bytes that a block costs besides its own: so that a million empty ones are not free.
@@ -37,9 +38,7 @@ pub enum Failure {
     /// The object is not the one that was opened, or is gone.
     Replaced,
     /// What the bucket said.
-    Failed(String),
-    /// What the bucket said, and will say again.
-    Refused(String),
+    Failed(BucketError),
 }
 
 type Fetched = Option<Result<Bytes, Failure>>;

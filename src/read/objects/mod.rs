@@ -21,7 +21,8 @@ use tokio::sync::Notify;
 use self::block_cache::{Block, BlockCache, Failure, Identity, Missing};
 use self::readahead::{Prefetch, Run};
 use crate::metrics::METRICS;
-use crate::s3::bucket::{Bucket, Kind};
+use crate::s3::bucket::Bucket;
+use crate::types::bucket_error::Kind;
 use crate::types::errors::FsError;
 use crate::types::stored_object::StoredObject;
 
@@ -108,8 +109,7 @@ impl Objects {
             // Without an ETag, a replaced object may show by its length alone.
             Ok(_) => Err(Failure::Replaced),
             Err(e) if matches!(e.kind, Kind::Changed | Kind::NotFound) => Err(Failure::Replaced),
-            Err(e) if e.kind == Kind::Refused => Err(Failure::Refused(e.to_string())),
-            Err(e) => Err(Failure::Failed(e.to_string())),
+            Err(e) => Err(Failure::Failed(e)),
         };
         match &outcome {
             Ok(_) => self.cache.lock().arrived(&object, range.start),
@@ -240,9 +240,8 @@ impl ObjectReader {
                 self.replaced.store(true, Ordering::Release);
                 Err(FsError::Stale)
             }
-            Some(Err(Failure::Failed(why))) => Err(FsError::Bucket(why)),
-            Some(Err(Failure::Refused(why))) => Err(FsError::Refused(why)),
-            None => Err(FsError::Bucket(format!("the read of {} was cut off", self.object.key))),
+            Some(Err(Failure::Failed(why))) => Err(why.into()),
+            None => Err(FsError::Unfinished(format!("the read of {} was cut off", self.object.key))),
         }
     }
 }

@@ -8,7 +8,8 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::body::FileBodyError;
 use super::{S3Bucket, credentials};
-use crate::s3::bucket::{BucketError, Kind, causes};
+use crate::types::bucket_error::{BucketError, Kind};
+use crate::types::errors::causes;
 
 impl S3Bucket {
     /// Finds the meaning of an SDK error. `precondition` is what a 412 means for the operation.

@@ -18,8 +18,9 @@ use tracing::warn;
 use super::attempts::Attempts;
 use super::clock_skew::SkewReport;
 use super::{CONNECT_TIMEOUT, READ_TIMEOUT, READ_TRIES, S3Bucket};
-use crate::s3::bucket::{BucketError, Kind, causes};
 use crate::settings::writer::S3Settings;
+use crate::types::bucket_error::{BucketError, Kind};
+use crate::types::errors::causes;
 
 /// The variables of the SDK that name an endpoint of S3, the one that it prefers first.
 const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];

@@ -16,7 +16,7 @@ use aws_smithy_runtime_api::client::identity::{
 };
 use parking_lot::Mutex;
 
-use crate::s3::bucket::causes;
+use crate::types::errors::causes;
 
 /// The SDK keeps credentials until the time that came with them. S3 may refuse them earlier: the session was revoked,
 /// the key replaced, our clock is behind. Then this forgets them, and the next request fetches others.

@@ -30,8 +30,10 @@ use tokio::sync::OnceCell;
 use self::body::FileBody;
 use self::credentials::SharedCredentials;
 use self::host::Host;
-use super::bucket::{Bucket, BucketError, Kind, ListPage, NewObject, ObjectHead, causes};
+use super::bucket::{Bucket, ListPage, NewObject, ObjectHead};
 use crate::settings::writer::S3Settings;
+use crate::types::bucket_error::{BucketError, Kind};
+use crate::types::errors::causes;
 use crate::types::stored_object::StoredObject;
 use crate::types::time::Utc;
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::read::range_fetcher::Unreadable;
-use crate::s3::bucket::BucketError;
+use crate::types::bucket_error::BucketError;
 use crate::types::errors::FsError;
 
 /// A command that reads a bucket did not come to its end.
