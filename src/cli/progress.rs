@@ -12,6 +12,7 @@ use crate::supervisor::control_client::Keeper;
 use crate::supervisor::protocol::{Request, ToClient};
 use crate::types::clock::{Clock, SystemClock};
 use crate::types::escape::for_terminal;
+use crate::types::time::Monotonic;
 
 /// How long a status may take before the line stays as it was.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,7 +26,7 @@ pub(super) struct Progress<'a> {
     is_shown: bool,
     is_drawn: bool,
     /// What there was to send in all when it was first looked at, and when that was.
-    first: Option<(Duration, Sent)>,
+    first: Option<(Monotonic, Sent)>,
 }
 
 /// Bytes that were written since the worker began, and those of them that S3 lacks.
@@ -69,7 +70,7 @@ impl<'a> Progress<'a> {
             return None;
         };
         let sent = (first.unsent + grown).saturating_sub(now.unsent);
-        let took = (at - since).as_secs_f64();
+        let took = at.since(since).as_secs_f64();
         (sent > 0).then(|| (sent as f64 / took) as u64)
     }
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::namespace::listing::{Listed, Listing, Stored};
 use crate::types::freshness::{Age, Freshness};
 use crate::types::stored_object::StoredObject;
-use crate::types::time::Utc;
+use crate::types::time::{Monotonic, Utc};
 use crate::types::token_bucket::TokenBucket;
 use crate::types::weighted_lru::WeightedLru;
 
@@ -46,7 +46,7 @@ enum CatalogKey {
 
 #[derive(Debug)]
 struct CatalogEntry {
-    at: Duration,
+    at: Monotonic,
     what: CachedNames,
 }
 
@@ -67,20 +67,20 @@ impl Catalog {
     }
 
     /// What was last listed of a prefix, as far as that went, and what its age means. `now` is monotonic.
-    pub fn listing(&self, prefix: &str, now: Duration) -> Option<(Age, Arc<Listing>)> {
+    pub fn listing(&self, prefix: &str, now: Monotonic) -> Option<(Age, Arc<Listing>)> {
         let mut inner = self.inner.lock();
         let (at, listing) = inner.names(prefix)?;
-        Some((self.freshness.of_listing(now.saturating_sub(at)), listing))
+        Some((self.freshness.of_listing(now.since(at)), listing))
     }
 
     /// When what is known of a prefix was asked for.
-    pub fn listed_at(&self, prefix: &str) -> Option<Duration> {
+    pub fn listed_at(&self, prefix: &str) -> Option<Monotonic> {
         self.inner.lock().names(prefix).map(|(at, _)| at)
     }
 
     /// What a name is known to stand for (`None` inside: it is absent), and what the age of that means. What was asked
     /// last counts.
-    pub fn name(&self, prefix: &str, name: &[u8], now: Duration) -> Option<(Age, Option<Stored>)> {
+    pub fn name(&self, prefix: &str, name: &[u8], now: Monotonic) -> Option<(Age, Option<Stored>)> {
         let mut inner = self.inner.lock();
         let listed = inner.names(prefix);
         let listed = listed.and_then(|(at, listing)| match listing.get(name) {
@@ -88,7 +88,7 @@ impl Catalog {
             known => Some((at, known.present())),
         });
         let asked = key(prefix, name).and_then(|key| inner.key(key));
-        let age = |at| now.saturating_sub(at);
+        let age = |at| now.since(at);
         match (listed, asked) {
             (Some((at, found)), asked) if asked.as_ref().is_none_or(|(later, _)| at >= *later) => {
                 let age = match &found {
@@ -103,7 +103,7 @@ impl Catalog {
     }
 
     /// Keeps a listing that was begun at `now`. Gives the names of objects that it shows to be replaced or gone.
-    pub fn insert(&self, prefix: &str, listing: Arc<Listing>, now: Duration) -> Vec<Box<[u8]>> {
+    pub fn insert(&self, prefix: &str, listing: Arc<Listing>, now: Monotonic) -> Vec<Box<[u8]>> {
         let before = self.inner.lock().names(prefix).filter(|_| listing.is_whole());
         // Compared, and the old ones given back, while others may look.
         let outdated = before.map(|(_, before)| before.outdated_by(&listing)).unwrap_or_default();
@@ -116,7 +116,7 @@ impl Catalog {
 
     /// Keeps what was found out at `now` about one name. Says whether an object that was known by that name is another
     /// one by now, or gone.
-    pub fn insert_name(&self, prefix: &str, name: &[u8], found: Option<Stored>, now: Duration) -> bool {
+    pub fn insert_name(&self, prefix: &str, name: &[u8], found: Option<Stored>, now: Monotonic) -> bool {
         let before = self.name(prefix, name, now).and_then(|(_, before)| before);
         let Some(key) = key(prefix, name) else { return false };
         let outdated = matches!(before, Some(Stored::Object(_))) && before != found;
@@ -152,25 +152,25 @@ impl Catalog {
     }
 
     /// Takes the right to send one LIST, or gives the wait until there is one.
-    pub fn take_list(&self, now: Duration) -> Result<(), Duration> {
+    pub fn take_list(&self, now: Monotonic) -> Result<(), Duration> {
         self.inner.lock().lists.take(now)
     }
 
     /// Whether most of a minute's LISTs are left: what nobody waits for gives way to those who do.
-    pub fn has_spare_lists(&self, now: Duration) -> bool {
+    pub fn has_spare_lists(&self, now: Monotonic) -> bool {
         self.inner.lock().lists.has_more_than(LISTS_A_MINUTE / 2, now)
     }
 }
 
 impl CatalogState {
-    fn names(&mut self, prefix: &str) -> Option<(Duration, Arc<Listing>)> {
+    fn names(&mut self, prefix: &str) -> Option<(Monotonic, Arc<Listing>)> {
         match self.entries.get(&CatalogKey::Below(prefix.to_owned()))? {
             CatalogEntry { at, what: CachedNames::Names(listing), .. } => Some((*at, listing.clone())),
             CatalogEntry { what: CachedNames::Name(_), .. } => None,
         }
     }
 
-    fn key(&mut self, key: String) -> Option<(Duration, Option<Stored>)> {
+    fn key(&mut self, key: String) -> Option<(Monotonic, Option<Stored>)> {
         match self.entries.get(&CatalogKey::Key(key))? {
             CatalogEntry { at, what: CachedNames::Name(found), .. } => Some((*at, found.clone())),
             CatalogEntry { what: CachedNames::Names(_), .. } => None,
@@ -178,7 +178,7 @@ impl CatalogState {
     }
 
     /// Gives what had to go: first what is in this place, and what alone is larger than the cache.
-    fn put(&mut self, place: CatalogKey, at: Duration, what: CachedNames, weight: usize) -> Vec<CatalogEntry> {
+    fn put(&mut self, place: CatalogKey, at: Monotonic, what: CachedNames, weight: usize) -> Vec<CatalogEntry> {
         let new = CatalogEntry { at, what };
         if weight as u64 > BYTES_MAX {
             return self.entries.remove(&place).into_iter().chain([new]).collect();
@@ -236,22 +236,22 @@ mod tests {
     #[test]
     fn own_uploads_show_without_a_list() {
         let catalog = catalog();
-        catalog.insert("p/", listing("p/", std::iter::empty(), ""), Duration::ZERO);
-        catalog.insert_name("q/", b"x.log", None, Duration::ZERO);
+        catalog.insert("p/", listing("p/", std::iter::empty(), ""), Monotonic::ZERO);
+        catalog.insert_name("q/", b"x.log", None, Monotonic::ZERO);
         catalog.add_own("p/", own("p/app.log.segments/x.log"));
         catalog.add_own("", own("q/x.log"));
-        let known = catalog.name("p/", b"app.log.segments", Duration::ZERO);
+        let known = catalog.name("p/", b"app.log.segments", Monotonic::ZERO);
         assert_eq!(known, Some((Age::Fresh, Some(Stored::Prefix))));
-        assert_eq!(catalog.name("q/", b"x.log", Duration::ZERO), None, "it is not absent any more");
+        assert_eq!(catalog.name("q/", b"x.log", Monotonic::ZERO), None, "it is not absent any more");
     }
 
     #[test]
     fn an_absence_is_cached_for_its_own_time() {
         let catalog = catalog();
-        catalog.insert("p/", listing("p/", ["a".to_owned()].into_iter(), ""), Duration::ZERO);
-        catalog.insert_name("q/", b"b", None, Duration::ZERO);
+        catalog.insert("p/", listing("p/", ["a".to_owned()].into_iter(), ""), Monotonic::ZERO);
+        catalog.insert_name("q/", b"b", None, Monotonic::ZERO);
         let age = |prefix: &str, name: &str, at| {
-            catalog.name(prefix, name.as_bytes(), Duration::from_secs(at)).map(|(age, _)| age)
+            catalog.name(prefix, name.as_bytes(), Monotonic::after_start(Duration::from_secs(at))).map(|(age, _)| age)
         };
         assert_eq!(age("p/", "a", 30), Some(Age::Fresh));
         assert_eq!(age("p/", "b", 30), Some(Age::Aging));
@@ -263,12 +263,13 @@ mod tests {
     #[test]
     fn what_was_asked_last_counts() {
         let catalog = catalog();
-        catalog.insert("p/", listing("p/", ["a".to_owned()].into_iter(), ""), Duration::ZERO);
-        assert!(catalog.insert_name("p/", b"a", None, Duration::from_secs(5)), "it is gone");
-        let found = |at| catalog.name("p/", b"a", Duration::from_secs(at)).map(|(_, found)| found);
+        catalog.insert("p/", listing("p/", ["a".to_owned()].into_iter(), ""), Monotonic::ZERO);
+        assert!(catalog.insert_name("p/", b"a", None, Monotonic::after_start(Duration::from_secs(5))), "it is gone");
+        let found =
+            |at| catalog.name("p/", b"a", Monotonic::after_start(Duration::from_secs(at))).map(|(_, found)| found);
         assert_eq!(found(6), Some(None));
         let again = listing("p/", ["a".to_owned()].into_iter(), "");
-        catalog.insert("p/", again, Duration::from_secs(8));
+        catalog.insert("p/", again, Monotonic::after_start(Duration::from_secs(8)));
         assert!(matches!(found(9), Some(Some(Stored::Object(_)))));
     }
 
@@ -276,7 +277,7 @@ mod tests {
     fn a_newer_listing_tells_what_is_outdated() {
         let catalog = catalog();
         let names = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>().into_iter();
-        let insert = |listing| catalog.insert("p/", listing, Duration::ZERO);
+        let insert = |listing| catalog.insert("p/", listing, Monotonic::ZERO);
         assert!(insert(listing("p/", names(&["a", "b"]), "1")).is_empty());
         assert!(insert(listing("p/", names(&["a", "b", "c"]), "1")).is_empty());
         assert_eq!(insert(listing("p/", names(&["a", "c"]), "1")), [b"b".as_slice().into()]);
@@ -292,13 +293,13 @@ mod tests {
         for n in 0..100 {
             let prefix = format!("{n}/");
             let names = (0..10_000).map(|n| format!("{n:0>100}"));
-            catalog.insert(&prefix, listing(&prefix, names, "\"0123456789abcdef\""), MINUTE);
-            catalog.insert_name(&prefix, format!("{n:0>200}").as_bytes(), None, MINUTE);
+            catalog.insert(&prefix, listing(&prefix, names, "\"0123456789abcdef\""), Monotonic::after_start(MINUTE));
+            catalog.insert_name(&prefix, format!("{n:0>200}").as_bytes(), None, Monotonic::after_start(MINUTE));
             assert!(catalog.weight() <= BYTES_MAX);
         }
         assert!(catalog.weight() > BYTES_MAX / 2);
-        assert!(catalog.listing("0/", MINUTE).is_none(), "the oldest went");
-        assert!(catalog.listing("99/", MINUTE).is_some());
+        assert!(catalog.listing("0/", Monotonic::after_start(MINUTE)).is_none(), "the oldest went");
+        assert!(catalog.listing("99/", Monotonic::after_start(MINUTE)).is_some());
         catalog.clear();
         assert_eq!(catalog.weight(), 0);
     }
@@ -306,9 +307,9 @@ mod tests {
     #[test]
     fn lists_are_capped_by_the_minute() {
         let catalog = catalog();
-        let take = |at| catalog.take_list(Duration::from_secs(at)).is_ok();
-        assert!((0..LISTS_A_MINUTE / 2).all(|_| catalog.has_spare_lists(Duration::ZERO) && take(0)));
-        assert!(!catalog.has_spare_lists(Duration::ZERO), "the other half is for those who wait");
+        let take = |at| catalog.take_list(Monotonic::after_start(Duration::from_secs(at))).is_ok();
+        assert!((0..LISTS_A_MINUTE / 2).all(|_| catalog.has_spare_lists(Monotonic::ZERO) && take(0)));
+        assert!(!catalog.has_spare_lists(Monotonic::ZERO), "the other half is for those who wait");
         assert!((0..LISTS_A_MINUTE / 2).all(|_| take(0)));
         assert!(!take(0));
         assert!(take(1));

@@ -21,6 +21,7 @@ use crate::s3::bucket::{Bucket, ListPage};
 use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::clock::Clock;
 use crate::types::freshness::Age;
+use crate::types::time::Monotonic;
 
 /// Longest wait of a look-up, or of a readdir for its first answer of S3, where live files answer as well.
 pub const PATIENCE: Duration = Duration::from_millis(250);
@@ -60,7 +61,7 @@ struct ListerState {
     runtime: tokio::runtime::Handle,
     listings: Mutex<HashMap<String, Job>>,
     probes: Mutex<HashMap<String, watch::Receiver<bool>>>,
-    down_until: Mutex<Duration>,
+    down_until: Mutex<Monotonic>,
     outdated: Outdated,
 }
 
@@ -315,7 +316,7 @@ impl Lister {
 }
 
 impl ListerState {
-    fn now(&self) -> Duration {
+    fn now(&self) -> Monotonic {
         self.config.clock.monotonic()
     }
 

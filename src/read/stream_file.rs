@@ -27,7 +27,7 @@ use crate::s3::bucket::Bucket;
 use crate::types::bucket_error::BucketError;
 use crate::types::clock::Clock;
 use crate::types::errors::FsError;
-use crate::types::time::Utc;
+use crate::types::time::{Monotonic, Utc};
 
 /// So long what lies behind a gap waits for what fills it, for who reads on. A writer sends eight segments at once and
 /// tries each again for ever; what is not there after this is in an outage, or lost.
@@ -107,7 +107,7 @@ impl StreamFile {
         let mut timeline = Timeline::default();
         timeline.add(found, now.minus(source.settling));
         let looks = AsyncMutex::new(Looks { discovery, count: 0 });
-        let looked = AtomicU64::new(micros(began));
+        let looked = AtomicU64::new(began.micros());
         Ok(StreamFile { source, folder, until, timeline: RwLock::new(timeline), looks, looked })
     }
 
@@ -175,8 +175,8 @@ impl StreamFile {
 
     /// Whether the bucket was asked within the last `age`.
     pub fn is_fresh(&self, age: Duration) -> bool {
-        let looked = Duration::from_micros(self.looked.load(Ordering::Acquire));
-        self.source.clock.monotonic().saturating_sub(looked) < age
+        let looked = Monotonic::from_micros(self.looked.load(Ordering::Acquire));
+        self.source.clock.monotonic().since(looked) < age
     }
 
     /// Whether the next look is for all partitions: it costs what forming the file anew costs.
@@ -200,7 +200,7 @@ impl StreamFile {
             _ => looks.discovery.find_new(now).await?,
         };
         self.timeline.write().add(found, now.minus(self.source.settling));
-        self.looked.store(micros(began), Ordering::Release);
+        self.looked.store(began.micros(), Ordering::Release);
         Ok(())
     }
 
@@ -363,8 +363,4 @@ impl StreamFile {
             }
         }
     }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -24,6 +24,7 @@ use crate::metrics::METRICS;
 use crate::s3::bucket::Bucket;
 use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::errors::{AtPath, LocalError};
+use crate::types::time::Monotonic;
 use crate::types::weighted_lru::WeightedLru;
 
 /// Segments kept at most: each is an open file.
@@ -129,16 +130,15 @@ impl UnpackCache {
     }
 
     /// Whether a segment may be unpacked now: one that is larger than all that is kept would fill the disk.
-    pub fn takes(&self, segment: &Segment, now: Duration) -> bool {
-        let rests_until = Duration::from_micros(self.rests_until.load(Ordering::Acquire));
+    pub fn takes(&self, segment: &Segment, now: Monotonic) -> bool {
+        let rests_until = Monotonic::from_micros(self.rests_until.load(Ordering::Acquire));
         segment.length <= self.budget && now >= rests_until
     }
 
     /// The disk fails: nothing is unpacked for a while. Says whether that is news.
-    pub fn rest(&self, now: Duration) -> bool {
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let before = self.rests_until.swap(micros(now + RESTS_FOR), Ordering::AcqRel);
-        micros(now) >= before
+    pub fn rest(&self, now: Monotonic) -> bool {
+        let before = self.rests_until.swap((now + RESTS_FOR).micros(), Ordering::AcqRel);
+        now.micros() >= before
     }
 
     /// A segment that somebody had unpacked, or has on its way.

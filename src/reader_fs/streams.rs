@@ -17,7 +17,7 @@ use crate::read::stream_file::{Source, StreamFile};
 use crate::types::bucket_error::BucketError;
 use crate::types::errors::FsError;
 use crate::types::span::Moment;
-use crate::types::time::Utc;
+use crate::types::time::{Monotonic, Utc};
 use crate::types::weighted_lru::WeightedLru;
 
 /// Places of segments that are remembered, of all streams that nobody has open: of 200 bytes each, so that a scanner
@@ -59,7 +59,7 @@ struct Opened {
     file: Option<Arc<StreamFile>>,
     opens: usize,
     /// Until when nobody asks again, and why.
-    failed: Option<(Duration, BucketError)>,
+    failed: Option<(Monotonic, BucketError)>,
 }
 
 /// A stream that somebody has open.

@@ -79,8 +79,8 @@ pub trait Bucket: Send + Sync {
     /// retries, because only it knows what an `Exists` after a lost reply means.
     async fn put_new(&self, object: &NewObject) -> Result<(), BucketError>;
 
-    /// Bytes of an object; fewer than asked at its end. With `etag`, [`Kind::Changed`] when the object is another one
-    /// by now.
+    /// Bytes of an object; fewer than asked at its end. With `etag`, an error of the kind `Changed` when the object is
+    /// another one by now.
     async fn get_range(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> Result<Bytes, BucketError>;
 
     /// Size and metadata of an object.

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use super::bucket::{Bucket, ListPage, NewObject, ObjectHead};
 use crate::metrics::METRICS;
 use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::clock::Clock;
+use crate::types::time::Monotonic;
 
 /// The decorator.
 pub struct Observed {
@@ -24,11 +24,11 @@ impl Observed {
         Observed { inner, clock }
     }
 
-    fn count<T>(&self, operation: &'static str, began: Duration, result: &Result<T, BucketError>) {
+    fn count<T>(&self, operation: &'static str, began: Monotonic, result: &Result<T, BucketError>) {
         let status = result.as_ref().err().map_or("ok", |e| status(&e.kind));
         let labels = [("operation", operation), ("status", status)];
         METRICS.s3_requests.get_or_create(&labels).inc();
-        let took = self.clock.monotonic().saturating_sub(began);
+        let took = self.clock.monotonic().since(began);
         let of = METRICS.s3_request_seconds.get_or_create(&[("operation", operation)]);
         of.observe(took.as_secs_f64());
     }

@@ -17,6 +17,7 @@ use crate::sys::mountpoint::{self, Mount};
 use crate::types::clock::{Clock, SystemClock};
 use crate::types::escape::for_terminal;
 use crate::types::exit_code::EXIT_DATA_LEFT;
+use crate::types::time::Monotonic;
 
 /// How long a mount may be without a worker before that is an answer: a worker is replaced in tens of milliseconds.
 const UNSERVED_PATIENCE: Duration = Duration::from_secs(5);
@@ -143,7 +144,7 @@ impl Keeper {
         link.send(question).map_err(|e| talk(&e))?;
         let clock = SystemClock::new();
         loop {
-            let left = patience.map_or(SECOND, |all| all.saturating_sub(clock.monotonic()));
+            let left = patience.map_or(SECOND, |all| Monotonic::after_start(all).since(clock.monotonic()));
             if left.is_zero() {
                 return Err(time_is_up(question));
             }
@@ -172,7 +173,7 @@ impl Keeper {
         let clock = SystemClock::new();
         let mut unserved_since = None;
         loop {
-            let left = patience.map(|all| all.saturating_sub(clock.monotonic()));
+            let left = patience.map(|all| Monotonic::after_start(all).since(clock.monotonic()));
             if left.is_some_and(|left| left.is_zero()) {
                 return Err(time_is_up(&ToKeeper::Ask(request.clone())));
             }
@@ -184,10 +185,10 @@ impl Keeper {
                 None => HANG_UP_PATIENCE,
             };
             let now = clock.monotonic();
-            if answer.is_none() && now - asked_at > PAUSE {
+            if answer.is_none() && now.since(asked_at) > PAUSE {
                 // It had a worker until now.
                 unserved_since = None;
-            } else if now - *unserved_since.get_or_insert(now) > longest {
+            } else if now.since(*unserved_since.get_or_insert(now)) > longest {
                 let what = "no worker that knows the question serves the mount";
                 return Err(Failure::new(what, "the keeper's log says why"));
             }

@@ -1,7 +1,6 @@
 //! The end of a worker, and what follows for the mount. One half of the methods of [`Keeper`]; the other is `start.rs`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::{error, warn};
 
@@ -15,6 +14,7 @@ use super::pulse::{Beat, silence};
 use super::start::refuse;
 use super::state::{End, Keeper, Stage, Worker};
 use crate::types::exit_code::EXIT_DATA_LEFT;
+use crate::types::time::Monotonic;
 
 impl Keeper<'_> {
     pub(super) fn take_up_children(&mut self) -> Option<End> {
@@ -56,7 +56,7 @@ impl Keeper<'_> {
 
     /// Asks the present worker whether it is there, and ends one that has not answered. Its successor is sent what it
     /// left.
-    pub(super) fn look_at_present(&mut self, now: Duration) -> Option<End> {
+    pub(super) fn look_at_present(&mut self, now: Monotonic) -> Option<End> {
         let present = self.present.as_mut().filter(|present| present.pulse().is_some())?;
         match present.pulse.as_mut()?.look(now) {
             Beat::Wait => None,
@@ -87,7 +87,7 @@ impl Keeper<'_> {
             pulse.answered();
         }
         if present.stage == Stage::Going {
-            self.restarts.recovers(now.saturating_sub(present.since));
+            self.restarts.recovers(now.since(present.since));
             present.since = now;
         }
     }

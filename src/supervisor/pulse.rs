@@ -4,6 +4,7 @@
 //! Silence is counted in rounds, not in time: a keeper that was stopped together with its worker (a frozen container, a
 //! debugger) must not blame the worker for its own absence.
 
+use crate::types::time::Monotonic;
 use std::time::Duration;
 
 /// The longest silence of a worker; less where a mount may be without one for less.
@@ -23,7 +24,7 @@ pub fn silence(patience: Duration) -> Duration {
 pub struct Pulse {
     every: Duration,
     /// When to look next.
-    pub next: Duration,
+    pub next: Monotonic,
     /// Looks since it was asked; none while no answer is awaited.
     waited: Option<u32>,
 }
@@ -41,12 +42,12 @@ pub enum Beat {
 
 impl Pulse {
     /// A worker that is asked from now on.
-    pub fn new(silence: Duration, now: Duration) -> Pulse {
+    pub fn new(silence: Duration, now: Monotonic) -> Pulse {
         Pulse { every: silence / LOOKS, next: now, waited: None }
     }
 
     /// Looks.
-    pub fn look(&mut self, now: Duration) -> Beat {
+    pub fn look(&mut self, now: Monotonic) -> Beat {
         if now < self.next {
             return Beat::Wait;
         }
@@ -74,20 +75,24 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    const fn at(seconds: u64) -> Monotonic {
+        Monotonic::after_start(Duration::from_secs(seconds))
+    }
+
     #[test]
     fn a_worker_that_answers_is_asked_again_and_one_that_does_not_is_silent() {
-        let mut pulse = Pulse::new(silence(s(300)), s(100));
-        assert_eq!((pulse.look(s(100)), pulse.look(s(101))), (Beat::Ask, Beat::Wait));
+        let mut pulse = Pulse::new(silence(s(300)), at(100));
+        assert_eq!((pulse.look(at(100)), pulse.look(at(101))), (Beat::Ask, Beat::Wait));
         pulse.answered();
-        assert_eq!((pulse.next, pulse.look(s(103))), (s(103), Beat::Ask));
-        let beats: Vec<Beat> = (1..=10).map(|n| pulse.look(s(103 + 3 * n))).collect();
+        assert_eq!((pulse.next, pulse.look(at(103))), (at(103), Beat::Ask));
+        let beats: Vec<Beat> = (1..=10).map(|n| pulse.look(at(103 + 3 * n))).collect();
         assert!(beats[..9].iter().all(|beat| *beat == Beat::Wait), "{beats:?}");
         assert_eq!(beats[9], Beat::Silent);
     }
 
     #[test]
     fn a_keeper_that_was_away_itself_blames_nobody() {
-        let mut pulse = Pulse::new(silence(s(30)), s(100));
-        assert_eq!((pulse.look(s(100)), pulse.look(s(10_000))), (Beat::Ask, Beat::Wait));
+        let mut pulse = Pulse::new(silence(s(30)), at(100));
+        assert_eq!((pulse.look(at(100)), pulse.look(at(10_000))), (Beat::Ask, Beat::Wait));
     }
 }

@@ -1,6 +1,7 @@
 //! When a dead worker is restarted, and when that is given up. Owns the back-off and the deadline; starts nothing and
 //! reads no clock: times are arguments, counted from any fixed point.
 
+use crate::types::time::Monotonic;
 use std::time::Duration;
 
 /// A worker that dies sooner after it began to serve has not ended the outage, in which the times without one add up.
@@ -17,11 +18,11 @@ pub struct Restarts {
     /// How long a mount may be without a worker that serves.
     patience: Duration,
     /// Since when nobody serves.
-    since: Option<Duration>,
+    since: Option<Monotonic>,
     /// How long nobody served before that, in this outage.
     before: Duration,
     /// When a worker began to serve.
-    served: Option<Duration>,
+    served: Option<Monotonic>,
     /// Starts since the outage began.
     starts: u32,
 }
@@ -33,9 +34,9 @@ impl Restarts {
     }
 
     /// A worker serves.
-    pub fn served(&mut self, now: Duration) {
+    pub fn served(&mut self, now: Monotonic) {
         if let Some(since) = self.since.take() {
-            self.before += now.saturating_sub(since);
+            self.before += now.since(since);
         }
         self.served = Some(now);
     }
@@ -46,8 +47,8 @@ impl Restarts {
     }
 
     /// The mount has no worker any more.
-    pub fn lost(&mut self, now: Duration) {
-        if self.served.take().is_some_and(|served| now.saturating_sub(served) >= STEADY) {
+    pub fn lost(&mut self, now: Monotonic) {
+        if self.served.take().is_some_and(|served| now.since(served) >= STEADY) {
             *self = Restarts::new(self.patience);
         }
         self.since.get_or_insert(now);
@@ -61,7 +62,7 @@ impl Restarts {
     }
 
     /// When the mount is given up; never while a worker serves.
-    pub fn deadline(&self) -> Option<Duration> {
+    pub fn deadline(&self) -> Option<Monotonic> {
         Some(self.since? + self.patience.saturating_sub(self.before))
     }
 }
@@ -74,10 +75,14 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    const fn at(seconds: u64) -> Monotonic {
+        Monotonic::after_start(Duration::from_secs(seconds))
+    }
+
     #[test]
     fn a_worker_is_started_at_once_and_then_more_and_more_slowly() {
         let mut restarts = Restarts::new(s(30));
-        restarts.lost(s(100));
+        restarts.lost(at(100));
         let pauses: Vec<u128> = (0..9).map(|_| restarts.pause().as_millis()).collect();
         assert_eq!(pauses, [0, 50, 100, 200, 400, 800, 1_600, 2_000, 2_000]);
     }
@@ -86,33 +91,33 @@ mod tests {
     fn the_deadline_runs_from_the_loss_and_only_while_nobody_serves() {
         let mut restarts = Restarts::new(s(30));
         assert_eq!(restarts.deadline(), None);
-        restarts.lost(s(100));
-        restarts.lost(s(110));
-        assert_eq!(restarts.deadline(), Some(s(130)));
-        restarts.served(s(120));
+        restarts.lost(at(100));
+        restarts.lost(at(110));
+        assert_eq!(restarts.deadline(), Some(at(130)));
+        restarts.served(at(120));
         assert_eq!(restarts.deadline(), None);
     }
 
     #[test]
     fn a_worker_that_recovers_has_the_time_that_it_takes() {
         let mut restarts = Restarts::new(s(30));
-        restarts.lost(s(100));
+        restarts.lost(at(100));
         restarts.recovers(s(60));
-        restarts.lost(s(165));
-        assert_eq!(restarts.deadline(), Some(s(190)));
+        restarts.lost(at(165));
+        assert_eq!(restarts.deadline(), Some(at(190)));
     }
 
     #[test]
     fn a_worker_that_dies_again_soon_has_not_ended_the_outage() {
         let mut restarts = Restarts::new(s(30));
-        restarts.lost(s(100));
+        restarts.lost(at(100));
         restarts.pause();
-        restarts.served(s(110));
-        restarts.lost(s(110) + STEADY / 2);
-        let deadline = s(130) + STEADY / 2;
+        restarts.served(at(110));
+        restarts.lost(at(110) + STEADY / 2);
+        let deadline = at(130) + STEADY / 2;
         assert_eq!((restarts.deadline(), restarts.pause()), (Some(deadline), FIRST_PAUSE));
-        restarts.served(s(116));
-        restarts.lost(s(121));
-        assert_eq!((restarts.deadline(), restarts.pause()), (Some(s(151)), Duration::ZERO));
+        restarts.served(at(116));
+        restarts.lost(at(121));
+        assert_eq!((restarts.deadline(), restarts.pause()), (Some(at(151)), Duration::ZERO));
     }
 }

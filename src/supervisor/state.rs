@@ -27,6 +27,7 @@ use super::restarts::Restarts;
 use crate::types::clock::Clock;
 use crate::types::ids::SessionId;
 use crate::types::processes::RunAs;
+use crate::types::time::Monotonic;
 
 /// Signals that come this soon after the first one count as one: timeout(1) signals its child and then the group that
 /// it is in, a service manager every process of a service.
@@ -81,7 +82,7 @@ pub(super) struct Worker {
     pub(super) child: Option<Pid>,
     pub(super) stage: Stage,
     /// Since when it is at this stage; while it recovers, when it was last heard of.
-    pub(super) since: Duration,
+    pub(super) since: Monotonic,
     /// Whether it still answers, of one that knows the question.
     pub(super) pulse: Option<Pulse>,
     /// Who asked for it and is told of the outcome.
@@ -117,7 +118,7 @@ pub struct Keeper<'a> {
     pub(super) next: Option<Worker>,
     pub(super) restarts: Restarts,
     /// When the next worker is started.
-    pub(super) start_at: Option<Duration>,
+    pub(super) start_at: Option<Monotonic>,
     pub(super) peers: u64,
     /// How many workers were told to serve: behind the first, requests may be unanswered.
     pub(super) workers: u64,
@@ -126,7 +127,7 @@ pub struct Keeper<'a> {
     /// The mount is being stopped.
     pub(super) stopping: bool,
     /// The signal by which the mount is to be stopped once the worker that is coming serves, and when it came.
-    pub(super) stop_then: Option<(i32, Duration)>,
+    pub(super) stop_then: Option<(i32, Monotonic)>,
 }
 
 impl<'a> Keeper<'a> {
@@ -162,7 +163,7 @@ impl<'a> Keeper<'a> {
             if let Some(end) = self.look_at_the_clock() {
                 break end;
             }
-            let wait = self.next_time().map(|at| at.saturating_sub(self.clock.monotonic()));
+            let wait = self.next_time().map(|at| at.since(self.clock.monotonic()));
             let event = match wait {
                 Some(wait) => events.recv_timeout(wait),
                 None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -201,21 +202,21 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    fn next_time(&self) -> Option<Duration> {
+    fn next_time(&self) -> Option<Monotonic> {
         let pulse = self.present.as_ref().and_then(Worker::pulse);
         let beat = pulse.map(|pulse| pulse.next);
         let times = [self.start_at, self.deadline(), self.patience_with_next(), beat];
         times.into_iter().flatten().min()
     }
 
-    fn deadline(&self) -> Option<Duration> {
+    fn deadline(&self) -> Option<Monotonic> {
         let recovers = |present: &Worker| present.stage == Stage::Going && present.pulse.is_some();
         let is_on_its_way = self.present.as_ref().is_some_and(recovers);
         self.restarts.deadline().filter(|_| !self.stopping && !is_on_its_way)
     }
 
     /// Until when the next worker may take its time: less where somebody serves or waits in its stead.
-    fn patience_with_next(&self) -> Option<Duration> {
+    fn patience_with_next(&self) -> Option<Monotonic> {
         let next = self.next.as_ref()?;
         let awaited = self.present.is_some() || next.child.is_none();
         let longest = silence(self.context.patience);

@@ -16,6 +16,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::types::clock::{Clock, SystemClock};
+use crate::types::time::Monotonic;
 use crate::types::token_bucket::TokenBucket;
 
 /// Lines of one kind at once: a spool with hundreds of damaged logs names each.
@@ -87,7 +88,7 @@ enum Admission {
 }
 
 impl Allowance {
-    fn take(&mut self, now: Duration) -> Admission {
+    fn take(&mut self, now: Monotonic) -> Admission {
         if self.lines.take(now).is_err() {
             self.left_out += 1;
             return Admission::No;
@@ -106,14 +107,14 @@ mod tests {
 
     #[test]
     fn a_burst_is_logged_and_then_a_line_now_and_then_with_the_number_of_those_left_out() {
-        let (mut lines, mut now) = (Allowance::default(), Duration::from_secs(1_000));
+        let (mut lines, mut now) = (Allowance::default(), Monotonic::after_start(Duration::from_secs(1_000)));
         assert!((1..BURST).all(|_| lines.take(now) == Admission::Yes));
         assert_eq!(lines.take(now), Admission::Last);
         assert!((0..1_000).all(|_| lines.take(now) == Admission::No));
-        now += EVERY;
+        now = now + EVERY;
         assert_eq!(lines.take(now), Admission::After(1_000));
         assert_eq!(lines.take(now), Admission::No);
-        now += 2 * BURST * EVERY;
+        now = now + 2 * BURST * EVERY;
         let taken = (0..1_000).filter(|_| lines.take(now) != Admission::No).count();
         assert_eq!(taken, BURST as usize, "not more than once");
     }

@@ -1,16 +1,16 @@
 //! The clock: the only place that asks the machine for the time.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use super::time::Utc;
+use super::time::{Monotonic, Utc};
 
 /// A source of time.
 pub trait Clock: Send + Sync {
     /// The wall clock, for names and for people. It may jump.
     fn now(&self) -> Utc;
 
-    /// Time since some fixed point; never goes back. For waits and time-outs.
-    fn monotonic(&self) -> Duration;
+    /// Now, by the clock that never goes back.
+    fn monotonic(&self) -> Monotonic;
 }
 
 /// The machine's clocks.
@@ -18,7 +18,7 @@ pub trait Clock: Send + Sync {
 pub struct SystemClock(Instant);
 
 impl SystemClock {
-    /// Starts the monotonic clock at zero.
+    /// Starts the monotonic clock.
     #[allow(clippy::new_without_default, reason = "a default that reads a clock would surprise")]
     pub fn new() -> SystemClock {
         #[allow(clippy::disallowed_methods, reason = "this is the clock that others are passed")]
@@ -32,7 +32,7 @@ impl Clock for SystemClock {
         Utc::from(SystemTime::now())
     }
 
-    fn monotonic(&self) -> Duration {
-        self.0.elapsed()
+    fn monotonic(&self) -> Monotonic {
+        Monotonic::after_start(self.0.elapsed())
     }
 }

@@ -1,5 +1,6 @@
 //! Time as a value: microseconds since 1970 UTC, and its form in names. The clock is in `types::clock`.
 
+use std::ops::Add;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
@@ -139,6 +140,43 @@ impl From<Utc> for FileTime {
         // Less than a second in nanoseconds fits.
         let nanos = micros.rem_euclid(1_000_000) as u32 * 1000;
         FileTime { secs: micros.div_euclid(1_000_000), nanos }
+    }
+}
+
+/// An instant of the monotonic clock, which never goes back. For waits and time-outs, within one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Monotonic(Duration);
+
+impl Monotonic {
+    /// When the clock began.
+    pub const ZERO: Monotonic = Monotonic(Duration::ZERO);
+
+    /// So long after the clock began.
+    pub const fn after_start(time: Duration) -> Monotonic {
+        Monotonic(time)
+    }
+
+    /// From [`Monotonic::micros`].
+    pub fn from_micros(micros: u64) -> Monotonic {
+        Monotonic(Duration::from_micros(micros))
+    }
+
+    /// Microseconds since the clock began.
+    pub fn micros(self) -> u64 {
+        u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The time since another instant; zero if that is later.
+    pub fn since(self, earlier: Monotonic) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Monotonic {
+    type Output = Monotonic;
+
+    fn add(self, by: Duration) -> Monotonic {
+        Monotonic(self.0.saturating_add(by))
     }
 }
 

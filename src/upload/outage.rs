@@ -14,7 +14,7 @@ use super::parts::{Disk, Parts};
 use crate::settings::writer::WhenFull;
 use crate::spool::disk::{Durable, load_json, store_json};
 use crate::types::span::in_words;
-use crate::types::time::Utc;
+use crate::types::time::{Monotonic, Utc};
 
 /// How often an outage is told of.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -49,7 +49,7 @@ pub fn end(disk: &Disk) {
 /// What is watched.
 #[derive(Clone, Copy, Debug)]
 struct OutageSnapshot {
-    now: Duration,
+    now: Monotonic,
     away: bool,
     /// Bytes that S3 does not have.
     unsent: u64,
@@ -126,7 +126,7 @@ impl Backlog {
     fn weigh(&mut self, seen: OutageSnapshot) -> (Vec<OutageEvent>, Option<Duration>) {
         let mut news = Vec::new();
         let before = *self.before.get_or_insert(seen);
-        let (took, grown) = (seen.now - before.now, seen.unsent.saturating_sub(before.unsent));
+        let (took, grown) = (seen.now.since(before.now), seen.unsent.saturating_sub(before.unsent));
         let lasts = (grown > 0).then(|| {
             let left = seen.capacity.saturating_sub(seen.unsent);
             took.mul_f64((left as f64 / grown as f64).min(1e6))
@@ -162,7 +162,7 @@ mod tests {
         let look = |minute: u64| {
             let (unsent, away) = (unsent(minute), away(minute));
             let now = MINUTE * u32::try_from(minute).unwrap_or(u32::MAX);
-            let seen = OutageSnapshot { now, away, unsent, capacity: 1_000 };
+            let seen = OutageSnapshot { now: Monotonic::after_start(now), away, unsent, capacity: 1_000 };
             backlog.weigh(seen).0.into_iter().map(move |news| (minute, news))
         };
         (0..600).flat_map(look).collect()
@@ -190,7 +190,8 @@ mod tests {
     fn the_room_lasts_as_long_as_the_backlog_grows_as_it_did() {
         let mut backlog = Backlog::default();
         let mut look = |minutes: u32, unsent| {
-            let seen = OutageSnapshot { now: MINUTE * minutes, away: true, unsent, capacity: 1_000 };
+            let seen =
+                OutageSnapshot { now: Monotonic::after_start(MINUTE * minutes), away: true, unsent, capacity: 1_000 };
             backlog.weigh(seen).1
         };
         assert_eq!(look(0, 100), None);

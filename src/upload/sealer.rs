@@ -19,7 +19,7 @@ use crate::log_file::LogFile;
 use crate::types::errors::{FsError, LocalError};
 use crate::types::ids::{NodeId, SpoolRange};
 use crate::types::rotation::{Decision, Reason, Tail, decide, phase};
-use crate::types::time::Utc;
+use crate::types::time::{Monotonic, Utc};
 
 /// Least time between two looks at log files that have grown: a log that is written all the time is looked at five
 /// times a second, and its writer wakes nobody in between.
@@ -46,9 +46,9 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 struct Watched {
     log: Arc<LogFile>,
     /// Not looked at before then (monotonic), unless it grows.
-    not_before: Duration,
+    not_before: Monotonic,
     /// A seal failed: not looked at before then, whatever happens.
-    failed_until: Duration,
+    failed_until: Monotonic,
     /// Time between two looks while nobody says when it grows.
     pause: Duration,
     sealing: bool,
@@ -56,11 +56,11 @@ struct Watched {
 
 impl Watched {
     fn new(log: Arc<LogFile>) -> Watched {
-        let (not_before, failed_until) = (Duration::ZERO, Duration::ZERO);
+        let (not_before, failed_until) = (Monotonic::ZERO, Monotonic::ZERO);
         Watched { log, not_before, failed_until, pause: LOOK, sealing: false }
     }
 
-    fn due(&self) -> Duration {
+    fn due(&self) -> Monotonic {
         self.not_before.max(self.failed_until)
     }
 
@@ -75,7 +75,7 @@ impl Watched {
 /// What was said of seals that failed.
 #[derive(Default)]
 struct Failures {
-    said: Option<Duration>,
+    said: Option<Monotonic>,
     unsaid: u64,
 }
 
@@ -110,7 +110,7 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
         }
         for log in parts.queues.watch_list.take() {
             let entry = watched.entry(log.id);
-            entry.or_insert_with(|| Watched::new(log)).not_before = Duration::ZERO;
+            entry.or_insert_with(|| Watched::new(log)).not_before = Monotonic::ZERO;
         }
         watch_room(&parts, &mut making_room);
         look(&parts, &mut watched, &mut seals);
@@ -144,7 +144,7 @@ fn next_due(ports: &Ports, watched: &HashMap<NodeId, Watched>, seals: &JoinSet<S
     }
     let waiting = watched.values().filter(|entry| !entry.sealing);
     let next = waiting.map(Watched::due).min()?;
-    Some(next.saturating_sub(ports.clock.monotonic()))
+    Some(next.since(ports.clock.monotonic()))
 }
 
 fn sealed(
@@ -163,7 +163,7 @@ fn sealed(
         Err(e) => {
             // Where the disk is full each log fails each second.
             let now = parts.ports.clock.monotonic();
-            if failures.said.is_none_or(|said| now - said >= SAY_AGAIN) {
+            if failures.said.is_none_or(|said| now.since(said) >= SAY_AGAIN) {
                 let path = parts.disk.path_of(&entry.log);
                 error!(path, unsaid = failures.unsaid, "sealing failed, it is tried again: {e}");
                 *failures = Failures { said: Some(now), unsaid: 0 };

@@ -22,6 +22,7 @@ use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::escape::escape_path;
 use crate::types::random;
 use crate::types::span::in_words;
+use crate::types::time::Monotonic;
 
 /// PUTs at once in normal work: enough for a gigabit at 50 ms.
 const PARALLEL: usize = 8;
@@ -44,7 +45,7 @@ const PERMIT_BYTES: u64 = 64 * 1024;
 
 /// Whether S3 can be used.
 struct Gate {
-    closed_until: Option<Duration>,
+    closed_until: Option<Monotonic>,
     failures: u32,
     /// Of so many tries one is something new.
     new_every: u32,
@@ -74,7 +75,7 @@ struct Uploader {
     /// Tried and put back; tried again before anything new.
     retries: VecDeque<Attempt>,
     /// Failed for a reason of their own, until when.
-    delayed: Vec<(Duration, Attempt)>,
+    delayed: Vec<(Monotonic, Attempt)>,
     running: JoinSet<(Attempt, SendOutcome)>,
 }
 
@@ -121,18 +122,18 @@ pub async fn run(parts: Arc<Parts>, registrar: Registrar, mut pace: watch::Recei
     }
 }
 
-async fn sleep_until(ports: &Ports, wake: Option<Duration>) {
-    let wait = wake.unwrap_or_default().saturating_sub(ports.clock.monotonic());
+async fn sleep_until(ports: &Ports, wake: Option<Monotonic>) {
+    let wait = wake.unwrap_or_default().since(ports.clock.monotonic());
     tokio::time::sleep(wait).await;
 }
 
 impl Uploader {
-    fn is_open(&self, now: Duration) -> bool {
+    fn is_open(&self, now: Monotonic) -> bool {
         self.gate.closed_until.is_none_or(|until| now >= until)
     }
 
     /// How many may be under way: one while S3's return is still to be seen.
-    fn limit(&self, pace: Pace, now: Duration) -> usize {
+    fn limit(&self, pace: Pace, now: Monotonic) -> usize {
         match (self.is_open(now), self.conditional, self.gate.failures) {
             (false, ..) | (_, None, _) => 0,
             (true, Some(_), 1..) => 1,
@@ -148,7 +149,7 @@ impl Uploader {
         self.retries.extend(self.delayed.drain(..).map(|(_, attempt)| attempt));
     }
 
-    fn next_wake(&self, now: Duration) -> Option<Duration> {
+    fn next_wake(&self, now: Monotonic) -> Option<Monotonic> {
         let gate = self.gate.closed_until.filter(|_| !self.is_open(now));
         let delayed = self.delayed.iter().map(|(until, _)| *until).min();
         [gate, delayed].into_iter().flatten().min()
@@ -171,10 +172,10 @@ impl Uploader {
         }
     }
 
-    fn start_what_may(&mut self, pace: Pace, now: Duration) {
+    fn start_what_may(&mut self, pace: Pace, now: Monotonic) {
         let (due, later) = self.delayed.drain(..).partition(|(until, _)| *until <= now);
         self.delayed = later;
-        let due: Vec<(Duration, Attempt)> = due;
+        let due: Vec<(Monotonic, Attempt)> = due;
         self.retries.extend(due.into_iter().map(|(_, attempt)| attempt));
         let Some(conditional) = self.conditional else { return };
         while self.running.len() < self.limit(pace, now) {

@@ -23,6 +23,7 @@ use crate::supervisor::protocol::{Hello, SOCKET_ENV, ToKeeper, ToWorker};
 use crate::sys::{launch, privileges};
 use crate::types::clock::{Clock, SystemClock};
 use crate::types::processes::{Keeping, RunAs};
+use crate::types::time::Monotonic;
 
 /// How long an attaching worker waits for the keeper's socket: both are often started together.
 const SOCKET_PATIENCE: Duration = Duration::from_secs(30);
@@ -106,7 +107,7 @@ fn connect(path: &Path) -> io::Result<Link> {
     let clock = SystemClock::new();
     loop {
         match Link::connect(path) {
-            Err(e) if is_early(&e) && clock.monotonic() < SOCKET_PATIENCE => {
+            Err(e) if is_early(&e) && clock.monotonic() < Monotonic::after_start(SOCKET_PATIENCE) => {
                 debug!("the keeper is not there yet: {e}");
                 std::thread::sleep(SOCKET_PAUSE);
             }

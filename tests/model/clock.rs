@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use logsinkfs::types::clock::Clock;
-use logsinkfs::types::time::Utc;
+use logsinkfs::types::time::{Monotonic, Utc};
 use parking_lot::Mutex;
 
 /// The clock.
@@ -58,9 +58,9 @@ impl Clock for TestClock {
         self.wall.lock().plus(self.started.elapsed())
     }
 
-    fn monotonic(&self) -> Duration {
+    fn monotonic(&self) -> Monotonic {
         let mut looks = self.looks.lock();
         *looks += *self.look.lock();
-        self.started.elapsed() + *looks
+        Monotonic::after_start(self.started.elapsed() + *looks)
     }
 }

@@ -212,11 +212,11 @@ fn nobody_waits_longer_than_the_deadline_and_what_is_known_is_told_much_sooner()
         desk.bucket.script(Op::List, "", 20, Fault::HeldBefore(silent.clone()));
         let began = desk.clock.monotonic();
         assert_eq!(desk.size(log).await.unwrap(), 5);
-        let waited = desk.clock.monotonic() - began;
+        let waited = desk.clock.monotonic().since(began);
         assert!(waited < DEADLINE / 2, "{waited:?}");
         let began = desk.clock.monotonic();
         assert!(desk.find("app.log@2026-11-23").await.is_err());
-        let waited = desk.clock.monotonic() - began;
+        let waited = desk.clock.monotonic().since(began);
         assert!(waited <= DEADLINE, "{waited:?}");
         silent.open();
         assert_eq!(desk.find("app.log@2026-11-23").await.unwrap().size, 5);

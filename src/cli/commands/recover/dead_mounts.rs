@@ -21,6 +21,7 @@ use crate::sys::mountpoint;
 use crate::sys::mountpoint::Mount;
 use crate::types::clock::{Clock, SystemClock};
 use crate::types::span::in_words;
+use crate::types::time::Monotonic;
 
 /// How often is looked: each mount that is served answers a statfs for it.
 const LOOK: Duration = Duration::from_secs(30);
@@ -53,7 +54,7 @@ struct DeadMounts {
     dir: PathBuf,
     patience: Duration,
     /// Since when mounts are known to be dead, by their number.
-    since: HashMap<u64, Duration>,
+    since: HashMap<u64, Monotonic>,
     clock: SystemClock,
 }
 
@@ -67,7 +68,7 @@ impl DeadMounts {
         for (Mount { number, point, source, .. }, root) in dead {
             let now = self.clock.monotonic();
             let since = *self.since.entry(number).or_insert(now);
-            if now.saturating_sub(since) >= self.patience {
+            if now.since(since) >= self.patience {
                 rustix::mount::unmount(by_descriptor("fd", &root), UnmountFlags::DETACH)?;
                 warn!(point = %point.display(), source, "a mount whose daemon died was unmounted");
             } else if since == now {

@@ -36,6 +36,7 @@ use crate::types::errors::AtPath;
 use crate::types::escape::for_terminal;
 use crate::types::processes::RunAs;
 use crate::types::span::in_words;
+use crate::types::time::Monotonic;
 use crate::worker::signals::{Direct, Signals};
 
 /// Tells a process which spool is its own.
@@ -146,7 +147,7 @@ struct SpoolWork {
     running: Option<u32>,
     ended: Option<Ended>,
     /// When the work on it ended, and who it was then.
-    since: Option<(Duration, Who)>,
+    since: Option<(Monotonic, Who)>,
 }
 
 struct Recovery<'a> {
@@ -182,7 +183,7 @@ impl Recovery<'_> {
         let waits = |dir: &Path, known: &SpoolWork| match &known.since {
             // A spool is the same as long as nobody has started with it.
             Some((_, who)) if matches!(known.ended, Some(Ended::Done | Ended::Kept)) => watch && Who::of(dir) != *who,
-            Some((at, _)) => watch && now.saturating_sub(*at) >= AGAIN,
+            Some((at, _)) => watch && now.since(*at) >= AGAIN,
             None => true,
         };
         let ready = self
@@ -244,7 +245,7 @@ impl Recovery<'_> {
         let (patience, done, now) = (self.args.patience(), Some(Ended::Done), self.clock.monotonic());
         self.spools.retain(|dir, known| {
             let Some((at, who)) = &known.since else { return true };
-            if known.ended != done || now.saturating_sub(*at) < patience {
+            if known.ended != done || now.since(*at) < patience {
                 return true;
             }
             let removed = remove(dir, who);
