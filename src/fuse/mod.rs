@@ -32,7 +32,7 @@ use self::convert::{
     BLOCK, access, creator, errno, file_attr, file_time, handle, node, origin, reply_entry, reply_xattr,
 };
 pub use self::reader_adapter::Reader;
-pub use self::session::{ask_again, begin, negotiate, take_over};
+pub use self::session::{answer, ask_again, begin, negotiate, take_over};
 
 /// A session with the kernel that is about to be served.
 pub type Session = fuser::Session<Adapter>;

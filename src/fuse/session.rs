@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use fuser::{Filesystem, InitFlags, KernelConfig, Request, Session, SessionACL};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use tracing::debug;
+use tokio::sync::watch;
+use tracing::{debug, error};
 
 use super::abi::{INIT_ANSWER_MAX, MAX_WRITE, NOTIFY_PRUNE, NOTIFY_RESEND};
 use super::place::put_in_place;
@@ -114,6 +115,18 @@ fn config(threads: usize) -> fuser::Config {
     config.acl = SessionACL::All;
     config.n_threads = Some(threads);
     config
+}
+
+/// Answers the kernel on threads of its own. Gives what says when that is over.
+pub fn answer<F: Filesystem + Send + Sync + 'static>(session: Session<F>) -> io::Result<watch::Receiver<bool>> {
+    let (ended, session_ended) = watch::channel(false);
+    std::thread::Builder::new().name("fuse".into()).spawn(move || {
+        if let Err(e) = session.run() {
+            error!("the FUSE session ended: {e}");
+        }
+        let _ = ended.send(true);
+    })?;
+    Ok(session_ended)
 }
 
 /// Begins a session over a socket that says what the kernel said, and gives its answer.

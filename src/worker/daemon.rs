@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::compose::{check_bucket, connect, new_writer, policy, recover_parts, registrar, resume};
 use super::control_server::StopAsked;
@@ -21,9 +21,9 @@ use super::signals::{SignalAction, Signals};
 use super::status::{MountStatus, Writing};
 use super::stop::{End, drain, force_all, impatience, last_words, report, wanted_by_the_next};
 use super::write_path::Choice;
-use super::{admin, control_server, write_path};
+use super::{control_server, serve, write_path};
 use crate::fs::{Fs, chores};
-use crate::fuse::{Adapter, Session, ask_again, caches_of};
+use crate::fuse::{Adapter, Session, answer, ask_again, caches_of};
 use crate::s3::metered::Observed;
 use crate::settings::writer::{Settings, WritePath};
 use crate::spool::backing::Backings;
@@ -75,11 +75,7 @@ pub fn run(settings: &Settings, served: &ServedMount) -> Result<ExitCode, Daemon
     end_at_panics();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut spool = open_spool(settings, &*clock)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .enable_all()
-        .thread_name("logsinkfs")
-        .build()?;
+    let runtime = serve::runtime()?;
     let session = served.session.as_ref().map(|(session, _)| session);
     if let Some(session) = session {
         spool.begin_session(session, served.resumed)?;
@@ -98,7 +94,7 @@ pub fn run(settings: &Settings, served: &ServedMount) -> Result<ExitCode, Daemon
     if settings.require_bucket && !served.resumed {
         require_bucket(&runtime, &registrar, &parts)?;
     }
-    serve(settings, &runtime, parts, registrar, served)
+    serve_until_the_end(settings, &runtime, parts, registrar, served)
 }
 
 /// Opens the spool; the one who had it may be dying in this moment, killed or replaced.
@@ -118,10 +114,8 @@ fn open_spool(settings: &Settings, clock: &dyn Clock) -> Result<Spool, DaemonErr
 /// Threads that read FUSE requests. One is slower than two or three wherever writer and daemon are on different cores,
 /// because then waking it costs more than the write (docs/BENCHMARKS.md).
 const READERS: usize = 3;
-/// Threads for S3 and for what waits: the work is the network's and the disk's.
-const WORKERS: usize = 2;
 
-fn serve(
+fn serve_until_the_end(
     settings: &Settings,
     runtime: &Runtime,
     parts: Arc<Parts>,
@@ -137,7 +131,8 @@ fn serve(
         by_kernel: backings.is_some(),
         worker_restarts: served.restarts,
     };
-    let status = watch_over(settings, runtime, served, writing)?;
+    let status = Arc::new(MountStatus::new(&settings.spool.source, &served.point, Some(writing)));
+    serve::tell(runtime, settings.admin, &status, served.resumed)?;
     let runtime_handle = runtime.handle().clone();
     let fs = Arc::new(Fs::new(parts.clone(), policy(settings), runtime_handle, backings));
     let (asks_to_stop, mut stops) = mpsc::channel(STOPS_MAX);
@@ -184,14 +179,7 @@ fn run_session(session: Session, served: &ServedMount) -> Result<watch::Receiver
         // A mount that ended meanwhile shows in the session.
         warn!("the kernel does not send again what the worker before left: {e}");
     }
-    let (ended, session_ended) = watch::channel(false);
-    std::thread::Builder::new().name("fuse".into()).spawn(move || {
-        if let Err(e) = session.run() {
-            error!("the FUSE session ended: {e}");
-        }
-        let _ = ended.send(true);
-    })?;
-    Ok(session_ended)
+    Ok(answer(session)?)
 }
 
 /// Says that the mount serves: in the log, to the parent process and to the keeper.
@@ -298,31 +286,6 @@ async fn first_contact(queues: &Queues) {
             "S3 has not answered within {CONTACT_PATIENCE:?}; what is written goes into the spool, and to S3 when it does"
         );
     }
-}
-
-/// Begins to tell how the mount is, over HTTP where that is asked for.
-fn watch_over(
-    settings: &Settings,
-    runtime: &Runtime,
-    served: &ServedMount,
-    writing: Writing,
-) -> Result<Arc<MountStatus>, DaemonError> {
-    let status = Arc::new(MountStatus::new(&settings.spool.source, &served.point, Some(writing)));
-    let Some(address) = settings.admin else { return Ok(status) };
-    let serving = status.clone();
-    if served.resumed {
-        // Programs wait for this worker, and must not for an address.
-        runtime.spawn(async move {
-            match admin::listen(address, true).await {
-                Ok(listener) => admin::serve(listener, serving).await,
-                Err(e) => error!("the mount goes on without it: {e}"),
-            }
-        });
-    } else {
-        let listener = runtime.block_on(admin::listen(address, false))?;
-        runtime.spawn(admin::serve(listener, serving));
-    }
-    Ok(status)
 }
 
 /// Since when the mount has been served, by this worker and those before it.

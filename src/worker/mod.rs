@@ -4,7 +4,8 @@
 //! - `run`: the beginning of a worker: greets the keeper and drops its privileges; `fit` checks whether it could serve.
 //! - `daemon`: order of start and stop; `compose` builds the parts of a writer mount; `connect` connects to a bucket;
 //!   `kept_port` keeps the port of the embedded one.
-//! - `reader`: the same for a reader mount; `holder` the process that holds one made by root.
+//! - `reader`: the same for a reader mount; `serve` what both have in common; `holder` the process that holds one made
+//!   by root.
 //! - `served_mount`: the mount as a worker sees it; `supervisor_client` the keeper; `write_path` who writes into the
 //!   spool.
 //! - `signals`: what signals ask for; `stop` the shutdown, and what it reports.
@@ -23,6 +24,7 @@ pub mod holder;
 pub mod kept_port;
 pub mod reader;
 pub mod run;
+mod serve;
 pub mod served_mount;
 pub mod signals;
 pub mod status;

@@ -11,15 +11,14 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::daemon::raise_file_limit;
 use super::error::{DaemonError, REQUIRE_PATIENCE};
 use super::signals::{Direct, SignalAction, Signals};
 use super::status::MountStatus;
-use super::{admin, connect};
+use super::{connect, serve};
 use crate::fuse;
 use crate::listing::catalog::Catalog;
 use crate::read::objects::{BUDGET_OF_READERS, Objects};
@@ -38,8 +37,6 @@ use crate::types::clock::{Clock, SystemClock};
 
 /// Threads that read FUSE requests: none of them waits for S3.
 const READERS: usize = 2;
-/// Threads for S3 and for copying what was unpacked. Decompression has threads of its own.
-const WORKERS: usize = 2;
 /// What the log of a mount in the background ends in.
 const LOG: &str = "reader.log";
 
@@ -64,11 +61,7 @@ fn serve_on(
     device: impl FnOnce() -> Result<Device, DaemonError>,
 ) -> Result<ExitCode, DaemonError> {
     raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .enable_all()
-        .thread_name("logsinkfs")
-        .build()?;
+    let runtime = serve::runtime()?;
     let reached = connect::to_read(&settings.source, &settings.s3);
     let (bucket, _embedded) = reached.map_err(DaemonError::Embedded)?;
     let bucket = Observed::new(Arc::new(bucket), Arc::new(SystemClock::new()));
@@ -76,7 +69,7 @@ fn serve_on(
     let reader_config = reader_config(settings, Arc::new(bucket), &runtime);
     let fs = Arc::new(ReaderFs::new(reader_config, runtime.handle().clone()));
     let device = device()?;
-    let served = serve(settings, &runtime, &fs, &device);
+    let served = serve_until_the_end(settings, &runtime, &fs, &device);
     device.detach();
     served.map(|()| ExitCode::SUCCESS)
 }
@@ -140,24 +133,20 @@ fn reader_config(settings: &ReaderSettings, bucket: Arc<dyn Bucket>, runtime: &R
     }
 }
 
-fn serve(settings: &ReaderSettings, runtime: &Runtime, fs: &Arc<ReaderFs>, device: &Device) -> Result<(), DaemonError> {
+fn serve_until_the_end(
+    settings: &ReaderSettings,
+    runtime: &Runtime,
+    fs: &Arc<ReaderFs>,
+    device: &Device,
+) -> Result<(), DaemonError> {
     let status = Arc::new(MountStatus::new(&settings.source, &device.point, None));
-    if let Some(address) = settings.admin {
-        let listener = runtime.block_on(admin::listen(address, false))?;
-        runtime.spawn(admin::serve(listener, status.clone()));
-    }
+    serve::tell(runtime, settings.admin, &status, false)?;
     let adapter = fuse::Reader::new(fs.clone(), runtime.handle().clone());
     let session = fuse::begin(adapter, device.fuse.as_fd().try_clone_to_owned()?, READERS)
         .map_err(|e| SupervisorError::Mount(device.point.clone(), e))?;
     fs.set_caches(fuse::caches_of(&session, runtime.handle().clone())?);
     let mut signals = runtime.block_on(async { Signals::new(None, Direct::Stops) })?;
-    let (ended, mut session_ended) = watch::channel(false);
-    std::thread::Builder::new().name("fuse".into()).spawn(move || {
-        if let Err(e) = session.run() {
-            error!("the FUSE session ended: {e}");
-        }
-        let _ = ended.send(true);
-    })?;
+    let mut session_ended = fuse::answer(session)?;
     info!(source = %settings.source.url(), mountpoint = %device.point.display(), "serving, read-only");
     status.serves(true);
     let log = if launch::is_background() { Some(open_log(settings, &device.point)?) } else { None };
