@@ -30,6 +30,9 @@ const SIGNALS_MAX: usize = 8;
 /// Questions that nobody has taken yet: the client waits, and may ask again.
 const QUESTIONS_MAX: usize = 16;
 
+/// How long a spool file stays registered after it was closed.
+const LINGER: Duration = Duration::from_millis(50);
+
 /// Numbers of signals.
 pub type SignalReceiver = tokio::sync::mpsc::Receiver<i32>;
 /// What people ask, and where they are answered.
@@ -40,8 +43,7 @@ pub struct SupervisorClient {
     link: &'static Link,
     /// One question at a time.
     answers: Mutex<Receiver<ToWorker>>,
-    /// What is registered, as this worker knows it.
-    registered: Mutex<HashMap<NodeId, (SpoolOffset, BackingId)>>,
+    registered: Arc<Mutex<Registered>>,
     /// Somebody else started this worker.
     pub attached: bool,
     /// The signals that the keeper passes on, until they are taken.
@@ -50,6 +52,51 @@ pub struct SupervisorClient {
     questions: Mutex<Option<Questions>>,
     /// By what this worker serves, once it does.
     runtime: Arc<OnceLock<Handle>>,
+}
+
+/// What is registered, as this worker knows it. What is closed stays registered for [`LINGER`]: most programs that open
+/// a log for each line come back at once, and the keeper wakes up once for many that do not.
+#[derive(Default)]
+struct Registered {
+    files: HashMap<NodeId, RegisteredFile>,
+    /// Those that are closed, and may have been opened again since.
+    closed: Vec<NodeId>,
+}
+
+struct RegisteredFile {
+    start: SpoolOffset,
+    id: BackingId,
+    closed: bool,
+}
+
+impl Registered {
+    fn add(&mut self, node: NodeId, start: SpoolOffset, id: BackingId) {
+        self.files.insert(node, RegisteredFile { start, id, closed: false });
+    }
+
+    /// The spool file of a node that begins at `start`, which is open from now on.
+    fn reopen(&mut self, node: NodeId, start: SpoolOffset) -> Option<BackingId> {
+        let file = self.files.get_mut(&node).filter(|file| file.start == start)?;
+        file.closed = false;
+        Some(file.id)
+    }
+
+    /// Notes that a file is closed. `None` when it is not known; else whether it is the first of those that wait.
+    fn close(&mut self, node: NodeId) -> Option<bool> {
+        let file = self.files.get_mut(&node)?;
+        if !std::mem::replace(&mut file.closed, true) {
+            self.closed.push(node);
+        }
+        Some(self.closed.len() == 1)
+    }
+
+    /// Forgets what is still closed, and gives it.
+    fn take_closed(&mut self) -> Vec<NodeId> {
+        let mut closed = std::mem::take(&mut self.closed);
+        closed.retain(|node| self.files.get(node).is_some_and(|file| file.closed));
+        closed.retain(|node| self.files.remove(node).is_some());
+        closed
+    }
 }
 
 impl SupervisorClient {
@@ -63,7 +110,7 @@ impl SupervisorClient {
         let hear = move || hear(link, &answered, &signalled, &asked, &serves_by);
         thread::Builder::new().name("keeper".into()).spawn(hear)?;
         let (signals, questions) = (Mutex::new(Some(signals)), Mutex::new(Some(questions)));
-        let (answers, registered) = (Mutex::new(answers), Mutex::default());
+        let (answers, registered) = (Mutex::new(answers), Arc::default());
         Ok(SupervisorClient { link, answers, registered, attached, signals, questions, runtime })
     }
 
@@ -139,8 +186,7 @@ impl SupervisorClient {
 
 impl Backings for SupervisorClient {
     fn register(&self, node: NodeId, start: SpoolOffset) -> Result<BackingId, BackingError> {
-        let known = self.registered.lock().get(&node).copied();
-        if let Some((_, id)) = known.filter(|(of, _)| *of == start) {
+        if let Some(id) = self.registered.lock().reopen(node, start) {
             return Ok(id);
         }
         let of_node = |answer| match answer {
@@ -153,9 +199,9 @@ impl Backings for SupervisorClient {
             Err(why) => Err(why),
         };
         match &registered {
-            Ok(id) => drop(self.registered.lock().insert(node, (start, *id))),
+            Ok(id) => self.registered.lock().add(node, start, *id),
             // It may be registered after all, or another file, and nobody would know.
-            Err(_) => self.unregister(node),
+            Err(_) => tell_closed(self.link, node),
         }
         registered
     }
@@ -167,7 +213,7 @@ impl Backings for SupervisorClient {
         self.ask_all(&questions, |answer| match answer {
             ToWorker::Registered { node, backing, .. } if nodes.contains(&node) => {
                 match backing {
-                    Ok(id) => drop(self.registered.lock().insert(node, (start, BackingId(id)))),
+                    Ok(id) => self.registered.lock().add(node, start, BackingId(id)),
                     Err(why) => refused = Some(BackingError(why)),
                 }
                 true
@@ -182,9 +228,18 @@ impl Backings for SupervisorClient {
     }
 
     fn unregister(&self, node: NodeId) {
-        self.registered.lock().remove(&node);
-        if let Err(e) = self.link.send(&ToKeeper::Unregister { node }) {
-            warn!(%node, "the keeper could not be told that a file is closed: {e}");
+        let is_first = self.registered.lock().close(node);
+        match (is_first, self.runtime.get()) {
+            (None, _) => tell_closed(self.link, node),
+            (Some(true), Some(runtime)) => {
+                let (link, registered) = (self.link, self.registered.clone());
+                runtime.spawn(async move {
+                    tokio::time::sleep(LINGER).await;
+                    tell_all_closed(link, &registered);
+                });
+            }
+            (Some(_), None) => tell_all_closed(self.link, &self.registered),
+            (Some(false), Some(_)) => {}
         }
     }
 
@@ -202,6 +257,18 @@ impl Backings for SupervisorClient {
                 Ok(_) | Err(_) => return all,
             }
         }
+    }
+}
+
+/// Tells the keeper of what is closed. Under the lock, so that who registers one of them comes after it.
+fn tell_all_closed(link: &Link, registered: &Mutex<Registered>) {
+    let mut registered = registered.lock();
+    registered.take_closed().into_iter().for_each(|node| tell_closed(link, node));
+}
+
+fn tell_closed(link: &Link, node: NodeId) {
+    if let Err(e) = link.send(&ToKeeper::Unregister { node }) {
+        warn!(%node, "the keeper could not be told that a file is closed: {e}");
     }
 }
 
@@ -260,5 +327,29 @@ fn hear(
                 std::process::exit(1);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_opened_again_stays_registered_and_the_others_go() {
+        let mut registered = Registered::default();
+        for n in 1..=3 {
+            registered.add(NodeId(n), SpoolOffset(0), BackingId(10 + n as u32));
+        }
+        assert_eq!(registered.close(NodeId(9)), None, "nobody knows it");
+        assert_eq!(
+            (1..=3).map(|n| registered.close(NodeId(n))).collect::<Vec<_>>(),
+            [Some(true), Some(false), Some(false)]
+        );
+        assert_eq!(registered.reopen(NodeId(2), SpoolOffset(0)), Some(BackingId(12)));
+        assert_eq!(registered.reopen(NodeId(3), SpoolOffset(5)), None, "another spool file");
+        assert_eq!(registered.take_closed(), [NodeId(1), NodeId(3)]);
+        assert_eq!((registered.take_closed(), registered.files.len()), (Vec::new(), 1));
+        assert_eq!(registered.close(NodeId(2)), Some(true));
+        assert_eq!(registered.take_closed(), [NodeId(2)]);
     }
 }
