@@ -270,6 +270,79 @@ fn rooms_have_no_cycle_and_none_is_allowed_what_it_does_not_use() {
     }
 }
 
+/// A file as a module: `namespace::tree` for `src/namespace/tree.rs`, `namespace` for its `mod.rs`.
+fn module(file: &Source) -> String {
+    let inner = file.path.trim_start_matches("src/").trim_end_matches(".rs");
+    inner.trim_end_matches("/mod").replace('/', "::")
+}
+
+/// The modules of `modules` that a file imports or names, but for what it hands on of its own (`pub use self::`).
+fn used_modules(file: &Source, modules: &BTreeSet<String>) -> BTreeSet<String> {
+    let own = module(file);
+    let before_tests = file.text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let code = before_tests.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut used = BTreeSet::new();
+    for root in ["crate::", "super::", "self::"] {
+        for (at, _) in code.match_indices(root) {
+            let before = &code[..at];
+            let is_within = before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+            if is_within || (root == "self::" && before.ends_with("pub use ")) {
+                continue;
+            }
+            let mut path: Vec<&str> = if root == "crate::" { Vec::new() } else { own.split("::").collect() };
+            let mut rest = &code[at..];
+            while let Some(inner) = rest.strip_prefix("super::") {
+                path.pop();
+                rest = inner;
+            }
+            let rest = rest.strip_prefix(root).unwrap_or(rest);
+            let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(rest.len());
+            path.extend(rest[..end].split("::").filter(|name| !name.is_empty()));
+            let names = rest[end..].strip_prefix('{').and_then(|list| list.split('}').next()).unwrap_or_default();
+            for name in names.split(',').map(str::trim) {
+                let whole: Vec<&str> = path.iter().copied().chain([name]).collect();
+                let named = (1..=whole.len()).rev().map(|length| whole[..length].join("::"));
+                used.extend(named.into_iter().find(|named| modules.contains(named)));
+            }
+        }
+    }
+    used.remove(&own);
+    used
+}
+
+/// The modules of a cycle, if there is one.
+fn cycle(files: &[Source]) -> Vec<String> {
+    let modules: BTreeSet<String> = files.iter().map(module).collect();
+    let mut uses: Vec<_> = files.iter().map(|file| (module(file), used_modules(file, &modules))).collect();
+    // What uses nothing that is left, or is used by nothing that is left, is in no cycle, and is taken away.
+    loop {
+        let before = uses.len();
+        let left: BTreeSet<String> = uses.iter().map(|(own, _)| own.clone()).collect();
+        uses.retain(|(_, used)| used.iter().any(|used| left.contains(used)));
+        let wanted: BTreeSet<String> = uses.iter().flat_map(|(_, used)| used.clone()).collect();
+        uses.retain(|(own, _)| wanted.contains(own));
+        if uses.len() == before {
+            return uses.into_iter().map(|(own, _)| own).collect();
+        }
+    }
+}
+
+#[test]
+fn modules_have_no_cycle_within_a_room_either() {
+    let broken = [
+        Source::example("src/a/mod.rs", "use self::b::{B, C};\n"),
+        Source::example("src/a/b.rs", "use super::{\n    A,\n    D,\n};\n"),
+    ];
+    assert_eq!(cycle(&broken), ["a", "a::b"]);
+    let hands_on = [
+        Source::example("src/a/mod.rs", "pub use self::b::B;\n"),
+        Source::example("src/a/b.rs", "use super::A;\n#[cfg(test)]\nmod tests {\n    use super::*;\n}\n"),
+    ];
+    assert_eq!(cycle(&hands_on), Vec::<String>::new());
+    let all: Vec<Source> = files("src", "rs").into_iter().filter(|file| file.room().is_some()).collect();
+    assert_eq!(cycle(&all), Vec::<String>::new());
+}
+
 #[test]
 fn the_supervisor_and_all_that_it_imports_know_nothing_of_s3_and_uploads() {
     let mut reached = BTreeSet::from(["supervisor"]);

@@ -3,21 +3,15 @@
 use std::sync::Arc;
 
 use super::dir_snapshot::{DirEntry, DirSnapshot};
-use super::handles::{Handle, Mode, Opened};
+use super::handles::{Handle, Mode, Opened, Reading};
 use super::{Answer, Entry, Fs};
 use crate::format::naming::SEGMENTS_ENDING;
-use crate::listing::listing_pages::{ListingPages, PageEvent};
+use crate::listing::listing_pages::PageEvent;
 use crate::metrics::METRICS;
 use crate::namespace::Open;
 use crate::namespace::listing::{Row, Stored};
 use crate::types::errors::FsError;
 use crate::types::ids::{HandleId, NodeId, Origin};
-
-/// A directory that somebody goes through.
-pub(super) struct Reading {
-    snapshot: Arc<DirSnapshot>,
-    feed: Option<ListingPages>,
-}
 
 /// Entries of a directory, from where they were asked for.
 pub struct Entries {

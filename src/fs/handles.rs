@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::{Mutex, RwLock};
 use tracing::warn;
 
-use super::dirs::Reading;
+use super::dir_snapshot::DirSnapshot;
+use crate::listing::listing_pages::ListingPages;
 use crate::log_file::local_file::LocalFile;
 use crate::log_file::{LogFile, SpoolFile};
 use crate::metrics::METRICS;
@@ -18,6 +19,12 @@ use crate::types::errors::FsError;
 use crate::types::escape::escape_path;
 use crate::types::ids::{BackingId, HandleId, NodeId, Origin};
 use crate::types::shares::{Part, Shares};
+
+/// A directory that somebody goes through.
+pub(super) struct Reading {
+    pub snapshot: Arc<DirSnapshot>,
+    pub feed: Option<ListingPages>,
+}
 
 /// What an open(2) asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -3,8 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Namespace;
-use super::change::Change;
-use super::tree::{Attr, Body, Node};
+use super::tree::{Attr, Body, Node, SET_GROUP_ID};
 use crate::spool::record::LastWrite;
 use crate::types::errors::FsError;
 use crate::types::escape::{escape_path, unescape};
@@ -16,8 +15,6 @@ const ATTRIBUTES_MAX: usize = 64 * 1024;
 
 /// The mode bit S_ISUID.
 const SET_USER_ID: u32 = 0o4000;
-/// The mode bit S_ISGID.
-const SET_GROUP_ID: u32 = 0o2000;
 /// Both.
 const SET_ID: u32 = SET_USER_ID | SET_GROUP_ID;
 /// The mode bit S_IXGRP.
@@ -99,16 +96,6 @@ impl Node {
             self.times = self.times.after(last);
         }
         self.times.changed = now.into();
-    }
-}
-
-/// Mode and group of a new node: a set-group-id directory gives its group, and the bit to directories
-/// ([inode(7)](https://man7.org/linux/man-pages/man7/inode.7.html)).
-pub(super) fn inherited(parent: &Node, body: &Body, by: Change) -> (u32, u32) {
-    match (parent.mode & SET_GROUP_ID, body) {
-        (0, _) => (by.mode, by.gid),
-        (bit, Body::Directory(_)) => (by.mode | bit, parent.gid),
-        (_, _) => (by.mode, parent.gid),
     }
 }
 

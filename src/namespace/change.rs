@@ -5,11 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Namespace;
-use super::attributes::inherited;
-use super::durable::OnDisk;
 use super::keep::set_linked;
-use super::tree::{Attr, Body, Directory, Node, Tree};
-use super::weight::Charge;
+use super::tree::{Attr, Body, Charge, Directory, Node, OnDisk, SET_GROUP_ID, Tree};
 use crate::format::naming::PRIVATE_FOLDER;
 use crate::log_file::{LogFile, Target};
 use crate::spool::NodeFiles;
@@ -301,6 +298,16 @@ impl Namespace {
         let dir = tree.directory_mut(parent)?;
         dir.live.remove(name);
         Ok(())
+    }
+}
+
+/// Mode and group of a new node: a set-group-id directory gives its group, and the bit to directories
+/// ([inode(7)](https://man7.org/linux/man-pages/man7/inode.7.html)).
+fn inherited(parent: &Node, body: &Body, by: Change) -> (u32, u32) {
+    match (parent.mode & SET_GROUP_ID, body) {
+        (0, _) => (by.mode, by.gid),
+        (bit, Body::Directory(_)) => (by.mode | bit, parent.gid),
+        (_, _) => (by.mode, parent.gid),
     }
 }
 

@@ -11,17 +11,6 @@ use crate::types::ids::NodeId;
 /// Nodes that are copied under one lock of the tree when the records are written anew.
 const COPIED_AT_ONCE: usize = 64;
 
-/// A node's record on the disk.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct OnDisk {
-    /// Its last change.
-    pub change: Position,
-    /// Whether the names of its files have reached the disk.
-    pub has_files: bool,
-    /// Whether it lacks what recovery found, for want of room: nothing that relies on it may be sealed.
-    pub is_behind: bool,
-}
-
 impl Tree {
     /// The last change of a node, and of the directories above it.
     fn last_change(&self, id: NodeId) -> Position {

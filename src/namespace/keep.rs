@@ -9,12 +9,11 @@ use std::io;
 
 use tracing::warn;
 
-use super::Namespace;
 use super::tree::{Body, Directory, Node, Tree};
-use crate::format::naming::MarkerName;
+use super::{Doomed, Namespace};
+use crate::spool::Position;
 use crate::spool::crash_point::crash_point;
 use crate::spool::record::Former;
-use crate::spool::{NodeFiles, Position};
 use crate::types::errors::{AtPath, FsError, LocalError};
 use crate::types::escape::escape_path;
 use crate::types::ids::{NodeId, SpoolOffset};
@@ -25,14 +24,6 @@ use crate::types::time::Utc;
 pub const EMPTY_MAX: usize = 1024;
 /// Most bytes of names of former directories that a directory remembers: its record is written as a whole.
 const FORMER_MAX: usize = 64 * 1024;
-
-/// The files of a node that is no more.
-#[derive(Clone, Debug)]
-pub(super) struct Doomed {
-    pub files: NodeFiles,
-    starts: Vec<SpoolOffset>,
-    markers: Vec<MarkerName>,
-}
 
 impl Directory {
     /// The directory that once had a name, if it is remembered, and those that were in it.

@@ -6,10 +6,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tracing::warn;
 
-use super::durable::OnDisk;
 use super::recover::RecoveredNode;
-use super::tree::{Body, Directory, Node, Tree};
-use super::weight::Charge;
+use super::tree::{Body, Charge, Directory, Node, OnDisk, Tree};
 use super::{Name, Namespace};
 use crate::log_file::local_file::LocalFile;
 use crate::settings::writer::Ownership;

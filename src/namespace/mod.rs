@@ -28,15 +28,15 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use self::keep::Doomed;
 use self::tree::{Body, Node, Tree};
+use crate::format::naming::MarkerName;
 use crate::log_file::LogFile;
 use crate::log_file::local_file::LocalFile;
 use crate::settings::writer::Ownership;
-use crate::spool::Spool;
 use crate::spool::session::StoredNode;
+use crate::spool::{NodeFiles, Spool};
 use crate::types::errors::FsError;
-use crate::types::ids::{NodeId, RequestId};
+use crate::types::ids::{NodeId, RequestId, SpoolOffset};
 use crate::types::stored_object::StoredObject;
 use crate::types::time::Utc;
 
@@ -44,10 +44,7 @@ pub use self::attributes::SetAttr;
 pub use self::change::{Change, NAME_MAX, Renamed, Stamp};
 pub use self::keep::EMPTY_MAX;
 pub use self::spare::{NewFile, Spare};
-pub use self::tree::{Attr, FileKind};
-
-/// A name: any bytes but `/` and NUL.
-pub type Name = Vec<u8>;
+pub use self::tree::{Attr, FileKind, Name, Open};
 
 /// The live view of a mount.
 #[derive(Debug)]
@@ -60,19 +57,12 @@ pub struct Namespace {
     doing_chores: Mutex<()>,
 }
 
-/// What a node is, for those who read and write it.
+/// The files of a node that is no more.
 #[derive(Clone, Debug)]
-pub enum Open {
-    /// A live file.
-    Live(Arc<LogFile>),
-    /// A local-only file.
-    Local(Arc<LocalFile>),
-    /// A stored object.
-    Stored(StoredObject),
-    /// A directory.
-    Directory,
-    /// A symbolic link.
-    Symlink(Vec<u8>),
+pub(super) struct Doomed {
+    pub files: NodeFiles,
+    starts: Vec<SpoolOffset>,
+    markers: Vec<MarkerName>,
 }
 
 /// An entry of a directory's live part.

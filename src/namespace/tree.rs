@@ -4,20 +4,54 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use super::durable::OnDisk;
-use super::weight::Charge;
-use super::{Name, Open};
 use crate::log_file::local_file::LocalFile;
 use crate::log_file::{LogFile, Target};
 use crate::settings::writer::Ownership;
+use crate::spool::Position;
 use crate::spool::hidden::Hidden;
 use crate::spool::record::{Claim, Former, Kind, LastWrite, Record, Times};
 use crate::spool::session::{Session, StoredNode};
 use crate::types::errors::FsError;
 use crate::types::ids::{NodeId, RequestId};
-use crate::types::shares::Shares;
+use crate::types::shares::{Part, Shares};
 use crate::types::stored_object::StoredObject;
 use crate::types::time::Utc;
+
+/// The mode bit S_ISGID.
+pub(super) const SET_GROUP_ID: u32 = 0o2000;
+
+/// A name: any bytes but `/` and NUL.
+pub type Name = Vec<u8>;
+
+/// What a node is, for those who read and write it.
+#[derive(Clone, Debug)]
+pub enum Open {
+    /// A live file.
+    Live(Arc<LogFile>),
+    /// A local-only file.
+    Local(Arc<LocalFile>),
+    /// A stored object.
+    Stored(StoredObject),
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink(Vec<u8>),
+}
+
+/// What a node was counted with, and as whose.
+#[derive(Debug, Default)]
+pub(super) struct Charge(pub(super) Option<(Part, u64)>);
+
+/// A node's record on the disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OnDisk {
+    /// Its last change.
+    pub change: Position,
+    /// Whether the names of its files have reached the disk.
+    pub has_files: bool,
+    /// Whether it lacks what recovery found, for want of room: nothing that relies on it may be sealed.
+    pub is_behind: bool,
+}
 
 /// What stat(2) shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

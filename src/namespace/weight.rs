@@ -4,7 +4,7 @@
 use tracing::warn;
 
 use super::Namespace;
-use super::tree::{Body, Node, Tree};
+use super::tree::{Body, Charge, Node, Tree};
 use crate::types::errors::FsError;
 use crate::types::escape::escape_path;
 use crate::types::ids::NodeId;
@@ -18,10 +18,6 @@ const NAME: u64 = 128;
 pub(super) const ATTRIBUTE: u64 = 96;
 /// Bytes of a path that a directory remembers or hides: these are bounded for each directory.
 const PATH: u64 = 160;
-
-/// What a node was counted with, and as whose.
-#[derive(Debug, Default)]
-pub(super) struct Charge(Option<(Part, u64)>);
 
 impl Node {
     fn weight(&self) -> u64 {

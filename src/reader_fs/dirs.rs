@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 
-use super::files::Handle;
+use super::handles::{Entry, Handle};
 use super::names::{Target, all};
 use super::{AT_A_GLANCE, Answer, Lookup, ObjectMeta, ReaderFs};
 use crate::namespace::FileKind;
@@ -22,19 +22,6 @@ const AT_ONCE: usize = 16;
 /// Longest wait for all sizes of one answer; what has not come by then is asked for by name, so that a directory is
 /// listed also while S3 is slow.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A name in a directory.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The name.
-    pub name: Vec<u8>,
-    /// Its node, where it has one already.
-    pub id: Option<NodeId>,
-    /// What it is.
-    pub kind: FileKind,
-    /// `None` for `.` and `..`.
-    target: Option<Target>,
-}
 
 /// A name, and what stat would tell.
 #[derive(Clone, Debug)]

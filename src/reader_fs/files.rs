@@ -4,24 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
-use super::dirs::Entry;
+use super::handles::Handle;
 use super::names::Target;
-use super::streams::OpenStream;
 use super::{Answer, ReaderFs};
 use crate::fs::Mode;
-use crate::read::objects::ObjectReader;
-use crate::read::stream_file::Reader;
 use crate::types::errors::FsError;
 use crate::types::ids::{HandleId, NodeId};
-
-/// Something open.
-pub(super) enum Handle {
-    Stream { open: OpenStream, reader: Mutex<Reader> },
-    Object(ObjectReader),
-    Dir { id: NodeId, entries: Mutex<Option<Arc<Vec<Entry>>>> },
-}
 
 impl ReaderFs {
     /// Opens a file. Every read of a stream comes here, since it grows: the kernel would go on showing the old end from

@@ -5,10 +5,11 @@
 //! waits holds a thread.
 //!
 //! Map: `names` resolves names, `nodes` are inode numbers, `streams` the streams in use, shared and cached; `dirs` and
-//! `files` are directory and file reads.
+//! `files` are directory and file reads, `handles` what is open.
 
 mod dirs;
 mod files;
+mod handles;
 mod names;
 mod nodes;
 mod streams;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use self::files::Handle;
+use self::handles::Handle;
 use self::names::{Folder, Target, find};
 use self::nodes::Nodes;
 use self::streams::Streams;
@@ -41,7 +42,8 @@ use crate::types::ids::{HandleId, NodeId};
 use crate::types::span::Moment;
 use crate::types::time::Utc;
 
-pub use self::dirs::{Entry, EntryWithMeta};
+pub use self::dirs::EntryWithMeta;
+pub use self::handles::Entry;
 pub use self::streams::REMEMBERED_MAX;
 
 /// Longest wait for one page of a listing: below the deadline, so that the caller is told why.

@@ -14,9 +14,11 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::record::{Kind, Record};
-use super::records::RECORDS;
 use crate::types::errors::{AtPath, LocalError};
 use crate::types::ids::NodeId;
+
+/// The file's name in the spool.
+pub(super) const RECORDS: &str = "records";
 
 /// What the file holds at a start.
 #[derive(Debug, Default)]

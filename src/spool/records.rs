@@ -20,12 +20,10 @@ use super::crash_point::crash_point;
 use super::disk::{read_regular, sync_folder};
 use super::quarantine::Quarantine;
 use super::record::Record;
-use super::record_lines::{Loaded, gone_line, hide_line, record_line, synced_line, text_of};
+use super::record_lines::{Loaded, RECORDS, gone_line, hide_line, record_line, synced_line, text_of};
 use crate::types::errors::{AtPath, LocalError};
 use crate::types::ids::NodeId;
 
-/// The file's name in the spool.
-pub(super) const RECORDS: &str = "records";
 /// Bytes from which on the file is replaced when no more than a part of it counts ...
 const GROWN: u64 = 1 << 20;
 /// ... namely one in so many.

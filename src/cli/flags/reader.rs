@@ -1,20 +1,17 @@
-//! The flags of a reader mount, and what they mean.
+//! The flags of a reader mount.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::MountArgs;
-use crate::settings::reader::ReaderSettings;
 use crate::settings::writer;
-use crate::types::freshness::Freshness;
 use crate::types::span::Moment;
 
 /// What people look for in a log is mostly of today.
-const SINCE: Duration = Duration::from_secs(24 * 3600);
+pub(super) const SINCE: Duration = Duration::from_secs(24 * 3600);
 /// Sixteen segments of the usual size.
-const CACHE_MAX: u64 = 1 << 30;
+pub(super) const CACHE_MAX: u64 = 1 << 30;
 /// What writers alone are told, and has no default that could be meant: beside `--read-only` it is a mistake. Not
 /// `--keeper-socket`, which an image sets for whatever runs in it.
 const OF_WRITERS: [&str; 16] = [
@@ -68,29 +65,5 @@ impl ReaderArgs {
             (self.cache_max.is_some(), "--cache-max"),
         ];
         given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
-    }
-}
-
-impl MountArgs {
-    /// The settings that the flags mean for a reader mount; `None` when a writer mount is asked for.
-    pub fn reader_settings(&self) -> Option<ReaderSettings> {
-        let ReaderArgs { read_only, since, strict, cache_dir, cache_max } = self.reader.clone();
-        read_only.then(|| ReaderSettings {
-            source: self.source.clone(),
-            mountpoint: self.mountpoint.clone(),
-            since: since.unwrap_or(Moment::Ago(SINCE)),
-            strict,
-            cache_dir: cache_dir.unwrap_or_else(std::env::temp_dir),
-            cache_max: cache_max.unwrap_or(CACHE_MAX),
-            freshness: Freshness {
-                listed: self.metadata_ttl,
-                absent: self.negative_metadata_ttl.unwrap_or(self.metadata_ttl),
-            },
-            s3: self.storage.s3.clone().settings(),
-            ownership: self.ownership(),
-            allow_other: self.allow_other,
-            run_as: self.run_as,
-            admin: self.admin,
-        })
     }
 }

@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::MountArgs;
+use super::reader::{CACHE_MAX, SINCE};
+use super::{MountArgs, ReaderArgs};
+use crate::settings::reader::ReaderSettings;
 use crate::settings::writer::{Ownership, Routing, Settings, Source, SpoolLimits, SpoolSettings, WritePath};
 use crate::sys::state_path::state_path;
 use crate::types::exclude::Exclude;
 use crate::types::freshness::Freshness;
 use crate::types::processes::{Keeping, Processes};
+use crate::types::span::Moment;
 use crate::worker::write_path::must_stop_writers;
 
 /// A value that clap could not check alone is wrong.
@@ -83,6 +86,28 @@ impl MountArgs {
             allow_other: self.allow_other,
             write_path: self.write_path,
             processes,
+            admin: self.admin,
+        })
+    }
+
+    /// The settings that the flags mean for a reader mount; `None` when a writer mount is asked for.
+    pub fn reader_settings(&self) -> Option<ReaderSettings> {
+        let ReaderArgs { read_only, since, strict, cache_dir, cache_max } = self.reader.clone();
+        read_only.then(|| ReaderSettings {
+            source: self.source.clone(),
+            mountpoint: self.mountpoint.clone(),
+            since: since.unwrap_or(Moment::Ago(SINCE)),
+            strict,
+            cache_dir: cache_dir.unwrap_or_else(std::env::temp_dir),
+            cache_max: cache_max.unwrap_or(CACHE_MAX),
+            freshness: Freshness {
+                listed: self.metadata_ttl,
+                absent: self.negative_metadata_ttl.unwrap_or(self.metadata_ttl),
+            },
+            s3: self.storage.s3.clone().settings(),
+            ownership: self.ownership(),
+            allow_other: self.allow_other,
+            run_as: self.run_as,
             admin: self.admin,
         })
     }
