@@ -9,11 +9,10 @@ use super::keep::set_linked;
 use super::tree::{Attr, Body, Charge, Directory, Node, OnDisk, SET_GROUP_ID, Tree};
 use crate::format::naming::PRIVATE_FOLDER;
 use crate::log_file::{LogFile, Target};
-use crate::spool::NodeFiles;
 use crate::spool::crash_point::crash_point;
 use crate::spool::record::{Generation, Times};
 use crate::types::errors::FsError;
-use crate::types::ids::{NodeId, RequestId, SpoolOffset};
+use crate::types::ids::{NodeId, RequestId};
 use crate::types::time::Utc;
 
 /// Longest name of a directory entry, as everywhere on Linux.
@@ -55,12 +54,12 @@ pub struct Renamed {
 impl Namespace {
     /// Makes a directory and counts the lookup.
     pub fn mkdir(&self, parent: NodeId, name: &[u8], by: Change) -> Result<Attr, FsError> {
-        self.add(parent, name, by, None, |_, _| Ok(Body::Directory(Directory::default())))
+        self.add(parent, name, by, None, Body::Directory(Directory::default()))
     }
 
     /// Makes a symbolic link and counts the lookup.
     pub fn symlink(&self, parent: NodeId, name: &[u8], target: &[u8], by: Change) -> Result<Attr, FsError> {
-        self.add(parent, name, by, None, |_, _| Ok(Body::Symlink(target.to_vec())))
+        self.add(parent, name, by, None, Body::Symlink(target.to_vec()))
     }
 
     /// Gives a file another name, and the stream of that if there is one; counts the lookup.
@@ -230,7 +229,7 @@ impl Namespace {
         name: &[u8],
         by: Change,
         id: Option<NodeId>,
-        body: impl FnOnce(NodeFiles, u64) -> Result<Body, FsError>,
+        body: Body,
     ) -> Result<Attr, FsError> {
         let mut tree = self.tree.lock();
         check_free(&tree, parent, name)?;
@@ -238,34 +237,28 @@ impl Namespace {
         self.adopt(&mut tree, parent)?;
         self.forget_former(&mut tree, parent, name)?;
         let id = id.map_or_else(|| tree.new_id(self.spool.session()), Ok)?;
-        let (now, files) = (by.stamp.now, self.spool.node_files(id));
+        let now = by.stamp.now;
         let claim = tree.new_claim(parent, name, by.stamp.request);
-        let (above, claims) = (tree.node(parent)?, vec![claim]);
-        let birth = || {
-            let body = body(files.clone(), claims[0].number)?;
-            // A spool file without a record is nobody's: the node was not born.
-            crash_point("create: the spool file is made");
-            let (mode, gid) = inherited(above, &body, by);
-            let times = Times { last_write: body.last_write(), ..Times::new(now) };
-            let mut node = Node {
-                body,
-                claims,
-                mode: mode & 0o7777,
-                uid: by.uid,
-                gid,
-                times,
-                attributes: BTreeMap::new(),
-                lookups: 0,
-                recorded: false,
-                disk: OnDisk::default(),
-                charge: Charge::default(),
-            };
-            self.store(&mut node, id)?;
-            node.recorded = true;
-            Ok::<_, FsError>(node)
+        if let Body::Live(log) = &body {
+            log.state().replace_birth(claim.number);
+        }
+        let (mode, gid) = inherited(tree.node(parent)?, &body, by);
+        let times = Times { last_write: body.last_write(), ..Times::new(now) };
+        let mut node = Node {
+            body,
+            claims: vec![claim],
+            mode: mode & 0o7777,
+            uid: by.uid,
+            gid,
+            times,
+            attributes: BTreeMap::new(),
+            lookups: 0,
+            recorded: false,
+            disk: OnDisk::default(),
+            charge: Charge::default(),
         };
-        let first = files.data(SpoolOffset(0));
-        let mut node = birth().inspect_err(|_| drop(std::fs::remove_file(first)))?;
+        self.store(&mut node, id)?;
+        node.recorded = true;
         let mut entered = false;
         if let Body::Directory(dir) = &mut node.body
             && let Some(hidden) = tree.directory_mut(parent)?.hidden.enter(name)

@@ -3,7 +3,8 @@
 //! content, and asks S3 nothing.
 //!
 //! Invariants: a name in a directory is live or stored, never both. A node with a record has its files in the spool. A
-//! directory with a live entry has a record.
+//! directory with a live entry has a record. Under the tree's lock no file is made, copied, synced or removed: what is
+//! written there are lines of the records and the session, whose order is that of the changes.
 //!
 //! - `tree`: the tree, under one lock; `change` and `attributes` change it; `stored` and `listing` what the bucket
 //!   adds; `renames` and `reroute` what a rename means.

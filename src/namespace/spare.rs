@@ -8,6 +8,7 @@ use super::change::Change;
 use super::tree::{Attr, Body};
 use crate::log_file::local_file::LocalFile;
 use crate::log_file::{Files, LogFile, SpoolFile, Target};
+use crate::spool::crash_point::crash_point;
 use crate::spool::record::Generation;
 use crate::types::errors::{AtPath, FsError, LocalError};
 use crate::types::ids::{NodeId, SpoolOffset};
@@ -32,29 +33,28 @@ pub struct Spare {
 impl Namespace {
     /// Makes a file, which must not be there, and counts the lookup.
     pub fn create(&self, parent: NodeId, name: &[u8], file: NewFile, by: Change) -> Result<Attr, FsError> {
-        let spare = match &file {
-            NewFile::Live(_, spare) => spare.clone(),
-            NewFile::Local => None,
+        // The disk may make whoever uses it wait, so it comes before the lock.
+        let (spare, made) = match &file {
+            NewFile::Live(_, Some(spare)) => (spare.clone(), false),
+            NewFile::Live(_, None) | NewFile::Local => (self.make_spare()?, true),
         };
-        self.add(parent, name, by, spare.as_ref().map(|spare| spare.id), |files, birth| {
-            let body = match file {
-                NewFile::Local => {
-                    let local = LocalFile::new(&files);
-                    local.file()?;
-                    Body::Local(Arc::new(local))
-                }
-                NewFile::Live(Target { stream, labels }, _) => {
-                    let first = Generation { since: by.stamp.now, birth, ..Generation::default() };
-                    let log = LogFile::new(files, stream, labels, &[first], Vec::new());
-                    match &spare {
-                        Some(spare) => log.files.adopt(&spare.file)?,
-                        None => drop(log.files.make()?),
-                    }
-                    Body::Live(Arc::new(log))
-                }
-            };
-            Ok(body)
-        })
+        let files = self.spool.node_files(spare.id);
+        let created = match file {
+            NewFile::Local => Ok(Body::Local(Arc::new(LocalFile::new(&files)))),
+            NewFile::Live(Target { stream, labels }, _) => {
+                let first = Generation { since: by.stamp.now, ..Generation::default() };
+                let log = LogFile::new(files, stream, labels, &[first], Vec::new());
+                log.files.adopt(&spare.file).map(|()| Body::Live(Arc::new(log))).map_err(FsError::from)
+            }
+        };
+        // A spool file without a record is nobody's: the node was not born.
+        crash_point("create: the spool file is made");
+        let added = created.and_then(|body| self.add(parent, name, by, Some(spare.id), body));
+        if made && added.is_err() {
+            // If it stays, the next start removes it.
+            let _ = self.remove_spare(&spare);
+        }
+        added
     }
 
     /// Makes one.
