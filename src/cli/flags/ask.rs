@@ -10,7 +10,7 @@ use crate::types::duration::parse_duration;
 /// Which mount is meant.
 #[derive(Debug, Args)]
 pub struct MountedArgs {
-    /// The mount's directory. Default: the only mount that there is.
+    /// The mount's directory. Default: the only mount, if there is just one.
     #[arg(value_name = "MOUNTPOINT")]
     pub mountpoint: Option<PathBuf>,
     /// The keeper's socket, when the mount was given one.
@@ -24,13 +24,13 @@ pub struct StatusArgs {
     /// The mount.
     #[command(flatten)]
     pub mounted: MountedArgs,
-    /// Say it in JSON, as the admin endpoint does.
+    /// Print JSON, as the admin endpoint does.
     #[arg(long)]
     pub json: bool,
-    /// Name the logs that S3 lacks something of, those with most unsent bytes first, and the files that stay local.
+    /// List the logs that are not fully in S3, those with the most unsent bytes first, and the files that stay local.
     #[arg(long)]
     pub logs: bool,
-    /// How many of each are named.
+    /// How many of each to list.
     #[arg(long, value_name = "N", default_value_t = 20, requires = "logs")]
     pub top: usize,
 }
@@ -44,10 +44,10 @@ pub struct FlushArgs {
     /// Do not wait until S3 has everything.
     #[arg(long)]
     pub no_wait: bool,
-    /// How long to wait at most; exit code 3 then. Default: as long as it takes.
+    /// Wait at most this long, then exit with code 3. Default: as long as it takes.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "no_wait")]
     pub timeout: Option<Duration>,
-    /// Do not show on the terminal what is waited for.
+    /// Do not show progress on the terminal.
     #[arg(long, short)]
     pub quiet: bool,
 }
@@ -61,11 +61,11 @@ pub struct UmountArgs {
     /// The keeper's socket, when the mount was given one.
     #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH")]
     pub keeper_socket: Option<PathBuf>,
-    /// How long the upload may take at most; what S3 does not have by then stays in the spool, exit code 3. Default: as
-    /// long as it takes. Ctrl-C ends the wait alone: the daemon goes on, and ends when S3 has everything.
+    /// Maximum time for the upload; what S3 lacks by then stays in the spool (exit code 3). Default: as long as it
+    /// takes. Ctrl-C ends only the wait: the daemon goes on uploading, and exits when S3 has everything.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
-    /// Do not show on the terminal what is waited for.
+    /// Do not show progress on the terminal.
     #[arg(long, short)]
     pub quiet: bool,
 }

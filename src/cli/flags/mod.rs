@@ -40,8 +40,8 @@ pub use self::settings::UsageError;
 
 /// An S3 bucket as a log directory.
 ///
-/// Appends become rotated, uniquely named objects that are never overwritten; what write(2) accepted survives restarts
-/// of the application, kill -9 of this program and hours without S3.
+/// Appended data is rotated into uniquely named objects that are never overwritten. Whatever write(2) has accepted
+/// survives restarts of the application, kill -9 of this program and hours without S3.
 #[derive(Debug, Parser)]
 #[command(name = "logsinkfs", version, max_term_width = 100)]
 pub struct Cli {
@@ -70,36 +70,36 @@ impl Cli {
 pub enum Command {
     /// Mount a bucket, or a prefix of one, as a log directory.
     Mount(Box<MountArgs>),
-    /// Take a mount away, and return when S3 has everything and its daemon has ended. Exit code 3: something is left in
-    /// the spool.
+    /// Unmount, and return when S3 has everything and the daemon has exited. Exit code 3: something is left in the
+    /// spool.
     ///
-    /// The mount is out of sight at once, also where programs have it open; these are named. A dead mount is taken away
-    /// too (exit code 1: nobody can say what S3 has). A mount with --no-keeper cannot be asked, and stays.
+    /// The mount is detached at once, even if programs still have it open; those are listed. A dead mount is unmounted
+    /// too (exit code 1: what S3 has is unknown). A mount with --no-keeper cannot be asked, and stays mounted.
     Umount(UmountArgs),
-    /// Say how a mount is. Exit code 0: programs can write into it.
+    /// Show the state of a mount. Exit code 0: programs can write to it.
     Status(StatusArgs),
-    /// Seal and upload everything now; returns when S3 has it.
+    /// Seal and upload everything now, and return when S3 has it.
     Flush(FlushArgs),
-    /// Replace the worker of a mount with the program now on disk; no write fails or is lost.
+    /// Replace a mount's worker with the program now on disk; no write fails or is lost.
     Upgrade(MountedArgs),
-    /// Upload what spools hold that no mount uses any more.
+    /// Upload what is left in spools that no mount uses any more.
     Recover(Box<RecoverArgs>),
-    /// Show or copy what a spool has quarantined, because it could not be used or not be sent as what was sealed.
+    /// List, retry or copy what a spool has quarantined: files that could not be used, or not uploaded as sealed.
     Quarantine(QuarantineArgs),
-    /// Check that the segments of the streams in a bucket are all there, and what they should be.
+    /// Check that all segments of the streams in a bucket are there and intact.
     ///
-    /// Names what is missing between two segments of a writer, missing at its front (expired), dropped and marked
-    /// (dropped), stored twice, or not a segment. Exit code 0: whole, as far as a bucket can tell; 1: something is
-    /// lost, overlapping or damaged, there is no log at all, or it could not be found out. What the end of a generation
-    /// lacks no bucket can tell: it may be in a spool still.
+    /// Reports ranges that are missing between two segments of a writer, missing before its first segment (expired),
+    /// dropped and marked (dropped) or stored twice, and objects that are not segments. Exit code 0: complete, as far
+    /// as the bucket can tell; 1: something is lost, overlapping or damaged, there is no log at all, or the check
+    /// failed. A bucket cannot tell whether the end of a generation is missing: it may still be in a spool.
     Verify(Box<VerifyArgs>),
-    /// Print a stream: the lines of all its writers and restarts, joined in the order of time.
+    /// Print a stream: the lines of all its writers and restarts, joined in time order.
     Cat(Box<CatArgs>),
-    /// Print the last lines of a stream, and with -f those that come.
+    /// Print the last lines of a stream; with -f, also new ones as they arrive.
     Tail(Box<TailArgs>),
-    /// List streams, directories and other objects below a path.
+    /// List streams, directories and other objects under a path.
     Ls(Box<LsArgs>),
-    /// Serve an embedded bucket on loopback, for trying things out and for tests.
+    /// Serve an embedded bucket on loopback, for trials and tests.
     #[cfg(feature = "embedded-bucket")]
     Bucket(BucketArgs),
 }
@@ -110,7 +110,7 @@ pub enum Command {
 pub struct BucketArgs {
     /// Directory that holds the objects.
     pub dir: PathBuf,
-    /// Loopback address to serve on; port 0 takes any.
+    /// Loopback address to serve on; port 0 picks a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
     /// Name of the bucket.
@@ -121,19 +121,19 @@ pub struct BucketArgs {
 /// `logsinkfs verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// What was mounted, or one stream of it.
+    /// The source that was mounted, or one stream of it.
     #[command(flatten)]
     pub location: LocationArgs,
-    /// The one stream to look at, by its path below the mount. Default: all.
+    /// The only stream to check, by its path in the mount. Default: all.
     #[arg(value_name = "STREAM")]
     pub stream: Option<OsString>,
-    /// Read every object too: decompress it, and compare length, checksum and metadata.
+    /// Also read every object: decompress it, and compare length, checksum and metadata.
     #[arg(long)]
     pub deep: bool,
-    /// Exit with 1 also for bytes that were dropped (`--when-full`).
+    /// Exit with 1 for dropped bytes too (`--when-full`).
     #[arg(long)]
     pub strict: bool,
-    /// Report in JSON: a line for each stream, each finding, and the total.
+    /// Report in JSON: one line for each stream, each finding, and the total.
     #[arg(long)]
     pub json: bool,
 }

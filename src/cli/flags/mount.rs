@@ -23,78 +23,77 @@ pub struct MountArgs {
     /// s3://BUCKET[/PREFIX], or file:///DIR for the embedded bucket.
     #[arg(value_name = "SOURCE", value_parser = Source::parse)]
     pub source: Source,
-    /// Directory to mount on, or /dev/fd/N: a mount that somebody else made, by its descriptor of /dev/fuse.
+    /// Directory to mount on, or /dev/fd/N: the /dev/fuse descriptor of a mount that another program has made.
     #[arg(value_name = "MOUNTPOINT")]
     pub mountpoint: PathBuf,
-    /// The same flags as mount(8) and fstab(5) write options: without dashes, separated by commas.
+    /// The same flags as mount(8) options: without dashes, separated by commas.
     #[arg(short = 'o', value_name = "OPTIONS")]
     pub options: Vec<String>,
 
-    /// Where bytes are kept until S3 has confirmed them; the only thing that must survive a crash. Default: below
-    /// $XDG_STATE_HOME/logsinkfs (for root /var/lib/logsinkfs), one for each source and mount point.
+    /// Where bytes are kept until S3 has confirmed them; the only thing that must survive a crash. Default: a directory
+    /// per source and mount point under $XDG_STATE_HOME/logsinkfs (for root, /var/lib/logsinkfs).
     #[arg(long, env = "LOGSINKFS_SPOOL_DIR", value_name = "DIR", help_heading = "Spool")]
     pub spool_dir: Option<PathBuf>,
-    /// Most bytes in the spool. Default: 10GiB, or 80 % of its file system if that is less.
+    /// Maximum size of the spool. Default: 10GiB, or 80 % of its file system if that is less.
     #[arg(long, env = "LOGSINKFS_SPOOL_MAX", value_name = "SIZE", value_parser = writer::parse_size, help_heading = "Spool")]
     pub spool_max: Option<u64>,
-    /// Percent of the spool's file system that stay free.
+    /// Percentage of the spool's file system to keep free.
     #[arg(long, env = "LOGSINKFS_SPOOL_MIN_FREE", value_name = "PERCENT", default_value = "15", value_parser = clap::value_parser!(u8).range(0..=90), help_heading = "Spool")]
     pub spool_min_free: u8,
-    /// Most memory for names, links and extended attributes of the live view: creating more gets ENOSPC. The last
-    /// quarter is for those first-level folders that take less than an equal share.
+    /// Maximum memory for names, links and extended attributes of the live view; creating more fails with ENOSPC. The
+    /// last quarter is reserved for first-level folders that use less than an equal share.
     #[arg(long, env = "LOGSINKFS_NAMES_MAX", value_name = "SIZE", default_value = "64MiB", value_parser = writer::parse_size, help_heading = "Spool")]
     pub names_max: u64,
-    /// What a write gets when the spool is full of bytes that S3 does not have yet.
+    /// What happens to a write when the spool is full of bytes that S3 does not have yet.
     #[arg(long, env = "LOGSINKFS_WHEN_FULL", value_enum, default_value = "drop-oldest", help_heading = "Spool")]
     pub when_full: WhenFull,
-    /// Who writes an appended byte into the spool: the kernel itself, or the daemon. `auto` takes the kernel where it
-    /// can; `passthrough` refuses to start where it cannot.
+    /// Who writes appended bytes to the spool: the kernel directly, or the daemon. `auto` uses the kernel where
+    /// possible; `passthrough` refuses to start where it is not.
     #[arg(long, env = "LOGSINKFS_WRITE_PATH", value_enum, default_value = "auto", help_heading = "Spool")]
     pub write_path: WritePath,
-    /// Readable part of the writer id in object names. Default: the pod's or the host's name.
+    /// Readable part of the writer id in object names. Default: the name of the pod or host.
     #[arg(long, env = "LOGSINKFS_WRITER_ID", value_name = "NAME", value_parser = parse_writer, help_heading = "Spool")]
     pub writer_id: Option<String>,
     /// What fsync waits for: the spool's disk, or S3.
     #[arg(long, env = "LOGSINKFS_FSYNC", value_enum, default_value = "spool", help_heading = "Spool")]
     pub fsync: FsyncLevel,
-    /// How long a stopping daemon uploads before it leaves the rest in the spool.
+    /// How long the daemon goes on uploading at shutdown before it leaves the rest in the spool.
     #[arg(long, env = "LOGSINKFS_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "25s", value_parser = parse_duration, help_heading = "Spool")]
     pub shutdown_timeout: Duration,
 
     /// How appends become segments.
     #[command(flatten)]
     pub segments: SegmentArgs,
-    /// Which stream a path adds to; the first rule that matches the whole path decides, named groups become labels. May
-    /// be given several times (in the environment: one a line).
+    /// Which stream a path adds to. The first rule that matches the whole path applies; named groups become labels. May
+    /// be repeated (in the environment: one per line).
     #[arg(long, env = "LOGSINKFS_STREAM_MAP", value_name = "REGEX=REPLACEMENT", value_parser = StreamRule::parse, value_delimiter = '\n', help_heading = "Segments")]
     pub stream_map: Vec<StreamRule>,
-    /// What the objects' metadata also says, such as cluster=blue. May be given several times (in the environment: one
-    /// a line).
+    /// Label added to the metadata of objects, such as cluster=blue. May be repeated (in the environment: one per
+    /// line).
     #[arg(long, env = "LOGSINKFS_LABEL", value_name = "NAME=VALUE", value_parser = parse_label, value_delimiter = '\n', help_heading = "Segments")]
     pub label: Vec<(String, String)>,
-    /// What directories show: live files only, or also what the bucket holds.
+    /// What directories show: only live files, or also what the bucket holds.
     #[arg(long, env = "LOGSINKFS_VIEW", value_enum, default_value = "bucket", help_heading = "View")]
     pub view: View,
-    /// Names of files that stay local and are never uploaded; several are separated by spaces. `+GLOB` adds to the
-    /// default.
+    /// Files that stay local and are never uploaded, as globs separated by spaces. `+GLOB` adds to the default.
     #[arg(long, env = "LOGSINKFS_EXCLUDE", value_name = "GLOB", default_value = exclude::DEFAULT, value_delimiter = ' ', help_heading = "View")]
     pub exclude: Vec<String>,
-    /// Refuse writes that are not at the end (EINVAL) instead of appending them.
+    /// Refuse writes that are not at the end of the file (EINVAL) instead of appending them.
     #[arg(long, env = "LOGSINKFS_STRICT_APPEND", help_heading = "View")]
     pub strict_append: bool,
-    /// How long a log that was closed and uploaded stays in the live view.
+    /// How long a closed and fully uploaded log stays in the live view.
     #[arg(long, env = "LOGSINKFS_RETIRE_AFTER", value_name = "TIME", default_value = "24h", value_parser = parse_duration, help_heading = "View")]
     pub retire_after: Duration,
     /// How long a listing of the bucket is cached: a time, `minimal` or `indefinite`.
     #[arg(long, env = "LOGSINKFS_METADATA_TTL", value_name = "TTL", default_value = "60s", value_parser = parse_ttl, help_heading = "View")]
     pub metadata_ttl: Duration,
-    /// How long the absence of a name in the bucket is cached. Default: as --metadata-ttl.
+    /// How long the absence of a name in the bucket is cached. Default: same as --metadata-ttl.
     #[arg(long, env = "LOGSINKFS_NEGATIVE_METADATA_TTL", value_name = "TTL", value_parser = parse_ttl, help_heading = "View")]
     pub negative_metadata_ttl: Option<Duration>,
-    /// Owner shown for what nobody made in the mount. Default: who mounts.
+    /// Owner of everything that was not created in the mount. Default: the user who mounts.
     #[arg(long, env = "LOGSINKFS_UID", value_name = "UID", help_heading = "View")]
     pub uid: Option<u32>,
-    /// Group shown for what nobody made in the mount. Default: that of who mounts.
+    /// Group of everything that was not created in the mount. Default: the group of the user who mounts.
     #[arg(long, env = "LOGSINKFS_GID", value_name = "GID", help_heading = "View")]
     pub gid: Option<u32>,
     /// Mode of stored objects.
@@ -103,7 +102,7 @@ pub struct MountArgs {
     /// Mode of the mount's root and of stored prefixes.
     #[arg(long, env = "LOGSINKFS_DIR_MODE", value_name = "MODE", default_value = "0750", value_parser = writer::parse_mode, help_heading = "View")]
     pub dir_mode: u32,
-    /// Let other users than the one who mounts in.
+    /// Allow access by users other than the one who mounts.
     #[arg(long, env = "LOGSINKFS_ALLOW_OTHER", help_heading = "View")]
     pub allow_other: bool,
 
@@ -121,30 +120,28 @@ pub struct MountArgs {
     /// owner of the spool, unless that is root; else a user of its own.
     #[arg(long, env = "LOGSINKFS_RUN_AS", value_name = "USER", value_parser = parse_user, help_heading = "Processes")]
     pub run_as: Option<RunAs>,
-    /// Address at which the daemon tells how it is over HTTP: /healthz, /readyz, /metrics (Prometheus) and /status
-    /// (JSON). Default: none.
+    /// Address of the HTTP admin endpoint: /healthz, /readyz, /metrics (Prometheus) and /status (JSON). Default: none.
     #[arg(long, env = "LOGSINKFS_ADMIN", value_name = "IP:PORT", help_heading = "Processes")]
     pub admin: Option<SocketAddr>,
-    /// Make the mount point if it is missing, and guard it: what a program writes there while nothing is mounted is
-    /// refused. `mode` takes the right to write from its mode, `immutable` also from root (chattr +i). Needs root.
+    /// Create the mount point if it is missing, and guard it: writes to it while nothing is mounted are refused. `mode`
+    /// removes write permission; `immutable` stops root too (chattr +i). Needs root.
     #[arg(long, env = "LOGSINKFS_GUARD_MOUNTPOINT", value_enum, help_heading = "Processes")]
     pub guard_mountpoint: Option<Guard>,
-    /// Serve from one process, for debugging: its end is the mount's end.
+    /// Serve from a single process, for debugging: when it exits, the mount ends.
     #[arg(long, env = "LOGSINKFS_NO_KEEPER", help_heading = "Processes")]
     pub no_keeper: bool,
-    /// Socket on which the keeper is asked for upgrades and for the mount. Default: one for each mount, below
+    /// The keeper's control socket, for status, flush, umount, upgrade and --attach. Default: one per mount under
     /// /run/logsinkfs.
     #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH", help_heading = "Processes")]
     pub keeper_socket: Option<PathBuf>,
-    /// How long a mount may be without a worker that serves. Then the keeper ends it, and programs that wait for it get
+    /// How long a mount may be without a serving worker. After that the keeper ends the mount, and waiting programs get
     /// errors; until then they cannot be killed.
     #[arg(long, env = "LOGSINKFS_WORKER_PATIENCE", value_name = "TIME", default_value = "30s", value_parser = parse_duration, help_heading = "Processes")]
     pub worker_patience: Duration,
-    /// Be the keeper alone: make the mount and hold it for a worker that somebody else starts with
-    /// --attach.
+    /// Run only the keeper: make the mount and hold it for a worker started separately with --attach.
     #[arg(long, env = "LOGSINKFS_HOLD", conflicts_with_all = ["no_keeper", "attach"], requires = "keeper_socket", help_heading = "Processes")]
     pub hold: bool,
-    /// Be the worker alone: serve the mount that the keeper at --keeper-socket holds.
+    /// Run only the worker: serve the mount held by the keeper at --keeper-socket.
     #[arg(
         long,
         env = "LOGSINKFS_ATTACH",

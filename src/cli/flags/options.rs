@@ -99,19 +99,19 @@ pub struct Helper {
     /// Flags of `logsinkfs mount`, without their dashes.
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<String>,
-    /// Ignore options that are not known.
+    /// Ignore unknown options.
     #[arg(short)]
     sloppy: bool,
-    /// Mount nothing: only look at the options.
+    /// Mount nothing; only check the options.
     #[arg(short)]
     pub fake: bool,
-    /// Nothing: /etc/mtab is kept by the kernel.
+    /// No effect: the kernel maintains /etc/mtab.
     #[arg(short)]
     no_mtab: bool,
-    /// Say what is started.
+    /// Print the command that is started.
     #[arg(short)]
     pub verbose: bool,
-    /// The type that mount(8) was asked for.
+    /// File system type given to mount(8).
     #[arg(short = 't', value_name = "TYPE")]
     kind: Option<String>,
 }

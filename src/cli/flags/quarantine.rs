@@ -15,34 +15,34 @@ pub struct QuarantineArgs {
 /// What is done with what was quarantined.
 #[derive(Debug, Subcommand)]
 pub enum QuarantineCommand {
-    /// Name what was quarantined, why and since when, and what was dropped. Exit code 3: there is something.
+    /// List quarantined files, with reason and time, and dropped ranges. Exit code 3: there are some.
     List {
         /// The spool.
         #[command(flatten)]
         place: PlaceArgs,
-        /// A line of JSON for each file and each range.
+        /// Print a line of JSON for each file and each range.
         #[arg(long)]
         json: bool,
     },
-    /// Send what was quarantined to S3 once more, through the mount that uses the spool. What S3 has then is counted no
-    /// more; nothing is overwritten. Exit code 3: something stays quarantined, and is named with the reason.
+    /// Retry the upload of quarantined files, through the mount that uses the spool. Uploaded files are no longer
+    /// counted; nothing is overwritten. Exit code 3: files stay quarantined, and are listed with the reason.
     Retry {
         /// The spool.
         #[command(flatten)]
         place: PlaceArgs,
-        /// Names of files, as `list` gives them. Default: all.
+        /// Names of files, as `list` prints them. Default: all.
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Copy all of it into a directory, as ordinary files.
+    /// Copy the whole quarantine into a directory, as ordinary files.
     Export {
         /// The spool.
         #[command(flatten)]
         place: PlaceArgs,
-        /// The directory, which is made when there is none.
+        /// The directory; created if missing.
         #[arg(value_name = "DIR")]
         to: PathBuf,
-        /// Take out of the quarantine what was copied: it is not counted any more, and a stop exits with 0.
+        /// Remove the copied files from the quarantine: they are no longer counted, and a stop exits with 0.
         #[arg(long)]
         remove: bool,
     },

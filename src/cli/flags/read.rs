@@ -24,16 +24,16 @@ pub struct LocationArgs {
 /// Which part of a stream.
 #[derive(Clone, Debug, Args)]
 pub struct SpanArgs {
-    /// From when on: a time before now (`90m`, `7d`), a time in UTC (`2026-11-23T08`), or `all`.
+    /// Start: a time before now (`90m`, `7d`), a time in UTC (`2026-11-23T08`), or `all`.
     #[arg(long, value_name = "MOMENT", value_parser = Moment::parse)]
     pub since: Option<Moment>,
-    /// Until when, in the same words; a time in UTC is included.
+    /// End, in the same format; the whole of a UTC time such as `2026-11-23T08` is included.
     #[arg(long, value_name = "MOMENT", value_parser = Moment::parse)]
     pub until: Option<Moment>,
-    /// Of this writer alone, by the id that stands in the keys.
+    /// Only this writer, by its id in the keys.
     #[arg(long, value_name = "WRITER")]
     pub writer: Option<WriterId>,
-    /// Stop with an error at bytes that are missing, dropped or damaged, instead of a line that says so.
+    /// Stop with an error at missing, dropped or damaged bytes, instead of printing a line that says so.
     #[arg(long)]
     pub strict: bool,
 }
@@ -58,17 +58,17 @@ pub struct TailArgs {
     /// Which part of it.
     #[command(flatten)]
     pub span: SpanArgs,
-    /// How many lines from the end; with +N all from line N on.
+    /// Number of lines from the end; with +N, all lines from line N on.
     #[arg(short = 'n', long, value_name = "[+]N", default_value = "10", value_parser = Lines::parse)]
     #[arg(allow_hyphen_values = true)]
     pub lines: Lines,
-    /// Go on with the lines that come, until interrupted or the end of --until.
+    /// Keep printing new lines, until interrupted or until the time of --until is over.
     #[arg(short, long)]
     pub follow: bool,
-    /// As -f, and wait for a stream that is not there yet.
+    /// Like -f, and wait for a stream that does not exist yet.
     #[arg(short = 'F', long)]
     pub retry: bool,
-    /// With -f, how often the bucket is asked: two LIST requests each time.
+    /// With -f, how often to poll the bucket: two LIST requests each time.
     #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = parse_interval)]
     pub sleep_interval: Duration,
 }
@@ -100,10 +100,10 @@ pub struct LsArgs {
     /// A directory, or a stream.
     #[command(flatten)]
     pub location: LocationArgs,
-    /// Which part of the streams -l measures.
+    /// Which part of the streams counts for the size with -l.
     #[command(flatten)]
     pub span: SpanArgs,
-    /// With the size of each, as it is uncompressed, and the time of the latest segment.
+    /// Show each stream's uncompressed size and the time of its latest segment.
     #[arg(short, long)]
     pub long: bool,
 }

@@ -36,21 +36,21 @@ const OF_WRITERS: [&str; 16] = [
 /// How a reader mount reads.
 #[derive(Clone, Debug, Args)]
 pub struct ReaderArgs {
-    /// Mount for reading: each log is one file, all segments of all writers joined in time order. Needs no spool, and
-    /// no right to write.
+    /// Mount for reading: each log is one file, with all segments of all writers joined in time order. Needs no spool
+    /// and no permission to write to S3.
     #[arg(long, env = "LOGSINKFS_READ_ONLY", conflicts_with_all = OF_WRITERS, help_heading = "Reader mount")]
     pub read_only: bool,
-    /// From when on logs are shown: a time like `24h`, `all`, or UTC like `2026-11-23T08:15`. What is older is found
-    /// under `LOG@2026-11-23`. Default: 24h.
+    /// Show logs from this time on: a duration like `24h`, `all`, or a UTC time like `2026-11-23T08:15`. Older lines
+    /// are found under `LOG@2026-11-23`. Default: 24h.
     #[arg(long, env = "LOGSINKFS_SINCE", value_name = "MOMENT", value_parser = Moment::parse, help_heading = "Reader mount")]
     pub since: Option<Moment>,
-    /// Fail reads (EIO) where bytes of a log are missing or damaged, instead of showing a line that says so.
+    /// Fail reads with EIO where bytes of a log are missing or damaged, instead of showing a line that says so.
     #[arg(long, env = "LOGSINKFS_STRICT", help_heading = "Reader mount")]
     pub strict: bool,
-    /// Where segments are unpacked, as files without names. Default: the system's temporary directory.
+    /// Where segments are unpacked, as anonymous files (O_TMPFILE). Default: the system's temporary directory.
     #[arg(long, env = "LOGSINKFS_CACHE_DIR", value_name = "DIR", help_heading = "Reader mount")]
     pub cache_dir: Option<PathBuf>,
-    /// Most bytes of unpacked segments, beside those that are just being read. Default: 1GiB.
+    /// Maximum size of unpacked segments, not counting those being read. Default: 1GiB.
     #[arg(long, env = "LOGSINKFS_CACHE_MAX", value_name = "SIZE", value_parser = writer::parse_size, help_heading = "Reader mount")]
     pub cache_max: Option<u64>,
 }

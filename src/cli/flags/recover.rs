@@ -15,30 +15,30 @@ use crate::types::freshness::Freshness;
 /// `logsinkfs recover`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "A spool knows its bucket and prefix. One that a daemon uses is left to it. Exit codes: 0 S3 has \
-                  everything; 1 a spool could not be read or removed; 2 usage; 3 something is left in a spool."
+    after_help = "Each spool records its bucket and prefix. Spools that a daemon uses are left alone. Exit codes: 0 S3 \
+                  has everything; 1 a spool could not be read or removed; 2 usage; 3 something is left in a spool."
 )]
 pub struct RecoverArgs {
-    /// A spool, or a directory with spools in it.
+    /// A spool, or a directory that contains spools.
     #[arg(value_name = "SPOOL", required_unless_present = "dead_mounts")]
     pub spools: Vec<PathBuf>,
-    /// Recover only spools of this bucket, or below this prefix of it (may be repeated). For root it is needed where
-    /// spools belong to other users, who can make theirs say where root is to write.
+    /// Recover only spools of this bucket, or under this prefix of it (may be repeated). Root needs it for spools of
+    /// other users, since the owner of a spool can change the bucket recorded in it.
     #[arg(long = "source", env = "LOGSINKFS_SOURCE", value_name = "SOURCE", value_parser = Source::parse, value_delimiter = ',')]
     pub sources: Vec<Source>,
-    /// Go on looking for spools that nobody uses, until a signal ends it.
+    /// Keep looking for unused spools until stopped by a signal.
     #[arg(long, env = "LOGSINKFS_WATCH")]
     pub watch: bool,
-    /// Remove a spool when S3 has all of it and nothing is in its quarantine. Excluded files in it, which are never
-    /// uploaded, go with it.
+    /// Remove a spool once S3 has all of it and its quarantine is empty. Excluded files in it, which are never
+    /// uploaded, are removed too.
     #[arg(long, env = "LOGSINKFS_REMOVE")]
     pub remove: bool,
-    /// Under --watch, how long nobody may have used a spool, or a mount been dead, before it is removed: longer than
-    /// it takes until a daemon is restarted (kubelet: 5 minutes).
+    /// With --watch, how long a spool must have been unused, or a mount dead, before it is removed. Must be longer than
+    /// a daemon takes to be restarted (kubelet: 5 minutes).
     #[arg(long, env = "LOGSINKFS_REMOVE_AFTER", value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
     pub remove_after: Duration,
-    /// As root, unmount the mounts below this directory that root's daemons made and nobody serves any more. kubelet
-    /// cannot remove a pod with such a mount in its volume (/var/lib/kubelet/pods).
+    /// As root, unmount dead mounts of root's daemons under this directory. kubelet cannot remove a pod with such a
+    /// mount in its volume (/var/lib/kubelet/pods).
     #[arg(long, env = "LOGSINKFS_DEAD_MOUNTS", value_name = "DIR")]
     pub dead_mounts: Option<PathBuf>,
 

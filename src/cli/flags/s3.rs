@@ -10,16 +10,16 @@ pub(super) const LAST: usize = 900;
 /// How S3 is reached.
 #[derive(Clone, Debug, Args)]
 pub struct S3Args {
-    /// Region of the bucket. Default: the SDK's chain.
+    /// Region of the bucket. Default: from the SDK's chain.
     #[arg(long, env = "LOGSINKFS_REGION", help_heading = "S3")]
     pub region: Option<String>,
-    /// Profile of the shared AWS configuration.
+    /// Profile in the shared AWS configuration.
     #[arg(long, env = "LOGSINKFS_PROFILE", help_heading = "S3")]
     pub profile: Option<String>,
-    /// Endpoint of another S3 service than Amazon's.
+    /// Endpoint of an S3 service other than Amazon's.
     #[arg(long, env = "LOGSINKFS_ENDPOINT_URL", value_name = "URL", value_parser = parse_url, help_heading = "S3")]
     pub endpoint_url: Option<String>,
-    /// Address the bucket in the path instead of the host name.
+    /// Put the bucket name in the path instead of the host name.
     #[arg(long, env = "LOGSINKFS_FORCE_PATH_STYLE", help_heading = "S3")]
     pub force_path_style: bool,
     /// Role to assume with the chain's credentials.

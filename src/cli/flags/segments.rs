@@ -16,19 +16,19 @@ use crate::types::rotation::Rules;
 /// How appends become segments.
 #[derive(Clone, Debug, Args)]
 pub struct SegmentArgs {
-    /// Seal a segment at this size.
+    /// Seal a segment when it reaches this size.
     #[arg(long, env = "LOGSINKFS_ROTATE_SIZE", value_name = "SIZE", default_value = "64MiB", value_parser = writer::parse_rotate_size, help_heading = "Segments")]
     pub rotate_size: u64,
-    /// Seal a segment this long after its first byte, at the latest.
+    /// Seal a segment at the latest this long after its first byte.
     #[arg(long, env = "LOGSINKFS_ROTATE_INTERVAL", value_name = "TIME", default_value = "300s", value_parser = parse_interval, help_heading = "Segments")]
     pub rotate_interval: Duration,
-    /// Seal a segment when the file is closed and quiet for this long.
+    /// Seal a segment when the file has been closed and idle for this long.
     #[arg(long, env = "LOGSINKFS_ROTATE_IDLE", value_name = "TIME", default_value = "5s", value_parser = parse_duration, help_heading = "Segments")]
     pub rotate_idle: Duration,
-    /// How a record begins, so that records of several lines stay in one segment.
+    /// Matches the first line of a record, so that multi-line records stay in one segment.
     #[arg(long, env = "LOGSINKFS_RECORD_START", value_name = "REGEX", value_parser = parse_regex, help_heading = "Segments")]
     pub record_start: Option<Regex>,
-    /// strftime template (UTC) of the folder between stream and segment; may be empty.
+    /// strftime template (UTC) of the folders between stream and segment; may be empty.
     #[arg(long, env = "LOGSINKFS_PARTITION", value_name = "STRFTIME", default_value = "dt=%Y-%m-%d/hour=%H", value_parser = PartitionTemplate::parse, help_heading = "Segments")]
     pub partition: PartitionTemplate,
     /// How objects are compressed.

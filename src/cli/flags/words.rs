@@ -29,12 +29,12 @@ macro_rules! words {
 }
 
 words!(View:
-    Live = "live", "Live files only; S3 is asked for nothing but PUTs";
+    Live = "live", "Live files only; the bucket is never listed";
     Bucket = "bucket", "Live files and what the bucket holds";
 );
 words!(Guard:
-    Mode = "mode", "Nobody but root may write there";
-    Immutable = "immutable", "Nobody may. Only a directory that nobody has to delete: chattr -i comes first";
+    Mode = "mode", "Only root may write there";
+    Immutable = "immutable", "Not even root may. Deleting the directory takes chattr -i first";
 );
 words!(FsyncLevel:
     Spool = "spool", "The spool's disk";
@@ -42,17 +42,17 @@ words!(FsyncLevel:
 );
 words!(WhenFull:
     DropOldest = "drop-oldest",
-        "Of the first-level folder with most unsent bytes the stream with most drops its oldest, marked in the bucket";
+        "The log with the most unsent bytes, in the first-level folder with the most, drops its oldest, with a mark";
     Block = "block", "The writer waits, up to 30 s";
     Error = "error", "ENOSPC at once";
 );
 words!(Form:
-    Gzip = "gzip", "What every log tool reads";
+    Gzip = "gzip", "Readable by every log tool";
     Zstd = "zstd", "Smaller and faster";
     Plain = "none", "As appended";
 );
 words!(WritePath:
-    Auto = "auto", "The kernel where it can, else the daemon";
+    Auto = "auto", "The kernel where possible, else the daemon";
     Passthrough = "passthrough", "The kernel, or no mount";
     Daemon = "daemon", "The daemon";
 );
