@@ -43,7 +43,7 @@ words!(FsyncLevel:
 words!(WhenFull:
     DropOldest = "drop-oldest",
         "The log with the most unsent bytes (in the first-level folder with the most) drops its oldest; marked in S3";
-    Block = "block", "The writer waits, up to 30 s";
+    Block = "block", "The writer waits up to 29 s, then ENOSPC";
     Error = "error", "ENOSPC at once";
 );
 words!(Form:
