@@ -84,37 +84,37 @@ macro_rules! metrics {
 metrics! {
     live_files: Gauge = "logsinkfs_live_files", [], "Files in the live view.";
     local_files: Gauge = "logsinkfs_local_files", [], "Files that stay local and are never uploaded (`--exclude`).";
-    local_bytes: Gauge = "logsinkfs_local_bytes", [], "Their bytes.";
-    names_bytes: Gauge = "logsinkfs_names_bytes", [], "Memory that names, links and extended attributes of the live view take, as they are counted for `--names-max`.";
+    local_bytes: Gauge = "logsinkfs_local_bytes", [], "Bytes of files that stay local.";
+    names_bytes: Gauge = "logsinkfs_names_bytes", [], "Memory used by names, links and extended attributes of the live view, as accounted for `--names-max`.";
     open_handles: Gauge = "logsinkfs_open_handles", [], "Files and directories that programs have open.";
     appended_bytes: Counter = "logsinkfs_appended_bytes_total", [], "Bytes that programs have written to logs.";
-    sealed_bytes: Counter = "logsinkfs_sealed_bytes_total", [], "Bytes of logs that became segments.";
+    sealed_bytes: Counter = "logsinkfs_sealed_bytes_total", [], "Bytes of logs that were sealed into segments.";
     sealed_segments: Counter = "logsinkfs_sealed_segments_total", [], "Segments that were sealed.";
     uploaded_bytes: Counter = "logsinkfs_uploaded_bytes_total", [], "Bytes of logs, before compression, that S3 has confirmed.";
     uploaded_segments: Counter = "logsinkfs_uploaded_segments_total", [], "Segments that S3 has confirmed.";
     stored_bytes: Counter = "logsinkfs_stored_bytes_total", [], "Bytes of the objects that S3 has confirmed.";
     unuploaded_bytes: Gauge = "logsinkfs_unuploaded_bytes", [], "Bytes of logs that S3 has not confirmed.";
     oldest_unuploaded_seconds: Number = "logsinkfs_oldest_unuploaded_seconds", [], "Age of the oldest byte that S3 has not confirmed; 0 when it has all.";
-    upload_retries: Family<Labels<1>, Counter> = "logsinkfs_upload_retries_total", ["reason"], "Tries to upload a segment that failed and will be repeated: outage (S3 as a whole) or segment (this one).";
+    upload_retries: Family<Labels<1>, Counter> = "logsinkfs_upload_retries_total", ["reason"], "Failed attempts to upload a segment that will be retried: outage (S3 is unavailable) or segment (only this one).";
     dropped_bytes: Counter = "logsinkfs_dropped_bytes_total", [], "Bytes that were dropped because the spool was full.";
-    quarantined_files: Gauge = "logsinkfs_quarantined_files", [], "Files in the spool's quarantine, counted from what is there.";
-    quarantined_bytes: Gauge = "logsinkfs_quarantined_bytes", [], "Their bytes.";
-    dropped_listed_bytes: Gauge = "logsinkfs_dropped_listed_bytes", [], "Bytes on the spool's list of what was dropped, also before this process began.";
-    conflicts: Counter = "logsinkfs_conflicts_total", [], "Segments whose key another object had.";
+    quarantined_files: Gauge = "logsinkfs_quarantined_files", [], "Files in the spool's quarantine, counted on disk.";
+    quarantined_bytes: Gauge = "logsinkfs_quarantined_bytes", [], "Bytes in the spool's quarantine.";
+    dropped_listed_bytes: Gauge = "logsinkfs_dropped_listed_bytes", [], "Bytes on the spool's list of dropped ranges, including those from before this process started.";
+    conflicts: Counter = "logsinkfs_conflicts_total", [], "Segments whose key was taken by another object.";
     quarantined_segments: Counter = "logsinkfs_quarantined_segments_total", [], "Segments that were quarantined in the spool.";
     s3_up: Gauge = "logsinkfs_s3_up", [], "1 while S3 takes segments, 0 in an outage.";
-    s3_requests: Family<Labels<2>, Counter> = "logsinkfs_s3_requests_total", ["operation", "status"], "Requests to S3, tries of the SDK counted as one.";
-    s3_attempts: Family<Labels<1>, Counter> = "logsinkfs_s3_attempts_total", ["operation"], "Tries of requests to S3: what is billed. Less the requests, they are the SDK's retries.";
+    s3_requests: Family<Labels<2>, Counter> = "logsinkfs_s3_requests_total", ["operation", "status"], "Requests to S3, each counted once whatever the SDK retries.";
+    s3_attempts: Family<Labels<1>, Counter> = "logsinkfs_s3_attempts_total", ["operation"], "Attempts of requests to S3, which are billed. Attempts minus requests are the SDK's retries.";
     s3_request_seconds: Histograms = "logsinkfs_s3_request_seconds", ["operation"], "Time of a request to S3, retries and body included.";
-    s3_first_byte_seconds: Histograms = "logsinkfs_s3_first_byte_seconds", ["operation"], "Time of a try until S3 has answered.";
+    s3_first_byte_seconds: Histograms = "logsinkfs_s3_first_byte_seconds", ["operation"], "Time until S3 answers, for each attempt.";
     s3_sent_bytes: Counter = "logsinkfs_s3_sent_bytes_total", [], "Bytes of objects sent to S3, repeated ones included.";
     s3_received_bytes: Counter = "logsinkfs_s3_received_bytes_total", [], "Bytes of objects received from S3.";
-    cache_hits: Family<Labels<1>, Counter> = "logsinkfs_cache_hits_total", ["cache"], "Looks into a cache that needed no request: of names, of listings, of objects' bytes, of unpacked segments.";
-    cache_misses: Family<Labels<1>, Counter> = "logsinkfs_cache_misses_total", ["cache"], "Looks into a cache that needed a request.";
+    cache_hits: Family<Labels<1>, Counter> = "logsinkfs_cache_hits_total", ["cache"], "Cache lookups that needed no request: names, listings, objects' bytes, unpacked segments.";
+    cache_misses: Family<Labels<1>, Counter> = "logsinkfs_cache_misses_total", ["cache"], "Cache lookups that needed a request.";
     spool_used_bytes: Gauge = "logsinkfs_spool_used_bytes", [], "Bytes of logs in the spool.";
-    spool_free_bytes: Gauge = "logsinkfs_spool_free_bytes", [], "Bytes that logs can still grow by, before something is dropped, or programs wait or get ENOSPC.";
-    write_path: Family<Labels<1>, Gauge> = "logsinkfs_write_path", ["path"], "1 for who writes what programs append: kernel or daemon.";
-    worker_restarts: Counter = "logsinkfs_worker_restarts_total", [], "Times that a worker was replaced, killed ones and upgrades.";
+    spool_free_bytes: Gauge = "logsinkfs_spool_free_bytes", [], "Bytes by which logs can still grow before bytes are dropped, or programs wait or get ENOSPC.";
+    write_path: Family<Labels<1>, Gauge> = "logsinkfs_write_path", ["path"], "1 for the path by which appended bytes are written: kernel or daemon.";
+    worker_restarts: Counter = "logsinkfs_worker_restarts_total", [], "Number of times a worker was replaced, whether killed or upgraded.";
 }
 
 impl Metrics {

@@ -13,7 +13,7 @@ pub struct MountedArgs {
     /// The mount's directory. Default: the only mount, if there is just one.
     #[arg(value_name = "MOUNTPOINT")]
     pub mountpoint: Option<PathBuf>,
-    /// The keeper's socket, when the mount was given one.
+    /// The keeper's socket, if the mount was given one.
     #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH")]
     pub keeper_socket: Option<PathBuf>,
 }
@@ -58,7 +58,7 @@ pub struct UmountArgs {
     /// The mount's directory.
     #[arg(value_name = "MOUNTPOINT")]
     pub mountpoint: PathBuf,
-    /// The keeper's socket, when the mount was given one.
+    /// The keeper's socket, if the mount was given one.
     #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH")]
     pub keeper_socket: Option<PathBuf>,
     /// Maximum time for the upload; what S3 lacks by then stays in the spool (exit code 3). Default: as long as it

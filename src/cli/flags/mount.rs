@@ -112,12 +112,12 @@ pub struct MountArgs {
     /// How S3 is reached, and how it stores.
     #[command(flatten)]
     pub storage: StorageArgs,
-    /// Refuse to start when the bucket cannot be written to. Else the mount serves, spools and uploads when it can.
+    /// Refuse to start if the bucket cannot be written to. Otherwise the mount serves, spools and uploads once it can.
     #[arg(long, env = "LOGSINKFS_REQUIRE_BUCKET", display_order = LAST, help_heading = "S3")]
     pub require_bucket: bool,
 
-    /// User (and group) that the worker runs as when started as root: a name or a number, `USER[:GROUP]`. Default: the
-    /// owner of the spool, unless that is root; else a user of its own.
+    /// User (and group) that the worker runs as when root starts it: names or numbers, `USER[:GROUP]`. Default: the
+    /// owner of the spool, unless that is root; else the user logsinkfs, or uid 65532.
     #[arg(long, env = "LOGSINKFS_RUN_AS", value_name = "USER", value_parser = parse_user, help_heading = "Processes")]
     pub run_as: Option<RunAs>,
     /// Address of the HTTP admin endpoint: /healthz, /readyz, /metrics (Prometheus) and /status (JSON). Default: none.
@@ -130,8 +130,8 @@ pub struct MountArgs {
     /// Serve from a single process, for debugging: when it exits, the mount ends.
     #[arg(long, env = "LOGSINKFS_NO_KEEPER", help_heading = "Processes")]
     pub no_keeper: bool,
-    /// The keeper's control socket, for status, flush, umount, upgrade and --attach. Default: one per mount under
-    /// /run/logsinkfs.
+    /// The keeper's control socket, for status, flush, umount, upgrade and --attach. Default: one per mount, for root
+    /// under /run/logsinkfs.
     #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH", help_heading = "Processes")]
     pub keeper_socket: Option<PathBuf>,
     /// How long a mount may be without a serving worker. After that the keeper ends the mount, and waiting programs get

@@ -54,7 +54,7 @@ pub struct PlaceArgs {
     /// A spool, or the directory of a mount.
     #[arg(value_name = "SPOOL")]
     pub place: PathBuf,
-    /// The keeper's socket, when the mount was given one.
+    /// The keeper's socket, if the mount was given one.
     #[arg(long, env = "LOGSINKFS_KEEPER_SOCKET", value_name = "PATH")]
     pub keeper_socket: Option<PathBuf>,
 }
