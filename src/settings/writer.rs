@@ -90,7 +90,7 @@ impl Source {
 /// What a directory of the mount shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
-    /// Live files only; S3 is asked for nothing but PUTs.
+    /// Live files only; the bucket is never listed.
     Live,
     /// Live files and what the bucket holds.
     Bucket,
@@ -111,7 +111,7 @@ pub enum WhenFull {
     /// Of the first-level folder with most unsent bytes the stream with most drops its oldest; the application never
     /// stops.
     DropOldest,
-    /// It waits for room, 30 s at most, then ENOSPC.
+    /// It waits for room, 29 s at most, then ENOSPC.
     Block,
     /// ENOSPC at once.
     Error,
