@@ -74,9 +74,13 @@ impl Registered {
         self.files.insert(node, RegisteredFile { start, id, closed: false });
     }
 
-    /// The spool file of a node that begins at `start`, which is open from now on.
+    /// The spool file of a node that begins at `start`, which is open from now on. Another one is forgotten, so that
+    /// nobody lets the node go while this one is being registered in its place.
     fn reopen(&mut self, node: NodeId, start: SpoolOffset) -> Option<BackingId> {
-        let file = self.files.get_mut(&node).filter(|file| file.start == start)?;
+        let Some(file) = self.files.get_mut(&node).filter(|file| file.start == start) else {
+            self.files.remove(&node);
+            return None;
+        };
         file.closed = false;
         Some(file.id)
     }
@@ -346,10 +350,18 @@ mod tests {
             [Some(true), Some(false), Some(false)]
         );
         assert_eq!(registered.reopen(NodeId(2), SpoolOffset(0)), Some(BackingId(12)));
-        assert_eq!(registered.reopen(NodeId(3), SpoolOffset(5)), None, "another spool file");
         assert_eq!(registered.take_closed(), [NodeId(1), NodeId(3)]);
         assert_eq!((registered.take_closed(), registered.files.len()), (Vec::new(), 1));
         assert_eq!(registered.close(NodeId(2)), Some(true));
         assert_eq!(registered.take_closed(), [NodeId(2)]);
+    }
+
+    #[test]
+    fn a_log_is_not_let_go_while_its_next_spool_file_is_registered() {
+        let mut registered = Registered::default();
+        registered.add(NodeId(1), SpoolOffset(0), BackingId(11));
+        registered.close(NodeId(1));
+        assert_eq!(registered.reopen(NodeId(1), SpoolOffset(5)), None, "another spool file");
+        assert_eq!(registered.take_closed(), [], "the keeper would let the new one go");
     }
 }
