@@ -6,6 +6,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
 use test_harness::disk::Disk;
 use test_harness::process::{Proc, command, program};
 use test_harness::{Ledger, Mount, Rig, Run, eventually, programs};
@@ -150,6 +151,22 @@ fn a_truncation_under_writers_at_full_speed_loses_nothing() {
     );
     mount.stop();
     ledger.assert_in(&rig.bucket().lines("app.log"));
+}
+
+/// Each beginning registers another spool file with the kernel, while the one before is still to be let go.
+#[test]
+fn a_log_that_begins_anew_again_and_again_is_open_each_time() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    let path = mount.path("app.log");
+    for n in 0..500 {
+        // std does not offer this combination.
+        let anew = OFlags::CREATE | OFlags::TRUNC | OFlags::APPEND | OFlags::WRONLY;
+        let mut file = File::from(rustix::fs::open(&path, anew, Mode::RUSR | Mode::WUSR).unwrap());
+        writeln!(file, "{n}").unwrap();
+    }
+    mount.stop();
+    assert_eq!(rig.bucket().lines("app.log").len(), 500);
 }
 
 /// Lines that cross pages, which file systems write one by one: a truncation falls between two lines all the same.
