@@ -140,7 +140,7 @@ fn the_table_of_rights_says_what_the_policies_give() {
         rights(row.unwrap_or_else(|| panic!("no row `{start}`")).rsplit('|').nth(1).unwrap_or(""))
     };
     let live = row("| `--view live`");
-    let read_back = &live | &row("| read bytes back");
+    let read_back = &live | &row("| read reclaimed bytes back");
     let bucket = &read_back | &row("| `--view bucket`");
     assert_eq!(actions(&policy("writer-live")), live);
     assert_eq!(actions(&policy("writer-read-back")), read_back);
