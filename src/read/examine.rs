@@ -4,17 +4,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use futures_util::{StreamExt, stream};
-
 use super::decode::decode;
+use super::range_fetcher::in_turn;
 use crate::format::naming::{Form, SegmentName};
 use crate::format::object_metadata::{CHECKSUM, FIRST, STREAM, of_key};
 use crate::s3::bucket::Bucket;
 use crate::types::bucket_error::BucketError;
 use crate::types::stored_object::StoredObject;
-
-/// Bytes asked of S3 at once.
-const PIECE: usize = 4 << 20;
 
 /// What is wrong with an object.
 #[derive(Debug, thiserror::Error)]
@@ -122,9 +118,8 @@ async fn content(
 ) -> Result<io::Result<Sums>, BucketError> {
     let crc64 = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
     let sums = Sums { crc64, length: 0, last: None };
-    let ranges = (0..object.size).step_by(PIECE).map(|at| at..object.size.min(at + PIECE as u64));
-    let chunk = async |range| Ok((bucket.get_range(&object.key, range, Some(&object.etag)).await?, None));
-    let decoded = decode(stream::iter(ranges).then(chunk), name.form, name.length, sums).await?;
+    let chunks = in_turn(bucket, &object.key, object.size, Some(&object.etag));
+    let decoded = decode(chunks, name.form, name.length, sums).await?;
     Ok(decoded.map(|(sums, _)| sums))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{FutureExt, maybe_done};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::unconstrained;
 
@@ -66,6 +66,22 @@ impl From<Unreadable> for FsError {
 
 /// A chunk of an object, and the place that it takes among all that are under way.
 pub type Chunk = (Bytes, Option<OwnedSemaphorePermit>);
+
+/// An object's bytes, one request after the other: for those who hold one chunk in memory and no more. Ends where no
+/// more comes, whatever `size` says. With `etag`, an error of the kind `Changed` when the object is another one by now.
+pub fn in_turn<'a>(
+    bucket: &'a dyn Bucket,
+    key: &'a str,
+    size: u64,
+    etag: Option<&'a str>,
+) -> impl Stream<Item = Result<Chunk, BucketError>> + Send + 'a {
+    let starts = std::iter::successors(Some(0), |at| Some(at + PIECE)).take_while(move |at| *at < size);
+    let chunks = stream::iter(starts).then(move |at: u64| async move {
+        let bytes = bucket.get_range(key, at..size.min(at + PIECE), etag).await?;
+        Ok((bytes, None))
+    });
+    chunks.try_take_while(|(bytes, _): &Chunk| std::future::ready(Ok(!bytes.is_empty())))
+}
 
 /// Fetches chunks.
 #[derive(Clone)]

@@ -14,10 +14,10 @@ use super::seal::checksum;
 use crate::format::naming::{Form, MarkerName, SegmentName};
 use crate::log_file::{LogFile, SpoolFile};
 use crate::read::decode::decode;
-use crate::read::range_fetcher::{RangeFetcher, Unreadable};
+use crate::read::range_fetcher::in_turn;
 use crate::spool::disk::unnamed_file;
 use crate::spool::marker::Marker;
-use crate::types::errors::{AtPath, FsError};
+use crate::types::errors::{FsError, LocalError};
 use crate::types::ids::{NodeId, SpoolOffset, SpoolRange};
 
 /// Restored segments that are kept: one for each of a few readers that go through a log.
@@ -27,15 +27,13 @@ type Slot = Arc<OnceCell<Arc<File>>>;
 /// Reads reclaimed segments back.
 pub struct Restorer {
     parts: Arc<Parts>,
-    fetcher: RangeFetcher,
     kept: Mutex<LruCache<(NodeId, SpoolOffset), Slot>>,
 }
 
 impl Restorer {
     /// A restorer that keeps nothing yet.
     pub fn new(parts: Arc<Parts>) -> Restorer {
-        let fetcher = RangeFetcher::new(parts.ports.bucket.clone());
-        Restorer { parts, fetcher, kept: Mutex::new(LruCache::new(KEPT)) }
+        Restorer { parts, kept: Mutex::new(LruCache::new(KEPT)) }
     }
 
     /// A file whose byte 0 is the segment's first byte.
@@ -50,15 +48,20 @@ impl Restorer {
         let marker = Marker::load(log.names(), name)?;
         let length = name.range.len();
         let form = SegmentName::parse("", &marker.key).map_or(Form::Plain, |name| name.form);
-        let size = self.parts.ports.bucket.head(&marker.key).await.map_err(Unreadable::from)?.size;
+        let (bucket, dir) = (&*self.parts.ports.bucket, self.parts.disk.spool.dir());
+        let size = bucket.head(&marker.key).await?.size;
         if size > form.stored_at_most(length) {
             let why = format!("{} is longer than {length} bytes can be", marker.key);
             return Err(FsError::Damaged(why));
         }
-        let dir = self.parts.disk.spool.dir();
-        let chunks = self.fetcher.chunks(marker.key.clone(), 0..size);
+        let chunks = in_turn(bucket, &marker.key, size, None);
         let decoded = decode(chunks, form, length, unnamed_file(dir)?).await?;
-        let file = Arc::new(decoded.at("decompress", dir)?.0);
+        let (file, _) = decoded.map_err(|e| match e.raw_os_error() {
+            Some(_) => LocalError { action: "restore into", path: dir.to_owned(), source: e }.into(),
+            // Decompressors are no system calls.
+            None => FsError::Damaged(format!("{}: {e}", marker.key)),
+        })?;
+        let file = Arc::new(file);
         let checked = tokio::task::spawn_blocking(move || check(file, length, &marker));
         checked.await.map_err(|e| FsError::Unfinished(e.to_string()))?
     }
