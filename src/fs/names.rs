@@ -6,10 +6,9 @@ use std::sync::atomic::Ordering;
 use tracing::warn;
 
 use super::handles::{Access, Mode};
-use super::spares::Spares;
 use super::{Answer, Entry, Fs};
 use crate::namespace::listing::{Listed, Stored};
-use crate::namespace::{Attr, Change, NAME_MAX, NewFile, Open, Renamed};
+use crate::namespace::{Attr, Change, NAME_MAX, NewFile, Open, Renamed, Spare};
 use crate::types::errors::FsError;
 use crate::types::ids::{HandleId, NodeId, Origin};
 
@@ -57,7 +56,15 @@ impl Fs {
         access: Access,
         origin: Origin,
     ) -> Result<(Entry, HandleId, Mode), FsError> {
-        let attr = match self.make_file(parent, name, by, origin, self.spares.as_ref()) {
+        // Its spool file stays open until the log is.
+        let spare = self.spares.as_ref().and_then(|spares| spares.take());
+        let made = self.make_file(parent, name, by, origin, spare.as_ref());
+        if let (Some(spares), Some(spare)) = (&self.spares, &spare)
+            && made.as_ref().map_or(true, |attr| attr.id != spare.id)
+        {
+            spares.put_back(spare.clone());
+        }
+        let attr = match made {
             Err(FsError::Exists) if !access.exclusive || self.made_before(origin, parent, name) => {
                 self.parts.disk.namespace.lookup(parent, name)?
             }
@@ -88,31 +95,28 @@ impl Fs {
         Ok(self.live_entry(attr))
     }
 
-    /// Makes a file: a log that is opened at once takes a spare spool file where there is one.
+    /// Makes a file; a log takes the spare spool file where there is one.
     pub(super) fn make_file(
         &self,
         parent: NodeId,
         name: &[u8],
         by: Creator,
         origin: Origin,
-        spares: Option<&Arc<Spares>>,
+        spare: Option<&Spare>,
     ) -> Result<Attr, FsError> {
-        self.check_inodes(parent, name)?;
+        // None is spare while inodes are short.
+        if spare.is_none() {
+            self.check_inodes(parent, name)?;
+        }
         let by = self.change(by, origin);
         let mut file = self.new_file(parent, name)?;
         if matches!(self.known_stored(parent, name), Listed::Present(Stored::Object(_))) {
             self.parts.disk.namespace.hide(parent, name)?;
         }
-        let NewFile::Live(_, spare) = &mut file else {
-            return self.parts.disk.namespace.create(parent, name, file, by);
-        };
-        *spare = spares.and_then(|spares| spares.take());
-        let spare = spare.clone();
-        self.parts.disk.namespace.create(parent, name, file, by).inspect_err(|_| {
-            if let (Some(spare), Some(spares)) = (spare, spares) {
-                spares.discard(&spare);
-            }
-        })
+        if let NewFile::Live(_, taken) = &mut file {
+            *taken = spare.cloned();
+        }
+        self.parts.disk.namespace.create(parent, name, file, by)
     }
 
     /// Makes a directory.

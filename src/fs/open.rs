@@ -148,7 +148,7 @@ impl Fs {
         let aligned = if alone { log.align() } else { Ok(log.is_aligned()) };
         let aligned = aligned.unwrap_or_else(|e| {
             let path = self.parts.disk.path_of(log);
-            warn!(%path, "this log goes on in its old spool file, and the daemon writes: {e}");
+            warn!(%path, "this log continues in its old spool file, without passthrough: {e}");
             false
         });
         match &self.backings {
@@ -163,7 +163,7 @@ impl Fs {
             Err(why) => {
                 if !self.warned_of_fallback.swap(true, Ordering::Relaxed) {
                     let path = self.parts.disk.path_of(log);
-                    warn!(%path, %why, "the daemon writes for this file, for which the kernel could not; further ones are not named");
+                    warn!(%path, %why, "no passthrough for this file: the daemon writes it; further ones are not named");
                 }
                 Route::Daemon
             }
@@ -255,7 +255,7 @@ impl Fs {
                 Err(e) => {
                     let node = left.noted.node;
                     let path = self.parts.disk.namespace.path(node).map(|path| escape_path(&path));
-                    warn!(%node, ?path, "a file that was open is lost: {e}");
+                    warn!(%node, ?path, "an open file is lost: {e}");
                     let _ = self.parts.disk.spool.session().closed(left.place);
                 }
             }

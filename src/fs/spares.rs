@@ -117,8 +117,18 @@ impl Spares {
         }
     }
 
-    /// Removes one that was not taken after all.
-    pub fn discard(&self, spare: &Spare) {
+    /// Takes back one that no log has taken.
+    pub fn put_back(&self, spare: Spare) {
+        let mut state = self.state.lock();
+        if state.ended {
+            drop(state);
+            self.discard(&spare);
+        } else {
+            state.ready.push(spare);
+        }
+    }
+
+    fn discard(&self, spare: &Spare) {
         self.backings.unregister(spare.id);
         if let Err(e) = self.parts.disk.namespace.remove_spare(spare) {
             debug!("a spare spool file stays until the next start: {e}");

@@ -56,7 +56,7 @@ impl Namespace {
     pub fn do_chores(&self) {
         // One at a time, so that none is half done when this returns.
         let _doing = self.doing_chores.lock();
-        let keeps_more = |e: FsError| warn!("the spool keeps more than it needs to: {e}");
+        let keeps_more = |e: FsError| warn!("spool space could not be given back: {e}");
         let doomed = self.doomed.lock().clone();
         // Whatever is left of them goes at the next start.
         doomed.iter().filter_map(|doomed| self.remove(doomed).err()).for_each(keeps_more);

@@ -62,7 +62,7 @@ impl Namespace {
     fn keep_loaded(&self, ahead: &[NodeId]) {
         let mut tree = self.tree.lock();
         if let Err(e) = self.rewrite_stored(&tree) {
-            warn!("a worker that follows may not know the stored directories: {e}");
+            warn!("the next worker may not know the stored directories: {e}");
         }
         for id in ahead {
             if let Err(e) = tree.node_mut(*id).and_then(|node| self.store(node, *id)) {

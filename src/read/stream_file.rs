@@ -323,7 +323,7 @@ impl StreamFile {
 
     fn cache_fails(&self, why: &Unreadable) {
         if self.source.unpack_cache.rest(self.source.clock.monotonic()) {
-            warn!("what is compressed is read without the cache for a while: {why}");
+            warn!("compressed segments are read without the cache for a while: {why}");
         }
     }
 

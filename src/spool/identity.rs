@@ -86,7 +86,7 @@ pub(super) fn lose(dir: &Path, source: &str, error: LocalError) -> Result<(), Sp
     fits_without(dir, source, error)?;
     if kind != io::ErrorKind::NotFound {
         let kept = Quarantine::of(dir).add(&dir.join(IDENTITY), IDENTITY)?;
-        error!(kept = %kept.display(), "the spool's identity is damaged and quarantined: what is sealed keeps its keys, what is not gets a writer id of its own ({told})");
+        error!(kept = %kept.display(), "the spool's identity is damaged and quarantined: what is sealed keeps its keys, the rest gets a new writer id ({told})");
     }
     Ok(())
 }

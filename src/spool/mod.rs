@@ -170,7 +170,7 @@ impl Spool {
             (identity.writer, identity.epoch)
         } else {
             let new = new_writer(identity.writer.readable());
-            warn!(old = %identity.writer, %new, "this spool was copied or moved: what is not sealed yet gets a writer id of its own");
+            warn!(old = %identity.writer, %new, "this spool was copied or moved: what is not sealed yet gets a new writer id");
             (new, Epoch(0))
         };
         let epoch = Epoch(epoch.0 + 1);

@@ -109,7 +109,7 @@ impl Numbers {
             error!(
                 streams = entries.len(),
                 floor = lost.0,
-                "numbers of streams are lost: those without one go on from the floor"
+                "the numbers of some streams are lost; streams without one continue from the spool's highest"
             );
         }
         if !sound || earlier.is_some() {
@@ -286,7 +286,7 @@ fn text_of(entries: Entries, mut floor: GenerationNo) -> Vec<u8> {
         info!(
             streams = forgotten.len(),
             floor = floor.0,
-            "the numbers of streams that were quiet longest are forgotten: they go on from the floor"
+            "forgot the numbers of the streams that were quiet longest; they continue from the highest forgotten one"
         );
     }
     let slots = (4 * entries.len()).next_power_of_two().clamp(SLOTS, SLOTS_MAX);

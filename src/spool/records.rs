@@ -72,7 +72,7 @@ impl Records {
             && !found.is_file()
         {
             let kept = Quarantine::of(dir).add(&path, RECORDS)?;
-            error!(kept = %kept.display(), "the spool's records are no file: quarantined, and what is in the spool with them");
+            error!(kept = %kept.display(), "the spool's record file is not a regular file: quarantined, together with the contents of the spool");
         }
         let is_new = fs::symlink_metadata(&path).is_err();
         let file = open(&path, false)?;
@@ -216,7 +216,7 @@ impl Records {
         let _ = fs::remove_file(self.dir.join(RECORDS).with_extension("new"));
         // Not at once again.
         log.fresh = log.len / 2;
-        warn!("the spool's records could not be written anew: {why}");
+        warn!("the spool's records could not be compacted: {why}");
     }
 
     /// Puts the new file in the place of the old one, durably.
@@ -294,12 +294,12 @@ fn keep_copy(dir: &Path, path: &Path) {
     let kept = Quarantine::of(dir).free_name(RECORDS);
     match fs::copy(path, &kept) {
         Ok(_) => {
-            warn!(kept = %kept.display(), "some of the spool's records cannot be read: what they said before counts, a copy is kept")
+            warn!(kept = %kept.display(), "some of the spool's records are damaged; the last readable ones count, and a copy is kept")
         }
         Err(e) => {
             let _ = fs::remove_file(&kept);
             warn!(
-                "some of the spool's records cannot be read: what they said before counts, and no copy could be kept: {e}"
+                "some of the spool's records are damaged; the last readable ones count, and no copy could be kept: {e}"
             );
         }
     }

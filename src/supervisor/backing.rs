@@ -70,7 +70,7 @@ impl Registry {
             return Ok(*id);
         }
         let id = self.open(&data_path(node, start)).map_err(|why| {
-            warn!(%node, %why, "a backing file is refused");
+            warn!(%node, %why, "the keeper refuses a backing file");
             why
         })?;
         if let Some((_, before)) = state.ids.insert(node, (start, id)) {
@@ -86,7 +86,7 @@ impl Registry {
         if let Some((_, id)) = state.ids.remove(&node)
             && let Err(e) = backing_close(self.fuse.as_fd(), id)
         {
-            warn!(%node, "a backing file could not be let go: {e}");
+            warn!(%node, "a backing file could not be unregistered: {e}");
         }
     }
 

@@ -67,7 +67,10 @@ impl Control {
         let inode = fs::symlink_metadata(path)?.ino();
         let control = Control { path: path.to_owned(), inode };
         if let Err(e) = chown(path, None, Some(worker.gid)) {
-            warn!(gid = worker.gid, "the keeper's socket is not its group's, but root's alone: {e}");
+            warn!(
+                gid = worker.gid,
+                "the keeper's socket could not be given to the worker's group, so only root can use it: {e}"
+            );
         }
         fs::set_permissions(path, Permissions::from_mode(0o660))?;
         listen(&socket, BACKLOG)?;
@@ -76,7 +79,7 @@ impl Control {
                 let met = match accept_with(&socket, SocketFlags::CLOEXEC) {
                     Ok(met) => met,
                     Err(Errno::CONNABORTED | Errno::INTR) => continue,
-                    Err(e) => return warn!("nobody is heard on the keeper's socket any more: {e}"),
+                    Err(e) => return warn!("the keeper's socket accepts no more connections: {e}"),
                 };
                 match welcome(met, worker.uid) {
                     Ok(Some(event)) => {
@@ -155,7 +158,7 @@ fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
     // other side along.
     let request = link.receive().map_err(io::Error::other)?;
     let refused = |what: &str| {
-        warn!(uid, pid = peer.pid(), "{what} is refused: not by this user");
+        warn!(uid, pid = peer.pid(), "refused {what} from this user");
         let why = format!("{what} is not for user {uid}");
         link.send(&ToClient::Refused { why })
     };
@@ -165,18 +168,13 @@ fn welcome(socket: OwnedFd, worker: u32) -> io::Result<Option<Event>> {
         Some(ToKeeper::Ask(Request::Stop { .. })) if !trusted => refused("an unmount").map(|()| None),
         Some(ToKeeper::Ask(request)) => Ok(Some(Event::Ask(request, link))),
         Some(ToKeeper::Attach) if known => {
-            info!(uid, pid = peer.pid(), "somebody asks to be the worker");
+            info!(uid, pid = peer.pid(), "a process asks to become the worker");
             link.be_patient(None)?;
             Ok(Some(Event::Attach(link)))
         }
         Some(ToKeeper::Attach) => refused("a worker").map(|()| None),
         Some(ToKeeper::Unfit { why }) if known => {
-            warn!(
-                uid,
-                pid = peer.pid(),
-                why,
-                "a worker that was to attach could not serve, and does not; the mount stays as it is"
-            );
+            warn!(uid, pid = peer.pid(), why, "the attaching worker could not serve; the mount stays as it is");
             Ok(None)
         }
         Some(_) => refused("anything but Upgrade, Ask or Attach").map(|()| None),

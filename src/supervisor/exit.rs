@@ -42,7 +42,7 @@ impl Keeper<'_> {
         };
         worker.link.close();
         if let Some(why) = &fault {
-            error!(why, "a worker breaks the protocol: it is ended");
+            error!(why, "the worker broke the protocol; killing it");
         }
         match worker.child {
             Some(pid) => {
@@ -66,7 +66,7 @@ impl Keeper<'_> {
             }
             Beat::Silent => {
                 let why = format!("it did not answer for {:?}", silence(self.context.patience));
-                error!(why, "the worker is stopped or hangs: it is ended");
+                error!(why, "the worker does not respond; killing it");
                 // One that is a child ends by that; if it cannot, nobody else could serve either.
                 present.pulse = None;
                 if let Some(pid) = present.child {
@@ -136,7 +136,7 @@ impl Keeper<'_> {
         }
         match &self.present {
             Some(_) => {
-                warn!(why = %how, "a worker that was to take over is refused; the present one serves on");
+                warn!(why = %how, "a new worker could not take over; the present one goes on serving");
                 None
             }
             None => self.lost(how),
@@ -146,7 +146,7 @@ impl Keeper<'_> {
     /// There is no worker any more.
     pub(super) fn lost(&mut self, how: &Ended) -> Option<End> {
         if self.stopping || self.stop_then.is_some() {
-            error!(why = %how, "the worker did not come to its end; what it left in the spool is uploaded by the next mount");
+            error!(why = %how, "the worker did not finish its shutdown; the next mount with this spool uploads what it left");
             return Some(Ok(EXIT_DATA_LEFT));
         }
         let starts_workers = self.context.program.is_some();
@@ -164,13 +164,13 @@ impl Keeper<'_> {
         self.restarts.lost(self.clock.monotonic());
         if self.next.is_some() {
             // It was to take over from the one that is lost.
-            warn!(why = %how, "the mount has no worker; one is coming");
+            warn!(why = %how, "the mount has no worker; another is attaching");
         } else if starts_workers {
             let pause = self.restarts.pause();
-            warn!(why = %how, ?pause, "the mount has no worker; one is started");
+            warn!(why = %how, ?pause, "the mount has no worker; starting one");
             self.start_at = Some(self.clock.monotonic() + pause);
         } else {
-            warn!(why = %how, "the mount has no worker and waits for one");
+            warn!(why = %how, "the mount has no worker; waiting for one to attach");
         }
         None
     }

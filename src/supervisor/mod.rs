@@ -158,7 +158,7 @@ fn listen(settings: &Settings, device: &Device, worker: RunAs, events: &SyncSend
     let own = rustix::process::geteuid().as_raw();
     let asked = settings.processes.socket.clone();
     let Some(path) = asked.clone().or_else(|| device.number().map(|number| default_path(&number, own))) else {
-        debug!("there is no socket for upgrades: --keeper-socket says where to make one");
+        debug!("no control socket, so this mount cannot be upgraded: --keeper-socket says where to make one");
         return None;
     };
     let (place, folder) = match asked {
@@ -168,7 +168,7 @@ fn listen(settings: &Settings, device: &Device, worker: RunAs, events: &SyncSend
     match folder.and_then(|()| Control::listen(&path, place, worker, events.clone())) {
         Ok(control) => Some(control),
         Err(e) => {
-            warn!(path = %path.display(), "there is no socket for upgrades: {e}");
+            warn!(path = %path.display(), "no control socket, so this mount cannot be upgraded: {e}");
             None
         }
     }

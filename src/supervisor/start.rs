@@ -157,7 +157,7 @@ impl Keeper<'_> {
         match &mut self.present {
             None => self.promote(),
             Some(present) => {
-                info!("another worker takes over");
+                info!("handing over to another worker");
                 present.stage = Stage::Leaving;
                 self.context.registry.entitle(None);
                 present.tell(&ToWorker::Leave);
@@ -189,7 +189,7 @@ impl Keeper<'_> {
             let _ = client.send(&ToClient::Upgraded);
         }
         if self.served {
-            info!("a worker serves again")
+            info!("the new worker serves")
         } else {
             self.served = true;
             (self.context.announce)();

@@ -180,7 +180,7 @@ fn note(parts: &Parts, log: &LogFile, name: &MarkerName) {
     });
     if let Err(e) = noted {
         // The marker says it, and so will the bucket.
-        warn!("a range that was dropped is not in the spool's account: {e}");
+        warn!("a dropped range could not be recorded in the spool: {e}");
     }
 }
 

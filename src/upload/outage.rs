@@ -116,7 +116,10 @@ impl Backlog {
                 }
                 (OutageEvent::StillAway, None) => {}
                 (OutageEvent::Filled(percent), _) => {
-                    warn!(unsent, left, lasts, then, away, "{percent} % of the spool hold what S3 does not have yet");
+                    warn!(
+                        unsent,
+                        left, lasts, then, away, "{percent} % of the spool is taken by bytes that S3 does not have yet"
+                    );
                 }
             }
         }

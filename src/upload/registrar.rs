@@ -129,7 +129,7 @@ impl Registrar {
         match bucket.head(key).await {
             Ok(head) => Ok(head.metadata.get(INSTANCE) == Some(&self.instance)),
             Err(e) if e.kind == Kind::Denied => {
-                warn!(key, "registered by somebody, and looking is not allowed: taken as our own");
+                warn!(key, "this registration exists and may not be read: taken as our own");
                 Ok(true)
             }
             Err(e) => Err(e),
@@ -139,7 +139,7 @@ impl Registrar {
     fn become_another(&self, disk: &Disk) -> Result<(), LocalError> {
         let old = disk.spool.identity().writer;
         let new = (self.new_writer)(old.readable());
-        warn!(%old, %new, "this spool is a copy of one that is in use: what is not sealed yet gets a writer id of its own");
+        warn!(%old, %new, "this spool is a copy of one that is in use: what is not sealed yet gets a new writer id");
         disk.spool.become_writer(new)
     }
 }

@@ -81,7 +81,7 @@ pub async fn retry(parts: &Arc<Parts>, name: &str) -> Result<(), Stays> {
     };
     // The next try finds that the object is ours.
     crash_point("retry: S3 has it");
-    info!(key = %marker.key, "what was quarantined is in S3 now");
+    info!(key = %marker.key, "a quarantined segment is in S3 now");
     let parts = parts.clone();
     blocking(move || {
         note_in_log(&parts, &aside, &marker, size)?;

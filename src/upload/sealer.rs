@@ -104,7 +104,7 @@ pub async fn run(parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
             }
             Some(done) = seals.join_next(), if !seals.is_empty() => match done {
                 Ok((id, reason, result)) => sealed(&parts, &mut watched, &mut failures, id, reason, result),
-                Err(e) => error!("a seal did not end: {e}"),
+                Err(e) => error!("a seal failed: {e}"),
             },
             _ = stop.wait_for(|stop| *stop) => return,
         }
@@ -126,7 +126,7 @@ fn watch_room(parts: &Arc<Parts>, task: &mut Option<tokio::task::JoinHandle<()>>
     let parts = parts.clone();
     *task = Some(tokio::task::spawn_blocking(move || {
         if let Err(e) = drop::make_room(&parts, 0) {
-            error!("room in the spool could not be made: {e}");
+            error!("could not make room in the spool: {e}");
         }
     }));
 }
@@ -165,7 +165,7 @@ fn sealed(
             let now = parts.ports.clock.monotonic();
             if failures.said.is_none_or(|said| now.since(said) >= SAY_AGAIN) {
                 let path = parts.disk.path_of(&entry.log);
-                error!(path, unsaid = failures.unsaid, "sealing failed, it is tried again: {e}");
+                error!(path, unsaid = failures.unsaid, "sealing failed and is retried: {e}");
                 *failures = Failures { said: Some(now), unsaid: 0 };
             } else {
                 failures.unsaid += 1;
@@ -220,7 +220,7 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
             // It was finished and removed since it came onto the list.
             Err(_) if parts.disk.namespace.attr(id).is_err() => drop(watched.remove(&id)),
             Err(e) => {
-                error!(path = parts.disk.path_of(&entry.log), "a live file cannot be looked at: {e}");
+                error!(path = parts.disk.path_of(&entry.log), "a live file could not be examined: {e}");
                 entry.not_before = monotonic + AGAIN;
             }
         }

@@ -233,7 +233,7 @@ async fn resolve(parts: &Arc<Parts>, job: &Job, name: &MarkerName, marker: &Mark
                 return confirm(parts, job, name, marker, head.size).await;
             }
             Err(e) if e.kind == Kind::Denied => {
-                warn!(key = %marker.key, "stored already, and comparing is not allowed: taken as our own");
+                warn!(key = %marker.key, "the object exists and may not be read for comparison: taken as our own");
                 return confirm(parts, job, name, marker, size).await;
             }
             Ok(_) => {}

@@ -116,7 +116,7 @@ pub async fn run(parts: Arc<Parts>, registrar: Registrar, mut pace: watch::Recei
             Some(done) = uploader.running.join_next(), if !uploader.running.is_empty() => match done {
                 Ok((attempt, outcome)) => uploader.apply(attempt, outcome),
                 // The segment is still marked as sealed; the next start finds it.
-                Err(e) => error!("an upload did not end: {e}"),
+                Err(e) => error!("an upload failed: {e}"),
             },
         }
     }
@@ -166,7 +166,7 @@ impl Uploader {
             }
             Err(RegistrationError::Bucket(e)) => self.close(&e),
             Err(RegistrationError::Local(e)) => {
-                error!("this start cannot be registered: {e}");
+                error!("this start could not be registered: {e}");
                 self.gate.closed_until = Some(self.parts.ports.clock.monotonic() + BACKOFF_MAX);
             }
         }
@@ -231,9 +231,9 @@ impl Uploader {
                 let stream = escape_path(&attempt.job.log.stream().path);
                 match attempt.failures {
                     1 => {
-                        warn!(%stream, "a segment could not be sent, it is tried until it can: {why}")
+                        warn!(%stream, "a segment could not be uploaded; retrying until it can: {why}")
                     }
-                    _ => debug!(%stream, ?wait, "the segment could not be sent: {why}"),
+                    _ => debug!(%stream, ?wait, "the segment could not be uploaded: {why}"),
                 }
                 attempt.job.log.state().failed(why);
                 self.delayed.push((self.parts.ports.clock.monotonic() + wait, attempt));

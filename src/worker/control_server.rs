@@ -104,7 +104,7 @@ fn fitting(rows: Vec<impl Serialize>) -> Vec<Value> {
 
 /// Seals everything, and waits until S3 has what was there; `None` when the client has gone.
 async fn flush(parts: &Parts, wait: bool, client: &Link) -> Option<ToClient> {
-    info!(wait, "everything is sealed and uploaded now: somebody asks for it");
+    info!(wait, "flush requested: sealing and uploading everything now");
     let mut progress = parts.queues.progress.subscribe();
     let ends = |log: Arc<LogFile>| (log.len().unwrap_or_default(), log);
     let mut left: Vec<(SpoolOffset, Arc<LogFile>)> = parts.disk.namespace.logs().into_iter().map(ends).collect();

@@ -177,7 +177,7 @@ fn run_session(session: Session, served: &ServedMount) -> Result<watch::Receiver
         && let Err(e) = ask_again(served.fuse.as_fd())
     {
         // A mount that ended meanwhile shows in the session.
-        warn!("the kernel does not send again what the worker before left: {e}");
+        warn!("the kernel did not resend the requests that the previous worker left unanswered: {e}");
     }
     Ok(answer(session)?)
 }
@@ -212,7 +212,7 @@ async fn until_the_end(
                 return (End::Unmounted, None);
             }
             Some((within, client)) = stops.recv() => {
-                info!(?within, "stopping: somebody asks for it");
+                info!(?within, "stopping on request");
                 return (End::Asked(within), Some(client));
             }
             action = signals.next() => match action {
@@ -221,16 +221,16 @@ async fn until_the_end(
                     return (End::Signal, None);
                 }
                 SignalAction::Leave => {
-                    info!("the mount stays for the next worker");
+                    info!("leaving the mount to the next worker");
                     // At once, so that nobody waits longer than needed: the spool keeps everything.
                     std::process::exit(0);
                 }
                 SignalAction::Seal => {
-                    info!("SIGUSR1: everything is sealed and uploaded now");
+                    info!("SIGUSR1: sealing and uploading everything now");
                     force_all(fs.parts());
                 }
                 SignalAction::Refresh => {
-                    info!("SIGHUP: listings are forgotten");
+                    info!("SIGHUP: cached listings dropped");
                     fs.forget_stored();
                 }
             }
@@ -362,6 +362,6 @@ pub(crate) fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(e) = setrlimit(Resource::Nofile, raised) {
-        warn!("the limit on open files stays as it is: {e}");
+        warn!("the limit on open files could not be raised: {e}");
     }
 }

@@ -113,6 +113,6 @@ fn announce(settings: &ReaderSettings, device: &Device) {
     if launch::is_background()
         && let Err(e) = reader::open_log(settings, &device.point).and_then(launch::let_go)
     {
-        warn!("the terminal is kept: {e}");
+        warn!("could not detach from the terminal: {e}");
     }
 }

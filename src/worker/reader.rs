@@ -161,7 +161,7 @@ fn serve_until_the_end(
                 action = signals.next() => match action {
                     SignalAction::Stop(signal) => break info!(signal, "stopping"),
                     SignalAction::Refresh => {
-                        info!("SIGHUP: what is known of the bucket is forgotten");
+                        info!("SIGHUP: cached listings dropped");
                         fs.distrust();
                     }
                     SignalAction::Leave | SignalAction::Seal => {}
@@ -189,7 +189,7 @@ pub(super) fn open_log(settings: &ReaderSettings, point: &Path) -> io::Result<Fi
         Ok(log)
     };
     open().or_else(|e| {
-        warn!("there is no log from here on: {e}");
+        warn!("logging ends here: {e}");
         File::options().write(true).open("/dev/null")
     })
 }

@@ -37,7 +37,7 @@ pub async fn impatience(signals: &mut Signals, end: End, timeout: Duration) -> &
     if let End::Asked(within) = end {
         tokio::select! {
             () = tokio::time::sleep(within.unwrap_or(Duration::MAX)) => return TIME_IS_UP,
-            signal = signals.stop() => info!(signal, "the upload may take {timeout:?} from now on"),
+            signal = signals.stop() => info!(signal, "stopping: uploading for up to {timeout:?}"),
         }
     }
     tokio::select! {

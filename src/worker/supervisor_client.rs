@@ -302,7 +302,7 @@ fn hear(
         };
         match heard {
             Ok(Some(ToWorker::Leave)) => {
-                info!("another worker takes over");
+                info!("handing over to another worker");
                 // Whatever is under way ends as in a crash, which loses nothing.
                 std::process::exit(0);
             }
@@ -327,7 +327,7 @@ fn hear(
                 std::process::exit(1);
             }
             Err(e) => {
-                error!("the keeper cannot be understood: {e}");
+                error!("a message of the keeper could not be read: {e}");
                 std::process::exit(1);
             }
         }

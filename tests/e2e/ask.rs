@@ -114,7 +114,7 @@ fn status_is_answered_however_many_wait_for_s3() {
     gate.refuse(503, "SlowDown");
     append(&mount.path("app.log"), "line\n");
     let mut waiting: Vec<Proc> = (0..20).map(|_| start(&mount, &["flush"])).collect();
-    mount.daemon.await_told(&["somebody asks for it"], 16);
+    mount.daemon.await_told(&["flush requested"], 16);
     // The others are told so; how many wait does not grow without a bound.
     let refused = |flush: &mut Proc| flush.poll().is_some_and(|status| status.code() == Some(1));
     eventually("four to be refused", || {
@@ -136,7 +136,7 @@ fn a_flush_survives_the_worker_that_began_it() {
     gate.refuse(503, "SlowDown");
     append(&mount.path("app.log"), "line\n");
     let mut waits = start(&mount, &["flush"]);
-    mount.daemon.await_stderr("somebody asks for it");
+    mount.daemon.await_stderr("flush requested");
     mount.kill_worker();
     gate.open();
     assert_eq!(waits.wait().code(), Some(0), "{}", waits.stderr());
@@ -155,7 +155,7 @@ fn flush_returns_when_what_it_waits_for_is_uploaded_and_gone() {
         fs::remove_file(&log).unwrap();
     }
     let mut waits = start(&mount, &["flush"]);
-    mount.daemon.await_stderr("somebody asks for it");
+    mount.daemon.await_stderr("flush requested");
     gate.open();
     // As soon as S3 has a log without a name, nothing of it is left here.
     assert_eq!(waits.wait().code(), Some(0), "{}", waits.stderr());

@@ -110,7 +110,7 @@ fn an_attached_worker_that_does_not_answer_makes_room_for_another() {
     let mut first = plan.clone().attach(&socket);
     append(&mount, "first\n");
     first.signal(Signal::STOP);
-    mount.daemon.await_told(&["did not answer for 15s", "waits for one"], 1);
+    mount.daemon.await_told(&["did not answer for 15s", "waiting for one to attach"], 1);
     // It has the spool until it is gone, and may be killed by whoever started it.
     first.kill();
     let _second = plan.attach(&socket);
@@ -127,7 +127,7 @@ fn a_worker_that_recovers_the_spool_is_waited_for_as_long_as_it_answers() {
     let mut mount = rig.plan("a").with(&["--worker-patience", "8s"]).hold(&socket);
     let pretend = |say: &[&str]| pretend(&rig, &socket, WORKER, WORKER, say);
     pretend(&[]);
-    mount.daemon.await_stderr("waits for one");
+    mount.daemon.await_stderr("waiting for one to attach");
     // It is asked each 0.8 s, so this takes longer than the mount may be without a worker.
     let said = pretend(&["wait", "quiet \"Pong\""].repeat(12));
     assert!(said[1..].iter().all(|line| line == "\"Ping\"") && said.len() == 13, "{said:?}");
@@ -184,7 +184,7 @@ fn a_worker_that_could_not_serve_takes_nothing_over() {
     let with = |flags: &[&str]| plan.clone().with(flags);
     gives_up(&mount, with(&["--admin", "192.0.2.1:9847"]), &socket, "192.0.2.1:9847");
     gives_up(&mount, with(&["--profile", "nosuch"]), &socket, "`nosuch` is not defined");
-    assert!(!present.stderr().contains("takes over"), "{}", present.stderr());
+    assert!(!present.stderr().contains("handing over"), "{}", present.stderr());
     file.write_all(b"second\n").unwrap();
     mount.stop();
     assert_eq!(rig.bucket().content("app.log"), b"first\nsecond\n");
@@ -215,7 +215,7 @@ fn nobody_attaches_to_a_keeper_that_starts_its_workers_itself() {
     // Not even the worker's user: who is refused was sent nothing.
     let said = pretend(&rig, &socket, WORKER, WORKER, &[]);
     assert!(said.len() == 1 && said[0].contains("not made with --hold"), "{said:?}");
-    mount.daemon.await_told(&["asks to be the worker", "uid=65532"], 1);
+    mount.daemon.await_told(&["asks to become the worker", "uid=65532"], 1);
     assert_eq!(mount.worker(), served_by);
     append(&mount, "second\n");
     mount.stop();
@@ -231,7 +231,7 @@ fn a_stranger_may_neither_attach_nor_ask_for_an_upgrade() {
     assert!(!mount.daemon.stderr().contains("uid=12345"), "{}", mount.daemon.stderr());
     let said = pretend(&rig, &socket, STRANGER, WORKER, &[]);
     assert!(said[0].contains("Refused"), "{said:?}");
-    mount.daemon.await_stderr("not by this user uid=12345");
+    mount.daemon.await_stderr("from this user uid=12345");
     // The worker's own user may attach, and no more.
     let mut upgrade = as_user(WORKER, WORKER);
     let copy = rig.local("logsinkfs");
@@ -342,11 +342,11 @@ fn a_hostile_worker_gets_nothing_registered_but_its_own_spool_files() {
     ];
     for (node, why) in why {
         assert!(answers[node - 1].contains(why), "{node}: {}", answers[node - 1]);
-        mount.daemon.await_told(&["is refused", why, &format!("node={node:016x}")], 1);
+        mount.daemon.await_told(&["the keeper refuses a backing file", why, &format!("node={node:016x}")], 1);
     }
     assert_eq!(first_list, "{\"Nodes\":{\"nodes\":[1]}}");
     assert_eq!(second_list, "{\"Nodes\":{\"nodes\":[]}}");
-    mount.daemon.await_stderr("waits for one");
+    mount.daemon.await_stderr("waiting for one to attach");
     assert_eq!(mount.terminate().0, 3);
 }
 
@@ -363,11 +363,11 @@ fn a_worker_that_talks_nonsense_is_ended_and_another_may_come() {
     for (message, logged, times) in nonsense {
         let said = pretend(&rig, &socket, WORKER, WORKER, &["quiet \"Serving\"", message]);
         assert_eq!(said.last().unwrap(), "closed", "{message}: {said:?}");
-        mount.daemon.await_told(&["breaks the protocol", logged], times);
+        mount.daemon.await_told(&["broke the protocol", logged], times);
     }
     let said = pretend(&rig, &socket, WORKER, WORKER, &["quiet \"Serving\"", "\"Probe\""]);
     assert!(said.last().unwrap().contains("Probed"), "{said:?}");
-    mount.daemon.await_stderr("waits for one");
+    mount.daemon.await_stderr("waiting for one to attach");
     assert_eq!(mount.terminate().0, 3);
 }
 

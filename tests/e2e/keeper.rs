@@ -67,8 +67,8 @@ fn a_worker_that_dies_before_anybody_opened_anything_leaves_nothing_to_complain_
     let rig = Rig::embedded();
     let mount = rig.mount(&[]);
     mount.kill_worker();
-    mount.daemon.await_stderr("a worker serves again");
-    assert!(!mount.daemon.stderr().contains("are lost"), "{}", mount.daemon.stderr());
+    mount.daemon.await_stderr("the new worker serves");
+    assert!(!mount.daemon.stderr().contains("lost"), "{}", mount.daemon.stderr());
     mount.stop();
 }
 
@@ -161,7 +161,7 @@ fn a_worker_that_is_stopped(write_path: &str) {
     kill_process(mount.worker(), Signal::STOP).unwrap();
     // What needs the worker waits until there is one again.
     assert!(mount.path("no.log").metadata().is_err());
-    mount.daemon.await_told(&["is stopped or hangs", "did not answer for 15s"], 1);
+    mount.daemon.await_told(&["does not respond", "did not answer for 15s"], 1);
     run.await_more(100);
     let ledger = run.finish();
     assert_eq!(ledger.failed, 0, "a write failed");
@@ -202,7 +202,7 @@ fn a_worker_that_dies_while_another_is_to_take_over_is_followed_by_that_one() {
     let mut upgrade = Proc::start("upgrade", upgrade);
     let next = await_successor(&mount, old);
     kill_process(old, Signal::KILL).unwrap();
-    mount.daemon.await_stderr("one is coming");
+    mount.daemon.await_stderr("another is attaching");
     fs::write(&go, "").unwrap();
     assert_eq!(upgrade.wait().code(), Some(0), "{}", upgrade.stderr());
     assert_eq!(mount.worker(), next);
@@ -327,7 +327,7 @@ fn a_worker_that_replaces_one_waits_for_no_bucket() {
     gate.refuse(503, "SlowDown");
     mount.kill_worker();
     append(&mount, "second\n");
-    mount.daemon.await_stderr("a worker serves again");
+    mount.daemon.await_stderr("the new worker serves");
     gate.open();
     mount.stop();
     assert_eq!(rig.bucket().content("app.log"), b"first\nsecond\n");

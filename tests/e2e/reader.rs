@@ -257,7 +257,7 @@ fn a_full_cache_is_done_without() {
     assert_eq!(text(&log), format!("{lines}the end\n"));
     let (code, said) = run("tail", &["-n", "2"], &[&log]);
     assert_eq!((code, said.as_str()), (0, "line 199999 of a program\nthe end\n"));
-    mount.daemon.await_stderr("is read without the cache");
+    mount.daemon.await_stderr("are read without the cache");
     mount.stop();
 }
 

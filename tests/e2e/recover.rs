@@ -120,7 +120,7 @@ fn a_daemon_that_comes_for_its_spool_gets_it_at_once() {
     let mount = plan.start();
     let (code, said) = ended(recovery);
     assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("a daemon came for this spool"), "{said}");
+    assert!(said.contains("a daemon took over this spool"), "{said}");
     gate.open();
     mount.stop();
     ledger.assert_in(&rig.bucket().lines("app.log"));
@@ -161,7 +161,7 @@ fn a_spool_whose_daemon_is_only_about_to_come_again_stays() {
     let writer = |spool: &Path| identity(spool)["writer"].as_str().unwrap().to_owned();
     let before = writer(&plan.spool);
     let recovery = plan.recover(&["--watch", "--remove"], &[&plan.spool]);
-    recovery.await_stderr("it is removed when nobody has used it for");
+    recovery.await_stderr("to be removed once nobody has used it for");
     ledger.assert_in(&rig.bucket().lines("app.log"));
     // A daemon that comes again after all goes on where it was.
     let mount = plan.start();
@@ -504,7 +504,7 @@ fn dead_mounts_below_a_directory_are_taken_away_when_they_are_our_own() {
     };
     // One whose daemon may come again is left for a while.
     let watching = recover(&["--watch"]);
-    watching.await_stderr("unless its daemon comes again");
+    watching.await_stderr("unless its daemon returns");
     watching.signal(Signal::TERM);
     assert_eq!(ended(watching).0, Some(0));
     assert!(dead.iter().all(|mount| is_mounted(&mount.plan.point)));

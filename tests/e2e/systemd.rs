@@ -209,7 +209,7 @@ fn the_unit_s_command_has_all_the_rights_that_a_mount_takes() {
     mount.kill_worker();
     append("third\n");
     // ExecReload=, of a worker that cannot leave by itself.
-    mount.daemon.await_stderr("serves again");
+    mount.daemon.await_stderr("the new worker serves");
     kill_process(mount.worker(), Signal::STOP).unwrap();
     let mut upgrade = command(logsinkfs());
     upgrade.arg("upgrade").arg(&mount.plan.point).env("LOGSINKFS_KEEPER_SOCKET", socket(&mount.plan));

@@ -44,7 +44,7 @@ fn it_waits_for_s3_as_long_as_it_takes_whatever_a_stop_may_take() {
     gate.refuse(503, "SlowDown");
     append(&mount.path("app.log"), "line\n");
     let mut waits = start(&mount, &[]);
-    mount.daemon.await_stderr("somebody asks for it");
+    mount.daemon.await_stderr("stopping on request");
     eventually("the mount to be detached", || (!is_mounted(&mount.plan.point)).then_some(()));
     gate.await_hits(2);
     assert!(waits.poll().is_none());
@@ -85,7 +85,7 @@ fn whoever_waits_no_longer_leaves_the_daemon_to_go_on() {
     gate.refuse(503, "SlowDown");
     append(&mount.path("app.log"), "line\n");
     let mut waits = start(&mount, &[]);
-    mount.daemon.await_stderr("somebody asks for it");
+    mount.daemon.await_stderr("stopping on request");
     waits.kill();
     gate.await_hits(2);
     assert!(mount.daemon.poll().is_none());
@@ -167,7 +167,7 @@ fn a_signal_gives_an_upload_that_was_asked_for_as_long_as_any_other() {
     gate.refuse(503, "SlowDown");
     append(&mount.path("app.log"), "line\n");
     let mut waits = start(&mount, &[]);
-    mount.daemon.await_stderr("somebody asks for it");
+    mount.daemon.await_stderr("stopping on request");
     mount.daemon.signal(Signal::TERM);
     assert_eq!(waits.wait().code(), Some(3));
     let said = waits.last_words();

@@ -97,7 +97,7 @@ fn look_at(results: &Results, path: &str, kind: Kind) {
     if kind == Kind::Since6_9 {
         assert!(app.count() >= 400, "it wrote on after each kill: {}", app.count());
         let served = results.text(&format!("{path}/first.err"));
-        assert_eq!(served.matches("a worker serves again").count(), 3, "{served}");
+        assert_eq!(served.matches("the new worker serves").count(), 3, "{served}");
         assert!(!results.path(&format!("{path}/refused")).exists(), "a mkdir(2) failed");
     } else {
         is_told("app-1.err");

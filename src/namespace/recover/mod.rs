@@ -217,7 +217,7 @@ fn quarantine_node(spool: &Spool, names: &NodeFiles, files: &FilesFound, record:
     if let Some(record) = record {
         let path = spool.quarantine().free_name(&format!("{}.json", names.id()));
         if let Err(e) = store_json(&path, record, Durable::Later) {
-            error!(node = %names.id(), "its record could not be kept: {e}");
+            error!(node = %names.id(), "its record could not be written: {e}");
         }
     }
     let data = files.starts.iter().map(|start| names.data(*start));

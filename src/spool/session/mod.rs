@@ -155,7 +155,7 @@ impl Session {
         if word(head, 0) != MAGIC {
             // A worker that had nothing open yet has written nothing.
             if self.resumed && text.iter().any(|byte| *byte != 0) {
-                error!("what the worker before had open is not known: its open files are lost");
+                error!("the previous worker's open files are not on record: they are lost");
             }
             return;
         }

@@ -74,7 +74,7 @@ mount_it() {
 workers() { cat "/proc/$(cat "$daemon.pid")"/task/*/children; }
 
 # Whether a mount whose worker was killed for the nth time is served again, or has ended.
-is_decided() { ended "$daemon" || [ "$(grep -c 'a worker serves again' "$daemon.err")" -ge "$1" ]; }
+is_decided() { ended "$daemon" || [ "$(grep -c 'the new worker serves' "$daemon.err")" -ge "$1" ]; }
 
 kill_all() {
     old=$(workers)

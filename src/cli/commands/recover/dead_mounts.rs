@@ -73,7 +73,7 @@ impl DeadMounts {
                 warn!(point = %point.display(), source, "a mount whose daemon died was unmounted");
             } else if since == now {
                 let after = in_words(self.patience);
-                info!(point = %point.display(), source, "a mount is dead; it is unmounted after {after}, unless its daemon comes again");
+                info!(point = %point.display(), source, "a mount is dead; it will be unmounted after {after} unless its daemon returns");
             }
         }
         Ok(())

@@ -217,7 +217,7 @@ impl Recovery<'_> {
     fn apply(&mut self, ended: Result<(PathBuf, Ended), tokio::task::JoinError>) {
         let (dir, ended) = match ended {
             Ok(ended) => ended,
-            Err(e) => return error!("a process was not waited for: {e}"),
+            Err(e) => return error!("could not wait for a process: {e}"),
         };
         let Some(known) = self.spools.get_mut(&dir) else { return };
         let who = Who::of(&dir);
@@ -225,7 +225,7 @@ impl Recovery<'_> {
         match ended {
             Ended::Done if self.args.remove && self.args.watch => {
                 let after = in_words(self.args.remove_after);
-                info!(spool = %dir.display(), "it is removed when nobody has used it for {after}");
+                info!(spool = %dir.display(), "to be removed once nobody has used it for {after}");
             }
             Ended::Kept => {
                 let quarantine = dir.join(QUARANTINE);

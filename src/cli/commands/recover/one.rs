@@ -77,11 +77,11 @@ async fn upload(parts: &Arc<Parts>, in_turns: bool) -> Result<Ended, DaemonError
     let all = tokio::select! {
         () = all_sent(parts) => true,
         () = stalled(&parts.queues), if in_turns => {
-            warn!(%spool, "nothing could be uploaded for {STALLED:?}: it is tried again later");
+            warn!(%spool, "nothing could be uploaded for {STALLED:?}; retrying later");
             false
         }
         () = wanted(&parts.disk) => {
-            info!(%spool, "a daemon came for this spool and goes on with it");
+            info!(%spool, "a daemon took over this spool");
             false
         }
         signal = signals.stop() => {
