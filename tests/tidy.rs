@@ -510,18 +510,21 @@ fn types_carry_their_subject() {
 }
 
 #[test]
-fn the_ending_of_a_streams_folder_is_spelt_once() {
+fn the_endings_of_our_folders_are_spelt_once() {
     let rule = |file: &Source| {
         let tests = file.text.lines().position(|line| line == "#[cfg(test)]");
         let spelt = file.code().filter(|(at, line)| {
             tests.is_none_or(|tests| *at <= tests)
-                && line.contains("\".segments")
-                && file.path != "src/format/naming.rs"
+                && (line.contains("\".segments") || line.contains("\".files"))
+                && !["src/format/naming.rs", "src/format/whole_name.rs"].contains(&&*file.path)
                 && !file.path.ends_with("tests.rs")
         });
-        spelt.map(|(at, _)| format!("{}:{at}: take format::naming::SEGMENTS", file.path)).collect()
+        spelt.map(|(at, _)| format!("{}:{at}: take SEGMENTS or FILES of `format`", file.path)).collect()
     };
-    let broken = [Source::example("src/cli/commands/verify.rs", "name.strip_suffix(\".segments\")")];
+    let broken = [
+        Source::example("src/cli/commands/verify.rs", "name.strip_suffix(\".segments\")"),
+        Source::example("src/cli/commands/verify.rs", "name.strip_suffix(\".files\")"),
+    ];
     hold(rule, &broken, &sources());
 }
 

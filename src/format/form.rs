@@ -27,6 +27,15 @@ impl Form {
         }
     }
 
+    /// How the name of a whole file ends that is stored in this form: what the program has compressed it with.
+    pub fn compression(self) -> &'static str {
+        match self {
+            Form::Plain | Form::Dropped => "",
+            Form::Gzip => ".gz",
+            Form::Zstd => ".zst",
+        }
+    }
+
     /// Bytes that an object of so many holds at most. Deflate makes 258 bytes of two bits (RFC 1951), zstd a block of
     /// 128 KiB of four bytes (RFC 8878).
     pub fn holds_at_most(self, stored: u64) -> u64 {

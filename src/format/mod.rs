@@ -1,9 +1,9 @@
 //! All that docs/FORMAT.md says of the bucket: keys, metadata, folders, and what a stream's names prove. Pure: names
 //! in, names out.
 //!
-//! Invariant: a key is formed and parsed in `naming` and nowhere else, and `parse(form(x)) == x`.
+//! Invariant: a key is formed and parsed in `naming` or `whole_name` and nowhere else, and `parse(form(x)) == x`.
 //!
-//! - `naming`: keys of objects and names of seal markers; `form` how an object's bytes are compressed;
+//! - `naming`: keys of segments and registrations and names of seal markers; `whole_name` keys of whole files; `form` how an object's bytes are compressed;
 //!   `object_metadata` the names of its metadata.
 //! - `partition`: date folders from a template; `stream_map` from a path to its stream and labels.
 //! - `coverage`: which ranges of a stream the names prove; `timeline` the one file that they make.
@@ -15,3 +15,4 @@ pub mod object_metadata;
 pub mod partition;
 pub mod stream_map;
 pub mod timeline;
+pub mod whole_name;

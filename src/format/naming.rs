@@ -1,5 +1,5 @@
 //! Forms and parses names, and is the only place to do so: keys of segments and registrations, names of seal markers.
-//! The name is the record: what a key or marker says is stored nowhere else.
+//! (Keys of whole files: `whole_name`.) The name is the record: what a key or marker says is stored nowhere else.
 //!
 //! Invariant: `parse(form(x)) == x`, for every stream and every prefix.
 
@@ -19,17 +19,17 @@ pub const SEGMENTS_ENDING: &str = ".segments";
 /// Where registrations and other records of ours are kept below the prefix; hidden in mounts.
 pub const PRIVATE_FOLDER: &str = ".logsinkfs";
 /// Digits of a generation's number in a key.
-const GENERATION_DIGITS: usize = 8;
+pub(super) const GENERATION_DIGITS: usize = 8;
 /// Digits of an offset in a key: a generation of 1 PB still sorts.
 const OFFSET_DIGITS: usize = 15;
 /// Digits of a length in a key.
-const LENGTH_DIGITS: usize = 12;
+pub(super) const LENGTH_DIGITS: usize = 12;
 /// Longest segment: what S3 stores as one object at most ("Uploading objects").
-const SEGMENT_MAX: u64 = 5 << 40;
+pub(super) const SEGMENT_MAX: u64 = 5 << 40;
 /// Where a generation ends at the latest: files have no further positions (off_t).
 const GENERATION_MAX: u64 = i64::MAX.cast_unsigned();
 /// Longest partition in bytes that a key keeps room for at create, when the time of the first byte is not known yet.
-const PARTITION_MARGIN: usize = 8;
+pub(super) const PARTITION_MARGIN: usize = 8;
 
 /// What the key of a segment says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl fmt::Display for SegmentName {
 }
 
 /// A zero-padded number; more digits than the field's width are legal, fewer are not.
-fn number(text: &str, digits: usize) -> Option<u64> {
+pub(super) fn number(text: &str, digits: usize) -> Option<u64> {
     let canonical = text.len() == digits || text.len() > digits && !text.starts_with('0');
     (canonical && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use jiff::fmt::strtime;
 
 use super::naming::SEGMENTS_ENDING;
+use super::whole_name::FILES_ENDING;
 use crate::types::time::Utc;
 
 /// More partitions than that are not counted one by one: for so long a span all are listed.
@@ -30,7 +31,7 @@ pub enum BadPartition {
     },
     /// What it gives could not be told apart in a key.
     #[error(
-        "`{template}` gives `{example}`; a partition has no `.segments`, no empty, `.` or `..` part, no `%` and only characters that are plain in a key"
+        "`{template}` gives `{example}`; a partition has no `.segments` or `.files`, no empty, `.` or `..` part, no `%` and only characters that are plain in a key"
     )]
     Shape {
         /// What was given.
@@ -50,7 +51,8 @@ impl PartitionTemplate {
                 .map_err(|e| BadPartition::Directive { template: template.into(), cause: e.to_string() })?;
             let plain = crate::types::escape::escape_path(example.as_bytes()) == example;
             let parts = example.split('/').all(|p| !matches!(p, "" | "." | ".."));
-            if !example.is_empty() && (!plain || !parts || example.contains(SEGMENTS_ENDING)) {
+            let folder = [SEGMENTS_ENDING, FILES_ENDING].iter().any(|ending| example.contains(ending));
+            if !example.is_empty() && (!plain || !parts || folder) {
                 return Err(BadPartition::Shape { template: template.into(), example });
             }
         }
