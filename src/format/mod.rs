@@ -3,8 +3,8 @@
 //!
 //! Invariant: a key is formed and parsed in `naming` or `whole_name` and nowhere else, and `parse(form(x)) == x`.
 //!
-//! - `naming`: keys of segments and registrations and names of seal markers; `whole_name` keys of whole files; `form` how an object's bytes are compressed;
-//!   `object_metadata` the names of its metadata.
+//! - `naming`: keys of segments and registrations and names of seal markers; `whole_name` keys of whole files; `form`
+//!   how an object's bytes are compressed; `object_metadata` the names of its metadata.
 //! - `partition`: date folders from a template; `stream_map` from a path to its stream and labels.
 //! - `coverage`: which ranges of a stream the names prove; `timeline` the one file that they make.
 

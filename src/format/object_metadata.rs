@@ -1,5 +1,5 @@
-//! User metadata of segments and whole files: the names of its fields, and the values that follow from a key (docs/FORMAT.md
-//! says what each means).
+//! User metadata of segments and whole files: the names of its fields, and the values that follow from a key
+//! (docs/FORMAT.md says what each means).
 
 use super::naming::SegmentName;
 use super::whole_name::WholeName;

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use self::writer::{Part, Writer, ends_a_line};
 use super::naming::{Form, SegmentName};
 use crate::types::ids::{GenerationNo, WriterId};
+use crate::types::stored_object::{ObjectId, StoredObject};
 use crate::types::time::Utc;
 
 /// A file has no further positions (off_t): the kernel refuses a longer one.
@@ -51,9 +52,19 @@ pub struct Segment {
     pub stored: u64,
     /// When its object was stored.
     pub modified: Utc,
+    /// The object of a whole file, which is read as one segment; `None` for a segment, whose key follows from its name.
+    pub whole: Option<Arc<StoredObject>>,
 }
 
 impl Segment {
+    /// Its object, in its stream's folder. A segment is put once and never changed, and needs no ETag.
+    pub fn object_in(&self, folder: &str) -> ObjectId {
+        match &self.whole {
+            Some(object) => ObjectId { key: object.key.clone(), etag: Some(object.etag.clone()) },
+            None => ObjectId { key: self.name(b"").key_in(folder), etag: None },
+        }
+    }
+
     /// Its whole name in a stream.
     pub fn name(&self, stream: &[u8]) -> SegmentName {
         SegmentName {
@@ -162,6 +173,16 @@ pub struct Timeline {
 }
 
 impl Timeline {
+    /// A whole file: one segment and nothing else, whatever its object can hold.
+    pub fn of_whole(segment: Segment) -> Timeline {
+        let mut timeline = Timeline { latest: Some(segment.start), ..Timeline::default() };
+        let range = 0..segment.length;
+        if !range.is_empty() {
+            timeline.push(Content::Bytes { segment: Arc::new(segment), range });
+        }
+        timeline
+    }
+
     /// Length of the file in bytes.
     pub fn len(&self) -> u64 {
         self.len

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use super::naming;
 use super::naming::{Form, GENERATION_DIGITS, KEY_MAX, LENGTH_DIGITS, PARTITION_MARGIN, SEGMENT_MAX, SEGMENTS, number};
 use crate::types::escape::{escape_path, unescape};
 use crate::types::ids::{GenerationNo, WriterId};
@@ -74,12 +75,13 @@ impl WholeName {
         (possible && name.key(prefix) == key).then_some(name)
     }
 
-    /// Reads a key in a file's folder back, wherever that is: a prefix that was mounted is not escaped. Of the path it
-    /// gives the last part.
+    /// Reads a key in a file's folder back, wherever that is: a prefix that was mounted need not be escaped. Its path
+    /// is that below the bucket's root.
     pub fn parse_in(folder: &str, key: &str) -> Option<WholeName> {
         let parent = folder.strip_suffix('/')?.rfind('/').map_or(0, |at| at + 1);
         let name = WholeName::parse(&folder[..parent], key)?;
-        (name.key_in(folder) == key).then_some(name)
+        let path = unescape(folder.strip_suffix(FILES)?);
+        (name.key_in(folder) == key).then_some(WholeName { path, ..name })
     }
 
     /// The order of a file's versions: the newest is the highest.
@@ -129,6 +131,12 @@ fn extension_of(path: &[u8]) -> Option<&str> {
 /// What all keys of a whole file's versions begin with.
 pub fn files_folder(prefix: &str, path: &[u8]) -> String {
     format!("{prefix}{}{FILES}", escape_path(path))
+}
+
+/// What all keys of a key's stream or whole file begin with; `None` for a key that is in no such folder.
+pub fn folder_of(key: &str) -> Option<&str> {
+    let of_files = key.rfind(FILES).map(|at| &key[..at + FILES.len()]);
+    naming::folder_of(key).into_iter().chain(of_files).max_by_key(|folder| folder.len())
 }
 
 /// Whether every key of a whole file will fit into S3's limit, whatever its numbers will be.
@@ -273,6 +281,9 @@ mod tests {
         assert!(WholeName::parse("", &format!("a.files/{name}")).is_some());
         let inner = WholeName::parse("", &format!("a.files/b.files/{name}")).expect("a whole file");
         assert_eq!(inner.path, b"a.files/b");
+        assert_eq!(folder_of("a.files/b.segments/c"), Some("a.files/b.segments/"));
+        assert_eq!(folder_of("a.segments/b.files/c"), Some("a.segments/b.files/"));
+        assert_eq!(folder_of("a.segments"), None);
         for foreign in [
             format!(".files/{name}"),
             format!("a.files//{name}"),
@@ -295,7 +306,7 @@ mod tests {
         let folder = "my logs/a%20b.x.files/";
         let name = "dt=1/20261123T081502.123456Z_w_00000001_000000000001.x";
         let version = WholeName::parse_in(folder, &format!("{folder}{name}")).expect("a version");
-        assert_eq!(version.path, b"a b.x");
+        assert_eq!((&*version.path, version.key_in(folder)), (&b"my logs/a b.x"[..], format!("{folder}{name}")));
         assert_eq!(WholeName::parse_in(folder, &format!("{folder}c.x.files/{name}")), None);
         assert_eq!(WholeName::parse_in("my logs/a b.x.files/", &format!("my logs/a b.x.files/{name}")), None);
         assert_eq!(WholeName::parse_in("", name), None);

@@ -212,6 +212,7 @@ impl Discovery {
             form: name.form,
             stored: object.size,
             modified: object.modified,
+            whole: None,
         })
     }
 

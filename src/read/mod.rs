@@ -2,7 +2,7 @@
 //! to the bucket.
 //!
 //! - `stream_file`: a stream as one file: where its segments lie and who reads them; `discover` which partitions have
-//!   to be listed for it.
+//!   to be listed for it; `versions` the same of a whole file, which is read as a stream of one segment.
 //! - `open_segment`: a segment being read, from whichever of these has its bytes: `plain_segment` (stored
 //!   uncompressed), `unpack_cache` (decompressed into a file), `uncached_segment` (decompressed on the way, without
 //!   room).
@@ -24,3 +24,4 @@ pub mod segment_stream;
 pub mod stream_file;
 pub mod uncached_segment;
 pub mod unpack_cache;
+pub mod versions;

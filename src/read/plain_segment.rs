@@ -12,7 +12,7 @@ use super::range_fetcher::{Damage, Unreadable};
 use crate::format::timeline::Segment;
 use crate::types::bucket_error::Kind;
 use crate::types::errors::FsError;
-use crate::types::stored_object::StoredObject;
+use crate::types::stored_object::{ObjectId, StoredObject};
 use crate::types::time::Utc;
 
 /// Segments that one reader has at hand at most.
@@ -28,9 +28,8 @@ pub struct PlainSegment {
 
 impl PlainSegment {
     fn new(objects: &Arc<Objects>, folder: &str, segment: &Arc<Segment>) -> PlainSegment {
-        let key = segment.name(b"").key_in(folder);
-        // What is created once and never changed needs no ETag.
-        let (modified, etag) = (Utc::default(), String::new());
+        let ObjectId { key, etag } = segment.object_in(folder);
+        let (modified, etag) = (Utc::default(), etag.unwrap_or_default());
         let object = StoredObject { key, size: segment.stored, modified, etag };
         let readable = AtomicU64::new(segment.stored.min(segment.length));
         PlainSegment { segment: segment.clone(), object: objects.open(object), readable }
@@ -49,22 +48,18 @@ impl PlainSegment {
 
     /// Bytes of the segment, at most `size`; none behind the last that can be read.
     pub async fn read(&self, offset: u64, size: usize) -> Result<Bytes, Unreadable> {
-        let damaged = |why: String| Err(Unreadable::Damaged(Damage(why)));
         let left = self.readable().saturating_sub(offset);
         if left == 0 {
             let Segment { stored, length, .. } = *self.segment;
-            return if stored < length {
-                damaged(format!("it holds {stored} of its {length} bytes"))
-            } else {
-                damaged(GONE.to_owned())
-            };
+            Damage::of_missing(length.saturating_sub(stored), length)?;
+            return Err(Unreadable::Damaged(Damage::Gone));
         }
         let size = u32::try_from(left.min(size as u64)).unwrap_or(u32::MAX);
         match self.object.read(offset, size).await {
             Ok(bytes) => Ok(bytes),
             Err(e) if is_gone(&e) => {
                 self.readable.fetch_min(offset, Ordering::AcqRel);
-                damaged(GONE.to_owned())
+                Err(Unreadable::Damaged(Damage::Gone))
             }
             Err(e) => Err(Unreadable::Object(e)),
         }
@@ -79,9 +74,6 @@ fn is_gone(e: &FsError) -> bool {
         _ => false,
     }
 }
-
-/// What is said of an object that was there when it was listed.
-const GONE: &str = "its object is gone";
 
 /// The plain segments that a reader has at hand.
 #[derive(Default)]

@@ -13,6 +13,7 @@ use tokio::task::unconstrained;
 use crate::s3::bucket::Bucket;
 use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::errors::{FsError, LocalError};
+use crate::types::stored_object::ObjectId;
 
 /// Bytes asked of S3 first: the first line is soon there, and most small segments are one request.
 const FIRST_PIECE: u64 = 1 << 20;
@@ -23,15 +24,21 @@ const AT_ONCE: usize = 8;
 /// Pieces under way or held at once: what waits for the reader leaves no connection idle.
 const PLACES: usize = 2 * AT_ONCE;
 
-/// What is wrong with a segment that cannot be read to its end.
+/// What is wrong with an object that cannot be read to its end.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Damage(pub String);
+pub enum Damage {
+    /// It was there when it was listed, and is gone or another one.
+    #[error("its object is gone")]
+    Gone,
+    /// Its bytes are not what its name says.
+    #[error("{0}")]
+    Broken(String),
+}
 
 impl Damage {
     /// An error where `missing` of a segment's bytes have not come.
     pub fn of_missing(missing: u64, length: u64) -> Result<(), Unreadable> {
-        let why = || Damage(format!("it holds {} of its {length} bytes", length.saturating_sub(missing)));
+        let why = || Damage::Broken(format!("it holds {} of its {length} bytes", length.saturating_sub(missing)));
         if missing == 0 { Ok(()) } else { Err(Unreadable::Damaged(why())) }
     }
 }
@@ -98,15 +105,15 @@ impl RangeFetcher {
         RangeFetcher { bucket, places: Arc::new(places), gets: Arc::new(gets) }
     }
 
-    /// A range of an object. Places are given in the order in which this is called, all those of one range together:
-    /// what is asked for first never waits for what is asked for later.
+    /// A range of an object, with an ETag of that one alone. Places are given in the order in which this is called, all
+    /// those of one range together: what is asked for first never waits for what is asked for later.
     pub fn chunks(
         &self,
-        key: String,
+        object: ObjectId,
         range: Range<u64>,
     ) -> impl Stream<Item = Result<Chunk, Unreadable>> + Send + 'static {
         let RangeFetcher { bucket, places, gets } = self.clone();
-        let key: Arc<str> = key.into();
+        let object = Arc::new(object);
         let in_the_queue = cut(range).map(|range| {
             // A task that has done much would be sent to the end of its own queue, not of this one.
             let place = unconstrained(places.clone().acquire_owned());
@@ -116,17 +123,16 @@ impl RangeFetcher {
         });
         let in_the_queue: Vec<_> = in_the_queue.collect();
         let chunks = stream::iter(in_the_queue).map(move |(range, mut place)| {
-            let (bucket, gets, key) = (bucket.clone(), gets.clone(), key.clone());
+            let (bucket, gets, object) = (bucket.clone(), gets.clone(), object.clone());
             async move {
                 place.as_mut().await;
                 let place = place.as_mut().take_output().and_then(Result::ok);
                 let _get = gets.acquire().await;
-                let bytes = bucket.get_range(&key, range, None).await.map_err(|e| match e.kind {
-                    Kind::NotFound | Kind::Changed | Kind::Refused => {
-                        Unreadable::Damaged(Damage("its object is gone".to_owned()))
-                    }
-                    _ => Unreadable::Bucket(e),
-                })?;
+                let bytes =
+                    bucket.get_range(&object.key, range, object.etag.as_deref()).await.map_err(|e| match e.kind {
+                        Kind::NotFound | Kind::Changed | Kind::Refused => Unreadable::Damaged(Damage::Gone),
+                        _ => Unreadable::Bucket(e),
+                    })?;
                 Ok((bytes, place))
             }
         });

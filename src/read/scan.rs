@@ -1,5 +1,5 @@
 //! Sequential scan of a stream from an offset to its end, with several segments in flight. Gaps and failures are items
-//! of their own, never filled in here.
+//! of their own, never filled in here. A whole file that cannot be read is an error: nothing can stand in its place.
 //!
 //! Invariant: bytes and segments in flight are bounded.
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::range_fetcher::Unreadable;
+use super::range_fetcher::{Damage, Unreadable};
 use super::segment_stream::SegmentStream;
 use super::stream_file::StreamFile;
 use crate::format::timeline::{Content, Segment, TimelineSpan};
@@ -95,6 +95,11 @@ impl<'a> Scan<'a> {
                 Content::Note(text) => ScanItem::Note(text.clone()),
                 Content::Break => ScanItem::Bytes(Bytes::from_static(b"\n")),
             };
+            if let ScanItem::Damaged(segment, why) = &item
+                && segment.whole.is_some()
+            {
+                return Err(Unreadable::Damaged(Damage::Broken(why.clone())));
+            }
             self.at += match &item {
                 ScanItem::Bytes(bytes) => bytes.len() as u64,
                 ScanItem::Note(_) | ScanItem::Damaged(..) => left,

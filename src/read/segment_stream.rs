@@ -67,7 +67,7 @@ impl SegmentStream {
         };
         let first = range.start;
         let (out, coming) = mpsc::channel(ahead);
-        let chunks = fetcher.chunks(segment.name(b"").key_in(folder), range);
+        let chunks = fetcher.chunks(segment.object_in(folder), range);
         let sink = Sink { at: first, from, length, out: out.clone() };
         let task = tokio::spawn(async move {
             let end = match form {

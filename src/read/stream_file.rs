@@ -17,12 +17,14 @@ use super::discover::{Discovery, DiscoveryScope};
 use super::objects::{FURTHEST, Objects};
 use super::open_segment::{Opened, filling};
 use super::plain_segment::AtHand;
-use super::range_fetcher::Unreadable;
+use super::range_fetcher::{Damage, Unreadable};
 use super::segment_stream::SegmentStream;
 use super::uncached_segment::UncachedSegments;
 use super::unpack_cache::UnpackCache;
+use super::versions::Versions;
 use crate::format::naming::Form;
 use crate::format::timeline::{Content, Segment, Timeline, TimelineSpan};
+use crate::format::whole_name::FILES;
 use crate::s3::bucket::Bucket;
 use crate::types::bucket_error::BucketError;
 use crate::types::clock::Clock;
@@ -65,13 +67,15 @@ struct Looks {
     count: u32,
 }
 
-/// A stream as one file.
+/// A stream as one file; or a version of a whole file, which stays as it is.
 pub struct StreamFile {
     source: Source,
     folder: String,
     until: Utc,
     timeline: RwLock<Timeline>,
-    looks: AsyncMutex<Looks>,
+    /// `None` for a whole file.
+    looks: AsyncMutex<Option<Looks>>,
+    versions: Option<Versions>,
     /// When the bucket was asked last, in monotonic microseconds.
     looked: AtomicU64,
 }
@@ -98,17 +102,38 @@ pub struct LastLines {
 type Read = Result<Bytes, FsError>;
 
 impl StreamFile {
-    /// Looks for all segments of the span.
+    /// Looks for all segments of the span; in the folder of a whole file, for its newest version.
     pub async fn open(source: Source, wanted: DiscoveryScope) -> Result<StreamFile, BucketError> {
+        if wanted.folder.ends_with(FILES) {
+            let began = source.clock.monotonic();
+            let versions = Versions::find(&*source.bucket, &wanted).await?;
+            return Ok(StreamFile::of_versions(source, versions, began));
+        }
         let (folder, until) = (wanted.folder.clone(), wanted.span.end);
         let mut discovery = Discovery::new(source.bucket.clone(), wanted);
         let (began, now) = (source.clock.monotonic(), source.clock.now());
         let found = discovery.find(now).await?;
         let mut timeline = Timeline::default();
         timeline.add(found, now.minus(source.settling));
-        let looks = AsyncMutex::new(Looks { discovery, count: 0 });
-        let looked = AtomicU64::new(began.micros());
-        Ok(StreamFile { source, folder, until, timeline: RwLock::new(timeline), looks, looked })
+        let looks = AsyncMutex::new(Some(Looks { discovery, count: 0 }));
+        let (timeline, looked) = (RwLock::new(timeline), AtomicU64::new(began.micros()));
+        Ok(StreamFile { source, folder, until, timeline, looks, versions: None, looked })
+    }
+
+    /// The newest version of a whole file, of which all is known already; an empty file where there is none. Where it
+    /// cannot be read, nothing is put in its place: it may be of any kind.
+    pub fn of_versions(source: Source, versions: Versions, looked: Monotonic) -> StreamFile {
+        let (source, looked) = (Source { strict: true, ..source }, AtomicU64::new(looked.micros()));
+        let timeline = versions.newest.as_ref().map(|newest| Timeline::of_whole(newest.segment()));
+        let (timeline, looks) = (RwLock::new(timeline.unwrap_or_default()), AsyncMutex::default());
+        // Its object has its key with it.
+        let folder = String::new();
+        StreamFile { source, folder, until: Utc::LAST, timeline, looks, versions: Some(versions), looked }
+    }
+
+    /// What there is of a whole file; `None` of a stream.
+    pub fn versions(&self) -> Option<&Versions> {
+        self.versions.as_ref()
     }
 
     /// Its length in bytes, as far as it is known.
@@ -181,18 +206,16 @@ impl StreamFile {
 
     /// Whether the next look is for all partitions: it costs what forming the file anew costs.
     pub async fn looks_at_all_next(&self) -> bool {
-        (self.looks.lock().await.count + 1).is_multiple_of(LOOK_AT_ALL_EVERY)
+        self.looks.lock().await.as_ref().is_none_or(|looks| (looks.count + 1).is_multiple_of(LOOK_AT_ALL_EVERY))
     }
 
-    /// Looks for what is new, unless somebody did within the last `age`.
+    /// Looks for what is new, unless somebody did within the last `age`. A whole file has nothing new.
     pub async fn refresh(&self, age: Duration) -> Result<(), BucketError> {
         if self.is_fresh(age) {
             return Ok(());
         }
         let mut looks = self.looks.lock().await;
-        if self.is_fresh(age) {
-            return Ok(());
-        }
+        let Some(looks) = looks.as_mut().filter(|_| !self.is_fresh(age)) else { return Ok(()) };
         let (began, now) = (self.source.clock.monotonic(), self.source.clock.now());
         looks.count += 1;
         let found = match looks.count % LOOK_AT_ALL_EVERY {
@@ -283,12 +306,13 @@ impl StreamFile {
                     let readable = opened.readable();
                     if range.start <= readable {
                         // Who reads on is not told again.
-                        let key = segment.name(b"").key_in(&self.folder);
+                        let key = segment.object_in(&self.folder).key;
                         warn!(%key, "a segment cannot be read from its byte {readable} on: {damage}");
                     }
                     bytes.extend(filling(segment, readable, &damage.to_string(), at..range.end));
                     break;
                 }
+                Err(Unreadable::Damaged(Damage::Gone)) if segment.whole.is_some() => return Err(FsError::Stale),
                 Err(why @ Unreadable::Local(_)) => {
                     self.cache_fails(&why);
                     opened = self.without_cache(&mut reader.lock(), segment);

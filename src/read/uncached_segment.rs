@@ -18,6 +18,7 @@ use super::decode::Decoder;
 use super::range_fetcher::{Damage, RangeFetcher, Unreadable};
 use super::unpack_cache::damaged;
 use crate::format::timeline::Segment;
+use crate::types::stored_object::ObjectId;
 
 /// Bytes kept before the last that were asked for: the kernel sends reads of one program side by side.
 const BEHIND: u64 = 1 << 20;
@@ -29,7 +30,7 @@ const SLICE: usize = 1 << 10;
 /// A segment that one reader goes through.
 pub struct UncachedSegment {
     fetcher: RangeFetcher,
-    key: String,
+    object: ObjectId,
     segment: Arc<Segment>,
     /// Bytes from the first on that could be read.
     readable: AtomicU64,
@@ -74,9 +75,9 @@ struct State {
 impl UncachedSegment {
     /// Asks nobody anything yet.
     fn new(fetcher: &RangeFetcher, folder: &str, segment: &Arc<Segment>) -> UncachedSegment {
-        let (key, segment) = (segment.name(b"").key_in(folder), segment.clone());
+        let (object, segment) = (segment.object_in(folder), segment.clone());
         let (readable, state) = Default::default();
-        UncachedSegment { fetcher: fetcher.clone(), key, segment, readable, state }
+        UncachedSegment { fetcher: fetcher.clone(), object, segment, readable, state }
     }
 
     /// Bytes from the first on that could be read, as far as is known.
@@ -111,7 +112,7 @@ impl UncachedSegment {
     async fn go_on(&self, mut state: State, asked: u64) -> Result<State, Unreadable> {
         if state.piece.is_empty() {
             let range = state.next..self.segment.to_fetch().min(state.next + PIECE);
-            let fetched = self.fetcher.chunks(self.key.clone(), range);
+            let fetched = self.fetcher.chunks(self.object.clone(), range);
             match pin!(fetched).next().await {
                 Some(Ok((piece, _))) if !piece.is_empty() => {
                     state.next += piece.len() as u64;
@@ -131,7 +132,7 @@ impl UncachedSegment {
             state.end = state.decode(length, asked);
             state
         });
-        let gone = |e| Unreadable::Damaged(Damage(format!("its object cannot be unpacked: {e}")));
+        let gone = |e| Unreadable::Damaged(Damage::Broken(format!("its object cannot be unpacked: {e}")));
         decoded.await.map_err(gone)
     }
 }

@@ -24,6 +24,7 @@ use crate::metrics::METRICS;
 use crate::s3::bucket::Bucket;
 use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::errors::{AtPath, LocalError};
+use crate::types::stored_object::ObjectId;
 use crate::types::time::Monotonic;
 use crate::types::weighted_lru::WeightedLru;
 
@@ -84,17 +85,17 @@ impl Unpacked {
     }
 }
 
-/// Segments by key, weighed by their lengths.
-type Entries = WeightedLru<String, Arc<Unpacked>>;
+/// Segments by their objects, weighed by their lengths.
+type Entries = WeightedLru<ObjectId, Arc<Unpacked>>;
 
 /// What is known of a segment, unless it could not be had when it was asked for.
-fn known(entries: &mut Entries, key: &String) -> Option<Arc<Unpacked>> {
-    let known = entries.get(key)?;
+fn known(entries: &mut Entries, object: &ObjectId) -> Option<Arc<Unpacked>> {
+    let known = entries.get(object)?;
     let failed = matches!(known.progress.borrow().end, Some(Err(Unreadable::Bucket(_) | Unreadable::Local(_))));
     if !failed {
         return Some(known.clone());
     }
-    entries.remove(key);
+    entries.remove(object);
     None
 }
 
@@ -143,33 +144,33 @@ impl UnpackCache {
 
     /// A segment that somebody had unpacked, or has on its way.
     pub fn cached(&self, folder: &str, segment: &Segment) -> Option<Arc<Unpacked>> {
-        known(&mut self.entries.lock(), &segment.name(b"").key_in(folder))
+        known(&mut self.entries.lock(), &segment.object_in(folder))
     }
 
     /// A segment, whose bytes may still be on their way. Asking for it begins that.
     pub fn get(&self, folder: &str, segment: &Segment) -> Result<Arc<Unpacked>, Unreadable> {
-        let key = segment.name(b"").key_in(folder);
+        let object = segment.object_in(folder);
         let mut entries = self.entries.lock();
-        let known = known(&mut entries, &key);
+        let known = known(&mut entries, &object);
         METRICS.looked_into("segments", known.is_some());
         if let Some(known) = known {
             return Ok(known);
         }
         let file = tempfile::tempfile_in(&self.dir).at("create a file in", &self.dir);
         let file = file.map_err(|e| Unreadable::Local(e.into()))?;
-        let unpacked = Arc::new(self.begin(key.clone(), segment, Arc::new(file)));
-        entries.put(key, unpacked.clone(), segment.length);
+        let unpacked = Arc::new(self.begin(object.clone(), segment, Arc::new(file)));
+        entries.put(object, unpacked.clone(), segment.length);
         while entries.count() > KEPT_MAX || entries.total() > self.budget && entries.count() > 1 {
             entries.evict(|_| true);
         }
         Ok(unpacked)
     }
 
-    fn begin(&self, key: String, segment: &Segment, file: Arc<File>) -> Unpacked {
+    fn begin(&self, object: ObjectId, segment: &Segment, file: Arc<File>) -> Unpacked {
         let (sender, progress) = watch::channel(Progress::default());
         let sender = Arc::new(sender);
         let sink = Sink { file: file.clone(), at: 0, progress: sender.clone() };
-        let chunks = self.fetcher.chunks(key, 0..segment.to_fetch());
+        let chunks = self.fetcher.chunks(object, 0..segment.to_fetch());
         let (form, length) = (segment.form, segment.length);
         let task = self.runtime.spawn(async move {
             let end = decode(chunks, form, length, sink).await;
@@ -189,7 +190,7 @@ pub(super) fn damaged(e: io::Error) -> Unreadable {
             path: "the cache (--cache-dir)".into(),
             source: e,
         })),
-        None => Unreadable::Damaged(Damage(format!("its object cannot be unpacked: {e}"))),
+        None => Unreadable::Damaged(Damage::Broken(format!("its object cannot be unpacked: {e}"))),
     }
 }
 

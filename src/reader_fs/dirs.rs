@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
 
 use super::handles::{Entry, Handle};
 use super::names::{Target, all};
@@ -64,20 +65,30 @@ impl ReaderFs {
             let (parent, entries) = fs.entries(&handle, offset).await?;
             let end = tokio::time::sleep(PATIENCE).deadline();
             let from = usize::try_from(offset).unwrap_or(usize::MAX);
-            let batch: Vec<(Entry, u64)> = entries.iter().cloned().zip(1..).skip(from).take(BATCH).collect();
-            let sized = batch.into_iter().map(|(entry, next)| {
-                let fs = fs.clone();
-                async move {
-                    let meta = match &entry.target {
-                        // Why it cannot be had is the error of a lookup by name.
-                        Some(target) => tokio::time::timeout_at(end, fs.meta(target)).await.ok(),
-                        None => None,
-                    };
-                    EntryWithMeta { entry, next, parent, meta: meta.and_then(Result::ok) }
-                }
-            });
-            Ok(stream::iter(sized).buffered(AT_ONCE).collect().await)
+            let mut left = entries.iter().cloned().zip(1..).skip(from).peekable();
+            let mut batch = Vec::new();
+            // None at all would be the end of the directory.
+            while batch.is_empty() && left.peek().is_some() {
+                let next: Vec<(Entry, u64)> = left.by_ref().take(BATCH).collect();
+                let sized = next.into_iter().map(|(entry, next)| fs.sized(entry, next, parent, end));
+                let sized = stream::iter(sized).buffered(AT_ONCE);
+                batch = sized.filter_map(std::future::ready).collect().await;
+            }
+            Ok(batch)
         })
+    }
+
+    /// An entry with what stat would tell, as far as it comes until `end`: why it cannot be had is the error of a
+    /// lookup by name. `None` for the folder `x.files` of somebody else, which makes no file `x`.
+    async fn sized(&self, mut entry: Entry, next: u64, parent: NodeId, end: Instant) -> Option<EntryWithMeta> {
+        let mut meta = None;
+        if let Some(target) = entry.target.clone()
+            && let Ok(Ok(resolved)) = tokio::time::timeout_at(end, self.resolve(target)).await
+        {
+            let (target, known) = resolved?;
+            (entry.target, meta) = (Some(target), Some(known));
+        }
+        Some(EntryWithMeta { entry, next, parent, meta })
     }
 
     /// Gives an entry a node, and counts the look-up; `.` and `..` have theirs. If the size of a stream is unknown, the
@@ -91,7 +102,7 @@ impl ReaderFs {
         };
         let found = self.found(*parent, &entry.name, target, meta.unwrap_or_default());
         let glance = found.attr_ttl.max(AT_A_GLANCE.min(self.kernel_ttl));
-        let name_ttl = if meta.is_some() { glance } else { Duration::ZERO };
+        let name_ttl = if meta.is_some() { glance.min(found.name_ttl) } else { Duration::ZERO };
         Lookup { name_ttl, ..found }
     }
 
@@ -114,7 +125,7 @@ impl ReaderFs {
                 id: nodes.named(*id, &name),
                 kind: match target {
                     Target::Directory(_) => FileKind::Directory,
-                    Target::Stream(_) | Target::Object(_) => FileKind::File,
+                    _ => FileKind::File,
                 },
                 name,
                 target: Some(target),

@@ -14,7 +14,7 @@ use crate::types::ids::{HandleId, NodeId};
 
 impl ReaderFs {
     /// Opens a file. Every read of a stream comes here, since it grows: the kernel would go on showing the old end from
-    /// its memory. An object stays as it is.
+    /// its memory. An object or version stays as it is.
     pub fn open(self: &Arc<Self>, id: NodeId, write: bool) -> Answer<(HandleId, Mode)> {
         if write {
             return Answer::Now(Err(FsError::ReadOnly));
@@ -24,6 +24,13 @@ impl ReaderFs {
             Ok(Target::Directory(_)) => Answer::Now(Err(FsError::IsDirectory)),
             Ok(Target::Object(object)) => {
                 let handle = self.add_handle(Handle::Object(self.objects.open(object)));
+                Answer::Now(Ok((handle, Mode::Cached)))
+            }
+            // It was not known what it shows.
+            Ok(Target::Files(..)) => Answer::Now(Err(FsError::Stale)),
+            Ok(Target::Version(version)) => {
+                let file = Box::new(self.streams.version(version));
+                let handle = self.add_handle(Handle::Version { file, reader: Default::default() });
                 Answer::Now(Ok((handle, Mode::Cached)))
             }
             Ok(Target::Stream(key)) => {
@@ -44,9 +51,12 @@ impl ReaderFs {
             Ok(handle) => handle,
             Err(e) => return Answer::Now(Err(e)),
         };
-        if let Handle::Stream { open, reader } = &*handle
-            && let Some(read) = open.file.read_kept(reader, offset, size)
-        {
+        let kept = match &*handle {
+            Handle::Stream { open, reader } => open.file.read_kept(reader, offset, size),
+            Handle::Version { file, reader } => file.read_kept(reader, offset, size),
+            Handle::Object(_) | Handle::Dir { .. } => None,
+        };
+        if let Some(read) = kept {
             return Answer::Now(read);
         }
         let fs = self.clone();
@@ -58,6 +68,7 @@ impl ReaderFs {
                     }
                     open.file.read(reader, offset, size).await
                 }
+                Handle::Version { file, reader } => file.read(reader, offset, size).await,
                 Handle::Object(reader) => reader.read(offset, size).await,
                 Handle::Dir { .. } => Err(FsError::IsDirectory),
             }

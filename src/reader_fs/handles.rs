@@ -8,12 +8,13 @@ use super::names::Target;
 use super::streams::OpenStream;
 use crate::namespace::FileKind;
 use crate::read::objects::ObjectReader;
-use crate::read::stream_file::Reader;
+use crate::read::stream_file::{Reader, StreamFile};
 use crate::types::ids::NodeId;
 
 /// Something open.
 pub(super) enum Handle {
     Stream { open: OpenStream, reader: Mutex<Reader> },
+    Version { file: Box<StreamFile>, reader: Mutex<Reader> },
     Object(ObjectReader),
     Dir { id: NodeId, entries: Mutex<Option<Arc<Vec<Entry>>>> },
 }

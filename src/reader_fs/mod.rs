@@ -1,4 +1,5 @@
-//! The file system of a reader mount: what a bucket holds, read-only, with each stream as one file. Owns which name
+//! The file system of a reader mount: what a bucket holds, read-only, with each stream as one file, and of each whole
+//! file the newest version. Owns which name
 //! shows what, and how long the kernel may cache it. It has no spool, and no state outlives the mount.
 //!
 //! Invariants: nothing is written to the bucket. No reply takes longer than [`crate::fs::DEADLINE`], and none that
@@ -33,7 +34,7 @@ use crate::listing::lister::{Lister, ListerConfig};
 use crate::metrics::METRICS;
 use crate::namespace::{Attr, FileKind, NAME_MAX};
 use crate::read::objects::Objects;
-use crate::read::stream_file::Source;
+use crate::read::stream_file::{Source, StreamFile};
 use crate::settings::writer::Ownership;
 use crate::spool::record::Times;
 use crate::types::bucket_error::{BucketError, Kind};
@@ -51,8 +52,8 @@ const PATIENCE: Duration = Duration::from_secs(25);
 /// How long the kernel may believe names and sizes at most. Asking us costs no request, and what it does not ask it
 /// goes on believing after SIGHUP.
 const KERNEL_BELIEVES: Duration = Duration::from_secs(60);
-/// How long the kernel may believe a size that came with the names of a directory: as long as `ls -l` takes from the
-/// name to the stat.
+/// How long the kernel may believe a size that came with the names of a directory, or which version a whole file shows:
+/// as long as `ls -l` takes from the name to the stat.
 const AT_A_GLANCE: Duration = Duration::from_secs(1);
 /// Nobody writes here.
 const WRITE_BITS: u32 = 0o222;
@@ -159,7 +160,9 @@ impl ReaderFs {
             match find(&folders, name) {
                 None => return Answer::Now(Err(FsError::NotFound)),
                 Some(target) => {
-                    if let Some(meta) = self.known_meta(&target) {
+                    if let Some(target) = self.known_target(target)
+                        && let Some(meta) = self.known_meta(&target)
+                    {
                         return Answer::Now(Ok(self.found(parent, name, &target, meta)));
                     }
                 }
@@ -169,7 +172,7 @@ impl ReaderFs {
         Answer::later(async move {
             let folders = fs.folders(&prefixes).await?;
             let target = find(&folders, &name).ok_or(FsError::NotFound)?;
-            let meta = fs.meta(&target).await?;
+            let (target, meta) = fs.resolve(target).await?.ok_or(FsError::NotFound)?;
             Ok(fs.found(parent, &name, &target, meta))
         })
     }
@@ -209,7 +212,7 @@ impl ReaderFs {
     fn directory(&self, id: NodeId) -> Result<Vec<String>, FsError> {
         match self.target(id)? {
             Target::Directory(prefixes) => Ok(prefixes),
-            Target::Stream(_) | Target::Object(_) => Err(FsError::NotDirectory),
+            _ => Err(FsError::NotDirectory),
         }
     }
 
@@ -233,11 +236,35 @@ impl ReaderFs {
         Ok(folders)
     }
 
+    /// What a name stands for without asking anybody: which version of a whole file, or what else.
+    fn known_target(&self, target: Target) -> Option<Target> {
+        match target {
+            Target::Files(key, otherwise) => shown(&*self.streams.known(&key)?, otherwise),
+            other => Some(other),
+        }
+    }
+
+    /// What a name stands for, and what is told of it; `None` where a whole file has no version and nothing else has
+    /// the name.
+    async fn resolve(&self, target: Target) -> Result<Option<(Target, ObjectMeta)>, FsError> {
+        let target = match target {
+            Target::Files(key, otherwise) => shown(&*self.streams.current(&key).await?, otherwise),
+            other => Some(other),
+        };
+        let Some(target) = target else { return Ok(None) };
+        let meta = self.meta(&target).await?;
+        Ok(Some((target, meta)))
+    }
+
     /// What is told of a target without asking anybody.
     fn known_meta(&self, target: &Target) -> Option<ObjectMeta> {
         match target {
             Target::Directory(_) => Some(ObjectMeta { size: 0, modified: self.started }),
             Target::Object(object) => Some(ObjectMeta { size: object.size, modified: object.modified }),
+            Target::Files(..) => None,
+            Target::Version(version) => {
+                Some(ObjectMeta { size: version.name.length, modified: version.object.modified })
+            }
             Target::Stream(key) => {
                 let file = self.streams.known(key)?;
                 Some(ObjectMeta { size: file.len(), modified: file.latest().unwrap_or_default() })
@@ -258,14 +285,19 @@ impl ReaderFs {
         let id = self.nodes.lock().remember(parent, name, target);
         prune_surplus(&self.caches, &self.surplus, id, || self.nodes.lock().known());
         let (attr, attr_ttl) = (self.attr(id, target, meta), self.attr_ttl(target));
-        Lookup { attr, attr_ttl, name_ttl: self.kernel_ttl }
+        let name_ttl = match target {
+            // Of the next version we are told first.
+            Target::Version(_) => AT_A_GLANCE.min(self.kernel_ttl),
+            _ => self.kernel_ttl,
+        };
+        Lookup { attr, attr_ttl, name_ttl }
     }
 
     fn attr(&self, id: NodeId, target: &Target, ObjectMeta { size, modified }: ObjectMeta) -> Attr {
         let Ownership { uid, gid, file_mode, dir_mode } = self.ownership;
         let (kind, mode, links) = match target {
             Target::Directory(_) => (FileKind::Directory, dir_mode, 2),
-            Target::Stream(_) | Target::Object(_) => (FileKind::File, file_mode, 1),
+            _ => (FileKind::File, file_mode, 1),
         };
         let times = Times::new(modified);
         let (blocks, mode) = (size.div_ceil(512), mode & !WRITE_BITS);
@@ -277,7 +309,14 @@ impl ReaderFs {
     fn attr_ttl(&self, target: &Target) -> Duration {
         match target {
             Target::Stream(key) if self.streams.may_grow(key) => Duration::ZERO,
-            Target::Directory(_) | Target::Object(_) | Target::Stream(_) => self.kernel_ttl,
+            Target::Files(..) => Duration::ZERO,
+            Target::Directory(_) | Target::Object(_) | Target::Version(_) | Target::Stream(_) => self.kernel_ttl,
         }
     }
+}
+
+/// The newest version of a whole file, or what else has its name.
+fn shown(file: &StreamFile, otherwise: Option<Box<Target>>) -> Option<Target> {
+    let newest = file.versions().and_then(|versions| versions.newest.clone());
+    newest.map(Target::Version).or(otherwise.map(|target| *target))
 }

@@ -1,15 +1,17 @@
-//! What a name in a reader mount stands for: a stream, the folder of its segments, a directory or a foreign object.
-//! Pure; works on listings that others have fetched.
+//! What a name in a reader mount stands for: a stream, a whole file, the folder of its objects, a directory or a
+//! foreign object. Pure; works on listings that others have fetched.
 //!
 //! Streams and directories are shown unescaped; a key that does not escape as ours do is foreign and shown as it is. Of
-//! one name a directory wins over a stream, and a stream over an object, so that everything below a directory can be
-//! reached; a stream that it hides is still reachable by its slices.
+//! one name a directory wins over a whole file, that over a stream, and a stream over an object, so that everything
+//! below a directory can be reached; a stream that one hides is still reachable by its slices.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::format::naming::SEGMENTS_ENDING;
+use crate::format::whole_name::{FILES, FILES_ENDING};
 use crate::namespace::listing::{Listing, Stored};
+use crate::read::versions::Version;
 use crate::types::escape::{escape_path, unescape};
 use crate::types::span::TimePrefix;
 use crate::types::stored_object::StoredObject;
@@ -17,13 +19,20 @@ use crate::types::stored_object::StoredObject;
 /// What stands between the name of a stream and the time of a slice.
 const AT: u8 = b'@';
 
-/// A stream, or a slice of one.
+/// A stream, or a slice of one; or a whole file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StreamKey {
-    /// What all keys of the stream begin with, ending in `.segments/`.
+    /// What all its keys begin with, ending in `.segments/`, or in `.files/`.
     pub folder: String,
     /// When its segments began; `None` for those of `--since`.
     pub slice: Option<TimePrefix>,
+}
+
+impl StreamKey {
+    /// Whether it is a whole file.
+    pub fn is_whole(&self) -> bool {
+        self.folder.ends_with(FILES)
+    }
 }
 
 /// What a name stands for.
@@ -34,6 +43,10 @@ pub enum Target {
     Directory(Vec<String>),
     /// A stream as one file.
     Stream(StreamKey),
+    /// The newest version of a whole file, if it has one; otherwise what else has the name.
+    Files(StreamKey, Option<Box<Target>>),
+    /// A version of a whole file.
+    Version(Arc<Version>),
     /// An object as it is stored.
     Object(StoredObject),
 }
@@ -47,9 +60,10 @@ pub fn all(folders: &[Folder]) -> BTreeMap<Vec<u8>, Target> {
     for row in folders.iter().flat_map(|(_, listing)| listing.rows()) {
         let parts = if row.is_prefix() {
             let part = String::from_utf8_lossy(&row.name);
-            [Some(shown(&part)), part.strip_suffix(SEGMENTS_ENDING).map(shown)]
+            let of_file = |ending| part.strip_suffix(ending).map(shown);
+            [Some(shown(&part)), of_file(SEGMENTS_ENDING), of_file(FILES_ENDING)]
         } else {
-            [Some(row.name.to_vec()), None]
+            [Some(row.name.to_vec()), None, None]
         };
         for name in parts.into_iter().flatten() {
             if !names.contains_key(&name)
@@ -72,6 +86,14 @@ fn listed(folders: &[Folder], name: &[u8]) -> Option<Target> {
     if !directory.is_empty() {
         return Some(Target::Directory(directory));
     }
+    if let Some(folder) = prefixes(folders, name, FILES_ENDING).next() {
+        let otherwise = stream_or_object(folders, name).map(Box::new);
+        return Some(Target::Files(StreamKey { folder, slice: None }, otherwise));
+    }
+    stream_or_object(folders, name)
+}
+
+fn stream_or_object(folders: &[Folder], name: &[u8]) -> Option<Target> {
     if let Some(folder) = prefixes(folders, name, SEGMENTS_ENDING).next() {
         return Some(Target::Stream(StreamKey { folder, slice: None }));
     }
@@ -160,6 +182,23 @@ mod tests {
         assert_eq!(find(&folders, b"x"), directory(&["p/x/"]));
         assert_eq!(find(&folders, b"y"), stream("p/y.segments/", None));
         assert_eq!(find(&folders, b"x@2026"), stream("p/x.segments/", Some("2026")));
+    }
+
+    #[test]
+    fn a_whole_file_wins_over_what_else_has_its_name_if_it_has_a_version() {
+        let folders = [folder("p/", &["x.files", "x.segments", "y.files", "z", "z.files"], &["y"])];
+        let files = |folder: &str, otherwise: Option<Target>| {
+            Some(Target::Files(StreamKey { folder: folder.to_owned(), slice: None }, otherwise.map(Box::new)))
+        };
+        assert_eq!(find(&folders, b"x"), files("p/x.files/", stream("p/x.segments/", None)));
+        assert!(
+            matches!(find(&folders, b"y"), Some(Target::Files(_, Some(object))) if matches!(*object, Target::Object(_)))
+        );
+        assert_eq!(find(&folders, b"z"), directory(&["p/z/"]));
+        assert_eq!(find(&folders, b"x.files"), directory(&["p/x.files/"]));
+        assert_eq!(find(&folders, b"x@2026"), stream("p/x.segments/", Some("2026")));
+        let names: Vec<_> = all(&folders).into_keys().collect();
+        assert_eq!(names, [&b"x"[..], b"x.files", b"x.segments", b"y", b"y.files", b"z", b"z.files"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Streams that a reader mount has looked at: one file for each stream or slice, shared by everyone who has it open and
-//! cached for a while. Owns how long cached state is valid and when a file is rebuilt.
+//! cached for a while. Owns how long cached state is valid and when a file is rebuilt. Of a whole file it knows the
+//! newest version in the same way.
 //!
 //! Invariants: an open file only grows. Concurrent requests for one stream share one fetch. While S3 fails, cached
 //! state is served.
@@ -14,6 +15,7 @@ use tracing::warn;
 use super::names::StreamKey;
 use crate::read::discover::DiscoveryScope;
 use crate::read::stream_file::{Source, StreamFile};
+use crate::read::versions::{Version, Versions};
 use crate::types::bucket_error::BucketError;
 use crate::types::errors::FsError;
 use crate::types::span::Moment;
@@ -138,6 +140,12 @@ impl Streams {
         Ok(OpenStream { slot, file })
     }
 
+    /// A version of a whole file, to be read.
+    pub fn version(&self, version: Arc<Version>) -> StreamFile {
+        let versions = Versions { count: 1, newest: Some(version) };
+        StreamFile::of_versions(self.source.clone(), versions, Monotonic::default())
+    }
+
     /// Looks for what is new in a stream that somebody has open.
     pub async fn refresh(self: &Arc<Self>, open: &OpenStream) -> Result<(), FsError> {
         self.look(&open.slot).await.map(drop)
@@ -214,8 +222,8 @@ impl Streams {
             Ok(file) => {
                 known.failed = None;
                 slot.distrusted.store(false, Ordering::Release);
-                // Who has opened it meanwhile keeps what it has.
-                let kept = known.file.clone().filter(|_| known.opens > 0);
+                // Who has opened it meanwhile keeps what it has; a version is opened by itself.
+                let kept = known.file.clone().filter(|_| known.opens > 0 && !slot.key.is_whole());
                 let file = kept.unwrap_or(file);
                 known.file = Some(file.clone());
                 Ok(file)
@@ -229,10 +237,10 @@ impl Streams {
     }
 
     /// Asks the bucket: for what is new, or, where nobody has the file open and all would be asked for anyway, for a
-    /// file formed anew, in which late segments have their place in time.
+    /// file formed anew, in which late segments have their place in time. A whole file is formed anew each time.
     async fn find(&self, slot: &Slot) -> Result<Arc<StreamFile>, BucketError> {
         let distrusted = slot.distrusted.load(Ordering::Acquire);
-        if let Some(file) = slot.file()
+        if let Some(file) = slot.file().filter(|_| !slot.key.is_whole())
             && (slot.is_open() || !distrusted && !file.looks_at_all_next().await)
         {
             file.refresh(if distrusted { Duration::ZERO } else { self.ttl_of(&slot.key) }).await?;
@@ -240,6 +248,7 @@ impl Streams {
         }
         let span = match slot.key.slice {
             Some(slice) => slice.range(),
+            None if slot.key.is_whole() => Utc::default()..Utc::LAST,
             None => self.since.start(self.source.clock.now())..Utc::LAST,
         };
         let wanted = DiscoveryScope { folder: slot.key.folder.clone(), span, writer: None };

@@ -4,6 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::time::Utc;
 
+/// Which object is read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ObjectId {
+    /// The whole key.
+    pub key: String,
+    /// Identity of its content; `None` for what is put once and never replaced.
+    pub etag: Option<String>,
+}
+
 /// A stored object as the listing has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredObject {

@@ -21,6 +21,7 @@ use logsinkfs::types::clock::Clock;
 use logsinkfs::types::errors::FsError;
 use logsinkfs::types::ids::GenerationNo;
 use logsinkfs::types::span::TimePrefix;
+use logsinkfs::types::stored_object::ObjectId;
 use logsinkfs::types::time::Utc;
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -379,7 +380,7 @@ async fn what_is_asked_for_first_never_waits_for_what_is_asked_for_later() {
     let desk = Desk::new();
     let keys = ["070000", "071000"].map(|start| desk.plant("a", 1, 0, start, &text_from(0, 64 * MIB), Form::Plain));
     let fetcher = RangeFetcher::new(desk.bucket.clone());
-    let [first, later] = keys.map(|key| fetcher.chunks(key, 0..64 << 20));
+    let [first, later] = keys.map(|key| fetcher.chunks(ObjectId { key, etag: None }, 0..64 << 20));
     let (mut first, mut later) = (std::pin::pin!(first), std::pin::pin!(later));
     assert!(later.next().now_or_never().is_none(), "all places are the first one's");
     let mut pieces = 0;

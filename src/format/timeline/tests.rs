@@ -17,6 +17,7 @@ fn segment(writer: &str, generation: u64, range: Range<u64>, start: i64) -> Segm
         form: Form::Gzip,
         stored: 1,
         modified: Utc::default(),
+        whole: None,
     }
 }
 
