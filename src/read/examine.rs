@@ -7,10 +7,44 @@ use std::io::{self, Write};
 use super::decode::decode;
 use super::range_fetcher::in_turn;
 use crate::format::naming::{Form, SegmentName};
-use crate::format::object_metadata::{CHECKSUM, FIRST, STREAM, of_key};
+use crate::format::object_metadata::{CHECKSUM, FIRST, PATH, STREAM, of_key, of_whole_key};
+use crate::format::whole_name::{WholeName, folder_of};
 use crate::s3::bucket::Bucket;
 use crate::types::bucket_error::BucketError;
 use crate::types::stored_object::StoredObject;
+
+/// What the key of an object says.
+#[derive(Clone, Debug)]
+pub enum ObjectName {
+    /// That it is a segment.
+    Segment(SegmentName),
+    /// That it is a version of a whole file.
+    Version(WholeName),
+}
+
+impl ObjectName {
+    /// Reads a key, that of a segment below `prefix`; `None` for a foreign one.
+    pub fn parse(prefix: &str, key: &str) -> Option<ObjectName> {
+        let segment = SegmentName::parse(prefix, key).map(ObjectName::Segment);
+        segment.or_else(|| Some(ObjectName::Version(WholeName::parse_in(folder_of(key)?, key)?)))
+    }
+
+    /// How its bytes are stored, and how many they are.
+    fn content(&self) -> (Form, u64) {
+        match self {
+            ObjectName::Segment(name) => (name.form, name.length),
+            ObjectName::Version(name) => (name.form, name.length),
+        }
+    }
+
+    /// What its metadata have to say.
+    fn metadata(&self) -> Vec<(&'static str, String)> {
+        match self {
+            ObjectName::Segment(name) => of_key(name).into_iter().chain([(FIRST, name.start.to_name())]).collect(),
+            ObjectName::Version(name) => of_whole_key(name).into(),
+        }
+    }
+}
 
 /// What is wrong with an object.
 #[derive(Debug, thiserror::Error)]
@@ -46,28 +80,26 @@ pub enum Fault {
 }
 
 /// What is wrong with an object by its listing alone.
-pub fn shortness(object: &StoredObject, name: &SegmentName) -> Option<Fault> {
-    let most = name.form.holds_at_most(object.size);
-    let short = name.form != Form::Dropped && most < name.length;
-    short.then_some(Fault::Short(most, name.length))
+pub fn shortness(object: &StoredObject, name: &ObjectName) -> Option<Fault> {
+    let (form, length) = name.content();
+    let most = form.holds_at_most(object.size);
+    let short = form != Form::Dropped && most < length;
+    short.then_some(Fault::Short(most, length))
 }
 
 /// Examines an object of a listing. Fails when the bucket cannot be asked.
-pub async fn examine(
-    bucket: &dyn Bucket,
-    object: &StoredObject,
-    name: &SegmentName,
-) -> Result<Vec<Fault>, BucketError> {
+pub async fn examine(bucket: &dyn Bucket, object: &StoredObject, name: &ObjectName) -> Result<Vec<Fault>, BucketError> {
     match faults(bucket, object, name).await {
         Err(e) if !e.kind.is_outage() => Ok(vec![Fault::Gone(e.message)]),
         other => other,
     }
 }
 
-async fn faults(bucket: &dyn Bucket, object: &StoredObject, name: &SegmentName) -> Result<Vec<Fault>, BucketError> {
+async fn faults(bucket: &dyn Bucket, object: &StoredObject, name: &ObjectName) -> Result<Vec<Fault>, BucketError> {
     let metadata = bucket.head(&object.key).await?.metadata;
     let mut faults = contradictions(name, &metadata);
-    let sums = match content(bucket, object, name).await? {
+    let (form, length) = name.content();
+    let sums = match content(bucket, object, form, length).await? {
         Ok(sums) => sums,
         Err(e) => {
             faults.push(Fault::Broken(e));
@@ -75,8 +107,8 @@ async fn faults(bucket: &dyn Bucket, object: &StoredObject, name: &SegmentName) 
         }
     };
     // A mark holds nothing; its metadata are those of the bytes that were dropped.
-    let mark = name.form == Form::Dropped;
-    let length = if mark { 0 } else { name.length };
+    let mark = form == Form::Dropped;
+    let length = if mark { 0 } else { length };
     if sums.length != length {
         faults.push(Fault::Length(sums.length, length));
     }
@@ -84,7 +116,9 @@ async fn faults(bucket: &dyn Bucket, object: &StoredObject, name: &SegmentName) 
         return Ok(faults);
     }
     let newline = sums.last == Some(b'\n');
-    if newline == name.partial {
+    if let ObjectName::Segment(name) = name
+        && newline == name.partial
+    {
         faults.push(Fault::End(newline));
     }
     let (found, said) = (format!("{:016x}", sums.crc64.finalize()), metadata.get(CHECKSUM));
@@ -94,32 +128,33 @@ async fn faults(bucket: &dyn Bucket, object: &StoredObject, name: &SegmentName) 
     Ok(faults)
 }
 
-/// Where metadata and name differ. A stream that is too long for the metadata is left out there, and is named there as
+/// Where metadata and name differ. A path that is too long for the metadata is left out there, and is named there as
 /// it is below the prefix that its writer had mounted, which may be longer than the one that is looked at.
-fn contradictions(name: &SegmentName, metadata: &BTreeMap<String, String>) -> Vec<Fault> {
-    let expected = of_key(name).into_iter().chain([(FIRST, name.start.to_name())]);
+fn contradictions(name: &ObjectName, metadata: &BTreeMap<String, String>) -> Vec<Fault> {
+    let is_path = |field| field == STREAM || field == PATH;
     let differs = |(field, named): (&'static str, String)| match metadata.get(field) {
         Some(found) if *found == named => None,
-        Some(found) if field == STREAM && named.ends_with(&format!("/{found}")) => None,
-        None if field == STREAM => None,
+        Some(found) if is_path(field) && named.ends_with(&format!("/{found}")) => None,
+        None if is_path(field) => None,
         found => {
             let found = found.map_or("none", String::as_str).to_owned();
             Some(Fault::Metadata { field, found, named })
         }
     };
-    expected.filter_map(differs).collect()
+    name.metadata().into_iter().filter_map(differs).collect()
 }
 
 /// Sums an object's uncompressed bytes. The inner error is that of the decompressor.
 async fn content(
     bucket: &dyn Bucket,
     object: &StoredObject,
-    name: &SegmentName,
+    form: Form,
+    length: u64,
 ) -> Result<io::Result<Sums>, BucketError> {
     let crc64 = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
     let sums = Sums { crc64, length: 0, last: None };
     let chunks = in_turn(bucket, &object.key, object.size, Some(&object.etag));
-    let decoded = decode(chunks, name.form, name.length, sums).await?;
+    let decoded = decode(chunks, form, length, sums).await?;
     Ok(decoded.map(|(sums, _)| sums))
 }
 

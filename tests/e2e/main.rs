@@ -50,5 +50,6 @@ mod two_writers;
 mod umount;
 mod verify;
 mod view;
+mod whole_reading;
 mod worker_kills;
 mod write_paths;

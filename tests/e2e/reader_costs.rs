@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use test_harness::planted::{Form, Planter, ago, at};
+use test_harness::planted::{FilePlanter, Form, Planter, ago, at};
 use test_harness::process::program;
 use test_harness::{Gate, Mount, Rig, eventually};
 
@@ -141,5 +141,30 @@ fn what_grows_costs_two_listings_each_time_it_is_asked_about() {
     });
     assert_eq!((lists.len(), gets.len()), (2, 0), "{lists:?}");
     assert!(lists.iter().all(|prefix| prefix.contains("/hour=")), "{lists:?}");
+    mount.stop();
+}
+
+#[test]
+fn whole_files_are_listed_by_one_listing_each() {
+    let rig = Rig::embedded();
+    let bucket = rig.bucket();
+    let names: Vec<String> = (0..20).map(|n| format!("dump-{n:02}.hprof")).collect();
+    for (n, name) in names.iter().enumerate() {
+        let mut planter = FilePlanter::new(&bucket, name, "web-1");
+        for day in [at("2026-01-01T00:00:00"), at("2026-11-23T08:00:00"), ago(10)] {
+            planter.put(day, "x".repeat(n + 1).as_bytes());
+        }
+    }
+    let (mount, gate) = mount(&rig, &[]);
+    let (lists, gets, shown) = asked(&gate, || ls_l(&mount));
+    for (n, name) in names.iter().enumerate() {
+        let line = shown.lines().find(|line| line.ends_with(&format!(" {name}"))).unwrap();
+        assert_eq!(line.split_whitespace().nth(4), Some(&*(n + 1).to_string()), "{line}");
+    }
+    assert_eq!((lists.len(), gets.len()), (1 + names.len(), 0), "{lists:?} {gets:?}");
+    let (lists, gets, again) = asked(&gate, || ls_l(&mount));
+    assert_eq!((lists.len(), gets.len(), again), (0, 0, shown), "{lists:?}");
+    let (lists, gets, read) = asked(&gate, || fs::read(mount.path("dump-19.hprof")).unwrap());
+    assert_eq!((lists.len(), gets.len(), read.len()), (0, 1, 20), "{lists:?} {gets:?}");
     mount.stop();
 }

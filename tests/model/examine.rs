@@ -1,8 +1,7 @@
 //! What an object that cannot be read means to who examines it: an object that is gone is damage, a bucket that does
 //! not answer is none.
 
-use logsinkfs::format::naming::SegmentName;
-use logsinkfs::read::examine::{Fault, examine};
+use logsinkfs::read::examine::{Fault, ObjectName, examine};
 use logsinkfs::s3::bucket::Bucket;
 use logsinkfs::types::bucket_error::Kind;
 
@@ -30,7 +29,7 @@ fn bucket() -> Faulty<MemoryBucket> {
 
 async fn examined(bucket: &Faulty<MemoryBucket>) -> Result<Vec<Fault>, Kind> {
     let listed = bucket.list_below("", None).await.unwrap().objects.remove(0);
-    let name = SegmentName::parse("", KEY).unwrap();
+    let name = ObjectName::parse("", KEY).unwrap();
     examine(bucket, &listed, &name).await.map_err(|e| e.kind)
 }
 

@@ -1,4 +1,4 @@
-//! Segments that no mount has written: of any time, by any writer, with any damage.
+//! Segments and whole files that no mount has written: of any time, by any writer, with any damage.
 //!
 //! Owns: the forming of keys, written from docs/FORMAT.md and not from the program's own code.
 
@@ -67,13 +67,58 @@ impl<'a> Planter<'a> {
 
     fn key(&self, start: Timestamp, length: usize, end: &str) -> String {
         let Self { stream, id, generation, offset, .. } = self;
-        let partition = start.strftime("dt=%Y-%m-%d/hour=%H");
-        let micros = start.as_microsecond().rem_euclid(1_000_000);
-        let start = start.strftime("%Y%m%dT%H%M%S");
+        let (partition, start) = times(start);
+        format!("{PREFIX}{stream}.segments/{partition}/{start}_{id}_{generation:08}_{offset:015}_{length:012}{end}")
+    }
+}
+
+/// A writer of one whole file; its versions are numbered by themselves.
+pub struct FilePlanter<'a> {
+    pub bucket: &'a Bucket,
+    /// As it stands in keys.
+    pub path: &'a str,
+    pub id: &'a str,
+    pub number: u64,
+    pub form: Form,
+    pub partial: bool,
+}
+
+impl<'a> FilePlanter<'a> {
+    /// A writer that has written nothing yet.
+    pub fn new(bucket: &'a Bucket, path: &'a str, id: &'a str) -> Self {
+        Self { bucket, path, id, number: 1, form: Form::Gzip, partial: false }
+    }
+
+    /// Stores the next version; gives its key.
+    pub fn put(&mut self, start: Timestamp, bytes: &[u8]) -> String {
+        let key = self.key(start, bytes.len() as u64);
+        self.bucket.put(&key, &stored(self.form, bytes));
+        self.number += 1;
+        key
+    }
+
+    /// The key of the next version if it had that length.
+    pub fn key(&self, start: Timestamp, length: u64) -> String {
+        let Self { path, id, number, .. } = self;
+        let partial = if self.partial { ".partial" } else { "" };
+        let extension = path.rfind('.').map_or("", |dot| &path[dot..]);
+        let compressed = match self.form {
+            Form::Plain => "",
+            Form::Gzip => ".gz",
+            Form::Zstd => ".zst",
+        };
+        let (partition, start) = times(start);
         format!(
-            "{PREFIX}{stream}.segments/{partition}/{start}.{micros:06}Z_{id}_{generation:08}_{offset:015}_{length:012}{end}"
+            "{PREFIX}{path}.files/{partition}/{start}_{id}_{number:08}_{length:012}{partial}{extension}{compressed}"
         )
     }
+}
+
+/// A time as a partition, and as it stands in a name.
+fn times(start: Timestamp) -> (String, String) {
+    let micros = start.as_microsecond().rem_euclid(1_000_000);
+    let partition = start.strftime("dt=%Y-%m-%d/hour=%H").to_string();
+    (partition, format!("{}.{micros:06}Z", start.strftime("%Y%m%dT%H%M%S")))
 }
 
 fn stored(form: Form, bytes: &[u8]) -> Vec<u8> {

@@ -86,18 +86,20 @@ pub enum Command {
     Recover(Box<RecoverArgs>),
     /// List, retry or copy what a spool has quarantined: files that could not be used, or not uploaded as sealed.
     Quarantine(QuarantineArgs),
-    /// Check that all segments of the streams in a bucket are there and intact.
+    /// Check that all segments of the streams, and the whole files, in a bucket are there and intact.
     ///
     /// Reports ranges that are missing between two segments of a writer, missing before its first segment (expired),
-    /// dropped and marked (dropped) or stored twice, and objects that are not segments. Exit code 0: complete, as far
-    /// as the bucket can tell; 1: something is lost, overlapping or damaged, there is no log at all, or the check
-    /// failed. A bucket cannot tell whether the end of a generation is missing: it may still be in a spool.
+    /// dropped and marked (dropped) or stored twice, versions of whole files that are half written (partial), and
+    /// objects that are neither. Exit code 0: complete, as far as the bucket can tell; 1: something is lost,
+    /// overlapping or damaged, there is no log or whole file at all, or the check failed. A bucket cannot tell whether
+    /// the end of a generation is missing: it may still be in a spool.
     Verify(Box<VerifyArgs>),
-    /// Print a stream: the lines of all its writers and restarts, joined in time order.
+    /// Print a stream: the lines of all its writers and restarts, joined in time order; or the newest version of a
+    /// whole file.
     Cat(Box<CatArgs>),
-    /// Print the last lines of a stream; with -f, also new ones as they arrive.
+    /// Print the last lines of a stream or whole file; with -f, also new ones as they arrive.
     Tail(Box<TailArgs>),
-    /// List streams, directories and other objects under a path.
+    /// List streams, whole files, directories and other objects under a path.
     Ls(Box<LsArgs>),
     /// Serve an embedded bucket on loopback, for trials and tests.
     #[cfg(feature = "embedded-bucket")]
@@ -121,10 +123,10 @@ pub struct BucketArgs {
 /// `logsinkfs verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// The source that was mounted, or one stream of it.
+    /// The source that was mounted, or one stream or whole file of it.
     #[command(flatten)]
     pub location: LocationArgs,
-    /// The only stream to check, by its path in the mount. Default: all.
+    /// The only stream or whole file to check, by its path in the mount. Default: all.
     #[arg(value_name = "STREAM")]
     pub stream: Option<OsString>,
     /// Also read every object: decompress it, and compare length, checksum and metadata.
@@ -133,7 +135,7 @@ pub struct VerifyArgs {
     /// Exit with 1 for dropped bytes too (`--when-full`).
     #[arg(long)]
     pub strict: bool,
-    /// Report in JSON: one line for each stream, each finding, and the total.
+    /// Report in JSON: one line for each stream, each whole file, each finding, and the total.
     #[arg(long)]
     pub json: bool,
 }

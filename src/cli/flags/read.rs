@@ -41,7 +41,7 @@ pub struct SpanArgs {
 /// `logsinkfs cat`.
 #[derive(Debug, Args)]
 pub struct CatArgs {
-    /// The stream.
+    /// The stream or whole file.
     #[command(flatten)]
     pub location: LocationArgs,
     /// Which part of it.
@@ -52,7 +52,7 @@ pub struct CatArgs {
 /// `logsinkfs tail`.
 #[derive(Debug, Args)]
 pub struct TailArgs {
-    /// The stream.
+    /// The stream or whole file.
     #[command(flatten)]
     pub location: LocationArgs,
     /// Which part of it.
@@ -62,10 +62,10 @@ pub struct TailArgs {
     #[arg(short = 'n', long, value_name = "[+]N", default_value = "10", value_parser = Lines::parse)]
     #[arg(allow_hyphen_values = true)]
     pub lines: Lines,
-    /// Keep printing new lines, until interrupted or until the time of --until is over.
+    /// Keep printing new lines, until interrupted or until the time of --until is over. A whole file does not grow.
     #[arg(short, long)]
     pub follow: bool,
-    /// Like -f, and wait for a stream that does not exist yet.
+    /// Like -f, and wait for a stream or whole file that does not exist yet.
     #[arg(short = 'F', long)]
     pub retry: bool,
     /// With -f, how often to poll the bucket: two LIST requests each time.
@@ -97,13 +97,14 @@ impl Lines {
 /// `logsinkfs ls`.
 #[derive(Debug, Args)]
 pub struct LsArgs {
-    /// A directory, or a stream.
+    /// A directory, a stream or a whole file.
     #[command(flatten)]
     pub location: LocationArgs,
     /// Which part of the streams counts for the size with -l.
     #[command(flatten)]
     pub span: SpanArgs,
-    /// Show each stream's uncompressed size and the time of its latest segment.
+    /// Show each stream's uncompressed size and the time of its latest segment; of a whole file those of its newest
+    /// version, and how many versions there are.
     #[arg(short, long)]
     pub long: bool,
 }

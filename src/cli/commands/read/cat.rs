@@ -1,4 +1,5 @@
-//! `logsinkfs cat`: the lines of a stream on standard output, all writers and restarts joined in time order.
+//! `logsinkfs cat`: the lines of a stream on standard output, all writers and restarts joined in time order; or the
+//! bytes of a whole file's newest version.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;

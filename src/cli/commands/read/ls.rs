@@ -1,4 +1,5 @@
-//! `logsinkfs ls`: lists streams, directories and foreign objects below a path, as a reader mount shows them.
+//! `logsinkfs ls`: lists streams, whole files, directories and foreign objects below a path, as a reader mount shows
+//! them.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -9,9 +10,12 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::open::Location;
-use super::{ReadError, shown, to_end};
+use super::{ReadError, count, shown, to_end};
 use crate::cli::flags::LsArgs;
-use crate::format::naming::{PRIVATE_FOLDER, SEGMENTS_ENDING, folder_of};
+use crate::format::naming::{PRIVATE_FOLDER, SEGMENTS_ENDING};
+use crate::format::whole_name::{FILES_ENDING, folder_of};
+use crate::read::stream_file::StreamFile;
+use crate::read::versions::Versions;
 use crate::s3::bucket::{Depth, pages};
 use crate::types::escape::unescape;
 use crate::types::span::Moment;
@@ -23,6 +27,8 @@ const AT_ONCE: usize = 8;
 /// What is below a path.
 enum PathKind {
     Directory,
+    /// By the folder of its versions, if it has some; otherwise that is a directory. With its name.
+    Files(String, String),
     /// By the folder of its segments.
     Stream(String),
     Object(u64, Utc),
@@ -33,6 +39,20 @@ struct Row {
     size: Option<u64>,
     time: Option<Utc>,
     name: String,
+    /// Of a whole file.
+    versions: Option<Versions>,
+}
+
+impl Row {
+    /// A stream or whole file.
+    fn of(file: &StreamFile, name: String) -> Row {
+        let Some(versions) = file.versions() else {
+            return Row { size: Some(file.len()), time: file.latest(), name, versions: None };
+        };
+        let newest = versions.newest.as_ref();
+        let (size, time) = (newest.map(|version| version.name.length), newest.map(|version| version.object.modified));
+        Row { size, time, name, versions: Some(versions.clone()) }
+    }
 }
 
 /// Prints what is there; with `-l` with size and time.
@@ -52,11 +72,13 @@ pub fn run(args: LsArgs) -> ExitCode {
                 other => other,
             })?;
             let name = location.path.rsplit('/').next().unwrap_or_default().to_owned();
-            let row = Row { size: Some(file.len()), time: file.latest(), name };
-            return Ok(print(&args, vec![row])?);
+            return Ok(print(&args, vec![Row::of(&file, name)])?);
         }
         let rows = stream::iter(found).map(|(name, found)| measure(&location, &args, name, found));
-        let rows: Vec<Row> = rows.buffered(AT_ONCE).try_collect().await?;
+        let mut rows: Vec<Row> = rows.buffered(AT_ONCE).try_collect().await?;
+        // A whole file wins over what else has its name.
+        rows.sort_by(|a, b| (&a.name, a.versions.is_none()).cmp(&(&b.name, b.versions.is_none())));
+        rows.dedup_by(|later, first| later.name == first.name);
         Ok(print(&args, rows)?)
     })
 }
@@ -76,16 +98,19 @@ async fn list(location: &Location) -> Result<BTreeMap<String, PathKind>, ReadErr
         }
         for below in page.prefixes {
             let name = below[prefix.len()..].trim_end_matches('/');
-            match name.strip_suffix(SEGMENTS_ENDING).filter(|name| !name.is_empty()) {
-                _ if name == PRIVATE_FOLDER => {}
-                Some(stream) if folder_of(&below) == Some(&*below) => {
-                    let name = String::from_utf8_lossy(&unescape(stream)).into_owned();
-                    found.insert(name, PathKind::Stream(below));
-                }
-                _ => {
-                    let name = format!("{name}/");
-                    found.entry(name).or_insert(PathKind::Directory);
-                }
+            if name == PRIVATE_FOLDER {
+                continue;
+            }
+            let of_file = |ending| {
+                let ours = folder_of(&below) == Some(&*below);
+                let stem = name.strip_suffix(ending).filter(|stem| ours && !stem.is_empty())?;
+                Some(String::from_utf8_lossy(&unescape(stem)).into_owned())
+            };
+            let (stream, file, name) = (of_file(SEGMENTS_ENDING), of_file(FILES_ENDING), format!("{name}/"));
+            match (stream, file) {
+                (Some(stream), _) => drop(found.insert(stream, PathKind::Stream(below))),
+                (None, Some(file)) => drop(found.insert(name, PathKind::Files(below, file))),
+                (None, None) => drop(found.entry(name).or_insert(PathKind::Directory)),
             }
         }
     }
@@ -99,25 +124,39 @@ async fn measure(location: &Location, args: &LsArgs, name: String, found: PathKi
         PathKind::Stream(_) if !args.long => (None, None),
         PathKind::Stream(folder) => {
             let wanted = location.span(folder, &args.span, Moment::All);
-            let file = location.open_stream(wanted, Duration::ZERO).await?;
-            (Some(file.len()), file.latest())
+            return Ok(Row::of(&location.open_stream(wanted, Duration::ZERO).await?, name));
+        }
+        PathKind::Files(folder, file) => {
+            let wanted = location.span(folder, &args.span, Moment::All);
+            let versions = location.open_stream(wanted, Duration::ZERO).await?;
+            if versions.versions().is_some_and(|versions| versions.count > 0) {
+                return Ok(Row::of(&versions, file));
+            }
+            (None, None)
         }
     };
-    Ok(Row { size, time, name })
+    Ok(Row { size, time, name, versions: None })
 }
 
 fn print(args: &LsArgs, rows: Vec<Row>) -> io::Result<ExitCode> {
     let mut out = BufWriter::new(io::stdout().lock());
-    for Row { size, time, name } in rows {
+    for Row { size, time, name, versions } in rows {
         let name = shown(&name);
         if args.long {
             let size = size.map_or("-".to_owned(), |size| size.to_string());
             let time = time.map_or("-".to_owned(), Utc::to_name);
-            writeln!(out, "{size:>15} {time:>23} {name}")?;
+            let versions = versions.as_ref().map_or_else(String::new, of_versions);
+            writeln!(out, "{size:>15} {time:>23} {name}{versions}")?;
         } else {
             writeln!(out, "{name}")?;
         }
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is said of a whole file behind its name.
+fn of_versions(versions: &Versions) -> String {
+    let partial = versions.newest.as_ref().is_some_and(|version| version.name.partial);
+    format!(" ({}{})", count(versions.count, "version"), if partial { ", partial" } else { "" })
 }

@@ -12,7 +12,7 @@ mod tail;
 pub use self::cat::run as cat;
 pub use self::error::ReadError;
 pub use self::ls::run as ls;
-pub use self::open::{Location, folders};
+pub use self::open::{Location, files_folders, folders};
 pub use self::tail::run as tail;
 
 use std::future::Future;
@@ -31,6 +31,11 @@ pub fn to_end(command: impl Future<Output = Result<ExitCode, ReadError>>) -> Exi
             ExitCode::from(e.exit_code())
         }
     }
+}
+
+/// A number of things.
+pub fn count(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// A key or name as it may be printed: foreign ones may hold what a terminal obeys.

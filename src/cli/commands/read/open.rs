@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{ReadError, shown};
 use crate::cli::flags::{LocationArgs, SpanArgs};
 use crate::format::naming::segments_folder;
+use crate::format::whole_name::files_folder;
 use crate::read::discover::DiscoveryScope;
 use crate::read::objects::{BUDGET, Objects};
 use crate::read::stream_file::{Source as Shared, StreamFile};
@@ -56,7 +57,8 @@ impl Location {
 
     /// Says so when nothing was found: a program that reads the output cannot know.
     pub fn say_if_empty(&self, file: &StreamFile) {
-        if file.is_empty() {
+        let found = file.versions().is_some_and(|versions| versions.newest.is_some());
+        if file.is_empty() && !found {
             let path = shown(&self.path);
             eprintln!(
                 "logsinkfs: warning: there is nothing of {path} by the writer and of the time that --writer, --since, --until or @ say"
@@ -64,14 +66,20 @@ impl Location {
         }
     }
 
-    /// The stream that the path names, or a slice of one (`STREAM@2026-11-23T08`), of the time that was asked for. What
-    /// lies behind a gap waits for what fills it as long as `settling` says.
+    /// The stream that the path names, or a slice of one (`STREAM@2026-11-23T08`), of the time that was asked for; or
+    /// the newest version of the whole file. What lies behind a gap waits for what fills it as long as `settling` says.
     pub async fn stream(&self, span: &SpanArgs, since: Moment, settling: Duration) -> Result<StreamFile, ReadError> {
         let now = self.clock.now();
         if let (Some(since), Some(until)) = (span.since, span.until)
             && since.start(now) >= until.end(now)
         {
             return Err(ReadError::Backwards);
+        }
+        for folder in files_folders(&self.path) {
+            let file = self.open_stream(self.span(folder, span, Moment::All), settling).await?;
+            if file.versions().is_some_and(|versions| versions.count > 0) {
+                return Ok(file);
+            }
         }
         let whole = folders(&self.path).into_iter().map(|folder| self.span(folder, span, since));
         // A real name wins over `@`.
@@ -115,7 +123,16 @@ impl Location {
 /// The folders that a stream's segments can be in. Its path is escaped there, but for a prefix that was mounted, which
 /// is as it is.
 pub fn folders(path: &str) -> Vec<String> {
-    let mut folders = vec![segments_folder("", path.as_bytes()), segments_folder(path, b"")];
+    spelt(path, segments_folder)
+}
+
+/// The folders that a whole file's versions can be in.
+pub fn files_folders(path: &str) -> Vec<String> {
+    spelt(path, files_folder)
+}
+
+fn spelt(path: &str, folder: impl Fn(&str, &[u8]) -> String) -> Vec<String> {
+    let mut folders = vec![folder("", path.as_bytes()), folder(path, b"")];
     folders.dedup();
     folders
 }

@@ -1,12 +1,12 @@
-//! `logsinkfs tail`: the last lines of a stream, and with `-f` those that follow. Reads only the end, searching the
-//! last hours first.
+//! `logsinkfs tail`: the last lines of a stream, and with `-f` those that follow; or those of a whole file's newest
+//! version. Reads only the end, searching the last hours first.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::cat::Out;
 use super::open::Location;
-use super::{ReadError, to_end};
+use super::{ReadError, shown, to_end};
 use crate::cli::flags::{Lines, SpanArgs, TailArgs};
 use crate::read::scan::Scan;
 use crate::read::stream_file::{SETTLING, StreamFile};
@@ -42,6 +42,11 @@ pub fn run(args: TailArgs) -> ExitCode {
         location.say_if_empty(&file);
         let mut walk = Scan::new(&file, begin);
         out.all_of(&mut walk).await?;
+        if follows && file.versions().is_some() {
+            let path = shown(&location.path);
+            eprintln!("logsinkfs: warning: {path} is a whole file and does not grow: the next version is another file");
+            return Ok(out.end()?);
+        }
         while follows && location.clock.now() < file.until() {
             tokio::time::sleep(args.sleep_interval).await;
             let gone_on = match file.refresh(args.sleep_interval).await {
@@ -65,7 +70,7 @@ async fn last(
     loop {
         let file = location.stream(span, spans.next().unwrap_or(Moment::All), settling).await?;
         let last = file.last_lines(lines).await?;
-        if last.all || spans.len() == 0 {
+        if last.all || spans.len() == 0 || file.versions().is_some() {
             return Ok((file, last.begin));
         }
     }
