@@ -1,7 +1,8 @@
 //! The bucket interface. Object-safe and small: implemented by the S3 adapter, by decorators, and by
 //! test doubles that refuse, delay or lose replies.
 //!
-//! Invariant: an object cannot be overwritten. `put_new` is the only write.
+//! Invariant: an object cannot be overwritten. `put_new` and `finish_upload` are the only writes, and both refuse a key
+//! that has an object.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,6 +15,7 @@ use futures_util::stream::{self, Stream};
 use serde::Serialize;
 
 use crate::types::bucket_error::BucketError;
+use crate::types::ids::PartNumber;
 use crate::types::stored_object::StoredObject;
 
 /// The bytes of a new object: a range of a file, so that nothing is held in memory and a retry sends the same again.
@@ -52,6 +54,37 @@ pub struct NewObject {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// An object to be whose bytes come in parts.
+#[derive(Clone, Debug)]
+pub struct NewUpload {
+    /// Its key.
+    pub key: String,
+    /// Its Content-Type.
+    pub content_type: &'static str,
+    /// User metadata, as that of a [`NewObject`].
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// An upload in parts that was begun. There is no object until it is finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartedUpload {
+    /// The key that the object will have.
+    pub key: String,
+    /// The service's name for the upload.
+    pub id: String,
+}
+
+/// A part that the service has, as finishing the upload names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPart {
+    /// Its place in the object.
+    pub number: PartNumber,
+    /// What the service calls its content.
+    pub etag: String,
+    /// CRC-32 (ISO-HDLC) of its bytes.
+    pub crc32: u32,
+}
+
 /// What a HEAD tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectHead {
@@ -78,6 +111,28 @@ pub trait Bucket: Send + Sync {
     /// Stores an object under a key that has none, atomically (`If-None-Match: *`). One try: the caller decides on
     /// retries, because only it knows what an `Exists` after a lost reply means.
     async fn put_new(&self, object: &NewObject) -> Result<(), BucketError>;
+
+    /// Begins an upload in parts. One try, as with each step of it: what was begun and its reply lost stays unfinished
+    /// (`unfinished_uploads`).
+    async fn begin_upload(&self, object: &NewUpload) -> Result<PartedUpload, BucketError>;
+
+    /// Stores a part, or puts another in its place. `NotFound` when the upload was finished or aborted.
+    async fn put_part(
+        &self,
+        upload: &PartedUpload,
+        number: PartNumber,
+        payload: &Payload,
+    ) -> Result<StoredPart, BucketError>;
+
+    /// Makes the parts, in order of their numbers, the object, under a key that has none (`If-None-Match: *`).
+    /// After `Busy`, the upload has to be begun anew.
+    async fn finish_upload(&self, upload: &PartedUpload, parts: &[StoredPart]) -> Result<(), BucketError>;
+
+    /// Gives an upload up, with its parts. One that is not there (any more) is no error.
+    async fn abort_upload(&self, upload: &PartedUpload) -> Result<(), BucketError>;
+
+    /// Uploads in parts of exactly this key that were begun and not ended; some of them, where there are very many.
+    async fn unfinished_uploads(&self, key: &str) -> Result<Vec<PartedUpload>, BucketError>;
 
     /// Bytes of an object; fewer than asked at its end. With `etag`, an error of the kind `Changed` when the object is
     /// another one by now.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::bucket::{Bucket, ListPage, NewObject, ObjectHead};
+use super::bucket::{Bucket, ListPage, NewObject, NewUpload, ObjectHead, PartedUpload, Payload, StoredPart};
 use crate::metrics::METRICS;
 use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::clock::Clock;
+use crate::types::ids::PartNumber;
 use crate::types::time::Monotonic;
 
 /// The decorator.
@@ -67,6 +68,47 @@ impl Bucket for Observed {
         METRICS.s3_sent_bytes.inc_by(object.payload.len());
         self.count("PutObject", began, &put);
         put
+    }
+
+    async fn begin_upload(&self, object: &NewUpload) -> Result<PartedUpload, BucketError> {
+        let began = self.clock.monotonic();
+        let upload = self.inner.begin_upload(object).await;
+        self.count("CreateMultipartUpload", began, &upload);
+        upload
+    }
+
+    async fn put_part(
+        &self,
+        upload: &PartedUpload,
+        number: PartNumber,
+        payload: &Payload,
+    ) -> Result<StoredPart, BucketError> {
+        let began = self.clock.monotonic();
+        let part = self.inner.put_part(upload, number, payload).await;
+        METRICS.s3_sent_bytes.inc_by(payload.len());
+        self.count("UploadPart", began, &part);
+        part
+    }
+
+    async fn finish_upload(&self, upload: &PartedUpload, parts: &[StoredPart]) -> Result<(), BucketError> {
+        let began = self.clock.monotonic();
+        let finished = self.inner.finish_upload(upload, parts).await;
+        self.count("CompleteMultipartUpload", began, &finished);
+        finished
+    }
+
+    async fn abort_upload(&self, upload: &PartedUpload) -> Result<(), BucketError> {
+        let began = self.clock.monotonic();
+        let aborted = self.inner.abort_upload(upload).await;
+        self.count("AbortMultipartUpload", began, &aborted);
+        aborted
+    }
+
+    async fn unfinished_uploads(&self, key: &str) -> Result<Vec<PartedUpload>, BucketError> {
+        let began = self.clock.monotonic();
+        let uploads = self.inner.unfinished_uploads(key).await;
+        self.count("ListMultipartUploads", began, &uploads);
+        uploads
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> Result<Bytes, BucketError> {

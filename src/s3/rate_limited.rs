@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::bucket::{Bucket, ListPage, NewObject, ObjectHead};
+use super::bucket::{Bucket, ListPage, NewObject, NewUpload, ObjectHead, PartedUpload, Payload, StoredPart};
 use crate::types::bucket_error::BucketError;
 use crate::types::clock::Clock;
+use crate::types::ids::PartNumber;
 use crate::types::token_bucket::TokenBucket;
 
 /// The decorator.
@@ -42,6 +43,32 @@ impl Capped {
 impl Bucket for Capped {
     async fn put_new(&self, object: &NewObject) -> Result<(), BucketError> {
         self.inner.put_new(object).await
+    }
+
+    async fn begin_upload(&self, object: &NewUpload) -> Result<PartedUpload, BucketError> {
+        self.inner.begin_upload(object).await
+    }
+
+    async fn put_part(
+        &self,
+        upload: &PartedUpload,
+        number: PartNumber,
+        payload: &Payload,
+    ) -> Result<StoredPart, BucketError> {
+        self.inner.put_part(upload, number, payload).await
+    }
+
+    async fn finish_upload(&self, upload: &PartedUpload, parts: &[StoredPart]) -> Result<(), BucketError> {
+        self.inner.finish_upload(upload, parts).await
+    }
+
+    async fn abort_upload(&self, upload: &PartedUpload) -> Result<(), BucketError> {
+        self.inner.abort_upload(upload).await
+    }
+
+    // One for each large file, by the program itself: no scanner has a part in it.
+    async fn unfinished_uploads(&self, key: &str) -> Result<Vec<PartedUpload>, BucketError> {
+        self.inner.unfinished_uploads(key).await
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> Result<Bytes, BucketError> {

@@ -30,6 +30,15 @@ pub struct HandleId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct BackingId(pub u32);
 
+/// A part of an upload in parts, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartNumber(pub u16);
+
+impl PartNumber {
+    /// S3's highest (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
+    pub const MAX: PartNumber = PartNumber(10_000);
+}
+
 /// One mount from mount(2) to its end, however many workers serve it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionId(pub String);

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
-use logsinkfs::s3::bucket::{Bucket, NewObject, Payload};
+use logsinkfs::s3::bucket::{Bucket, NewObject, NewUpload, PartedUpload, Payload, StoredPart};
 use logsinkfs::s3::rate_limited::Capped;
 use logsinkfs::types::bucket_error::Kind;
 use logsinkfs::types::clock::Clock;
+use logsinkfs::types::ids::PartNumber;
 
 use super::clock::TestClock;
 use super::faulty::{Faulty, Op};
@@ -41,6 +42,9 @@ async fn conforms(bucket: &dyn Bucket, page: usize) {
     ranges_are_read_and_changes_noticed(bucket).await;
     a_damaged_body_is_not_stored(bucket).await;
     listings_are_whole_page_by_page(bucket, page).await;
+    an_upload_in_parts_is_nothing_until_it_is_finished(bucket).await;
+    an_upload_in_parts_does_not_overwrite(bucket).await;
+    unfinished_uploads_are_those_of_exactly_one_key(bucket).await;
 }
 
 async fn a_second_put_is_refused_and_changes_nothing(bucket: &dyn Bucket) {
@@ -108,6 +112,66 @@ async fn listings_are_whole_page_by_page(bucket: &dyn Bucket, page: usize) {
     assert_eq!(below, in_byte_order);
 }
 
+/// The smallest part but the last.
+const PART: usize = 5 << 20;
+
+fn upload(key: &str) -> NewUpload {
+    let NewObject { key, content_type, metadata, .. } = object(key, b"");
+    NewUpload { key, content_type, metadata }
+}
+
+async fn part(bucket: &dyn Bucket, upload: &PartedUpload, number: u16, bytes: &[u8]) -> StoredPart {
+    let payload = object("", bytes).payload;
+    bucket.put_part(upload, PartNumber(number), &payload).await.unwrap()
+}
+
+async fn an_upload_in_parts_is_nothing_until_it_is_finished(bucket: &dyn Bucket) {
+    let begun = bucket.begin_upload(&upload("parts")).await.unwrap();
+    let last = part(bucket, &begun, 2, b"the end").await;
+    let first = part(bucket, &begun, 1, &[b'1'; PART]).await;
+    // A part that is sent again takes the other's place.
+    let again = part(bucket, &begun, 1, &[b'2'; PART]).await;
+    let mut damaged = object("", b"bytes").payload;
+    damaged.crc32 ^= 1;
+    assert_eq!(kind(bucket.put_part(&begun, PartNumber(3), &damaged).await), Some(Kind::Server));
+    assert_eq!(kind(bucket.head("parts").await), Some(Kind::NotFound));
+    let gone = bucket.finish_upload(&begun, &[first, last.clone()]).await;
+    assert_eq!(kind(gone), Some(Kind::Refused), "a part that was replaced");
+    bucket.finish_upload(&begun, &[again, last]).await.unwrap();
+    let head = bucket.head("parts").await.unwrap();
+    assert_eq!((head.size, head.metadata.len()), (PART as u64 + 7, 1));
+    let (start, end) = (PART as u64 - 1, PART as u64 + 7);
+    assert_eq!(&bucket.get_range("parts", start..end, None).await.unwrap()[..], b"2the end");
+    assert_eq!(bucket.unfinished_uploads("parts").await.unwrap(), []);
+}
+
+async fn an_upload_in_parts_does_not_overwrite(bucket: &dyn Bucket) {
+    bucket.put_new(&object("taken", b"first")).await.unwrap();
+    let begun = bucket.begin_upload(&upload("taken")).await.unwrap();
+    let stored = part(bucket, &begun, 1, b"second").await;
+    assert_eq!(kind(bucket.finish_upload(&begun, std::slice::from_ref(&stored)).await), Some(Kind::Exists));
+    assert_eq!(&bucket.get_range("taken", 0..9, None).await.unwrap()[..], b"first");
+    bucket.abort_upload(&begun).await.unwrap();
+    bucket.abort_upload(&begun).await.unwrap();
+    let payload = object("", b"bytes").payload;
+    assert_eq!(kind(bucket.put_part(&begun, PartNumber(1), &payload).await), Some(Kind::NotFound));
+    assert_eq!(kind(bucket.finish_upload(&begun, &[stored]).await), Some(Kind::NotFound));
+}
+
+async fn unfinished_uploads_are_those_of_exactly_one_key(bucket: &dyn Bucket) {
+    let key = "open/日志 +%/a";
+    for other in ["open/日志 +%/a.gz", "open/日志 +%/", "open"] {
+        bucket.begin_upload(&upload(other)).await.unwrap();
+    }
+    assert_eq!(bucket.unfinished_uploads(key).await.unwrap(), []);
+    let one = bucket.begin_upload(&upload(key)).await.unwrap();
+    let other = bucket.begin_upload(&upload(key)).await.unwrap();
+    let found = bucket.unfinished_uploads(key).await.unwrap();
+    assert!(found.len() == 2 && found.contains(&one) && found.contains(&other), "{found:?}");
+    bucket.abort_upload(&one).await.unwrap();
+    assert_eq!(bucket.unfinished_uploads(key).await.unwrap(), [other]);
+}
+
 #[tokio::test]
 async fn the_bucket_in_memory_conforms() {
     conforms(&MemoryBucket::new(2), 2).await;
@@ -134,27 +198,67 @@ async fn a_capped_bucket_conforms_and_lists_no_faster() {
     assert!((120..=130).contains(&took), "{took} s");
 }
 
+/// A server with a bucket, and the program's way to it, perhaps through something else.
 #[cfg(feature = "embedded-bucket")]
-#[tokio::test]
-async fn the_embedded_bucket_conforms() {
+fn serve(
+    dir: &std::path::Path,
+) -> (embedded_s3::EmbeddedBucket, impl Fn(&str) -> logsinkfs::s3::sdk::S3Bucket + use<>) {
     use embedded_s3::EmbeddedBucket;
     use logsinkfs::s3::sdk::{FixedCredentials, S3Bucket};
     use logsinkfs::settings::writer::S3Settings;
 
-    let dir = tempfile::tempdir().unwrap();
     let anywhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = EmbeddedBucket::start(dir.path(), "logs", anywhere).unwrap();
-    let settings = S3Settings {
-        endpoint_url: Some(server.endpoint().to_owned()),
-        region: Some(server.region().to_owned()),
-        force_path_style: true,
-        ..S3Settings::default()
-    };
+    let server = EmbeddedBucket::start(dir, "logs", anywhere).unwrap();
+    let region = server.region().to_owned();
     let keys = FixedCredentials {
         access_key_id: server.access_key_id().to_owned(),
         secret_access_key: server.secret_access_key().to_owned(),
     };
-    let bucket = S3Bucket::new("logs", &settings, Some(keys));
-    conforms(&bucket, 1000).await;
+    let client = move |endpoint: &str| {
+        let (endpoint_url, region) = (Some(endpoint.to_owned()), Some(region.clone()));
+        let settings = S3Settings { endpoint_url, region, force_path_style: true, ..S3Settings::default() };
+        S3Bucket::new("logs", &settings, Some(keys.clone()))
+    };
+    (server, client)
+}
+
+#[cfg(feature = "embedded-bucket")]
+#[tokio::test]
+async fn the_embedded_bucket_conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, client) = serve(dir.path());
+    conforms(&client(server.endpoint()), 1000).await;
+    server.stop();
+}
+
+/// S3 may have said 200 when it finds that it cannot put the parts together.
+#[cfg(feature = "embedded-bucket")]
+#[test]
+fn an_error_within_the_success_of_finishing_is_an_error() {
+    use test_harness::{Answer, Gate};
+
+    let dir = tempfile::tempdir().unwrap();
+    let (server, client) = serve(dir.path());
+    let gate = Gate::before(server.endpoint());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let bucket = client(&gate.endpoint);
+        let begun = bucket.begin_upload(&upload("late")).await.unwrap();
+        let parts = [part(&bucket, &begun, 1, b"bytes").await];
+        for (answer, meaning) in [
+            (Answer::Refuse(200, "InternalError", None), Kind::Server),
+            (Answer::Refuse(200, "PreconditionFailed", None), Kind::Exists),
+            (Answer::Refuse(200, "ConditionalRequestConflict", None), Kind::Busy),
+            (Answer::Refuse(409, "ConditionalRequestConflict", None), Kind::Busy),
+            (Answer::Page(200, ""), Kind::Server),
+            (Answer::Page(200, "<CompleteMultipartUploadResult/>"), Kind::Server),
+        ] {
+            gate.always(answer);
+            assert_eq!(kind(bucket.finish_upload(&begun, &parts).await), Some(meaning), "{answer:?}");
+        }
+        gate.open();
+        assert_eq!(kind(bucket.head("late").await), Some(Kind::NotFound));
+        bucket.finish_upload(&begun, &parts).await.unwrap();
+    });
     server.stop();
 }

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use logsinkfs::format::naming::{Form, SegmentName};
 use logsinkfs::format::partition::PartitionTemplate;
-use logsinkfs::s3::bucket::{Bucket, ListPage, NewObject, ObjectHead};
+use logsinkfs::s3::bucket::{Bucket, ListPage, NewObject, NewUpload, ObjectHead, PartedUpload, Payload, StoredPart};
 use logsinkfs::types::bucket_error::{BucketError, Kind};
-use logsinkfs::types::ids::GenerationNo;
+use logsinkfs::types::ids::{GenerationNo, PartNumber};
 use logsinkfs::types::stored_object::StoredObject;
 use logsinkfs::types::time::Utc;
 
@@ -103,6 +103,26 @@ impl Endless {
 impl Bucket for Endless {
     async fn put_new(&self, object: &NewObject) -> Result<(), BucketError> {
         Err(BucketError::new(Kind::Denied, "PutObject", &object.key, "read only"))
+    }
+
+    async fn begin_upload(&self, _: &NewUpload) -> Result<PartedUpload, BucketError> {
+        unreachable!("read only")
+    }
+
+    async fn put_part(&self, _: &PartedUpload, _: PartNumber, _: &Payload) -> Result<StoredPart, BucketError> {
+        unreachable!("read only")
+    }
+
+    async fn finish_upload(&self, _: &PartedUpload, _: &[StoredPart]) -> Result<(), BucketError> {
+        unreachable!("read only")
+    }
+
+    async fn abort_upload(&self, _: &PartedUpload) -> Result<(), BucketError> {
+        unreachable!("read only")
+    }
+
+    async fn unfinished_uploads(&self, _: &str) -> Result<Vec<PartedUpload>, BucketError> {
+        unreachable!("read only")
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>, _: Option<&str>) -> Result<Bytes, BucketError> {

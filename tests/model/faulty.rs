@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use logsinkfs::s3::bucket::{Bucket, ListPage, NewObject, ObjectHead};
+use logsinkfs::s3::bucket::{Bucket, ListPage, NewObject, NewUpload, ObjectHead, PartedUpload, Payload, StoredPart};
 use logsinkfs::spool::crash_point::crash_point;
 use logsinkfs::types::bucket_error::{BucketError, Kind};
+use logsinkfs::types::ids::PartNumber;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -20,6 +21,15 @@ use super::memory::MemoryBucket;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     Put,
+    /// The beginning of an upload in parts.
+    Begin,
+    /// A part, by its key with `#` and its number.
+    Part,
+    /// The end of an upload in parts.
+    Finish,
+    Abort,
+    /// The list of uploads that are not finished.
+    Uploads,
     Get,
     Head,
     List,
@@ -201,6 +211,32 @@ impl Bucket for Faulty<MemoryBucket> {
             result
         };
         self.faulty(Op::Put, (&object.key, None), carry_out).await
+    }
+
+    async fn begin_upload(&self, object: &NewUpload) -> Result<PartedUpload, BucketError> {
+        self.faulty(Op::Begin, (&object.key, None), self.inner.begin_upload(object)).await
+    }
+
+    async fn put_part(
+        &self,
+        upload: &PartedUpload,
+        number: PartNumber,
+        payload: &Payload,
+    ) -> Result<StoredPart, BucketError> {
+        let part = format!("{}#{}", upload.key, number.0);
+        self.faulty(Op::Part, (&part, None), self.inner.put_part(upload, number, payload)).await
+    }
+
+    async fn finish_upload(&self, upload: &PartedUpload, parts: &[StoredPart]) -> Result<(), BucketError> {
+        self.faulty(Op::Finish, (&upload.key, None), self.inner.finish_upload(upload, parts)).await
+    }
+
+    async fn abort_upload(&self, upload: &PartedUpload) -> Result<(), BucketError> {
+        self.faulty(Op::Abort, (&upload.key, None), self.inner.abort_upload(upload)).await
+    }
+
+    async fn unfinished_uploads(&self, key: &str) -> Result<Vec<PartedUpload>, BucketError> {
+        self.faulty(Op::Uploads, (key, None), self.inner.unfinished_uploads(key)).await
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> Result<Bytes, BucketError> {

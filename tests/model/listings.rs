@@ -10,11 +10,11 @@ use bytes::Bytes;
 use logsinkfs::listing::lister::Lister;
 use logsinkfs::namespace::FileKind;
 use logsinkfs::namespace::listing::{Listing, Stored};
-use logsinkfs::s3::bucket::{Bucket, ListPage, NewObject, ObjectHead};
+use logsinkfs::s3::bucket::{Bucket, ListPage, NewObject, NewUpload, ObjectHead, PartedUpload, Payload, StoredPart};
 use logsinkfs::settings::writer::View;
 use logsinkfs::spool::Spool;
 use logsinkfs::types::bucket_error::BucketError;
-use logsinkfs::types::ids::{NodeId, WriterId};
+use logsinkfs::types::ids::{NodeId, PartNumber, WriterId};
 use logsinkfs::types::stored_object::StoredObject;
 use logsinkfs::types::time::Utc;
 use logsinkfs::worker::compose;
@@ -137,6 +137,26 @@ struct Endless {
 #[async_trait]
 impl Bucket for Endless {
     async fn put_new(&self, _: &NewObject) -> Result<(), BucketError> {
+        unreachable!("nothing is written")
+    }
+
+    async fn begin_upload(&self, _: &NewUpload) -> Result<PartedUpload, BucketError> {
+        unreachable!("nothing is written")
+    }
+
+    async fn put_part(&self, _: &PartedUpload, _: PartNumber, _: &Payload) -> Result<StoredPart, BucketError> {
+        unreachable!("nothing is written")
+    }
+
+    async fn finish_upload(&self, _: &PartedUpload, _: &[StoredPart]) -> Result<(), BucketError> {
+        unreachable!("nothing is written")
+    }
+
+    async fn abort_upload(&self, _: &PartedUpload) -> Result<(), BucketError> {
+        unreachable!("nothing is written")
+    }
+
+    async fn unfinished_uploads(&self, _: &str) -> Result<Vec<PartedUpload>, BucketError> {
         unreachable!("nothing is written")
     }
 

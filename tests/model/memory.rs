@@ -1,14 +1,16 @@
-//! A bucket in memory: what S3 promises of a bucket and nothing more. Puts are atomic, listings are paged, a body whose
-//! checksum does not fit is refused.
+//! A bucket in memory: what S3 promises of a bucket and nothing more. Puts are atomic, and so are the ends of uploads
+//! in parts; listings are paged, a body whose checksum does not fit is refused.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use logsinkfs::s3::bucket::{Bucket, ListPage, NewObject, ObjectHead};
+use logsinkfs::s3::bucket::{Bucket, ListPage, NewObject, NewUpload, ObjectHead, PartedUpload, Payload, StoredPart};
 use logsinkfs::types::bucket_error::{BucketError, Kind};
+use logsinkfs::types::ids::PartNumber;
 use logsinkfs::types::stored_object::StoredObject;
 use logsinkfs::types::time::Utc;
 use parking_lot::Mutex;
@@ -23,14 +25,16 @@ pub struct Object {
     version: u64,
     /// When it was stored.
     modified: Utc,
+    /// The lengths of its parts, when it came in parts.
+    parts: Vec<usize>,
 }
 
 impl Object {
     /// An object that somebody else stored.
     pub fn foreign(bytes: &[u8]) -> Object {
         let (bytes, metadata) = (Bytes::copy_from_slice(bytes), BTreeMap::new());
-        let modified = Utc::default();
-        Object { bytes, metadata, content_type: "text/plain".into(), version: 0, modified }
+        let (modified, parts) = (Utc::default(), Vec::new());
+        Object { bytes, metadata, content_type: "text/plain".into(), version: 0, modified, parts }
     }
 
     /// The same, stored so many seconds after the first ones.
@@ -38,9 +42,21 @@ impl Object {
         Object { modified: Utc::from_micros(seconds * 1_000_000), ..self }
     }
 
+    /// The lengths of its parts.
+    pub fn part_sizes(&self) -> &[usize] {
+        &self.parts
+    }
+
     fn etag(&self) -> String {
         format!("\"{}-{:08x}\"", self.version, crc_fast::crc32_iso_hdlc(&self.bytes))
     }
+}
+
+/// An upload in parts.
+#[derive(Debug)]
+struct Unfinished {
+    object: NewUpload,
+    parts: BTreeMap<PartNumber, Bytes>,
 }
 
 /// Objects by key.
@@ -50,13 +66,17 @@ pub type Objects = BTreeMap<String, Object>;
 #[derive(Debug)]
 pub struct MemoryBucket {
     objects: Mutex<Objects>,
+    /// Uploads in parts that are not finished, by their ids.
+    uploads: Mutex<BTreeMap<String, Unfinished>>,
+    /// How many were begun.
+    begun: AtomicUsize,
     page: usize,
 }
 
 impl MemoryBucket {
     /// An empty bucket whose listings have at most `page` entries a page.
     pub fn new(page: usize) -> MemoryBucket {
-        MemoryBucket { objects: Mutex::default(), page }
+        MemoryBucket { objects: Mutex::default(), uploads: Mutex::default(), begun: AtomicUsize::new(0), page }
     }
 
     /// All objects.
@@ -72,6 +92,11 @@ impl MemoryBucket {
     /// Makes the bucket what it was.
     pub fn set_back(&self, to: &Objects) {
         self.objects.lock().clone_from(to);
+    }
+
+    /// How many uploads in parts are not finished.
+    pub fn unfinished(&self) -> usize {
+        self.uploads.lock().len()
     }
 
     fn list(&self, prefix: &str, deep: bool, token: Option<&str>) -> ListPage {
@@ -119,29 +144,45 @@ impl MemoryBucket {
     }
 }
 
-/// Reads the body as a service receives it, and checks it.
-fn read(object: &NewObject) -> Result<Object, BucketError> {
-    let fail = |kind, message: String| BucketError::new(kind, "PutObject", &object.key, message);
-    let mut bytes = vec![0; usize::try_from(object.payload.len()).unwrap()];
-    object
-        .payload
-        .file
-        .read_exact_at(&mut bytes, object.payload.range.start)
-        .map_err(|e| fail(Kind::Local, e.to_string()))?;
-    if crc_fast::crc32_iso_hdlc(&bytes) != object.payload.crc32 {
+/// Reads a body as a service receives it, and checks it.
+fn body(operation: &'static str, key: &str, payload: &Payload) -> Result<Bytes, BucketError> {
+    let fail = |kind, message: String| BucketError::new(kind, operation, key, message);
+    let mut bytes = vec![0; usize::try_from(payload.len()).unwrap()];
+    let read = payload.file.read_exact_at(&mut bytes, payload.range.start);
+    read.map_err(|e| fail(Kind::Local, e.to_string()))?;
+    if crc_fast::crc32_iso_hdlc(&bytes) != payload.crc32 {
         return Err(fail(Kind::Server, "BadDigest".into()));
     }
-    let metadata = object.metadata.clone();
+    Ok(bytes.into())
+}
+
+/// Checks what is said of an object.
+fn check(key: &str, metadata: &BTreeMap<String, String>) -> Result<(), BucketError> {
+    let fail = |message: String| BucketError::new(Kind::Refused, "PutObject", key, message);
     let size: usize = metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
     let ascii = |text: &str| text.bytes().all(|b| (0x20..0x7f).contains(&b));
     if size > 2048 || !metadata.iter().all(|(name, value)| ascii(name) && ascii(value)) {
-        return Err(fail(Kind::Refused, format!("MetadataTooLarge: {size}")));
+        return Err(fail(format!("MetadataTooLarge: {size}")));
     }
-    if object.key.len() > 1024 {
-        return Err(fail(Kind::Refused, "KeyTooLongError".into()));
+    if key.len() > 1024 {
+        return Err(fail("KeyTooLongError".into()));
     }
-    let content_type = object.content_type.to_owned();
-    Ok(Object { bytes: bytes.into(), metadata, content_type, version: 0, modified: Utc::default() })
+    Ok(())
+}
+
+fn read(object: &NewObject) -> Result<Object, BucketError> {
+    let bytes = body("PutObject", &object.key, &object.payload)?;
+    check(&object.key, &object.metadata)?;
+    let (metadata, content_type) = (object.metadata.clone(), object.content_type.to_owned());
+    Ok(Object { bytes, metadata, content_type, version: 0, modified: Utc::default(), parts: Vec::new() })
+}
+
+fn no_upload(operation: &'static str, upload: &PartedUpload) -> BucketError {
+    BucketError::new(Kind::NotFound, operation, &upload.key, "NoSuchUpload")
+}
+
+fn etag_of(crc32: u32) -> String {
+    format!("\"part-{crc32:08x}\"")
 }
 
 #[async_trait]
@@ -155,6 +196,66 @@ impl Bucket for MemoryBucket {
         }
         objects.insert(object.key.clone(), stored);
         Ok(())
+    }
+
+    async fn begin_upload(&self, object: &NewUpload) -> Result<PartedUpload, BucketError> {
+        check(&object.key, &object.metadata)?;
+        let mut uploads = self.uploads.lock();
+        let begun = self.begun.fetch_add(1, Ordering::Relaxed);
+        let id = format!("upload-{begun}");
+        uploads.insert(id.clone(), Unfinished { object: object.clone(), parts: BTreeMap::new() });
+        Ok(PartedUpload { key: object.key.clone(), id })
+    }
+
+    async fn put_part(
+        &self,
+        upload: &PartedUpload,
+        number: PartNumber,
+        payload: &Payload,
+    ) -> Result<StoredPart, BucketError> {
+        let bytes = body("UploadPart", &upload.key, payload)?;
+        let mut uploads = self.uploads.lock();
+        let unfinished = uploads.get_mut(&upload.id).ok_or_else(|| no_upload("UploadPart", upload))?;
+        unfinished.parts.insert(number, bytes);
+        Ok(StoredPart { number, etag: etag_of(payload.crc32), crc32: payload.crc32 })
+    }
+
+    async fn finish_upload(&self, upload: &PartedUpload, parts: &[StoredPart]) -> Result<(), BucketError> {
+        let fail = |kind, what| BucketError::new(kind, "CompleteMultipartUpload", &upload.key, what);
+        let (mut uploads, mut objects) = (self.uploads.lock(), self.objects.lock());
+        let unfinished = uploads.get(&upload.id).ok_or_else(|| no_upload("CompleteMultipartUpload", upload))?;
+        let (mut bytes, mut sizes) = (Vec::new(), Vec::new());
+        for part in parts {
+            let stored = unfinished.parts.get(&part.number).ok_or_else(|| fail(Kind::Refused, "InvalidPart"))?;
+            if etag_of(crc_fast::crc32_iso_hdlc(stored)) != part.etag {
+                return Err(fail(Kind::Refused, "InvalidPart"));
+            }
+            bytes.extend_from_slice(stored);
+            sizes.push(stored.len());
+        }
+        if parts.is_empty() || !parts.is_sorted_by(|a, b| a.number < b.number) {
+            return Err(fail(Kind::Refused, "InvalidPartOrder"));
+        }
+        if objects.contains_key(&upload.key) {
+            return Err(fail(Kind::Exists, "PreconditionFailed"));
+        }
+        let NewUpload { content_type, metadata, .. } = unfinished.object.clone();
+        let (bytes, content_type, modified) = (bytes.into(), content_type.to_owned(), Utc::default());
+        let object = Object { bytes, metadata, content_type, version: 0, modified, parts: sizes };
+        objects.insert(upload.key.clone(), object);
+        uploads.remove(&upload.id);
+        Ok(())
+    }
+
+    async fn abort_upload(&self, upload: &PartedUpload) -> Result<(), BucketError> {
+        self.uploads.lock().remove(&upload.id);
+        Ok(())
+    }
+
+    async fn unfinished_uploads(&self, key: &str) -> Result<Vec<PartedUpload>, BucketError> {
+        let uploads = self.uploads.lock();
+        let of_key = uploads.iter().filter(|(_, unfinished)| unfinished.object.key == key);
+        Ok(of_key.map(|(id, _)| PartedUpload { key: key.to_owned(), id: id.clone() }).collect())
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> Result<Bytes, BucketError> {

@@ -28,6 +28,11 @@ impl Storable for Sent {
 fn operation(config: &ConfigBag) -> &'static str {
     match config.load::<Metadata>().map_or("", Metadata::name) {
         "PutObject" => "PutObject",
+        "CreateMultipartUpload" => "CreateMultipartUpload",
+        "UploadPart" => "UploadPart",
+        "CompleteMultipartUpload" => "CompleteMultipartUpload",
+        "AbortMultipartUpload" => "AbortMultipartUpload",
+        "ListMultipartUploads" => "ListMultipartUploads",
         "GetObject" => "GetObject",
         "HeadObject" => "HeadObject",
         "ListObjectsV2" => "ListObjectsV2",

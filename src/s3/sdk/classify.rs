@@ -68,7 +68,10 @@ impl S3Bucket {
 fn kind_of(code: &str, status: u16, region: Option<&str>, precondition: Kind) -> Kind {
     match (code, status) {
         ("NoSuchBucket", _) => Kind::NoBucket,
-        ("NoSuchKey" | "NotFound", _) => Kind::NotFound,
+        ("NoSuchKey" | "NoSuchUpload" | "NotFound", _) => Kind::NotFound,
+        // The end of an upload in parts may be refused with the status 200.
+        ("PreconditionFailed", _) => precondition,
+        ("ConditionalRequestConflict", _) => Kind::Busy,
         ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken", _) => Kind::NoCredentials,
         ("ExpiredToken" | "TokenRefreshRequired" | "RequestExpired", _) => Kind::Expired,
         ("RequestTimeTooSkewed", _) => Kind::Skewed,
@@ -142,6 +145,9 @@ mod tests {
             ("RequestTimeout", 400, Kind::Server),
             ("NotImplemented", 501, Kind::Unsupported),
             ("ConditionalRequestConflict", 409, Kind::Busy),
+            ("ConditionalRequestConflict", 200, Kind::Busy),
+            ("PreconditionFailed", 200, Kind::Exists),
+            ("NoSuchUpload", 404, Kind::NotFound),
             ("OperationAborted", 409, Kind::Busy),
             ("PreconditionFailed", 412, Kind::Exists),
             ("MetadataTooLarge", 400, Kind::Refused),

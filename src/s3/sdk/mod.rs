@@ -2,6 +2,7 @@
 //! callers decide on retries.
 //!
 //! - `connect`: the client; `credentials` what is wrong with credentials; `host` which host was asked.
+//! - `parts`: uploads in parts.
 //! - `classify`: what an answer means; `attempts` how often was tried; `clock_skew` our clock against S3's; `body` a
 //!   file as a body.
 
@@ -12,6 +13,7 @@ mod clock_skew;
 mod connect;
 pub mod credentials;
 mod host;
+mod parts;
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
@@ -30,10 +32,11 @@ use tokio::sync::OnceCell;
 use self::body::FileBody;
 use self::credentials::SharedCredentials;
 use self::host::Host;
-use super::bucket::{Bucket, ListPage, NewObject, ObjectHead};
+use super::bucket::{Bucket, ListPage, NewObject, NewUpload, ObjectHead, PartedUpload, Payload, StoredPart};
 use crate::settings::writer::S3Settings;
 use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::errors::causes;
+use crate::types::ids::PartNumber;
 use crate::types::stored_object::StoredObject;
 use crate::types::time::Utc;
 
@@ -203,12 +206,6 @@ impl S3Bucket {
     /// One PUT.
     async fn put(&self, object: &NewObject) -> Result<(), BucketError> {
         let length = object.payload.len();
-        let single_try = aws_sdk_s3::config::Config::builder().retry_config(RetryConfig::disabled()).timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(CONNECT_TIMEOUT)
-                .operation_attempt_timeout(WRITE_TIMEOUT + Duration::from_secs(length / SLOWEST_UPLOAD))
-                .build(),
-        );
         let put = self
             .client()
             .await?
@@ -226,13 +223,24 @@ impl S3Bucket {
             .set_storage_class(self.storage_class.clone())
             .body(ByteStream::new(SdkBody::from_body_1_x(FileBody::new(&object.payload))))
             .customize()
-            .config_override(single_try);
+            .config_override(single_try(time_to_send(length)));
         match put.send().await {
             Ok(put) if put.e_tag().is_some() => Ok(()),
             Ok(_) => Err(self.unlike_s3("PutObject", &object.key, "an ETag")),
             Err(e) => Err(self.meaning("PutObject", &object.key, Kind::Exists, e)),
         }
     }
+}
+
+/// Overrides of the client for a write: one try within this time.
+fn single_try(within: Duration) -> aws_sdk_s3::config::Builder {
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(within);
+    aws_sdk_s3::config::Config::builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts.build())
+}
+
+/// How long a write of so many bytes may take.
+fn time_to_send(bytes: u64) -> Duration {
+    WRITE_TIMEOUT + Duration::from_secs(bytes / SLOWEST_UPLOAD)
 }
 
 /// Reads a body of at most so many bytes; `None` when there are more, of which a server in S3's place could send any
@@ -256,6 +264,35 @@ impl Bucket for S3Bucket {
             Err(e) if self.is_elsewhere(&e) => self.put(object).await,
             done => done,
         }
+    }
+
+    async fn begin_upload(&self, object: &NewUpload) -> Result<PartedUpload, BucketError> {
+        match self.begin(object).await {
+            // Nothing was done there.
+            Err(e) if self.is_elsewhere(&e) => self.begin(object).await,
+            done => done,
+        }
+    }
+
+    async fn put_part(
+        &self,
+        upload: &PartedUpload,
+        number: PartNumber,
+        payload: &Payload,
+    ) -> Result<StoredPart, BucketError> {
+        self.part(upload, number, payload).await
+    }
+
+    async fn finish_upload(&self, upload: &PartedUpload, parts: &[StoredPart]) -> Result<(), BucketError> {
+        self.finish(upload, parts).await
+    }
+
+    async fn abort_upload(&self, upload: &PartedUpload) -> Result<(), BucketError> {
+        self.read(|| self.abort(upload)).await
+    }
+
+    async fn unfinished_uploads(&self, key: &str) -> Result<Vec<PartedUpload>, BucketError> {
+        self.read(|| self.unfinished(key)).await
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> Result<Bytes, BucketError> {
