@@ -3,7 +3,7 @@
 //! is the range of the spool file itself.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -80,24 +80,9 @@ fn plain(file: &SpoolFile, range: SpoolRange, marker: &Marker) -> io::Result<Bod
 }
 
 fn compress(file: &SpoolFile, range: SpoolRange, marker: &Marker, form: Form, sink: File) -> io::Result<Body> {
-    let sink = Sink { file: sink, at: 0, crc32: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32IsoHdlc) };
-    let buffered = io::BufWriter::with_capacity(WRITE_BUFFER, sink);
-    let (crc64, buffered) = match form {
-        Form::Zstd => {
-            let mut encoder = zstd::Encoder::new(buffered, ZSTD_LEVEL)?;
-            let crc64 = feed(file, range, &mut encoder)?;
-            (crc64, encoder.finish()?)
-        }
-        Form::Gzip | Form::Plain | Form::Dropped => {
-            let mut encoder = GzEncoder::new(buffered, flate2::Compression::new(GZIP_LEVEL));
-            let crc64 = feed(file, range, &mut encoder)?;
-            (crc64, encoder.finish()?)
-        }
-    };
-    let sink = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
-    let crc32 = sink.crc32.finalize() as u32;
-    let payload = Payload { range: 0..sink.at, file: Arc::new(sink.file), crc32 };
-    Ok(checked(marker, crc64, payload))
+    let mut encoder = Encoder::new(form, Sink::new(sink))?;
+    let crc64 = feed(file, range, &mut encoder)?;
+    Ok(checked(marker, crc64, encoder.finish()?.into_payload()))
 }
 
 fn feed(file: &SpoolFile, range: SpoolRange, encoder: &mut impl Write) -> io::Result<u64> {
@@ -113,11 +98,93 @@ fn checked(marker: &Marker, crc64: u64, payload: Payload) -> Body {
     if marker.crc64 == format!("{crc64:016x}") { Body::Sound(payload) } else { Body::Damaged }
 }
 
+/// Compresses what is written to it.
+pub(super) enum Encoder<W: Write> {
+    /// gzip, also of what has no form of its own.
+    Gzip(GzEncoder<BufWriter<W>>),
+    /// zstd.
+    Zstd(zstd::Encoder<'static, BufWriter<W>>),
+}
+
+impl<W: Write> Encoder<W> {
+    /// Writes to `sink` in this form.
+    pub(super) fn new(form: Form, sink: W) -> io::Result<Encoder<W>> {
+        let sink = BufWriter::with_capacity(WRITE_BUFFER, sink);
+        Ok(match form {
+            Form::Zstd => Encoder::Zstd(zstd::Encoder::new(sink, ZSTD_LEVEL)?),
+            Form::Gzip | Form::Plain | Form::Dropped => {
+                Encoder::Gzip(GzEncoder::new(sink, flate2::Compression::new(GZIP_LEVEL)))
+            }
+        })
+    }
+
+    /// Where all of it has gone by now.
+    pub(super) fn sink(&mut self) -> &mut W {
+        match self {
+            Encoder::Gzip(encoder) => encoder.get_mut().get_mut(),
+            Encoder::Zstd(encoder) => encoder.get_mut().get_mut(),
+        }
+    }
+
+    /// Writes what is left.
+    pub(super) fn finish(self) -> io::Result<W> {
+        let buffered = match self {
+            Encoder::Gzip(encoder) => encoder.finish()?,
+            Encoder::Zstd(encoder) => encoder.finish()?,
+        };
+        buffered.into_inner().map_err(io::IntoInnerError::into_error)
+    }
+}
+
+impl<W: Write> Write for Encoder<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Encoder::Gzip(encoder) => encoder.write(bytes),
+            Encoder::Zstd(encoder) => encoder.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Encoder::Gzip(encoder) => encoder.flush(),
+            Encoder::Zstd(encoder) => encoder.flush(),
+        }
+    }
+}
+
 /// A file that sums what is written to it.
-struct Sink {
+pub(super) struct Sink {
     file: File,
     at: u64,
     crc32: crc_fast::Digest,
+}
+
+impl Sink {
+    /// Of an empty file.
+    pub(super) fn new(file: File) -> Sink {
+        Sink { file, at: 0, crc32: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32IsoHdlc) }
+    }
+
+    /// Bytes that were written.
+    pub(super) fn len(&self) -> u64 {
+        self.at
+    }
+
+    /// Goes on in another file, which has the same bytes.
+    pub(super) fn move_to(&mut self, file: File) {
+        self.file = file;
+    }
+
+    /// The file.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// What was written, to be sent.
+    pub(super) fn into_payload(self) -> Payload {
+        let crc32 = self.crc32.finalize() as u32;
+        Payload { range: 0..self.at, file: Arc::new(self.file), crc32 }
+    }
 }
 
 impl Write for Sink {

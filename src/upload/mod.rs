@@ -8,19 +8,23 @@
 //! - `sealer`: watches log files and decides when to seal; `seal` does it, step by step; `number` gives generation
 //!   numbers in the order of birth.
 //! - `uploader`: sends sealed segments until S3 has each, with back-off; `send` is one attempt, `body` what is sent.
+//! - `multipart`: one attempt for a large range, in parts that `part_maker` makes; `backoff` the wait between attempts.
 //! - `commit`: records what an attempt has led to; `evict` reclaims confirmed ranges and removes finished logs; `drop`
 //!   makes room under `--when-full drop-oldest`.
 //! - `registrar`: registers a start of the writer; `outage` long outages; `retry` quarantined segments once more.
 //! - `restorer`: reads reclaimed ranges back from S3; `measure` counts for status and metrics.
 
+pub mod backoff;
 pub mod body;
 pub mod commit;
 pub mod drop;
 pub mod evict;
 pub mod measure;
+pub mod multipart;
 pub mod number;
 pub mod outage;
 pub mod outbox;
+pub mod part_maker;
 pub mod parts;
 pub mod registrar;
 pub mod restorer;

@@ -4,12 +4,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
+use super::backoff::{BACKOFF_MAX, backoff};
 use super::outage;
 use super::parts::{Disk, Outage, Parts, Ports};
 use super::registrar::{Registrar, RegistrationError};
@@ -31,10 +31,6 @@ const PARALLEL_STOPPING: usize = 16;
 /// Segments under way for each PUT: while one is sent, one is made ready and one confirmed. Both wait for the disk, so
 /// that small segments would leave the connections idle most of the time.
 const STAGES: usize = 3;
-/// First wait after a failure; doubled each time.
-const BACKOFF_FIRST: Duration = Duration::from_millis(250);
-/// Longest wait: how long an S3 that has come back can stay unnoticed.
-const BACKOFF_MAX: Duration = Duration::from_secs(20);
 /// While one stream may be what fails, every other try is something new.
 const NEW_EVERY: u32 = 2;
 /// While S3 as a whole fails, nothing new would fare better, and what a PUT was begun for cannot be dropped any more
@@ -275,12 +271,6 @@ impl Uploader {
         self.gate.failures = 0;
         self.gate.closed_until = None;
     }
-}
-
-/// Exponential; `fraction`, from 0 to 1, is the place in its upper half (jitter).
-fn backoff(failures: u32, fraction: f64) -> Duration {
-    let cap = BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(BACKOFF_MAX);
-    cap.mul_f64(0.5 + fraction / 2.0)
 }
 
 /// Takes the part of the reserve that an attempt needs; `false` when it is not free.

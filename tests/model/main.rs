@@ -34,6 +34,7 @@ mod listings;
 mod logs;
 mod memory;
 mod misplaced;
+mod multipart;
 mod names;
 mod objects;
 mod order;
