@@ -830,6 +830,70 @@ async fn completing_a_multipart_upload_honours_its_condition_and_can_be_repeated
     assert_eq!(code_of(&complete().send().await.unwrap_err()), "NoSuchUpload");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_racing_conditional_completions_exactly_one_wins() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = serve(dir.path());
+    let mut racing = tokio::task::JoinSet::new();
+    for n in 0..16 {
+        let id = bucket.begin("x", Some(ChecksumAlgorithm::Crc32)).await;
+        let part = bucket.part("x", &id, 1, format!("{n:02}").into_bytes()).await;
+        let complete = bucket.complete("x", &id, &[&part]).if_none_match("*");
+        racing.spawn(async move { (n, complete.send().await) });
+    }
+    let mut winners = Vec::new();
+    while let Some(ended) = racing.join_next().await {
+        match ended.unwrap() {
+            (n, Ok(_)) => winners.push(n),
+            (_, Err(error)) => assert_eq!(code_of(&error), "PreconditionFailed"),
+        }
+    }
+    assert_eq!(winners.len(), 1);
+    assert_eq!(bucket.get("x").await.unwrap(), format!("{:02}", winners[0]).into_bytes());
+}
+
+#[tokio::test]
+async fn a_part_with_another_checksum_than_it_claims_is_refused_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = serve(dir.path());
+    let id = bucket.begin("x", Some(ChecksumAlgorithm::Crc32)).await;
+    let part = |sum: &str| {
+        let part = bucket.client.upload_part().bucket(BUCKET).key("x").upload_id(&id).part_number(1);
+        part.checksum_crc32(sum).body(b"123456789".to_vec().into())
+    };
+    assert_eq!(code_of(&part("AAAAAA==").send().await.unwrap_err()), "BadDigest");
+    assert_eq!(staged(dir.path()), 0);
+    let parts = bucket.client.list_parts().bucket(BUCKET).key("x").upload_id(&id);
+    assert!(parts.send().await.unwrap().parts().is_empty());
+    // The check value of CRC-32 (ISO-HDLC), 0xcbf43926.
+    let sound = part("y/Q5Jg==").send().await.unwrap();
+    let claims = |sum: &str| {
+        let part = CompletedPart::builder().part_number(1).set_e_tag(sound.e_tag.clone());
+        part.checksum_crc32(sum).build()
+    };
+    let refused = bucket.complete("x", &id, &[&claims("AAAAAA==")]).send().await.unwrap_err();
+    assert_eq!(code_of(&refused), "InvalidPart");
+    bucket.complete("x", &id, &[&claims("y/Q5Jg==")]).send().await.unwrap();
+    assert_eq!(bucket.get("x").await.unwrap(), b"123456789");
+}
+
+#[tokio::test]
+async fn uploads_are_listed_by_prefix() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = serve(dir.path());
+    for key in ["a/b", "a/b.gz", "a/b +%日", "a/", "b"] {
+        bucket.begin(key, None).await;
+    }
+    let list = async |prefix: &str| {
+        let list = bucket.client.list_multipart_uploads().bucket(BUCKET).prefix(prefix);
+        let page = list.encoding_type(EncodingType::Url).send().await.unwrap();
+        page.uploads().iter().map(|upload| decoded(upload.key().unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(list("a/b").await, ["a/b", "a/b +%日", "a/b.gz"]);
+    assert_eq!(list("a/b +%日").await, ["a/b +%日"]);
+    assert!(list("c").await.is_empty());
+}
+
 #[tokio::test]
 async fn parts_that_are_small_missing_or_out_of_order_are_refused() {
     let dir = tempfile::tempdir().unwrap();
