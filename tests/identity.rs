@@ -115,6 +115,7 @@ fn no_role_may_delete_or_reach_beyond_its_prefix() {
         allowing("s3:PutObject", "arn:aws:s3:::my-bucket/*"),
         allowing("s3:PutObject", "arn:aws:s3:::other/logs/*"),
         allowing("s3:ListBucket", "arn:aws:s3:::my-bucket"),
+        allowing("s3:ListBucketMultipartUploads", "arn:aws:s3:::my-bucket"),
         allowing("kms:Decrypt", "*"),
         allowing("sts:AssumeRole", "arn:aws:iam::444455556666:role/other"),
     ] {
@@ -139,7 +140,7 @@ fn the_table_of_rights_says_what_the_policies_give() {
         let row = table.iter().find(|line| line.starts_with(start));
         rights(row.unwrap_or_else(|| panic!("no row `{start}`")).rsplit('|').nth(1).unwrap_or(""))
     };
-    let live = row("| `--view live`");
+    let live = &row("| `--view live`") | &row("| whole files above 64 MiB");
     let read_back = &live | &row("| read reclaimed bytes back");
     let bucket = &read_back | &row("| `--view bucket`");
     assert_eq!(actions(&policy("writer-live")), live);
@@ -150,7 +151,9 @@ fn the_table_of_rights_says_what_the_policies_give() {
     assert_eq!(&reader - &actions(&policy("reader")), BTreeSet::from(["s3:PutObject"]));
     assert!(actions(&policy("reader")).is_subset(&reader));
     let kms = [policy("kms-writer"), policy("kms-reader")];
-    assert_eq!(&actions(&kms[0]) | &actions(&kms[1]), row("| `--sse aws:kms`"));
+    // S3 reads the parts of a large object to put them together.
+    assert_eq!(actions(&kms[0]), row("| `--sse aws:kms`"));
+    assert_eq!(actions(&kms[1]), BTreeSet::from(["kms:Decrypt"]));
     assert!(row("| `--role-arn`").is_subset(&actions(&policy("role-arn"))));
     assert_eq!(actions(&policy("abac-writer")), live);
     assert_eq!(actions(&policy("abac-reader")), actions(&policy("reader")));
@@ -206,6 +209,16 @@ fn what_the_buckets_owner_sets_names_the_same_bucket_and_deletes_by_age_alone() 
             assert!(layers || arn.starts_with(BUCKET), "{name}: {arn}");
         }
     }
+}
+
+#[test]
+fn uploads_in_parts_that_nobody_finishes_are_aborted_in_the_whole_bucket() {
+    let rules = parsed(&root().join("k8s/identity/bucket/lifecycle.json"));
+    let aborting = |rule: &Value| {
+        let days = rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"].as_u64();
+        rule["Status"] == "Enabled" && rule["Filter"]["Prefix"] == "" && days.is_some_and(|days| days <= 7)
+    };
+    assert!(rules["Rules"].as_array().is_some_and(|rules| rules.iter().any(aborting)), "{rules}");
 }
 
 /// Held against what CloudFormation knows of its resources, by the linter that comes with moto.

@@ -123,7 +123,7 @@ impl Kind {
             Kind::Throttled => "the service asked to slow down; it is retried more slowly",
             Kind::Unreachable => "check --endpoint-url, DNS, the proxy and the network; it is retried until it works",
             Kind::Encryption => {
-                "the key of --sse-kms-key-id, or the bucket's own, must be enabled, in the bucket's region, and let these credentials do kms:GenerateDataKey (to read: kms:Decrypt)"
+                "the key of --sse-kms-key-id, or the bucket's own, must be enabled, in the bucket's region, and let these credentials do kms:GenerateDataKey (to read, and for files above 64 MiB: kms:Decrypt)"
             }
             Kind::NoHost => {
                 "DNS does not know this host: check --endpoint-url and --region; where only the service has a name, and not each bucket, give --force-path-style"

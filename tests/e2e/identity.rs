@@ -148,8 +148,9 @@ fn the_buckets_policy_refuses_each_way_to_overwrite_a_log_and_nothing_else() {
     let segment = "/logs/logs/web/app.log.segments/dt%3D2026-11-23/x.log.gz";
     let mark = "/logs/logs/web/app.log.segments/dt%3D2026-11-23/x.dropped";
     let writer = "/logs/logs/.logsinkfs/writers/web-1/00000001.json";
-    let whole = "/logs/.logsinkfs/writers/web-1/00000001.json";
-    for key in [segment, mark, writer, whole] {
+    let whole = "/logs/logs/web/heap.hprof.files/dt%3D2026-11-23/x.hprof";
+    let at_the_top = "/logs/.logsinkfs/writers/web-1/00000001.json";
+    for key in [segment, mark, writer, whole, at_the_top] {
         let parts = |what: &str| format!("{key}?{what}");
         for (method, target, condition, answer) in [
             ("PUT", key.to_owned(), Some("*"), Answer::Pass),
@@ -159,6 +160,7 @@ fn the_buckets_policy_refuses_each_way_to_overwrite_a_log_and_nothing_else() {
             ("PUT", parts("partNumber=1&uploadId=u"), None, Answer::Pass),
             ("POST", parts("uploadId=u"), None, DENIED),
             ("POST", parts("uploadId=u"), Some("*"), Answer::Pass),
+            ("DELETE", parts("uploadId=u"), None, Answer::Pass),
             ("GET", key.to_owned(), None, Answer::Pass),
         ] {
             let seen = request(method, &target, condition);
@@ -169,6 +171,32 @@ fn the_buckets_policy_refuses_each_way_to_overwrite_a_log_and_nothing_else() {
     assert_eq!(rules.answer(&other), Answer::Pass, "what is no log is others' matter");
     rules.secure = false;
     assert_eq!(rules.answer(&request("GET", segment, None)), DENIED, "in the clear");
+}
+
+#[test]
+fn a_writer_may_send_in_parts_and_give_up_but_neither_delete_nor_see_the_uploads_of_others() {
+    for (policy, prefix) in [
+        ("writer-live", "logs"),
+        ("writer-read-back", "logs"),
+        ("writer-view-bucket", "logs"),
+        ("abac-writer", "logs/my-cluster/team-a"),
+    ] {
+        let rules = rules(policy, "bucket");
+        let key = format!("/bucket/{prefix}/heap.hprof.files/x.hprof");
+        for (method, target, condition, answer) in [
+            ("POST", format!("{key}?uploads"), None, Answer::Pass),
+            ("PUT", format!("{key}?partNumber=1&uploadId=u"), None, Answer::Pass),
+            ("POST", format!("{key}?uploadId=u"), Some("*"), Answer::Pass),
+            ("POST", format!("{key}?uploadId=u"), None, DENIED),
+            ("DELETE", format!("{key}?uploadId=u"), None, Answer::Pass),
+            ("DELETE", key.clone(), None, DENIED),
+            ("DELETE", "/bucket/other/x?uploadId=u".to_owned(), None, DENIED),
+            ("GET", format!("/bucket/?uploads&prefix={prefix}"), None, DENIED),
+        ] {
+            let seen = request(method, &target, condition);
+            assert_eq!(rules.answer(&seen), answer, "{policy}: {method} {target} {condition:?}");
+        }
+    }
 }
 
 /// moto takes each file for what it is, lets each role do what its feature needs, and refuses the rest.

@@ -72,7 +72,9 @@ impl Rules {
                 context.insert("s3:prefix".to_owned(), prefix);
                 "s3:ListBucket"
             }
+            "GET" if query.contains_key("uploads") => "s3:ListBucketMultipartUploads",
             "GET" | "HEAD" => "s3:GetObject",
+            "DELETE" if query.contains_key("uploadId") => "s3:AbortMultipartUpload",
             "DELETE" => "s3:DeleteObject",
             other => panic!("{other} {}", seen.target),
         };
