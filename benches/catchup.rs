@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::primitives::ByteStream;
-use common::{Bucket, CONNECTIONS, Spread, argument};
+use common::{Bucket, CONNECTIONS, Spread, argument, own_cpu};
 
 /// Who is measured.
 const NAMES: [&str; 2] = ["bare SDK", "daemon"];
@@ -134,11 +134,4 @@ fn by_daemon(dir: &Path, stored: &Path, text: &[u8], objects: usize) -> (Duratio
     let used = daemon.cpu() - before;
     assert_eq!(daemon.terminate(), 0, "everything is uploaded");
     (took, used)
-}
-
-fn own_cpu() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let after = stat.rsplit_once(')').unwrap().1;
-    let ticks = |field: usize| after.split_whitespace().nth(field).unwrap().parse::<f64>().unwrap();
-    (ticks(11) + ticks(12)) / 100.0
 }

@@ -378,6 +378,26 @@ impl Latencies {
     }
 }
 
+/// CPU seconds of this process.
+pub fn own_cpu() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let after = stat.rsplit_once(')').unwrap().1;
+    let ticks = |field: usize| after.split_whitespace().nth(field).unwrap().parse::<f64>().unwrap();
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// The peak of this process's resident memory in KiB.
+pub fn own_memory() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Sets that peak back (proc(5), clear_refs).
+pub fn reset_own_peak() {
+    fs::write("/proc/self/clear_refs", "5").unwrap();
+}
+
 /// A number given as `--NAME N` on the command line.
 pub fn argument(name: &str, default: usize) -> usize {
     let args: Vec<String> = std::env::args().collect();
