@@ -6,6 +6,7 @@ use super::Fs;
 use super::handles::Handle;
 use crate::format::naming::Phase;
 use crate::log_file::LogFile;
+use crate::namespace::local::WhyLocal;
 use crate::namespace::{Attr, Open, SetAttr};
 use crate::spool::disk_budget::{Capacity, Inodes};
 use crate::types::errors::FsError;
@@ -65,6 +66,7 @@ impl Fs {
         match (name.strip_prefix(OWN), self.parts.disk.namespace.open(id)?) {
             (Some(own), Open::Live(log)) => own_attribute(&log, own),
             (Some("local"), Open::Local(_)) => Ok(self.why_local(id).into_bytes()),
+            (Some("kind"), Open::Local(_)) => Ok(b"excluded".to_vec()),
             (Some(_), _) => Err(FsError::NoAttribute),
             // `ls -l` asks each file for its label and its ACL, until it is told that there is no such thing here.
             (None, _) if !is_users(name) => Err(FsError::NotSupported),
@@ -143,6 +145,8 @@ fn own_attribute(log: &LogFile, name: &str) -> Result<Vec<u8>, FsError> {
             let lost = state.segments.bytes_in(|phase| phase == Phase::Quarantined || phase.is_dropped());
             Some(len.since(current.at).saturating_sub(unsent + lost).to_string())
         }
+        "kind" => Some(current.content.word().to_owned()),
+        "local" => WhyLocal::of(current.content).map(|why| why.sentence().to_owned()),
         "quarantined" => Some(state.segments.bytes_in(|phase| phase == Phase::Quarantined).to_string()),
         "dropped" => Some(state.segments.bytes_in(Phase::is_dropped).to_string()),
         "unsent" => Some(unsent.to_string()),

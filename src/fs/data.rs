@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tracing::warn;
 
 use super::handles::{Access, Handle, Opened};
 use super::resent::written_before;
@@ -24,7 +23,7 @@ const DROP_PATIENCE: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A full disk is a full spool, whichever step found it.
-fn no_room(e: LocalError) -> FsError {
+pub(super) fn no_room(e: LocalError) -> FsError {
     if e.is_no_space() { FsError::NoSpace } else { e.into() }
 }
 
@@ -46,9 +45,9 @@ impl From<u64> for Aim {
 }
 
 impl Fs {
-    /// Writes: at the end of a live file wherever the offset points, at the offset in a local-only one. Gives the
-    /// number of bytes written. What was written through a mapping comes as whole pages, which nobody could append: a
-    /// live file refuses it.
+    /// Writes: at the end of a log, or where the handle's own last write ended; a write elsewhere makes it a whole
+    /// file, to which is written where the offset points, as to a local file. Gives the number of bytes written. What
+    /// was written through a mapping comes as whole pages, which nobody could append.
     pub fn write(self: &Arc<Self>, id: HandleId, aim: impl Into<Aim>, data: &[u8], origin: Origin) -> Answer<usize> {
         let aim = aim.into();
         let handle = match self.handles.get(id) {
@@ -61,17 +60,14 @@ impl Fs {
         };
         match (&handle.what, log) {
             (_, Some((.., Access { write: false, .. }))) => Answer::Now(Err(FsError::BadHandle)),
-            (_, Some((log, ..))) if aim.mapped => {
-                let path = self.parts.disk.path_of(&log);
-                warn!(%path, "a program writes this log through a mapping: refused");
-                Answer::Now(Err(FsError::NotPermitted))
-            }
-            (_, Some((log, file, access))) => match self.append(&handle, (&log, &file), aim, data, origin) {
+            (_, Some((log, file, access))) => match self.write_log(&handle, (&log, &file), aim, data, origin) {
                 Ok(written) if access.sync => {
                     let fs = self.clone();
                     Answer::blocking(move || fs.sync_log(&log).map(|()| written))
                 }
-                Err(FsError::NoSpace) if self.parts.disk.when_full != WhenFull::Error => {
+                Err(FsError::NoSpace)
+                    if self.parts.disk.when_full != WhenFull::Error && !log.state().content().is_in_place() =>
+                {
                     let (fs, handle) = (self.clone(), handle.clone());
                     let data = Bytes::copy_from_slice(data);
                     Answer::later(async move { fs.append_when_room(&handle, (&log, &file), aim, &data, origin).await })
@@ -87,6 +83,25 @@ impl Fs {
             }
             (_, None) => Answer::Now(Err(FsError::BadHandle)),
         }
+    }
+
+    /// Appends to a log, or writes to a whole file, also to one that the log becomes by this.
+    fn write_log(
+        &self,
+        handle: &Opened,
+        (log, file): (&Arc<LogFile>, &SpoolFile),
+        aim: Aim,
+        data: &[u8],
+        origin: Origin,
+    ) -> Result<usize, FsError> {
+        let content = log.state().content();
+        if !content.is_in_place() {
+            match self.append(handle, (log, file), aim, data, origin) {
+                Err(FsError::Misplaced) => self.make_whole_or_say(log)?,
+                done => return done,
+            }
+        }
+        self.write_in_place(log, aim, data)
     }
 
     /// The append path: count the room, write(2) on the spool file, tell the sealer.
@@ -115,13 +130,16 @@ impl Fs {
             state.will_grow(len, || self.parts.ports.clock.now());
             state.current().at
         };
+        if aim.mapped {
+            return Err(FsError::Misplaced);
+        }
         if len.since(base) != aim.offset && !aim.append {
             if self.policy.strict_append {
                 return Err(FsError::Invalid);
             }
             // Who goes on where its own last write ended has had its file truncated, or shares it.
-            if handle.went_to.load(Ordering::Relaxed) != aim.offset {
-                self.say_misplaced(log);
+            if !handle.goes_on_at(aim.offset) {
+                return Err(FsError::Misplaced);
             }
         }
         let bytes = data.len() as u64;
@@ -140,7 +158,7 @@ impl Fs {
     }
 
     /// Reserves room in the spool. Where it is full, what can be reclaimed or dropped makes room.
-    fn reserve(&self, log: &LogFile, bytes: u64) -> Result<(), FsError> {
+    pub(super) fn reserve(&self, log: &LogFile, bytes: u64) -> Result<(), FsError> {
         let account = self.parts.disk.account(log);
         if self.parts.disk.budget.reserve(account, bytes).is_err() {
             drop::make_room(&self.parts, bytes).map_err(no_room)?;
@@ -179,15 +197,6 @@ impl Fs {
         }
     }
 
-    /// Names a file that a program writes elsewhere than at its end: what it reads back is not what it wrote there.
-    fn say_misplaced(&self, log: &LogFile) {
-        let count = log.state().count_misplaced();
-        if count.is_power_of_two() {
-            let path = self.parts.disk.path_of(log);
-            warn!(%path, count, "a program writes elsewhere than at the end of this file; its writes are appended, which suits logs and no databases");
-        }
-    }
-
     async fn append_when_room(
         &self,
         handle: &Opened,
@@ -220,9 +229,11 @@ impl Fs {
         tokio::time::timeout(patience, room).await.unwrap_or(Err(FsError::NoSpace))
     }
 
-    /// Sets a file's size: to 0 (a new generation), to what it is, and no other for live files.
+    /// Sets a file's size: of a log to 0 (a new generation), to what it is, and no other; an empty one becomes a whole
+    /// file that long.
     pub fn set_size(&self, id: NodeId, size: u64, origin: Origin) -> Result<(), FsError> {
         match self.parts.disk.namespace.open(id)? {
+            Open::Live(log) if log.state().content().is_in_place() => self.resize(&log, size),
             Open::Live(log) => {
                 let same = self.parts.disk.namespace.attr(id)?.size;
                 match size {
@@ -232,6 +243,8 @@ impl Fs {
                         let modified = SetAttr { modified: Some(now.into()), ..SetAttr::default() };
                         self.parts.disk.namespace.set_attr(id, modified, now).map(drop)
                     }
+                    // It is no log yet.
+                    size if same == 0 => self.make_whole(&log).and_then(|()| self.resize(&log, size)),
                     _ => Err(FsError::NotPermitted),
                 }
             }
@@ -248,7 +261,8 @@ impl Fs {
         if !*serving {
             return Err(FsError::Stopping);
         }
-        if self.parts.disk.namespace.begin_generation(log.id, self.stamp(origin))? {
+        let content = self.content_of(log);
+        if self.parts.disk.namespace.begin_generation(log.id, content, self.stamp(origin))? {
             self.parts.queues.touch(log);
             self.parts.tidy();
         }
@@ -256,9 +270,10 @@ impl Fs {
     }
 
     /// fallocate(2): room is not reserved for logs; making them longer is no append.
-    pub fn allocate(&self, handle: HandleId, keep_size: bool) -> Result<(), FsError> {
+    pub fn allocate(&self, handle: HandleId, keep_size: bool, end: Option<u64>) -> Result<(), FsError> {
         let handle = self.handles.get(handle)?;
         match (&handle.what, handle.what.log()?) {
+            (_, Some((log, ..))) if log.state().content().is_in_place() => self.allocate_in_place(&log, keep_size, end),
             (_, Some(_)) if keep_size => Ok(()),
             (_, Some(_)) => Err(FsError::Invalid),
             (Handle::Local { .. }, None) => Err(FsError::NotSupported),
@@ -284,8 +299,9 @@ impl Fs {
                     let step = tokio::task::spawn_blocking(move || worker.sync_log(&spooled));
                     step.await.map_err(|_| FsError::TimedOut)??;
                     match fs.policy.fsync {
-                        FsyncLevel::Spool => Ok(()),
-                        FsyncLevel::S3 => fs.wait_uploaded(&log).await,
+                        // It is uploaded when it is closed.
+                        FsyncLevel::S3 if !log.state().content().is_in_place() => fs.wait_uploaded(&log).await,
+                        FsyncLevel::Spool | FsyncLevel::S3 => Ok(()),
                     }
                 })
             }
@@ -305,6 +321,7 @@ impl Fs {
     }
 
     fn sync_log(&self, log: &LogFile) -> Result<(), FsError> {
+        // fdatasync(2) is of the file, whoever wrote to it.
         log.file()?.sync().at("sync", &log.path())?;
         self.parts.disk.namespace.make_durable(log.id)
     }

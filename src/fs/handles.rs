@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use tracing::warn;
@@ -20,6 +20,9 @@ use crate::types::escape::escape_path;
 use crate::types::ids::{BackingId, HandleId, NodeId, Origin};
 use crate::types::shares::{Part, Shares};
 
+/// Of a handle of the worker before nobody knows where its last write ended.
+const UNKNOWN: u64 = u64::MAX;
+
 /// A directory that somebody goes through.
 pub(super) struct Reading {
     pub snapshot: Arc<DirSnapshot>,
@@ -29,6 +32,8 @@ pub(super) struct Reading {
 /// What an open(2) asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Access {
+    /// O_RDONLY or O_RDWR.
+    pub read: bool,
     /// O_WRONLY or O_RDWR.
     pub write: bool,
     /// O_WRONLY with O_APPEND: each write ends up behind the last byte.
@@ -79,6 +84,18 @@ impl Handle {
     }
 }
 
+impl Handle {
+    /// Where a log ends, for one who writes to it without O_APPEND.
+    fn end_to_write_at(&self) -> Result<u64, FsError> {
+        match self {
+            Handle::Live { log, access, .. } if access.write && !access.append => {
+                Ok(log.len()?.since(log.state().current().at))
+            }
+            _ => Ok(UNKNOWN),
+        }
+    }
+}
+
 /// How a file is open, as it is noted in the session: access, and whether the kernel writes.
 pub(super) struct Flags(pub Access, pub bool);
 
@@ -112,7 +129,7 @@ pub(super) struct Opened {
     pub place: HandleSlot,
     /// Whose it is.
     part: Part,
-    /// Where its last write ended, as the program counts; beyond every file before the first.
+    /// Where its last write ended, as the program counts; before the first, where the file ended when it was opened.
     pub went_to: AtomicU64,
     by: u64,
 }
@@ -157,7 +174,10 @@ impl Handles {
         let handle = session.new_handle()?;
         let flags = Flags::of(&what, mode).bits();
         let place = session.opened(OpenHandle { handle, node, flags, opened_by: by.unique })?;
-        self.restore(handle, Opened::new(what, mode, (place, part), by.unique));
+        let ends = what.end_to_write_at()?;
+        let opened = Opened::new(what, mode, (place, part), by.unique);
+        opened.went_to.store(ends, Ordering::Relaxed);
+        self.restore(handle, opened);
         Ok(handle)
     }
 
@@ -191,7 +211,13 @@ impl Handles {
 
 impl Opened {
     fn new(what: Handle, mode: Mode, (place, part): (HandleSlot, Part), by: u64) -> Opened {
-        Opened { what, mode, place, part, went_to: AtomicU64::new(u64::MAX), by }
+        Opened { what, mode, place, part, went_to: AtomicU64::new(UNKNOWN), by }
+    }
+
+    /// Whether a write at that offset goes on where the last one ended. Of those to the worker before nothing is known.
+    pub fn goes_on_at(&self, offset: u64) -> bool {
+        let went_to = self.went_to.load(Ordering::Relaxed);
+        went_to == offset || went_to == UNKNOWN
     }
 
     /// A handle that the worker before noted.

@@ -5,7 +5,8 @@
 //!
 //! - `names`: lookup, create, link, rename, remove; `attributes` stat, chmod, times, xattrs; `routing` what a path
 //!   makes of a file.
-//! - `open`: open, close and takeover; `data` append, truncate, fsync; `read` read; `handles` what is open.
+//! - `open`: open, close and takeover; `data` append, truncate, fsync; `whole` writes in place; `sources` what may be a
+//!   copy; `read` read; `handles` what is open.
 //! - `dirs`: directory reads; `dir_snapshot` the union that one of them shows; `stored` objects of the bucket.
 //! - `spares`: spool files made in advance; `resent` requests that the kernel sends again.
 //! - `caches`: what the kernel is to forget; `surplus` which nodes; `chores` work that no operation waits for.
@@ -22,15 +23,17 @@ mod open;
 mod read;
 mod resent;
 mod routing;
+mod sources;
 mod spares;
 mod stored;
 pub mod surplus;
+mod whole;
 
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -142,6 +145,7 @@ pub struct Fs {
     serving: RwLock<bool>,
     warned_of_fallback: AtomicBool,
     warned_of_inodes: AtomicBool,
+    warned_of_whole: AtomicBool,
     /// Globs of `--exclude` by which a file was named in the log.
     said_local: Mutex<BTreeSet<String>>,
 }
@@ -175,6 +179,7 @@ impl Fs {
             serving: RwLock::new(true),
             warned_of_fallback: AtomicBool::new(false),
             warned_of_inodes: AtomicBool::new(false),
+            warned_of_whole: AtomicBool::new(false),
             said_local: Mutex::default(),
         };
         fs.take_over();
@@ -189,6 +194,7 @@ impl Fs {
     /// Refuses writes from now on. When this returns, no accepted byte is missing in the spool's files.
     pub fn stop_writes(&self) {
         *self.serving.write() = false;
+        self.parts.queues.is_stopping.store(true, Ordering::Release);
         if let Some(spares) = &self.spares {
             spares.end();
         }

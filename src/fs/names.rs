@@ -64,6 +64,11 @@ impl Fs {
         {
             spares.put_back(spare.clone());
         }
+        if let Ok(Open::Live(log)) =
+            made.as_ref().map_or(Err(FsError::NotFound), |made| self.parts.disk.namespace.open(made.id))
+        {
+            self.note_sources(&log)?;
+        }
         let attr = match made {
             Err(FsError::Exists) if !access.exclusive || self.made_before(origin, parent, name) => {
                 self.parts.disk.namespace.lookup(parent, name)?
@@ -113,7 +118,7 @@ impl Fs {
         if matches!(self.known_stored(parent, name), Listed::Present(Stored::Object(_))) {
             self.parts.disk.namespace.hide(parent, name)?;
         }
-        if let NewFile::Live(_, taken) = &mut file {
+        if let NewFile::Live(.., taken) = &mut file {
             *taken = spare.cloned();
         }
         self.parts.disk.namespace.create(parent, name, file, by)
@@ -252,6 +257,7 @@ impl Fs {
         self.remember_directory(*parent, name)?;
         let stamp = self.stamp(origin);
         let (from, to) = ((*parent, name.as_slice()), (*new_parent, new_name.as_slice()));
+        self.make_whole_by_name(from, to);
         let target = self.target_of_rename(from, to)?;
         let Renamed { replaced, became, outdated } = self
             .parts
@@ -259,7 +265,10 @@ impl Fs {
             .namespace
             .rename(from, to, replace, target, stamp)
             .map_err(|e| self.or_not_permitted(e, *parent, name))?;
-        became.iter().for_each(|log| self.took_over(log));
+        if let Some(log) = became {
+            self.took_over(&log);
+            self.make_whole_by_name(to, to);
+        }
         self.forget_outdated(outdated);
         self.hide_renamed(from, to)?;
         match replaced {

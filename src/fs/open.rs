@@ -51,8 +51,10 @@ impl Fs {
             _ => None,
         };
         let added = self.handles.add(self.parts.disk.spool.session(), (id, part), (what, mode), origin);
-        if let (Err(_), Some(log)) = (&added, live) {
-            self.let_go(&log, access, mode);
+        match (&added, live) {
+            (Err(_), Some(log)) => self.let_go(&log, access, mode),
+            (Ok(handle), Some(log)) if access.read => self.note_reader(&log, *handle)?,
+            _ => {}
         }
         Ok((added?, mode))
     }
@@ -119,7 +121,11 @@ impl Fs {
             self.end_route(&mut route, log);
         }
         if let (Opening::Asked(origin), true) = (opening, access.truncate) {
-            self.truncate(log, *origin)?;
+            self.truncate_at_open(log, *origin)?;
+        }
+        let in_place = log.state().content().is_in_place();
+        if in_place && *route == Route::Undecided {
+            return Ok((log.file()?, Mode::Cached));
         }
         if *route == Route::Undecided {
             *route = match opening {
@@ -130,7 +136,7 @@ impl Fs {
         let file = log.file()?;
         let mode = match *route {
             // What O_SYNC promises also holds for the file's name, which the kernel does not sync.
-            Route::Kernel(backing) if access.append && !access.sync => {
+            Route::Kernel(backing) if access.append && !access.sync && !in_place => {
                 log.state().add_unseen_writer();
                 self.parts.queues.touch(log);
                 Mode::Passthrough(backing)
@@ -226,9 +232,11 @@ impl Fs {
             return if origin.resent { Ok(()) } else { Err(FsError::BadHandle) };
         };
         let struck = self.parts.disk.spool.session().closed(opened.place);
+        self.parts.queues.readers.closed(handle, self.parts.ports.clock.monotonic());
         match &opened.what {
             Handle::Live { log, access, .. } => {
                 self.let_go(log, *access, opened.mode);
+                self.end_writing(log)?;
                 self.parts.queues.touch(log);
             }
             Handle::Local { id, local, .. } => match (local.let_go(), local.log()) {

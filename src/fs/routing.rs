@@ -12,8 +12,10 @@ use crate::format::naming::{SEGMENTS_ENDING, keys_fit};
 use crate::format::stream_map::stream_of;
 use crate::log_file::{LogFile, Target};
 use crate::namespace::listing::{Listed, Stored};
+use crate::namespace::local::WhyLocal;
 use crate::namespace::renames::{is_rotation, is_temporary};
 use crate::namespace::{NewFile, Open};
+use crate::spool::record::Content;
 use crate::types::errors::FsError;
 use crate::types::escape::escape_path;
 use crate::types::ids::NodeId;
@@ -37,7 +39,10 @@ impl Fs {
                 self.say_local(&path, glob);
                 Ok(NewFile::Local)
             }
-            None => Ok(NewFile::Live(self.target(&path)?, None)),
+            None => {
+                let content = if self.is_named_whole(&path) { self.parts.disk.in_place() } else { Content::Log };
+                Ok(NewFile::Live(self.target(&path)?, content, None))
+            }
         }
     }
 
@@ -71,6 +76,9 @@ impl Fs {
             Some(Open::Live(log)) => (log, self.path_of(parent, name)?),
             _ => return Ok(None),
         };
+        if log.state().is_unsealed_whole() {
+            return self.log_of(&new);
+        }
         if log.state().is_bound() || is_rotation(&old, &new) {
             return Ok(None);
         }
@@ -144,12 +152,15 @@ impl Fs {
     pub fn local_files(&self, top: usize) -> (Vec<LocalFacts>, usize) {
         let mut files = self.parts.disk.namespace.each_local_file();
         let all = files.len();
-        files.sort_unstable_by_key(|(_, bytes)| Reverse(*bytes));
+        files.sort_unstable_by_key(|file| Reverse(file.bytes));
         files.truncate(top);
-        let facts = files.into_iter().map(|(id, bytes)| LocalFacts {
-            path: escape_path(&self.parts.disk.namespace.path(id).unwrap_or_default()),
-            bytes,
-            why: self.why_local(id),
+        let facts = files.into_iter().map(|file| LocalFacts {
+            path: escape_path(&self.parts.disk.namespace.path(file.id).unwrap_or_default()),
+            bytes: file.bytes,
+            why: match file.why {
+                WhyLocal::Excluded => self.why_local(file.id),
+                why => why.sentence().to_owned(),
+            },
         });
         (facts.collect(), all)
     }

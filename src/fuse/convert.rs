@@ -54,7 +54,8 @@ pub(super) fn errno(operation: &'static str, error: &FsError) -> Errno {
         FsError::NameTooLong => Errno::ENAMETOOLONG,
         FsError::NotPermitted => Errno::EPERM,
         FsError::ReadOnly => Errno::EROFS,
-        FsError::Invalid => Errno::EINVAL,
+        FsError::Invalid | FsError::Misplaced => Errno::EINVAL,
+        FsError::TooLarge => Errno::EFBIG,
         FsError::Stale => Errno::ESTALE,
         FsError::NoAttribute => Errno::ENODATA,
         FsError::AttributeTooLarge => Errno::E2BIG,
@@ -121,6 +122,7 @@ pub(super) fn file_time(time: SystemTime) -> FileTime {
 
 pub(super) fn access(flags: i32) -> Access {
     Access {
+        read: flags & libc::O_ACCMODE != libc::O_WRONLY,
         write: flags & libc::O_ACCMODE != libc::O_RDONLY,
         append: flags & libc::O_ACCMODE == libc::O_WRONLY
             && flags & (libc::O_APPEND | libc::O_DIRECT) == libc::O_APPEND,

@@ -381,12 +381,13 @@ impl Filesystem for Adapter {
         _req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
-        _offset: u64,
-        _length: u64,
+        offset: u64,
+        length: u64,
         mode: i32,
         reply: ReplyEmpty,
     ) {
         let keep_size = mode == libc::FALLOC_FL_KEEP_SIZE;
-        self.empty("fallocate", self.fs.allocate(handle(fh), keep_size), reply);
+        let end = (keep_size || mode == 0).then(|| offset.saturating_add(length));
+        self.empty("fallocate", self.fs.allocate(handle(fh), keep_size, end), reply);
     }
 }

@@ -6,7 +6,8 @@
 //! without gap or overlap, but for what a power cut took. The last generation is the one that applications see.
 //!
 //! - `handles`, `growth`, `segments`: who has it open, when it grew, what is sealed: the parts of `state`, each with
-//!   verbs of its own.
+//!   verbs of its own; `versions` what `state` adds for files that are written in place.
+//! - `readers`: who reads logs while other files begin.
 //! - `stream`: a stream beyond its files; `local_file` files that stay local; `lease` whether a dead mount's program
 //!   still writes.
 
@@ -15,16 +16,18 @@ mod growth;
 mod handles;
 pub mod lease;
 pub mod local_file;
+pub mod readers;
 mod segments;
 mod state;
 pub mod stream;
+mod versions;
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
+use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -38,7 +41,7 @@ use crate::spool::record::{Generation, LastWrite, Numbered};
 use crate::spool::shared_budget::Account;
 use crate::types::errors::{AtPath, LocalError};
 use crate::types::ids::{BackingId, NodeId, SpoolOffset, SpoolRange};
-use crate::types::time::Utc;
+use crate::types::time::{Monotonic, Utc};
 
 /// Most bytes that are copied when a log is opened which was truncated while somebody had it open: a quarter of a
 /// second of a slow disk, for which its first program waits once.
@@ -85,6 +88,16 @@ pub struct LogFile {
     /// Whether it is on the sealer's list already.
     watched: AtomicBool,
     committing: Mutex<()>,
+    /// The spool file that is written in place, and where it begins, while somebody has it open.
+    in_place: Mutex<Option<(SpoolOffset, Arc<File>)>>,
+    /// Bytes that count as those of whole files, and on which account.
+    pub whole_bytes: AtomicU64,
+    /// That account.
+    pub whole_account: OnceLock<Arc<Account>>,
+    /// When a program that wrote to it closed it last.
+    last_close: Mutex<Monotonic>,
+    /// Files that may be copies of it.
+    suspects: Mutex<Vec<Weak<LogFile>>>,
     /// A handle was closed.
     closed: Condvar,
     /// The inode of the spool file, and the last write to it that was seen.
@@ -112,6 +125,11 @@ impl LogFile {
             route: Mutex::default(),
             watched: AtomicBool::new(false),
             committing: Mutex::new(()),
+            in_place: Mutex::default(),
+            whole_bytes: AtomicU64::new(0),
+            whole_account: OnceLock::new(),
+            last_close: Mutex::new(Monotonic::ZERO),
+            suspects: Mutex::default(),
             closed: Condvar::new(),
             last_write: Mutex::default(),
             state: Mutex::new(State::new(bases)),
@@ -133,7 +151,8 @@ impl LogFile {
     pub fn assign_stream<E>(&self, target: Target, birth: u64, store: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let before = {
             let mut state = self.state.lock();
-            (!state.is_bound()).then(|| self.join(&mut state, target, birth))
+            let is_free = !state.is_bound() || state.is_unsealed_whole();
+            is_free.then(|| self.join(&mut state, target, birth))
         };
         let stored = store();
         if let (Err(_), Some((target, birth))) = (&stored, before) {
@@ -196,6 +215,19 @@ impl LogFile {
     /// The spool file that grows.
     pub fn file(&self) -> Result<SpoolFile, LocalError> {
         self.files.last()
+    }
+
+    /// The spool file of a file that is written in place, and where it begins.
+    pub fn in_place(&self) -> Result<(SpoolOffset, Arc<File>), LocalError> {
+        let (start, path) = self.files.current();
+        let mut open = self.in_place.lock();
+        match &*open {
+            Some((of, file)) if *of == start => Ok((start, file.clone())),
+            _ => {
+                let file = OpenOptions::new().read(true).write(true).open(&path).at("open", &path)?;
+                Ok(open.insert((start, Arc::new(file))).clone())
+            }
+        }
     }
 
     /// Where the spool file that grows ends: the only truth about how much was written.
@@ -281,8 +313,37 @@ impl LogFile {
 
     /// One handle less. Handles are counted by `Namespace::hold`.
     pub fn let_go(&self, write: bool) {
-        self.state.lock().handles.remove(write);
+        let open = {
+            let mut state = self.state.lock();
+            state.handles.remove(write);
+            state.handles.is_open()
+        };
+        if !open {
+            *self.in_place.lock() = None;
+        }
         self.closed.notify_all();
+    }
+
+    /// A program that wrote to it has closed it.
+    pub fn note_close(&self, now: Monotonic) {
+        *self.last_close.lock() = now;
+    }
+
+    /// When that was last.
+    pub fn last_close(&self) -> Monotonic {
+        *self.last_close.lock()
+    }
+
+    /// Remembers a file that may be a copy of this one.
+    pub fn suspect(&self, log: &Arc<LogFile>) {
+        let mut suspects = self.suspects.lock();
+        suspects.retain(|suspect| suspect.strong_count() > 0);
+        suspects.push(Arc::downgrade(log));
+    }
+
+    /// Gives those, and forgets them.
+    pub fn take_suspects(&self) -> Vec<Arc<LogFile>> {
+        std::mem::take(&mut *self.suspects.lock()).iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Waits until all handles but the caller's own are closed, once: who shares a log for long is not waited for again

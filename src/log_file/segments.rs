@@ -31,6 +31,16 @@ impl Segments {
         self.0.insert(range.start, Segment { end: range.end, generation, phase });
     }
 
+    /// Forgets the segments from a position on; gives them.
+    pub fn take_from(&mut self, start: SpoolOffset) -> Vec<MarkerName> {
+        self.0.split_off(&start).iter().map(|(start, segment)| segment.named(*start)).collect()
+    }
+
+    /// Whether this very segment is there, whatever its phase.
+    pub fn has(&self, name: &MarkerName) -> bool {
+        self.0.get(&name.range.start).is_some_and(|segment| segment.generation == name.generation)
+    }
+
     /// The phase of the segment that begins at `start`.
     pub fn phase(&self, start: SpoolOffset) -> Option<Phase> {
         self.0.get(&start).map(|segment| segment.phase)

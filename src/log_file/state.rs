@@ -7,8 +7,8 @@ use super::growth::Growth;
 use super::handles::Handles;
 use super::segments::Segments;
 use crate::format::naming::{MarkerName, Phase};
-use crate::spool::record::Generation;
-use crate::types::ids::{GenerationNo, SpoolOffset, SpoolRange};
+use crate::spool::record::{Content, Generation};
+use crate::types::ids::{SpoolOffset, SpoolRange};
 use crate::types::time::Utc;
 
 /// What changes in a log file.
@@ -95,6 +95,44 @@ impl State {
         // `LogFile::new` gives at least one and nothing takes the last away; an empty list would be a log file from the
         // file's beginning.
         self.generations.back().copied().unwrap_or_default()
+    }
+
+    /// What the file is that applications see.
+    pub fn content(&self) -> Content {
+        self.current().content
+    }
+
+    /// Whether the end of the file is not to be sealed: it stays local, or is a whole file that was removed before it
+    /// was sealed.
+    fn keeps_local(&self, len: SpoolOffset) -> bool {
+        let current = self.current();
+        match current.content {
+            Content::Log => false,
+            Content::Whole => !self.linked,
+            Content::Local => true,
+            // One that has grown may be one no more.
+            Content::Copy => len.since(current.at) == current.compared,
+        }
+    }
+
+    /// Bytes that are still to be sealed.
+    pub fn unsealed(&self, len: SpoolOffset) -> u64 {
+        let (sealed, current) = (self.sealed_end(), self.current().at);
+        if self.keeps_local(len) { current.min(len).since(sealed) } else { len.since(sealed) }
+    }
+
+    /// Notes that the file was changed in place, and grew by so many bytes.
+    pub fn changed(&mut self, now: Utc, growth: u64) {
+        self.counted = self.counted.plus(growth);
+        self.end = None;
+        let len = self.growth.last_len();
+        self.growth.set_last(now, len);
+    }
+
+    /// Has the generation that applications see be another one, which begins where it does.
+    pub(super) fn replace_current(&mut self, generation: Generation) {
+        self.generations.pop_back();
+        self.generations.push_back(generation);
     }
 
     /// Where the first generation begins of which something is unsealed.
@@ -257,9 +295,10 @@ impl State {
         self.growth.only_look(next, self.sealed_end());
     }
 
-    /// Notes that a range is sealed under a key whose start is `start`.
-    pub fn sealed(&mut self, range: SpoolRange, generation: GenerationNo, start: Utc) {
-        self.segments.adopt(MarkerName { range, generation, phase: Phase::Sealed });
+    /// Notes a sealed range, whose key has that start.
+    pub fn sealed(&mut self, name: MarkerName, start: Utc) {
+        let range = name.range;
+        self.segments.adopt(name);
         self.growth.sealed(start);
         // Whether anything is left, the next look finds out.
         self.growth.first_byte = None;
@@ -317,7 +356,7 @@ impl State {
 
     /// Bytes that S3 has not confirmed.
     pub fn unsent(&self, len: SpoolOffset) -> u64 {
-        self.segments.bytes_in(Phase::is_unsent) + len.since(self.sealed_end())
+        self.segments.bytes_in(Phase::is_unsent) + self.unsealed(len)
     }
 
     /// Where the bytes begin that are still needed: before lie generations that are settled.
@@ -345,6 +384,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::ids::GenerationNo;
 
     fn base(at: u64) -> Generation {
         Generation { at: SpoolOffset(at), ..Generation::default() }

@@ -83,8 +83,8 @@ macro_rules! metrics {
 
 metrics! {
     live_files: Gauge = "logsinkfs_live_files", [], "Files in the live view.";
-    local_files: Gauge = "logsinkfs_local_files", [], "Files that stay local and are never uploaded (`--exclude`).";
-    local_bytes: Gauge = "logsinkfs_local_bytes", [], "Bytes of files that stay local.";
+    local_files: Family<Labels<1>, Gauge> = "logsinkfs_local_files", ["why"], "Files that stay local and are never uploaded: excluded, whole (with `--whole none`), or a copy of a log.";
+    local_bytes: Family<Labels<1>, Gauge> = "logsinkfs_local_bytes", ["why"], "Bytes of files that stay local.";
     names_bytes: Gauge = "logsinkfs_names_bytes", [], "Memory used by names, links and extended attributes of the live view, as accounted for `--names-max`.";
     open_handles: Gauge = "logsinkfs_open_handles", [], "Files and directories that programs have open.";
     appended_bytes: Counter = "logsinkfs_appended_bytes_total", [], "Bytes that programs have written to logs.";

@@ -10,7 +10,7 @@ use super::tree::{Attr, Body, Charge, Directory, Node, OnDisk, SET_GROUP_ID, Tre
 use crate::format::naming::PRIVATE_FOLDER;
 use crate::log_file::{LogFile, Target};
 use crate::spool::crash_point::crash_point;
-use crate::spool::record::{Generation, Times};
+use crate::spool::record::{Content, Generation, Times};
 use crate::types::errors::FsError;
 use crate::types::ids::{NodeId, RequestId};
 use crate::types::time::Utc;
@@ -198,7 +198,7 @@ impl Namespace {
 
     /// Truncates a live file to nothing: a new generation begins where the spool file ends now. Gives whether there was
     /// anything to end.
-    pub fn begin_generation(&self, id: NodeId, stamp: Stamp) -> Result<bool, FsError> {
+    pub fn begin_generation(&self, id: NodeId, content: Content, stamp: Stamp) -> Result<bool, FsError> {
         let Stamp { now, request: made_by } = stamp;
         let mut tree = self.tree.lock();
         let birth = tree.next_number();
@@ -210,8 +210,8 @@ impl Namespace {
             // The worker before got this far, and was not heard.
             return Ok(true);
         }
-        let begun =
-            log.state().begin_generation(Generation { at: len, since: now, birth, made_by, ..Generation::default() });
+        let begin = Generation { at: len, since: now, birth, made_by, content, ..Generation::default() };
+        let begun = log.state().begin_generation(begin);
         node.change(now);
         node.times.modified = now.into();
         if let Err(e) = self.store(node, id) {

@@ -9,7 +9,8 @@
 //! - `tree`: the tree, under one lock; `change` and `attributes` change it; `stored` and `listing` what the bucket
 //!   adds; `renames` and `reroute` what a rename means.
 //! - `keep`: records on disk; `durable` makes them durable; `load` builds the view from what `recover` found.
-//! - `spare`: files from spare spool files; `weight` memory by who uses it.
+//! - `spare`: files from spare spool files; `weight` memory by who uses it; `whole` versions of whole files;
+//!   `local` what stays local, and why.
 
 mod attributes;
 mod change;
@@ -17,6 +18,7 @@ mod durable;
 mod keep;
 pub mod listing;
 mod load;
+pub mod local;
 pub mod recover;
 pub mod renames;
 mod reroute;
@@ -24,6 +26,7 @@ mod spare;
 mod stored;
 mod tree;
 mod weight;
+mod whole;
 
 use std::sync::Arc;
 
@@ -286,14 +289,8 @@ impl Namespace {
         tree.node(id).ok().and_then(Node::place).map_or(NodeId::ROOT, |(parent, _)| parent)
     }
 
-    /// Number and bytes of the files that stay local.
-    pub fn local_files(&self) -> (usize, u64) {
-        let all = self.each_local_file();
-        (all.len(), all.iter().map(|(_, bytes)| bytes).sum())
-    }
-
-    /// The files that stay local, and the bytes of each.
-    pub fn each_local_file(&self) -> Vec<(NodeId, u64)> {
+    /// The excluded files, and the bytes of each.
+    pub fn each_excluded_file(&self) -> Vec<(NodeId, u64)> {
         let locals: Vec<_> = {
             let tree = self.tree.lock();
             let kept = tree.nodes.iter().filter(|(_, node)| node.recorded);

@@ -9,15 +9,15 @@ use super::tree::{Attr, Body};
 use crate::log_file::local_file::LocalFile;
 use crate::log_file::{Files, LogFile, SpoolFile, Target};
 use crate::spool::crash_point::crash_point;
-use crate::spool::record::Generation;
+use crate::spool::record::{Content, Generation};
 use crate::types::errors::{AtPath, FsError, LocalError};
 use crate::types::ids::{NodeId, SpoolOffset};
 
 /// What a new file is.
 #[derive(Clone, Debug)]
 pub enum NewFile {
-    /// A live file, the stream that it adds to, and its spool file where that is there already.
-    Live(Target, Option<Spare>),
+    /// A live file, the stream that it adds to, what it is, and its spool file where that is there already.
+    Live(Target, Content, Option<Spare>),
     /// A local-only file.
     Local,
 }
@@ -35,14 +35,14 @@ impl Namespace {
     pub fn create(&self, parent: NodeId, name: &[u8], file: NewFile, by: Change) -> Result<Attr, FsError> {
         // The disk may make whoever uses it wait, so it comes before the lock.
         let (spare, made) = match &file {
-            NewFile::Live(_, Some(spare)) => (spare.clone(), false),
-            NewFile::Live(_, None) | NewFile::Local => (self.make_spare()?, true),
+            NewFile::Live(.., Some(spare)) => (spare.clone(), false),
+            NewFile::Live(.., None) | NewFile::Local => (self.make_spare()?, true),
         };
         let files = self.spool.node_files(spare.id);
         let created = match file {
             NewFile::Local => Ok(Body::Local(Arc::new(LocalFile::new(&files)))),
-            NewFile::Live(Target { stream, labels }, _) => {
-                let first = Generation { since: by.stamp.now, ..Generation::default() };
+            NewFile::Live(Target { stream, labels }, content, _) => {
+                let first = Generation { since: by.stamp.now, content, ..Generation::default() };
                 let log = LogFile::new(files, stream, labels, &[first], Vec::new());
                 log.files.adopt(&spare.file).map(|()| Body::Live(Arc::new(log))).map_err(FsError::from)
             }

@@ -12,8 +12,8 @@ use crate::format::partition::PartitionTemplate;
 use crate::format::stream_map::{Labels, StreamRule};
 use crate::types::duration::BadSetting;
 use crate::types::escape::{escape_ascii, unescape};
-use crate::types::exclude::Exclude;
 use crate::types::freshness::Freshness;
+use crate::types::globs::Globs;
 use crate::types::processes::Processes;
 use crate::types::rotation::Rules;
 
@@ -164,6 +164,8 @@ pub struct Segmenting {
     pub partition: PartitionTemplate,
     /// How the objects' bytes are stored.
     pub form: Form,
+    /// Whole files stay local.
+    pub keep_whole: bool,
 }
 
 /// Which files go where.
@@ -174,7 +176,9 @@ pub struct Routing {
     /// What every segment is labelled with.
     pub labels: Labels,
     /// Names that stay local.
-    pub exclude: Exclude,
+    pub exclude: Globs,
+    /// Names of whole files.
+    pub whole: Globs,
 }
 
 /// Limits of the spool.
@@ -182,6 +186,8 @@ pub struct Routing {
 pub struct SpoolLimits {
     /// Most bytes in it; `None` takes the default.
     pub max: Option<u64>,
+    /// Most bytes of whole files in it; `None` takes the default.
+    pub whole_max: Option<u64>,
     /// Percent of its file system that stay free.
     pub min_free_percent: u8,
     /// Most bytes of memory for names and attributes of the live view.

@@ -14,6 +14,8 @@ const DEFAULT_MAX: u64 = 10 << 30;
 const RESERVE_PART: u64 = 4;
 /// Local-only files take at most this part of the spool.
 const LOCAL_PART: u64 = 4;
+/// Whole files take at most this part of the spool, unless `--whole-max` says otherwise.
+const WHOLE_PART: u64 = 2;
 /// Appended bytes after which the file system is asked again how much is free.
 const ASK_EVERY: u64 = 16 << 20;
 /// What of the disk is left to seal markers and records, whatever is asked for: without them nothing could be sealed
@@ -40,6 +42,8 @@ pub struct DiskBudget {
     pub live: SharedBudget,
     /// Bytes of local-only files.
     pub local: SharedBudget,
+    /// Bytes of whole files, which count as those of live files too.
+    pub whole: SharedBudget,
     /// Bytes that may still be appended before the file system is asked again.
     unasked: AtomicU64,
 }
@@ -87,6 +91,7 @@ impl DiskBudget {
             when_full: limits.when_full,
             live: SharedBudget::new(max - reserve),
             local: SharedBudget::new(max / LOCAL_PART),
+            whole: SharedBudget::new(limits.whole_max.unwrap_or(max / WHOLE_PART)),
             unasked: AtomicU64::new(0),
         })
     }

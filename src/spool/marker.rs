@@ -12,6 +12,7 @@ use super::NodeFiles;
 use super::crash_point::crash_point;
 use super::disk::{Durable, load_json, store_json};
 use crate::format::naming::{MarkerName, Phase, SegmentName};
+use crate::format::whole_name::WholeName;
 use crate::types::errors::{AtPath, LocalError};
 use crate::types::ids::SpoolOffset;
 use crate::types::time::Utc;
@@ -32,6 +33,10 @@ pub struct Marker {
     /// A time before which what follows the range was not written.
     #[serde(default)]
     pub next: Utc,
+    /// Of a whole file: the version's place in the order of birth. The record has another one when the file was
+    /// written again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub birth: Option<u64>,
     /// Labels for the object's metadata.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -51,6 +56,11 @@ impl Marker {
     /// Whether its key is that of the range that it stands for. What is sent under another key would be missing from
     /// the log, and nobody would see it.
     pub fn fits(&self, name: &MarkerName, stream: &[u8], prefix: &str) -> bool {
+        if let Some(key) = WholeName::parse(prefix, &self.key) {
+            return (key.number, key.length) == (name.generation, name.range.len())
+                && self.base == name.range.start
+                && key.path == stream;
+        }
         SegmentName::parse(prefix, &self.key).is_some_and(|key| {
             (key.generation, key.length) == (name.generation, name.range.len())
                 && self.base.plus(key.offset) == name.range.start

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hidden::Hidden;
 use crate::types::escape::as_text;
-use crate::types::ids::{GenerationNo, NodeId, RequestId, SpoolOffset};
+use crate::types::ids::{GenerationNo, HandleId, NodeId, RequestId, SpoolOffset};
 use crate::types::time::{FileTime, Utc};
 
 /// A claim on a name.
@@ -29,6 +29,55 @@ pub struct Claim {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_by: Option<RequestId>,
 }
+
+/// What a generation is, which says how its bytes reach S3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Content {
+    /// A log: appended to, sealed piece by piece.
+    #[default]
+    Log,
+    /// A whole file: written anywhere, sealed as one when it is closed and quiet.
+    Whole,
+    /// A file that would be whole, in a mount that keeps these local.
+    Local,
+    /// A copy of the beginning of a log of this mount: S3 has its bytes as those of the log.
+    Copy,
+}
+
+impl Content {
+    /// Whether it is written in place.
+    pub fn is_in_place(self) -> bool {
+        matches!(self, Content::Whole | Content::Local)
+    }
+
+    /// In one word, for people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Content::Log => "log",
+            Content::Whole | Content::Local => "whole",
+            Content::Copy => "copy",
+        }
+    }
+
+    fn is_log(&self) -> bool {
+        *self == Content::Log
+    }
+}
+
+/// A log that a program had open for reading when another file began, and may have copied into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopySource {
+    /// The log.
+    pub node: NodeId,
+    /// Its generation, by its beginning.
+    pub at: SpoolOffset,
+    /// The handle by which it was read.
+    pub handle: HandleId,
+}
+
+/// Those that are remembered of a file. Who reads more at once copies none of them alone.
+pub type CopySources = [Option<CopySource>; 4];
 
 /// A generation of a log, as the record keeps it until it is sealed to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -47,9 +96,30 @@ pub struct Generation {
     /// first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub numbered: Option<Numbered>,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "Content::is_log")]
+    pub content: Content,
+    /// Of a whole file: whether a program that has it open has written to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_half_written: bool,
+    /// What it may be a copy of.
+    #[serde(default, skip_serializing_if = "has_none")]
+    pub sources: CopySources,
+    /// Of a copy: its length when it was last compared.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub compared: u64,
     /// The truncation that it began with, when that may come again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_by: Option<RequestId>,
+}
+
+// Of references, as serde wants it.
+fn has_none(sources: &CopySources) -> bool {
+    sources.iter().all(Option::is_none)
+}
+
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 /// What a generation is called for ever.

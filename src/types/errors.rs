@@ -40,6 +40,12 @@ pub enum FsError {
     /// Programs have as many files open as there may be.
     #[error("too many files are open")]
     TooManyOpen,
+    /// The write is neither at the end of the log nor where the last one of its handle ended.
+    #[error("the write is not at the end of the log")]
+    Misplaced,
+    /// Files have no position like that.
+    #[error("the file would be too large")]
+    TooLarge,
     /// The spool has no room.
     #[error("the spool is full")]
     NoSpace,

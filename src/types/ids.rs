@@ -23,7 +23,7 @@ impl fmt::Display for NodeId {
 }
 
 /// An open file or directory, as the kernel names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HandleId(pub u64);
 
 /// A spool file that is registered with the kernel for passthrough, as the kernel numbers it.

@@ -6,7 +6,7 @@
 //!   and time spans.
 //! - `errors`: why a file operation failed, by meaning; `bucket_error` why a request to S3 did; `exit_code` the exit
 //!   codes beyond success and failure.
-//! - `escape`: percent escaping, the one rule for names; `exclude` globs of files that stay local.
+//! - `escape`: percent escaping, the one rule for names; `globs` which names are local or whole files.
 //! - `rotation`: when to seal a range, a pure function; `freshness` how long a listing is fresh.
 //! - `processes`: keeper and worker, and the user that the worker runs as.
 //! - `stored_object`: an object as listings show it.
@@ -18,9 +18,9 @@ pub mod clock;
 pub mod duration;
 pub mod errors;
 pub mod escape;
-pub mod exclude;
 pub mod exit_code;
 pub mod freshness;
+pub mod globs;
 pub mod ids;
 pub mod processes;
 pub mod random;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tracing::error;
 
+use super::copies;
 use super::evict::finish_if_ended;
-use super::parts::{Disk, Parts};
+use super::parts::Parts;
 use crate::format::naming::{MarkerName, Phase};
 use crate::log_file::LogFile;
 use crate::metrics::METRICS;
@@ -20,7 +21,7 @@ use crate::types::stored_object::StoredObject;
 pub fn begin_sending(log: &LogFile, name: &MarkerName) -> Result<Phase, LocalError> {
     let _committing = log.committing();
     let phase = log.state().segments.phase(name.range.start).unwrap_or(Phase::Marked);
-    if phase != Phase::Sealed {
+    if phase != Phase::Sealed || !log.state().segments.has(name) {
         return Ok(phase);
     }
     // Should a power cut take it back, a full spool may give up what has arrived: then S3 has the mark and the object,
@@ -48,6 +49,10 @@ pub fn confirm(
     size: u64,
 ) -> Result<(), FsError> {
     let committing = log.committing();
+    if !log.state().segments.has(name) {
+        // A whole file has been written again: the object is the version before.
+        return Ok(());
+    }
     let phase = if name.phase.is_dropped() { Phase::Marked } else { Phase::Confirmed };
     // Should a power cut take it back, the range is sent again, and its object found to be there. What gives its bytes
     // back makes this durable first (`reclaim_one`).
@@ -67,7 +72,7 @@ pub fn confirm(
         &parts.ports.prefix,
         StoredObject { key: marker.key.clone(), size, modified: parts.ports.clock.now(), etag: String::new() },
     );
-    forget_ended(&parts.disk, log)?;
+    forget_ended(parts, log)?;
     drop(committing);
     committed(parts, log);
     Ok(())
@@ -83,6 +88,9 @@ pub fn quarantine(
     why: &str,
 ) -> Result<(), FsError> {
     let committing = log.committing();
+    if !log.state().segments.has(name) {
+        return Ok(());
+    }
     let sealed = MarkerName { phase: Phase::Sealed, ..*name };
     let copy = format!("{}.{sealed}", log.id);
     let note = Note { why: why.to_owned(), at: parts.ports.clock.now(), marker: marker.cloned() };
@@ -95,7 +103,7 @@ pub fn quarantine(
     METRICS.quarantined_segments.inc();
     let key = marker.map_or("unknown", |marker| marker.key.as_str());
     error!(key, why, kept = %target.display(), "a segment was quarantined");
-    forget_ended(&parts.disk, log)?;
+    forget_ended(parts, log)?;
     drop(committing);
     committed(parts, log);
     Ok(())
@@ -111,7 +119,8 @@ fn committed(parts: &Parts, log: &Arc<LogFile>) {
 
 /// Drops the markers and bytes of generations that have ended and are settled, from the front only: so a hole between
 /// markers is always damage, never our own doing.
-fn forget_ended(disk: &Disk, log: &Arc<LogFile>) -> Result<(), FsError> {
+fn forget_ended(parts: &Parts, log: &Arc<LogFile>) -> Result<(), FsError> {
+    let disk = &parts.disk;
     let len = log.len()?;
     let settled: Vec<MarkerName> = {
         let mut state = log.state();
@@ -121,6 +130,7 @@ fn forget_ended(disk: &Disk, log: &Arc<LogFile>) -> Result<(), FsError> {
         state.segments.iter().take_while(|s| s.range.end <= begin && !s.phase.owes_object()).collect()
     };
     let Some(last) = settled.last() else { return Ok(()) };
+    copies::settle(parts, log)?;
     // Without its old bases the record says that what lies before is done; and the number of a generation must outlive
     // its markers.
     disk.namespace.store_durably(log.id)?;

@@ -150,7 +150,7 @@ fn look(log: &LogFile, (part, stream): (usize, usize)) -> Result<Waits, LocalErr
         part,
         stream,
         unsent: state.unsent(len),
-        unsealed: len.since(state.sealed_end()),
+        unsealed: if state.content().is_in_place() { 0 } else { state.unsealed(len) },
         oldest: sealed.next().map(|s| s.range.start),
     })
 }

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use tracing::{error, info};
 
+use super::copies;
 use super::parts::{Disk, Parts};
 use crate::format::naming::{MarkerName, Phase};
 use crate::log_file::LogFile;
 use crate::spool::crash_point::crash_point;
 use crate::spool::marker;
+use crate::spool::record::Content;
 use crate::types::errors::{FsError, LocalError};
 
 /// Gives a log file's folder back when it has no name, is not open and S3 has all of it; says whether.
@@ -28,6 +30,7 @@ fn remove(parts: &Parts, log: &Arc<LogFile>) -> bool {
             // Two saw that it had ended, and this is the second.
             return Ok(false);
         }
+        copies::settle(parts, log)?;
         let len = log.len()?;
         let account = parts.disk.account(log);
         let held = {
@@ -98,11 +101,31 @@ pub fn reclaim(parts: &Parts, need: u64) -> Result<u64, LocalError> {
             freed += reclaim_one(&parts.disk, &log, &name)?;
         }
     }
+    if freed < need {
+        freed += retire_copies(parts, need - freed);
+    }
     if freed > 0 {
         // Not else: a writer that waits for room would be told of its own look for it, again and again.
         parts.queues.bump();
     }
     Ok(freed)
+}
+
+/// Takes copies of logs out of the live view, those first that nobody has written for longest: S3 has their bytes as
+/// those of the logs.
+fn retire_copies(parts: &Parts, need: u64) -> u64 {
+    let mut copies = parts.disk.namespace.logs();
+    copies.retain(|log| log.state().content() == Content::Copy && !log.state().handles.is_open());
+    copies.sort_by_cached_key(|log| log.state().growth.last());
+    let mut freed = 0;
+    for log in copies {
+        let held = log.state().held(log.state().counted());
+        if freed >= need {
+            break;
+        }
+        freed += if remove(parts, &log) { held } else { 0 };
+    }
+    freed
 }
 
 fn reclaim_one(disk: &Disk, log: &LogFile, name: &MarkerName) -> Result<u64, LocalError> {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::parts::{Disk, Parts};
 use crate::format::naming::Phase;
 use crate::log_file::LogFile;
+use crate::namespace::local::WhyLocal;
 use crate::settings::writer::WhenFull;
 use crate::spool::Account;
 use crate::spool::marker::Marker;
@@ -31,6 +32,8 @@ pub struct Measures {
     pub local_files: usize,
     /// Their bytes.
     pub local_bytes: u64,
+    /// Number and bytes of these, and of copies, in the order of [`WhyLocal::ALL`].
+    pub local: [(usize, u64); 3],
     /// Memory of names and attributes, and how much it may be.
     pub names: (u64, u64),
     /// Bytes that programs have written since this process began.
@@ -59,15 +62,28 @@ pub fn takes_writes(disk: &Disk) -> bool {
             && (disk.budget.live.lets_anybody_add(ENOUGH) || !disk.namespace.is_shared())
 }
 
+/// Number and bytes of the files that stay local, for each reason.
+fn local(disk: &Disk) -> [(usize, u64); 3] {
+    let files = disk.namespace.each_local_file();
+    WhyLocal::ALL.map(|why| {
+        let of_it = files.iter().filter(|file| file.why == why);
+        of_it.fold((0, 0), |(count, bytes), file| (count + 1, bytes + file.bytes))
+    })
+}
+
 /// Measures.
 pub fn measure(parts: &Parts) -> Measures {
     let now = parts.ports.clock.now();
     let logs = parts.disk.namespace.logs();
-    let (local_files, local_bytes) = parts.disk.namespace.local_files();
+    let local = local(&parts.disk);
+    // S3 has the bytes of copies as those of the logs.
+    let [excluded, whole, _copies] = local;
+    let (local_files, local_bytes) = (excluded.0 + whole.0, excluded.1 + whole.1);
     let mut measures = Measures {
         live_files: logs.len(),
         local_files,
         local_bytes,
+        local,
         names: parts.disk.namespace.names_used(),
         appended: parts.queues.sealed.load(Ordering::Relaxed),
         lost: parts.disk.spool.quarantine().account(),
@@ -77,7 +93,7 @@ pub fn measure(parts: &Parts) -> Measures {
         let len = log.len().unwrap_or_default();
         let (unsent, unsealed, held) = {
             let state = log.state();
-            (state.unsent(len), len.since(state.sealed_end()), state.held(len))
+            (state.unsent(len), state.unsealed(len), state.held(len))
         };
         measures.spool_used += held;
         measures.appended += unsealed;

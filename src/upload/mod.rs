@@ -9,6 +9,7 @@
 //!   numbers in the order of birth.
 //! - `uploader`: sends sealed segments until S3 has each, with back-off; `send` is one attempt, `body` what is sent.
 //! - `multipart`: one attempt for a large range, in parts that `part_maker` makes; `backoff` the wait between attempts.
+//! - `copies`: tells copies of logs from other files.
 //! - `commit`: records what an attempt has led to; `evict` reclaims confirmed ranges and removes finished logs; `drop`
 //!   makes room under `--when-full drop-oldest`.
 //! - `registrar`: registers a start of the writer; `outage` long outages; `retry` quarantined segments once more.
@@ -17,6 +18,7 @@
 pub mod backoff;
 pub mod body;
 pub mod commit;
+mod copies;
 pub mod drop;
 pub mod evict;
 pub mod measure;

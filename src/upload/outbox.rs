@@ -8,8 +8,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::format::naming::MarkerName;
 use crate::log_file::LogFile;
-use crate::types::ids::SpoolOffset;
+use crate::types::ids::{GenerationNo, SpoolOffset};
 
 /// Lives that the sealer has to look at.
 #[derive(Debug, Default)]
@@ -57,8 +58,17 @@ pub struct Job {
     pub log: Arc<LogFile>,
     /// Where the segment starts in the spool file.
     pub start: SpoolOffset,
+    /// Its generation: what begins there may be another one by now.
+    pub generation: GenerationNo,
     /// Whether a try that was made may have arrived: an object under the key can be our own then.
     pub may_have_arrived: bool,
+}
+
+impl Job {
+    /// The segment, as long as it is to be uploaded.
+    pub fn segment(&self) -> Option<MarkerName> {
+        self.log.state().segments.starting_at(self.start).filter(|name| name.generation == self.generation)
+    }
 }
 
 /// Segments that wait for the uploader, oldest first.

@@ -2,7 +2,7 @@
 //! and what the tasks have to do and tell each other.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -11,6 +11,7 @@ use super::outbox::{Outbox, WatchList};
 use crate::listing::catalog::Catalog;
 use crate::listing::lister;
 use crate::listing::lister::ListerConfig;
+use crate::log_file::readers::Readers;
 use crate::log_file::stream::Streams;
 use crate::log_file::{LogFile, State};
 use crate::metrics::METRICS;
@@ -19,11 +20,13 @@ use crate::s3::bucket::{Bucket, Conditional};
 use crate::settings::writer::{Segmenting, WhenFull};
 use crate::spool::Spool;
 use crate::spool::disk_budget::DiskBudget;
+use crate::spool::record::Content;
 use crate::spool::shared_budget::Account;
 use crate::types::bucket_error::BucketError;
 use crate::types::clock::Clock;
 use crate::types::escape::escape_path;
 use crate::types::ids::{NodeId, SpoolOffset};
+use crate::types::shares::Use;
 use crate::types::time::Utc;
 
 /// An outage: S3 as a whole cannot be used.
@@ -122,6 +125,10 @@ pub struct Queues {
     pub chores: Notify,
     /// Bumped whenever something was sealed, confirmed or reclaimed.
     pub progress: watch::Sender<u64>,
+    /// Who reads logs, and may copy them.
+    pub readers: Readers,
+    /// No writes come any more.
+    pub is_stopping: AtomicBool,
     /// Bytes that were dropped since the start.
     pub dropped: AtomicU64,
     /// Bytes that were sealed since the start.
@@ -167,6 +174,11 @@ impl Queues {
 }
 
 impl Disk {
+    /// What a file is that is no log.
+    pub fn in_place(&self) -> Content {
+        if self.segmenting.keep_whole { Content::Local } else { Content::Whole }
+    }
+
     /// On which account the bytes of a log file are: that of its node's part.
     pub fn account<'a>(&self, log: &'a LogFile) -> &'a Account {
         let account = || self.budget.live.account(&self.namespace.part(log.id));
@@ -186,9 +198,22 @@ impl Disk {
         self.budget.live.remove(account, counted.since(len));
     }
 
+    /// Counts as taking so many bytes a file that is written in place; gives what whole files take then.
+    pub fn count_whole(&self, log: &LogFile, size: u64) -> Use {
+        let whole = &self.budget.whole;
+        let account = log.whole_account.get_or_init(|| whole.account(&self.namespace.part(log.id)));
+        let before = log.whole_bytes.swap(size, Ordering::Relaxed);
+        whole.remove(account, before.saturating_sub(size));
+        whole.add(account, size.saturating_sub(before))
+    }
+
     /// Counts bytes of a log file that are gone from the disk, or were not written after all.
     pub fn give(&self, log: &LogFile, bytes: u64) {
         self.budget.live.remove(self.account(log), bytes);
+        let whole = log.whole_bytes.load(Ordering::Relaxed);
+        if whole > 0 {
+            self.count_whole(log, whole.saturating_sub(bytes));
+        }
     }
 
     /// A log for people: its path in the mount, or that of its stream when it has no name any more.

@@ -11,7 +11,8 @@ use tokio::sync::OnceCell;
 
 use super::parts::Parts;
 use super::seal::checksum;
-use crate::format::naming::{Form, MarkerName, SegmentName};
+use super::send::form_of;
+use crate::format::naming::MarkerName;
 use crate::log_file::{LogFile, SpoolFile};
 use crate::read::decode::decode;
 use crate::read::range_fetcher::in_turn;
@@ -47,7 +48,7 @@ impl Restorer {
     async fn fetch(&self, log: &Arc<LogFile>, name: &MarkerName) -> Result<Arc<File>, FsError> {
         let marker = Marker::load(log.names(), name)?;
         let length = name.range.len();
-        let form = SegmentName::parse("", &marker.key).map_or(Form::Plain, |name| name.form);
+        let form = form_of(&marker);
         let (bucket, dir) = (&*self.parts.ports.bucket, self.parts.disk.spool.dir());
         let size = bucket.head(&marker.key).await?.size;
         if size > form.stored_at_most(length) {

@@ -14,8 +14,9 @@ use super::body::{Body, prepare};
 use super::commit;
 use super::parts::{Disk, Parts, Ports};
 use super::send::{metadata, put};
-use crate::format::naming::{Form, MarkerName, Phase, SegmentName};
+use crate::format::naming::{Form, MarkerName, Phase};
 use crate::format::object_metadata::CHECKSUM;
+use crate::format::object_name::ObjectName;
 use crate::log_file::{LogFile, SpoolFile};
 use crate::namespace::Open;
 use crate::s3::bucket::{NewObject, Payload};
@@ -105,8 +106,8 @@ fn make_ready(parts: &Parts, name: &str) -> Result<(QuarantinedFile, Marker, Opt
     let all = parts.disk.spool.quarantine().files()?;
     let aside = all.into_iter().find(|aside| aside.name() == name).ok_or(Stays::Unknown)?;
     let marker = aside.note.as_ref().and_then(|note| note.marker.clone()).ok_or(Stays::NoKey)?;
-    let key = SegmentName::parse(&parts.ports.prefix, &marker.key).ok_or(Stays::NoKey)?;
-    if key.key(&parts.ports.prefix) != marker.key || key.form == Form::Dropped {
+    let key = ObjectName::parse(&parts.ports.prefix, &marker.key).ok_or(Stays::NoKey)?;
+    if key.key(&parts.ports.prefix) != marker.key || key.form() == Form::Dropped {
         return Err(Stays::NoKey);
     }
     let path = &aside.path;
@@ -114,21 +115,28 @@ fn make_ready(parts: &Parts, name: &str) -> Result<(QuarantinedFile, Marker, Opt
         return Ok((aside, marker, None));
     }
     let file = open_regular(path).at("open", path)?;
-    if file.metadata().at("stat", path)?.len() != key.length {
+    let length = key.length();
+    if file.metadata().at("stat", path)?.len() != length {
         return Err(Stays::Damaged);
     }
     let object = NewObject {
         key: marker.key.clone(),
-        payload: body(&parts.disk, &SpoolFile::from_start(Arc::new(file)), &key, &marker, path)?,
-        content_type: key.form.content_type(),
+        payload: body(&parts.disk, &SpoolFile::from_start(Arc::new(file)), (length, key.form()), &marker, path)?,
+        content_type: key.content_type(),
         metadata: metadata(&parts.ports.prefix, &marker),
     };
     Ok((aside, marker, Some(object)))
 }
 
-fn body(disk: &Disk, file: &SpoolFile, key: &SegmentName, marker: &Marker, path: &Path) -> Result<Payload, Stays> {
-    let range = SpoolRange { start: SpoolOffset(0), end: SpoolOffset(key.length) };
-    match prepare(disk, (file, path), range, marker, key.form)? {
+fn body(
+    disk: &Disk,
+    file: &SpoolFile,
+    (length, form): (u64, Form),
+    marker: &Marker,
+    path: &Path,
+) -> Result<Payload, Stays> {
+    let range = SpoolRange { start: SpoolOffset(0), end: SpoolOffset(length) };
+    match prepare(disk, (file, path), range, marker, form)? {
         Body::Sound(payload) => Ok(payload),
         Body::Damaged => Err(Stays::Damaged),
     }

@@ -4,15 +4,19 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::copies;
+use super::copies::Verdict;
 use super::number::number;
 use super::outbox::Job;
 use super::parts::{Disk, Parts};
-use crate::format::naming::{MarkerName, Phase, SegmentName};
+use crate::format::magic::{MAGIC_MAX, is_compressed, is_whole};
+use crate::format::naming::{Form, MarkerName, Phase, SegmentName};
+use crate::format::whole_name::WholeName;
 use crate::log_file::{LogFile, SpoolFile};
 use crate::metrics::METRICS;
 use crate::spool::crash_point::crash_point;
 use crate::spool::marker::Marker;
-use crate::spool::record::{Generation, Numbered};
+use crate::spool::record::{Content, CopySources, Generation, Numbered};
 use crate::types::errors::{AtPath, FsError, LocalError};
 use crate::types::ids::{SpoolOffset, SpoolRange};
 use crate::types::rotation::{Reason, Split};
@@ -37,10 +41,24 @@ pub struct Order {
 
 /// Seals a range. Gives `false` when no line ends in it and none may be split.
 pub fn seal(parts: &Parts, log: &Arc<LogFile>, order: Order) -> Result<bool, FsError> {
+    if order.generation.sources != CopySources::default() && order.range.start == order.generation.at {
+        match copies::judge(parts, log, &order.generation)? {
+            // What is left to be done is seen at the next look.
+            Verdict::Copy | Verdict::Later => return Ok(false),
+            Verdict::Own if order.generation.content == Content::Copy => return Ok(false),
+            Verdict::Own => {}
+        }
+    }
     let file = log.files.at(order.range.start)?;
     let reading = |e: std::io::Error| LocalError { action: "read", path: log.path(), source: e };
     let Some(end) = find_end(&parts.disk, &file, &order).map_err(reading)? else { return Ok(false) };
     let range = SpoolRange { start: order.range.start, end };
+    if is_no_log(log, &file, &order).map_err(reading)? {
+        let _committing = log.committing();
+        parts.disk.namespace.begin_version(log, parts.disk.in_place(), parts.ports.clock.now())?;
+        parts.queues.touch(log);
+        return Ok(false);
+    }
 
     file.sync().at("sync", &log.path())?;
     // No marker, no seal: the bytes are the tail of their log.
@@ -52,8 +70,16 @@ pub fn seal(parts: &Parts, log: &Arc<LogFile>, order: Order) -> Result<bool, FsE
 
     let stream = log.stream();
     let numbering = order.generation.numbered.is_none().then(|| stream.numbering());
+    // Nobody begins another version of a whole file meanwhile.
+    let committing = order.generation.content.is_in_place().then(|| log.committing());
+    if committing.is_some() && !is_current(log, &order.generation) {
+        return Ok(false);
+    }
     let numbered = number(&parts.disk, log, &stream, order.generation)?;
-    let (marker, name) = describe(parts, log, numbered, order.generation.at, range, sum);
+    let (marker, name) = match &committing {
+        Some(_) => describe_whole(parts, log, (numbered, &order.generation), (&file, range), sum.0).map_err(reading)?,
+        None => describe(parts, log, numbered, order.generation.at, range, sum),
+    };
     // The number that was just given is given again.
     crash_point("seal: the key is formed");
     marker.store(log.names(), &name)?;
@@ -61,10 +87,11 @@ pub fn seal(parts: &Parts, log: &Arc<LogFile>, order: Order) -> Result<bool, FsE
     crash_point("seal: the marker is durable");
     stream.seen(numbered);
     drop(numbering);
-
-    log.state().sealed(range, name.generation, marker.first);
+    log.state().sealed(name, marker.first);
+    drop(committing);
     stream.add_unsent();
-    parts.queues.outbox.push(Job { log: log.clone(), start: range.start, may_have_arrived: false });
+    let (start, generation) = (range.start, name.generation);
+    parts.queues.outbox.push(Job { log: log.clone(), start, generation, may_have_arrived: false });
     parts.queues.sealed.fetch_add(range.len(), Ordering::Relaxed);
     METRICS.sealed_segments.inc();
     METRICS.sealed_bytes.inc_by(range.len());
@@ -100,8 +127,62 @@ fn describe(
     }
     .key(&parts.ports.prefix);
     let (crc64, labels) = (format!("{crc64:016x}"), target.labels);
-    let marker = Marker { key, crc64, base, first, last, next, labels };
+    let marker = Marker { key, crc64, base, first, last, next, birth: None, labels };
     (marker, MarkerName { range, generation, phase: Phase::Sealed })
+}
+
+/// Whether a log of which nothing is sealed and that nobody writes is none, by how it begins.
+fn is_no_log(log: &LogFile, file: &SpoolFile, order: &Order) -> std::io::Result<bool> {
+    let is_candidate = {
+        let state = log.state();
+        let (all, current) = (order.generation.at == order.range.start, state.current().at == order.generation.at);
+        all && current && state.handles.writers() == 0 && !order.generation.content.is_in_place()
+    };
+    let mut beginning = [0; MAGIC_MAX];
+    let read = if is_candidate { file.read_at(&mut beginning, order.range.start)? } else { 0 };
+    Ok(is_whole(&beginning[..read]))
+}
+
+/// Whether a generation is the one that it was when its seal was decided on.
+fn is_current(log: &LogFile, generation: &Generation) -> bool {
+    log.state().generation_at(generation.at).is_some_and(|now| now.birth == generation.birth)
+}
+
+/// The same of a version of a whole file. It counts as one whose PUT has begun, so that it is never dropped.
+fn describe_whole(
+    parts: &Parts,
+    log: &LogFile,
+    (Numbered { number, start }, generation): (Numbered, &Generation),
+    (file, range): (&SpoolFile, SpoolRange),
+    crc64: u64,
+) -> std::io::Result<(Marker, MarkerName)> {
+    let target = log.target();
+    let mut beginning = [0; MAGIC_MAX];
+    let read = file.read_at(&mut beginning, range.start)?;
+    let is_compressed = is_compressed(&beginning[..read]);
+    let last = log.state().growth.last().max(start);
+    let key = WholeName {
+        path: target.stream.path.clone(),
+        partition: parts.disk.segmenting.partition.of(start),
+        start,
+        writer: parts.disk.spool.identity().writer,
+        number,
+        length: range.len(),
+        partial: generation.is_half_written,
+        form: if is_compressed { Form::Plain } else { parts.disk.segmenting.form },
+    }
+    .key(&parts.ports.prefix);
+    let marker = Marker {
+        key,
+        crc64: format!("{crc64:016x}"),
+        base: generation.at,
+        first: start,
+        last,
+        next: last,
+        birth: Some(generation.birth),
+        labels: target.labels,
+    };
+    Ok((marker, MarkerName { range, generation: number, phase: Phase::Sending }))
 }
 
 /// Where the segment ends: the range's end when that is asked, else behind its last newline (before its last record,

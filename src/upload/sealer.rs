@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -15,10 +16,11 @@ use tracing::{error, warn};
 use super::parts::{Disk, Parts, Ports};
 use super::seal::{Order, seal};
 use super::{drop, evict};
-use crate::log_file::LogFile;
+use crate::log_file::{LogFile, State};
+use crate::spool::record::{Content, Generation};
 use crate::types::errors::{FsError, LocalError};
 use crate::types::ids::{NodeId, SpoolRange};
-use crate::types::rotation::{Decision, Reason, Tail, decide, phase};
+use crate::types::rotation::{Decision, Reason, Rules, Split, Tail, decide, phase};
 use crate::types::time::{Monotonic, Utc};
 
 /// Least time between two looks at log files that have grown: a log that is written all the time is looked at five
@@ -195,7 +197,7 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
             return;
         }
         let before = entry.log.state().growth.last_len();
-        let next = next_order(&parts.disk, &entry.log, now);
+        let next = next_order(parts, &entry.log, now);
         let grew = entry.log.state().growth.last_len() > before;
         match next {
             Ok(Next::Seal(order)) => {
@@ -250,7 +252,30 @@ enum Next {
     Seal(Order),
 }
 
-fn next_order(disk: &Disk, log: &LogFile, now: Utc) -> Result<Next, LocalError> {
+/// A whole file is sealed when it is closed and quiet, when it was truncated, and half written when the mount stops.
+fn next_of_whole(
+    state: &State,
+    rules: &Rules,
+    (range, generation, ended): (SpoolRange, Generation, bool),
+    (now, token, is_stopping): (Utc, bool, bool),
+) -> Next {
+    let is_truncated = ended && range.end <= state.current().at;
+    let is_forced = state.is_forced(range.start);
+    let quiet_at = state.growth.last().plus(if token { rules.idle } else { rules.interval });
+    let reason = match state.handles.writers() > 0 {
+        _ if generation.content == Content::Local || !(is_truncated || state.is_linked()) => return Next::Nothing,
+        _ if is_truncated => Reason::Ended,
+        // It is looked at again when it is closed.
+        true if !(is_forced && is_stopping) => return Next::Nothing,
+        _ if is_forced => Reason::Forced,
+        _ if now < quiet_at => return Next::Wait(quiet_at),
+        _ => Reason::Idle,
+    };
+    Next::Seal(Order { range, generation, reason, split: Split::Allowed, exact: true })
+}
+
+fn next_order(parts: &Parts, log: &LogFile, now: Utc) -> Result<Next, LocalError> {
+    let (disk, is_stopping) = (&parts.disk, parts.queues.is_stopping.load(Ordering::Acquire));
     let rules = &disk.segmenting.rules;
     let len = log.len()?;
     let account = disk.account(log);
@@ -261,6 +286,14 @@ fn next_order(disk: &Disk, log: &LogFile, now: Utc) -> Result<Next, LocalError> 
     if range.is_empty() {
         state.growth.all_sealed();
         return Ok(Next::Nothing);
+    }
+    let token = log.stream().has_token(now, rules.interval);
+    if generation.content == Content::Copy && generation.compared == range.len() {
+        state.growth.all_sealed();
+        return Ok(Next::Nothing);
+    }
+    if generation.content.is_in_place() {
+        return Ok(next_of_whole(&state, rules, (range, generation, ended), (now, token, is_stopping)));
     }
     let first_byte = state.growth.first_byte_or(now);
     let tail = Tail {
@@ -273,7 +306,6 @@ fn next_order(disk: &Disk, log: &LogFile, now: Utc) -> Result<Next, LocalError> 
         unlinked: !state.is_linked(),
         backlog: log.stream().has_backlog(),
     };
-    let token = log.stream().has_token(now, rules.interval);
     let offset = phase(&log.stream().path, rules.interval);
     match decide(rules, &tail, now, offset, token) {
         Decision::Wait(until) => Ok(Next::Wait(until)),

@@ -13,7 +13,8 @@ use super::outbox::Job;
 use super::parts::{Parts, Ports};
 use super::{commit, evict};
 use crate::format::naming::{Form, MarkerName, Phase, SegmentName};
-use crate::format::object_metadata::{CHECKSUM, FIRST, LABEL, LAST, of_key};
+use crate::format::object_metadata::{CHECKSUM, FIRST, LABEL, LAST, of_key, of_whole_key};
+use crate::format::object_name::ObjectName;
 use crate::metrics::METRICS;
 use crate::s3::bucket::{Conditional, NewObject, Payload};
 use crate::spool::marker::Marker;
@@ -68,7 +69,7 @@ pub async fn send(
     mut attempt: Attempt,
 ) -> (Attempt, SendOutcome) {
     let job = attempt.job.clone();
-    let Some(name) = job.log.state().segments.starting_at(job.start).filter(|m| m.phase.owes_object()) else {
+    let Some(name) = job.segment().filter(|m| m.phase.owes_object()) else {
         return (attempt, SendOutcome::Done);
     };
     let ready = {
@@ -90,7 +91,7 @@ pub async fn send(
     let object = NewObject {
         key: marker.key.clone(),
         payload: body.clone(),
-        content_type: form_of(&marker).content_type(),
+        content_type: content_type(&marker),
         metadata: metadata(&parts.ports.prefix, &marker),
     };
     let put = {
@@ -190,9 +191,9 @@ fn load_marker(ports: &Ports, job: &Job, name: &MarkerName) -> Result<Marker, Lo
 /// registration. What an earlier start had sealed keeps its key.
 fn of_writer(parts: &Parts, job: &Job, name: &MarkerName, marker: Marker) -> Result<Marker, LocalError> {
     let writer = parts.disk.spool.identity().writer;
-    match SegmentName::parse(&parts.ports.prefix, &marker.key) {
-        Some(segment) if !job.may_have_arrived && segment.writer != writer => {
-            let key = SegmentName { writer, ..segment }.key(&parts.ports.prefix);
+    match ObjectName::parse(&parts.ports.prefix, &marker.key) {
+        Some(object) if !job.may_have_arrived && *object.writer() != writer => {
+            let key = object.with_writer(writer).key(&parts.ports.prefix);
             let marker = Marker { key, ..marker };
             marker.store(job.log.names(), name)?;
             Ok(marker)
@@ -203,7 +204,12 @@ fn of_writer(parts: &Parts, job: &Job, name: &MarkerName, marker: Marker) -> Res
 
 /// The key was fixed at seal; so is what its suffix says of the bytes.
 pub fn form_of(marker: &Marker) -> Form {
-    SegmentName::parse("", &marker.key).map_or(Form::Plain, |name| name.form)
+    ObjectName::parse("", &marker.key).map_or(Form::Plain, |name| name.form())
+}
+
+/// So is the Content-Type.
+pub(super) fn content_type(marker: &Marker) -> &'static str {
+    ObjectName::parse("", &marker.key).map_or_else(|| Form::Plain.content_type(), |name| name.content_type())
 }
 
 /// Puts an object that is not to be there yet, asking first where the service ignores conditions.
@@ -290,8 +296,11 @@ const METADATA_PREFIX: &str = "x-amz-meta-";
 /// fit are left out, and a stream's name that does not fit is in the key.
 pub(super) fn metadata(prefix: &str, marker: &Marker) -> BTreeMap<String, String> {
     let needed = [(CHECKSUM, marker.crc64.clone()), (FIRST, marker.first.to_name()), (LAST, marker.last.to_name())];
-    let key = SegmentName::parse(prefix, &marker.key);
-    let of_key = key.iter().flat_map(of_key);
+    let of_key = match ObjectName::parse(prefix, &marker.key) {
+        Some(ObjectName::Segment(key)) => of_key(&key).to_vec(),
+        Some(ObjectName::Whole(key)) => of_whole_key(&key).to_vec(),
+        None => Vec::new(),
+    };
     let labels = marker
         .labels
         .iter()

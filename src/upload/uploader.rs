@@ -278,7 +278,7 @@ fn take_reserve(disk: &Disk, reserve: &Arc<Semaphore>, attempt: &mut Attempt) ->
     if attempt.body.is_some() || attempt.reserve.is_some() {
         return true;
     }
-    let Some(name) = attempt.job.log.state().segments.starting_at(attempt.job.start) else { return true };
+    let Some(name) = attempt.job.segment() else { return true };
     if name.phase.is_dropped() {
         return true;
     }

@@ -16,8 +16,8 @@ use crate::fs::Policy;
 use crate::fs::surplus::NODES_MAX;
 use crate::listing::catalog::Catalog;
 use crate::log_file::stream::Streams;
-use crate::namespace::Namespace;
 use crate::namespace::recover::{Circumstances, recover};
+use crate::namespace::{Namespace, Open};
 use crate::s3::bucket::Bucket;
 use crate::s3::sdk::S3Bucket;
 use crate::settings::writer::{Settings, Source, SpoolSettings};
@@ -74,13 +74,16 @@ pub fn recover_parts(
 /// Counts the bytes that are in the spool, over the limits or not.
 fn count_found(disk: &Disk) {
     for log in disk.namespace.logs() {
-        let held = {
+        let (held, whole) = {
             let state = log.state();
-            state.held(state.counted())
+            let held = state.held(state.counted());
+            let size = state.counted().since(state.current().at);
+            (held, if state.content().is_in_place() { size.min(held) } else { 0 })
         };
         disk.budget.live.add(disk.account(&log), held);
+        disk.count_whole(&log, whole);
     }
-    for (id, bytes) in disk.namespace.each_local_file() {
+    for (id, bytes) in disk.namespace.each_excluded_file() {
         disk.budget.local.add(&disk.local_account(id), bytes);
     }
 }
@@ -92,13 +95,18 @@ pub fn resume(parts: &Parts) {
         let sealed: Vec<_> = {
             let state = log.state();
             let sealed = state.segments.iter().filter(|s| s.phase.owes_object());
-            sealed.map(|s| s.range.start).collect()
+            sealed.map(|s| (s.range.start, s.generation)).collect()
         };
-        for start in sealed {
+        for (start, generation) in sealed {
             segments += 1;
             // The daemon before may have sent it and died before the answer.
-            let job = Job { log: log.clone(), start, may_have_arrived: true };
+            let job = Job { log: log.clone(), start, generation, may_have_arrived: true };
             parts.queues.outbox.push(job);
+        }
+        for source in log.state().current().sources.iter().flatten() {
+            if let Ok(Open::Live(original)) = parts.disk.namespace.open(source.node) {
+                original.suspect(&log);
+            }
         }
         tails += usize::from(log.len().unwrap_or_default() > log.state().sealed_end());
         // A tail is sealed in its time, an ended one removed.

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::metrics::METRICS;
+use crate::namespace::local::WhyLocal;
 use crate::s3::bucket::Conditional;
 use crate::settings::writer::Source;
 use crate::spool::Account;
@@ -76,6 +77,9 @@ struct WritingStatus {
     live_files: usize,
     local_files: usize,
     local_bytes: u64,
+    /// Copies of logs, which S3 has as the logs.
+    copies: usize,
+    copy_bytes: u64,
     names_bytes: u64,
     names_max_bytes: u64,
     open_handles: i64,
@@ -144,8 +148,10 @@ impl MountStatus {
             let grown = now.appended.saturating_sub(METRICS.appended_bytes.get());
             METRICS.appended_bytes.inc_by(grown);
             METRICS.live_files.set(now.live_files as i64);
-            METRICS.local_files.set(now.local_files as i64);
-            METRICS.local_bytes.set(now.local_bytes as i64);
+            for (why, (files, bytes)) in WhyLocal::ALL.into_iter().zip(now.local) {
+                METRICS.local_files.get_or_create(&[("why", why.word())]).set(files as i64);
+                METRICS.local_bytes.get_or_create(&[("why", why.word())]).set(bytes as i64);
+            }
             METRICS.names_bytes.set(now.names.0 as i64);
             METRICS.quarantined_files.set(now.lost.quarantined_files as i64);
             METRICS.quarantined_bytes.set(now.lost.quarantined_bytes as i64);
@@ -203,6 +209,8 @@ impl Writing {
             live_files: now.live_files,
             local_files: now.local_files,
             local_bytes: now.local_bytes,
+            copies: now.local[2].0,
+            copy_bytes: now.local[2].1,
             names_bytes: now.names.0,
             names_max_bytes: now.names.1,
             open_handles: METRICS.open_handles.get(),

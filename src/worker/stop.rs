@@ -105,7 +105,7 @@ pub fn force_all(parts: &Parts) -> bool {
         let len = log.len().unwrap_or_default();
         let (tail, sent) = {
             let state = log.state();
-            (len > state.sealed_end(), state.all_sent(len))
+            (state.unsealed(len) > 0, state.all_sent(len))
         };
         left |= !sent;
         if tail {
@@ -120,8 +120,8 @@ pub fn everything(local_files: usize, local_bytes: u64) -> String {
     let bytes = ByteSize::b(local_bytes).display().iec();
     match local_files {
         0 => "S3 has everything".to_owned(),
-        1 => format!("S3 has everything but a file ({bytes}) that --exclude keeps local"),
-        n => format!("S3 has everything but {n} files ({bytes}) that --exclude keeps local"),
+        1 => format!("S3 has everything but a file ({bytes}) that stays local"),
+        n => format!("S3 has everything but {n} files ({bytes}) that stay local"),
     }
 }
 

@@ -59,8 +59,8 @@ fn what_stays_local_is_counted_and_said() {
     fs::write(mount.path("app.pid"), "1234").unwrap();
     fs::write(mount.path("app.log"), "line\n").unwrap();
     assert_eq!(told(&mount), (Some(1), Some(4)));
-    assert!(ask(&mount, &["status"]).1.contains("stays local   1 of --exclude, 4 B"));
-    let said = "logsinkfs: S3 has everything but a file (4 B) that --exclude keeps local";
+    assert!(ask(&mount, &["status"]).1.contains("stays local   1 file, 4 B"));
+    let said = "logsinkfs: S3 has everything but a file (4 B) that stays local";
     assert_eq!(ask(&mount, &["flush"]), (0, said.to_owned(), String::new()));
     // The next worker finds it in the spool.
     mount.kill_worker();

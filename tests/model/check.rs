@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use logsinkfs::format::naming::{Form, SegmentName};
+use logsinkfs::format::whole_name::WholeName;
 use logsinkfs::types::ids::{GenerationNo, WriterId};
 use logsinkfs::types::time::Utc;
 
@@ -34,10 +35,23 @@ pub fn segments(world: &World) -> BTreeMap<String, (SegmentName, Object)> {
     objects.filter_map(named).collect()
 }
 
+/// The versions of whole files in the bucket, in their order, with their bytes.
+pub fn versions(world: &World) -> Vec<(WholeName, Vec<u8>)> {
+    let objects = world.bucket.inner().objects().into_iter();
+    let named = objects.filter_map(|(key, object)| Some((WholeName::parse(PREFIX, &key)?, object)));
+    let mut versions: Vec<_> = named.map(|(name, object)| (name.clone(), unpacked(name.form, &object))).collect();
+    versions.sort_by(|(a, _), (b, _)| a.order().cmp(&b.order()));
+    versions
+}
+
 /// The uncompressed bytes of an object.
 pub fn plain(name: &SegmentName, object: &Object) -> Vec<u8> {
+    unpacked(name.form, object)
+}
+
+fn unpacked(form: Form, object: &Object) -> Vec<u8> {
     let mut bytes = Vec::new();
-    match name.form {
+    match form {
         Form::Plain | Form::Dropped => bytes.extend_from_slice(&object.bytes),
         Form::Gzip => {
             flate2::read::GzDecoder::new(&object.bytes[..]).read_to_end(&mut bytes).unwrap();

@@ -16,7 +16,7 @@ use logsinkfs::types::time::Utc;
 use logsinkfs::upload::parts::Parts;
 use logsinkfs::upload::retry::retry;
 
-use super::check::{generations, plain, segments};
+use super::check::{generations, plain, segments, versions};
 use super::daemon::{Answer, BY, Daemon, ONCE, World, run};
 use super::driver::Driver;
 use super::dropped::{dump, gapless, lines, small};
@@ -312,6 +312,51 @@ fn every_death_while_it_is_sent_once_more_sends_it_once_and_forgets_nothing() {
     });
 }
 
+/// A daemon with a file that becomes whole when something of it is stored, and is written again once it is stored so.
+async fn deaths_of_a_whole_file() -> Vec<Death> {
+    let (world, coroner) = (Arc::new(World::new()), Coroner::default());
+    let daemon = world.boot();
+    coroner.attend(daemon.dir().to_owned(), &world);
+    let file = daemon.open_in_place("app.db");
+    daemon.append(file, "stored as a log\n");
+    daemon.flush().await;
+    for (n, text) in ["STORED", "AGAIN.", "AT LAST"].into_iter().enumerate() {
+        let file = if n == 0 { file } else { daemon.open_in_place("app.db") };
+        daemon.write_at(file, 0, text);
+        daemon.append(file, format!("{n}\n"));
+        daemon.close(file);
+        daemon.flush().await;
+    }
+    coroner.deaths()
+}
+
+#[test]
+fn every_death_of_a_whole_file_leaves_its_last_version_in_the_bucket_once() {
+    run(async {
+        let deaths = deaths_of_a_whole_file().await;
+        assert!(deaths.len() > 20, "{}", deaths.len());
+        for death in deaths {
+            let (world, daemon) = start(&death);
+            daemon.flush().await;
+            let Some(attr) = daemon.stat("app.db").filter(|attr| attr.size > 0) else { continue };
+            let found = daemon.read(attr.id).await.unwrap();
+            let versions = versions(&world);
+            let newest = versions.last().map(|(name, bytes)| (name.length, bytes.clone()));
+            let stored: Vec<u8> = generations(&world).into_iter().flat_map(|generation| generation.bytes).collect();
+            let is_log = newest.is_none() && stored == found;
+            assert!(is_log || newest == Some((found.len() as u64, found)), "a death at `{}`", death.point);
+            let mut distinct: Vec<_> = versions.iter().map(|(_, bytes)| bytes).collect();
+            distinct.dedup();
+            // Between the removal of its marker and the write that it is removed for, the version is one more.
+            let is_between = death.point == "marker: removed";
+            let all = distinct.len() + usize::from(is_between);
+            assert!(versions.len() <= all, "a death at `{}` stores one twice", death.point);
+            let kept = daemon.image().names("quarantine");
+            assert!(kept.is_empty(), "a death at `{}`: {kept:?}", death.point);
+        }
+    });
+}
+
 /// What arrived of a log, by offset.
 fn generations_with_gaps(world: &World) -> Vec<(u64, Vec<u8>)> {
     let mut found: Vec<_> =
@@ -428,7 +473,12 @@ fn the_daemon_dies_at_every_crash_point_that_there_is() {
         deaths.extend(deaths_while_a_range_is_quarantined().await);
         deaths.extend(deaths_while_it_is_sent_once_more().await);
         deaths.extend(deaths_while_records_are_written_anew());
-        for (_, image) in damaged_spools().await {
+        let of_a_whole_file = deaths_of_a_whole_file().await;
+        let outdated = of_a_whole_file.iter().filter(|death| death.point.starts_with("version: "));
+        let outdated: Vec<_> =
+            outdated.map(|death| ("with a marker of another version", death.image.clone())).collect();
+        deaths.extend(of_a_whole_file);
+        for (_, image) in damaged_spools().await.into_iter().chain(outdated) {
             deaths.extend(deaths_in_recovery(&image).await);
         }
         let reached: BTreeSet<_> = deaths.into_iter().map(|death| death.point.to_owned()).collect();

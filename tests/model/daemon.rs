@@ -245,8 +245,9 @@ pub struct Log {
     pub handle: HandleId,
 }
 
-pub const WRITE: Access = Access { write: true, append: true, sync: false, exclusive: false, truncate: false };
-const READ: Access = Access { write: false, append: false, sync: false, exclusive: false, truncate: false };
+pub const WRITE: Access =
+    Access { read: false, write: true, append: true, sync: false, exclusive: false, truncate: false };
+const READ: Access = Access { read: true, write: false, append: false, sync: false, exclusive: false, truncate: false };
 pub const ONCE: Origin = Origin { unique: 0, resent: false };
 pub const BY: Creator = Creator { mode: 0o644, uid: 0, gid: 0 };
 
@@ -270,6 +271,20 @@ impl Daemon {
     /// Opens a log, which may be refused.
     pub fn try_open(&self, path: &str) -> Result<Log, FsError> {
         self.try_open_as(path, WRITE)
+    }
+
+    /// Opens a file to write anywhere in it, without O_APPEND.
+    pub fn open_in_place(&self, path: &str) -> Log {
+        self.try_open_as(path, Access { append: false, ..WRITE }).unwrap()
+    }
+
+    /// Writes at a position.
+    pub fn write_at(&self, log: Log, offset: u64, text: impl AsRef<[u8]>) {
+        let bytes = text.as_ref();
+        match self.fs.write(log.handle, offset, bytes, ONCE) {
+            Answer::Now(written) => assert_eq!(written.unwrap(), bytes.len()),
+            Answer::Later(_) => panic!("a write waits"),
+        }
     }
 
     /// Opens a log with O_TRUNC, which may be refused.

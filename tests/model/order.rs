@@ -11,7 +11,8 @@ use logsinkfs::types::time::Utc;
 use super::check::{assert_delivered, generations, segments};
 use super::daemon::{BY, Daemon, Log, ONCE, World, run};
 
-const KERNEL: Access = Access { write: true, append: true, sync: false, exclusive: false, truncate: false };
+const KERNEL: Access =
+    Access { read: false, write: true, append: true, sync: false, exclusive: false, truncate: false };
 
 /// The starts of a stream's segments, in the order of (generation, offset).
 fn starts(world: &World, stream: &str) -> Vec<Utc> {

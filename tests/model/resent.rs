@@ -15,10 +15,11 @@ use super::check::{assert_delivered, segments};
 use super::daemon::{BY, Daemon, Log, ONCE, World, answer, run};
 
 const ROOT: NodeId = NodeId::ROOT;
-const APPEND: Access = Access { write: true, append: true, sync: false, exclusive: false, truncate: false };
+const APPEND: Access =
+    Access { read: false, write: true, append: true, sync: false, exclusive: false, truncate: false };
 const ANYWHERE: Access = Access { append: false, ..APPEND };
 const EXCLUSIVE: Access = Access { exclusive: true, ..APPEND };
-const READ: Access = Access { write: false, append: false, ..APPEND };
+const READ: Access = Access { read: true, write: false, append: false, ..APPEND };
 
 fn first(unique: u64) -> Origin {
     Origin { unique, resent: false }

@@ -15,7 +15,7 @@ use super::daemon::{ONCE, World, answer, run};
 use super::faulty::{Fault, Op};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const WRITE: Access = Access { write: true, append: true, sync: false, exclusive: false, truncate: false };
+const WRITE: Access = Access { read: false, write: true, append: true, sync: false, exclusive: false, truncate: false };
 
 #[test]
 fn truncated_generations_become_objects_of_their_own_in_order() {

@@ -9,8 +9,8 @@ use logsinkfs::settings::writer::{
     FsyncLevel, Ownership, Routing, S3Settings, Segmenting, Settings, Source, SpoolLimits, SpoolSettings, View,
     WhenFull, WritePath,
 };
-use logsinkfs::types::exclude::Exclude;
 use logsinkfs::types::freshness::Freshness;
+use logsinkfs::types::globs::{EXCLUDE, Globs, WHOLE};
 use logsinkfs::types::processes::{Keeping, Processes};
 use logsinkfs::types::rotation::Rules;
 
@@ -20,7 +20,8 @@ use super::daemon::PREFIX;
 
 /// Settings with which nothing is sealed early by chance: the program's defaults but for the size.
 pub fn settings() -> Settings {
-    let exclude = Exclude::parse(["+*.gz"]).unwrap();
+    let exclude = Globs::parse(EXCLUDE, ["+*.gz"]).unwrap();
+    let whole = Globs::parse(WHOLE, []).unwrap();
     Settings {
         spool: SpoolSettings {
             source: Source::S3 { bucket: "bucket".into(), prefix: PREFIX.into() },
@@ -31,9 +32,11 @@ pub fn settings() -> Settings {
                 record_start: None,
                 partition: PartitionTemplate::parse("dt=%Y-%m-%d/hour=%H").unwrap(),
                 form: Form::Gzip,
+                keep_whole: false,
             },
             limits: SpoolLimits {
                 max: Some(64 << 20),
+                whole_max: None,
                 // How full the machine's disk is must not matter.
                 min_free_percent: 0,
                 names_max: 64 << 20,
@@ -46,7 +49,7 @@ pub fn settings() -> Settings {
         },
         mountpoint: PathBuf::new(),
         view: View::Live,
-        routing: Routing { stream_map: Vec::new(), labels: Labels::new(), exclude },
+        routing: Routing { stream_map: Vec::new(), labels: Labels::new(), exclude, whole },
         strict_append: false,
         fsync: FsyncLevel::Spool,
         shutdown_timeout: Duration::from_secs(25),

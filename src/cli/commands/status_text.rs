@@ -50,7 +50,8 @@ pub(crate) fn status_text(status: &Value) -> String {
     };
     let local = match local_files(status).0 {
         0 => "nothing".to_owned(),
-        files => format!("{files} of --exclude, {}", size("local_bytes")),
+        1 => format!("1 file, {}", size("local_bytes")),
+        files => format!("{files} files, {}", size("local_bytes")),
     };
     let mut rows = vec![
         ("writer", format!("{} (logsinkfs {})", text("writer"), text("version"))),

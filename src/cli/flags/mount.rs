@@ -13,8 +13,8 @@ use crate::format::stream_map::StreamRule;
 use crate::settings::writer::{self, FsyncLevel, Source, View, WhenFull, WritePath};
 use crate::sys::telemetry::parse_level;
 use crate::types::duration::parse_duration;
-use crate::types::exclude;
 use crate::types::freshness::parse_ttl;
+use crate::types::globs;
 use crate::types::processes::{Guard, RunAs};
 
 /// `logsinkfs mount`.
@@ -37,6 +37,10 @@ pub struct MountArgs {
     /// Maximum size of the spool. Default: 10GiB, or 80 % of its file system if that is less.
     #[arg(long, env = "LOGSINKFS_SPOOL_MAX", value_name = "SIZE", value_parser = writer::parse_size, help_heading = "Spool")]
     pub spool_max: Option<u64>,
+    /// Most bytes of whole files in the spool, within --spool-max; a write beyond that gets ENOSPC. Default: half of
+    /// it.
+    #[arg(long, env = "LOGSINKFS_WHOLE_MAX", value_name = "SIZE", value_parser = writer::parse_size, help_heading = "Spool")]
+    pub whole_max: Option<u64>,
     /// Percentage of the spool's file system to keep free.
     #[arg(long, env = "LOGSINKFS_SPOOL_MIN_FREE", value_name = "PERCENT", default_value = "15", value_parser = clap::value_parser!(u8).range(0..=90), help_heading = "Spool")]
     pub spool_min_free: u8,
@@ -76,9 +80,14 @@ pub struct MountArgs {
     #[arg(long, env = "LOGSINKFS_VIEW", value_enum, default_value = "bucket", help_heading = "View")]
     pub view: View,
     /// Files that stay local and are never uploaded, as globs separated by spaces. `+GLOB` adds to the default.
-    #[arg(long, env = "LOGSINKFS_EXCLUDE", value_name = "GLOB", default_value = exclude::DEFAULT, value_delimiter = ' ', help_heading = "View")]
+    #[arg(long, env = "LOGSINKFS_EXCLUDE", value_name = "GLOB", default_value = globs::EXCLUDE, value_delimiter = ' ', help_heading = "View")]
     pub exclude: Vec<String>,
-    /// Refuse writes that are not at the end of the file (EINVAL) instead of appending them.
+    /// Files that are uploaded whole when they are closed and quiet (heap dumps, recordings, cores), as globs separated
+    /// by spaces; so is every file that is written elsewhere than at its end. `+GLOB` adds to the default; `none` keeps
+    /// all of these local.
+    #[arg(long, env = "LOGSINKFS_WHOLE", value_name = "GLOB", default_value = globs::WHOLE, value_delimiter = ' ', help_heading = "View")]
+    pub whole: Vec<String>,
+    /// Refuse writes that are not at the end of the file (EINVAL) instead of making it a whole file.
     #[arg(long, env = "LOGSINKFS_STRICT_APPEND", help_heading = "View")]
     pub strict_append: bool,
     /// How long a closed and fully uploaded log stays in the live view.

@@ -14,9 +14,10 @@ pub(super) const SINCE: Duration = Duration::from_secs(24 * 3600);
 pub(super) const CACHE_MAX: u64 = 1 << 30;
 /// What writers alone are told, and has no default that could be meant: beside `--read-only` it is a mistake. Not
 /// `--keeper-socket`, which an image sets for whatever runs in it.
-const OF_WRITERS: [&str; 16] = [
+const OF_WRITERS: [&str; 17] = [
     "spool_dir",
     "spool_max",
+    "whole_max",
     "names_max",
     "writer_id",
     "record_start",

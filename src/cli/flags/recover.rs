@@ -69,7 +69,13 @@ impl RecoverArgs {
             writer_name: readable_name(),
             segmenting: self.segments.clone().settings(),
             // Nothing comes in: what is there has room, and none of it is dropped.
-            limits: SpoolLimits { max: None, min_free_percent: 0, names_max: u64::MAX, when_full: WhenFull::Error },
+            limits: SpoolLimits {
+                max: None,
+                whole_max: None,
+                min_free_percent: 0,
+                names_max: u64::MAX,
+                when_full: WhenFull::Error,
+            },
             retire_after: Duration::MAX,
             freshness: Freshness { listed: Duration::ZERO, absent: Duration::ZERO },
             s3: self.storage.clone().settings(),

@@ -44,6 +44,7 @@ impl SegmentArgs {
             record_start: self.record_start,
             partition: self.partition,
             form: self.compression,
+            keep_whole: false,
         }
     }
 }

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use super::reader::{CACHE_MAX, SINCE};
 use super::{MountArgs, ReaderArgs};
 use crate::settings::reader::ReaderSettings;
-use crate::settings::writer::{Ownership, Routing, Settings, Source, SpoolLimits, SpoolSettings, WritePath};
+use crate::settings::writer::{
+    Ownership, Routing, Segmenting, Settings, Source, SpoolLimits, SpoolSettings, WritePath,
+};
 use crate::sys::state_path::state_path;
-use crate::types::exclude::Exclude;
 use crate::types::freshness::Freshness;
+use crate::types::globs::{EXCLUDE, Globs, WHOLE};
 use crate::types::processes::{Keeping, Processes};
 use crate::types::span::Moment;
 use crate::worker::write_path::must_stop_writers;
@@ -17,8 +19,8 @@ use crate::worker::write_path::must_stop_writers;
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
     /// A glob is wrong.
-    #[error("--exclude: {0}")]
-    Exclude(#[from] globset::Error),
+    #[error("{0}: {1}")]
+    Glob(&'static str, globset::Error),
     /// There is no place for the spool.
     #[error("no --spool-dir is given, and neither XDG_STATE_HOME nor HOME says where to put one")]
     NoSpoolDir,
@@ -52,14 +54,16 @@ impl MountArgs {
         if self.write_path == WritePath::Passthrough && must_stop_writers(self.when_full) {
             return Err(UsageError::CannotStop);
         }
+        let keep_whole = self.whole == ["none"];
         Ok(Settings {
             spool: SpoolSettings {
                 source: self.source,
                 dir: spool_dir,
                 writer_name: self.writer_id.unwrap_or_else(readable_name),
-                segmenting: self.segments.settings(),
+                segmenting: Segmenting { keep_whole, ..self.segments.settings() },
                 limits: SpoolLimits {
                     max: self.spool_max,
+                    whole_max: self.whole_max,
                     min_free_percent: self.spool_min_free,
                     names_max: self.names_max,
                     when_full: self.when_full,
@@ -77,7 +81,8 @@ impl MountArgs {
             routing: Routing {
                 stream_map: self.stream_map,
                 labels: self.label.into_iter().collect(),
-                exclude: Exclude::parse(self.exclude.iter().map(String::as_str))?,
+                exclude: globs("--exclude", EXCLUDE, &self.exclude)?,
+                whole: globs("--whole", WHOLE, if keep_whole { &[] } else { &self.whole })?,
             },
             strict_append: self.strict_append,
             fsync: self.fsync,
@@ -136,6 +141,10 @@ impl MountArgs {
             dir_mode: self.dir_mode,
         }
     }
+}
+
+fn globs(flag: &'static str, default: &str, given: &[String]) -> Result<Globs, UsageError> {
+    Globs::parse(default, given.iter().map(String::as_str)).map_err(|e| UsageError::Glob(flag, e))
 }
 
 /// One spool for each source and mount point, named so that a person finds it.

@@ -45,8 +45,9 @@ pub(super) fn restore(
     punch_again(log, &state)?;
     state.count(len);
 
+    let in_place = state.content().is_in_place();
     let cut = spool.session().was_cut(log.id, len) || (spool.rebooted && ends_within_a_line(log, &state, len));
-    if cut && state.current().at < len {
+    if cut && !in_place && state.current().at < len {
         info!(stream = %escape_path(&log.stream().path), "machine or daemon went down in the middle of a line: a new generation begins");
         state.begin_generation(births.begin(len, at.now));
     }

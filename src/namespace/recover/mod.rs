@@ -2,9 +2,10 @@
 //! uploaded, sealed or deleted. What cannot be used is moved to `quarantine/` and named, and the rest goes on.
 //! Recovering twice gives the same as once.
 //!
-//! - `log_file`: one log.
+//! - `log_file`: one log; `whole` one that is written in place.
 
 mod log_file;
+mod whole;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
@@ -163,7 +164,8 @@ fn recover_node(
         forget(spool, id)?;
         return Ok(None);
     }
-    let Kind::Live { stream, labels, bases } = &record.kind else {
+    let mut record = record;
+    let Kind::Live { stream, labels, bases } = &mut record.kind else {
         let kept = id == NodeId::ROOT || at.open.contains(&id);
         let unlinked = record.claims.is_empty() && !kept;
         if unlinked {
@@ -179,11 +181,11 @@ fn recover_node(
         remove(&names, &files)?;
         return Ok(None);
     }
+    let markers = whole::without_outdated(&names, &files.starts, bases, files.markers)?;
     let stream = at.streams.get(stream, at.now)?;
     let log = LogFile::new(names.clone(), stream, labels.clone(), bases, files.starts);
     let log = Arc::new(log);
-    let markers = sound(spool, &names, files.markers);
-    let mut record = record;
+    let markers = sound(spool, &names, markers);
     let is_ahead = !log_file::restore(spool, &log, &mut record, &markers, at, births)?;
     if !at.open.contains(&id) {
         log.look_for_orphans();

@@ -1,0 +1,103 @@
+//! Who reads logs while other files begin. A file with the bytes of a log is a copy of it only if somebody read the log
+//! to write it: two programs may well write the same.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::LogFile;
+use crate::spool::record::{CopySource, CopySources};
+use crate::types::ids::{HandleId, NodeId};
+use crate::types::time::Monotonic;
+
+/// A program that copies opens both files within this time, and closes both within it.
+pub const TOGETHER: Duration = Duration::from_secs(2);
+/// Handles and new files that are remembered.
+const REMEMBERED: usize = 64;
+
+/// The latest handles by which logs are read, and the latest files that began.
+#[derive(Debug, Default)]
+pub struct Readers {
+    reads: Mutex<VecDeque<Read>>,
+    begun: Mutex<VecDeque<(Monotonic, Weak<LogFile>)>>,
+}
+
+#[derive(Debug)]
+struct Read {
+    source: CopySource,
+    opened: Monotonic,
+    closed: Option<Monotonic>,
+}
+
+/// How far somebody is who reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// He has the log open.
+    Open,
+    /// He has closed it.
+    Closed(Monotonic),
+    /// Nothing is known: another worker saw it, or it is long ago.
+    Unknown,
+}
+
+impl Readers {
+    /// A log was opened by a handle that may read. Gives the files that began just before: what is read may be for
+    /// them.
+    pub fn opened(&self, source: CopySource, now: Monotonic) -> Vec<Arc<LogFile>> {
+        let mut reads = self.reads.lock();
+        if reads.len() == REMEMBERED {
+            reads.pop_front();
+        }
+        reads.push_back(Read { source, opened: now, closed: None });
+        drop(reads);
+        let begun = self.begun.lock();
+        let together = begun.iter().rev().take_while(|(at, _)| now.since(*at) < TOGETHER);
+        together.filter_map(|(_, log)| log.upgrade()).filter(|log| log.id != source.node).collect()
+    }
+
+    /// A handle is closed.
+    pub fn closed(&self, handle: HandleId, now: Monotonic) {
+        let mut reads = self.reads.lock();
+        if let Some(read) = reads.iter_mut().rev().find(|read| read.source.handle == handle) {
+            read.closed = Some(now);
+        }
+    }
+
+    /// A file begins. Gives the logs that somebody has just begun to read.
+    pub fn begins(&self, log: &Arc<LogFile>, now: Monotonic) -> CopySources {
+        let mut begun = self.begun.lock();
+        if begun.len() == REMEMBERED {
+            begun.pop_front();
+        }
+        begun.push_back((now, Arc::downgrade(log)));
+        drop(begun);
+        let reads = self.reads.lock();
+        let together = reads.iter().rev().take_while(|read| now.since(read.opened) < TOGETHER);
+        let mut sources = CopySources::default();
+        let reading = together.filter(|read| read.closed.is_none() && read.source.node != log.id);
+        sources.iter_mut().zip(reading).for_each(|(place, read)| *place = Some(read.source));
+        sources
+    }
+
+    /// How far the reader behind a handle is.
+    pub fn reading(&self, handle: HandleId) -> Reading {
+        let reads = self.reads.lock();
+        match reads.iter().rev().find(|read| read.source.handle == handle) {
+            None => Reading::Unknown,
+            Some(Read { closed: None, .. }) => Reading::Open,
+            Some(Read { closed: Some(at), .. }) => Reading::Closed(*at),
+        }
+    }
+
+    /// Whether nobody has opened a log to read it for a while, so that nothing needs to be looked for.
+    pub fn is_quiet(&self, now: Monotonic) -> bool {
+        self.reads.lock().back().is_none_or(|read| now.since(read.opened) >= TOGETHER)
+    }
+
+    /// The node of a source that is a file itself, to be judged first.
+    pub fn of(sources: &CopySources) -> impl Iterator<Item = NodeId> + '_ {
+        sources.iter().flatten().map(|source| source.node)
+    }
+}

@@ -1,0 +1,214 @@
+//! Copies of logs: files with the bytes of the beginning of a log of this mount, written by somebody who had that log
+//! open for reading (logrotate's `copytruncate`, `cp`, `gzip` of a rotated log). S3 has their bytes as those of the
+//! log, so they are not sealed. A file is judged before its first seal, and before the bytes leave that it is compared
+//! with. Blocking.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use tracing::debug;
+
+use super::parts::Parts;
+use crate::format::naming::Phase;
+use crate::format::unpack::unpacked;
+use crate::log_file::readers::{Reading, TOGETHER};
+use crate::log_file::{LogFile, SpoolFile};
+use crate::namespace::Open;
+use crate::spool::marker::Marker;
+use crate::spool::record::{Content, CopySource, Generation};
+use crate::types::errors::FsError;
+use crate::types::ids::SpoolOffset;
+
+/// Bytes compared at once.
+const CHUNK: u64 = 256 * 1024;
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A copy, up to its present length.
+    Copy,
+    /// A file of its own.
+    Own,
+    /// Not known yet: who reads the log may be about to close it.
+    Later,
+}
+
+/// Judges what applications see of a file, before its first seal, and notes what it is.
+pub fn judge(parts: &Parts, log: &Arc<LogFile>, generation: &Generation) -> Result<Verdict, FsError> {
+    let len = log.len()?;
+    let mut verdict = Verdict::Own;
+    for source in generation.sources.iter().flatten() {
+        let Ok(Open::Live(original)) = parts.disk.namespace.open(source.node) else { continue };
+        match reads(parts, log, source) {
+            Verdict::Own => continue,
+            Verdict::Later => verdict = Verdict::Later,
+            Verdict::Copy => {
+                let _kept = original.committing();
+                if is_copy(&original, source.at, log, generation, len)? {
+                    verdict = Verdict::Copy;
+                    break;
+                }
+            }
+        }
+    }
+    if verdict != Verdict::Later {
+        note(parts, log, generation, verdict, len)?;
+    }
+    Ok(verdict)
+}
+
+/// Judges the files that may be copies of a log whose bytes are about to leave the disk. To be called under
+/// [`LogFile::committing`] of the log.
+pub fn settle(parts: &Parts, original: &LogFile) -> Result<(), FsError> {
+    for log in original.take_suspects() {
+        let generation = log.state().current();
+        let is_open = !log.state().segments.iter().any(|s| s.range.start >= generation.at);
+        let source = generation.sources.iter().flatten().find(|source| source.node == original.id);
+        if let Some(source) = source.filter(|_| is_open && !generation.content.is_in_place()) {
+            let len = log.len()?;
+            if is_copy(original, source.at, &log, &generation, len)? {
+                note(parts, &log, &generation, Verdict::Copy, len)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether somebody reads the log for this file: he has the two open together, and closes them together.
+fn reads(parts: &Parts, log: &LogFile, source: &CopySource) -> Verdict {
+    let (now, closed) = (parts.ports.clock.monotonic(), log.last_close());
+    let is_written = log.state().handles.writers() > 0;
+    match (parts.queues.readers.reading(source.handle), is_written) {
+        // Who saw it is dead; they were opened together.
+        (Reading::Unknown, _) | (Reading::Open, true) => Verdict::Copy,
+        (Reading::Open, false) if now.since(closed) < TOGETHER => Verdict::Later,
+        (Reading::Open, false) => Verdict::Own,
+        (Reading::Closed(at), true) if now.since(at) < TOGETHER => Verdict::Copy,
+        (Reading::Closed(at), false) if closed.since(at) < TOGETHER => Verdict::Copy,
+        (Reading::Closed(_), _) => Verdict::Own,
+    }
+}
+
+/// Notes what the file is; a file of its own is a log from its first byte.
+fn note(
+    parts: &Parts,
+    log: &LogFile,
+    generation: &Generation,
+    verdict: Verdict,
+    len: SpoolOffset,
+) -> Result<(), FsError> {
+    debug!(path = parts.disk.path_of(log), ?verdict, "compared with the logs that were read when it began");
+    parts.disk.namespace.note(log.id, generation.at, |generation| {
+        if verdict == Verdict::Copy {
+            (generation.content, generation.compared) = (Content::Copy, len.since(generation.at));
+        } else {
+            (generation.content, generation.sources) = (Content::Log, Default::default());
+        }
+    })?;
+    parts.queues.bump();
+    Ok(())
+}
+
+/// Whether the bytes of a file are the first ones of a generation of a log, as they are or compressed. What was
+/// compared before is not compared again.
+fn is_copy(
+    original: &LogFile,
+    at: SpoolOffset,
+    log: &LogFile,
+    generation: &Generation,
+    len: SpoolOffset,
+) -> Result<bool, FsError> {
+    let file = log.files.at(generation.at)?;
+    let known = if generation.content == Content::Copy { generation.compared } else { 0 };
+    let rest = SpoolReader { file: file.clone(), at: generation.at.plus(known), end: len };
+    let compared = begins_with(original, at, known, rest).and_then(|is_it| {
+        let all = SpoolReader { file, at: generation.at, end: len };
+        match unpacked(all)? {
+            Some(unpacked) if !is_it => begins_with(original, at, 0, unpacked),
+            _ => Ok(is_it),
+        }
+    });
+    // What cannot be read or unpacked is no copy.
+    Ok(compared.unwrap_or(false))
+}
+
+/// Whether a generation of a log has these bytes from its byte `from` on. Those that were reclaimed are compared by the
+/// checksums of their segments.
+fn begins_with(log: &LogFile, base: SpoolOffset, from: u64, mut copy: impl Read) -> io::Result<bool> {
+    let end = end_of(log, base)?;
+    let mut at = base.plus(from);
+    let (mut copied, mut own) = (vec![0; CHUNK as usize], vec![0; CHUNK as usize]);
+    loop {
+        let segment = log.state().segments.holding(at);
+        let most = segment.map_or(end, |segment| segment.range.end).since(at).min(CHUNK);
+        let gone = segment.filter(|segment| !segment.phase.is_here());
+        if let Some(segment) = gone {
+            if segment.phase != Phase::Reclaimed || segment.range.start != at {
+                return Ok(false);
+            }
+            let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+            let mut left = segment.range.len();
+            while left > 0 {
+                let read = fill(&mut copy, &mut copied[..left.min(CHUNK) as usize])?;
+                if read == 0 {
+                    return Ok(false);
+                }
+                digest.update(&copied[..read]);
+                left -= read as u64;
+            }
+            let marker = Marker::load(log.names(), &segment).map_err(io::Error::other)?;
+            if marker.crc64 != format!("{:016x}", digest.finalize()) {
+                return Ok(false);
+            }
+            at = segment.range.end;
+            continue;
+        }
+        // One byte more than there is, to see where the copy ends.
+        let read = fill(&mut copy, &mut copied[..most.max(1) as usize])?;
+        if read == 0 {
+            return Ok(at > base);
+        }
+        let file = log.files.at(at).map_err(io::Error::other)?;
+        if read as u64 > most || file.read_at(&mut own[..read], at)? < read || own[..read] != copied[..read] {
+            return Ok(false);
+        }
+        at = at.plus(read as u64);
+    }
+}
+
+/// Where a generation of a log ends.
+fn end_of(log: &LogFile, base: SpoolOffset) -> io::Result<SpoolOffset> {
+    let len = log.len().map_err(io::Error::other)?;
+    let next = log.state().generations().map(|generation| generation.at).find(|at| *at > base);
+    Ok(next.unwrap_or(len))
+}
+
+/// Reads until the buffer is full or nothing comes any more.
+fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
+}
+
+/// A range of a spool file, from its beginning to its end.
+struct SpoolReader {
+    file: SpoolFile,
+    at: SpoolOffset,
+    end: SpoolOffset,
+}
+
+impl Read for SpoolReader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.end.since(self.at)).unwrap_or(usize::MAX).min(into.len());
+        let read = self.file.read_at(&mut into[..most], self.at)?;
+        self.at = self.at.plus(read as u64);
+        Ok(read)
+    }
+}

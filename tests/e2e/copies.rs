@@ -1,0 +1,138 @@
+//! Copies of logs: they stay local, whatever they are called, and each line is in the bucket once.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+use test_harness::process::{Proc, command, program};
+use test_harness::stage::{DAEMON, KERNEL};
+use test_harness::{Mount, Rig, eventually};
+
+fn append(path: &Path, text: &str) {
+    OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+/// Runs a program in the mount.
+fn run(mount: &Mount, name: &str, words: &[&str]) {
+    let mut asked = command(program(name));
+    asked.args(words).current_dir(&mount.plan.point);
+    Proc::start(name, asked).success();
+}
+
+fn kind(mount: &Mount, name: &str) -> String {
+    let mut value = [0; 100];
+    let read = rustix::fs::getxattr(mount.path(name), "user.logsinkfs.kind", &mut value[..]).unwrap();
+    String::from_utf8(value[..read].to_vec()).unwrap()
+}
+
+/// Stops the mount; gives the streams of the bucket, and the lines of all of them.
+fn stored(rig: &Rig, mount: Mount) -> (Vec<String>, Vec<String>) {
+    mount.stop();
+    let whole: Vec<_> = rig.bucket().keys().into_iter().filter(|key| key.contains(".files/")).collect();
+    assert_eq!(whole, [""; 0]);
+    let mut lines = rig.bucket().all_lines();
+    lines.sort();
+    (rig.bucket().streams().into_iter().collect(), lines)
+}
+
+fn sorted(lines: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut lines: Vec<_> = lines.into_iter().collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn a_copy_of_a_log_that_is_truncated_stays_local_whatever_it_is_called() {
+    for write_path in [KERNEL, DAEMON] {
+        let rig = Rig::embedded();
+        let mount = rig.mount(&["--write-path", write_path, "--rotate-idle", "200ms"]);
+        let mut log = OpenOptions::new().append(true).create(true).open(mount.path("app.log")).unwrap();
+        let copies = ["app.log.1", "app.log-20261128", "app.log.2026-11-28", "app__2026-11-28_00-00-00.log", "old"];
+        let mut expected = Vec::new();
+        for (n, copy) in copies.iter().enumerate() {
+            for m in 0..20 {
+                expected.push(format!("{n} line {m}"));
+                writeln!(log, "{n} line {m}").unwrap();
+            }
+            run(&mount, "cp", &["app.log", copy]);
+            mount.kill_worker();
+            log.set_len(0).unwrap();
+        }
+        eventually("copies", || (kind(&mount, "old") == "copy").then_some(()));
+        assert_eq!(fs::read_to_string(mount.path("app.log.1")).unwrap().lines().count(), 20);
+        drop(log);
+        assert_eq!(stored(&rig, mount), (vec!["app.log".to_owned()], sorted(expected)), "{write_path}");
+    }
+}
+
+#[test]
+fn a_copy_that_is_made_in_pieces_or_by_a_shell_is_one() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&["--rotate-size", "64KiB"]);
+    let lines: Vec<_> = (0..20_000).map(|n| format!("line {n}")).collect();
+    append(&mount.path("app.log"), &(lines.join("\n") + "\n"));
+    run(
+        &mount,
+        "sh",
+        &[
+            "-c",
+            "cat app.log > by-cat && dd if=app.log of=by-dd bs=1000 2>/dev/null && head -n 9 app.log > head && : > app.log",
+        ],
+    );
+    assert_eq!(stored(&rig, mount), (vec!["app.log".to_owned()], sorted(lines)));
+}
+
+#[test]
+fn a_compressed_copy_of_a_rotated_log_is_one() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&["--rotate-idle", "200ms"]);
+    let mut expected = Vec::new();
+    let pack = "import bz2, gzip, lzma, shutil, sys
+for end, module in [('gz', gzip), ('bz2', bz2), ('xz', lzma)]:
+    with open('app.log.1', 'rb') as log, module.open('app.log.%s.%s' % (sys.argv[1], end), 'wb') as packed:
+        shutil.copyfileobj(log, packed)";
+    for n in ["2", "3"] {
+        for m in 0..50 {
+            expected.push(format!("{n} line {m}"));
+            append(&mount.path("app.log"), &format!("{n} line {m}\n"));
+        }
+        // A log that was renamed, and a copy of one.
+        run(&mount, "sh", &["-c", if n == "2" { "mv app.log app.log.1" } else { "cp app.log app.log.1; : > app.log" }]);
+        run(&mount, "python3", &["-c", pack, n]);
+        run(&mount, "gzip", &["app.log.1"]);
+        fs::remove_file(mount.path("app.log.1.gz")).unwrap();
+    }
+    assert_eq!(stored(&rig, mount), (vec!["app.log".to_owned()], sorted(expected)));
+}
+
+#[test]
+fn what_differs_or_grows_on_by_itself_is_a_log_from_its_first_byte() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&["--rotate-idle", "200ms"]);
+    append(&mount.path("app.log"), "one\ntwo\n");
+    run(&mount, "cp", &["app.log", "other.log"]);
+    eventually("a copy", || (kind(&mount, "other.log") == "copy").then_some(()));
+    append(&mount.path("other.log"), "three\n");
+    run(&mount, "sh", &["-c", "sed s/two/TWO/ app.log > edited.log"]);
+    mount.stop();
+    let bucket = rig.bucket();
+    assert_eq!(bucket.content("other.log"), b"one\ntwo\nthree\n");
+    assert_eq!(bucket.content("edited.log"), b"one\nTWO\n");
+    assert_eq!(bucket.content("app.log"), b"one\ntwo\n");
+}
+
+#[test]
+fn two_programs_that_write_the_same_are_two_logs_whoever_reads_them() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&["--rotate-idle", "200ms"]);
+    append(&mount.path("a.log"), "Listening on 8080\n");
+    // As a log shipper reads it: from its beginning, and with the file kept open.
+    let shipper = fs::File::open(mount.path("a.log")).unwrap();
+    append(&mount.path("b.log"), "Listening on 8080\n");
+    eventually("b.log in the bucket", || (!rig.bucket().segments("b.log").is_empty()).then_some(()));
+    // And again, by the same name.
+    fs::write(mount.path("a.log"), "Listening on 8080\n").unwrap();
+    drop(shipper);
+    mount.stop();
+    assert_eq!(rig.bucket().all_lines(), ["Listening on 8080"; 3]);
+}
