@@ -11,7 +11,8 @@ use super::outbox::Job;
 use super::parts::{Disk, Parts};
 use crate::format::magic::{MAGIC_MAX, is_compressed, is_whole};
 use crate::format::naming::{Form, MarkerName, Phase, SegmentName};
-use crate::format::whole_name::WholeName;
+use crate::format::whole_name::{FILES_ENDING, WholeName};
+use crate::log_file::stream::StreamState;
 use crate::log_file::{LogFile, SpoolFile};
 use crate::metrics::METRICS;
 use crate::spool::crash_point::crash_point;
@@ -68,10 +69,11 @@ pub fn seal(parts: &Parts, log: &Arc<LogFile>, order: Order) -> Result<bool, FsE
     crash_point("seal: the name is durable");
     let sum = checksum(&file, range).map_err(reading)?;
 
-    let stream = log.stream();
+    let in_place = order.generation.content.is_in_place();
+    let stream = if in_place { versions_of(parts, log)? } else { log.stream() };
     let numbering = order.generation.numbered.is_none().then(|| stream.numbering());
     // Nobody begins another version of a whole file meanwhile.
-    let committing = order.generation.content.is_in_place().then(|| log.committing());
+    let committing = in_place.then(|| log.committing());
     if committing.is_some() && !is_current(log, &order.generation) {
         return Ok(false);
     }
@@ -87,9 +89,13 @@ pub fn seal(parts: &Parts, log: &Arc<LogFile>, order: Order) -> Result<bool, FsE
     crash_point("seal: the marker is durable");
     stream.seen(numbered);
     drop(numbering);
+    if in_place {
+        // The marker goes when the file is written again.
+        stream.remember()?;
+    }
     log.state().sealed(name, marker.first);
     drop(committing);
-    stream.add_unsent();
+    log.stream().add_unsent();
     let (start, generation) = (range.start, name.generation);
     parts.queues.outbox.push(Job { log: log.clone(), start, generation, may_have_arrived: false });
     parts.queues.sealed.fetch_add(range.len(), Ordering::Relaxed);
@@ -129,6 +135,12 @@ fn describe(
     let (crc64, labels) = (format!("{crc64:016x}"), target.labels);
     let marker = Marker { key, crc64, base, first, last, next, birth: None, labels };
     (marker, MarkerName { range, generation, phase: Phase::Sealed })
+}
+
+/// The numbers of a whole file's versions. They are not those of the log's generations, of which none may be missing.
+fn versions_of(parts: &Parts, log: &LogFile) -> Result<Arc<StreamState>, FsError> {
+    let path = [&*log.stream().path, FILES_ENDING.as_bytes()].concat();
+    Ok(parts.disk.streams.get(&path, parts.ports.clock.now())?)
 }
 
 /// Whether a log of which nothing is sealed and that nobody writes is none, by how it begins.

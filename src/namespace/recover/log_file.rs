@@ -174,9 +174,11 @@ fn number_generations(log: &LogFile, state: &mut State) {
         let marker = Marker::load(log.names(), &name).ok()?;
         Some((SegmentName::parse("", &marker.key)?, marker.next))
     };
+    // Versions of a whole file have numbers of their own.
+    let is_version = |name: &MarkerName| Marker::load(log.names(), name).is_ok_and(|marker| marker.birth.is_some());
     let mut named = Vec::new();
     let mut before = None;
-    for segment in state.segments.iter() {
+    for segment in state.segments.iter().filter(|segment| !is_version(segment)) {
         if before.replace(segment.generation) != Some(segment.generation) {
             let key = marked(segment).map(|(key, _)| key).filter(|key| key.offset == 0);
             let number = segment.generation;
@@ -193,7 +195,7 @@ fn number_generations(log: &LogFile, state: &mut State) {
         let found = named.iter().find(|(start, _)| (generation.at..next).contains(start));
         generation.numbered = found.map(|(_, numbered)| *numbered).or(generation.numbered);
     }
-    let recorded = state.generations().filter_map(|generation| generation.numbered);
+    let recorded = state.generations().filter(|g| !g.content.is_in_place()).filter_map(|g| g.numbered);
     named.into_iter().map(|(_, numbered)| numbered).chain(recorded).for_each(|numbered| stream.seen(numbered));
 }
 
