@@ -8,11 +8,11 @@
 //!
 //! Invariant: nothing is finished before the CRC-64/NVME of the bytes that were sent was found to be the sealed one.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::stream::{self, TryStreamExt};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, error, info};
 
@@ -161,15 +161,34 @@ struct Sending<'a, W> {
 impl<W: Fn() -> bool + Sync> Sending<'_, W> {
     async fn send_all(&self, source: Source) -> Result<Sent, Stop> {
         let maker = PartMaker::new(source).map_err(|e| self.failed_here(e))?;
-        let parts = stream::try_unfold((maker, 1), |(maker, rooms)| self.make(maker, rooms));
-        let sending = parts.map_ok(|(part, room)| self.send(part, room));
-        let mut sending = pin!(sending.try_buffer_unordered(PARTS_AT_ONCE as usize));
+        let mut sending = FuturesUnordered::new();
+        let mut making = Some(Box::pin(self.make(maker, 1)));
         let mut sent = Sent::default();
-        while let Some((stored, size, crc64)) = sending.try_next().await? {
-            self.arrived.fetch_add(1, Ordering::Relaxed);
-            sent.parts.push(stored);
-            sent.size += size;
-            sent.crc64 = sent.crc64.or(crc64);
+        loop {
+            let may_make = making.is_some() && sending.len() < PARTS_AT_ONCE as usize;
+            let made = async {
+                match &mut making {
+                    Some(making) => making.await,
+                    None => Ok(None),
+                }
+            };
+            tokio::select! {
+                made = made, if may_make => {
+                    making = None;
+                    if let Some(((part, room), (maker, rooms))) = made? {
+                        sending.push(self.send(part, room));
+                        making = Some(Box::pin(self.make(maker, rooms)));
+                    }
+                }
+                Some(stored) = sending.next(), if !sending.is_empty() => {
+                    let (stored, size, crc64) = stored?;
+                    self.arrived.fetch_add(1, Ordering::Relaxed);
+                    sent.parts.push(stored);
+                    sent.size += size;
+                    sent.crc64 = sent.crc64.or(crc64);
+                }
+                else => break,
+            }
         }
         sent.parts.sort_unstable_by_key(|part| part.number);
         Ok(sent)

@@ -9,14 +9,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, error, warn};
 
 use super::body::{Body, prepare};
+use super::multipart::{PartsTarget, SentInParts, put_in_parts};
 use super::outbox::Job;
+use super::part_maker::{Source, part_size};
 use super::parts::{Parts, Ports};
 use super::{commit, evict};
 use crate::format::naming::{Form, MarkerName, Phase, SegmentName};
 use crate::format::object_metadata::{CHECKSUM, FIRST, LABEL, LAST, of_key, of_whole_key};
 use crate::format::object_name::ObjectName;
+use crate::log_file::SpoolFile;
 use crate::metrics::METRICS;
-use crate::s3::bucket::{Conditional, NewObject, Payload};
+use crate::s3::bucket::{Conditional, NewObject, NewUpload, Payload};
 use crate::spool::marker::Marker;
 use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::errors::{AtPath, FsError, LocalError};
@@ -80,9 +83,15 @@ pub async fn send(
     };
     let (sending, marker, body) = match ready {
         Ok(Ok(Ready::Object(sending, marker, body))) => (sending, marker, body),
+        Ok(Ok(Ready::InParts(sending, marker, file))) => {
+            let outcome = send_in_parts(parts, places, conditional, &mut attempt, (&sending, &marker, file)).await;
+            return (attempt, outcome);
+        }
         Ok(Ok(Ready::Damaged(sending, marker))) => {
             return (attempt, quarantine(parts, &job, &sending, marker.as_ref(), DAMAGED).await);
         }
+        // A whole file has been written again.
+        _ if job.segment().is_none() => return (attempt, SendOutcome::Done),
         Ok(Err(e)) => return (attempt, SendOutcome::Failed(e.to_string())),
         Err(e) => return (attempt, SendOutcome::Failed(e.to_string())),
     };
@@ -109,22 +118,71 @@ pub async fn send(
             if first && !e.kind.may_have_arrived() {
                 take_back(&job, &name).await;
             }
-            attempt.job.may_have_arrived |= e.kind.may_have_arrived();
-            if e.kind.is_outage() {
-                SendOutcome::Outage(e)
-            } else {
-                SendOutcome::Failed(format!("{e} ({})", e.kind.hint()))
-            }
+            failed(&mut attempt, e)
         }
     };
     attempt.body = Some(body);
     (attempt, outcome)
 }
 
+/// What an error of the bucket means for the attempt.
+fn failed(attempt: &mut Attempt, e: BucketError) -> SendOutcome {
+    attempt.job.may_have_arrived |= e.kind.may_have_arrived();
+    if e.kind.is_outage() { SendOutcome::Outage(e) } else { SendOutcome::Failed(format!("{e} ({})", e.kind.hint())) }
+}
+
+/// Whole files from this size on are sent in parts.
+const IN_PARTS: u64 = 64 << 20;
+
+/// Whether a range is sent in parts, for which no body is made in advance.
+pub fn is_in_parts(name: &MarkerName, marker: &Marker) -> bool {
+    marker.birth.is_some() && name.range.len() > IN_PARTS
+}
+
+/// Makes one try in parts.
+async fn send_in_parts(
+    parts: &Arc<Parts>,
+    places: &Places,
+    conditional: Conditional,
+    attempt: &mut Attempt,
+    (name, marker, file): (&MarkerName, &Marker, SpoolFile),
+) -> SendOutcome {
+    let job = attempt.job.clone();
+    let may_be_there = job.may_have_arrived;
+    let to = PartsTarget { bucket: &*parts.ports.bucket, puts: &places.puts, conditional, may_be_there };
+    let object = NewUpload {
+        key: marker.key.clone(),
+        content_type: content_type(marker),
+        metadata: metadata(&parts.ports.prefix, marker),
+    };
+    let source = Source {
+        file,
+        path: job.log.path(),
+        range: name.range,
+        form: form_of(marker),
+        crc64: marker.crc64.clone(),
+        part_size: part_size(name.range.len()),
+        spool: parts.disk.spool.dir().to_owned(),
+    };
+    match put_in_parts(to, &object, source, || job.segment().is_some()).await {
+        Ok(SentInParts::Stored(size)) => {
+            attempt.job.may_have_arrived = true;
+            confirm(parts, &job, name, marker, size).await
+        }
+        Ok(SentInParts::Unwanted) => SendOutcome::Done,
+        Ok(SentInParts::Damaged) if job.segment().is_none() => SendOutcome::Done,
+        Ok(SentInParts::Damaged) => quarantine(parts, &job, name, Some(marker), DAMAGED).await,
+        Err(e) if e.kind == Kind::Exists => resolve(parts, &job, name, marker, name.range.len()).await,
+        Err(e) => failed(attempt, e),
+    }
+}
+
 /// What can be made of a sealed range.
 enum Ready {
     /// An object to be sent: the marker's name by now, the marker, the body.
     Object(MarkerName, Marker, Payload),
+    /// One to be sent in parts: the marker's name, the marker, and the file with its bytes.
+    InParts(MarkerName, Marker, SpoolFile),
     /// Nothing: the marker cannot be read, or the bytes are not those that were sealed.
     Damaged(MarkerName, Option<Marker>),
 }
@@ -147,9 +205,13 @@ fn make_ready(parts: &Parts, job: &Job, name: &MarkerName, body: Option<Payload>
     if let Some(body) = body.filter(|_| !dropped) {
         return Ok(Ready::Object(name, marker, body));
     }
+    if is_in_parts(&name, &marker) {
+        return Ok(Ready::InParts(name, marker, job.log.files.at(name.range.start)?));
+    }
     let (file, path) = (job.log.files.at(name.range.start)?, job.log.path());
     match prepare(&parts.disk, (&file, &path), name.range, &marker, form_of(&marker))? {
         Body::Sound(body) => Ok(Ready::Object(name, marker, body)),
+        Body::Damaged if job.segment().is_none() => Ok(Ready::Damaged(name, Some(marker))),
         Body::Damaged => {
             error!(key = %marker.key, "the spool holds other bytes than what was sealed (written through a mapping, or a damaged disk)");
             Ok(Ready::Damaged(name, Some(marker)))

@@ -13,7 +13,7 @@ use super::backoff::{BACKOFF_MAX, backoff};
 use super::outage;
 use super::parts::{Disk, Outage, Parts, Ports};
 use super::registrar::{Registrar, RegistrationError};
-use super::send::{Attempt, Places, SendOutcome, form_of, send};
+use super::send::{Attempt, Places, SendOutcome, form_of, is_in_parts, send};
 use crate::format::naming::Form;
 use crate::metrics::METRICS;
 use crate::s3::bucket::Conditional;
@@ -283,8 +283,11 @@ fn take_reserve(disk: &Disk, reserve: &Arc<Semaphore>, attempt: &mut Attempt) ->
         return true;
     }
     // A marker that cannot be read is named when it is to be sent.
-    let form = Marker::load(attempt.job.log.names(), &name).map(|marker| form_of(&marker));
-    match form.unwrap_or(Form::Plain) {
+    let marker = Marker::load(attempt.job.log.names(), &name);
+    if marker.as_ref().is_ok_and(|marker| is_in_parts(&name, marker)) {
+        return true;
+    }
+    match marker.map_or(Form::Plain, |marker| form_of(&marker)) {
         Form::Plain => return true,
         Form::Gzip | Form::Zstd | Form::Dropped => {}
     }

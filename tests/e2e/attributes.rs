@@ -180,6 +180,13 @@ const SCRIPT: &[Step] = &[
         s.append("other.*", "in the way\n")?;
         s.rename_with("app.*", "other.*", RenameFlags::NOREPLACE)
     }),
+    ("write at offset 0", |s| {
+        s.append("third.*", "12345\n")?;
+        os(s.open("third.*")?.write_all_at(b"AB", 0))?;
+        let size = s.size("third.*");
+        os(fs::remove_file(s.path("third.*")))?;
+        size
+    }),
     ("rename with RENAME_EXCHANGE", |s| {
         // Twice, so that nothing is left of it.
         s.rename_with("app.*", "other.*", RenameFlags::EXCHANGE)?;
@@ -282,13 +289,6 @@ const SCRIPT: &[Step] = &[
     ("statx of the birth time", |s| match os(fs::metadata(s.path("app.*")))?.created() {
         Ok(_) => Ok("given".to_owned()),
         Err(_) => Ok("not given".to_owned()),
-    }),
-    ("write at offset 0", |s| {
-        s.append("third.*", "12345\n")?;
-        os(s.open("third.*")?.write_all_at(b"AB", 0))?;
-        let size = s.size("third.*");
-        os(fs::remove_file(s.path("third.*")))?;
-        size
     }),
     ("ftruncate to another size", |s| {
         s.append("third.*", "12345\n")?;

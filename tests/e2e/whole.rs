@@ -255,3 +255,26 @@ fn whole_files_have_a_budget_of_their_own() {
     mount.stop();
     assert_eq!(only(&rig, "b.hprof").1, [3; 60_000]);
 }
+
+#[test]
+fn a_large_file_arrives_in_parts_also_when_the_worker_is_killed_meanwhile() {
+    let rig = Rig::embedded();
+    let (gate, size) = (rig.gate(), 70 << 20);
+    let mut seed = 1u32;
+    let mut noise = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 17;
+        seed ^= seed << 5;
+        (seed >> 24) as u8
+    };
+    let bytes: Vec<u8> = (0..size).map(|n| if n % 3 == 0 { noise() } else { 7 }).collect();
+    let mount = rig.plan("a").through(&gate.endpoint).with(&SOON).start();
+    gate.refuse(503, "SlowDown");
+    fs::write(mount.path("large.hprof"), &bytes).unwrap();
+    eventually("an attempt", || (gate.count("POST") > 0).then_some(()));
+    mount.kill_worker();
+    gate.open();
+    mount.stop();
+    let (name, stored) = only(&rig, "large.hprof");
+    assert!(stored == bytes && name.ends_with(".hprof.gz"), "{name}: {} bytes", stored.len());
+}
