@@ -13,6 +13,7 @@ use crate::namespace::Open;
 use crate::spool::record::Content;
 use crate::types::errors::{AtPath, FsError};
 use crate::types::ids::{NodeId, Origin, SpoolOffset};
+use crate::upload::evict;
 
 impl Fs {
     /// Makes a log a file that is written in place, with all its bytes. Invalid where the kernel appends to it, or some
@@ -190,9 +191,16 @@ impl Fs {
     /// Counts a file's size in the budget of whole files, unless that is exceeded, which is said once.
     fn count_whole(&self, log: &LogFile, size: u64) -> Result<(), FsError> {
         let before = log.whole_bytes.load(Ordering::Relaxed);
-        let then = self.parts.disk.count_whole(log, size);
-        let may = if self.parts.disk.namespace.is_shared() { then.is_fair() } else { then.is_within() };
-        if may || size <= before {
+        let count = || {
+            let then = self.parts.disk.count_whole(log, size);
+            let is_shared = self.parts.disk.namespace.is_shared();
+            if is_shared { then.is_fair() } else { then.is_within() }
+        };
+        if count() || size <= before {
+            return Ok(());
+        }
+        // What S3 has of others makes room.
+        if evict::reclaim_whole(&self.parts, size - before)? > 0 && count() {
             return Ok(());
         }
         self.parts.disk.count_whole(log, before);

@@ -271,9 +271,13 @@ impl LogFile {
         Ok(true)
     }
 
-    /// Whether nobody has it open, and nothing of it is to be sealed, sent or forgotten.
+    /// Whether nobody has it open, nothing of it is to be sealed, sent or forgotten, and no file is to be compared with
+    /// it.
     pub fn is_spent(&self) -> Result<bool, LocalError> {
         let len = self.len()?;
+        if !self.suspects.lock().is_empty() {
+            return Ok(false);
+        }
         let state = self.state.lock();
         Ok(!state.handles.is_open() && state.segments.is_empty() && state.unsent(len) == 0)
     }

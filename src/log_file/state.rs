@@ -111,7 +111,7 @@ impl State {
             Content::Whole => !self.linked,
             Content::Local => true,
             // One that has grown may be one no more.
-            Content::Copy => len.since(current.at) == current.compared,
+            Content::Copy => len.since(current.at) <= current.compared,
         }
     }
 
@@ -377,7 +377,7 @@ impl State {
     /// Whether every object is put that the bytes before `end` owe.
     pub fn sent_until(&self, end: SpoolOffset) -> bool {
         let mut before = self.segments.iter().take_while(|s| s.range.start < end);
-        self.sealed_end() >= end && !before.any(|s| s.phase.owes_object())
+        (self.sealed_end() >= end || self.unsealed(end) == 0) && !before.any(|s| s.phase.owes_object())
     }
 }
 

@@ -4,6 +4,7 @@
 //! Invariant: a byte leaves the disk only after its marker says durably that S3 has it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tracing::{error, info};
 
@@ -86,7 +87,25 @@ pub fn reclaim(parts: &Parts, need: u64) -> Result<u64, LocalError> {
     if need == 0 {
         return Ok(0);
     }
+    let mut freed = reclaim_of(parts, need, |_| true)?;
+    if freed < need {
+        freed += retire_copies(parts, need - freed);
+    }
+    if freed > 0 {
+        // Not else: a writer that waits for room would be told of its own look for it, again and again.
+        parts.queues.bump();
+    }
+    Ok(freed)
+}
+
+/// The same of whole files alone, which have a budget of their own.
+pub fn reclaim_whole(parts: &Parts, need: u64) -> Result<u64, LocalError> {
+    reclaim_of(parts, need, |log| log.whole_bytes.load(Ordering::Relaxed) > 0)
+}
+
+fn reclaim_of(parts: &Parts, need: u64, which: impl Fn(&LogFile) -> bool) -> Result<u64, LocalError> {
     let mut logs = parts.disk.namespace.logs();
+    logs.retain(|log| which(log));
     logs.sort_by_cached_key(|log| log.state().growth.last());
     let mut freed = 0;
     'logs: for log in logs {
@@ -100,13 +119,6 @@ pub fn reclaim(parts: &Parts, need: u64) -> Result<u64, LocalError> {
             }
             freed += reclaim_one(&parts.disk, &log, &name)?;
         }
-    }
-    if freed < need {
-        freed += retire_copies(parts, need - freed);
-    }
-    if freed > 0 {
-        // Not else: a writer that waits for room would be told of its own look for it, again and again.
-        parts.queues.bump();
     }
     Ok(freed)
 }

@@ -32,6 +32,8 @@ pub struct Measures {
     pub local_files: usize,
     /// Their bytes.
     pub local_bytes: u64,
+    /// Whole files that programs have open for writing.
+    pub open_whole: usize,
     /// Number and bytes of these, and of copies, in the order of [`WhyLocal::ALL`].
     pub local: [(usize, u64); 3],
     /// Memory of names and attributes, and how much it may be.
@@ -95,6 +97,7 @@ pub fn measure(parts: &Parts) -> Measures {
             let state = log.state();
             (state.unsent(len), state.unsealed(len), state.held(len))
         };
+        measures.open_whole += usize::from(log.state().is_being_written());
         measures.spool_used += held;
         measures.appended += unsealed;
         measures.unuploaded += unsent;

@@ -42,24 +42,13 @@ pub struct Order {
 
 /// Seals a range. Gives `false` when no line ends in it and none may be split.
 pub fn seal(parts: &Parts, log: &Arc<LogFile>, order: Order) -> Result<bool, FsError> {
-    if order.generation.sources != CopySources::default() && order.range.start == order.generation.at {
-        match copies::judge(parts, log, &order.generation)? {
-            // What is left to be done is seen at the next look.
-            Verdict::Copy | Verdict::Later => return Ok(false),
-            Verdict::Own if order.generation.content == Content::Copy => return Ok(false),
-            Verdict::Own => {}
-        }
-    }
     let file = log.files.at(order.range.start)?;
+    if order.range.start == order.generation.at && !is_log(parts, log, &file, &order)? {
+        return Ok(false);
+    }
     let reading = |e: std::io::Error| LocalError { action: "read", path: log.path(), source: e };
     let Some(end) = find_end(&parts.disk, &file, &order).map_err(reading)? else { return Ok(false) };
     let range = SpoolRange { start: order.range.start, end };
-    if is_no_log(log, &file, &order).map_err(reading)? {
-        let _committing = log.committing();
-        parts.disk.namespace.begin_version(log, parts.disk.in_place(), parts.ports.clock.now())?;
-        parts.queues.touch(log);
-        return Ok(false);
-    }
 
     file.sync().at("sync", &log.path())?;
     // No marker, no seal: the bytes are the tail of their log.
@@ -143,16 +132,33 @@ fn versions_of(parts: &Parts, log: &LogFile) -> Result<Arc<StreamState>, FsError
     Ok(parts.disk.streams.get(&path, parts.ports.clock.now())?)
 }
 
-/// Whether a log of which nothing is sealed and that nobody writes is none, by how it begins.
-fn is_no_log(log: &LogFile, file: &SpoolFile, order: &Order) -> std::io::Result<bool> {
-    let is_candidate = {
+/// Whether what is to be sealed first of a generation is that of a log or a whole file. A copy of a log is noted as
+/// one, and so is a whole file that nobody writes, known by how it begins: the next look sees what is left to be done.
+fn is_log(parts: &Parts, log: &Arc<LogFile>, file: &SpoolFile, order: &Order) -> Result<bool, FsError> {
+    let Order { generation, range, .. } = order;
+    if generation.content.is_in_place() {
+        return Ok(true);
+    }
+    if generation.sources != CopySources::default() {
+        let verdict = copies::judge(parts, log, generation)?;
+        if verdict != Verdict::Own || generation.content == Content::Copy {
+            return Ok(false);
+        }
+    }
+    let is_closed = {
         let state = log.state();
-        let (all, current) = (order.generation.at == order.range.start, state.current().at == order.generation.at);
-        all && current && state.handles.writers() == 0 && !order.generation.content.is_in_place()
+        state.current().at == generation.at && state.handles.writers() == 0
     };
     let mut beginning = [0; MAGIC_MAX];
-    let read = if is_candidate { file.read_at(&mut beginning, order.range.start)? } else { 0 };
-    Ok(is_whole(&beginning[..read]))
+    let read = if is_closed { file.read_at(&mut beginning, range.start).at("read", &log.path())? } else { 0 };
+    if !is_whole(&beginning[..read]) {
+        return Ok(true);
+    }
+    let _committing = log.committing();
+    parts.disk.namespace.begin_version(log, parts.disk.in_place(), parts.ports.clock.now())?;
+    parts.disk.count_whole(log, range.len());
+    parts.queues.touch(log);
+    Ok(false)
 }
 
 /// Whether a generation is the one that it was when its seal was decided on.

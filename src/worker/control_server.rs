@@ -107,7 +107,8 @@ async fn flush(parts: &Parts, wait: bool, client: &Link) -> Option<ToClient> {
     info!(wait, "flush requested: sealing and uploading everything now");
     let mut progress = parts.queues.progress.subscribe();
     let ends = |log: Arc<LogFile>| (log.len().unwrap_or_default(), log);
-    let mut left: Vec<(SpoolOffset, Arc<LogFile>)> = parts.disk.namespace.logs().into_iter().map(ends).collect();
+    let logs = parts.disk.namespace.logs().into_iter().filter(|log| !log.state().is_being_written());
+    let mut left: Vec<(SpoolOffset, Arc<LogFile>)> = logs.map(ends).collect();
     force_all(parts);
     // A log without a name is gone from the spool, and its segments from its state, once S3 has all of it.
     let is_here = |log: &LogFile| parts.disk.namespace.attr(log.id).is_ok();

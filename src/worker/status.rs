@@ -77,6 +77,8 @@ struct WritingStatus {
     live_files: usize,
     local_files: usize,
     local_bytes: u64,
+    /// Whole files that programs write, and that are uploaded when they have closed them.
+    open_whole_files: usize,
     /// Copies of logs, which S3 has as the logs.
     copies: usize,
     copy_bytes: u64,
@@ -209,6 +211,7 @@ impl Writing {
             live_files: now.live_files,
             local_files: now.local_files,
             local_bytes: now.local_bytes,
+            open_whole_files: now.open_whole,
             copies: now.local[2].0,
             copy_bytes: now.local[2].1,
             names_bytes: now.names.0,

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::ask::ask;
 use test_harness::gate::Answer;
 use test_harness::process::{Proc, command, program};
 use test_harness::stage::{DAEMON, KERNEL};
@@ -242,7 +243,7 @@ fn whole_files_stay_local_where_that_is_asked_for() {
 #[test]
 fn whole_files_have_a_budget_of_their_own() {
     let rig = Rig::embedded();
-    let mount = rig.mount(&["--whole-max", "64KiB"]);
+    let mount = rig.mount(&["--whole-max", "64KiB", "--rotate-idle", "200ms"]);
     let file = create(&mount.path("a.hprof"));
     file.write_all_at(&[1; 65_536], 0).unwrap();
     assert_eq!(file.write_at(&[1], 65_536).unwrap_err().raw_os_error(), Some(28));
@@ -250,10 +251,15 @@ fn whole_files_have_a_budget_of_their_own() {
     // What does not make it larger is written, and so are logs.
     file.write_all_at(&[2; 10_000], 0).unwrap();
     fs::write(mount.path("app.log"), vec![b'x'; 100_000]).unwrap();
+    // What is open is not waited for, and said.
+    let (_, said, _) = ask(&mount, &["flush"]);
+    assert!(said.contains("whole files that programs write: 1"), "{said}");
     drop(file);
-    fs::remove_file(mount.path("a.hprof")).unwrap();
+    // What S3 has makes room for another.
     eventually("room", || fs::write(mount.path("b.hprof"), [3; 60_000]).ok());
+    fs::remove_file(mount.path("a.hprof")).unwrap();
     mount.stop();
+    assert_eq!(only(&rig, "a.hprof").1.len(), 65_536);
     assert_eq!(only(&rig, "b.hprof").1, [3; 60_000]);
 }
 
@@ -278,6 +284,8 @@ fn a_large_file_arrives_in_parts_also_when_the_worker_is_killed_meanwhile() {
     fs::write(mount.path("large.hprof"), &bytes).unwrap();
     gate.await_hits(1);
     mount.kill_worker();
+    // Another one serves.
+    assert_eq!(fs::metadata(mount.path("large.hprof")).unwrap().len(), size);
     gate.open();
     mount.stop();
     let (name, stored) = only(&rig, "large.hprof");

@@ -29,6 +29,9 @@ pub fn run(args: &FlushArgs) -> ExitCode {
             if let (files @ 1.., bytes) = local_files(&status) {
                 println!("logsinkfs: {}", everything(files, bytes));
             }
+            if let Some(open @ 1..) = status["open_whole_files"].as_u64() {
+                println!("logsinkfs: whole files that programs write: {open}; they are uploaded when they are closed");
+            }
             Ok(ExitCode::SUCCESS)
         }
         other => Err(refused(other)),
