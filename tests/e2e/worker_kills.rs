@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "the longest write is reported, by the machine's clock")]
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Mutex;
@@ -59,13 +59,14 @@ fn appender(torture: &Torture, mount: &Mount) {
     });
 }
 
-/// Writes into the same file without O_APPEND, at places of its own.
-fn seeker(torture: &Torture, mount: &Mount) {
-    let path = mount.path("shared.log");
-    let mut file = File::options().create(true).truncate(false).write(true).open(path).unwrap();
-    torture.run("seeker", |write| {
-        file.seek(SeekFrom::Start(0)).unwrap();
+/// Writes without O_APPEND, where its last write ended, whatever else is in the file by then.
+fn plain(torture: &Torture, mount: &Mount) {
+    let path = mount.path("plain.log");
+    let mut file = File::options().create(true).truncate(false).write(true).open(&path).unwrap();
+    let mut beside = append_to(&path);
+    torture.run("plain", |write| {
         write(&mut file);
+        write(&mut beside);
     });
 }
 
@@ -134,7 +135,7 @@ fn torture(write_path: &str) {
     // one that is rare.
     let kills: usize = std::env::var("KILLS").map_or(100, |kills| kills.parse().unwrap());
     let torture = Torture::default();
-    let programs = [appender, seeker, truncater, renamer];
+    let programs = [appender, plain, truncater, renamer];
     std::thread::scope(|scope| {
         let end = scopeguard(&torture);
         for program in programs {

@@ -285,7 +285,7 @@ fn spool_on(disk: impl FnOnce(&Path) -> Disk) {
     mount.kill_worker();
     run.await_more(200);
     File::create(mount.path("app.log")).unwrap();
-    let mut other = OpenOptions::new().write(true).open(mount.path("app.log")).unwrap();
+    let mut other = append_to(&mount.path("app.log"));
     writeln!(other, "beside").unwrap();
     run.await_more(200);
     mount.crash();
