@@ -101,7 +101,7 @@ impl Fs {
                 done => return done,
             }
         }
-        self.write_in_place(log, aim, data)
+        self.write_in_place(handle, log, (aim, origin), data)
     }
 
     /// The append path: count the room, write(2) on the spool file, tell the sealer.

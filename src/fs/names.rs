@@ -64,10 +64,9 @@ impl Fs {
         {
             spares.put_back(spare.clone());
         }
-        if let Ok(Open::Live(log)) =
-            made.as_ref().map_or(Err(FsError::NotFound), |made| self.parts.disk.namespace.open(made.id))
-        {
-            self.note_sources(&log)?;
+        let node = made.as_ref().ok().and_then(|made| self.parts.disk.namespace.open(made.id).ok());
+        if let Some(Open::Live(log)) = node {
+            self.note_sources(&log);
         }
         let attr = match made {
             Err(FsError::Exists) if !access.exclusive || self.made_before(origin, parent, name) => {

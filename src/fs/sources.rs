@@ -2,50 +2,52 @@
 
 use std::sync::Arc;
 
+use tracing::debug;
+
 use super::Fs;
 use crate::log_file::LogFile;
 use crate::namespace::Open;
 use crate::spool::record::{CopySource, CopySources};
-use crate::types::errors::FsError;
 use crate::types::ids::HandleId;
 
 impl Fs {
     /// A file begins: notes the logs that somebody reads.
-    pub(super) fn note_sources(&self, log: &Arc<LogFile>) -> Result<(), FsError> {
+    pub(super) fn note_sources(&self, log: &Arc<LogFile>) {
         let sources = self.parts.queues.readers.begins(log, self.parts.ports.clock.monotonic());
-        self.add_sources(log, &sources)
+        self.add_sources(log, &sources);
     }
 
     /// A log is opened for reading: files that have just begun, and have nothing in them yet, may become copies of it.
-    pub(super) fn note_reader(&self, log: &Arc<LogFile>, handle: HandleId) -> Result<(), FsError> {
+    pub(super) fn note_reader(&self, log: &Arc<LogFile>, handle: HandleId) {
         let source = CopySource { node: log.id, at: log.state().current().at, handle };
         let begun = self.parts.queues.readers.opened(source, self.parts.ports.clock.monotonic());
         for begun in begun {
-            let is_empty = begun.len()? == begun.state().current().at;
+            // One that is gone again becomes nothing.
+            let is_empty = begun.len().is_ok_and(|len| len == begun.state().current().at);
             if is_empty && begun.state().handles.writers() > 0 {
-                self.add_sources(&begun, &[Some(source), None, None, None])?;
+                self.add_sources(&begun, &[Some(source), None, None, None]);
             }
         }
-        Ok(())
     }
 
-    fn add_sources(&self, log: &Arc<LogFile>, sources: &CopySources) -> Result<(), FsError> {
+    /// What cannot be noted costs a copy that is stored, and nobody his open file.
+    fn add_sources(&self, log: &Arc<LogFile>, sources: &CopySources) {
         if sources.iter().all(Option::is_none) {
-            return Ok(());
+            return;
+        }
+        let at = log.state().current().at;
+        let noted = self.parts.disk.namespace.note(log.id, at, |generation| {
+            let mut added = sources.iter().flatten();
+            let free = generation.sources.iter_mut().filter(|place| place.is_none());
+            free.for_each(|place| *place = added.next().copied());
+        });
+        if let Err(e) = noted {
+            return debug!("what a file may be a copy of is not noted: {e}");
         }
         for source in sources.iter().flatten() {
             if let Ok(Open::Live(original)) = self.parts.disk.namespace.open(source.node) {
                 original.suspect(log);
             }
         }
-        let at = log.state().current().at;
-        self.parts.disk.namespace.note(log.id, at, |generation| {
-            let mut added = sources.iter().flatten();
-            generation
-                .sources
-                .iter_mut()
-                .filter(|place| place.is_none())
-                .for_each(|place| *place = added.next().copied());
-        })
     }
 }

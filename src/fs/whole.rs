@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 
 use tracing::warn;
 
+use super::handles::Opened;
+use super::resent::written_before;
 use super::{Aim, Fs};
 use crate::log_file::LogFile;
 use crate::namespace::Open;
@@ -76,7 +78,8 @@ impl Fs {
             return self.resize(log, 0);
         }
         self.truncate(log, origin)?;
-        self.note_sources(log)
+        self.note_sources(log);
+        Ok(())
     }
 
     /// A file is closed: once all who wrote to it have done so, it is written.
@@ -113,18 +116,34 @@ impl Fs {
     }
 
     /// Writes at a position, or at the end where that is asked for. Gives the number of bytes.
-    pub(super) fn write_in_place(&self, log: &Arc<LogFile>, aim: Aim, data: &[u8]) -> Result<usize, FsError> {
+    pub(super) fn write_in_place(
+        &self,
+        handle: &Opened,
+        log: &Arc<LogFile>,
+        (aim, origin): (Aim, Origin),
+        data: &[u8],
+    ) -> Result<usize, FsError> {
         let serving = self.serving.read();
         if !*serving {
             return Err(FsError::Stopping);
         }
         self.before_change(log)?;
         let (base, len) = (log.state().current().at, log.len()?);
+        // At a position, a write that comes again changes nothing.
+        let session = self.parts.disk.spool.session();
+        if let Some(from) = session.intended(origin).filter(|_| aim.append)
+            && let Some(written) = written_before(&log.file()?, from, len, data).at("read", &log.path())?
+        {
+            return Ok(written);
+        }
         let at = if aim.append { len } else { base.plus(aim.offset) };
         let end = at.0.checked_add(data.len() as u64).filter(|end| *end <= i64::MAX.cast_unsigned());
         let end = end.map(SpoolOffset).ok_or(FsError::TooLarge)?;
         let growth = end.since(len);
         self.reserve_whole(log, end.max(len).since(base), growth)?;
+        if aim.append {
+            session.intend(handle.place, origin, len, data.len() as u64)?;
+        }
         let (start, file) = log.in_place()?;
         let written = file.write_all_at(data, at.since(start)).at("write", &log.path());
         if let Err(e) = written {
