@@ -6,10 +6,12 @@
 //! - `naming`: keys of segments and registrations and names of seal markers; `whole_name` keys of whole files;
 //!   `object_name` either; `object_metadata` the names of their metadata; `form` how an object's bytes are compressed.
 //! - `magic`: what files begin with that are no logs; `unpack` what other programs have compressed.
+//! - `folders`: which folders mounts show as files, and under which names.
 //! - `partition`: date folders from a template; `stream_map` from a path to its stream and labels.
 //! - `coverage`: which ranges of a stream the names prove; `timeline` the one file that they make.
 
 pub mod coverage;
+pub mod folders;
 pub mod form;
 pub mod magic;
 pub mod naming;

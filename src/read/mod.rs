@@ -2,7 +2,8 @@
 //! to the bucket.
 //!
 //! - `stream_file`: a stream as one file: where its segments lie and who reads them; `discover` which partitions have
-//!   to be listed for it; `versions` the same of a whole file, which is read as a stream of one segment.
+//!   to be listed for it; `versions` the same of a whole file, which is read as a stream of one segment; `streams`
+//!   those that a mount shows, shared and cached.
 //! - `open_segment`: a segment being read, from whichever of these has its bytes: `plain_segment` (stored
 //!   uncompressed), `unpack_cache` (decompressed into a file), `uncached_segment` (decompressed on the way, without
 //!   room).
@@ -22,6 +23,7 @@ pub mod range_fetcher;
 pub mod scan;
 pub mod segment_stream;
 pub mod stream_file;
+pub mod streams;
 pub mod uncached_segment;
 pub mod unpack_cache;
 pub mod versions;

@@ -200,8 +200,13 @@ impl StreamFile {
 
     /// Whether the bucket was asked within the last `age`.
     pub fn is_fresh(&self, age: Duration) -> bool {
+        self.age() < age
+    }
+
+    /// How long ago the bucket was asked.
+    pub fn age(&self) -> Duration {
         let looked = Monotonic::from_micros(self.looked.load(Ordering::Acquire));
-        self.source.clock.monotonic().since(looked) < age
+        self.source.clock.monotonic().since(looked)
     }
 
     /// Whether the next look is for all partitions: it costs what forming the file anew costs.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::names::Target;
-use super::streams::OpenStream;
 use crate::namespace::FileKind;
 use crate::read::objects::ObjectReader;
 use crate::read::stream_file::{Reader, StreamFile};
+use crate::read::streams::OpenStream;
 use crate::types::ids::NodeId;
 
 /// Something open.

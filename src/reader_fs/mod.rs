@@ -5,15 +5,14 @@
 //! Invariants: nothing is written to the bucket. No reply takes longer than [`crate::fs::DEADLINE`], and none that
 //! waits holds a thread.
 //!
-//! Map: `names` resolves names, `nodes` are inode numbers, `streams` the streams in use, shared and cached; `dirs` and
-//! `files` are directory and file reads, `handles` what is open.
+//! Map: `names` resolves names, `nodes` are inode numbers; `dirs` and `files` are directory and file reads, `handles`
+//! what is open. The streams in use are in `read::streams`.
 
 mod dirs;
 mod files;
 mod handles;
 mod names;
 mod nodes;
-mod streams;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +24,6 @@ use parking_lot::{Mutex, RwLock};
 use self::handles::Handle;
 use self::names::{Folder, Target, find};
 use self::nodes::Nodes;
-use self::streams::Streams;
 use crate::fs::Answer;
 use crate::fs::caches::{Caches, CachesSlot, prune_surplus};
 use crate::fs::surplus::{NODES_MAX, Surplus};
@@ -35,6 +33,7 @@ use crate::metrics::METRICS;
 use crate::namespace::{Attr, FileKind, NAME_MAX};
 use crate::read::objects::Objects;
 use crate::read::stream_file::{Source, StreamFile};
+use crate::read::streams::Streams;
 use crate::settings::writer::Ownership;
 use crate::spool::record::Times;
 use crate::types::bucket_error::{BucketError, Kind};
@@ -45,7 +44,6 @@ use crate::types::time::Utc;
 
 pub use self::dirs::EntryWithMeta;
 pub use self::handles::Entry;
-pub use self::streams::REMEMBERED_MAX;
 
 /// Longest wait for one page of a listing: below the deadline, so that the caller is told why.
 const PATIENCE: Duration = Duration::from_secs(25);

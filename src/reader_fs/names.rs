@@ -8,32 +8,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::format::folders::{shown_part, spellings};
 use crate::format::naming::SEGMENTS_ENDING;
-use crate::format::whole_name::{FILES, FILES_ENDING};
+use crate::format::whole_name::FILES_ENDING;
 use crate::namespace::listing::{Listing, Stored};
+use crate::read::streams::StreamKey;
 use crate::read::versions::Version;
-use crate::types::escape::{escape_path, unescape};
 use crate::types::span::TimePrefix;
 use crate::types::stored_object::StoredObject;
 
 /// What stands between the name of a stream and the time of a slice.
 const AT: u8 = b'@';
-
-/// A stream, or a slice of one; or a whole file.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct StreamKey {
-    /// What all its keys begin with, ending in `.segments/`, or in `.files/`.
-    pub folder: String,
-    /// When its segments began; `None` for those of `--since`.
-    pub slice: Option<TimePrefix>,
-}
-
-impl StreamKey {
-    /// Whether it is a whole file.
-    pub fn is_whole(&self) -> bool {
-        self.folder.ends_with(FILES)
-    }
-}
 
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +45,8 @@ pub fn all(folders: &[Folder]) -> BTreeMap<Vec<u8>, Target> {
     for row in folders.iter().flat_map(|(_, listing)| listing.rows()) {
         let parts = if row.is_prefix() {
             let part = String::from_utf8_lossy(&row.name);
-            let of_file = |ending| part.strip_suffix(ending).map(shown);
-            [Some(shown(&part)), of_file(SEGMENTS_ENDING), of_file(FILES_ENDING)]
+            let of_file = |ending| part.strip_suffix(ending).map(shown_part);
+            [Some(shown_part(&part)), of_file(SEGMENTS_ENDING), of_file(FILES_ENDING)]
         } else {
             [Some(row.name.to_vec()), None, None]
         };
@@ -113,20 +98,11 @@ fn slice(folders: &[Folder], name: &[u8]) -> Option<Target> {
 /// The prefixes that show under a name, ours first. A folder `..segments/` makes no log of the name `.`.
 fn prefixes(folders: &[Folder], name: &[u8], end: &str) -> impl Iterator<Item = String> {
     let folders = if matches!(name, b"" | b"." | b"..") { &[] } else { folders };
-    let ours = escape_path(name);
-    let foreign = str::from_utf8(name).ok().filter(|raw| *raw != ours && shown(raw) == name);
-    let spellings = [Some(ours.clone()), foreign.map(str::to_owned)];
-    spellings.into_iter().flatten().flat_map(move |spelling| {
+    spellings(name).flat_map(move |spelling| {
         let part = format!("{spelling}{end}");
         let there = folders.iter().filter(|(_, listing)| listing.seen(part.as_bytes()) == Some(Stored::Prefix));
         there.map(|(prefix, _)| format!("{prefix}{part}/")).collect::<Vec<_>>()
     })
-}
-
-/// The name under which a part of a key shows.
-fn shown(part: &str) -> Vec<u8> {
-    let plain = unescape(part);
-    if escape_path(&plain) == part && !plain.contains(&0) { plain } else { part.as_bytes().to_vec() }
 }
 
 #[cfg(test)]

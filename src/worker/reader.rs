@@ -23,8 +23,9 @@ use crate::fuse;
 use crate::listing::catalog::Catalog;
 use crate::read::objects::{BUDGET_OF_READERS, Objects};
 use crate::read::stream_file::{SETTLING, Source};
+use crate::read::streams::{LISTS_A_MINUTE, REMEMBERED_MAX};
 use crate::read::unpack_cache::UnpackCache;
-use crate::reader_fs::{REMEMBERED_MAX, ReaderConfig, ReaderFs};
+use crate::reader_fs::{ReaderConfig, ReaderFs};
 use crate::s3::bucket::Bucket;
 use crate::s3::metered::Observed;
 use crate::s3::rate_limited::Capped;
@@ -111,9 +112,6 @@ pub(super) fn try_cache(settings: &ReaderSettings) -> Result<(), DaemonError> {
         _ => Ok(()),
     }
 }
-
-/// LISTs that the whole mount sends in a minute, at most: enough for the sizes of 2,000 logs, and 3 cents.
-const LISTS_A_MINUTE: u32 = 6_000;
 
 fn reader_config(settings: &ReaderSettings, bucket: Arc<dyn Bucket>, runtime: &Runtime) -> ReaderConfig {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());

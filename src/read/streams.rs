@@ -1,30 +1,40 @@
-//! Streams that a reader mount has looked at: one file for each stream or slice, shared by everyone who has it open and
+//! Streams that a mount has looked at: one file for each stream or slice, shared by everyone who has it open and
 //! cached for a while. Owns how long cached state is valid and when a file is rebuilt. Of a whole file it knows the
 //! newest version in the same way.
 //!
 //! Invariants: an open file only grows. Concurrent requests for one stream share one fetch. While S3 fails, cached
 //! state is served.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use tracing::warn;
 
-use super::names::StreamKey;
-use crate::read::discover::DiscoveryScope;
-use crate::read::stream_file::{Source, StreamFile};
-use crate::read::versions::{Version, Versions};
+use super::discover::DiscoveryScope;
+use super::objects::Objects;
+use super::stream_file::{SETTLING, Source, StreamFile};
+use super::unpack_cache::UnpackCache;
+use super::versions::{Version, Versions};
+use crate::format::whole_name::FILES;
+use crate::s3::bucket::Bucket;
+use crate::s3::rate_limited::Capped;
 use crate::types::bucket_error::BucketError;
+use crate::types::clock::Clock;
 use crate::types::errors::FsError;
-use crate::types::span::Moment;
+use crate::types::freshness::{Age, Freshness};
+use crate::types::span::{Moment, TimePrefix};
 use crate::types::time::{Monotonic, Utc};
 use crate::types::weighted_lru::WeightedLru;
 
 /// Places of segments that are remembered, of all streams that nobody has open: of 200 bytes each, so that a scanner
 /// that walks through a large bucket has us hold 100 MB. A stream of a day has some 300 of them.
 pub const REMEMBERED_MAX: usize = 500_000;
+/// A mount that writes has other things to remember: 20 MB.
+const REMEMBERED_BY_WRITERS: usize = 100_000;
 /// So many more a stream counts, however few it has: what else is remembered of it takes as much.
 const WEIGHT_MIN: usize = 10;
 /// Longest wait for news of a stream that is known already.
@@ -33,8 +43,33 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const DOWN_FOR: Duration = Duration::from_secs(5);
 /// So long after its end a slice may still get segments in the usual way: a writer's interval, several times.
 const LATE: Duration = Duration::from_secs(3600);
+/// LISTs that a whole mount sends in a minute for its streams, at most: enough for the sizes of 2,000 logs, and 3
+/// cents.
+pub const LISTS_A_MINUTE: u32 = 6_000;
+/// Bytes of unpacked segments that a mount keeps in its spool's file system, which is there for logs: four segments of
+/// the usual size.
+const UNPACKED_BY_WRITERS: u64 = 256 << 20;
+/// Streams that are looked at at once, each with one to three LISTs one after the other: 256 take some two seconds at
+/// 50 ms a LIST.
+const AT_ONCE: usize = 16;
 /// A past slice is cached so many times longer than a stream that grows: only a writer that was away adds to it.
 const PAST_TIMES: u32 = 10;
+
+/// A stream, or a slice of one; or a whole file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StreamKey {
+    /// What all its keys begin with, ending in `.segments/`, or in `.files/`.
+    pub folder: String,
+    /// When its segments began; `None` for all that the mount shows.
+    pub slice: Option<TimePrefix>,
+}
+
+impl StreamKey {
+    /// Whether it is a whole file.
+    pub fn is_whole(&self) -> bool {
+        self.folder.ends_with(FILES)
+    }
+}
 
 /// The streams.
 pub struct Streams {
@@ -99,6 +134,21 @@ impl Streams {
         Streams { source, since, ttl, remembered, runtime, table: Mutex::default() }
     }
 
+    /// Those of a mount that writes, of all time. What is unpacked goes to the file system of `dir`.
+    pub fn of_writer(
+        (bucket, objects): (Arc<dyn Bucket>, Arc<Objects>),
+        clock: Arc<dyn Clock>,
+        dir: PathBuf,
+        ttl: Duration,
+        runtime: tokio::runtime::Handle,
+    ) -> Streams {
+        let bucket: Arc<dyn Bucket> = Arc::new(Capped::new(bucket, clock.clone(), LISTS_A_MINUTE));
+        let unpack_cache = UnpackCache::new(bucket.clone(), dir, UNPACKED_BY_WRITERS, runtime.clone());
+        let unpack_cache = Arc::new(unpack_cache);
+        let source = Source { bucket, clock, unpack_cache, objects, strict: false, settling: SETTLING };
+        Streams::new(source, Moment::All, ttl, REMEMBERED_BY_WRITERS, runtime)
+    }
+
     /// Whether the stream may get segments in the usual way.
     pub fn may_grow(&self, key: &StreamKey) -> bool {
         let settled = self.source.clock.now().minus(LATE);
@@ -114,6 +164,58 @@ impl Streams {
     pub fn known(&self, key: &StreamKey) -> Option<Arc<StreamFile>> {
         let slot = self.table.lock().get(key).cloned()?;
         self.fresh(&slot)
+    }
+
+    /// The last file of a stream without asking anybody, and what its age means.
+    pub fn last(&self, key: &StreamKey) -> Option<(Age, Arc<StreamFile>)> {
+        let slot = self.table.lock().get(key).cloned()?;
+        self.aged(&slot)
+    }
+
+    fn aged(&self, slot: &Slot) -> Option<(Age, Arc<StreamFile>)> {
+        let file = slot.file()?;
+        let ttl = self.ttl_of(&slot.key);
+        let freshness = Freshness { listed: ttl, absent: ttl };
+        let is_distrusted = slot.distrusted.load(Ordering::Acquire);
+        let age = if is_distrusted { Age::Old } else { freshness.of_listing(file.age()) };
+        Some((age, file))
+    }
+
+    /// Brings a stream up to date while nobody waits for it.
+    pub fn refresh_soon(self: &Arc<Self>, key: &StreamKey) {
+        let slot = self.slot(key);
+        if slot.asking.try_lock().is_ok() {
+            let streams = self.clone();
+            self.runtime.spawn(async move { drop(streams.look(&slot).await) });
+        }
+    }
+
+    /// Brings streams up to date, some at once, until one cannot be had. Goes on when nobody waits any more.
+    pub async fn refresh_all(self: &Arc<Self>, keys: Vec<StreamKey>) -> Result<(), FsError> {
+        let streams = self.clone();
+        let looks = stream::iter(keys).map(Ok).try_for_each_concurrent(AT_ONCE, move |key| {
+            let streams = streams.clone();
+            async move { streams.current(&key).await.map(drop) }
+        });
+        self.runtime.spawn(looks).await.map_err(|e| FsError::Unfinished(e.to_string()))?
+    }
+
+    /// Opens a stream of which enough is known to begin to read it.
+    pub fn open_known(&self, key: &StreamKey) -> Option<OpenStream> {
+        let slot = self.table.lock().get(key).cloned()?;
+        let (Age::Fresh | Age::Aging, _) = self.aged(&slot)? else { return None };
+        let mut known = slot.known.lock();
+        let file = known.file.clone()?;
+        known.opens += 1;
+        drop(known);
+        Some(OpenStream { slot, file })
+    }
+
+    /// Believes nothing of what is known of one stream any more.
+    pub fn distrust_one(&self, key: &StreamKey) {
+        if let Some(slot) = self.table.lock().peek(key) {
+            slot.distrusted.store(true, Ordering::Release);
+        }
     }
 
     fn fresh(&self, slot: &Slot) -> Option<Arc<StreamFile>> {
@@ -181,7 +283,9 @@ impl Streams {
             return;
         }
         table.change(&slot.key, |_, _| weight as u64);
-        while table.total() > self.remembered as u64 && table.evict(|slot| !slot.is_open()).is_some() {}
+        // One that is too large for itself stays while others are not looked at: to look again costs all its LISTs.
+        let may_go = |other: &Arc<Slot>| !other.is_open() && !Arc::ptr_eq(other, slot);
+        while table.total() > self.remembered as u64 && table.evict(may_go).is_some() {}
     }
 
     /// Brings a stream up to date. Who waits no longer leaves the look to go on, so that the next finds what it found.
