@@ -20,7 +20,8 @@ const OWN: &str = "user.logsinkfs.";
 impl Fs {
     /// Attributes of a node.
     pub fn getattr(&self, id: NodeId) -> Result<Attr, FsError> {
-        self.parts.disk.namespace.attr(id)
+        let attr = self.parts.disk.namespace.attr(id)?;
+        Ok(if attr.joined { self.grown(attr) } else { attr })
     }
 
     /// Sets size first, then mode, owner and times.

@@ -5,15 +5,18 @@
 //! happens to the directory meanwhile. A cursor names the entry before it, so that another worker can continue from it
 //! with a listing of its own.
 
+use std::borrow::Cow;
+
+use crate::format::folders::folders_of_log;
 use crate::namespace::listing::{Page, Row, in_order};
 use crate::namespace::{FileKind, LiveEntry};
 use crate::types::ids::NodeId;
 
 /// An entry of a directory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DirEntry<'a> {
     /// Its name.
-    pub name: &'a [u8],
+    pub name: Cow<'a, [u8]>,
     /// Its node, where it has one already.
     pub id: Option<NodeId>,
     /// What it is.
@@ -64,7 +67,8 @@ impl DirSnapshot {
         self.pages.len()
     }
 
-    /// Adds the bucket's next names but those that are hidden; a live entry hides the name in the bucket.
+    /// Adds the bucket's next names but those that are hidden; a live entry hides the name in the bucket. A folder of
+    /// segments shows as its log.
     pub fn add_page(&mut self, page: Page, is_hidden: impl Fn(&Row) -> bool) {
         for (at, row) in page.iter().enumerate() {
             while let Some(live) = self.live.get(self.placed)
@@ -73,7 +77,8 @@ impl DirSnapshot {
                 self.order.push(SnapshotEntry::Live(self.placed as u32));
                 self.placed += 1;
             }
-            if !is_hidden(row) && !self.is_live(&row.name) && !self.was_shown(row, &page) {
+            let Some((name, _)) = row.listed().filter(|_| !is_hidden(row)) else { continue };
+            if !self.is_live(&name) && !self.is_shown_by_another(row, &name, &page, &is_hidden) {
                 self.order.push(SnapshotEntry::Row(self.pages.len() as u32, at as u32));
             }
         }
@@ -92,12 +97,29 @@ impl DirSnapshot {
         has(false) || has(true)
     }
 
-    /// Whether a prefix was shown as the object of the same name, whose place is on an earlier page.
-    fn was_shown(&self, row: &Row, page: &Page) -> bool {
-        let object = (&*row.name, false);
-        let earlier = page.first().is_some_and(|first| in_order(object, first.key()).is_lt());
-        let on = |page: &Page| page.binary_search_by(|row| in_order(row.key(), object)).is_ok();
-        row.is_prefix() && earlier && self.pages.iter().any(on)
+    /// Whether the name of a prefix or log has its place by something else: by what is on an earlier page, whatever
+    /// that is, or, for a log, by what the same page has of that name.
+    fn is_shown_by_another(&self, row: &Row, name: &[u8], page: &Page, is_hidden: impl Fn(&Row) -> bool) -> bool {
+        if !row.is_prefix() {
+            return false;
+        }
+        let is_log = row.name.len() != name.len();
+        let shows = |page: &Page, key: (&[u8], bool)| {
+            let at = page.binary_search_by(|row| in_order(row.key(), key)).ok();
+            at.is_some_and(|at| key != row.key() && !is_hidden(&page[at]))
+        };
+        let has_place = |key: (&[u8], bool), here: bool| {
+            let earlier = page.first().is_some_and(|first| in_order(key, first.key()).is_lt());
+            here && shows(page, key) || earlier && self.pages.iter().any(|page| shows(page, key))
+        };
+        // Of two folders of one log the first is ours.
+        let mut is_ours = false;
+        let mut of_folder = |folder: String| {
+            is_ours |= folder.as_bytes() == &*row.name;
+            has_place((folder.as_bytes(), true), is_log && !is_ours)
+        };
+        let of_name = has_place((name, false), is_log) || is_log && has_place((name, true), true);
+        of_name || folders_of_log(name).any(&mut of_folder)
     }
 
     /// Whether the entries from a cursor on can be shown: there is one, or it is known that none comes. Gives the place
@@ -128,19 +150,19 @@ impl DirSnapshot {
 
     fn entry(&self, place: usize) -> Option<DirEntry<'_>> {
         let (name, id, kind, row) = match *self.order.get(place)? {
-            SnapshotEntry::Own => (b".".as_slice(), Some(self.dots[0]), FileKind::Directory, None),
-            SnapshotEntry::Above => (b"..".as_slice(), Some(self.dots[1]), FileKind::Directory, None),
+            SnapshotEntry::Own => (b".".as_slice().into(), Some(self.dots[0]), FileKind::Directory, None),
+            SnapshotEntry::Above => (b"..".as_slice().into(), Some(self.dots[1]), FileKind::Directory, None),
             SnapshotEntry::Live(at) => {
                 let live = self.live.get(at as usize)?;
-                (live.name.as_slice(), Some(live.id), live.kind, None)
+                (live.name.as_slice().into(), Some(live.id), live.kind, None)
             }
             SnapshotEntry::Row(page, at) => {
                 let row = self.pages.get(page as usize)?.get(at as usize)?;
-                let kind = if row.is_prefix() { FileKind::Directory } else { FileKind::File };
-                (&*row.name, None, kind, Some(row))
+                let (name, folder) = row.listed()?;
+                (name, None, if folder { FileKind::Directory } else { FileKind::File }, Some(row))
             }
         };
-        let next = (place as u64 + 1) << 32 | u64::from(checksum(name));
+        let next = (place as u64 + 1) << 32 | u64::from(checksum(&name));
         Some(DirEntry { name, id, kind, next, row })
     }
 

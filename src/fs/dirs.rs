@@ -1,17 +1,19 @@
 //! Directory reads: the union of the live view and the bucket, returned while listing pages arrive.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::dir_snapshot::{DirEntry, DirSnapshot};
 use super::handles::{Handle, Mode, Opened, Reading};
 use super::{Answer, Entry, Fs};
-use crate::format::naming::SEGMENTS_ENDING;
 use crate::listing::listing_pages::PageEvent;
 use crate::metrics::METRICS;
 use crate::namespace::Open;
 use crate::namespace::listing::{Row, Stored};
 use crate::types::errors::FsError;
 use crate::types::ids::{HandleId, NodeId, Origin};
+use crate::types::stored_object::StoredObject;
+use crate::types::time::Utc;
 
 /// Entries of a directory, from where they were asked for.
 pub struct Entries {
@@ -22,6 +24,11 @@ pub struct Entries {
 }
 
 impl Entries {
+    /// What the keys of what is in the directory begin with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The entries that are known, in their order; none when the directory has no more.
     pub fn iter(&self) -> impl Iterator<Item = DirEntry<'_>> {
         self.snapshot.entries(self.from)
@@ -146,11 +153,9 @@ impl Fs {
         snapshot.finish();
     }
 
-    /// Whether a name of the bucket is not listed: it is hidden, or the folder of a log's segments, which is found by
-    /// its name, so that programs that go through logs meet logs alone.
+    /// Whether a name of the bucket is not listed.
     fn is_unlisted(&self, dir: NodeId, row: &Row) -> bool {
-        let (name, folder) = row.key();
-        (folder && name.ends_with(SEGMENTS_ENDING.as_bytes())) || self.parts.disk.namespace.is_hidden(dir, name, folder)
+        row.listed().is_none_or(|(name, folder)| self.parts.disk.namespace.is_hidden(dir, &name, folder))
     }
 
     /// Whether a directory shows anything of the bucket. Waits for S3 as a look-up does.
@@ -168,16 +173,26 @@ impl Fs {
     pub fn entry(&self, of: &Entries, entry: &DirEntry<'_>) -> Option<Entry> {
         let found = match (entry.row, entry.id) {
             (None, Some(id)) if Fs::is_dot(entry) => self.parts.disk.namespace.attr(id),
-            (None, _) => self.parts.disk.namespace.lookup(of.id, entry.name),
+            (None, _) => self.parts.disk.namespace.lookup(of.id, &entry.name),
             (Some(row), _) => {
-                let object = match row.stored(&of.prefix) {
+                let object = match row.listed_as(&of.prefix) {
                     Stored::Object(object) => Some(object),
+                    Stored::Log(folder) => return self.log_entry(of.id, &entry.name, &folder),
                     Stored::Prefix => None,
                 };
-                self.know_stored(of.id, entry.name, object)
+                self.know_stored(of.id, &entry.name, object)
             }
         };
         Some(self.live_entry(found.ok()?))
+    }
+
+    /// If the size of a log is unknown, its name has a zero TTL, so that the kernel asks again.
+    fn log_entry(&self, dir: NodeId, name: &[u8], folder: &str) -> Option<Entry> {
+        let known = self.known_log(folder).or_else(|| self.noted_log(dir, name, folder));
+        let unknown = known.is_none();
+        let log = known.unwrap_or_else(|| StoredObject::log(folder, 0, Utc::default()));
+        let entry = self.live_entry(self.know_stored(dir, name, Some(log)).ok()?);
+        Some(if unknown { Entry { ttl: Duration::ZERO, ..entry } } else { entry })
     }
 
     /// Takes back that an entry was looked up: there was no room for it in the answer.
@@ -188,6 +203,6 @@ impl Fs {
     }
 
     fn is_dot(entry: &DirEntry<'_>) -> bool {
-        matches!(entry.name, b"." | b"..")
+        matches!(&*entry.name, b"." | b"..")
     }
 }

@@ -9,11 +9,11 @@ use parking_lot::{Mutex, RwLock};
 use tracing::warn;
 
 use super::dir_snapshot::DirSnapshot;
+use super::stored_file::StoredFile;
 use crate::listing::listing_pages::ListingPages;
 use crate::log_file::local_file::LocalFile;
 use crate::log_file::{LogFile, SpoolFile};
 use crate::metrics::METRICS;
-use crate::read::objects::ObjectReader;
 use crate::spool::session::{HandleSlot, OpenHandle, Session};
 use crate::types::errors::FsError;
 use crate::types::escape::escape_path;
@@ -63,7 +63,7 @@ pub enum Mode {
 pub(super) enum Handle {
     Live { log: Arc<LogFile>, file: SpoolFile, access: Access },
     Local { id: NodeId, local: Arc<LocalFile>, file: Arc<File>, access: Access },
-    Stored(ObjectReader),
+    Stored(StoredFile),
     Dir { id: NodeId, reading: tokio::sync::Mutex<Option<Reading>> },
 }
 

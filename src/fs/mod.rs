@@ -7,7 +7,8 @@
 //!   makes of a file.
 //! - `open`: open, close and takeover; `data` append, truncate, fsync; `whole` writes in place; `sources` what may be a
 //!   copy; `read` read; `handles` what is open.
-//! - `dirs`: directory reads; `dir_snapshot` the union that one of them shows; `stored` objects of the bucket.
+//! - `dirs`: directory reads; `dir_snapshot` the union that one of them shows; `stored` objects of the bucket; `joined`
+//!   its logs; `stored_file` either of them when it is open.
 //! - `spares`: spool files made in advance; `resent` requests that the kernel sends again.
 //! - `caches`: what the kernel is to forget; `surplus` which nodes; `chores` work that no operation waits for.
 
@@ -18,6 +19,7 @@ mod data;
 mod dir_snapshot;
 mod dirs;
 mod handles;
+mod joined;
 pub mod names;
 mod open;
 mod read;
@@ -26,6 +28,7 @@ mod routing;
 mod sources;
 mod spares;
 mod stored;
+mod stored_file;
 pub mod surplus;
 mod whole;
 
@@ -46,6 +49,7 @@ use crate::listing::lister::Lister;
 use crate::namespace::Attr;
 use crate::read::objects;
 use crate::read::objects::Objects;
+use crate::read::streams::Streams;
 use crate::settings::writer::{FsyncLevel, Routing, View};
 use crate::spool::backing::Backings;
 use crate::types::errors::FsError;
@@ -135,6 +139,7 @@ pub struct Fs {
     policy: Policy,
     lister: Lister,
     objects: Arc<Objects>,
+    joined: Arc<Streams>,
     restorer: Restorer,
     handles: Handles,
     backings: Option<Arc<dyn Backings>>,
@@ -165,9 +170,13 @@ impl Fs {
             .clone()
             .filter(|backings| backings.is_remote())
             .map(|backings| Spares::new(parts.clone(), backings, runtime.clone()));
+        let objects = Arc::new(Objects::new(bucket.clone(), runtime.clone(), objects::BUDGET));
+        let (clock, dir) = (parts.ports.clock.clone(), parts.disk.spool.dir().to_owned());
+        let read = (bucket, objects.clone());
         let fs = Fs {
             lister: Lister::new((&*parts).into(), runtime.clone(), outdated),
-            objects: Arc::new(Objects::new(bucket, runtime, objects::BUDGET)),
+            joined: Arc::new(Streams::of_writer(read, clock, dir, policy.metadata_ttl, runtime)),
+            objects,
             restorer: Restorer::new(parts.clone()),
             parts,
             handles: Handles::new(policy.handles_max),
@@ -206,12 +215,19 @@ impl Fs {
     }
 
     fn live_entry(&self, attr: Attr) -> Entry {
-        Entry { attr, ttl: if attr.stored { self.policy.metadata_ttl } else { LIVE_TTL } }
+        let ttl = match (attr.stored, attr.joined) {
+            (false, _) => LIVE_TTL,
+            (true, false) => self.policy.metadata_ttl,
+            // Nothing tells the kernel that a log is gone from the bucket.
+            (true, true) => self.policy.metadata_ttl.min(LIVE_TTL),
+        };
+        Entry { attr, ttl }
     }
 
-    /// How long the kernel may believe a node's attributes: a live file's size is asked each time.
+    /// How long the kernel may believe a node's attributes: the size of a log is asked each time.
     pub fn attr_ttl(&self, attr: &Attr) -> Duration {
         match (attr.kind, attr.stored) {
+            _ if attr.joined => Duration::ZERO,
             (FileKind::File, false) => Duration::ZERO,
             (_, true) => self.policy.metadata_ttl,
             (_, false) => LIVE_ATTR_TTL,

@@ -117,6 +117,7 @@ impl Fs {
         if matches!(self.known_stored(parent, name), Listed::Present(Stored::Object(_))) {
             self.parts.disk.namespace.hide(parent, name)?;
         }
+        self.outdate_log(parent, name);
         if let NewFile::Live(.., taken) = &mut file {
             *taken = spare.cloned();
         }
@@ -169,8 +170,8 @@ impl Fs {
             return Ok(());
         }
         // First, so that an unlink that comes again never finds the stored object in its place.
-        if self.parts.disk.namespace.has_live(parent, name) {
-            self.hide_if_stored(parent, name)?;
+        if let Some(live) = self.parts.disk.namespace.live(parent, name) {
+            self.hide_if_stored(parent, name, self.has_bytes(&live).then_some(&live))?;
         }
         let id = self
             .parts
@@ -279,8 +280,8 @@ impl Fs {
         }
     }
 
-    /// A stored object stays out of view when the live file that hid it is renamed; what a directory has in the bucket
-    /// goes on showing.
+    /// A stored object or log stays out of view when the live file that hid it is renamed; what a directory has in the
+    /// bucket goes on showing.
     fn hide_renamed(
         &self,
         (parent, name): (NodeId, &[u8]),
@@ -288,7 +289,7 @@ impl Fs {
     ) -> Result<(), FsError> {
         match self.parts.disk.namespace.live(new_parent, new_name) {
             Some(Open::Directory) => Ok(()),
-            _ => self.hide_if_stored(parent, name),
+            live => self.hide_if_stored(parent, name, live.as_ref()),
         }
     }
 

@@ -20,7 +20,6 @@ use crate::spool::session::LeftHandle;
 use crate::types::errors::FsError;
 use crate::types::escape::escape_path;
 use crate::types::ids::{BackingId, HandleId, NodeId, Origin};
-use crate::types::stored_object::StoredObject;
 
 /// Why a file is opened.
 enum Opening<'a> {
@@ -77,7 +76,10 @@ impl Fs {
                 }
             },
             Open::Stored(_) if access.write || access.truncate => Ok(None),
-            Open::Stored(object) => Ok(Some((Handle::Stored(self.objects.open(object)), Mode::Direct))),
+            Open::Stored(object) => {
+                let again = matches!(opening, Opening::Again(_));
+                Ok(Some((Handle::Stored(self.open_stored(object, again)), Mode::Direct)))
+            }
             Open::Directory => Err(FsError::IsDirectory),
             Open::Symlink(_) => Err(FsError::Invalid),
         }
@@ -205,10 +207,11 @@ impl Fs {
         }
     }
 
-    /// Opening a stored object's name for writing makes a live file that hides it. The kernel asked for the object's
-    /// node, so it is told to look the name up again and finds the live one.
+    /// Opening a stored object's name for writing makes a live file that hides it; that of a log, one that begins
+    /// another generation of the log. The kernel asked for the stored node, so it is told to look the name up again and
+    /// finds the live one.
     fn open_over(&self, id: NodeId, origin: Origin) -> Result<(HandleId, Mode), FsError> {
-        let Open::Stored(StoredObject { key, .. }) = self.parts.disk.namespace.open(id)? else {
+        let Open::Stored(object) = self.parts.disk.namespace.open(id)? else {
             return Err(FsError::Stale);
         };
         let attr = self.parts.disk.namespace.attr(id)?;
@@ -216,8 +219,10 @@ impl Fs {
         let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
         let parent = self.parts.disk.namespace.parent(id);
         let by = Creator { mode: attr.mode, uid: attr.uid, gid: attr.gid };
-        info!(key, "a live file hides this object, which stays as it is");
-        self.parts.disk.namespace.hide(parent, name)?;
+        if object.as_log().is_none() {
+            info!(key = object.key, "a live file hides this object, which stays as it is");
+            self.parts.disk.namespace.hide(parent, name)?;
+        }
         match self.make_file(parent, name, by, origin, None) {
             Ok(made) => self.parts.disk.namespace.forget(made.id, 1),
             Err(FsError::Exists) => {}

@@ -1,17 +1,18 @@
-//! Stored objects and prefixes in the view of a writer mount. Their bytes are read through `read::objects`; objects are
-//! never changed.
+//! Stored objects, logs and prefixes in the view of a writer mount. Bytes of objects are read through `read::objects`,
+//! those of logs by `joined`; neither is ever changed.
 
 use std::sync::Arc;
 
 use super::caches::prune_surplus;
 use super::{Answer, Entry, Fs};
+use crate::listing::lister::PATIENCE;
 use crate::log_file::LogFile;
 use crate::metrics::METRICS;
-use crate::namespace::Attr;
 use crate::namespace::listing::{Listed, Stored};
+use crate::namespace::{Attr, Open};
 use crate::settings::writer::View;
 use crate::types::errors::FsError;
-use crate::types::ids::NodeId;
+use crate::types::ids::{NodeId, SpoolOffset};
 use crate::types::stored_object::StoredObject;
 
 impl Fs {
@@ -29,6 +30,7 @@ impl Fs {
     /// Forgets what is known of the bucket, and has the kernel forget it.
     pub fn forget_stored(&self) {
         self.parts.ports.catalog.clear();
+        self.joined.distrust();
         self.forget_outdated(self.parts.disk.namespace.outdate_all());
     }
 
@@ -49,27 +51,42 @@ impl Fs {
             return Answer::Now(Err(FsError::NotFound));
         }
         METRICS.looked_into("names", known != Listed::Unknown);
-        if known != Listed::Unknown {
-            return Answer::Now(self.entry_from(parent, name, known.present()));
+        if let Some(entry) = self.known_entry(parent, name, &known) {
+            return Answer::Now(entry);
         }
         let (fs, name) = (self.clone(), name.to_vec());
         Answer::later(async move {
+            let until = tokio::time::sleep(PATIENCE).deadline();
             let found = fs.lister.name(&prefix, &name).await;
-            fs.entry_from(parent, &name, found)
+            let found = found.filter(|found| !fs.is_hidden(parent, &name, found)).ok_or(FsError::NotFound)?;
+            let object = match found {
+                Stored::Object(object) => Some(object),
+                Stored::Log(folder) => {
+                    let log = fs.find_log(parent, &name, &folder, until).await;
+                    Some(log.ok_or(FsError::NotFound)?)
+                }
+                Stored::Prefix => None,
+            };
+            Ok(fs.live_entry(fs.know_stored(parent, &name, object)?))
         })
     }
 
-    fn entry_from(&self, parent: NodeId, name: &[u8], found: Option<Stored>) -> Result<Entry, FsError> {
-        let found = found.filter(|found| !self.is_hidden(parent, name, found));
-        let object = match found.ok_or(FsError::NotFound)? {
-            Stored::Object(object) => Some(object),
-            Stored::Prefix => None,
+    /// What is known of a name, also how long the log is if it is one; `None` when that has to be found out.
+    fn known_entry(&self, parent: NodeId, name: &[u8], known: &Listed) -> Option<Result<Entry, FsError>> {
+        let object = match known {
+            Listed::Unknown => return None,
+            Listed::Absent => return Some(Err(FsError::NotFound)),
+            Listed::Present(stored) if self.is_hidden(parent, name, stored) => return Some(Err(FsError::NotFound)),
+            Listed::Present(Stored::Object(object)) => Some(object.clone()),
+            Listed::Present(Stored::Log(folder)) => Some(self.known_log(folder)?),
+            Listed::Present(Stored::Prefix) => None,
         };
-        Ok(self.live_entry(self.know_stored(parent, name, object)?))
+        let known = self.know_stored(parent, name, object);
+        Some(known.map(|attr| self.live_entry(attr)))
     }
 
-    /// Gives a stored object or prefix (`None`) a node that the kernel is told of. Where it knows too many it is asked
-    /// to forget some.
+    /// Gives a stored object or log, or a prefix (`None`), a node that the kernel is told of. Where that knows too
+    /// many, it is asked to forget some.
     pub(super) fn know_stored(
         &self,
         parent: NodeId,
@@ -124,14 +141,35 @@ impl Fs {
         self.parts.disk.namespace.logs().iter().any(adds)
     }
 
-    /// A live name goes away. A stored object of that name, known or possible, stays out of view.
-    pub(super) fn hide_if_stored(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
+    /// A live name goes away. A stored object or log of that name, known or possible, stays out of view; also the one
+    /// that a `live` log adds to.
+    pub(super) fn hide_if_stored(&self, parent: NodeId, name: &[u8], live: Option<&Open>) -> Result<(), FsError> {
         if self.policy.view == View::Live {
             return Ok(());
         }
         match self.known_stored(parent, name) {
-            Listed::Absent | Listed::Present(Stored::Prefix) => Ok(()),
-            Listed::Present(Stored::Object(_)) | Listed::Unknown => self.parts.disk.namespace.hide(parent, name),
+            Listed::Absent | Listed::Present(Stored::Prefix) if !self.is_own(parent, name, live) => Ok(()),
+            _ => self.parts.disk.namespace.hide(parent, name),
+        }
+    }
+
+    /// Whether a file is a log of that name.
+    fn is_own(&self, parent: NodeId, name: &[u8], live: Option<&Open>) -> bool {
+        let (Some(Open::Live(log)), Ok(mut path)) = (live, self.parts.disk.namespace.path(parent)) else {
+            return false;
+        };
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend(name);
+        log.stream().path == path
+    }
+
+    /// Whether the bucket has or will have bytes of a file, as far as can be known.
+    pub(super) fn has_bytes(&self, live: &Open) -> bool {
+        match live {
+            Open::Live(log) => log.len().is_ok_and(|len| len > SpoolOffset(0)) || log.state().handles.is_open(),
+            Open::Local(_) | Open::Stored(_) | Open::Directory | Open::Symlink(_) => false,
         }
     }
 }

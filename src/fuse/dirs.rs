@@ -19,7 +19,7 @@ pub(super) fn reply(entries: Result<Entries, Errno>, mut reply: ReplyDirectory) 
     };
     for entry in entries.iter() {
         let ino = entry.id.map_or(UNKNOWN_INO, |id| INodeNo(id.0));
-        if reply.add(ino, entry.next, file_type(entry.kind), OsStr::from_bytes(entry.name)) {
+        if reply.add(ino, entry.next, file_type(entry.kind), OsStr::from_bytes(&entry.name)) {
             break;
         }
     }
@@ -34,7 +34,7 @@ pub(super) fn reply_plus(fs: &Fs, entries: Result<Entries, Errno>, mut reply: Re
     };
     for entry in entries.iter() {
         let Some(found) = fs.entry(&entries, &entry) else { continue };
-        let name = OsStr::from_bytes(entry.name);
+        let name = OsStr::from_bytes(&entry.name);
         // One time for both: the shorter, so that the size of a live file is asked for each time.
         let ttl = found.ttl.min(fs.attr_ttl(&found.attr));
         let ino = INodeNo(found.attr.id.0);

@@ -311,7 +311,7 @@ impl Filesystem for Adapter {
     }
 
     fn readdirplus(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
-        let (fs, answer) = (self.fs.clone(), self.fs.readdir(handle(fh), offset));
+        let (fs, answer) = (self.fs.clone(), self.fs.readdirplus(handle(fh), offset));
         self.answer("readdirplus", answer, move |result| dirs::reply_plus(&fs, result, reply));
     }
 

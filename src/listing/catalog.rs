@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::format::folders::log_of_folder;
 use crate::namespace::listing::{Listed, Listing, Stored};
 use crate::types::freshness::{Age, Freshness};
 use crate::types::stored_object::StoredObject;
@@ -192,6 +193,9 @@ impl CatalogState {
 
     fn add(&mut self, prefix: &str, name: &str, object: Option<(u64, Utc, String)>) {
         self.entries.remove(&CatalogKey::Key(format!("{prefix}{name}")));
+        if let Some(log) = log_of_folder(name.as_bytes()).and_then(|log| key(prefix, &log)) {
+            self.entries.remove(&CatalogKey::Key(log));
+        }
         self.entries.change(&CatalogKey::Below(prefix.to_owned()), |entry, weight| match &mut entry.what {
             CachedNames::Names(listing) => weight + Arc::make_mut(listing).add_own(name, object) as u64,
             CachedNames::Name(_) => weight,
@@ -243,6 +247,9 @@ mod tests {
         let known = catalog.name("p/", b"app.log.segments", Monotonic::ZERO);
         assert_eq!(known, Some((Age::Fresh, Some(Stored::Prefix))));
         assert_eq!(catalog.name("q/", b"x.log", Monotonic::ZERO), None, "it is not absent any more");
+        catalog.insert_name("q/", b"a b", None, Monotonic::ZERO);
+        catalog.add_own("", own("q/a%20b.segments/x.log"));
+        assert_eq!(catalog.name("q/", b"a b", Monotonic::ZERO), None, "nor is a log");
     }
 
     #[test]

@@ -1,21 +1,24 @@
 //! Lookups and listings of the bucket: from the catalog while it is fresh, otherwise from S3, with one request for
 //! concurrent callers and a short wait. Owns what is in flight and the pause after a failure.
 //!
-//! Invariants: a name never costs a HEAD. A lookup waits for two LISTs at most, however large the directory is. While
-//! S3 is known to be down nobody waits.
+//! Invariants: a name never costs a HEAD. A lookup waits for two LISTs at most, one after the other, however large the
+//! directory is. While S3 is known to be down nobody waits.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{try_join, try_join_all};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::catalog::Catalog;
 use super::listing_pages::{ListingPages, PageEvent, Progress};
-use crate::format::naming::SEGMENTS;
+use crate::format::folders::folders_of_log;
+use crate::format::naming::{PRIVATE_FOLDER, SEGMENTS};
 use crate::format::partition::PartitionTemplate;
+use crate::namespace::NAME_MAX;
 use crate::namespace::listing::{Listed, Listing, Row, Stored};
 use crate::s3::bucket::{Bucket, ListPage};
 use crate::types::bucket_error::{BucketError, Kind};
@@ -197,6 +200,16 @@ impl Lister {
             .then(|| ListingPages { progress: self.begin(prefix, true), patience: self.0.config.patience })
     }
 
+    /// Whether S3 is known to be down.
+    pub fn is_down(&self) -> bool {
+        self.0.is_down()
+    }
+
+    /// Somebody else found that S3 does not answer.
+    pub fn found_down(&self) {
+        self.0.rest();
+    }
+
     fn refresh(&self, prefix: &str, whole: bool) {
         if !self.0.is_down() {
             drop(self.begin(prefix, whole));
@@ -340,8 +353,12 @@ impl ListerState {
         !wanted
     }
 
-    fn failed(&self, e: &BucketError) {
+    fn rest(&self) {
         *self.down_until.lock() = self.now() + DOWN_FOR;
+    }
+
+    fn failed(&self, e: &BucketError) {
+        self.rest();
         let hint = e.kind.hint();
         warn!(hint, "the bucket cannot be listed; live files are shown alone: {e}");
     }
@@ -369,19 +386,38 @@ impl ListerState {
     }
 
     /// Asks for all names that begin with one: the object itself comes first, its prefix behind what has a byte before
-    /// `/` in its place (`app`, `app-1`, ..., `app/`).
+    /// `/` in its place (`app`, `app-1`, ..., `app.segments/`, `app/`). What that does not tell is asked for at once.
     async fn ask_for(&self, prefix: &str, key: &str, name: &[u8]) -> Result<Option<Stored>, BucketError> {
         let mut listing = Listing::of(prefix);
         listing.add_page(&self.config.prefix, self.list(key, None).await?);
-        match listing.get(name) {
-            Listed::Unknown => {}
-            known => return Ok(known.present()),
+        let directory = self.has_prefix(&listing, (prefix, name), name);
+        let logs = folders_of_log(name).map(|folder| {
+            let listing = &listing;
+            async move {
+                let there = self.has_prefix(listing, (prefix, name), folder.as_bytes()).await?;
+                Ok::<_, BucketError>(there.then(|| Stored::Log(format!("{prefix}{folder}/"))))
+            }
+        });
+        let (directory, logs) = try_join(directory, try_join_all(logs)).await?;
+        let log = || logs.into_iter().flatten().next();
+        Ok(directory.then_some(Stored::Prefix).or_else(log).or_else(|| listing.object(name)))
+    }
+
+    /// Whether a prefix is there, by a listing of all names that begin with `name`, or by one of its own.
+    async fn has_prefix(
+        &self,
+        listing: &Listing,
+        (prefix, name): (&str, &[u8]),
+        folder: &[u8],
+    ) -> Result<bool, BucketError> {
+        let Ok(text) = str::from_utf8(folder) else { return Ok(false) };
+        if let Some(there) = listing.has_prefix(folder).filter(|_| folder.starts_with(name)) {
+            return Ok(there);
         }
-        let mut below = Listing::of(prefix);
-        let page = self.list(&format!("{key}/"), None).await?;
-        let there = !(page.objects.is_empty() && page.prefixes.is_empty());
-        let prefixes = there.then(|| format!("{key}/")).into_iter().collect();
-        below.add_page(&self.config.prefix, ListPage { prefixes, ..ListPage::default() });
-        Ok(below.seen(name).or_else(|| listing.seen(name)))
+        if folder.len() > NAME_MAX || text == PRIVATE_FOLDER && prefix == self.config.prefix {
+            return Ok(false);
+        }
+        let page = self.list(&format!("{prefix}{text}/"), None).await?;
+        Ok(!(page.objects.is_empty() && page.prefixes.is_empty()))
     }
 }

@@ -99,6 +99,9 @@ impl Namespace {
             }
         }
         let claims = tree.node(id)?.claims.clone();
+        if len > SpoolOffset(0) {
+            self.show_retired(&mut tree, &claims, &log.stream().path)?;
+        }
         self.discard(&mut tree, id)?;
         if let Ok(node) = tree.node_mut(id) {
             node.claims.clear();

@@ -4,11 +4,13 @@
 //! Invariants: no page is empty, and none changes, so that an open directory keeps the pages it began with. Names of a
 //! page are in the order of S3, in which a prefix ends in `/`.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::NAME_MAX;
+use crate::format::folders::{folders_of_log, is_objects_folder, log_of_folder};
 use crate::format::naming::PRIVATE_FOLDER;
 use crate::s3::bucket::ListPage;
 use crate::types::stored_object::StoredObject;
@@ -19,6 +21,8 @@ use crate::types::time::Utc;
 pub enum Stored {
     /// An object.
     Object(StoredObject),
+    /// A log: all segments in this folder, which ends in `/`.
+    Log(String),
     /// A common prefix.
     Prefix,
 }
@@ -105,6 +109,26 @@ impl Row {
         Stored::Object(StoredObject { key, size, modified, etag })
     }
 
+    /// The name that a directory lists for it, and whether that is a directory: a folder of segments shows as its log.
+    pub fn listed(&self) -> Option<(Cow<'_, [u8]>, bool)> {
+        if self.is_prefix() && is_objects_folder(&self.name) {
+            return log_of_folder(&self.name).map(|log| (log, false));
+        }
+        Some((Cow::Borrowed(&*self.name), self.is_prefix()))
+    }
+
+    /// What the name stands for that a directory lists for it.
+    pub fn listed_as(&self, prefix: &str) -> Stored {
+        match self.stored(prefix) {
+            Stored::Prefix if is_objects_folder(&self.name) => Stored::Log(self.folder(prefix)),
+            stored => stored,
+        }
+    }
+
+    fn folder(&self, prefix: &str) -> String {
+        format!("{prefix}{}/", String::from_utf8_lossy(&self.name))
+    }
+
     /// Its name, and whether it is a prefix: its place in the order of S3.
     pub fn key(&self) -> (&[u8], bool) {
         (&self.name, self.is_prefix())
@@ -160,17 +184,37 @@ impl Listing {
         self.pages.iter().flat_map(|page| page.iter())
     }
 
-    /// What a name stands for. A prefix is preferred to an object of the same name, and may come much later than that.
+    /// What a name stands for. A prefix is preferred to a log of the same name, and a log to an object; either may come
+    /// much later than that.
     pub fn get(&self, name: &[u8]) -> Listed {
         let seen = self.seen(name);
-        let settled = seen == Some(Stored::Prefix) || self.is_whole() || self.is_behind((name, true));
+        let is_passed = |folder: &[u8]| self.is_behind((folder, true));
+        let settled = seen == Some(Stored::Prefix)
+            || self.is_whole()
+            || is_passed(name) && folders_of_log(name).all(|folder| is_passed(folder.as_bytes()));
         if settled { Listed::of(seen) } else { Listed::Unknown }
     }
 
     /// What a name stands for by the pages so far.
     pub fn seen(&self, name: &[u8]) -> Option<Stored> {
-        let row = self.find((name, true)).or_else(|| self.find((name, false)))?;
-        Some(row.stored(&self.prefix))
+        if let Some(row) = self.find((name, true)) {
+            return Some(row.stored(&self.prefix));
+        }
+        let log = folders_of_log(name).find_map(|folder| self.find((folder.as_bytes(), true)));
+        log.map(|row| Stored::Log(row.folder(&self.prefix))).or_else(|| self.object(name))
+    }
+
+    /// The object of a name by the pages so far.
+    pub fn object(&self, name: &[u8]) -> Option<Stored> {
+        self.find((name, false)).map(|row| row.stored(&self.prefix))
+    }
+
+    /// Whether a prefix is there; `None` where the pages so far do not tell.
+    pub fn has_prefix(&self, name: &[u8]) -> Option<bool> {
+        match self.find((name, true)) {
+            Some(_) => Some(true),
+            None => (self.is_whole() || self.is_behind((name, true))).then_some(false),
+        }
     }
 
     fn find(&self, key: (&[u8], bool)) -> Option<&Row> {
@@ -195,7 +239,7 @@ impl Listing {
     }
 
     /// Adds a page. Gives how many of its keys cannot be names in a directory: empty, `.`, `..`, too long, with NUL, or
-    /// an object with the name of a prefix.
+    /// an object with the name of a prefix or log.
     pub fn add_page(&mut self, root: &str, page: ListPage) -> usize {
         let ListPage { objects, prefixes, next } = page;
         let offered = objects.len() + prefixes.len();
@@ -222,9 +266,10 @@ impl Listing {
         }
         rows.sort_by(|a, b| in_order(a.key(), b.key()));
         rows.dedup_by(|a, b| a.key() == b.key());
-        let folders = rows.iter().filter(|row| row.is_prefix()).map(|row| row.name.clone());
-        let folders: HashSet<Box<[u8]>> = folders.collect();
-        rows.retain(|row| row.is_prefix() || !folders.contains(&row.name));
+        let folders = rows.iter().filter(|row| row.is_prefix());
+        let shown = folders.flat_map(|row| [Some(row.name.to_vec()), row.listed().map(|(name, _)| name.into_owned())]);
+        let shown: HashSet<Vec<u8>> = shown.flatten().collect();
+        rows.retain(|row| row.is_prefix() || !shown.contains(&*row.name));
         let skipped = offered - left_out - rows.len();
         self.push(rows);
         self.next = next;

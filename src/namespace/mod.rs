@@ -121,7 +121,10 @@ impl Namespace {
         }
         let known = tree.directory(parent)?.stored.get(name).copied();
         let id = match known {
-            Some(id) if tree.is_same_stored(id, object.as_ref()) => id,
+            Some(id) if tree.is_same_stored(id, object.as_ref()) => {
+                object.iter().for_each(|object| tree.learn(id, object));
+                id
+            }
             _ => {
                 let id = tree.new_id(self.spool.session())?;
                 let stored = StoredNode { id, parent, name: name.to_vec(), object };

@@ -1,15 +1,17 @@
-//! Stored content below a directory when names change: what is hidden, and which stored nodes become stale.
+//! Stored content below a directory when names change: what is hidden and shown again, and which stored nodes become
+//! stale.
 
 use super::tree::{Body, Tree};
 use super::{Name, Namespace};
 use crate::format::naming::KEY_MAX;
 use crate::spool::hidden::Hidden;
+use crate::spool::record::Claim;
 use crate::types::errors::FsError;
 use crate::types::escape::escape_path;
 use crate::types::ids::NodeId;
 
 impl Namespace {
-    /// Remembers that a stored object of that name stays out of view.
+    /// Remembers that a stored object or log of that name stays out of view.
     pub fn hide(&self, parent: NodeId, name: &[u8]) -> Result<(), FsError> {
         let mut tree = self.tree.lock();
         self.adopt(&mut tree, parent)?;
@@ -25,6 +27,19 @@ impl Namespace {
             // The root's record begins with its first hidden name.
             self.record(&mut tree, parent)
         }
+    }
+
+    /// A log is about to leave the view because the bucket has all of it, and shows from there: also where it was
+    /// removed once, and made anew.
+    pub(super) fn show_retired(&self, tree: &mut Tree, claims: &[Claim], stream: &[u8]) -> Result<(), FsError> {
+        for Claim { parent, name, .. } in claims {
+            let directory = tree.path(*parent)?;
+            let slash = if directory.is_empty() { "".as_bytes() } else { b"/" };
+            if [&directory, slash, name].concat() == stream && tree.directory_mut(*parent)?.hidden.show(name) {
+                self.record(tree, *parent)?;
+            }
+        }
+        Ok(())
     }
 
     /// A directory was renamed, and what the bucket has stays where it was: shown there, or hidden as before.

@@ -30,7 +30,7 @@ pub enum Open {
     Live(Arc<LogFile>),
     /// A local-only file.
     Local(Arc<LocalFile>),
-    /// A stored object.
+    /// A stored object or log.
     Stored(StoredObject),
     /// A directory.
     Directory,
@@ -76,6 +76,8 @@ pub struct Attr {
     pub times: Times,
     /// Whether it is a stored object or prefix, known only from a listing.
     pub stored: bool,
+    /// Whether it is a log that the bucket has, which may grow at any time.
+    pub joined: bool,
 }
 
 /// The kinds of node that applications can tell apart.
@@ -263,17 +265,29 @@ impl Tree {
 
     pub fn is_same_stored(&self, id: NodeId, object: Option<&StoredObject>) -> bool {
         match (self.nodes.get(&id).map(|n| &n.body), object) {
+            (Some(Body::Object(known)), Some(log)) if log.as_log().is_some() => known.key == log.key,
             (Some(Body::Object(known)), Some(object)) => known == object,
             (Some(Body::Directory(_)), None) => true,
             _ => false,
         }
     }
 
-    /// Takes the name of a stored object away; gives its node when it had one.
+    /// A log is as long by now as it was found to be, if it was: one of which nothing is known has no time.
+    pub fn learn(&mut self, id: NodeId, log: &StoredObject) {
+        if let Some(node) = self.nodes.get_mut(&id).filter(|_| log.modified != Utc::default())
+            && let Body::Object(known) = &mut node.body
+            && known.as_log().is_some()
+        {
+            known.clone_from(log);
+            node.times = Times::new(log.modified);
+        }
+    }
+
+    /// Takes the name of a stored object away; gives its node when it had one. A log stays what it is.
     pub fn outdate(&mut self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
         let id = *self.directory(parent).ok()?.stored.get(name)?;
         let node = self.nodes.get_mut(&id)?;
-        if !matches!(node.body, Body::Object(_)) {
+        if !matches!(&node.body, Body::Object(object) if object.as_log().is_none()) {
             return None;
         }
         node.claims.clear();
@@ -410,6 +424,7 @@ impl Tree {
         let kind = node.kind();
         let Node { mode, uid, gid, .. } = *node;
         let stored = !node.recorded;
-        Ok(Attr { id, kind, size, blocks, mode, links, uid, gid, times, stored })
+        let joined = matches!(&node.body, Body::Object(object) if object.as_log().is_some());
+        Ok(Attr { id, kind, size, blocks, mode, links, uid, gid, times, stored, joined })
     }
 }

@@ -299,7 +299,8 @@ impl ReaderFs {
         };
         let times = Times::new(modified);
         let (blocks, mode) = (size.div_ceil(512), mode & !WRITE_BITS);
-        Attr { id, kind, size, blocks, mode, links, uid, gid, times, stored: true }
+        let joined = matches!(target, Target::Stream(_));
+        Attr { id, kind, size, blocks, mode, links, uid, gid, times, stored: true, joined }
     }
 
     /// How long the kernel may believe attributes: it asks each time for what grows, and is told from memory as long as

@@ -1,6 +1,6 @@
-//! Names of the bucket that a directory does not show: objects that a live file once hid, and folders removed here.
-//! Stored in the record of the directory, together with those below folders without a record. Paths are relative to the
-//! directory, as escaped text.
+//! Names of the bucket that a directory does not show: objects that a live file once hid, logs and folders removed
+//! here. Stored in the record of the directory, together with those below folders without a record. Paths are relative
+//! to the directory, as escaped text.
 //!
 //! Invariant: bounded. What exceeds the bound is shown again.
 
@@ -17,7 +17,7 @@ const PATHS_MAX: usize = 10_000;
 /// What a directory does not show of the bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hidden {
-    /// Objects.
+    /// Objects, and logs.
     #[serde(default, rename = "hidden")]
     objects: BTreeSet<String>,
     /// Folders (common prefixes).
@@ -45,6 +45,11 @@ impl Hidden {
     /// Hides an object; gives whether that is new.
     pub fn hide(&mut self, name: &[u8]) -> bool {
         self.has_room() && self.objects.insert(escape_path(name))
+    }
+
+    /// Shows an object again; gives whether it was hidden.
+    pub fn show(&mut self, name: &[u8]) -> bool {
+        !self.objects.is_empty() && self.objects.remove(&escape_path(name))
     }
 
     /// Hides an object that a record names, escaped.

@@ -177,12 +177,14 @@ fn a_folder_is_renamed_and_what_the_bucket_has_of_it_stays_where_it_is() {
         await_names(&mount.path("shop"), &["app.log", "deep"]);
         await_names(&mount.path("shop/deep"), &["deep.log"]);
         await_names(&mount.path("web"), &["deep", "old.txt"]);
-        await_names(&mount.path("web/deep"), &["old.txt"]);
+        await_names(&mount.path("web/deep"), &["deep.log", "old.txt"]);
         for name in ["shop/old.txt", "shop/deep/old.txt", "shop/app.log.segments"] {
             await_gone(&mount.path(name));
         }
         assert_eq!(fs::read_to_string(mount.path("web/old.txt")).unwrap(), "old\n");
         assert_eq!(fs::read_to_string(mount.path("web/deep/old.txt")).unwrap(), "deep\n");
+        // The log goes on in `shop`, and what the bucket has of it shows here.
+        assert_eq!(fs::read_to_string(mount.path("web/deep/deep.log")).unwrap(), "one\n");
         await_there(&mount.path("web/app.log.segments"));
         assert!(!mount.path("web/app.log").exists(), "it was hidden, and stays so");
     };

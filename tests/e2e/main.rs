@@ -20,6 +20,7 @@ mod full;
 mod hold;
 mod identity;
 mod inodes;
+mod joined;
 mod keeper;
 mod limits;
 mod mountpoint;

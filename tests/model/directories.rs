@@ -29,7 +29,7 @@ pub struct Shown {
 async fn read_some(fs: &Arc<Fs>, dir: HandleId, cursor: u64) -> Result<Vec<Shown>, FsError> {
     let entries = answer(fs.readdir(dir, cursor)).await?;
     let name = |name: &[u8]| String::from_utf8(name.to_vec()).unwrap();
-    Ok(entries.iter().map(|e| Shown { name: name(e.name), kind: e.kind, next: e.next }).collect())
+    Ok(entries.iter().map(|e| Shown { name: name(&e.name), kind: e.kind, next: e.next }).collect())
 }
 
 /// What is shown from a cursor to the end.
@@ -469,7 +469,7 @@ fn entries_that_are_shown_with_attributes_count_as_looked_up_but_for_the_dots() 
             let entry = daemon.fs.entry(&entries, &shown).unwrap();
             assert_eq!(entry.attr.kind, shown.kind);
             ids.push((shown.name.to_vec(), entry.attr.id));
-            if shown.name == b"b.log" {
+            if *shown.name == *b"b.log" {
                 let again = daemon.fs.entry(&entries, &shown).unwrap();
                 assert_eq!(again.attr.id, entry.attr.id);
                 daemon.fs.take_back(&shown, &again);

@@ -1,6 +1,7 @@
 //! Buckets that list what no directory can hold: what is shown can be looked up, what cannot be shown is left out, and
 //! no listing is asked for without an end.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +22,8 @@ use logsinkfs::worker::compose;
 use proptest::prelude::*;
 
 use super::daemon::{Daemon, PREFIX, World, answer, run};
-use super::memory::Object;
+use super::faulty::Faulty;
+use super::memory::{MemoryBucket, Object};
 
 /// Keys of pieces that people and programs stumble over.
 pub fn any_key() -> impl Strategy<Value = String> {
@@ -36,6 +38,8 @@ pub fn any_key() -> impl Strategy<Value = String> {
         Just("\n"),
         Just("a"),
         Just("a/b"),
+        Just("a b"),
+        Just("a%20b"),
         Just("日"),
         Just("%2f"),
         Just(".segments/"),
@@ -48,6 +52,11 @@ pub fn any_key() -> impl Strategy<Value = String> {
         1 => (0..1100usize).prop_map(|n| format!("logs/{}", "x".repeat(n))),
         1 => any::<String>(),
     ]
+}
+
+/// Such keys, also of whole files.
+fn any_file() -> impl Strategy<Value = String> {
+    prop_oneof![any_key(), any_key().prop_map(|key| key.replace(".segments/", ".files/"))]
 }
 
 fn any_page() -> impl Strategy<Value = ListPage> {
@@ -92,7 +101,7 @@ proptest! {
 
     #[test]
     fn whatever_keys_there_are_what_is_shown_can_be_looked_up(
-        keys in prop::collection::vec(any_key(), 0..30),
+        keys in prop::collection::vec(any_file(), 0..30),
     ) {
         run(async {
             let mut world = World::new();
@@ -101,6 +110,24 @@ proptest! {
                 world.bucket.inner().plant(&format!("{PREFIX}{key}"), Object::foreign(b"stored"));
             }
             walk(&world.boot()).await;
+        });
+    }
+
+    #[test]
+    fn whatever_pages_they_come_in_each_name_is_listed_once(
+        keys in prop::collection::vec(any_file(), 0..30),
+        page in 1..5usize,
+    ) {
+        run(async {
+            let mut world = World::new();
+            world.settings.view = View::Bucket;
+            world.bucket = Arc::new(Faulty::new(MemoryBucket::new(page)));
+            for key in &keys {
+                world.bucket.inner().plant(&format!("{PREFIX}{key}"), Object::foreign(b"stored"));
+            }
+            let shown = entries(&world.boot(), NodeId::ROOT).await;
+            let once: BTreeSet<_> = shown.iter().map(|(name, _)| name).collect();
+            assert_eq!(once.len(), shown.len(), "{shown:?}");
         });
     }
 }
@@ -117,11 +144,15 @@ async fn walk(daemon: &Daemon) {
     while let Some(folder) = folders.pop() {
         let shown = entries(daemon, folder).await;
         assert_names(shown.iter().map(|(name, _)| name.clone()));
+        let once: BTreeSet<_> = shown.iter().map(|(name, _)| name).collect();
+        assert_eq!(once.len(), shown.len(), "{shown:?}");
         for (name, kind) in shown {
             let found = answer(daemon.fs.lookup(folder, &name)).await.unwrap().attr;
             assert_eq!(found.kind, kind, "{name:?}");
             match found.kind {
                 FileKind::Directory => folders.push(found.id),
+                // What is in its folder is no segment of it.
+                _ if found.joined => assert_eq!(daemon.read(found.id).await.unwrap(), b""),
                 _ => assert_eq!(daemon.read(found.id).await.unwrap(), b"stored"),
             }
         }
