@@ -39,13 +39,17 @@ impl Fs {
 
     /// A program writes elsewhere than at the end of a log: makes it a whole file, or says why that cannot be.
     pub(super) fn make_whole_or_say(&self, log: &LogFile) -> Result<(), FsError> {
-        self.make_whole(log).inspect_err(|e| {
-            let count = log.state().count_misplaced();
-            if count.is_power_of_two() {
-                let path = self.parts.disk.path_of(log);
-                warn!(%path, count, "a program writes elsewhere than at the end of this log, which cannot become a whole file any more: refused: {e}");
-            }
-        })
+        let why = "a program writes elsewhere than at the end of this log, which cannot become a whole file any more";
+        self.make_whole(log).inspect_err(|e| self.say_refused(log, why, e))
+    }
+
+    /// Names a file that cannot be written in place: after 1, 2, 4, 8, ... such writes.
+    fn say_refused(&self, log: &LogFile, why: &str, e: &FsError) {
+        let count = log.state().count_misplaced();
+        if count.is_power_of_two() {
+            let path = self.parts.disk.path_of(log);
+            warn!(%path, count, "{why}: refused: {e}");
+        }
     }
 
     /// A log that is about to get the name of a whole file becomes one, if it can.
@@ -193,7 +197,9 @@ impl Fs {
             return Ok(());
         }
         let (now, content) = (self.parts.ports.clock.now(), log.state().content());
-        self.parts.disk.namespace.begin_version(log, content, now)
+        let begun = self.parts.disk.namespace.begin_version(log, content, now);
+        let why = "a whole file of which bytes are no longer in the spool cannot be changed";
+        begun.inspect_err(|e| self.say_refused(log, why, e))
     }
 
     /// Reserves room in the spool and in the budget of whole files, in which the file is to have `size` bytes.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::LogFile;
 use crate::spool::record::{CopySource, CopySources};
-use crate::types::ids::{HandleId, NodeId};
+use crate::types::ids::HandleId;
 use crate::types::time::Monotonic;
 
 /// A program that copies opens both files within this time, and closes both within it.
@@ -89,15 +89,5 @@ impl Readers {
             Some(Read { closed: None, .. }) => Reading::Open,
             Some(Read { closed: Some(at), .. }) => Reading::Closed(*at),
         }
-    }
-
-    /// Whether nobody has opened a log to read it for a while, so that nothing needs to be looked for.
-    pub fn is_quiet(&self, now: Monotonic) -> bool {
-        self.reads.lock().back().is_none_or(|read| now.since(read.opened) >= TOGETHER)
-    }
-
-    /// The node of a source that is a file itself, to be judged first.
-    pub fn of(sources: &CopySources) -> impl Iterator<Item = NodeId> + '_ {
-        sources.iter().flatten().map(|source| source.node)
     }
 }
