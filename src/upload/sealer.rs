@@ -203,7 +203,7 @@ fn look(parts: &Arc<Parts>, watched: &mut HashMap<NodeId, Watched>, seals: &mut 
             Ok(Next::Seal(order)) => {
                 entry.sealing = true;
                 let (log, parts) = (entry.log.clone(), parts.clone());
-                seals.spawn_blocking(move || (id, order.reason, seal(&parts, &log, order)));
+                seals.spawn_blocking(move || (id, order.reason, seal(&parts, &log, *order)));
             }
             Ok(Next::Wait(until)) => {
                 let wait = until.since(now).clamp(LOOK, LOOK_AT_LEAST);
@@ -249,7 +249,7 @@ enum Next {
     Nothing,
     /// Something is not, and its time has not come.
     Wait(Utc),
-    Seal(Order),
+    Seal(Box<Order>),
 }
 
 /// A whole file is sealed when it is closed and quiet, when it was truncated, and half written when the mount stops.
@@ -271,7 +271,7 @@ fn next_of_whole(
         _ if now < quiet_at => return Next::Wait(quiet_at),
         _ => Reason::Idle,
     };
-    Next::Seal(Order { range, generation, reason, split: Split::Allowed, exact: true })
+    Next::Seal(Box::new(Order { range, generation, reason, split: Split::Allowed, exact: true }))
 }
 
 fn next_order(parts: &Parts, log: &LogFile, now: Utc) -> Result<Next, LocalError> {
@@ -311,7 +311,7 @@ fn next_order(parts: &Parts, log: &LogFile, now: Utc) -> Result<Next, LocalError
         Decision::Wait(until) => Ok(Next::Wait(until)),
         Decision::Seal { reason, upto, split, exact } => {
             let range = SpoolRange { start: range.start, end: range.start.plus(upto) };
-            Ok(Next::Seal(Order { range, generation, reason, split, exact }))
+            Ok(Next::Seal(Box::new(Order { range, generation, reason, split, exact })))
         }
     }
 }

@@ -21,9 +21,10 @@ fn versions(rig: &Rig, path: &str) -> Vec<(String, Vec<u8>)> {
     let version = |key: String| {
         let mut bytes = Vec::new();
         let stored = bucket.get(&key).bytes;
-        match key.ends_with(".gz") {
-            true => drop(flate2::read::MultiGzDecoder::new(&*stored).read_to_end(&mut bytes).unwrap()),
-            false => bytes.extend_from_slice(&stored),
+        if key.ends_with(".gz") {
+            flate2::read::MultiGzDecoder::new(&*stored).read_to_end(&mut bytes).unwrap();
+        } else {
+            bytes.extend_from_slice(&stored);
         }
         (key.rsplit('/').next().unwrap().to_owned(), bytes)
     };
@@ -277,9 +278,9 @@ fn a_large_file_arrives_in_parts_also_when_the_worker_is_killed_meanwhile() {
     let bytes: Vec<u8> = (0..size).map(|n| if n % 3 == 0 { noise() } else { 7 }).collect();
     let mount = rig.plan("a").through(&gate.endpoint).with(&SOON).start();
     // The upload is begun, and its second part is refused.
-    gate.rule(|seen| match seen.target.contains("partNumber=2&") {
-        true => Answer::Refuse(503, "SlowDown", None),
-        false => Answer::Pass,
+    gate.rule(|seen| {
+        let is_second = seen.target.contains("partNumber=2&");
+        if is_second { Answer::Refuse(503, "SlowDown", None) } else { Answer::Pass }
     });
     fs::write(mount.path("large.hprof"), &bytes).unwrap();
     gate.await_hits(1);
