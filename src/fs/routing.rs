@@ -76,9 +76,6 @@ impl Fs {
             Some(Open::Live(log)) => (log, self.path_of(parent, name)?),
             _ => return Ok(None),
         };
-        if log.state().is_unsealed_whole() {
-            return self.log_of(&new);
-        }
         if log.state().is_bound() || is_rotation(&old, &new) {
             return Ok(None);
         }

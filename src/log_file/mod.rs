@@ -151,8 +151,7 @@ impl LogFile {
     pub fn assign_stream<E>(&self, target: Target, birth: u64, store: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let before = {
             let mut state = self.state.lock();
-            let is_free = !state.is_bound() || state.is_unsealed_whole();
-            is_free.then(|| self.join(&mut state, target, birth))
+            (!state.is_bound()).then(|| self.join(&mut state, target, birth))
         };
         let stored = store();
         if let (Err(_), Some((target, birth))) = (&stored, before) {

@@ -36,9 +36,4 @@ impl State {
     pub fn is_being_written(&self) -> bool {
         self.content() == Content::Whole && self.is_linked() && self.handles.writers() > 0
     }
-
-    /// Whether all there is of it is a whole file that is not sealed: it gets the name that it has then.
-    pub fn is_unsealed_whole(&self) -> bool {
-        self.content().is_in_place() && self.generations().count() == 1 && self.segments.is_empty()
-    }
 }

@@ -57,9 +57,8 @@ impl Marker {
     /// the log, and nobody would see it.
     pub fn fits(&self, name: &MarkerName, stream: &[u8], prefix: &str) -> bool {
         if let Some(key) = WholeName::parse(prefix, &self.key) {
-            return (key.number, key.length) == (name.generation, name.range.len())
-                && self.base == name.range.start
-                && key.path == stream;
+            // Its path is the one that the file had when it was sealed.
+            return (key.number, key.length) == (name.generation, name.range.len()) && self.base == name.range.start;
         }
         SegmentName::parse(prefix, &self.key).is_some_and(|key| {
             (key.generation, key.length) == (name.generation, name.range.len())

@@ -10,7 +10,7 @@ use super::number::number;
 use super::outbox::Job;
 use super::parts::{Disk, Parts};
 use crate::format::magic::{MAGIC_MAX, is_compressed, is_whole};
-use crate::format::naming::{Form, MarkerName, Phase, SegmentName};
+use crate::format::naming::{Form, KEY_MAX, MarkerName, Phase, SegmentName};
 use crate::format::whole_name::{FILES_ENDING, WholeName};
 use crate::log_file::stream::StreamState;
 use crate::log_file::{LogFile, SpoolFile};
@@ -59,7 +59,8 @@ pub fn seal(parts: &Parts, log: &Arc<LogFile>, order: Order) -> Result<bool, FsE
     let sum = checksum(&file, range).map_err(reading)?;
 
     let in_place = order.generation.content.is_in_place();
-    let stream = if in_place { versions_of(parts, log)? } else { log.stream() };
+    let path = path_of(parts, log);
+    let stream = if in_place { versions_of(parts, &path)? } else { log.stream() };
     let numbering = order.generation.numbered.is_none().then(|| stream.numbering());
     // Nobody begins another version of a whole file meanwhile.
     let committing = in_place.then(|| log.committing());
@@ -68,7 +69,10 @@ pub fn seal(parts: &Parts, log: &Arc<LogFile>, order: Order) -> Result<bool, FsE
     }
     let numbered = number(&parts.disk, log, &stream, order.generation)?;
     let (marker, name) = match &committing {
-        Some(_) => describe_whole(parts, log, (numbered, &order.generation), (&file, range), sum.0).map_err(reading)?,
+        Some(_) => {
+            let version = (path, numbered, &order.generation);
+            describe_whole(parts, log, version, (&file, range), sum.0).map_err(reading)?
+        }
         None => describe(parts, log, numbered, order.generation.at, range, sum),
     };
     // The number that was just given is given again.
@@ -126,9 +130,14 @@ fn describe(
     (marker, MarkerName { range, generation, phase: Phase::Sealed })
 }
 
+/// The path that a whole file has now, or once had.
+fn path_of(parts: &Parts, log: &LogFile) -> Vec<u8> {
+    parts.disk.namespace.path(log.id).unwrap_or_else(|_| log.stream().path.clone())
+}
+
 /// The numbers of a whole file's versions. They are not those of the log's generations, of which none may be missing.
-fn versions_of(parts: &Parts, log: &LogFile) -> Result<Arc<StreamState>, FsError> {
-    let path = [&*log.stream().path, FILES_ENDING.as_bytes()].concat();
+fn versions_of(parts: &Parts, path: &[u8]) -> Result<Arc<StreamState>, FsError> {
+    let path = [path, FILES_ENDING.as_bytes()].concat();
     Ok(parts.disk.streams.get(&path, parts.ports.clock.now())?)
 }
 
@@ -170,17 +179,16 @@ fn is_current(log: &LogFile, generation: &Generation) -> bool {
 fn describe_whole(
     parts: &Parts,
     log: &LogFile,
-    (Numbered { number, start }, generation): (Numbered, &Generation),
+    (path, Numbered { number, start }, generation): (Vec<u8>, Numbered, &Generation),
     (file, range): (&SpoolFile, SpoolRange),
     crc64: u64,
 ) -> std::io::Result<(Marker, MarkerName)> {
-    let target = log.target();
     let mut beginning = [0; MAGIC_MAX];
     let read = file.read_at(&mut beginning, range.start)?;
     let is_compressed = is_compressed(&beginning[..read]);
     let last = log.state().growth.last().max(start);
-    let key = WholeName {
-        path: target.stream.path.clone(),
+    let mut key = WholeName {
+        path,
         partition: parts.disk.segmenting.partition.of(start),
         start,
         writer: parts.disk.spool.identity().writer,
@@ -188,17 +196,20 @@ fn describe_whole(
         length: range.len(),
         partial: generation.is_half_written,
         form: if is_compressed { Form::Plain } else { parts.disk.segmenting.form },
+    };
+    if key.key(&parts.ports.prefix).len() > KEY_MAX {
+        // The name that it was made with fits.
+        key.path = log.stream().path.clone();
     }
-    .key(&parts.ports.prefix);
     let marker = Marker {
-        key,
+        key: key.key(&parts.ports.prefix),
         crc64: format!("{crc64:016x}"),
         base: generation.at,
         first: start,
         last,
         next: last,
         birth: Some(generation.birth),
-        labels: target.labels,
+        labels: log.target().labels,
     };
     Ok((marker, MarkerName { range, generation: number, phase: Phase::Sending }))
 }

@@ -102,6 +102,13 @@ fn a_dump_is_whole_by_its_name_and_has_the_one_that_it_has_in_the_end() {
     fs::write(mount.path("java_pid7.hprof"), b"JAVA PROFILE 1.0.2\0 and so on").unwrap();
     fs::write(mount.path("dump.tmp"), b"a dump\n").unwrap();
     fs::rename(mount.path("dump.tmp"), mount.path("dump.hprof")).unwrap();
+    fs::write(mount.path("x.zip"), b"PK\x03\x04 and so on").unwrap();
+    fs::create_dir(mount.path("made")).unwrap();
+    fs::rename(mount.path("x.zip"), mount.path("made/y.zip")).unwrap();
+    fs::rename(mount.path("made"), mount.path("dir")).unwrap();
+    fs::write(mount.path("one.hprof"), b"of two names").unwrap();
+    fs::hard_link(mount.path("one.hprof"), mount.path("two.hprof")).unwrap();
+    fs::remove_file(mount.path("one.hprof")).unwrap();
     let mut open = create(&mount.path("open.hprof"));
     open.write_all(b"not yet").unwrap();
     eventually("both", || {
@@ -113,6 +120,8 @@ fn a_dump_is_whole_by_its_name_and_has_the_one_that_it_has_in_the_end() {
     assert_eq!(versions(&rig, "open.hprof"), []);
     drop(open);
     mount.stop();
+    assert_eq!(only(&rig, "dir/y.zip").1, b"PK\x03\x04 and so on");
+    assert_eq!(only(&rig, "two.hprof").1, b"of two names");
     let (name, bytes) = only(&rig, "open.hprof");
     assert!(bytes == b"not yet" && !name.contains("partial"), "{name}");
     assert_eq!(streams(&rig), [""; 0]);
