@@ -7,7 +7,7 @@ use tracing::debug;
 use super::Fs;
 use crate::log_file::LogFile;
 use crate::namespace::Open;
-use crate::spool::record::{CopySource, CopySources};
+use crate::spool::record::CopySource;
 use crate::types::ids::HandleId;
 
 impl Fs {
@@ -25,26 +25,28 @@ impl Fs {
             // One that is gone again becomes nothing.
             let is_empty = begun.len().is_ok_and(|len| len == begun.state().current().at);
             if is_empty && begun.state().handles.writers() > 0 {
-                self.add_sources(&begun, &[Some(source), None, None, None]);
+                self.add_sources(&begun, &[source]);
             }
         }
     }
 
     /// What cannot be noted costs a copy that is stored, and nobody his open file.
-    fn add_sources(&self, log: &Arc<LogFile>, sources: &CopySources) {
-        if sources.iter().all(Option::is_none) {
+    fn add_sources(&self, log: &Arc<LogFile>, sources: &[CopySource]) {
+        if sources.is_empty() {
             return;
         }
         let at = log.state().current().at;
+        let mut added = sources.iter().copied();
         let noted = self.parts.disk.namespace.note(log.id, at, |generation| {
-            let mut added = sources.iter().flatten();
             let free = generation.sources.iter_mut().filter(|place| place.is_none());
-            free.for_each(|place| *place = added.next().copied());
+            free.for_each(|place| *place = added.next());
         });
+        // The rest is known to this worker alone.
+        log.add_sources(added);
         if let Err(e) = noted {
             return debug!("what a file may be a copy of is not noted: {e}");
         }
-        for source in sources.iter().flatten() {
+        for source in sources {
             if let Ok(Open::Live(original)) = self.parts.disk.namespace.open(source.node) {
                 original.suspect(log);
             }

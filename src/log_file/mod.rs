@@ -37,7 +37,7 @@ use self::lease::has_writer;
 pub use self::state::State;
 use self::stream::StreamState;
 use crate::spool::NodeFiles;
-use crate::spool::record::{Generation, LastWrite, Numbered};
+use crate::spool::record::{CopySource, Generation, LastWrite, Numbered};
 use crate::spool::shared_budget::Account;
 use crate::types::errors::{AtPath, LocalError};
 use crate::types::ids::{BackingId, NodeId, SpoolOffset, SpoolRange};
@@ -46,6 +46,9 @@ use crate::types::time::{Monotonic, Utc};
 /// Most bytes that are copied when a log is opened which was truncated while somebody had it open: a quarter of a
 /// second of a slow disk, for which its first program waits once.
 pub const COPY_MAX: u64 = 16 << 20;
+
+/// Most logs that a file is compared with beside those of its record.
+const SOURCES_MAX: usize = 256;
 
 /// Who writes into the spool file what applications append. Decided when the first of them opens it, kept until the
 /// last has closed it, because the kernel takes one way at a time.
@@ -96,6 +99,8 @@ pub struct LogFile {
     pub whole_account: OnceLock<Arc<Account>>,
     /// When a program that wrote to it closed it last.
     last_close: Mutex<Monotonic>,
+    /// What it may be a copy of, beside what its record says.
+    more_sources: Mutex<Vec<CopySource>>,
     /// Files that may be copies of it.
     suspects: Mutex<Vec<Weak<LogFile>>>,
     /// A handle was closed.
@@ -129,6 +134,7 @@ impl LogFile {
             whole_bytes: AtomicU64::new(0),
             whole_account: OnceLock::new(),
             last_close: Mutex::new(Monotonic::ZERO),
+            more_sources: Mutex::default(),
             suspects: Mutex::default(),
             closed: Condvar::new(),
             last_write: Mutex::default(),
@@ -335,6 +341,19 @@ impl LogFile {
     /// When that was last.
     pub fn last_close(&self) -> Monotonic {
         *self.last_close.lock()
+    }
+
+    /// Remembers what the file may be a copy of, where its record has no room for it.
+    pub fn add_sources(&self, sources: impl IntoIterator<Item = CopySource>) {
+        let mut more = self.more_sources.lock();
+        more.extend(sources);
+        let surplus = more.len().saturating_sub(SOURCES_MAX);
+        more.drain(..surplus);
+    }
+
+    /// What a generation of it may be a copy of.
+    pub fn sources(&self, generation: &Generation) -> Vec<CopySource> {
+        generation.sources.iter().flatten().chain(&*self.more_sources.lock()).copied().collect()
     }
 
     /// Remembers a file that may be a copy of this one.

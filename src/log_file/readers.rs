@@ -8,14 +8,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::LogFile;
-use crate::spool::record::{CopySource, CopySources};
+use crate::spool::record::CopySource;
 use crate::types::ids::HandleId;
 use crate::types::time::Monotonic;
 
 /// A program that copies opens both files within this time, and closes both within it.
 pub const TOGETHER: Duration = Duration::from_secs(2);
 /// Handles and new files that are remembered.
-const REMEMBERED: usize = 64;
+const REMEMBERED: usize = 256;
 
 /// The latest handles by which logs are read, and the latest files that began.
 #[derive(Debug, Default)]
@@ -65,8 +65,8 @@ impl Readers {
         }
     }
 
-    /// A file begins. Gives the logs that somebody has just begun to read.
-    pub fn begins(&self, log: &Arc<LogFile>, now: Monotonic) -> CopySources {
+    /// A file begins. Gives the logs that somebody has just begun to read, the latest first.
+    pub fn begins(&self, log: &Arc<LogFile>, now: Monotonic) -> Vec<CopySource> {
         let mut begun = self.begun.lock();
         if begun.len() == REMEMBERED {
             begun.pop_front();
@@ -75,10 +75,8 @@ impl Readers {
         drop(begun);
         let reads = self.reads.lock();
         let together = reads.iter().rev().take_while(|read| now.since(read.opened) < TOGETHER);
-        let mut sources = CopySources::default();
         let reading = together.filter(|read| read.closed.is_none() && read.source.node != log.id);
-        sources.iter_mut().zip(reading).for_each(|(place, read)| *place = Some(read.source));
-        sources
+        reading.map(|read| read.source).collect()
     }
 
     /// How far the reader behind a handle is.

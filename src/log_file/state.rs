@@ -106,19 +106,21 @@ impl State {
     /// was sealed.
     fn keeps_local(&self, len: SpoolOffset) -> bool {
         let current = self.current();
-        match current.content {
-            Content::Log => false,
-            Content::Whole => !self.linked,
-            Content::Local => true,
-            // One that has grown may be one no more.
-            Content::Copy => len.since(current.at) <= current.compared,
-        }
+        current.stays_local(len.since(current.at)) || current.content == Content::Whole && !self.linked
     }
 
     /// Bytes that are still to be sealed.
     pub fn unsealed(&self, len: SpoolOffset) -> u64 {
         let (sealed, current) = (self.sealed_end(), self.current().at);
         if self.keeps_local(len) { current.min(len).since(sealed) } else { len.since(sealed) }
+    }
+
+    /// Forgets the oldest generation, which has ended and stays local; gives its bytes.
+    pub fn forget_oldest(&mut self, at: SpoolOffset) -> Option<SpoolRange> {
+        let (first, next) = (self.generations.front()?, self.generations.get(1)?);
+        let range = SpoolRange { start: first.at.max(self.sealed_end()), end: first.end.unwrap_or(next.at) };
+        let is_it = first.at == at && first.stays_local(range.end.since(at));
+        is_it.then(|| self.generations.pop_front()).map(|_| range)
     }
 
     /// Notes that the file was changed in place, and grew by so many bytes.

@@ -140,6 +140,16 @@ impl Generation {
         (self.birth, self.since, node, self.at)
     }
 
+    /// Whether the generation, of so many bytes, is not to be sealed.
+    pub fn stays_local(&self, len: u64) -> bool {
+        match self.content {
+            Content::Log | Content::Whole => false,
+            Content::Local => true,
+            // One that has grown may be one no more.
+            Content::Copy => len <= self.compared,
+        }
+    }
+
     /// Its number, once it has one.
     pub fn number(&self) -> Option<GenerationNo> {
         self.numbered.map(|numbered| numbered.number)

@@ -33,13 +33,12 @@ pub enum Verdict {
     Later,
 }
 
-/// Judges what applications see of a file, before its first seal, and notes what it is.
-pub fn judge(parts: &Parts, log: &Arc<LogFile>, generation: &Generation) -> Result<Verdict, FsError> {
-    let len = log.len()?;
+/// Judges a generation that ends at `len`, before its first seal, and notes what it is.
+pub fn judge(parts: &Parts, log: &Arc<LogFile>, generation: &Generation, len: SpoolOffset) -> Result<Verdict, FsError> {
     let mut verdict = Verdict::Own;
-    for source in generation.sources.iter().flatten() {
+    for source in log.sources(generation) {
         let Ok(Open::Live(original)) = parts.disk.namespace.open(source.node) else { continue };
-        match reads(parts, log, source) {
+        match reads(parts, log, &source) {
             Verdict::Own => continue,
             Verdict::Later => verdict = Verdict::Later,
             Verdict::Copy => {
@@ -63,7 +62,7 @@ pub fn settle(parts: &Parts, original: &LogFile) -> Result<(), FsError> {
     for log in original.take_suspects() {
         let generation = log.state().current();
         let is_open = !log.state().segments.iter().any(|s| s.range.start >= generation.at);
-        let source = generation.sources.iter().flatten().find(|source| source.node == original.id);
+        let source = log.sources(&generation).into_iter().find(|source| source.node == original.id);
         if let Some(source) = source.filter(|_| is_open && !generation.content.is_in_place()) {
             let len = log.len()?;
             if is_copy(original, source.at, &log, &generation, len)? {
@@ -71,6 +70,18 @@ pub fn settle(parts: &Parts, original: &LogFile) -> Result<(), FsError> {
             }
         }
     }
+    Ok(())
+}
+
+/// Gives back the bytes of a generation that has ended and stays local.
+pub fn forget(parts: &Parts, log: &Arc<LogFile>, generation: &Generation) -> Result<(), FsError> {
+    let _committing = log.committing();
+    settle(parts, log)?;
+    let Some(range) = log.state().forget_oldest(generation.at) else { return Ok(()) };
+    parts.disk.namespace.store_durably(log.id)?;
+    log.punch(range)?;
+    parts.disk.give(log, range.len());
+    parts.queues.touch(log);
     Ok(())
 }
 

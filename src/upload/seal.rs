@@ -145,11 +145,15 @@ fn versions_of(parts: &Parts, path: &[u8]) -> Result<Arc<StreamState>, FsError> 
 /// one, and so is a whole file that nobody writes, known by how it begins: the next look sees what is left to be done.
 fn is_log(parts: &Parts, log: &Arc<LogFile>, file: &SpoolFile, order: &Order) -> Result<bool, FsError> {
     let Order { generation, range, .. } = order;
+    if generation.stays_local(range.len()) {
+        copies::forget(parts, log, generation)?;
+        return Ok(false);
+    }
     if generation.content.is_in_place() {
         return Ok(true);
     }
     if generation.sources != CopySources::default() {
-        let verdict = copies::judge(parts, log, generation)?;
+        let verdict = copies::judge(parts, log, generation, range.end)?;
         if verdict != Verdict::Own || generation.content == Content::Copy {
             return Ok(false);
         }

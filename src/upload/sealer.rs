@@ -17,7 +17,7 @@ use super::parts::{Disk, Parts, Ports};
 use super::seal::{Order, seal};
 use super::{drop, evict};
 use crate::log_file::{LogFile, State};
-use crate::spool::record::{Content, Generation};
+use crate::spool::record::Generation;
 use crate::types::errors::{FsError, LocalError};
 use crate::types::ids::{NodeId, SpoolRange};
 use crate::types::rotation::{Decision, Reason, Rules, Split, Tail, decide, phase};
@@ -160,6 +160,8 @@ fn sealed(
     let Some(entry) = watched.get_mut(&id) else { return };
     entry.sealing = false;
     match result {
+        // A copy was removed meanwhile.
+        Err(_) if !parts.disk.namespace.is_kept(id) => drop(watched.remove(&id)),
         Ok(true) => draw_token(&entry.log, reason),
         Ok(false) => entry.not_before = parts.ports.clock.monotonic() + AGAIN,
         Err(e) => {
@@ -256,14 +258,13 @@ enum Next {
 fn next_of_whole(
     state: &State,
     rules: &Rules,
-    (range, generation, ended): (SpoolRange, Generation, bool),
+    (range, generation, is_truncated): (SpoolRange, Generation, bool),
     (now, token, is_stopping): (Utc, bool, bool),
 ) -> Next {
-    let is_truncated = ended && range.end <= state.current().at;
     let is_forced = state.is_forced(range.start);
     let quiet_at = state.growth.last().plus(if token { rules.idle } else { rules.interval });
     let reason = match state.handles.writers() > 0 {
-        _ if generation.content == Content::Local || !(is_truncated || state.is_linked()) => return Next::Nothing,
+        _ if !(is_truncated || state.is_linked()) => return Next::Nothing,
         _ if is_truncated => Reason::Ended,
         // It is looked at again when it is closed.
         true if !(is_forced && is_stopping) => return Next::Nothing,
@@ -288,12 +289,13 @@ fn next_order(parts: &Parts, log: &LogFile, now: Utc) -> Result<Next, LocalError
         return Ok(Next::Nothing);
     }
     let token = log.stream().has_token(now, rules.interval);
-    if generation.content == Content::Copy && generation.compared == range.len() {
+    let is_truncated = ended && range.end <= state.current().at;
+    if generation.stays_local(range.len()) && !is_truncated {
         state.growth.all_sealed();
         return Ok(Next::Nothing);
     }
     if generation.content.is_in_place() {
-        return Ok(next_of_whole(&state, rules, (range, generation, ended), (now, token, is_stopping)));
+        return Ok(next_of_whole(&state, rules, (range, generation, is_truncated), (now, token, is_stopping)));
     }
     let first_byte = state.growth.first_byte_or(now);
     let tail = Tail {

@@ -136,3 +136,43 @@ fn two_programs_that_write_the_same_are_two_logs_whoever_reads_them() {
     mount.stop();
     assert_eq!(rig.bucket().all_lines(), ["Listening on 8080"; 3]);
 }
+
+#[test]
+fn a_copy_that_is_overwritten_by_another_is_one_again() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&["--rotate-idle", "200ms"]);
+    let mut expected = Vec::new();
+    for n in 0..4 {
+        let line = format!("line {n}");
+        append(&mount.path("app.log"), &format!("{line}\n"));
+        expected.push(line);
+        run(&mount, "cp", &["app.log", "backup"]);
+        eventually("a copy", || (kind(&mount, "backup") == "copy").then_some(()));
+    }
+    fs::write(mount.path("backup"), "something else\n").unwrap();
+    expected.push("something else".to_owned());
+    mount.stop();
+    let mut lines = rig.bucket().all_lines();
+    lines.sort();
+    assert_eq!(lines, sorted(expected));
+    assert_eq!(rig.bucket().content("backup"), b"something else\n");
+}
+
+#[test]
+fn copies_that_are_made_of_many_logs_at_once_are_all_found() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&[]);
+    let expected: Vec<_> = (0..20).map(|n| format!("line of {n}")).collect();
+    for (n, line) in expected.iter().enumerate() {
+        append(&mount.path(&format!("{n}.log")), &format!("{line}\n"));
+    }
+    // As a rotator for many applications does, which opens all before it copies any.
+    let script = "import gzip
+logs = [open('%d.log' % n, 'rb') for n in range(20)]
+packed = [gzip.open('%d.log.1.gz' % n, 'wb') for n in range(20)]
+for log, copy in zip(logs, packed): copy.write(log.read())
+for file in packed + logs: file.close()";
+    run(&mount, "python3", &["-c", script]);
+    let (streams, lines) = stored(&rig, mount);
+    assert_eq!((streams.len(), lines), (20, sorted(expected)));
+}
