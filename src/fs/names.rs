@@ -66,7 +66,7 @@ impl Fs {
         }
         let node = made.as_ref().ok().and_then(|made| self.parts.disk.namespace.open(made.id).ok());
         if let Some(Open::Live(log)) = node {
-            self.note_sources(&log);
+            self.note_sources(&log, origin);
         }
         let attr = match made {
             Err(FsError::Exists) if !access.exclusive || self.made_before(origin, parent, name) => {

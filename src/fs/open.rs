@@ -52,7 +52,7 @@ impl Fs {
         let added = self.handles.add(self.parts.disk.spool.session(), (id, part), (what, mode), origin);
         match (&added, live) {
             (Err(_), Some(log)) => self.let_go(&log, access, mode),
-            (Ok(handle), Some(log)) if access.read => self.note_reader(&log, *handle),
+            (Ok(handle), Some(log)) if access.read => self.note_reader(&log, *handle, origin),
             _ => {}
         }
         Ok((added?, mode))

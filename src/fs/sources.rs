@@ -8,19 +8,21 @@ use super::Fs;
 use crate::log_file::LogFile;
 use crate::namespace::Open;
 use crate::spool::record::CopySource;
-use crate::types::ids::HandleId;
+use crate::types::ids::{HandleId, Origin};
 
 impl Fs {
     /// A file begins: notes the logs that somebody reads.
-    pub(super) fn note_sources(&self, log: &Arc<LogFile>) {
-        let sources = self.parts.queues.readers.begins(log, self.parts.ports.clock.monotonic());
+    pub(super) fn note_sources(&self, log: &Arc<LogFile>, by: Origin) {
+        let now = self.parts.ports.clock.monotonic();
+        let sources = self.parts.queues.readers.begins(log, by.thread, now);
         self.add_sources(log, &sources);
     }
 
     /// A log is opened for reading: files that have just begun, and have nothing in them yet, may become copies of it.
-    pub(super) fn note_reader(&self, log: &Arc<LogFile>, handle: HandleId) {
+    pub(super) fn note_reader(&self, log: &Arc<LogFile>, handle: HandleId, by: Origin) {
         let source = CopySource { node: log.id, at: log.state().current().at, handle };
-        let begun = self.parts.queues.readers.opened(source, self.parts.ports.clock.monotonic());
+        let now = self.parts.ports.clock.monotonic();
+        let begun = self.parts.queues.readers.opened(source, by.thread, now);
         for begun in begun {
             // One that is gone again becomes nothing.
             let is_empty = begun.len().is_ok_and(|len| len == begun.state().current().at);

@@ -82,7 +82,7 @@ impl Fs {
             return self.resize(log, 0);
         }
         self.truncate(log, origin)?;
-        self.note_sources(log);
+        self.note_sources(log, origin);
         Ok(())
     }
 

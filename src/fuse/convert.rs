@@ -71,7 +71,7 @@ pub(super) fn node(ino: INodeNo) -> NodeId {
 
 pub(super) fn origin(req: &Request) -> Origin {
     let unique = u64::from(req.unique());
-    Origin { unique: unique & !UNIQUE_RESEND, resent: unique & UNIQUE_RESEND != 0 }
+    Origin { unique: unique & !UNIQUE_RESEND, resent: unique & UNIQUE_RESEND != 0, thread: req.pid() }
 }
 
 pub(super) fn handle(fh: FileHandle) -> HandleId {

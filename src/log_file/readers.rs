@@ -2,6 +2,7 @@
 //! to write it: two programs may well write the same.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use crate::spool::record::CopySource;
 use crate::types::ids::HandleId;
 use crate::types::time::Monotonic;
 
-/// A program that copies opens both files within this time, and closes both within it.
+/// A program that copies opens both files within this time, and has closed the one when it closes the other, or soon
+/// after.
 pub const TOGETHER: Duration = Duration::from_secs(2);
 /// Handles and new files that are remembered.
 const REMEMBERED: usize = 256;
@@ -21,12 +23,20 @@ const REMEMBERED: usize = 256;
 #[derive(Debug, Default)]
 pub struct Readers {
     reads: Mutex<VecDeque<Read>>,
-    begun: Mutex<VecDeque<(Monotonic, Weak<LogFile>)>>,
+    begun: Mutex<VecDeque<Begun>>,
+}
+
+#[derive(Debug)]
+struct Begun {
+    log: Weak<LogFile>,
+    at: Monotonic,
+    thread: u32,
 }
 
 #[derive(Debug)]
 struct Read {
     source: CopySource,
+    thread: u32,
     opened: Monotonic,
     closed: Option<Monotonic>,
 }
@@ -43,18 +53,19 @@ pub enum Reading {
 }
 
 impl Readers {
-    /// A log was opened by a handle that may read. Gives the files that began just before: what is read may be for
-    /// them.
-    pub fn opened(&self, source: CopySource, now: Monotonic) -> Vec<Arc<LogFile>> {
+    /// A log was opened by a handle that may read. Gives the files that the same program began just before: what is
+    /// read may be for them.
+    pub fn opened(&self, source: CopySource, thread: u32, now: Monotonic) -> Vec<Arc<LogFile>> {
         let mut reads = self.reads.lock();
         if reads.len() == REMEMBERED {
             reads.pop_front();
         }
-        reads.push_back(Read { source, opened: now, closed: None });
+        reads.push_back(Read { source, thread, opened: now, closed: None });
         drop(reads);
         let begun = self.begun.lock();
-        let together = begun.iter().rev().take_while(|(at, _)| now.since(*at) < TOGETHER);
-        together.filter_map(|(_, log)| log.upgrade()).filter(|log| log.id != source.node).collect()
+        let together = begun.iter().rev().take_while(|begun| now.since(begun.at) < TOGETHER);
+        let of_program = together.filter(|begun| is_one_program(thread, begun.thread));
+        of_program.filter_map(|begun| begun.log.upgrade()).filter(|log| log.id != source.node).collect()
     }
 
     /// A handle is closed.
@@ -65,18 +76,18 @@ impl Readers {
         }
     }
 
-    /// A file begins. Gives the logs that somebody has just begun to read, the latest first.
-    pub fn begins(&self, log: &Arc<LogFile>, now: Monotonic) -> Vec<CopySource> {
+    /// A file begins. Gives the logs that the same program has just begun to read, the latest first.
+    pub fn begins(&self, log: &Arc<LogFile>, thread: u32, now: Monotonic) -> Vec<CopySource> {
         let mut begun = self.begun.lock();
         if begun.len() == REMEMBERED {
             begun.pop_front();
         }
-        begun.push_back((now, Arc::downgrade(log)));
+        begun.push_back(Begun { log: Arc::downgrade(log), at: now, thread });
         drop(begun);
         let reads = self.reads.lock();
         let together = reads.iter().rev().take_while(|read| now.since(read.opened) < TOGETHER);
         let reading = together.filter(|read| read.closed.is_none() && read.source.node != log.id);
-        reading.map(|read| read.source).collect()
+        reading.filter(|read| is_one_program(thread, read.thread)).map(|read| read.source).collect()
     }
 
     /// How far the reader behind a handle is.
@@ -88,4 +99,16 @@ impl Readers {
             Some(Read { closed: Some(at), .. }) => Reading::Closed(*at),
         }
     }
+}
+
+/// Whether a thread, which waits for us, is one of the program of another one, as far as that can be told: programs in
+/// other containers are not seen from here. `/proc/TID/task` has the threads of the whole program
+/// ([proc(5)](https://man7.org/linux/man-pages/man5/proc_pid_task.5.html)).
+fn is_one_program(waiting: u32, other: u32) -> bool {
+    let is_unknown = waiting == 0 || other == 0;
+    let exists = |path: String| Path::new(&path).exists();
+    is_unknown
+        || waiting == other
+        || exists(format!("/proc/{waiting}/task/{other}"))
+        || !exists(format!("/proc/{waiting}"))
 }

@@ -68,6 +68,8 @@ pub struct Origin {
     pub unique: u64,
     /// Whether a worker that died had read it.
     pub resent: bool,
+    /// The thread that asks, as this process sees it; 0 where it cannot.
+    pub thread: u32,
 }
 
 /// The number of a generation of one stream at one writer, from 1; given at the first seal.

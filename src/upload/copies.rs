@@ -5,6 +5,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::debug;
 
@@ -21,6 +22,9 @@ use crate::types::ids::SpoolOffset;
 
 /// Bytes compared at once.
 const CHUNK: u64 = 256 * 1024;
+
+/// A program closes the copy of a log within this time after the log: it may compress.
+const WRITES_ON: Duration = Duration::from_secs(600);
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +89,8 @@ pub fn forget(parts: &Parts, log: &Arc<LogFile>, generation: &Generation) -> Res
     Ok(())
 }
 
-/// Whether somebody reads the log for this file: he has the two open together, and closes them together.
+/// Whether somebody reads the log for this file: he opened the two together, and has read to the end when the file is
+/// closed.
 fn reads(parts: &Parts, log: &LogFile, source: &CopySource) -> Verdict {
     let (now, closed) = (parts.ports.clock.monotonic(), log.last_close());
     let is_written = log.state().handles.writers() > 0;
@@ -94,8 +99,9 @@ fn reads(parts: &Parts, log: &LogFile, source: &CopySource) -> Verdict {
         (Reading::Unknown, _) | (Reading::Open, true) => Verdict::Copy,
         (Reading::Open, false) if now.since(closed) < TOGETHER => Verdict::Later,
         (Reading::Open, false) => Verdict::Own,
-        (Reading::Closed(at), true) if now.since(at) < TOGETHER => Verdict::Copy,
-        (Reading::Closed(at), false) if closed.since(at) < TOGETHER => Verdict::Copy,
+        // Who compresses may go on for long after the last read.
+        (Reading::Closed(at), true) if now.since(at) < WRITES_ON => Verdict::Copy,
+        (Reading::Closed(at), false) if closed.since(at) < WRITES_ON => Verdict::Copy,
         (Reading::Closed(_), _) => Verdict::Own,
     }
 }

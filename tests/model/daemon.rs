@@ -248,7 +248,7 @@ pub struct Log {
 pub const WRITE: Access =
     Access { read: false, write: true, append: true, sync: false, exclusive: false, truncate: false };
 const READ: Access = Access { read: true, write: false, append: false, sync: false, exclusive: false, truncate: false };
-pub const ONCE: Origin = Origin { unique: 0, resent: false };
+pub const ONCE: Origin = Origin { unique: 0, resent: false, thread: 0 };
 pub const BY: Creator = Creator { mode: 0o644, uid: 0, gid: 0 };
 
 /// A daemon and its spool.

@@ -22,11 +22,11 @@ const EXCLUSIVE: Access = Access { exclusive: true, ..APPEND };
 const READ: Access = Access { read: true, write: false, append: false, ..APPEND };
 
 fn first(unique: u64) -> Origin {
-    Origin { unique, resent: false }
+    Origin { unique, resent: false, thread: 0 }
 }
 
 fn again(unique: u64) -> Origin {
-    Origin { unique, resent: true }
+    Origin { unique, resent: true, thread: 0 }
 }
 
 fn names(daemon: &Daemon) -> Vec<String> {

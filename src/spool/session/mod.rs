@@ -339,17 +339,17 @@ mod tests {
         let (kept, closed) = (noted(&first, 7), noted(&first, 8));
         let place = first.opened(kept).expect("noted");
         first.closed(first.opened(closed).expect("noted")).expect("struck out");
-        let write = Origin { unique: 99, resent: false };
+        let write = Origin { unique: 99, ..Origin::default() };
         first.intend(place, write, SpoolOffset(500), 20).expect("noted");
         drop(first);
 
         let second = begin(dir.path(), "a1", true);
         assert_eq!(second.nodes_left(), [NodeId(7)].into());
         assert_eq!(second.take_left(), [LeftHandle { place, noted: kept }]);
-        let again = Origin { unique: 99, resent: true };
+        let again = Origin { unique: 99, resent: true, thread: 0 };
         assert_eq!(second.intended(again), Some(SpoolOffset(500)));
         assert_eq!(second.intended(write), None);
-        assert_eq!(second.intended(Origin { unique: 98, resent: true }), None);
+        assert_eq!(second.intended(Origin { unique: 98, resent: true, thread: 0 }), None);
         assert!(second.new_handle().expect("a handle").0 > closed.handle.0);
         let other = second.opened(noted(&second, 9)).expect("noted");
         assert_ne!(other, place);
