@@ -2,6 +2,7 @@
 //! to write it: two programs may well write the same.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -101,14 +102,22 @@ impl Readers {
     }
 }
 
-/// Whether a thread, which waits for us, is one of the program of another one, as far as that can be told: programs in
-/// other containers are not seen from here. `/proc/TID/task` has the threads of the whole program
-/// ([proc(5)](https://man7.org/linux/man-pages/man5/proc_pid_task.5.html)).
+/// Whether a thread, which waits for us, is one of the program of another one, or the shell's that has opened the file
+/// for it, as far as that can be told: programs in other containers are not seen from here. `/proc/TID/task` has the
+/// threads of the whole program ([proc(5)](https://man7.org/linux/man-pages/man5/proc_pid_task.5.html)).
 fn is_one_program(waiting: u32, other: u32) -> bool {
     let is_unknown = waiting == 0 || other == 0;
     let exists = |path: String| Path::new(&path).exists();
     is_unknown
         || waiting == other
         || exists(format!("/proc/{waiting}/task/{other}"))
+        || parent(waiting) == Some(other)
+        || parent(other) == Some(waiting)
         || !exists(format!("/proc/{waiting}"))
+}
+
+fn parent(thread: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{thread}/stat")).ok()?;
+    // Behind the name, which may have anything in it: the state, and the parent.
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
