@@ -25,8 +25,7 @@ impl Fs {
         let begun = self.parts.queues.readers.opened(source, by.thread, now);
         for begun in begun {
             // One that is gone again becomes nothing.
-            let is_empty = begun.len().is_ok_and(|len| len == begun.state().current().at);
-            if is_empty && begun.state().handles.writers() > 0 {
+            if begun.len().is_ok_and(|len| len == begun.state().current().at) {
                 self.add_sources(&begun, &[source]);
             }
         }

@@ -65,7 +65,7 @@ impl Readers {
         drop(reads);
         let begun = self.begun.lock();
         let together = begun.iter().rev().take_while(|begun| now.since(begun.at) < TOGETHER);
-        let of_program = together.filter(|begun| is_one_program(thread, begun.thread));
+        let of_program = together.filter(|begun| is_one_program(thread, begun.thread) != Some(false));
         of_program.filter_map(|begun| begun.log.upgrade()).filter(|log| log.id != source.node).collect()
     }
 
@@ -87,8 +87,13 @@ impl Readers {
         drop(begun);
         let reads = self.reads.lock();
         let together = reads.iter().rev().take_while(|read| now.since(read.opened) < TOGETHER);
-        let reading = together.filter(|read| read.closed.is_none() && read.source.node != log.id);
-        reading.filter(|read| is_one_program(thread, read.thread)).map(|read| read.source).collect()
+        let others = together.filter(|read| read.source.node != log.id);
+        let reading = others.filter(|read| match is_one_program(thread, read.thread) {
+            // It may have read to the end already.
+            Some(is_it) => is_it,
+            None => read.closed.is_none(),
+        });
+        reading.map(|read| read.source).collect()
     }
 
     /// How far the reader behind a handle is.
@@ -103,17 +108,16 @@ impl Readers {
 }
 
 /// Whether a thread, which waits for us, is one of the program of another one, or the shell's that has opened the file
-/// for it, as far as that can be told: programs in other containers are not seen from here. `/proc/TID/task` has the
-/// threads of the whole program ([proc(5)](https://man7.org/linux/man-pages/man5/proc_pid_task.5.html)).
-fn is_one_program(waiting: u32, other: u32) -> bool {
-    let is_unknown = waiting == 0 || other == 0;
+/// for it; `None` where that cannot be told: programs in other containers are not seen from here. `/proc/TID/task` has
+/// the threads of the whole program ([proc(5)](https://man7.org/linux/man-pages/man5/proc_pid_task.5.html)).
+fn is_one_program(waiting: u32, other: u32) -> Option<bool> {
     let exists = |path: String| Path::new(&path).exists();
-    is_unknown
-        || waiting == other
-        || exists(format!("/proc/{waiting}/task/{other}"))
-        || parent(waiting) == Some(other)
-        || parent(other) == Some(waiting)
-        || !exists(format!("/proc/{waiting}"))
+    if waiting == 0 || other == 0 || !exists(format!("/proc/{waiting}")) {
+        return None;
+    }
+    let is_thread = || exists(format!("/proc/{waiting}/task/{other}"));
+    let is_child = || parent(waiting) == Some(other) || parent(other) == Some(waiting);
+    Some(waiting == other || is_thread() || is_child())
 }
 
 fn parent(thread: u32) -> Option<u32> {
