@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use crate::format::folders::folders_of_log;
+use crate::format::folders::{folders_of_file, folders_of_whole};
 use crate::namespace::listing::{Page, Row, in_order};
 use crate::namespace::{FileKind, LiveEntry};
 use crate::types::ids::NodeId;
@@ -50,6 +50,17 @@ pub(super) struct DirSnapshot {
     whole: bool,
 }
 
+/// Whether a page shows something of that key.
+fn shows(page: &Page, key: (&[u8], bool), is_hidden: impl Fn(&Row) -> bool) -> bool {
+    let at = page.binary_search_by(|row| in_order(row.key(), key)).ok();
+    at.is_some_and(|at| !is_hidden(&page[at]))
+}
+
+/// Whether an object's name shows as a whole file that is on the same page.
+fn is_shown_as_file(name: &[u8], page: &Page, is_hidden: impl Fn(&Row) -> bool) -> bool {
+    folders_of_whole(name).any(|folder| shows(page, (folder.as_bytes(), true), &is_hidden))
+}
+
 fn key(entry: &LiveEntry) -> (&[u8], bool) {
     (&entry.name, entry.kind == FileKind::Directory)
 }
@@ -68,8 +79,9 @@ impl DirSnapshot {
     }
 
     /// Adds the bucket's next names but those that are hidden; a live entry hides the name in the bucket. A folder of
-    /// segments shows as its log.
+    /// segments shows as its log, one of versions as its whole file.
     pub fn add_page(&mut self, page: Page, is_hidden: impl Fn(&Row) -> bool) {
+        let has_files = page.iter().any(Row::is_files);
         for (at, row) in page.iter().enumerate() {
             while let Some(live) = self.live.get(self.placed)
                 && in_order(key(live), row.key()).is_le()
@@ -78,6 +90,9 @@ impl DirSnapshot {
                 self.placed += 1;
             }
             let Some((name, _)) = row.listed().filter(|_| !is_hidden(row)) else { continue };
+            if has_files && !row.is_prefix() && is_shown_as_file(&name, &page, &is_hidden) {
+                continue;
+            }
             if !self.is_live(&name) && !self.is_shown_by_another(row, &name, &page, &is_hidden) {
                 self.order.push(SnapshotEntry::Row(self.pages.len() as u32, at as u32));
             }
@@ -97,29 +112,27 @@ impl DirSnapshot {
         has(false) || has(true)
     }
 
-    /// Whether the name of a prefix or log has its place by something else: by what is on an earlier page, whatever
-    /// that is, or, for a log, by what the same page has of that name.
+    /// Whether the name of a prefix or file has its place by something else: by what is on an earlier page, whatever
+    /// that is, or, for a file, by what the same page has of that name.
     fn is_shown_by_another(&self, row: &Row, name: &[u8], page: &Page, is_hidden: impl Fn(&Row) -> bool) -> bool {
         if !row.is_prefix() {
             return false;
         }
-        let is_log = row.name.len() != name.len();
-        let shows = |page: &Page, key: (&[u8], bool)| {
-            let at = page.binary_search_by(|row| in_order(row.key(), key)).ok();
-            at.is_some_and(|at| key != row.key() && !is_hidden(&page[at]))
-        };
+        let is_file = row.name.len() != name.len();
+        let shows = |page: &Page, key: (&[u8], bool)| key != row.key() && shows(page, key, &is_hidden);
         let has_place = |key: (&[u8], bool), here: bool| {
             let earlier = page.first().is_some_and(|first| in_order(key, first.key()).is_lt());
             here && shows(page, key) || earlier && self.pages.iter().any(|page| shows(page, key))
         };
-        // Of two folders of one log the first is ours.
-        let mut is_ours = false;
+        // Of two folders of one file the first shows.
+        let mut is_first = false;
         let mut of_folder = |folder: String| {
-            is_ours |= folder.as_bytes() == &*row.name;
-            has_place((folder.as_bytes(), true), is_log && !is_ours)
+            is_first |= folder.as_bytes() == &*row.name;
+            has_place((folder.as_bytes(), true), is_file && !is_first)
         };
-        let of_name = has_place((name, false), is_log) || is_log && has_place((name, true), true);
-        of_name || folders_of_log(name).any(&mut of_folder)
+        // The object of a whole file's name gives way to it on the same page.
+        let of_name = has_place((name, false), is_file && !row.is_files()) || is_file && has_place((name, true), true);
+        of_name || folders_of_file(name).any(&mut of_folder)
     }
 
     /// Whether the entries from a cursor on can be shown: there is one, or it is known that none comes. Gives the place

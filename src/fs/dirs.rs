@@ -1,15 +1,17 @@
 //! Directory reads: the union of the live view and the bucket, returned while listing pages arrive.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::dir_snapshot::{DirEntry, DirSnapshot};
 use super::handles::{Handle, Mode, Opened, Reading};
 use super::{Answer, Entry, Fs};
-use crate::listing::listing_pages::PageEvent;
+use crate::listing::lister::PATIENCE;
+use crate::listing::listing_pages::{ListingPages, PageEvent};
 use crate::metrics::METRICS;
 use crate::namespace::Open;
-use crate::namespace::listing::{Row, Stored};
+use crate::namespace::listing::{Listed, Row, Stored};
 use crate::types::errors::FsError;
 use crate::types::ids::{HandleId, NodeId, Origin};
 use crate::types::stored_object::StoredObject;
@@ -95,6 +97,7 @@ impl Fs {
             Some(reading) => reading,
             None => reading.insert(self.begin(*id)?),
         };
+        let until = tokio::time::sleep(PATIENCE).deadline();
         loop {
             if let Some(entries) = self.entries(*id, reading, cursor) {
                 return Ok(entries);
@@ -107,6 +110,8 @@ impl Fs {
             };
             match news {
                 PageEvent::Pages(pages, last) => {
+                    let unknown = self.prefix_of(*id).map(|prefix| self.unknown_files(*id, &prefix, &pages));
+                    self.find_files(unknown.unwrap_or_default(), until).await;
                     let hidden = |row: &Row| self.is_unlisted(*id, row);
                     pages.into_iter().for_each(|page| snapshot.add_page(page, hidden));
                     if last {
@@ -133,7 +138,15 @@ impl Fs {
         if prefix.is_some() {
             METRICS.looked_into("listings", known.is_some());
         }
-        let feed = prefix.filter(|_| known.is_none()).and_then(|prefix| self.lister.feed(&prefix));
+        let feed = match (prefix, &known) {
+            (None, _) => None,
+            (Some(prefix), None) => self.lister.feed(&prefix),
+            // Which of its whole files there are is to be found out first.
+            (Some(prefix), Some(known)) if !self.unknown_files(id, &prefix, known.pages()).is_empty() => {
+                Some(ListingPages::of(known.clone()))
+            }
+            (Some(_), Some(_)) => None,
+        };
         match (&feed, known) {
             (Some(_), _) => {}
             (None, Some(known)) => self.add_whole(id, &mut snapshot, known.pages()),
@@ -155,12 +168,20 @@ impl Fs {
 
     /// Whether a name of the bucket is not listed.
     fn is_unlisted(&self, dir: NodeId, row: &Row) -> bool {
-        row.listed().is_none_or(|(name, folder)| self.parts.disk.namespace.is_hidden(dir, &name, folder))
+        let is_hidden = |(name, folder): (Cow<'_, [u8]>, bool)| self.parts.disk.namespace.is_hidden(dir, &name, folder);
+        row.listed().is_none_or(is_hidden) || self.has_no_version(dir, row)
     }
 
     /// Whether a directory shows anything of the bucket. Waits for S3 as a look-up does.
     pub(super) async fn shows_stored(&self, dir: NodeId, prefix: &str) -> bool {
-        self.lister.has(prefix, |row| !self.is_unlisted(dir, row)).await
+        let until = tokio::time::sleep(PATIENCE).deadline();
+        let shows = |row: &Row| !self.is_unlisted(dir, row);
+        if !self.lister.has(prefix, shows).await {
+            return false;
+        }
+        let Some(known) = self.lister.last_known(prefix) else { return true };
+        self.find_files(self.unknown_files(dir, prefix, known.pages()), until).await;
+        known.rows().any(shows)
     }
 
     fn entries(&self, id: NodeId, reading: &Reading, cursor: u64) -> Option<Entries> {
@@ -178,6 +199,7 @@ impl Fs {
                 let object = match row.listed_as(&of.prefix) {
                     Stored::Object(object) => Some(object),
                     Stored::Log(folder) => return self.log_entry(of.id, &entry.name, &folder),
+                    Stored::Files { folder, .. } => return self.whole_entry(of, &entry.name, &folder),
                     Stored::Prefix => None,
                 };
                 self.know_stored(of.id, &entry.name, object)
@@ -186,12 +208,26 @@ impl Fs {
         Some(self.live_entry(found.ok()?))
     }
 
-    /// If the size of a log is unknown, its name has a zero TTL, so that the kernel asks again.
+    /// A whole file; where it turns out to have no version, what else has its name.
+    fn whole_entry(&self, of: &Entries, name: &[u8], folder: &str) -> Option<Entry> {
+        let known = self.known_file(folder);
+        if known != Listed::Absent {
+            return self.file_entry(of.id, name, folder, known.object());
+        }
+        let listed = self.settled(self.lister.known_name(&of.prefix, name), |_| Listed::Absent);
+        self.known_entry(of.id, name, &listed)?.ok()
+    }
+
     fn log_entry(&self, dir: NodeId, name: &[u8], folder: &str) -> Option<Entry> {
-        let known = self.known_log(folder).or_else(|| self.noted_log(dir, name, folder));
+        self.file_entry(dir, name, folder, self.known_file(folder).object())
+    }
+
+    /// If the size of a log or whole file is unknown, its name has a zero TTL, so that the kernel asks again.
+    fn file_entry(&self, dir: NodeId, name: &[u8], folder: &str, known: Option<StoredObject>) -> Option<Entry> {
+        let known = known.or_else(|| self.noted_file(dir, name, folder));
         let unknown = known.is_none();
-        let log = known.unwrap_or_else(|| StoredObject::log(folder, 0, Utc::default()));
-        let entry = self.live_entry(self.know_stored(dir, name, Some(log)).ok()?);
+        let file = known.unwrap_or_else(|| StoredObject::log(folder, 0, Utc::default()));
+        let entry = self.live_entry(self.know_stored(dir, name, Some(file)).ok()?);
         Some(if unknown { Entry { ttl: Duration::ZERO, ..entry } } else { entry })
     }
 

@@ -114,10 +114,11 @@ impl Fs {
         }
         let by = self.change(by, origin);
         let mut file = self.new_file(parent, name)?;
-        if matches!(self.known_stored(parent, name), Listed::Present(Stored::Object(_))) {
+        let known = self.known_stored(parent, name);
+        if matches!(known, Listed::Present(Stored::Object(object)) if object.folder().is_none()) {
             self.parts.disk.namespace.hide(parent, name)?;
         }
-        self.outdate_log(parent, name);
+        self.outdate_file(parent, name);
         if let NewFile::Live(.., taken) = &mut file {
             *taken = spare.cloned();
         }

@@ -78,7 +78,7 @@ impl Fs {
             Open::Stored(_) if access.write || access.truncate => Ok(None),
             Open::Stored(object) => {
                 let again = matches!(opening, Opening::Again(_));
-                Ok(Some((Handle::Stored(self.open_stored(object, again)), Mode::Direct)))
+                Ok(Some((Handle::Stored(self.open_stored(object, again)?), Mode::Direct)))
             }
             Open::Directory => Err(FsError::IsDirectory),
             Open::Symlink(_) => Err(FsError::Invalid),
@@ -207,9 +207,9 @@ impl Fs {
         }
     }
 
-    /// Opening a stored object's name for writing makes a live file that hides it; that of a log, one that begins
-    /// another generation of the log. The kernel asked for the stored node, so it is told to look the name up again and
-    /// finds the live one.
+    /// Opening a stored object's name for writing makes a live file that hides it; that of a log or whole file, one
+    /// that begins another generation or version of it. The kernel asked for the stored node, so it is told to look the
+    /// name up again and finds the live one.
     fn open_over(&self, id: NodeId, origin: Origin) -> Result<(HandleId, Mode), FsError> {
         let Open::Stored(object) = self.parts.disk.namespace.open(id)? else {
             return Err(FsError::Stale);
@@ -219,7 +219,7 @@ impl Fs {
         let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
         let parent = self.parts.disk.namespace.parent(id);
         let by = Creator { mode: attr.mode, uid: attr.uid, gid: attr.gid };
-        if object.as_log().is_none() {
+        if object.folder().is_none() {
             info!(key = object.key, "a live file hides this object, which stays as it is");
             self.parts.disk.namespace.hide(parent, name)?;
         }

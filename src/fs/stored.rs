@@ -1,5 +1,5 @@
-//! Stored objects, logs and prefixes in the view of a writer mount. Bytes of objects are read through `read::objects`,
-//! those of logs by `joined`; neither is ever changed.
+//! Stored objects, logs, whole files and prefixes in the view of a writer mount. Bytes of objects are read through
+//! `read::objects`, those of logs and whole files by `joined`; none is ever changed.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ impl Fs {
         let Some(prefix) = self.prefix_of(parent) else {
             return Answer::Now(Err(FsError::NotFound));
         };
-        let known = self.lister.known_name(&prefix, name);
+        let known = self.settled(self.lister.known_name(&prefix, name), |folder| self.known_file(folder));
         if known == Listed::Unknown && self.parts.disk.namespace.is_hidden(parent, name, false) {
             return Answer::Now(Err(FsError::NotFound));
         }
@@ -58,12 +58,19 @@ impl Fs {
         Answer::later(async move {
             let until = tokio::time::sleep(PATIENCE).deadline();
             let found = fs.lister.name(&prefix, &name).await;
-            let found = found.filter(|found| !fs.is_hidden(parent, &name, found)).ok_or(FsError::NotFound)?;
+            let mut found = found.filter(|found| !fs.is_hidden(parent, &name, found)).ok_or(FsError::NotFound)?;
+            if let Stored::Files { folder, otherwise } = found {
+                found = match (fs.find_file(parent, &name, &folder, until).await, otherwise) {
+                    (Listed::Present(version), _) => version,
+                    (Listed::Absent, Some(otherwise)) => *otherwise,
+                    (Listed::Absent | Listed::Unknown, _) => return Err(FsError::NotFound),
+                };
+            }
             let object = match found {
                 Stored::Object(object) => Some(object),
-                Stored::Log(folder) => {
-                    let log = fs.find_log(parent, &name, &folder, until).await;
-                    Some(log.ok_or(FsError::NotFound)?)
+                Stored::Log(folder) | Stored::Files { folder, .. } => {
+                    let log = fs.find_file(parent, &name, &folder, until).await;
+                    Some(log.object().ok_or(FsError::NotFound)?)
                 }
                 Stored::Prefix => None,
             };
@@ -71,22 +78,23 @@ impl Fs {
         })
     }
 
-    /// What is known of a name, also how long the log is if it is one; `None` when that has to be found out.
-    fn known_entry(&self, parent: NodeId, name: &[u8], known: &Listed) -> Option<Result<Entry, FsError>> {
+    /// What is known of a name, also how long a log or whole file is; `None` when that has to be found out.
+    pub(super) fn known_entry(&self, parent: NodeId, name: &[u8], known: &Listed) -> Option<Result<Entry, FsError>> {
         let object = match known {
             Listed::Unknown => return None,
             Listed::Absent => return Some(Err(FsError::NotFound)),
             Listed::Present(stored) if self.is_hidden(parent, name, stored) => return Some(Err(FsError::NotFound)),
             Listed::Present(Stored::Object(object)) => Some(object.clone()),
-            Listed::Present(Stored::Log(folder)) => Some(self.known_log(folder)?),
+            Listed::Present(Stored::Log(folder)) => Some(self.known_file(folder).object()?),
+            Listed::Present(Stored::Files { .. }) => return None,
             Listed::Present(Stored::Prefix) => None,
         };
         let known = self.know_stored(parent, name, object);
         Some(known.map(|attr| self.live_entry(attr)))
     }
 
-    /// Gives a stored object or log, or a prefix (`None`), a node that the kernel is told of. Where that knows too
-    /// many, it is asked to forget some.
+    /// Gives a stored object, log or whole file, or a prefix (`None`), a node that the kernel is told of. Where that
+    /// knows too many, it is asked to forget some.
     pub(super) fn know_stored(
         &self,
         parent: NodeId,
@@ -114,7 +122,8 @@ impl Fs {
     pub(super) fn known_stored(&self, parent: NodeId, name: &[u8]) -> Listed {
         let now = self.parts.ports.clock.monotonic();
         let known = self.prefix_of(parent).and_then(|prefix| self.parts.ports.catalog.name(&prefix, name, now));
-        known.map_or(Listed::Unknown, |(_, answer)| Listed::of(answer))
+        let known = known.map_or(Listed::Unknown, |(_, answer)| Listed::of(answer));
+        self.settled(known, |folder| self.last_file(folder))
     }
 
     /// A directory of the live view is about to leave its place. Where stored content may show it again, its owner and

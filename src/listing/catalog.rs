@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::format::folders::log_of_folder;
+use crate::format::folders::file_of_folder;
 use crate::namespace::listing::{Listed, Listing, Stored};
 use crate::types::freshness::{Age, Freshness};
 use crate::types::stored_object::StoredObject;
@@ -120,9 +120,10 @@ impl Catalog {
     pub fn insert_name(&self, prefix: &str, name: &[u8], found: Option<Stored>, now: Monotonic) -> bool {
         let before = self.name(prefix, name, now).and_then(|(_, before)| before);
         let Some(key) = key(prefix, name) else { return false };
-        let outdated = matches!(before, Some(Stored::Object(_))) && before != found;
-        // The key stands in the found object once more.
-        let weight = 2 * key.len() + size_of::<(CatalogKey, CatalogEntry)>() + size_of::<Stored>();
+        let may_be_object = matches!(before, Some(Stored::Object(_) | Stored::Files { .. }));
+        let outdated = may_be_object && before != found;
+        // The key stands in what was found once more, or twice.
+        let weight = 3 * key.len() + size_of::<(CatalogKey, CatalogEntry)>() + size_of::<Stored>();
         let old = self.inner.lock().put(CatalogKey::Key(key), now, CachedNames::Name(found), weight);
         drop(old);
         outdated
@@ -193,8 +194,8 @@ impl CatalogState {
 
     fn add(&mut self, prefix: &str, name: &str, object: Option<(u64, Utc, String)>) {
         self.entries.remove(&CatalogKey::Key(format!("{prefix}{name}")));
-        if let Some(log) = log_of_folder(name.as_bytes()).and_then(|log| key(prefix, &log)) {
-            self.entries.remove(&CatalogKey::Key(log));
+        if let Some(file) = file_of_folder(name.as_bytes()).and_then(|file| key(prefix, &file)) {
+            self.entries.remove(&CatalogKey::Key(file));
         }
         self.entries.change(&CatalogKey::Below(prefix.to_owned()), |entry, weight| match &mut entry.what {
             CachedNames::Names(listing) => weight + Arc::make_mut(listing).add_own(name, object) as u64,
@@ -250,6 +251,9 @@ mod tests {
         catalog.insert_name("q/", b"a b", None, Monotonic::ZERO);
         catalog.add_own("", own("q/a%20b.segments/x.log"));
         assert_eq!(catalog.name("q/", b"a b", Monotonic::ZERO), None, "nor is a log");
+        catalog.insert_name("q/", b"core", None, Monotonic::ZERO);
+        catalog.add_own("", own("q/core.files/x"));
+        assert_eq!(catalog.name("q/", b"core", Monotonic::ZERO), None, "nor is a whole file");
     }
 
     #[test]

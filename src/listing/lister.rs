@@ -8,14 +8,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{try_join, try_join_all};
+use futures_util::future::{try_join_all, try_join3};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::catalog::Catalog;
 use super::listing_pages::{ListingPages, PageEvent, Progress};
-use crate::format::folders::folders_of_log;
+use crate::format::folders::{folders_of_log, folders_of_whole};
 use crate::format::naming::{PRIVATE_FOLDER, SEGMENTS};
 use crate::format::partition::PartitionTemplate;
 use crate::namespace::NAME_MAX;
@@ -391,16 +391,21 @@ impl ListerState {
         let mut listing = Listing::of(prefix);
         listing.add_page(&self.config.prefix, self.list(key, None).await?);
         let directory = self.has_prefix(&listing, (prefix, name), name);
-        let logs = folders_of_log(name).map(|folder| {
+        let there = |folder: String| {
             let listing = &listing;
             async move {
                 let there = self.has_prefix(listing, (prefix, name), folder.as_bytes()).await?;
-                Ok::<_, BucketError>(there.then(|| Stored::Log(format!("{prefix}{folder}/"))))
+                Ok::<_, BucketError>(there.then(|| format!("{prefix}{folder}/")))
             }
-        });
-        let (directory, logs) = try_join(directory, try_join_all(logs)).await?;
-        let log = || logs.into_iter().flatten().next();
-        Ok(directory.then_some(Stored::Prefix).or_else(log).or_else(|| listing.object(name)))
+        };
+        let files = try_join_all(folders_of_whole(name).map(there));
+        let logs = try_join_all(folders_of_log(name).map(there));
+        let (directory, files, logs) = try_join3(directory, files, logs).await?;
+        if directory {
+            return Ok(Some(Stored::Prefix));
+        }
+        let log = logs.into_iter().flatten().next().map(Stored::Log);
+        Ok(Stored::of_name(files.into_iter().flatten().next(), log.or_else(|| listing.object(name))))
     }
 
     /// Whether a prefix is there, by a listing of all names that begin with `name`, or by one of its own.

@@ -36,6 +36,12 @@ pub enum PageEvent {
 }
 
 impl ListingPages {
+    /// A listing that is known.
+    pub fn of(listing: Arc<Listing>) -> ListingPages {
+        let (_, progress) = watch::channel(Progress { listing, end: Some(Ok(())) });
+        ListingPages { progress, patience: Duration::ZERO }
+    }
+
     /// What has come so far.
     pub(super) fn listing(&self) -> Arc<Listing> {
         self.progress.borrow().listing.clone()

@@ -10,7 +10,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::NAME_MAX;
-use crate::format::folders::{folders_of_log, is_objects_folder, log_of_folder};
+use crate::format::folders::{
+    file_of_folder, folders_of_file, folders_of_log, folders_of_whole, is_files_folder, is_objects_folder,
+};
 use crate::format::naming::PRIVATE_FOLDER;
 use crate::s3::bucket::ListPage;
 use crate::types::stored_object::StoredObject;
@@ -21,10 +23,27 @@ use crate::types::time::Utc;
 pub enum Stored {
     /// An object.
     Object(StoredObject),
+    /// A whole file, if this folder, which ends in `/`, has a version of it.
+    Files {
+        /// The folder.
+        folder: String,
+        /// What the name stands for if it has none.
+        otherwise: Option<Box<Stored>>,
+    },
     /// A log: all segments in this folder, which ends in `/`.
     Log(String),
     /// A common prefix.
     Prefix,
+}
+
+impl Stored {
+    /// What a name stands for that is no prefix: what may be a whole file, and what else has the name.
+    pub fn of_name(files: Option<String>, otherwise: Option<Stored>) -> Option<Stored> {
+        match files {
+            Some(folder) => Some(Stored::Files { folder, otherwise: otherwise.map(Box::new) }),
+            None => otherwise,
+        }
+    }
 }
 
 /// A name as it is kept. The key is not: it is the prefix and the name.
@@ -70,6 +89,14 @@ impl Listed {
             Listed::Unknown | Listed::Absent => None,
         }
     }
+
+    /// The object, if it is known to stand for one.
+    pub fn object(self) -> Option<StoredObject> {
+        match self.present()? {
+            Stored::Object(object) => Some(object),
+            Stored::Files { .. } | Stored::Log(_) | Stored::Prefix => None,
+        }
+    }
 }
 
 /// The names below a prefix, as far as they are known.
@@ -109,10 +136,16 @@ impl Row {
         Stored::Object(StoredObject { key, size, modified, etag })
     }
 
-    /// The name that a directory lists for it, and whether that is a directory: a folder of segments shows as its log.
+    /// Whether it is the folder of what may be a whole file.
+    pub fn is_files(&self) -> bool {
+        self.is_prefix() && is_files_folder(&self.name)
+    }
+
+    /// The name that a directory lists for it, and whether that is a directory: a folder of segments shows as its log,
+    /// one of versions as its whole file.
     pub fn listed(&self) -> Option<(Cow<'_, [u8]>, bool)> {
         if self.is_prefix() && is_objects_folder(&self.name) {
-            return log_of_folder(&self.name).map(|log| (log, false));
+            return file_of_folder(&self.name).map(|file| (file, false));
         }
         Some((Cow::Borrowed(&*self.name), self.is_prefix()))
     }
@@ -120,6 +153,7 @@ impl Row {
     /// What the name stands for that a directory lists for it.
     pub fn listed_as(&self, prefix: &str) -> Stored {
         match self.stored(prefix) {
+            Stored::Prefix if self.is_files() => Stored::Files { folder: self.folder(prefix), otherwise: None },
             Stored::Prefix if is_objects_folder(&self.name) => Stored::Log(self.folder(prefix)),
             stored => stored,
         }
@@ -184,14 +218,14 @@ impl Listing {
         self.pages.iter().flat_map(|page| page.iter())
     }
 
-    /// What a name stands for. A prefix is preferred to a log of the same name, and a log to an object; either may come
-    /// much later than that.
+    /// What a name stands for. A prefix is preferred to a whole file of the same name, that to a log, and a log to an
+    /// object; each may come much later than that.
     pub fn get(&self, name: &[u8]) -> Listed {
         let seen = self.seen(name);
         let is_passed = |folder: &[u8]| self.is_behind((folder, true));
         let settled = seen == Some(Stored::Prefix)
             || self.is_whole()
-            || is_passed(name) && folders_of_log(name).all(|folder| is_passed(folder.as_bytes()));
+            || is_passed(name) && folders_of_file(name).all(|folder| is_passed(folder.as_bytes()));
         if settled { Listed::of(seen) } else { Listed::Unknown }
     }
 
@@ -200,8 +234,9 @@ impl Listing {
         if let Some(row) = self.find((name, true)) {
             return Some(row.stored(&self.prefix));
         }
-        let log = folders_of_log(name).find_map(|folder| self.find((folder.as_bytes(), true)));
-        log.map(|row| Stored::Log(row.folder(&self.prefix))).or_else(|| self.object(name))
+        let there = |folder: String| self.find((folder.as_bytes(), true)).map(|row| row.folder(&self.prefix));
+        let log = folders_of_log(name).find_map(there).map(Stored::Log);
+        Stored::of_name(folders_of_whole(name).find_map(there), log.or_else(|| self.object(name)))
     }
 
     /// The object of a name by the pages so far.
@@ -267,7 +302,9 @@ impl Listing {
         rows.sort_by(|a, b| in_order(a.key(), b.key()));
         rows.dedup_by(|a, b| a.key() == b.key());
         let folders = rows.iter().filter(|row| row.is_prefix());
-        let shown = folders.flat_map(|row| [Some(row.name.to_vec()), row.listed().map(|(name, _)| name.into_owned())]);
+        // What else has the name of a whole file shows where that has no version.
+        let file = |row: &Row| row.listed().filter(|_| !row.is_files()).map(|(name, _)| name.into_owned());
+        let shown = folders.flat_map(|row| [Some(row.name.to_vec()), file(row)]);
         let shown: HashSet<Vec<u8>> = shown.flatten().collect();
         rows.retain(|row| row.is_prefix() || !shown.contains(&*row.name));
         let skipped = offered - left_out - rows.len();

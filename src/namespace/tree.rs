@@ -30,7 +30,7 @@ pub enum Open {
     Live(Arc<LogFile>),
     /// A local-only file.
     Local(Arc<LocalFile>),
-    /// A stored object or log.
+    /// A stored object, log or whole file.
     Stored(StoredObject),
     /// A directory.
     Directory,
@@ -76,7 +76,7 @@ pub struct Attr {
     pub times: Times,
     /// Whether it is a stored object or prefix, known only from a listing.
     pub stored: bool,
-    /// Whether it is a log that the bucket has, which may grow at any time.
+    /// Whether it is a log or whole file that the bucket has, of which more may come at any time.
     pub joined: bool,
 }
 
@@ -265,7 +265,9 @@ impl Tree {
 
     pub fn is_same_stored(&self, id: NodeId, object: Option<&StoredObject>) -> bool {
         match (self.nodes.get(&id).map(|n| &n.body), object) {
-            (Some(Body::Object(known)), Some(log)) if log.as_log().is_some() => known.key == log.key,
+            (Some(Body::Object(known)), Some(object)) if object.folder().is_some() => {
+                (&known.key, &known.etag) == (&object.key, &object.etag)
+            }
             (Some(Body::Object(known)), Some(object)) => known == object,
             (Some(Body::Directory(_)), None) => true,
             _ => false,
@@ -276,7 +278,7 @@ impl Tree {
     pub fn learn(&mut self, id: NodeId, log: &StoredObject) {
         if let Some(node) = self.nodes.get_mut(&id).filter(|_| log.modified != Utc::default())
             && let Body::Object(known) = &mut node.body
-            && known.as_log().is_some()
+            && known.folder().is_some()
         {
             known.clone_from(log);
             node.times = Times::new(log.modified);
@@ -287,7 +289,7 @@ impl Tree {
     pub fn outdate(&mut self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
         let id = *self.directory(parent).ok()?.stored.get(name)?;
         let node = self.nodes.get_mut(&id)?;
-        if !matches!(&node.body, Body::Object(object) if object.as_log().is_none()) {
+        if !matches!(&node.body, Body::Object(object) if object.folder().is_none()) {
             return None;
         }
         node.claims.clear();
@@ -424,7 +426,7 @@ impl Tree {
         let kind = node.kind();
         let Node { mode, uid, gid, .. } = *node;
         let stored = !node.recorded;
-        let joined = matches!(&node.body, Body::Object(object) if object.as_log().is_some());
+        let joined = matches!(&node.body, Body::Object(object) if object.folder().is_some());
         Ok(Attr { id, kind, size, blocks, mode, links, uid, gid, times, stored, joined })
     }
 }

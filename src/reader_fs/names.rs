@@ -82,7 +82,7 @@ fn stream_or_object(folders: &[Folder], name: &[u8]) -> Option<Target> {
     if let Some(folder) = prefixes(folders, name, SEGMENTS_ENDING).next() {
         return Some(Target::Stream(StreamKey { folder, slice: None }));
     }
-    folders.iter().find_map(|(_, listing)| match listing.seen(name) {
+    folders.iter().find_map(|(_, listing)| match listing.object(name) {
         Some(Stored::Object(object)) => Some(Target::Object(object)),
         _ => None,
     })

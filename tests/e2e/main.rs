@@ -54,5 +54,6 @@ mod verify;
 mod view;
 mod whole;
 mod whole_reading;
+mod whole_view;
 mod worker_kills;
 mod write_paths;
