@@ -11,6 +11,7 @@ use super::handles::{Entry, Handle};
 use super::names::{Target, all};
 use super::{AT_A_GLANCE, Answer, Lookup, ObjectMeta, ReaderFs};
 use crate::namespace::FileKind;
+use crate::read::streams::StreamKey;
 use crate::types::errors::FsError;
 use crate::types::ids::{HandleId, NodeId};
 
@@ -113,15 +114,43 @@ impl ReaderFs {
         }
     }
 
+    /// Looks for what is not known to be a whole file, and may be nothing, for the first of a directory and as long as
+    /// for sizes.
+    async fn find_versions(&self, targets: impl Iterator<Item = &Target>) {
+        let unknown = targets.filter_map(|target| match target {
+            Target::Files(key, None) if !self.has_version(key) && self.streams.known(key).is_none() => {
+                Some(key.clone())
+            }
+            _ => None,
+        });
+        let unknown: Vec<StreamKey> = unknown.take(BATCH).collect();
+        if !unknown.is_empty() {
+            let _ = tokio::time::timeout(PATIENCE, self.streams.refresh_all(unknown)).await;
+        }
+    }
+
+    fn has_version(&self, key: &StreamKey) -> bool {
+        let last = self.streams.last(key);
+        last.is_some_and(|(_, file)| file.versions().is_some_and(|versions| versions.newest.is_some()))
+    }
+
+    /// Whether it is known to be the folder `x.files` of somebody else, which makes no file `x`.
+    fn is_nothing(&self, target: &Target) -> bool {
+        matches!(target, Target::Files(key, None) if self.streams.last(key).is_some() && !self.has_version(key))
+    }
+
     async fn entries(&self, handle: &Handle, offset: u64) -> Result<(NodeId, Entries), FsError> {
         let Handle::Dir { id, entries } = handle else { return Err(FsError::NotDirectory) };
         if let Some(entries) = entries.lock().clone().filter(|_| offset > 0) {
             return Ok((*id, entries));
         }
         let folders = self.folders(&self.directory(*id)?).await?;
+        let mut found = all(&folders);
+        self.find_versions(found.values()).await;
+        found.retain(|_, target| !self.is_nothing(target));
         let (parent, named) = {
             let nodes = self.nodes.lock();
-            let named = all(&folders).into_iter().map(|(name, target)| Entry {
+            let named = found.into_iter().map(|(name, target)| Entry {
                 id: nodes.named(*id, &name),
                 kind: match target {
                     Target::Directory(_) => FileKind::Directory,

@@ -253,6 +253,24 @@ fn a_directory_is_listed_whole_also_while_the_sizes_of_some_logs_cannot_be_had()
 }
 
 #[test]
+fn names_alone_are_those_that_a_look_up_finds_also_beside_folders_named_like_those_of_whole_files() {
+    run(async {
+        let desk = Desk::new();
+        for key in ["page.files/style.css", "app.files/notes.txt", "app"] {
+            desk.bucket.inner().plant(&format!("{PREFIX}{key}"), Object::foreign(b"mine"));
+        }
+        let whole = "core.files/20261123T081502.123456Z_web-1_00000001_000000000004";
+        desk.bucket.inner().plant(&format!("{PREFIX}{whole}"), Object::foreign(b"ELF."));
+        let entries = desk.entries(NodeId::ROOT).await;
+        let names: Vec<_> = entries.iter().map(|entry| String::from_utf8_lossy(&entry.name)).collect();
+        assert_eq!(names, ["app", "app.files", "core", "core.files", "page.files"]);
+        for name in &names {
+            assert!(desk.find(name).await.is_ok(), "{name}");
+        }
+    });
+}
+
+#[test]
 fn so_many_streams_are_remembered_and_those_that_are_open() {
     run(async {
         let desk = Desk::remembering(100);
