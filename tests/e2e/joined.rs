@@ -294,6 +294,8 @@ fn a_reader_whose_worker_is_killed_reads_no_wrong_bytes() {
 fn in_an_outage_nobody_waits_and_a_program_that_opens_its_log_gets_a_live_one() {
     let rig = Rig::embedded();
     plant(&rig);
+    let cold = "web/cold.log";
+    Planter::new(&rig.bucket(), cold, "web-1").put(ago(60), b"stored\n");
     let gate = rig.gate();
     let mount = rig.plan_bucket_view().through(&gate.endpoint).with(&[SOON]).start();
     let log = await_there(&mount, "web/app.log");
@@ -302,7 +304,9 @@ fn in_an_outage_nobody_waits_and_a_program_that_opens_its_log_gets_a_live_one() 
     mount.daemon.signal(Signal::HUP);
     append(&log, "live\n");
     assert_eq!(fs::read_to_string(&log).unwrap(), "live\n");
-    assert_eq!(names(&mount.path("web")), ["app.log"]);
+    append(&mount.path(cold), "live\n");
+    assert_eq!(fs::read_to_string(mount.path(cold)).unwrap(), "live\n");
+    assert_eq!(names(&mount.path("web")), ["app.log", "cold.log"]);
     gate.open();
     mount.stop();
     assert!(rig.bucket().lines("web/app.log").contains(&"live".to_owned()));

@@ -210,8 +210,7 @@ fn one_that_is_opened_for_writing_begins_anew_and_one_that_is_removed_stays_away
 #[test]
 fn one_that_is_finished_shows_from_the_bucket() {
     let rig = Rig::embedded();
-    let flags = ["--retire-after", "1s", "--rotate-idle", "100ms", SOON[0], SOON[1]];
-    let mount = rig.mount_bucket_view(&flags);
+    let mount = rig.mount_bucket_view(&["--retire-after", "1s", "--rotate-idle", "100ms", "--metadata-ttl=600s"]);
     let path = mount.path("heap.hprof");
     for version in [binary(1000), binary(500)] {
         write_over(&path, &version);
