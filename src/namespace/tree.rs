@@ -305,6 +305,13 @@ impl Tree {
         let above = self.directory(parent)?;
         let (former, below) = above.former_of(&name);
         let (body, Former { mode, uid, gid }) = match object {
+            Some(object) if object.folder().is_some() => {
+                // Whoever may make a file here may go on with this log, and has it read.
+                let Node { mode, uid, gid, .. } = *self.node(parent)?;
+                let writers = mode & 0o222;
+                let former = Former { mode: file_mode | writers | writers << 1, uid, gid };
+                (Body::Object(object), former)
+            }
             Some(object) => (Body::Object(object), Former { mode: file_mode, uid, gid }),
             None => {
                 let (hidden, listed) = (above.hidden.below(&name), former.is_none());

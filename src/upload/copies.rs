@@ -135,6 +135,10 @@ fn is_copy(
     generation: &Generation,
     len: SpoolOffset,
 ) -> Result<bool, FsError> {
+    // What is written in place may be something else by now; a copy of a whole file is one itself.
+    if original.state().generations().any(|generation| generation.at == at && generation.content.is_in_place()) {
+        return Ok(false);
+    }
     let file = log.files.at(generation.at)?;
     let known = if generation.content == Content::Copy { generation.compared } else { 0 };
     let rest = SpoolReader { file: file.clone(), at: generation.at.plus(known), end: len };
