@@ -37,6 +37,7 @@ mod reach;
 mod read;
 mod reader;
 mod reader_costs;
+mod real_files;
 mod real_programs;
 mod recover;
 mod recovery;
