@@ -112,7 +112,8 @@ impl Readers {
 /// the threads of the whole program ([proc(5)](https://man7.org/linux/man-pages/man5/proc_pid_task.5.html)).
 fn is_one_program(waiting: u32, other: u32) -> Option<bool> {
     let exists = |path: String| Path::new(&path).exists();
-    if waiting == 0 || other == 0 || !exists(format!("/proc/{waiting}")) {
+    let is_seen = |thread: u32| thread != 0 && exists(format!("/proc/{thread}"));
+    if !is_seen(waiting) || !is_seen(other) {
         return None;
     }
     let is_thread = || exists(format!("/proc/{waiting}/task/{other}"));

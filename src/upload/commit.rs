@@ -130,7 +130,7 @@ fn forget_ended(parts: &Parts, log: &Arc<LogFile>) -> Result<(), FsError> {
         state.segments.iter().take_while(|s| s.range.end <= begin && !s.phase.owes_object()).collect()
     };
     let Some(last) = settled.last() else { return Ok(()) };
-    copies::settle(parts, log)?;
+    copies::settle(parts, log);
     // Without its old bases the record says that what lies before is done; and the number of a generation must outlive
     // its markers.
     disk.namespace.store_durably(log.id)?;

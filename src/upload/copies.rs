@@ -62,25 +62,38 @@ pub fn judge(parts: &Parts, log: &Arc<LogFile>, generation: &Generation, len: Sp
 
 /// Judges the files that may be copies of a log whose bytes are about to leave the disk. To be called under
 /// [`LogFile::committing`] of the log.
-pub fn settle(parts: &Parts, original: &LogFile) -> Result<(), FsError> {
+pub fn settle(parts: &Parts, original: &LogFile) {
     for log in original.take_suspects() {
-        let generation = log.state().current();
-        let is_open = !log.state().segments.iter().any(|s| s.range.start >= generation.at);
-        let source = log.sources(&generation).into_iter().find(|source| source.node == original.id);
-        if let Some(source) = source.filter(|_| is_open && !generation.content.is_in_place()) {
-            let len = log.len()?;
-            if is_copy(original, source.at, &log, &generation, len)? {
-                note(parts, &log, &generation, Verdict::Copy, len)?;
+        // One that is gone, or cannot be read, is no trouble of this log.
+        for (generation, end) in unsealed(&log).unwrap_or_default() {
+            let sources = log.sources(&generation);
+            let mut of_original = sources.iter().filter(|source| source.node == original.id);
+            let is_copy = |source: &CopySource| is_copy(original, source.at, &log, &generation, end).unwrap_or(false);
+            if of_original.any(is_copy)
+                && let Err(e) = note(parts, &log, &generation, Verdict::Copy, end)
+            {
+                debug!("a copy is not noted as one: {e}");
             }
         }
     }
-    Ok(())
+}
+
+/// The generations of a log of which nothing is sealed and that are no whole files, and where each ends.
+fn unsealed(log: &LogFile) -> Result<Vec<(Generation, SpoolOffset)>, FsError> {
+    let len = log.len()?;
+    let state = log.state();
+    let bases = state.bases();
+    let ends = bases.iter().skip(1).map(|next| next.at).chain([len]);
+    let is_unsealed = |(generation, _): &(Generation, SpoolOffset)| {
+        generation.at >= state.sealed_end() && !generation.content.is_in_place()
+    };
+    Ok(bases.iter().copied().zip(ends).filter(is_unsealed).collect())
 }
 
 /// Gives back the bytes of a generation that has ended and stays local.
 pub fn forget(parts: &Parts, log: &Arc<LogFile>, generation: &Generation) -> Result<(), FsError> {
     let _committing = log.committing();
-    settle(parts, log)?;
+    settle(parts, log);
     let Some(range) = log.state().forget_oldest(generation.at) else { return Ok(()) };
     parts.disk.namespace.store_durably(log.id)?;
     log.punch(range)?;

@@ -31,7 +31,7 @@ fn remove(parts: &Parts, log: &Arc<LogFile>) -> bool {
             // Two saw that it had ended, and this is the second.
             return Ok(false);
         }
-        copies::settle(parts, log)?;
+        copies::settle(parts, log);
         let len = log.len()?;
         let account = parts.disk.account(log);
         let held = {

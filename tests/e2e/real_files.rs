@@ -333,7 +333,8 @@ fn sqlite_works() {
         for n in 1 2 3 4 5; do sqlite3 wal.db '.timeout 20000' 'insert into t values(8)'; done; wait; \
         sqlite3 wal.db 'select sum(n) from t; pragma integrity_check'; sqlite3 copy.db 'select sum(n) from t; pragma integrity_check'";
     let delete = "set -e; sqlite3 delete.db 'create table t(n); begin; insert into t values(1); rollback; insert into t values(2)'; \
-        sqlite3 delete.db 'pragma journal_mode=truncate; insert into t values(3); pragma journal_mode=persist; insert into t values(4); vacuum'; \
+        sqlite3 delete.db 'pragma journal_mode=truncate; insert into t values(3)'; sqlite3 delete.db \
+            'pragma journal_mode=persist; insert into t values(4); vacuum'; \
         sqlite3 delete.db 'select sum(n) from t; pragma integrity_check'; sqlite3 delete.db '.dump' > dump.sql";
     for (write_path, worker) in [(KERNEL, Worker::Lives), (DAEMON, Worker::IsKilled), (KERNEL, Worker::IsKilled)] {
         let rig = Rig::embedded();
@@ -416,7 +417,8 @@ fn git_works() {
         let text = "set -e; export GIT_AUTHOR_DATE=@1000000000 GIT_COMMITTER_DATE=@1000000000; \
             git init -q -b main repo; cd repo; git config user.email a@example.com; git config user.name a; \
             for n in 1 2 3 4 5; do seq $n 200 > file$n; git add .; git commit -qm $n; done; \
-            git gc -q; git checkout -q -b other HEAD~2; seq 7 > seven; git add .; git commit -qm seven; git merge -q -m merged main; \
+            git gc -q; git checkout -q -b other HEAD~2; seq 7 > seven; git add .; git commit -qm seven; \
+            git merge -q -m merged main; \
             git fsck --no-progress; git log --format=%H; git status --short; cd ..; \
             git clone -q repo clone; cd clone; git fsck --no-progress; git log --format=%H | wc -l; git status --short";
         same(&rig, &mount, text);
