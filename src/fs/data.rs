@@ -1,7 +1,6 @@
 //! Data operations of a writer mount: append, truncate, fallocate, fsync.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -122,6 +121,7 @@ impl Fs {
         if let Some(from) = session.intended(origin)
             && let Some(written) = written_before(file, from, len, data).at("read", &log.path())?
         {
+            handle.went_to(session, aim.offset.saturating_add(written as u64));
             self.parts.queues.touch(log);
             return Ok(written);
         }
@@ -150,7 +150,9 @@ impl Fs {
             .and_then(|()| self.append_reserved(log, file, data))
             .inspect_err(|_| self.parts.disk.give(log, bytes))?;
         self.parts.disk.give(log, bytes - written as u64);
-        handle.went_to.store(aim.offset.saturating_add(written as u64), Ordering::Relaxed);
+        if !aim.append {
+            handle.went_to(session, aim.offset.saturating_add(written as u64));
+        }
         log.state().appended(written as u64, len.plus(written as u64));
         drop(serving);
         self.parts.queues.touch(log);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::dir_snapshot::DirSnapshot;
 use super::stored_file::StoredFile;
@@ -20,7 +20,7 @@ use crate::types::escape::escape_path;
 use crate::types::ids::{BackingId, HandleId, NodeId, Origin};
 use crate::types::shares::{Part, Shares};
 
-/// Of a handle of the worker before nobody knows where its last write ended.
+/// It is not known where the last write ended: a worker of an earlier version had it open.
 const UNKNOWN: u64 = u64::MAX;
 
 /// A directory that somebody goes through.
@@ -130,7 +130,7 @@ pub(super) struct Opened {
     /// Whose it is.
     part: Part,
     /// Where its last write ended, as the program counts; before the first, where the file ended when it was opened.
-    pub went_to: AtomicU64,
+    went_to: AtomicU64,
     by: u64,
 }
 
@@ -173,11 +173,9 @@ impl Handles {
     ) -> Result<HandleId, FsError> {
         let handle = session.new_handle()?;
         let flags = Flags::of(&what, mode).bits();
-        let place = session.opened(OpenHandle { handle, node, flags, opened_by: by.unique })?;
-        let ends = what.end_to_write_at()?;
-        let opened = Opened::new(what, mode, (place, part), by.unique);
-        opened.went_to.store(ends, Ordering::Relaxed);
-        self.restore(handle, opened);
+        let noted = OpenHandle { handle, node, flags, opened_by: by.unique, went_to: what.end_to_write_at()? };
+        let place = session.opened(noted)?;
+        self.restore(handle, Opened::noted(what, mode, (place, part), noted));
         Ok(handle)
     }
 
@@ -210,18 +208,23 @@ impl Handles {
 }
 
 impl Opened {
-    fn new(what: Handle, mode: Mode, (place, part): (HandleSlot, Part), by: u64) -> Opened {
-        Opened { what, mode, place, part, went_to: AtomicU64::new(UNKNOWN), by }
+    /// Notes where a write ended, for the next worker too.
+    pub fn went_to(&self, session: &Session, offset: u64) {
+        self.went_to.store(offset, Ordering::Relaxed);
+        if let Err(e) = session.went_to(self.place, offset) {
+            debug!("where a write ended is not noted: {e}");
+        }
     }
 
-    /// Whether a write at that offset goes on where the last one ended. Of those to the worker before nothing is known.
+    /// Whether a write at that offset goes on where the last one ended.
     pub fn goes_on_at(&self, offset: u64) -> bool {
         let went_to = self.went_to.load(Ordering::Relaxed);
         went_to == offset || went_to == UNKNOWN
     }
 
-    /// A handle that the worker before noted.
+    /// A handle as it is noted.
     pub fn noted(what: Handle, mode: Mode, at: (HandleSlot, Part), noted: OpenHandle) -> Opened {
-        Opened::new(what, mode, at, noted.opened_by)
+        let (place, part) = at;
+        Opened { what, mode, place, part, went_to: AtomicU64::new(noted.went_to), by: noted.opened_by }
     }
 }

@@ -200,7 +200,7 @@ fn begins_with(log: &LogFile, base: SpoolOffset, from: u64, mut copy: impl Read)
         // One byte more than there is, to see where the copy ends.
         let read = fill(&mut copy, &mut copied[..most.max(1) as usize])?;
         if read == 0 {
-            return Ok(at > base);
+            return Ok(true);
         }
         let file = log.files.at(at).map_err(io::Error::other)?;
         if read as u64 > most || file.read_at(&mut own[..read], at)? < read || own[..read] != copied[..read] {

@@ -55,6 +55,8 @@ fn remove(parts: &Parts, log: &Arc<LogFile>) -> bool {
     match done() {
         Ok(gone) => gone,
         Err(FsError::Stale) => false,
+        // Its last name went when nothing was left to be done for it, and its files with that.
+        Err(_) if !parts.disk.namespace.is_kept(log.id) => false,
         Err(e) => {
             error!(path = parts.disk.path_of(log), "a finished log could not be removed from the spool: {e}");
             false

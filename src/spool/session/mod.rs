@@ -32,6 +32,8 @@ pub const SESSION: &str = "session";
 const PLACE: u64 = 64;
 /// Where in its place the write under way begins, after what is known from the open.
 const INTENT: u64 = 32;
+/// Where its last write ended, and one more; 0 where that is not known.
+const WENT_TO: u64 = 56;
 /// What the table begins with; the first place holds this and the reserved numbers.
 const MAGIC: u64 = u64::from_le_bytes(*b"lsfhndl1");
 /// Places whose writes are noted without a system call; what is beyond costs a microsecond more.
@@ -98,6 +100,8 @@ pub struct OpenHandle {
     pub flags: u32,
     /// The request that opened it.
     pub opened_by: u64,
+    /// Where its last write ended, as the program counts; `u64::MAX` where that is not known.
+    pub went_to: u64,
 }
 
 /// A handle that a worker left open.
@@ -174,6 +178,8 @@ impl Session {
                 node: NodeId(word(place, 8)),
                 flags: word(place, 16) as u32,
                 opened_by: word(place, 24),
+                // Earlier versions left it out, as 0.
+                went_to: word(place, WENT_TO as usize).wrapping_sub(1),
             };
             self.left.get_mut().push(LeftHandle { place: HandleSlot(at), noted });
             self.intents.insert(intent, SpoolOffset(word(place, INTENT as usize + 8)));
@@ -233,8 +239,8 @@ impl Session {
                 places.next - 1
             })
         };
-        let OpenHandle { handle, node, flags, opened_by } = noted;
-        let text = words(&[handle.0, node.0, u64::from(flags), opened_by, 0, 0, 0, 0]);
+        let OpenHandle { handle, node, flags, opened_by, went_to } = noted;
+        let text = words(&[handle.0, node.0, u64::from(flags), opened_by, 0, 0, 0, went_to.wrapping_add(1)]);
         files.table.write_all_at(&text, place * PLACE).at("write", &files.table_path)?;
         Ok(HandleSlot(place))
     }
@@ -262,6 +268,16 @@ impl Session {
         }
         let text = words(&[by.unique, end.0, len]);
         files.table.write_all_at(&text, place.0 * PLACE + INTENT).at("write", &files.table_path)
+    }
+
+    /// Notes where the last write of a handle ended.
+    pub fn went_to(&self, place: HandleSlot, offset: u64) -> Result<(), LocalError> {
+        let Some(files) = &self.files else { return Ok(()) };
+        let (at, word) = (place.0 * PLACE + WENT_TO, offset.wrapping_add(1));
+        if files.words.as_ref().is_some_and(|words| words.store((at / 8) as usize, word)) {
+            return Ok(());
+        }
+        files.table.write_all_at(&words(&[word]), at).at("write", &files.table_path)
     }
 
     /// Where the file ended when the worker before was about to make a write that comes again now.
@@ -329,7 +345,7 @@ mod tests {
 
     fn noted(session: &Session, node: u64) -> OpenHandle {
         let handle = session.new_handle().expect("a handle");
-        OpenHandle { handle, node: NodeId(node), flags: 5, opened_by: 40 + node }
+        OpenHandle { handle, node: NodeId(node), flags: 5, opened_by: 40 + node, went_to: node }
     }
 
     #[test]
