@@ -679,10 +679,10 @@ fn a_copy_that_is_made_again_stays_one_and_lets_the_mount_stop() {
         run(
             "seq 3000 > app.log; cp app.log c1; cp app.log c1; gzip -c app.log > c2.gz; gzip -c app.log > c2.gz; cp app.log c3",
         );
-        eventually("a copy", || (attribute(&mount.path("c3"), "kind")? == "copy").then_some(()));
-        run(
-            "cp app.log c3; cp app.log c4; mv c4 c1; : > app.log; seq 3001 4000 > app.log; cp app.log c3; mv c3 c5; cp c5 c6; rm c5",
-        );
+        for copy in ["c1", "c2.gz", "c3"] {
+            eventually("a copy", || (attribute(&mount.path(copy), "kind")? == "copy").then_some(()));
+        }
+        run("cp app.log c4; mv c4 c1; : > app.log; seq 3001 4000 > app.log; cp app.log c3; mv c3 c5; cp c5 c6; rm c5");
         mount.kill_worker();
         run("gzip -c app.log > c2.gz; xz -k app.log; xz -kf app.log");
         assert_eq!(stored(&rig, mount), ["app.log"], "{write_path}");
@@ -706,30 +706,37 @@ for file in sources + copies: file.close()\"; seq 21 40 | xargs -P 16 -I{} cp {}
 }
 
 #[test]
-#[ignore = "a copy that is created at the very moment at which its log is opened is stored as a log"]
 fn a_log_and_its_copy_may_be_opened_at_the_same_moment() {
     let rig = Rig::embedded();
     let mount = rig.mount(&SOON);
-    let log = mount.path("app.log");
-    fs::write(&log, "a line\n".repeat(20_000)).unwrap();
-    let both = std::sync::Barrier::new(2);
-    for n in 0..300 {
-        let copy = mount.path(&format!("copy{n}"));
+    let logs: Vec<_> = (0..8).map(|n| format!("{n}.log")).collect();
+    logs.iter().for_each(|log| fs::write(mount.path(log), format!("{log}\n").repeat(20_000)).unwrap());
+    let all = std::sync::Barrier::new(2 * logs.len());
+    for round in 0..50 {
         std::thread::scope(|scope| {
-            let reader = scope.spawn(|| {
-                both.wait();
-                File::open(&log).unwrap()
-            });
-            both.wait();
-            let mut copy = File::create(&copy).unwrap();
-            std::io::copy(&mut reader.join().unwrap(), &mut copy).unwrap();
+            for log in &logs {
+                let (all, mount) = (&all, &mount);
+                let (opened, file) = std::sync::mpsc::channel();
+                let (copied, end) = std::sync::mpsc::channel::<()>();
+                scope.spawn(move || {
+                    all.wait();
+                    opened.send(File::open(mount.path(log)).unwrap()).unwrap();
+                    // The thread lives on, as those of a pool do.
+                    assert!(end.recv().is_err());
+                });
+                scope.spawn(move || {
+                    let _copied = copied;
+                    all.wait();
+                    let mut copy = File::create(mount.path(&format!("copy{round}-{log}"))).unwrap();
+                    std::io::copy(&mut file.recv().unwrap(), &mut copy).unwrap();
+                });
+            }
         });
     }
-    assert_eq!(stored(&rig, mount), ["app.log"]);
+    assert_eq!(stored(&rig, mount), logs);
 }
 
 #[test]
-#[ignore = "a copy that is created after its log was read to its end and closed is stored as a log"]
 fn a_small_log_may_be_read_to_its_end_before_its_copy_is_created() {
     let rig = Rig::embedded();
     let mount = rig.mount(&SOON);
@@ -737,4 +744,19 @@ fn a_small_log_may_be_read_to_its_end_before_its_copy_is_created() {
     let read = fs::read(mount.path("app.log")).unwrap();
     fs::write(mount.path("app__2026-11-29.log"), read).unwrap();
     assert_eq!(stored(&rig, mount), ["app.log"]);
+}
+
+#[test]
+#[ignore = "a copy that was not looked at yet is stored if its log is truncated and it is then overwritten"]
+fn a_copy_that_is_made_again_after_its_log_was_truncated_is_stored_neither_before_nor_after() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&SOON);
+    for n in 0..5 {
+        let text = format!("mkdir {n}; cd {n}; seq 3000 > app.log; cp app.log c");
+        shell(&rig, &mount.plan.point, &text);
+        eventually("a copy", || (attribute(&mount.path(&format!("{n}/c")), "kind")? == "copy").then_some(()));
+        let text = format!("cd {n}; cp app.log c; : > app.log; seq 3001 4000 > app.log; cp app.log c; mv c d; rm d");
+        shell(&rig, &mount.plan.point, &text);
+    }
+    assert_eq!(stored(&rig, mount), (0..5).map(|n| format!("{n}/app.log")).collect::<Vec<_>>());
 }
