@@ -99,8 +99,13 @@ fn stop_and_compare(rig: &Rig, mount: Mount) -> String {
     told
 }
 
-/// Whether another file has the same bytes, so that this one may have been found to be a copy in the end.
+/// Whether another file has the same bytes, or those that are compressed in this one, so that it may have been found to
+/// be a copy in the end.
 fn is_copy(shown: &BTreeMap<String, Vec<u8>>, name: &str) -> bool {
+    let packed = [".gz", ".bz2", ".xz", ".zst"].iter().find_map(|end| name.strip_suffix(end));
+    if packed.is_some_and(|original| shown.contains_key(original)) {
+        return true;
+    }
     shown.iter().any(|(other, bytes)| other != name && *bytes == shown[name])
 }
 
@@ -220,7 +225,6 @@ copytruncate! {
 }
 
 #[test]
-#[ignore = "a copy that is removed at once is an ERROR: it could not be removed from the spool"]
 fn copytruncate_leaves_nothing_to_complain_of() {
     assert_quiet(&copytruncate(KERNEL, Worker::Lives, ""));
     assert_quiet(&copytruncate(KERNEL, Worker::Lives, "compress"));
@@ -637,7 +641,6 @@ fn a_whole_file_has_the_name_that_it_has_in_the_end() {
 }
 
 #[test]
-#[ignore = "the compressed copy of an empty log is stored as a whole file"]
 fn a_log_without_lines_that_is_compressed_is_no_file_of_its_own() {
     let rig = Rig::embedded();
     let mount = rig.mount(&SOON);
@@ -747,7 +750,6 @@ fn a_small_log_may_be_read_to_its_end_before_its_copy_is_created() {
 }
 
 #[test]
-#[ignore = "a copy that was not looked at yet is stored if its log is truncated and it is then overwritten"]
 fn a_copy_that_is_made_again_after_its_log_was_truncated_is_stored_neither_before_nor_after() {
     let rig = Rig::embedded();
     let mount = rig.mount(&SOON);
