@@ -87,13 +87,10 @@ impl Readers {
         drop(begun);
         let reads = self.reads.lock();
         let together = reads.iter().rev().take_while(|read| now.since(read.opened) < TOGETHER);
-        let others = together.filter(|read| read.source.node != log.id);
-        let reading = others.filter(|read| match is_one_program(thread, read.thread) {
-            // It may have read to the end already.
-            Some(is_it) => is_it,
-            None => read.closed.is_none(),
-        });
-        reading.map(|read| read.source).collect()
+        // Who has closed the log before may well write the same to another one.
+        let reading = together.filter(|read| read.closed.is_none() && read.source.node != log.id);
+        let of_program = reading.filter(|read| is_one_program(thread, read.thread) != Some(false));
+        of_program.map(|read| read.source).collect()
     }
 
     /// How far the reader behind a handle is.

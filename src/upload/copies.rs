@@ -211,7 +211,7 @@ fn begins_with(log: &LogFile, base: SpoolOffset, from: u64, mut copy: impl Read)
 }
 
 /// Where a generation of a log ends.
-fn end_of(log: &LogFile, base: SpoolOffset) -> io::Result<SpoolOffset> {
+pub fn end_of(log: &LogFile, base: SpoolOffset) -> io::Result<SpoolOffset> {
     let len = log.len().map_err(io::Error::other)?;
     let next = log.state().generations().map(|generation| generation.at).find(|at| *at > base);
     Ok(next.unwrap_or(len))

@@ -145,7 +145,9 @@ fn versions_of(parts: &Parts, path: &[u8]) -> Result<Arc<StreamState>, FsError> 
 /// one, and so is a whole file that nobody writes, known by how it begins: the next look sees what is left to be done.
 fn is_log(parts: &Parts, log: &Arc<LogFile>, file: &SpoolFile, order: &Order) -> Result<bool, FsError> {
     let Order { generation, range, .. } = order;
-    if generation.stays_local(range.len()) {
+    // However much of it was to be sealed.
+    let end = copies::end_of(log, generation.at).at("stat", &log.path())?;
+    if generation.stays_local(end.since(generation.at)) {
         copies::forget(parts, log, generation)?;
         return Ok(false);
     }
@@ -153,7 +155,7 @@ fn is_log(parts: &Parts, log: &Arc<LogFile>, file: &SpoolFile, order: &Order) ->
         return Ok(true);
     }
     if generation.sources != CopySources::default() {
-        let verdict = copies::judge(parts, log, generation, range.end)?;
+        let verdict = copies::judge(parts, log, generation, end)?;
         if verdict != Verdict::Own || generation.content == Content::Copy {
             return Ok(false);
         }

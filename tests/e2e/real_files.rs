@@ -736,16 +736,6 @@ fn a_log_and_its_copy_may_be_opened_at_the_same_moment() {
 }
 
 #[test]
-fn a_small_log_may_be_read_to_its_end_before_its_copy_is_created() {
-    let rig = Rig::embedded();
-    let mount = rig.mount(&SOON);
-    fs::write(mount.path("app.log"), "a line\n").unwrap();
-    let read = fs::read(mount.path("app.log")).unwrap();
-    fs::write(mount.path("app__2026-11-29.log"), read).unwrap();
-    assert_eq!(stored(&rig, mount), ["app.log"]);
-}
-
-#[test]
 fn a_copy_that_is_made_again_after_its_log_was_truncated_is_stored_neither_before_nor_after() {
     let rig = Rig::embedded();
     let mount = rig.mount(&SOON);
