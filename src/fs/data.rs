@@ -150,9 +150,7 @@ impl Fs {
             .and_then(|()| self.append_reserved(log, file, data))
             .inspect_err(|_| self.parts.disk.give(log, bytes))?;
         self.parts.disk.give(log, bytes - written as u64);
-        if !aim.append {
-            handle.went_to(session, aim.offset.saturating_add(written as u64));
-        }
+        handle.went_to(session, aim.offset.saturating_add(written as u64));
         log.state().appended(written as u64, len.plus(written as u64));
         drop(serving);
         self.parts.queues.touch(log);

@@ -109,16 +109,16 @@ impl Flags {
     }
 
     fn bits(&self) -> u32 {
-        let Flags(Access { write, append, sync, .. }, unseen) = *self;
-        let bits = [write, append, sync, unseen];
+        let Flags(Access { write, append, sync, read, .. }, unseen) = *self;
+        let bits = [write, append, sync, unseen, read];
         bits.iter().rev().fold(0, |sum, bit| sum << 1 | u32::from(*bit))
     }
 
     /// As it was noted; O_EXCL and O_TRUNC mean nothing once the file is open.
     pub fn from_bits(bits: u32) -> Flags {
         let bit = |n: u32| bits & (1 << n) != 0;
-        let (write, append, sync) = (bit(0), bit(1), bit(2));
-        Flags(Access { write, append, sync, ..Access::default() }, bit(3))
+        let (write, append, sync, read) = (bit(0), bit(1), bit(2), bit(4));
+        Flags(Access { read, write, append, sync, ..Access::default() }, bit(3))
     }
 }
 

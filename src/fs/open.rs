@@ -295,6 +295,10 @@ impl Fs {
             }
             _ => mode,
         };
+        if let (Handle::Live { log, .. }, true) = (&what, access.read) {
+            // Nothing is known of who reads, but that he may be about to copy.
+            self.note_reader(log, noted.handle, Origin::default());
+        }
         let at = (place, self.parts.disk.namespace.part(noted.node));
         self.handles.restore(noted.handle, Opened::noted(what, mode, at, noted));
         Ok(())
