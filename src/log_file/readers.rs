@@ -14,9 +14,8 @@ use crate::spool::record::CopySource;
 use crate::types::ids::HandleId;
 use crate::types::time::Monotonic;
 
-/// A program that copies opens both files within this time, and has closed the one when it closes the other, or soon
-/// after.
-pub const TOGETHER: Duration = Duration::from_secs(2);
+/// A program that copies opens both files within this time, also on a busy machine.
+const TOGETHER: Duration = Duration::from_secs(10);
 /// Handles and new files that are remembered.
 const REMEMBERED: usize = 256;
 

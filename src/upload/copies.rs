@@ -12,7 +12,7 @@ use tracing::debug;
 use super::parts::Parts;
 use crate::format::naming::Phase;
 use crate::format::unpack::unpacked;
-use crate::log_file::readers::{Reading, TOGETHER};
+use crate::log_file::readers::Reading;
 use crate::log_file::{LogFile, SpoolFile};
 use crate::namespace::Open;
 use crate::spool::marker::Marker;
@@ -23,6 +23,8 @@ use crate::types::ids::SpoolOffset;
 /// Bytes compared at once.
 const CHUNK: u64 = 256 * 1024;
 
+/// A program that copies closes the log within this time after the copy.
+const CLOSES: Duration = Duration::from_secs(2);
 /// A program closes the copy of a log within this time after the log: it may compress.
 const WRITES_ON: Duration = Duration::from_secs(600);
 
@@ -110,7 +112,7 @@ fn reads(parts: &Parts, log: &LogFile, source: &CopySource) -> Verdict {
     match (parts.queues.readers.reading(source.handle), is_written) {
         // Who saw it is dead; they were opened together.
         (Reading::Unknown, _) | (Reading::Open, true) => Verdict::Copy,
-        (Reading::Open, false) if now.since(closed) < TOGETHER => Verdict::Later,
+        (Reading::Open, false) if now.since(closed) < CLOSES => Verdict::Later,
         (Reading::Open, false) => Verdict::Own,
         // Who compresses may go on for long after the last read.
         (Reading::Closed(at), true) if now.since(at) < WRITES_ON => Verdict::Copy,

@@ -130,12 +130,12 @@ fn two_programs_that_write_the_same_are_two_logs_whoever_reads_them() {
     let shipper = fs::File::open(mount.path("a.log")).unwrap();
     append(&mount.path("b.log"), "Listening on 8080\n");
     eventually("b.log in the bucket", || (!rig.bucket().segments("b.log").is_empty()).then_some(()));
+    drop(shipper);
     // One program that looks at what it has written writes it once more.
     drop(fs::read(mount.path("b.log")).unwrap());
     append(&mount.path("c.log"), "Listening on 8080\n");
     // And again, by the same name.
     fs::write(mount.path("a.log"), "Listening on 8080\n").unwrap();
-    drop(shipper);
     mount.stop();
     assert_eq!(rig.bucket().all_lines(), ["Listening on 8080"; 4]);
 }
