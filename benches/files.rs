@@ -2,7 +2,7 @@
 //! copy: the daemon's CPU, and whether any copy was stored. And one large whole file, written through the mount and
 //! uploaded when it is closed: speed, memory, requests.
 //!
-//! `cargo bench --bench files -- --rotations 10 --mib 1024 --whole-mib 10240`
+//! `cargo bench --bench files -- --count 10 --mib 1024 --size 10240`
 
 #![allow(
     clippy::unwrap_used,
@@ -23,13 +23,13 @@ use common::{Bucket, Process, argument};
 const MIB: usize = 1 << 20;
 
 fn main() {
-    let (rotations, mib) = (argument("rotations", 10), argument("mib", 1024));
+    let (rotations, mib) = (argument("count", 10), argument("mib", 1024));
     println!("| {rotations} rotations of {mib} MiB | daemon's CPU s | s a rotation | copies local | stored MiB |");
     println!("|---|---|---|---|---|");
     for copies in [false, true] {
         rotate(rotations, mib, copies);
     }
-    whole(argument("whole-mib", 10 * 1024));
+    whole(argument("size", 10 * 1024));
 }
 
 fn rotate(rotations: usize, mib: usize, copies: bool) {
