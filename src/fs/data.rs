@@ -93,14 +93,13 @@ impl Fs {
         data: &[u8],
         origin: Origin,
     ) -> Result<usize, FsError> {
-        let content = log.state().content();
-        if !content.is_in_place() {
-            match self.append(handle, (log, file), aim, data, origin) {
-                Err(FsError::Misplaced) => self.make_whole_or_say(log)?,
-                done => return done,
+        match self.append(handle, (log, file), aim, data, origin) {
+            Err(FsError::Misplaced) => {
+                self.make_whole_or_say(log)?;
+                self.write_in_place(handle, log, (aim, origin), data)
             }
+            done => done,
         }
-        self.write_in_place(handle, log, (aim, origin), data)
     }
 
     /// The append path: count the room, write(2) on the spool file, tell the sealer.
@@ -127,12 +126,13 @@ impl Fs {
         }
         let base = {
             let mut state = log.state();
+            let current = state.current();
+            if aim.mapped || current.content.is_in_place() {
+                return Err(FsError::Misplaced);
+            }
             state.will_grow(len, || self.parts.ports.clock.now());
-            state.current().at
+            current.at
         };
-        if aim.mapped {
-            return Err(FsError::Misplaced);
-        }
         if len.since(base) != aim.offset && !aim.append {
             if self.policy.strict_append {
                 return Err(FsError::Invalid);
@@ -209,7 +209,7 @@ impl Fs {
         let room = async {
             loop {
                 progress.borrow_and_update();
-                match self.append(handle, log, aim, data, origin) {
+                match self.write_log(handle, log, aim, data, origin) {
                     Err(FsError::NoSpace) => {}
                     other => return other,
                 }

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use tracing::warn;
 
 use super::handles::Opened;
-use super::resent::written_before;
 use super::{Aim, Fs};
 use crate::log_file::LogFile;
 use crate::namespace::Open;
@@ -133,20 +132,14 @@ impl Fs {
         }
         self.before_change(log)?;
         let (base, len) = (log.state().current().at, log.len()?);
-        // At a position, a write that comes again changes nothing.
-        let session = self.parts.disk.spool.session();
-        if let Some(from) = session.intended(origin).filter(|_| aim.append)
-            && let Some(written) = written_before(&log.file()?, from, len, data).at("read", &log.path())?
-        {
-            return Ok(written);
-        }
         let at = if aim.append { len } else { base.plus(aim.offset) };
         let end = at.0.checked_add(data.len() as u64).filter(|end| *end <= i64::MAX.cast_unsigned());
         let end = end.map(SpoolOffset).ok_or(FsError::TooLarge)?;
         let growth = end.since(len);
         self.reserve_whole(log, end.max(len).since(base), growth)?;
         if aim.append {
-            session.intend(handle.place, origin, len, data.len() as u64)?;
+            // At a position, a write that comes again changes nothing.
+            self.parts.disk.spool.session().intend(handle.place, origin, len, data.len() as u64)?;
         }
         let (start, file) = log.in_place()?;
         let written = file.write_all_at(data, at.since(start)).at("write", &log.path());
