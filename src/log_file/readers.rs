@@ -58,7 +58,9 @@ impl Readers {
     pub fn opened(&self, source: CopySource, thread: u32, now: Monotonic) -> Vec<Arc<LogFile>> {
         let mut reads = self.reads.lock();
         if reads.len() == REMEMBERED {
-            reads.pop_front();
+            // One that is open tells that it copies nothing; what is forgotten tells nothing.
+            let closed = reads.iter().position(|read| read.closed.is_some());
+            reads.remove(closed.unwrap_or(0));
         }
         reads.push_back(Read { source, thread, opened: now, closed: None });
         drop(reads);
