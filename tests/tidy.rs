@@ -564,6 +564,24 @@ fn unsafe_code_stands_alone_where_kernel_and_c_library_leave_no_choice() {
     hold(rule, &broken, &sources());
 }
 
+/// The first lock of a statement is held to its end: taking it there again waits for ever.
+#[test]
+fn no_statement_takes_a_lock_twice() {
+    let rule = |file: &Source| {
+        let code: String = file.code().flat_map(|(_, line)| [line, "\n"]).collect();
+        // Each operand of a lazy operator drops what it took, and each arm.
+        let code = code.replace("&&", ";").replace("||", ";").replace("=>", ";");
+        let statements = code.split([';', '{', '}']).map(str::trim);
+        let twice = |statement: &&str| [".state()", ".lock()"].iter().any(|lock| statement.matches(lock).count() > 1);
+        statements.filter(twice).map(|statement| format!("{}: {statement}", file.path)).collect()
+    };
+    let broken = [
+        Source::example("src/upload/evict.rs", "let held = log.state().held(log.state().counted());"),
+        Source::example("src/fs/data.rs", "match self.map.lock().get(\n  self.map.lock().first()) {"),
+    ];
+    hold(rule, &broken, &sources());
+}
+
 #[test]
 fn nothing_is_left_unfinished() {
     let rule = |file: &Source| {

@@ -295,9 +295,14 @@ impl Fs {
             }
             _ => mode,
         };
-        if let (Handle::Live { log, .. }, true) = (&what, access.read) {
-            // Nothing is known of who reads, but that he may be about to copy.
-            self.note_reader(log, noted.handle, Origin::default());
+        if let Handle::Live { log, .. } = &what {
+            // Nothing is known of who reads or writes, but that he may be about to copy.
+            if access.read {
+                self.note_reader(log, noted.handle, Origin::default());
+            }
+            if access.write {
+                self.note_begun(log)?;
+            }
         }
         let at = (place, self.parts.disk.namespace.part(noted.node));
         self.handles.restore(noted.handle, Opened::noted(what, mode, at, noted));

@@ -15,7 +15,7 @@ use crate::types::ids::HandleId;
 use crate::types::time::Monotonic;
 
 /// A program that copies opens both files within this time, also on a busy machine.
-const TOGETHER: Duration = Duration::from_secs(10);
+pub const TOGETHER: Duration = Duration::from_secs(10);
 /// Handles and new files that are remembered.
 const REMEMBERED: usize = 256;
 
@@ -78,7 +78,8 @@ impl Readers {
         }
     }
 
-    /// A file begins. Gives the logs that the same program has just begun to read, the latest first.
+    /// A file begins. Gives the logs that the same program has just begun to read: those that it has open, and then
+    /// those that it has closed, the latest first.
     pub fn begins(&self, log: &Arc<LogFile>, thread: u32, now: Monotonic) -> Vec<CopySource> {
         let mut begun = self.begun.lock();
         if begun.len() == REMEMBERED {
@@ -88,10 +89,11 @@ impl Readers {
         drop(begun);
         let reads = self.reads.lock();
         let together = reads.iter().rev().take_while(|read| now.since(read.opened) < TOGETHER);
-        // Who has closed the log before may well write the same to another one.
-        let reading = together.filter(|read| read.closed.is_none() && read.source.node != log.id);
-        let of_program = reading.filter(|read| is_one_program(thread, read.thread) != Some(false));
-        of_program.map(|read| read.source).collect()
+        let of_program = together.filter(|read| read.source.node != log.id && read.may_be_for(thread));
+        let source = |read: &Read| CopySource { was_closed: read.closed.is_some(), ..read.source };
+        let mut sources: Vec<_> = of_program.map(source).collect();
+        sources.sort_by_key(|source| source.was_closed);
+        sources
     }
 
     /// How far the reader behind a handle is.
@@ -102,6 +104,16 @@ impl Readers {
             Some(Read { closed: None, .. }) => Reading::Open,
             Some(Read { closed: Some(at), .. }) => Reading::Closed(*at),
         }
+    }
+}
+
+impl Read {
+    /// Whether a file that a thread begins may be written with what is read. Who has closed the log may well write the
+    /// same to another one, so it must be the same program beyond doubt: Node.js opens both on threads of a pool, and
+    /// may have read the log before the copy begins.
+    fn may_be_for(&self, thread: u32) -> bool {
+        let is_one = is_one_program(thread, self.thread);
+        if self.closed.is_some() { is_one == Some(true) } else { is_one != Some(false) }
     }
 }
 

@@ -86,8 +86,8 @@ impl Namespace {
     }
 
     /// Takes a finished live file out of the view and gives its files back, unless it came to life again: it is open,
-    /// or not all of it is confirmed.
-    pub fn retire(&self, id: NodeId) -> Result<bool, FsError> {
+    /// or not all of it is confirmed. The bucket has it at `stored`.
+    pub fn retire(&self, id: NodeId, stored: &[u8]) -> Result<bool, FsError> {
         let mut tree = self.tree.lock();
         let Body::Live(log) = &tree.node(id)?.body else { return Ok(false) };
         let log = log.clone();
@@ -100,7 +100,7 @@ impl Namespace {
         }
         let claims = tree.node(id)?.claims.clone();
         if len > SpoolOffset(0) {
-            self.show_retired(&mut tree, &claims, &log.stream().path)?;
+            self.show_retired(&mut tree, &claims, stored)?;
         }
         self.discard(&mut tree, id)?;
         if let Ok(node) = tree.node_mut(id) {

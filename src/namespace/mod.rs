@@ -307,6 +307,13 @@ impl Namespace {
         locals.into_iter().map(|(id, file)| (id, bytes(file))).collect()
     }
 
+    /// Takes the locks that requests take, each alone, and so returns only if none of them is held for good.
+    pub fn touch_locks(&self) {
+        for log in self.logs() {
+            drop(log.state());
+        }
+    }
+
     /// All live files, for tasks that look at each. Those whose files are gone need nobody, however long the kernel
     /// remembers them.
     pub fn logs(&self) -> Vec<Arc<LogFile>> {

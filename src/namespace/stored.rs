@@ -29,13 +29,13 @@ impl Namespace {
         }
     }
 
-    /// A log is about to leave the view because the bucket has all of it, and shows from there: also where it was
+    /// A file is about to leave the view because the bucket has all of it, and shows from there: also where it was
     /// removed once, and made anew.
-    pub(super) fn show_retired(&self, tree: &mut Tree, claims: &[Claim], stream: &[u8]) -> Result<(), FsError> {
+    pub(super) fn show_retired(&self, tree: &mut Tree, claims: &[Claim], stored: &[u8]) -> Result<(), FsError> {
         for Claim { parent, name, .. } in claims {
             let directory = tree.path(*parent)?;
             let slash = if directory.is_empty() { "".as_bytes() } else { b"/" };
-            if [&directory, slash, name].concat() == stream && tree.directory_mut(*parent)?.hidden.show(name) {
+            if [&directory, slash, name].concat() == stored && tree.directory_mut(*parent)?.hidden.show(name) {
                 self.record(tree, *parent)?;
             }
         }

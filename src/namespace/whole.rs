@@ -1,6 +1,8 @@
 //! Versions of files that are written in place. Before a change, what is sealed of the file counts no more: the record
 //! says so durably, then the markers go, and then the bytes change.
 
+use std::sync::Arc;
+
 use super::Namespace;
 use super::tree::Body;
 use crate::log_file::LogFile;
@@ -44,6 +46,19 @@ impl Namespace {
             }
         }
         Ok(())
+    }
+
+    /// The live file beside a file that has its name without the last suffix: a JVM that dumps its heap with several
+    /// threads has each write `dump.hprof.p0` and so on, and puts these together in `dump.hprof`.
+    pub fn named_after(&self, id: NodeId) -> Option<Arc<LogFile>> {
+        let tree = self.tree.lock();
+        let (parent, name) = tree.node(id).ok()?.place()?;
+        let end = name.iter().rposition(|byte| *byte == b'.')?;
+        let other = tree.directory(parent).ok()?.live.get(&name[..end])?;
+        match &tree.node(*other).ok()?.body {
+            Body::Live(log) => Some(log.clone()),
+            _ => None,
+        }
     }
 
     /// Notes something of the generation of a file that begins at `at`, in its record too.

@@ -74,6 +74,9 @@ pub struct CopySource {
     pub at: SpoolOffset,
     /// The handle by which it was read.
     pub handle: HandleId,
+    /// Whether it had been closed again by then: what has its bytes is a copy only if the log is truncated after it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_closed: bool,
 }
 
 /// Those that are remembered of a file. Who reads more at once copies none of them alone.

@@ -25,6 +25,8 @@ const CHUNK: u64 = 256 * 1024;
 
 /// A program that copies closes the log within this time after the copy.
 const CLOSES: Duration = Duration::from_secs(2);
+/// A program that has read a log before the copy began truncates it within this time: it was read in one go.
+const TRUNCATES: Duration = Duration::from_secs(10);
 /// A program closes the copy of a log within this time after the log: it may compress.
 const WRITES_ON: Duration = Duration::from_secs(600);
 
@@ -44,7 +46,7 @@ pub fn judge(parts: &Parts, log: &Arc<LogFile>, generation: &Generation, len: Sp
     let mut verdict = Verdict::Own;
     for source in log.sources(generation) {
         let Ok(Open::Live(original)) = parts.disk.namespace.open(source.node) else { continue };
-        match reads(parts, log, &source) {
+        match reads(parts, log, (&source, &original)) {
             Verdict::Own => continue,
             Verdict::Later => verdict = Verdict::Later,
             Verdict::Copy => {
@@ -70,7 +72,10 @@ pub fn settle(parts: &Parts, original: &LogFile) {
         for (generation, end) in unsealed(&log).unwrap_or_default() {
             let sources = log.sources(&generation);
             let mut of_original = sources.iter().filter(|source| source.node == original.id);
-            let is_copy = |source: &CopySource| is_copy(original, source.at, &log, &generation, end).unwrap_or(false);
+            let is_copy = |source: &CopySource| {
+                (!source.was_closed || is_truncated(original, source))
+                    && is_copy(original, source.at, &log, &generation, end).unwrap_or(false)
+            };
             if of_original.any(is_copy)
                 && let Err(e) = note(parts, &log, &generation, Verdict::Copy, end)
             {
@@ -104,12 +109,21 @@ pub fn forget(parts: &Parts, log: &Arc<LogFile>, generation: &Generation) -> Res
     Ok(())
 }
 
+/// Whether the generation of a log that was read has ended.
+fn is_truncated(original: &LogFile, source: &CopySource) -> bool {
+    original.state().current().at > source.at
+}
+
 /// Whether somebody reads the log for this file: he opened the two together, and has read to the end when the file is
-/// closed.
-fn reads(parts: &Parts, log: &LogFile, source: &CopySource) -> Verdict {
+/// closed, or he truncates the log then.
+fn reads(parts: &Parts, log: &LogFile, (source, original): (&CopySource, &LogFile)) -> Verdict {
     let (now, closed) = (parts.ports.clock.monotonic(), log.last_close());
     let is_written = log.state().handles.writers() > 0;
     match (parts.queues.readers.reading(source.handle), is_written) {
+        _ if source.was_closed && is_truncated(original, source) => Verdict::Copy,
+        (Reading::Closed(at), true) if source.was_closed && now.since(at) < TRUNCATES => Verdict::Later,
+        (Reading::Closed(_), false) if source.was_closed && now.since(closed) < CLOSES => Verdict::Later,
+        _ if source.was_closed => Verdict::Own,
         // Who saw it is dead; they were opened together.
         (Reading::Unknown, _) | (Reading::Open, true) => Verdict::Copy,
         (Reading::Open, false) if now.since(closed) < CLOSES => Verdict::Later,

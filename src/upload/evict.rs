@@ -11,9 +11,10 @@ use tracing::{error, info};
 use super::copies;
 use super::parts::{Disk, Parts};
 use crate::format::naming::{MarkerName, Phase};
+use crate::format::whole_name::WholeName;
 use crate::log_file::LogFile;
 use crate::spool::crash_point::crash_point;
-use crate::spool::marker;
+use crate::spool::marker::{self, Marker};
 use crate::spool::record::Content;
 use crate::types::errors::{FsError, LocalError};
 
@@ -21,6 +22,17 @@ use crate::types::errors::{FsError, LocalError};
 pub fn finish_if_ended(parts: &Parts, log: &Arc<LogFile>) -> bool {
     let ended = log.state().has_ended();
     ended && remove(parts, log)
+}
+
+/// The path at which the bucket has a file: a whole file's is that which it had when its last version was sealed.
+fn stored_at(parts: &Parts, log: &LogFile) -> Result<Vec<u8>, FsError> {
+    let version = {
+        let state = log.state();
+        state.segments.iter().next_back().filter(|_| state.content().is_in_place())
+    };
+    let Some(version) = version else { return Ok(log.stream().path.clone()) };
+    let key = Marker::load(log.names(), &version)?.key;
+    Ok(WholeName::parse(&parts.ports.prefix, &key).map(|name| name.path).unwrap_or_default())
 }
 
 fn remove(parts: &Parts, log: &Arc<LogFile>) -> bool {
@@ -42,7 +54,7 @@ fn remove(parts: &Parts, log: &Arc<LogFile>) -> bool {
         log.stream().remember()?;
         // All is sent and nothing removed: it is removed at the next start.
         crash_point("remove: the number is remembered");
-        let gone = parts.disk.namespace.retire(log.id)?;
+        let gone = parts.disk.namespace.retire(log.id, &stored_at(parts, log)?)?;
         if gone {
             // Nothing is left to be reclaimed, nor, for a task that looks before the files are gone, to be sealed.
             log.state().segments.reclaim_all();
@@ -133,7 +145,10 @@ fn retire_copies(parts: &Parts, need: u64) -> u64 {
     copies.sort_by_cached_key(|log| log.state().growth.last());
     let mut freed = 0;
     for log in copies {
-        let held = log.state().held(log.state().counted());
+        let held = {
+            let state = log.state();
+            state.held(state.counted())
+        };
         if freed >= need {
             break;
         }

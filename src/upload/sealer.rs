@@ -254,12 +254,23 @@ enum Next {
     Seal(Box<Order>),
 }
 
-/// A whole file is sealed when it is closed and quiet, when it was truncated, and half written when the mount stops.
+/// Whether a file that is written in place is a part of one that is still being written.
+fn is_part(parts: &Parts, log: &LogFile) -> bool {
+    let is_written = |log: &LogFile| {
+        let state = log.state();
+        state.content().is_in_place() && state.handles.writers() > 0
+    };
+    let in_place = log.state().content().is_in_place();
+    in_place && parts.disk.namespace.named_after(log.id).is_some_and(|whole| is_written(&whole))
+}
+
+/// A whole file is sealed when it is closed and quiet and no part of another, when it was truncated, and half written
+/// when the mount stops.
 fn next_of_whole(
     state: &State,
     rules: &Rules,
     (range, generation, is_truncated): (SpoolRange, Generation, bool),
-    (now, token, is_stopping): (Utc, bool, bool),
+    (now, token, is_stopping, is_part): (Utc, bool, bool, bool),
 ) -> Next {
     let is_forced = state.is_forced(range.start);
     let quiet_at = state.growth.last().plus(if token { rules.idle } else { rules.interval });
@@ -270,6 +281,7 @@ fn next_of_whole(
         true if !(is_forced && is_stopping) => return Next::Nothing,
         _ if is_forced => Reason::Forced,
         _ if now < quiet_at => return Next::Wait(quiet_at),
+        _ if is_part => return Next::Wait(now.plus(rules.idle)),
         _ => Reason::Idle,
     };
     Next::Seal(Box::new(Order { range, generation, reason, split: Split::Allowed, exact: true }))
@@ -279,7 +291,7 @@ fn next_order(parts: &Parts, log: &LogFile, now: Utc) -> Result<Next, LocalError
     let (disk, is_stopping) = (&parts.disk, parts.queues.is_stopping.load(Ordering::Acquire));
     let rules = &disk.segmenting.rules;
     let len = log.len()?;
-    let account = disk.account(log);
+    let (account, is_part) = (disk.account(log), is_part(parts, log));
     let mut state = log.state();
     state.saw(now, len);
     disk.count(account, &mut state, len);
@@ -295,7 +307,7 @@ fn next_order(parts: &Parts, log: &LogFile, now: Utc) -> Result<Next, LocalError
         return Ok(Next::Nothing);
     }
     if generation.content.is_in_place() {
-        return Ok(next_of_whole(&state, rules, (range, generation, is_truncated), (now, token, is_stopping)));
+        return Ok(next_of_whole(&state, rules, (range, generation, is_truncated), (now, token, is_stopping, is_part)));
     }
     let first_byte = state.growth.first_byte_or(now);
     let tail = Tail {

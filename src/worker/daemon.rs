@@ -191,7 +191,8 @@ fn announce(settings: &Settings, runtime: &Runtime, parts: &Parts, served: &Serv
         runtime.block_on(first_contact(&parts.queues));
         launch::announce_log(&parts.disk.spool.dir().join(launch::LOG));
     }
-    served.announce(runtime.handle())?;
+    let namespace = parts.disk.namespace.clone();
+    served.announce(runtime.handle(), Arc::new(move || namespace.touch_locks()))?;
     if launch::is_background() {
         launch::let_go(launch::open_log(std::fs::File::open(parts.disk.spool.dir())?)?)?;
     }

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::error::DaemonError;
 use super::signals::{Direct, Signals};
-use super::supervisor_client::{Questions, SupervisorClient};
+use super::supervisor_client::{Probe, Questions, SupervisorClient};
 use crate::fuse;
 use crate::settings::writer::Settings;
 use crate::spool::backing::{BackingError, Backings};
@@ -65,12 +65,12 @@ impl ServedMount {
         }
     }
 
-    /// Says that the mount serves, by the tasks of this runtime, to whom it concerns.
-    pub fn announce(&self, runtime: &Handle) -> io::Result<()> {
+    /// Says to whom it concerns that the mount serves, by the tasks of this runtime and for as long as `probe` returns.
+    pub fn announce(&self, runtime: &Handle, probe: Probe) -> io::Result<()> {
         match &self.holder {
             Holder::Own(..) => launch::announce(&self.point),
             Holder::Keeper(keeper) => {
-                keeper.serving(runtime)?;
+                keeper.serving(runtime, probe)?;
                 // The keeper tells who started it; an attached worker was started by somebody else.
                 if keeper.attached {
                     launch::announce(&self.point);

@@ -33,6 +33,8 @@ const QUESTIONS_MAX: usize = 16;
 /// How long a spool file stays registered after it was closed.
 const LINGER: Duration = Duration::from_millis(50);
 
+/// Returns when nothing that requests need is held for good.
+pub type Probe = Arc<dyn Fn() + Send + Sync>;
 /// Numbers of signals.
 pub type SignalReceiver = tokio::sync::mpsc::Receiver<i32>;
 /// What people ask, and where they are answered.
@@ -51,7 +53,13 @@ pub struct SupervisorClient {
     /// What people ask, until it is taken.
     questions: Mutex<Option<Questions>>,
     /// By what this worker serves, once it does.
-    runtime: Arc<OnceLock<Handle>>,
+    serves: Arc<OnceLock<Serves>>,
+}
+
+/// By what a worker serves.
+struct Serves {
+    runtime: Handle,
+    probe: Probe,
 }
 
 /// What is registered, as this worker knows it. What is closed stays registered for [`LINGER`]: most programs that open
@@ -109,18 +117,18 @@ impl SupervisorClient {
         let (answered, answers) = sync_channel(ANSWERS_MAX);
         let (signalled, signals) = tokio::sync::mpsc::channel(SIGNALS_MAX);
         let (asked, questions) = tokio::sync::mpsc::channel(QUESTIONS_MAX);
-        let runtime = Arc::new(OnceLock::new());
-        let serves_by = runtime.clone();
+        let serves = Arc::new(OnceLock::new());
+        let serves_by = serves.clone();
         let hear = move || hear(link, &answered, &signalled, &asked, &serves_by);
         thread::Builder::new().name("keeper".into()).spawn(hear)?;
         let (signals, questions) = (Mutex::new(Some(signals)), Mutex::new(Some(questions)));
         let (answers, registered) = (Mutex::new(answers), Arc::default());
-        Ok(SupervisorClient { link, answers, registered, attached, signals, questions, runtime })
+        Ok(SupervisorClient { link, answers, registered, attached, signals, questions, serves })
     }
 
-    /// This worker serves, by the tasks of this runtime.
-    pub fn serving(&self, runtime: &Handle) -> io::Result<()> {
-        let _ = self.runtime.set(runtime.clone());
+    /// This worker serves, by the tasks of this runtime. It is alive as long as `probe` returns.
+    pub fn serving(&self, runtime: &Handle, probe: Probe) -> io::Result<()> {
+        let _ = self.serves.set(Serves { runtime: runtime.clone(), probe });
         self.link.send(&ToKeeper::Serving)
     }
 
@@ -233,9 +241,9 @@ impl Backings for SupervisorClient {
 
     fn unregister(&self, node: NodeId) {
         let is_first = self.registered.lock().close(node);
-        match (is_first, self.runtime.get()) {
+        match (is_first, self.serves.get()) {
             (None, _) => tell_closed(self.link, node),
-            (Some(true), Some(runtime)) => {
+            (Some(true), Some(Serves { runtime, .. })) => {
                 let (link, registered) = (self.link, self.registered.clone());
                 runtime.spawn(async move {
                     tokio::time::sleep(LINGER).await;
@@ -289,7 +297,7 @@ fn hear(
     answers: &SyncSender<ToWorker>,
     signals: &Sender<i32>,
     questions: &Sender<(Request, Link)>,
-    runtime: &OnceLock<Handle>,
+    serves: &OnceLock<Serves>,
 ) {
     loop {
         let heard = match link.receive_with() {
@@ -306,11 +314,18 @@ fn hear(
                 // Whatever is under way ends as in a crash, which loses nothing.
                 std::process::exit(0);
             }
-            Ok(Some(ToWorker::Ping)) => match runtime.get() {
+            Ok(Some(ToWorker::Ping)) => match serves.get() {
                 // It recovers the spool, which takes what time it takes.
                 None => pong(link),
-                // A worker whose tasks stand still does not answer, though this thread goes on.
-                Some(runtime) => drop(runtime.spawn(async move { pong(link) })),
+                // A worker whose tasks stand still, or whose locks, does not answer, though this thread goes on.
+                Some(Serves { runtime, probe }) => {
+                    let (blocking, probe) = (runtime.clone(), probe.clone());
+                    runtime.spawn(async move {
+                        if blocking.spawn_blocking(move || probe()).await.is_ok() {
+                            pong(link);
+                        }
+                    });
+                }
             },
             Ok(Some(ToWorker::Signal { signal })) => {
                 if signals.try_send(signal).is_err() {

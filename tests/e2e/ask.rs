@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
+use test_harness::files::append;
 use test_harness::process::{Proc, command, program};
 use test_harness::{Mount, Rig, eventually};
 
@@ -24,13 +24,9 @@ pub fn ask(mount: &Mount, words: &[&str]) -> (i32, String, String) {
     (code, asked.said().join("\n"), asked.last_words())
 }
 
-fn status(mount: &Mount) -> Value {
+pub fn status(mount: &Mount) -> Value {
     let (_, said, complaint) = ask(mount, &["status", "--json"]);
     serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}{complaint}"))
-}
-
-fn append(path: &Path, text: &str) {
-    fs::OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
 }
 
 #[test]

@@ -2,27 +2,17 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::path::Path;
 
+use test_harness::files::{append, attribute};
 use test_harness::process::{Proc, command, program};
 use test_harness::stage::{DAEMON, KERNEL};
 use test_harness::{Mount, Rig, eventually};
-
-fn append(path: &Path, text: &str) {
-    OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
-}
 
 /// Runs a program in the mount.
 fn run(mount: &Mount, name: &str, words: &[&str]) {
     let mut asked = command(program(name));
     asked.args(words).current_dir(&mount.plan.point);
     Proc::start(name, asked).success();
-}
-
-fn kind(mount: &Mount, name: &str) -> String {
-    let mut value = [0; 100];
-    let read = rustix::fs::getxattr(mount.path(name), "user.logsinkfs.kind", &mut value[..]).unwrap();
-    String::from_utf8(value[..read].to_vec()).unwrap()
 }
 
 /// Stops the mount; gives the streams of the bucket, and the lines of all of them.
@@ -58,7 +48,7 @@ fn a_copy_of_a_log_that_is_truncated_stays_local_whatever_it_is_called() {
             mount.kill_worker();
             log.set_len(0).unwrap();
         }
-        eventually("copies", || (kind(&mount, "old") == "copy").then_some(()));
+        eventually("copies", || (attribute(&mount.path("old"), "kind").as_deref() == Some("copy")).then_some(()));
         assert_eq!(fs::read_to_string(mount.path("app.log.1")).unwrap().lines().count(), 20);
         drop(log);
         assert_eq!(stored(&rig, mount), (vec!["app.log".to_owned()], sorted(expected)), "{write_path}");
@@ -111,7 +101,7 @@ fn what_differs_or_grows_on_by_itself_is_a_log_from_its_first_byte() {
     let mount = rig.mount(&["--rotate-idle", "200ms"]);
     append(&mount.path("app.log"), "one\ntwo\n");
     run(&mount, "cp", &["app.log", "other.log"]);
-    eventually("a copy", || (kind(&mount, "other.log") == "copy").then_some(()));
+    eventually("a copy", || (attribute(&mount.path("other.log"), "kind").as_deref() == Some("copy")).then_some(()));
     append(&mount.path("other.log"), "three\n");
     run(&mount, "sh", &["-c", "sed s/two/TWO/ app.log > edited.log"]);
     mount.stop();
@@ -135,9 +125,56 @@ fn two_programs_that_write_the_same_are_two_logs_whoever_reads_them() {
     drop(fs::read(mount.path("b.log")).unwrap());
     append(&mount.path("c.log"), "Listening on 8080\n");
     // And again, by the same name.
-    fs::write(mount.path("a.log"), "Listening on 8080\n").unwrap();
+    fs::write(mount.path("c.log"), "Listening on 8080\n").unwrap();
     mount.stop();
     assert_eq!(rig.bucket().all_lines(), ["Listening on 8080"; 4]);
+}
+
+#[test]
+fn what_a_program_has_read_before_it_copies_it_is_a_copy_if_it_truncates_it_then() {
+    for worker_is_killed in [false, true] {
+        let rig = Rig::embedded();
+        let mount = rig.mount(&["--rotate-idle", "200ms"]);
+        append(&mount.path("app.log"), "one\ntwo\n");
+        let read = fs::read(mount.path("app.log")).unwrap();
+        fs::write(mount.path("copy"), &read).unwrap();
+        fs::write(mount.path("kept"), &read).unwrap();
+        append(&mount.path("app.log"), "three\n");
+        fs::write(mount.path("edited"), [&read[..], b"3\n"].concat()).unwrap();
+        if worker_is_killed {
+            mount.kill_worker();
+        }
+        fs::write(mount.path("app.log"), "four\n").unwrap();
+        let (streams, lines) = stored(&rig, mount);
+        assert_eq!(streams, ["app.log", "edited"]);
+        assert_eq!(lines, ["3", "four", "one", "one", "three", "two", "two"]);
+    }
+}
+
+#[test]
+fn copies_make_room_before_anything_is_dropped_or_refused() {
+    for when_full in ["drop-oldest", "error"] {
+        let rig = Rig::embedded();
+        let gate = rig.gate();
+        gate.refuse(503, "SlowDown");
+        let flags = ["--spool-max", "8MiB", "--rotate-size", "256KiB", "--rotate-idle", "200ms"];
+        let mount = rig.plan("a").through(&gate.endpoint).with(&flags).with(&["--when-full", when_full]).start();
+        let text =
+            |from: usize| (from..from + 1000).map(|n| format!("line {n:06} {}\n", "x".repeat(988))).collect::<String>();
+        append(&mount.path("app.log"), &text(0));
+        for copy in ["one", "two", "three"] {
+            run(&mount, "cp", &["app.log", copy]);
+            let kind = || attribute(&mount.path(copy), "kind");
+            eventually("a copy", || (kind().as_deref() == Some("copy")).then_some(()));
+        }
+        for n in 1..4 {
+            append(&mount.path("app.log"), &text(n * 1000));
+        }
+        gate.open();
+        mount.stop();
+        assert_eq!(rig.bucket().streams().into_iter().collect::<Vec<_>>(), ["app.log"]);
+        assert!(rig.bucket().content("app.log") == (0..4).map(|n| text(n * 1000)).collect::<String>().as_bytes());
+    }
 }
 
 #[test]
@@ -150,7 +187,7 @@ fn a_copy_that_is_overwritten_by_another_is_one_again() {
         append(&mount.path("app.log"), &format!("{line}\n"));
         expected.push(line);
         run(&mount, "cp", &["app.log", "backup"]);
-        eventually("a copy", || (kind(&mount, "backup") == "copy").then_some(()));
+        eventually("a copy", || (attribute(&mount.path("backup"), "kind").as_deref() == Some("copy")).then_some(()));
     }
     fs::write(mount.path("backup"), "something else\n").unwrap();
     expected.push("something else".to_owned());

@@ -7,41 +7,12 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::process::Signal;
 
+use test_harness::files::{append, await_names, await_there, names};
 use test_harness::process::{Proc, command, program};
 use test_harness::{Mount, Rig, eventually};
 
-fn append(path: &Path, text: &str) {
-    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
-
-/// Waits until a directory shows exactly this: a cold look waits for S3 only so long.
-fn await_names(dir: &Path, expected: &[&str]) {
-    eventually(&format!("{} to show {expected:?}", dir.display()), || {
-        (dir.is_dir() && names(dir) == expected).then_some(())
-    });
-}
-
-fn await_there(path: &Path) {
-    eventually(&format!("{} to be there", path.display()), || path.exists().then_some(()));
-}
-
 fn await_gone(path: &Path) {
     eventually(&format!("{} to be gone", path.display()), || (!path.exists()).then_some(()));
-}
-
-/// Has everything uploaded.
-fn flush(mount: &Mount) {
-    let mut asked = command(&mount.plan.program);
-    asked.arg("flush").arg(&mount.plan.point);
-    Proc::start("flush", asked).success();
 }
 
 fn refused(result: std::io::Result<()>) -> Errno {
@@ -58,7 +29,7 @@ fn segments_are_found_by_name_and_programs_that_go_through_logs_meet_logs_alone(
         await_there(mount.path(log).parent().unwrap());
         append(&mount.path(log), "line\n");
     }
-    flush(&mount);
+    mount.flush();
     // Everything that is cached may be a listing of before.
     mount.daemon.signal(Signal::HUP);
     await_names(&mount.plan.point, &["app.log", "new", "web"]);
@@ -83,14 +54,14 @@ fn a_folder_without_visible_entries_is_removed_and_stays_away_until_it_is_made_a
         fs::create_dir_all(mount.path(folder)).unwrap();
     }
     append(&mount.path("before/app.log"), "line\n");
-    flush(&mount);
+    mount.flush();
     gate.refuse(503, "SlowDown");
     append(&mount.path("after/deep/app.log"), "line\n");
     for folder in ["before", "after"] {
         fs::remove_dir_all(mount.path(folder)).unwrap();
     }
     gate.open();
-    flush(&mount);
+    mount.flush();
     let bucket = rig.bucket();
     assert_eq!(bucket.content("after/deep/app.log"), b"line\n");
     let gone = |mount: &Mount| {
@@ -167,7 +138,7 @@ fn a_folder_is_renamed_and_what_the_bucket_has_of_it_stays_where_it_is() {
     append(&mount.path("web/app.log"), "one\n");
     append(&mount.path("web/deep/deep.log"), "one\n");
     let mut open = OpenOptions::new().append(true).open(mount.path("web/app.log")).unwrap();
-    flush(&mount);
+    mount.flush();
     let keys = bucket.keys();
     fs::rename(mount.path("web"), mount.path("shop")).unwrap();
     open.write_all(b"two\n").unwrap();

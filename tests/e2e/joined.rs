@@ -1,15 +1,16 @@
 //! Logs that are only in the bucket, in a mount that writes: one file each, as a reader mount shows them, until
 //! somebody opens it for writing.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use rustix::io::Errno;
 use rustix::process::Signal;
 
+use test_harness::files::{append, await_bytes, errno, names};
 use test_harness::planted::{Form, Planter, ago, at};
 use test_harness::process::{Proc, command, program};
 use test_harness::{Answer, Mount, Rig, eventually};
@@ -17,37 +18,11 @@ use test_harness::{Answer, Mount, Rig, eventually};
 /// Looked for again soon, so that the tests need not wait for it.
 const SOON: &str = "--metadata-ttl=1s";
 
-fn append(path: &Path, text: &str) {
-    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
-
 /// Waits until a stored name is found: a cold look waits for S3 only so long.
 fn await_there(mount: &Mount, name: &str) -> PathBuf {
     let path = mount.path(name);
     eventually(&format!("{name:?} in the mount"), || path.exists().then_some(()));
     path
-}
-
-/// Waits until a file has this content.
-fn await_text(path: &Path, text: &str) {
-    eventually(&format!("{} to hold {text:?}", path.display()), || {
-        fs::read_to_string(path).is_ok_and(|read| read == text).then_some(())
-    });
-}
-
-/// Has everything uploaded.
-fn flush(mount: &Mount) {
-    let mut asked = command(&mount.plan.program);
-    asked.arg("flush").arg(&mount.plan.point);
-    Proc::start("flush", asked).success();
 }
 
 /// Runs a program in the mount to its end.
@@ -59,10 +34,6 @@ fn said(output: &Output) -> Vec<String> {
     let mut lines: Vec<_> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
     lines.sort();
     lines
-}
-
-fn errno(result: std::io::Result<impl Sized>) -> Errno {
-    Errno::from_io_error(&result.map(drop).expect_err("this operation must fail")).unwrap()
 }
 
 /// `web/app.log` of two writers and two generations, years apart, and what it holds.
@@ -143,7 +114,7 @@ fn a_log_that_another_mount_writes_grows_under_tail_f() {
     append(&other.path("app.log"), "first\n");
     let mount = rig.mount_bucket_view(&[SOON, "--negative-metadata-ttl=1s"]);
     let log = mount.path("app.log");
-    await_text(&log, "first\n");
+    await_bytes(&log, "first\n");
     let mut tail = command(program("tail"));
     tail.args(["-n", "+1", "-s", "0.1", "-f"]).arg(&log);
     let mut tail = Proc::start("tail", tail);
@@ -172,7 +143,7 @@ fn a_log_that_is_opened_for_writing_begins_anew_and_one_that_is_removed_stays_aw
     reader.read_to_string(&mut old).unwrap();
     assert_eq!(old, text, "an old reader keeps the history");
     drop(reader);
-    flush(&mount);
+    mount.flush();
     fs::remove_file(&log).unwrap();
     let is_gone = |mount: &Mount| {
         mount.daemon.signal(Signal::HUP);
@@ -201,7 +172,7 @@ fn a_log_whose_objects_come_after_its_removal_stays_away() {
     let gate = rig.gate();
     let mount = rig.plan_bucket_view().through(&gate.endpoint).with(&[SOON]).start();
     append(&mount.path("seen.log"), "line\n");
-    flush(&mount);
+    mount.flush();
     // By now it is known that the bucket has no such log.
     assert!(!mount.path("gone.log").exists());
     gate.refuse(503, "SlowDown");
@@ -210,7 +181,7 @@ fn a_log_whose_objects_come_after_its_removal_stays_away() {
     fs::remove_file(mount.path("gone.log")).unwrap();
     fs::rename(mount.path("moved.log"), mount.path("moved.log.1")).unwrap();
     gate.open();
-    flush(&mount);
+    mount.flush();
     assert_eq!(rig.bucket().content("gone.log"), b"line\n");
     mount.daemon.signal(Signal::HUP);
     await_there(&mount, "gone.log.segments");
@@ -230,15 +201,15 @@ fn a_log_that_is_finished_shows_from_the_bucket_also_when_it_was_removed_once() 
     let mount = rig.mount_bucket_view(&flags);
     let log = mount.path("app.log");
     append(&log, "one\n");
-    flush(&mount);
+    mount.flush();
     fs::remove_file(&log).unwrap();
     assert!(!log.exists());
     append(&log, "two\n");
     assert_eq!(fs::read_to_string(&log).unwrap(), "two\n");
-    await_text(&log, "one\ntwo\n");
+    await_bytes(&log, "one\ntwo\n");
     append(&log, "three\n");
     assert_eq!(fs::read_to_string(&log).unwrap(), "three\n", "a live file again");
-    await_text(&log, "one\ntwo\nthree\n");
+    await_bytes(&log, "one\ntwo\nthree\n");
     mount.stop();
 }
 
@@ -330,7 +301,7 @@ fn a_log_whose_size_cannot_be_had_is_listed_and_not_found_and_keeps_nobody_from_
     append(&mount.path("web/other.log"), "live\n");
     assert_eq!(names(&mount.path("web")), ["app.log", "other.log"]);
     gate.open();
-    await_text(&log, text);
+    await_bytes(&log, text);
     mount.stop();
 }
 

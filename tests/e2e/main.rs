@@ -21,6 +21,7 @@ mod hold;
 mod identity;
 mod inodes;
 mod joined;
+mod jvm;
 mod keeper;
 mod limits;
 mod mountpoint;

@@ -3,16 +3,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
+use test_harness::files::append;
 use test_harness::process::{Proc, command, program};
 use test_harness::stage::{DAEMON, KERNEL};
 use test_harness::{Mount, Rig};
-
-fn append(path: &Path, text: &str) {
-    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-}
 
 /// Runs a program in the mount.
 fn run(mount: &Mount, name: &str, words: &[&str]) {

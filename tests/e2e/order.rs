@@ -3,9 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use test_harness::process::{Proc, command};
+use test_harness::process::Proc;
 use test_harness::reading::{read, reading};
-use test_harness::s3::logsinkfs;
 use test_harness::stage::{DAEMON, KERNEL};
 use test_harness::{Answer, Mount, Rig, Run, programs};
 
@@ -39,12 +38,6 @@ fn rotate_all(mount: &Mount, lines: std::ops::Range<usize>) {
     }
 }
 
-fn flush(mount: &Mount) {
-    let mut flush = command(logsinkfs());
-    flush.arg("flush").arg(&mount.plan.point);
-    Proc::start("flush", flush).success();
-}
-
 fn assert_in_order(rig: &Rig) {
     assert_eq!(rig.bucket().streams(), names().into_iter().collect(), "renamed files stay in their stream");
     let reader = rig.read(&[]);
@@ -61,7 +54,7 @@ fn rotated_logs_are_read_in_order_after_a_flush() {
     let rig = Rig::embedded();
     let mount = rig.mount(&BUSY);
     rotate_all(&mount, 0..LINES);
-    flush(&mount);
+    mount.flush();
     assert_in_order(&rig);
     mount.stop();
 }
@@ -129,11 +122,11 @@ fn followers_see_rotated_logs_in_order() {
     let rig = Rig::embedded();
     let mount = rig.mount(&BUSY);
     rotate_all(&mount, 0..2);
-    flush(&mount);
+    mount.flush();
     let tails: Vec<Proc> = names()[..4].iter().map(|name| follow(&rig, name, "line 1")).collect();
     for line in 2..LINES {
         rotate_all(&mount, line..line + 1);
-        flush(&mount);
+        mount.flush();
     }
     tails.into_iter().for_each(assert_followed);
     mount.stop();
@@ -145,13 +138,13 @@ fn a_follower_waits_for_what_is_uploaded_late() {
     let gate = rig.gate();
     let mount = rig.plan("a").through(&gate.endpoint).with(&BUSY).start();
     rotate_all(&mount, 0..2);
-    flush(&mount);
+    mount.flush();
     let tail = follow(&rig, &names()[0], "line 1");
     // Long enough for the follower to have seen all others.
     let late = |target: &str| target.contains("s00/") && target.contains("_00000004_");
     gate.rule(move |seen| if late(&seen.target) { Answer::Delay(Duration::from_secs(2)) } else { Answer::Pass });
     rotate_all(&mount, 2..LINES);
-    flush(&mount);
+    mount.flush();
     assert_followed(tail);
     mount.stop();
 }

@@ -1,13 +1,13 @@
 //! Who keeper and worker are: their users and rights, and the odd places where they are started.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use test_harness::files::append;
 use test_harness::memory::MemoryGroup;
 use test_harness::mount::{Mount, Plan, clear, is_mounted};
 use test_harness::planted::{Planter, ago};
@@ -19,12 +19,6 @@ use test_harness::{Rig, eventually};
 const STRANGER: u32 = 12_345;
 /// A user with a name, which fusermount3 insists on, and without any right.
 const NOBODY: u32 = 65_534;
-
-fn append(path: &Path, text: &str) {
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.append(true).create(true).open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-}
 
 /// A field of /proc/PID/status.
 fn status(pid: Pid, name: &str) -> String {

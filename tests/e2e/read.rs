@@ -1,24 +1,18 @@
 //! `logsinkfs cat`, `tail` and `ls`: streams read back without a mount, as programs wrote them.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::path::Path;
+use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
+use test_harness::files::append;
 use test_harness::planted::{Form, Planter, ago};
 use test_harness::process::{Proc, command, program};
 use test_harness::reading::{read, read_by, reading};
 use test_harness::rig::PREFIX;
 use test_harness::s3::logsinkfs;
 use test_harness::{Answer, Kind, Rig, eventually};
-
-fn append(path: &Path, text: &str) {
-    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-}
 
 /// A log of three runs, each begun with `>`, in many segments; gives all lines in their order.
 fn three_runs(rig: &Rig, name: &str, compression: &str) -> String {

@@ -11,6 +11,7 @@ use rustix::mount::MountFlags;
 use rustix::process::Signal;
 
 use test_harness::disk::Disk;
+use test_harness::files::{append, names};
 use test_harness::planted::{Form, Planter, ago, at};
 use test_harness::process::{Proc, command, program};
 use test_harness::{Answer, Kind, Mount, Rig, eventually};
@@ -20,11 +21,6 @@ const SOON: &str = "--metadata-ttl=1s";
 /// Nothing is asked again unless a signal says so.
 const NEVER: &str = "--metadata-ttl=indefinite";
 
-fn append(path: &Path, text: &str) {
-    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-}
-
 /// Runs a program to its end; gives its exit code and what it printed.
 fn run(name: &str, args: &[&str], paths: &[&Path]) -> (i32, String) {
     let output = Command::new(program(name)).args(args).args(paths).output().unwrap();
@@ -33,13 +29,6 @@ fn run(name: &str, args: &[&str], paths: &[&Path]) -> (i32, String) {
 
 fn text(path: &Path) -> String {
     String::from_utf8(fs::read(path).unwrap()).unwrap()
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
 }
 
 /// Has the mount forget what it knows until it shows what it is to show.

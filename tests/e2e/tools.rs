@@ -1,19 +1,14 @@
 //! Tools that people use on logs: they edit, fetch and search them in place.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use test_harness::files::append;
 use test_harness::process::{Proc, command, program};
 use test_harness::reading::read;
 use test_harness::stage::{DAEMON, KERNEL};
 use test_harness::{Mount, Rig};
-
-fn append(path: &Path, text: &str) {
-    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-}
 
 /// Runs a tool to its good end; gives what it printed.
 fn run(name: &str, args: &[&str], paths: &[&Path]) -> Vec<String> {

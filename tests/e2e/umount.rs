@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 
 use rustix::mount::{MountFlags, mount as mount_on, mount_bind};
 use rustix::process::Signal;
 
 use crate::ask::ask;
+use test_harness::files::append;
 use test_harness::mount::is_mounted;
 use test_harness::process::{Proc, command, program};
 use test_harness::{Mount, Rig, eventually};
@@ -17,10 +17,6 @@ fn start(mount: &Mount, flags: &[&str]) -> Proc {
     let mut asked = command(&mount.plan.program);
     asked.arg("umount").args(flags).arg(&mount.plan.point);
     Proc::start("umount", asked)
-}
-
-fn append(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
 }
 
 #[test]

@@ -1,48 +1,25 @@
 //! The bucket as a directory: what `--view bucket` shows beside the live files, and what `--view live` does not even
 //! ask for.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::process::Signal;
 
+use test_harness::files::{append, await_names, errno, names};
 use test_harness::process::{Proc, command, program};
 use test_harness::rig::folder;
 use test_harness::s3::Server;
 use test_harness::{Mount, Rig, eventually};
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
-
-/// Waits until the directory shows exactly this. A cold listing waits for S3 only so long and then shows live files
-/// alone, so the first look on a busy machine may be too early.
-fn await_names(dir: &Path, expected: &[&str]) {
-    eventually(&format!("{} to show {expected:?}", dir.display()), || {
-        (dir.is_dir() && names(dir) == expected).then_some(())
-    });
-}
 
 /// Waits until a stored object is found, for the same reason.
 fn await_stored(mount: &Mount, name: &str) -> PathBuf {
     let path = mount.path(name);
     eventually(&format!("{name:?} in the mount"), || path.exists().then_some(()));
     path
-}
-
-fn append(path: &Path, text: &str) {
-    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-}
-
-fn errno(result: std::io::Result<impl Sized>) -> Option<i32> {
-    result.map(drop).expect_err("this operation must fail").raw_os_error()
 }
 
 #[test]
@@ -224,7 +201,7 @@ fn stored_objects_cannot_be_changed() {
     let mount = rig.mount_bucket_view(&[]);
     let stored = await_stored(&mount, "stored.txt");
     append(&mount.path("app.log"), "live\n");
-    let refused = Some(Errno::PERM.raw_os_error());
+    let refused = Errno::PERM;
     assert_eq!(errno(fs::rename(&stored, mount.path("other.txt"))), refused);
     assert_eq!(errno(fs::rename(mount.path("app.log"), &stored)), refused);
     assert_eq!(errno(fs::set_permissions(&stored, PermissionsExt::from_mode(0o600))), refused);

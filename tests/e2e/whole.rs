@@ -1,11 +1,11 @@
 //! Whole files: what is written elsewhere than at its end, or named so, is one object when it is closed and quiet.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::ask::ask;
+use super::ask::{ask, status};
 use test_harness::gate::Answer;
 use test_harness::process::{Proc, command, program};
 use test_harness::stage::{DAEMON, KERNEL};
@@ -14,26 +14,9 @@ use test_harness::{Mount, Rig, eventually};
 /// Closed files are sealed soon.
 const SOON: [&str; 2] = ["--rotate-idle", "200ms"];
 
-/// The versions of a whole file in the bucket: the names below `.files/` without the partition, and the bytes.
-fn versions(rig: &Rig, path: &str) -> Vec<(String, Vec<u8>)> {
-    let (bucket, folder) = (rig.bucket(), format!("{path}.files/"));
-    let keys: Vec<_> = bucket.keys().into_iter().filter(|key| key.contains(&folder)).collect();
-    let version = |key: String| {
-        let mut bytes = Vec::new();
-        let stored = bucket.get(&key).bytes;
-        if key.ends_with(".gz") {
-            flate2::read::MultiGzDecoder::new(&*stored).read_to_end(&mut bytes).unwrap();
-        } else {
-            bytes.extend_from_slice(&stored);
-        }
-        (key.rsplit('/').next().unwrap().to_owned(), bytes)
-    };
-    keys.into_iter().map(version).collect()
-}
-
 /// The one version that there is.
 fn only(rig: &Rig, path: &str) -> (String, Vec<u8>) {
-    let mut versions = versions(rig, path);
+    let mut versions = rig.bucket().versions(path);
     assert_eq!(versions.len(), 1, "{path}: {:?}", rig.bucket().keys());
     versions.remove(0)
 }
@@ -112,12 +95,12 @@ fn a_dump_is_whole_by_its_name_and_has_the_one_that_it_has_in_the_end() {
     let mut open = create(&mount.path("open.hprof"));
     open.write_all(b"not yet").unwrap();
     eventually("both", || {
-        (versions(&rig, "dump.hprof").len() + versions(&rig, "java_pid7.hprof").len() == 2).then_some(())
+        (rig.bucket().versions("dump.hprof").len() + rig.bucket().versions("java_pid7.hprof").len() == 2).then_some(())
     });
     let (name, bytes) = only(&rig, "dump.hprof");
     assert_eq!(bytes, b"a dump\n");
     assert!(name.ends_with("_00000001_000000000007.hprof.gz"), "{name}");
-    assert_eq!(versions(&rig, "open.hprof"), []);
+    assert_eq!(rig.bucket().versions("open.hprof"), []);
     drop(open);
     mount.stop();
     assert_eq!(only(&rig, "dir/y.zip").1, b"PK\x03\x04 and so on");
@@ -133,14 +116,14 @@ fn a_file_that_is_changed_later_becomes_another_object() {
     let mount = rig.mount(&SOON);
     let path = mount.path("report.dmp");
     fs::write(&path, b"first").unwrap();
-    eventually("the first", || (versions(&rig, "report.dmp").len() == 1).then_some(()));
+    eventually("the first", || (rig.bucket().versions("report.dmp").len() == 1).then_some(()));
     create(&path).write_all_at(b"F", 0).unwrap();
-    eventually("the second", || (versions(&rig, "report.dmp").len() == 2).then_some(()));
+    eventually("the second", || (rig.bucket().versions("report.dmp").len() == 2).then_some(()));
     // Another file of that name is one, too; and so is the one before, if it was not uploaded yet.
     fs::write(&path, b"third").unwrap();
     fs::write(&path, b"fourth").unwrap();
     mount.stop();
-    let bytes: Vec<_> = versions(&rig, "report.dmp").into_iter().map(|(_, bytes)| bytes).collect();
+    let bytes: Vec<_> = rig.bucket().versions("report.dmp").into_iter().map(|(_, bytes)| bytes).collect();
     assert_eq!(bytes, [&b"first"[..], b"First", b"third", b"fourth"]);
 }
 
@@ -160,6 +143,27 @@ fn what_is_removed_before_it_was_closed_and_quiet_is_not_stored() {
     assert_eq!(ours, [""; 0]);
 }
 
+/// As the JVM does it that dumps its heap with several threads.
+#[test]
+fn parts_of_a_file_that_is_being_written_wait_for_it() {
+    let rig = Rig::embedded();
+    let mount = rig.mount(&SOON);
+    let whole = create(&mount.path("dump.hprof"));
+    whole.write_all_at(b"header", 0).unwrap();
+    let part = mount.path("dump.hprof.p0");
+    fs::write(&part, b"part").unwrap();
+    fs::write(mount.path("other.hprof"), b"quiet for longer").unwrap();
+    eventually("another file in the bucket", || rig.bucket().versions("other.hprof").pop());
+    whole.write_all_at(&fs::read(&part).unwrap(), 6).unwrap();
+    fs::remove_file(&part).unwrap();
+    fs::write(mount.path("left.hprof.p0"), b"of one that is gone").unwrap();
+    drop(whole);
+    mount.stop();
+    assert_eq!(only(&rig, "dump.hprof").1, b"headerpart");
+    assert_eq!(only(&rig, "left.hprof.p0").1, b"of one that is gone");
+    assert_eq!(rig.bucket().versions("dump.hprof.p0"), []);
+}
+
 #[test]
 fn a_half_written_file_is_stored_and_says_so() {
     let rig = Rig::embedded();
@@ -169,6 +173,8 @@ fn a_half_written_file_is_stored_and_says_so() {
     mount.kill_worker();
     file.write_all(b"the dump").unwrap();
     fs::write(mount.path("b.hprof"), b"all of it").unwrap();
+    // The kernel tells of the last close after close(2) has returned.
+    eventually("b.hprof to be closed", || (status(&mount)["open_handles"] == 1).then_some(()));
     mount.crash();
     drop(file);
     mount.start_again();

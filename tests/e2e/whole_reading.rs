@@ -1,15 +1,15 @@
 //! Whole files, which are no logs, read back: in a reader mount, and by the commands that read without one.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::process::Signal;
 use serde_json::Value;
 
 use test_harness::bucket::Object;
+use test_harness::files::{binary, errno, names};
 use test_harness::planted::{FilePlanter, Form, Planter, ago, at};
 use test_harness::reading::{read, read_by, reading};
 use test_harness::{Bucket, Mount, Rig, eventually};
@@ -19,40 +19,12 @@ const NEVER: &str = "--metadata-ttl=indefinite";
 /// More than anything reads ahead.
 const LARGE: usize = 5 << 20;
 
-/// Bytes of any kind, which do not end with a newline and compress a little.
-fn binary(len: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        if state & 0x300 == 0 { 0 } else { state as u8 }
-    };
-    let mut bytes: Vec<u8> = (0..len).map(|_| next()).collect();
-    if let Some(last) = bytes.last_mut() {
-        *last = 0xff;
-    }
-    bytes
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
-
 /// Has the mount forget what it knows until it shows what it is to show.
 fn refreshed(mount: &Mount, what: &str, look: impl Fn() -> bool) {
     eventually(what, || {
         mount.daemon.signal(Signal::HUP);
         look().then_some(())
     });
-}
-
-#[track_caller]
-fn assert_errno<T>(result: io::Result<T>, errno: Errno) {
-    assert_eq!(result.map(drop).unwrap_err().raw_os_error(), Some(errno.raw_os_error()));
 }
 
 /// What `cat` prints, of any kind.
@@ -154,7 +126,7 @@ fn a_file_that_was_a_log_before_is_the_whole_file_and_its_log_is_in_its_slices()
     assert_eq!(fs::read(mount.path("report@2026-11-23")).unwrap(), b"a line\n");
     assert_eq!(fs::read(mount.path("app.log")).unwrap(), b"of the log\n");
     assert_eq!(fs::read(mount.path("page.files/style.css")).unwrap(), b"css");
-    assert_errno(fs::metadata(mount.path("page")), Errno::NOENT);
+    assert_eq!(errno(fs::metadata(mount.path("page"))), Errno::NOENT);
     mount.stop();
     assert_eq!(cat(&rig, "report", &[]), b"a line\nand more");
     assert_eq!(cat(&rig, "report@2026-11-23", &[]), b"a line\n");
@@ -202,7 +174,7 @@ fn a_version_that_is_replaced_or_gone_while_it_is_open_is_stale_and_never_mixed(
                 other.bytes[last] ^= 1;
                 bucket.put_over(&key, other);
             }
-            assert_errno(open.read_at(&mut [0; 100], 0), Errno::STALE);
+            assert_eq!(errno(open.read_at(&mut [0; 100], 0)), Errno::STALE);
         }
         mount.stop();
     }
@@ -230,11 +202,11 @@ fn what_cannot_be_read_is_an_error_and_nothing_stands_in_its_place() {
         .into();
     bucket.put("team/long.files/20261123T081502.123456Z_w_00000001_5497558138881", b"longer than any");
     let mount = rig.read(&[]);
-    assert_errno(fs::read(mount.path("broken")), Errno::IO);
+    assert_eq!(errno(fs::read(mount.path("broken"))), Errno::IO);
     for name in &claims {
         let file = File::open(mount.path(name)).unwrap();
         assert_eq!(file.metadata().unwrap().len(), 5 << 40);
-        assert_errno(file.read_at(&mut [0; 100], 4 << 40), Errno::IO);
+        assert_eq!(errno(file.read_at(&mut [0; 100], 4 << 40)), Errno::IO);
         let (code, out, said) = read_by(&rig, &rig.access, "cat", name, &[]);
         assert!(code == 1 && out.len() <= 1 && said.contains("verify --deep"), "{out} {said}");
     }

@@ -10,39 +10,13 @@ use std::process::Command;
 use rustix::io::Errno;
 use rustix::process::Signal;
 
+use test_harness::files::{await_bytes, await_names, binary, errno, names};
 use test_harness::planted::{FilePlanter, Form, Planter, ago, at};
-use test_harness::process::{Proc, command, program};
+use test_harness::process::program;
 use test_harness::{Answer, Bucket, Mount, Rig, eventually};
 
 /// Looked for again soon, so that the tests need not wait for it.
 const SOON: [&str; 2] = ["--metadata-ttl=1s", "--negative-metadata-ttl=1s"];
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
-
-/// Waits until a directory has these names: what is in it is found out only so long.
-fn await_names(dir: &Path, expected: &[&str]) {
-    eventually(&format!("{expected:?} in {}", dir.display()), || (names(dir) == expected).then_some(()));
-}
-
-/// Waits until a file has this content.
-fn await_bytes(path: &Path, bytes: &[u8]) {
-    eventually(&format!("{} as it is to be", path.display()), || (fs::read(path).ok()? == bytes).then_some(()));
-}
-
-/// Bytes of any kind, which do not end with a newline.
-fn binary(len: usize) -> Vec<u8> {
-    let mut state = len as u64 | 1;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (state >> 56) as u8
-    };
-    (0..len).map(|_| next()).collect()
-}
 
 fn write_over(path: &Path, bytes: &[u8]) {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path).unwrap();
@@ -55,21 +29,10 @@ fn run(mount: &Mount, name: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Has everything uploaded.
-fn flush(mount: &Mount) {
-    let mut asked = command(&mount.plan.program);
-    asked.arg("flush").arg(&mount.plan.point);
-    Proc::start("flush", asked).success();
-}
-
-fn errno(result: std::io::Result<impl Sized>) -> Errno {
-    Errno::from_io_error(&result.map(drop).expect_err("this operation must fail")).unwrap()
-}
-
 /// `heap.hprof` of two versions; the newest is given.
 fn plant(bucket: &Bucket, path: &str, form: Form) -> Vec<u8> {
     let mut planter = FilePlanter { form, ..FilePlanter::new(bucket, path, "web-1") };
-    let newest = binary(300_001);
+    let newest = binary(300_001, 1);
     planter.put(at("2024-02-01T08:00:00"), b"the first version");
     planter.put(ago(20), &newest);
     newest
@@ -88,7 +51,7 @@ fn a_whole_file_is_its_newest_version_and_programs_meet_it_alone() {
     let shown = ["Gzip.hprof", "Plain.hprof", "Zstd.hprof", "a b.db", "empty"];
     eventually("the directory", || mount.path("web").is_dir().then_some(()));
     await_names(&mount.path("web"), &shown);
-    let newest = binary(300_001);
+    let newest = binary(300_001, 1);
     for name in &shown[..3] {
         let path = mount.path(&format!("web/{name}"));
         await_bytes(&path, &newest);
@@ -159,7 +122,7 @@ fn another_version_shows_soon_and_who_has_the_one_before_open_keeps_it() {
     let rig = Rig::embedded();
     let bucket = rig.bucket();
     let mut planter = FilePlanter::new(&bucket, "heap.hprof", "web-1");
-    let (first, second) = (binary(200_000), binary(150_000));
+    let (first, second) = (binary(200_000, 1), binary(150_000, 1));
     planter.put(ago(20), &first);
     let mount = rig.mount_bucket_view(&SOON);
     let path = mount.path("heap.hprof");
@@ -189,7 +152,7 @@ fn one_that_is_opened_for_writing_begins_anew_and_one_that_is_removed_stays_away
     write_over(&path, b"live");
     assert_eq!(fs::read(&path).unwrap(), b"live");
     assert_eq!(names(&mount.plan.point), ["heap.hprof"]);
-    flush(&mount);
+    mount.flush();
     fs::remove_file(&path).unwrap();
     let is_gone = |mount: &Mount| {
         mount.daemon.signal(Signal::HUP);
@@ -212,16 +175,26 @@ fn one_that_is_finished_shows_from_the_bucket() {
     let rig = Rig::embedded();
     let mount = rig.mount_bucket_view(&["--retire-after", "1s", "--rotate-idle", "100ms", "--metadata-ttl=600s"]);
     let path = mount.path("heap.hprof");
-    for version in [binary(1000), binary(500)] {
+    // A file of the bucket cannot be changed.
+    let is_stored = |path: &Path| {
+        eventually("the stored version", || {
+            (fs::set_permissions(path, PermissionsExt::from_mode(0o600)).err()?.raw_os_error() == Some(1)).then_some(())
+        });
+    };
+    for version in [binary(1000, 1), binary(500, 1)] {
         write_over(&path, &version);
         assert_eq!(fs::read(&path).unwrap(), version);
-        // A file of the bucket cannot be changed.
-        eventually("the stored version", || {
-            (fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).err()?.raw_os_error() == Some(1))
-                .then_some(())
-        });
+        is_stored(&path);
         await_bytes(&path, &version);
     }
+    // Also under a name that was removed here, and that it got after it was begun.
+    write_over(&path, &binary(100, 1));
+    fs::remove_file(&path).unwrap();
+    let begun = mount.path("heap.part");
+    write_over(&begun, &binary(700, 1));
+    fs::rename(begun, &path).unwrap();
+    is_stored(&path);
+    await_bytes(&path, &binary(700, 1));
     mount.stop();
 }
 

@@ -4,6 +4,7 @@
 //! which lines are there".
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Read;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
@@ -130,6 +131,23 @@ impl Bucket {
             lines.extend(text.lines().map(str::to_owned));
         }
         lines
+    }
+
+    /// The versions of a whole file in the order of their keys: the last part of the key, and the bytes. What is
+    /// compressed by its name is as it is stored.
+    pub fn versions(&self, path: &str) -> Vec<(String, Vec<u8>)> {
+        let folder = format!("{}{path}.files/", self.prefix);
+        let keys = self.keys().into_iter().filter(|key| key.starts_with(&folder));
+        let version = |key: String| {
+            let (mut bytes, stored) = (Vec::new(), self.get(&key).bytes);
+            if key.ends_with(".gz") && !path.ends_with(".gz") {
+                flate2::read::MultiGzDecoder::new(&*stored).read_to_end(&mut bytes).unwrap();
+            } else {
+                bytes = stored;
+            }
+            (key.rsplit('/').next().unwrap().to_owned(), bytes)
+        };
+        keys.map(version).collect()
     }
 
     /// The lines of all streams.

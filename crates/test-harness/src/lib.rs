@@ -10,7 +10,7 @@
 //! - `gate`: a door before a server, which fails, delays and cuts; `iam` and `issuer` services that give credentials.
 //! - `mount`: a mount and its processes; `rig` a folder, a bucket and mounts; `stage` plays a scenario in several ways.
 //! - `programs`: writers; `journal` what they wrote, compared with the bucket; `reading` cat and tail.
-//! - `disk`: disks that are full or small; `power` a disk that forgets what was not synced.
+//! - `files`: what tests do to files. `disk`: disks that are full or small; `power` a disk that forgets what was not synced.
 
 #![allow(
     missing_docs,
@@ -23,6 +23,7 @@
 
 pub mod bucket;
 pub mod disk;
+pub mod files;
 pub mod gate;
 pub mod iam;
 pub mod issuer;

@@ -207,6 +207,13 @@ impl Mount {
         self.await_serving();
     }
 
+    /// Has everything uploaded.
+    pub fn flush(&self) {
+        let mut asked = command(&self.plan.program);
+        asked.arg("flush").arg(&self.plan.point);
+        Proc::start("flush", asked).success();
+    }
+
     /// Waits until S3 has nearly all of the logs, however long that takes, as long as it goes on: a long outage leaves
     /// more than a busy machine sends within the time that a stop has.
     pub fn await_sent(&self) {

