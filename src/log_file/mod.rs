@@ -356,6 +356,18 @@ impl LogFile {
         generation.sources.iter().flatten().chain(&*self.more_sources.lock()).copied().collect()
     }
 
+    /// Whether a file is being written that may become a copy of this one.
+    pub fn is_being_copied(&self) -> bool {
+        let suspects: Vec<_> = self.suspects.lock().iter().filter_map(Weak::upgrade).collect();
+        suspects.iter().any(|log| {
+            let (current, writers) = {
+                let state = log.state();
+                (state.current(), state.handles.writers())
+            };
+            writers > 0 && log.sources(&current).iter().any(|source| source.node == self.id)
+        })
+    }
+
     /// Remembers a file that may be a copy of this one.
     pub fn suspect(&self, log: &Arc<LogFile>) {
         let mut suspects = self.suspects.lock();

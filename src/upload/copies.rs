@@ -51,9 +51,13 @@ pub fn judge(parts: &Parts, log: &Arc<LogFile>, generation: &Generation, len: Sp
             Verdict::Later => verdict = Verdict::Later,
             Verdict::Copy => {
                 let _kept = original.committing();
-                if is_copy(&original, source.at, log, generation, len)? {
-                    verdict = Verdict::Copy;
-                    break;
+                match compare(&original, source.at, log, generation, len) {
+                    Likeness::Same => {
+                        verdict = Verdict::Copy;
+                        break;
+                    }
+                    Likeness::SoFar if log.state().handles.writers() > 0 => verdict = Verdict::Later,
+                    Likeness::SoFar | Likeness::Differs => {}
                 }
             }
         }
@@ -74,13 +78,17 @@ pub fn settle(parts: &Parts, original: &LogFile) {
             let mut of_original = sources.iter().filter(|source| source.node == original.id);
             let is_copy = |source: &CopySource| {
                 (!source.was_closed || is_truncated(original, source))
-                    && is_copy(original, source.at, &log, &generation, end).unwrap_or(false)
+                    && compare(original, source.at, &log, &generation, end) == Likeness::Same
             };
             if of_original.any(is_copy)
                 && let Err(e) = note(parts, &log, &generation, Verdict::Copy, end)
             {
                 debug!("a copy is not noted as one: {e}");
             }
+        }
+        if log.state().handles.writers() > 0 {
+            // What is written to it from now on is compared too.
+            original.suspect(&log);
         }
     }
 }
@@ -155,36 +163,48 @@ fn note(
     Ok(())
 }
 
-/// Whether the bytes of a file are the first ones of a generation of a log, as they are or compressed. What was
-/// compared before is not compared again.
-fn is_copy(
-    original: &LogFile,
-    at: SpoolOffset,
-    log: &LogFile,
-    generation: &Generation,
-    len: SpoolOffset,
-) -> Result<bool, FsError> {
+/// How the bytes of a file compare with those at the beginning of a generation of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Likeness {
+    Same,
+    /// The same, up to the middle of a segment that is not here any more: of that, only the checksum is known.
+    SoFar,
+    Differs,
+}
+
+/// Compares the bytes of a file, as they are or unpacked, with those of a generation of a log. What was compared before
+/// is not compared again.
+fn compare(original: &LogFile, at: SpoolOffset, log: &LogFile, generation: &Generation, len: SpoolOffset) -> Likeness {
     // What is written in place may be something else by now; a copy of a whole file is one itself.
     if original.state().generations().any(|generation| generation.at == at && generation.content.is_in_place()) {
-        return Ok(false);
+        return Likeness::Differs;
     }
-    let file = log.files.at(generation.at)?;
-    let known = if generation.content == Content::Copy { generation.compared } else { 0 };
-    let rest = SpoolReader { file: file.clone(), at: generation.at.plus(known), end: len };
-    let compared = begins_with(original, at, known, rest).and_then(|is_it| {
+    let compared = || -> io::Result<Likeness> {
+        let file = log.files.at(generation.at).map_err(io::Error::other)?;
+        let known = if generation.content == Content::Copy { generation.compared } else { 0 };
+        let known = comparable_from(original, at, known);
+        let rest = SpoolReader { file: file.clone(), at: generation.at.plus(known), end: len };
+        let plain = begins_with(original, at, known, rest)?;
         let all = SpoolReader { file, at: generation.at, end: len };
         match unpacked(all)? {
-            Some(unpacked) if !is_it => begins_with(original, at, 0, unpacked),
-            _ => Ok(is_it),
+            Some(unpacked) if plain == Likeness::Differs => begins_with(original, at, 0, unpacked),
+            _ => Ok(plain),
         }
-    });
+    };
     // What cannot be read or unpacked is no copy.
-    Ok(compared.unwrap_or(false))
+    compared().unwrap_or(Likeness::Differs)
+}
+
+/// Where to go on comparing: a segment that is not here any more is compared as a whole.
+fn comparable_from(original: &LogFile, base: SpoolOffset, known: u64) -> u64 {
+    let segment = original.state().segments.holding(base.plus(known));
+    let gone = segment.filter(|segment| !segment.phase.is_here());
+    gone.map_or(known, |segment| segment.range.start.max(base).since(base))
 }
 
 /// Whether a generation of a log has these bytes from its byte `from` on. Those that were reclaimed are compared by the
 /// checksums of their segments.
-fn begins_with(log: &LogFile, base: SpoolOffset, from: u64, mut copy: impl Read) -> io::Result<bool> {
+fn begins_with(log: &LogFile, base: SpoolOffset, from: u64, mut copy: impl Read) -> io::Result<Likeness> {
     let end = end_of(log, base)?;
     let mut at = base.plus(from);
     let (mut copied, mut own) = (vec![0; CHUNK as usize], vec![0; CHUNK as usize]);
@@ -194,21 +214,22 @@ fn begins_with(log: &LogFile, base: SpoolOffset, from: u64, mut copy: impl Read)
         let gone = segment.filter(|segment| !segment.phase.is_here());
         if let Some(segment) = gone {
             if segment.phase != Phase::Reclaimed || segment.range.start != at {
-                return Ok(false);
+                return Ok(Likeness::Differs);
             }
             let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
             let mut left = segment.range.len();
             while left > 0 {
                 let read = fill(&mut copy, &mut copied[..left.min(CHUNK) as usize])?;
                 if read == 0 {
-                    return Ok(false);
+                    let is_at_end = left == segment.range.len();
+                    return Ok(if is_at_end { Likeness::Same } else { Likeness::SoFar });
                 }
                 digest.update(&copied[..read]);
                 left -= read as u64;
             }
             let marker = Marker::load(log.names(), &segment).map_err(io::Error::other)?;
             if marker.crc64 != format!("{:016x}", digest.finalize()) {
-                return Ok(false);
+                return Ok(Likeness::Differs);
             }
             at = segment.range.end;
             continue;
@@ -216,11 +237,11 @@ fn begins_with(log: &LogFile, base: SpoolOffset, from: u64, mut copy: impl Read)
         // One byte more than there is, to see where the copy ends.
         let read = fill(&mut copy, &mut copied[..most.max(1) as usize])?;
         if read == 0 {
-            return Ok(true);
+            return Ok(Likeness::Same);
         }
         let file = log.files.at(at).map_err(io::Error::other)?;
         if read as u64 > most || file.read_at(&mut own[..read], at)? < read || own[..read] != copied[..read] {
-            return Ok(false);
+            return Ok(Likeness::Differs);
         }
         at = at.plus(read as u64);
     }

@@ -101,9 +101,13 @@ pub fn reclaim(parts: &Parts, need: u64) -> Result<u64, LocalError> {
     if need == 0 {
         return Ok(0);
     }
-    let mut freed = reclaim_of(parts, need, |_| true)?;
+    // A copy that is being made is compared best with bytes that are here.
+    let mut freed = reclaim_of(parts, need, |log| !log.is_being_copied())?;
     if freed < need {
         freed += retire_copies(parts, need - freed);
+    }
+    if freed < need {
+        freed += reclaim_of(parts, need - freed, |_| true)?;
     }
     if freed > 0 {
         // Not else: a writer that waits for room would be told of its own look for it, again and again.

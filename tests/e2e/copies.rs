@@ -1,12 +1,18 @@
 //! Copies of logs: they stay local, whatever they are called, and each line is in the bucket once.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::path::Path;
 
 use test_harness::files::{append, attribute};
 use test_harness::process::{Proc, command, program};
 use test_harness::stage::{DAEMON, KERNEL};
 use test_harness::{Mount, Rig, eventually};
+
+/// How many bytes of a log S3 does not have.
+fn unsent(log: &Path) -> u64 {
+    attribute(log, "unsent").unwrap().parse().unwrap()
+}
 
 /// Runs a program in the mount.
 fn run(mount: &Mount, name: &str, words: &[&str]) {
@@ -175,6 +181,32 @@ fn copies_make_room_before_anything_is_dropped_or_refused() {
         assert_eq!(rig.bucket().streams().into_iter().collect::<Vec<_>>(), ["app.log"]);
         assert!(rig.bucket().content("app.log") == (0..4).map(|n| text(n * 1000)).collect::<String>().as_bytes());
     }
+}
+
+/// The log's bytes leave the spool while it is copied.
+#[test]
+fn large_copies_in_a_spool_that_is_nearly_full_are_all_found() {
+    let rig = Rig::embedded();
+    let flags = ["--spool-max", "16MiB", "--rotate-size", "300KiB", "--rotate-idle", "200ms", "--when-full", "block"];
+    let mount = rig.mount(&flags);
+    let log = mount.path("app.log");
+    let lines = |rotation: usize| (0..5000).map(move |n| format!("{rotation} line {n:06} {}\n", "x".repeat(980)));
+    for rotation in 0..6 {
+        append(&log, &lines(rotation).collect::<String>());
+        // Slowly enough that nearly all of the log is in the bucket before half of it is copied.
+        let mut copy = fs::File::create(mount.path(&format!("app.log-{rotation}"))).unwrap();
+        let mut original = fs::File::open(&log).unwrap();
+        let half = std::io::copy(&mut Read::by_ref(&mut original).take(2_600_000), &mut copy).unwrap();
+        assert_eq!(half, 2_600_000);
+        eventually("the log in the bucket", || (unsent(&log) < 300 << 10).then_some(()));
+        std::io::copy(&mut original, &mut copy).unwrap();
+        drop((copy, original));
+        OpenOptions::new().write(true).truncate(true).open(&log).unwrap();
+    }
+    let (streams, lines_stored) = stored(&rig, mount);
+    assert_eq!(streams, ["app.log"]);
+    let expected = (0..6).flat_map(lines).map(|line| line.trim_end().to_owned());
+    assert!(lines_stored == sorted(expected));
 }
 
 #[test]
