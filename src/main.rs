@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use logsinkfs::cli::commands::{flush, mount, quarantine, read, recover, status, umount, upgrade, verify};
+use logsinkfs::cli::commands::{
+    estimate, flush, generate, mount, quarantine, read, recover, status, umount, upgrade, verify,
+};
 use logsinkfs::cli::flags::{Cli, Command, Helper};
 use logsinkfs::sys::{allocator, certificates};
 
@@ -30,6 +32,9 @@ fn main() -> ExitCode {
         Command::Cat(args) => read::cat(*args),
         Command::Tail(args) => read::tail(*args),
         Command::Ls(args) => read::ls(*args),
+        Command::Estimate(args) => estimate::run(&args),
+        Command::Man(args) => generate::man(&args),
+        Command::Completions(args) => generate::completions(&args),
         #[cfg(feature = "embedded-bucket")]
         Command::Bucket(args) => logsinkfs::cli::commands::bucket::serve(&args),
     }

@@ -17,6 +17,7 @@ mod faults;
 mod folders;
 mod fstab;
 mod full;
+mod generated;
 mod hold;
 mod identity;
 mod inodes;

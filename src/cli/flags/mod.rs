@@ -5,9 +5,11 @@
 //! those of single commands; `options` translates the options of mount(8) into flags; `words` parses values that clap
 //! cannot, `settings` makes settings of them.
 //!
-//! - `quarantine`: its flags.
+//! - `quarantine`, `estimate`: their flags; `generated` makes man pages and completions of all.
 
 mod ask;
+mod estimate;
+mod generated;
 mod mount;
 mod options;
 mod quarantine;
@@ -28,6 +30,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::ask::{FlushArgs, MountedArgs, StatusArgs, UmountArgs};
+pub use self::estimate::EstimateArgs;
+pub use self::generated::{CompletionsArgs, ManArgs, write_man_pages};
 pub use self::mount::MountArgs;
 pub use self::options::{Helper, OptionError};
 pub use self::quarantine::{PlaceArgs, QuarantineArgs, QuarantineCommand};
@@ -101,6 +105,12 @@ pub enum Command {
     Tail(Box<TailArgs>),
     /// List streams, whole files, directories and other objects under a path.
     Ls(Box<LsArgs>),
+    /// Estimate the objects, requests and cost of logs that are written steadily.
+    Estimate(EstimateArgs),
+    /// Write the man pages into a directory.
+    Man(ManArgs),
+    /// Print the completions for a shell.
+    Completions(CompletionsArgs),
     /// Serve an embedded bucket on loopback, for trials and tests.
     #[cfg(feature = "embedded-bucket")]
     Bucket(BucketArgs),
