@@ -53,6 +53,7 @@ mod tools;
 mod two_writers;
 mod umount;
 mod verify;
+mod version;
 mod view;
 mod whole;
 mod whole_reading;
