@@ -48,6 +48,7 @@ mod segments;
 mod semantics;
 mod shutdown;
 mod status;
+mod status_page;
 mod systemd;
 mod tools;
 mod two_writers;
