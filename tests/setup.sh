@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real programs that the tests run: web server, rotators, logging of the JVM, of Python and of
-# Node.js, a second S3 server, and podman with what builds images and runs pods. Safe to call
+# Node.js, a second S3 server, Prometheus (for promtool), and podman with what builds images and runs pods. Safe to call
 # again: what is there is left alone. The tests themselves install nothing; one that misses a program fails and names
 # this script.
 set -euo pipefail
@@ -26,6 +26,7 @@ packages=(
     openjdk-17-jdk-headless
     podman
     procps
+    prometheus
     python3-venv
     ripgrep
     rsync
