@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the real programs that the tests run: web server, rotators, logging of the JVM, of Python and of
-# Node.js, a second S3 server, and podman with what builds images and runs pods. Safe to call again: what is there is left alone. The tests
-# themselves install nothing; one that misses a program fails and names this script.
+# Node.js, a second S3 server, Prometheus (for promtool), and podman with what builds images and runs pods. Safe to call
+# again: what is there is left alone. The tests themselves install nothing; one that misses a program fails and names
+# this script.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -25,6 +26,7 @@ packages=(
     openjdk-17-jdk-headless
     podman
     procps
+    prometheus
     python3-venv
     ripgrep
     rsync
@@ -81,8 +83,9 @@ if [ "$(cat "$venv/.installed" 2>/dev/null)" != "${python[*]}" ]; then
     printf '%s' "${python[*]}" >"$venv/.installed"
 fi
 
-# What logs in Node.js, runs what logs and rotates, below target/ as well.
-node=('pm2@7.0.4' 'pm2-logrotate@3.0.0' 'winston@3.19.0' 'winston-daily-rotate-file@5.0.0')
+# What logs in Node.js, runs what logs and rotates, and the browser without a window that reads the status page, below
+# target/ as well.
+node=('jsdom@31.0.1' 'pm2@7.0.4' 'pm2-logrotate@3.0.0' 'winston@3.19.0' 'winston-daily-rotate-file@5.0.0')
 modules=target/npm
 if [ "$(cat "$modules/.installed" 2>/dev/null)" != "${node[*]}" ]; then
     echo "setup: installing ${node[*]} into $modules"

@@ -79,7 +79,7 @@ const SINGLE_IMPORTERS: [(&str, &[&str]); 11] = [
     ("fuser", &["src/fuse/"]),
     ("clap", &["src/cli/flags/", "src/main.rs"]),
     ("s3s", &["crates/embedded-s3/src/"]),
-    ("hyper", &["crates/embedded-s3/src/", "src/worker/admin.rs"]),
+    ("hyper", &["crates/embedded-s3/src/", "src/worker/admin.rs", "src/worker/page.rs"]),
     ("hyper_util", &["crates/embedded-s3/src/", "src/worker/admin.rs"]),
     ("fastrand", &["src/types/random.rs", "crates/"]),
     ("Instant", &["src/types/clock.rs", "crates/"]),

@@ -36,11 +36,28 @@ pub struct Metric {
 
 /// Whether a reader mount has a metric too, which writes nothing.
 fn is_of_every_mount(name: &str) -> bool {
-    name.starts_with("logsinkfs_cache_") || (name.starts_with("logsinkfs_s3_") && name != "logsinkfs_s3_up")
+    const OF_ALL: [&str; 2] = ["logsinkfs_build_info", "logsinkfs_ready"];
+    const OF_WRITERS: [&str; 2] = ["logsinkfs_s3_up", "logsinkfs_s3_conditional_writes"];
+    let is_shared = ["logsinkfs_cache_", "logsinkfs_s3_"].iter().any(|start| name.starts_with(start));
+    OF_ALL.contains(&name) || (is_shared && !OF_WRITERS.contains(&name))
 }
 
 /// Bounds of the histograms' buckets in seconds: from a service on the same machine to the longest wait of a request.
 pub const SECONDS: [f64; 14] = [0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.2, 0.4, 0.8, 1.6, 5.0, 15.0, 30.0];
+
+/// Operations of S3 that requests and attempts are counted by. Anything else is `other`.
+pub const OPERATIONS: [&str; 10] = [
+    "PutObject",
+    "CreateMultipartUpload",
+    "UploadPart",
+    "CompleteMultipartUpload",
+    "AbortMultipartUpload",
+    "ListMultipartUploads",
+    "GetObject",
+    "HeadObject",
+    "ListObjectsV2",
+    "other",
+];
 
 /// Labels and their values, none of which comes from outside.
 pub type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -82,6 +99,8 @@ macro_rules! metrics {
 }
 
 metrics! {
+    build_info: Family<Labels<2>, Gauge> = "logsinkfs_build_info", ["version", "commit"], "1, with the version of the program and the commit that it was built from, if that is known.";
+    ready: Gauge = "logsinkfs_ready", [], "1 while the mount serves and the spool accepts writes, as /readyz says; else 0.";
     live_files: Gauge = "logsinkfs_live_files", [], "Files in the live view.";
     local_files: Family<Labels<1>, Gauge> = "logsinkfs_local_files", ["why"], "Files that stay local and are never uploaded: excluded, whole (with `--whole none`), or a copy of a log.";
     local_bytes: Family<Labels<1>, Gauge> = "logsinkfs_local_bytes", ["why"], "Bytes of files that stay local.";
@@ -103,6 +122,8 @@ metrics! {
     conflicts: Counter = "logsinkfs_conflicts_total", [], "Segments whose key was taken by another object.";
     quarantined_segments: Counter = "logsinkfs_quarantined_segments_total", [], "Segments that were quarantined in the spool.";
     s3_up: Gauge = "logsinkfs_s3_up", [], "1 while S3 takes segments, 0 in an outage.";
+    s3_conditional_writes: Family<Labels<1>, Gauge> = "logsinkfs_s3_conditional_writes", ["condition"], "1 for what S3 does with `If-None-Match: *` on PUT: enforced or ignored; absent before the first registration.";
+    s3_clock_skew_seconds: Number = "logsinkfs_s3_clock_skew_seconds", [], "Seconds by which this machine's clock is ahead of the date in S3's last answer; negative if it is behind.";
     s3_requests: Family<Labels<2>, Counter> = "logsinkfs_s3_requests_total", ["operation", "status"], "Requests to S3, each counted once whatever the SDK retries.";
     s3_attempts: Family<Labels<1>, Counter> = "logsinkfs_s3_attempts_total", ["operation"], "Attempts of requests to S3, which are billed. Attempts minus requests are the SDK's retries.";
     s3_request_seconds: Histograms = "logsinkfs_s3_request_seconds", ["operation"], "Time of a request to S3, retries and body included.";
@@ -113,6 +134,8 @@ metrics! {
     cache_misses: Family<Labels<1>, Counter> = "logsinkfs_cache_misses_total", ["cache"], "Cache lookups that needed a request.";
     spool_used_bytes: Gauge = "logsinkfs_spool_used_bytes", [], "Bytes of logs in the spool.";
     spool_free_bytes: Gauge = "logsinkfs_spool_free_bytes", [], "Bytes by which logs can still grow before bytes are dropped, or programs wait or get ENOSPC.";
+    spool_max_bytes: Gauge = "logsinkfs_spool_max_bytes", [], "Bytes of logs that the spool may hold: `--spool-max` without the reserve for objects being sent.";
+    spool_lasts_seconds: Number = "logsinkfs_spool_lasts_seconds", [], "Seconds until the spool is full if the bytes that S3 lacks keep growing as they did; `+Inf` if they do not grow.";
     write_path: Family<Labels<1>, Gauge> = "logsinkfs_write_path", ["path"], "1 for the path by which appended bytes are written: kernel or daemon.";
     worker_restarts: Counter = "logsinkfs_worker_restarts_total", [], "Number of times a worker was replaced, whether killed or upgraded.";
 }
@@ -127,6 +150,12 @@ impl Metrics {
         }
         let _ = encode_registry(&mut text, &self.of_every_mount).and_then(|()| encode_eof(&mut text));
         text
+    }
+
+    /// Attempts of requests to S3 so far, by operation; those that there were none of are left out.
+    pub fn attempts(&self) -> Vec<(&'static str, u64)> {
+        let of = |operation| Some((operation, self.s3_attempts.get(&[("operation", operation)])?.get()));
+        OPERATIONS.into_iter().filter_map(of).collect()
     }
 
     /// Counts a look into a cache.
@@ -176,4 +205,5 @@ made! {
     Family<Labels<1>, Counter>: Counter;
     Family<Labels<2>, Counter>: Counter;
     Family<Labels<1>, Gauge>: Gauge;
+    Family<Labels<2>, Gauge>: Gauge;
 }

@@ -12,8 +12,10 @@
 //! - `stored_object`: an object as listings show it.
 //! - `ranges`: a set of positions; `shares` fair shares of a budget; `token_bucket` the rate limiter; `weighted_lru` a
 //!   cache bounded by weight.
+//! - `build`: version and commit of this program.
 
 pub mod bucket_error;
+pub mod build;
 pub mod clock;
 pub mod duration;
 pub mod errors;

@@ -50,6 +50,8 @@ pub struct Measures {
     pub lost: Account,
     /// Bytes of logs in the spool.
     pub spool_used: u64,
+    /// Bytes of logs that it may hold.
+    pub spool_max: u64,
     /// Bytes that logs can still grow by.
     pub spool_free: u64,
     /// Inodes for new logs; `None` where the spool's file system has no limit.
@@ -109,6 +111,7 @@ pub fn measure(parts: &Parts) -> Measures {
     // What the kernel has just written is not counted there yet.
     let uncounted = measures.spool_used.saturating_sub(parts.disk.budget.used());
     measures.spool_free = parts.disk.budget.available().saturating_sub(uncounted);
+    measures.spool_max = parts.disk.budget.live.max();
     let inodes = parts.disk.budget.inodes(parts.disk.namespace.kept());
     measures.spool_free_inodes = (inodes.total > 0).then_some(inodes.free);
     measures

@@ -13,6 +13,7 @@ use crate::format::naming::registration_key;
 use crate::s3::bucket::{Bucket, Conditional, NewObject, Payload};
 use crate::spool::disk::memory_file;
 use crate::types::bucket_error::{BucketError, Kind};
+use crate::types::build;
 use crate::types::errors::LocalError;
 use crate::types::ids::{Epoch, WriterId};
 
@@ -81,7 +82,7 @@ impl Registrar {
             writer: &identity.writer,
             epoch: identity.epoch,
             instance: &self.instance,
-            version: env!("CARGO_PKG_VERSION"),
+            version: build::VERSION,
             host: &self.host,
             pod: self.pod.as_deref(),
             partition: parts.disk.segmenting.partition.as_str(),

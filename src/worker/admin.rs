@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,6 +22,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::error::DaemonError;
+use super::page;
 use super::status::MountStatus;
 
 /// Connections at once: a few scrapers, and kubelet. Where there are more, the oldest is closed.
@@ -33,36 +36,75 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the address may still be held by the worker before this one.
 const HANDOVER: Duration = Duration::from_secs(10);
 
-/// What a path says. Blocking.
-fn answer(status: &MountStatus, method: &Method, path: &str) -> Response<Full<Bytes>> {
+/// What somebody asks.
+struct Question {
+    method: Method,
+    path: String,
+    query: Option<String>,
+    /// Whether names of logs may be in the answer.
+    may_see_names: bool,
+}
+
+impl Question {
+    fn new(request: &Request<hyper::body::Incoming>, peer: IpAddr) -> Question {
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        Question {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            query: request.uri().query().map(str::to_owned),
+            may_see_names: may_see_names(peer, host),
+        }
+    }
+}
+
+/// Whether somebody may see names of logs: who asks on this machine, and means this machine.
+fn may_see_names(peer: IpAddr, host: Option<&str>) -> bool {
+    peer.to_canonical().is_loopback() && host.is_some_and(is_loopback)
+}
+
+/// Whether a host of a URL is this machine by itself. A page of somebody else's, whose name leads to this address, has
+/// a browser on this machine ask in that name (DNS rebinding).
+fn is_loopback(host: &str) -> bool {
+    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+    let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(name, _)| name);
+    let ip = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+/// What is said to a question. Blocking.
+fn answer(status: &MountStatus, asked: &Question) -> Response<Full<Bytes>> {
     const TEXT: &str = "text/plain; charset=utf-8";
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let say = |status, kind, text: String| {
         let mut response = Response::new(Full::new(Bytes::from(text)));
         *response.status_mut() = status;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(CONTENT_SECURITY_POLICY, page::policy());
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     };
-    if method != Method::GET && method != Method::HEAD {
+    if asked.method != Method::GET && asked.method != Method::HEAD {
         return say(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
     }
-    match path {
+    match asked.path.as_str() {
         "/healthz" => say(StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/readyz" => match status.ready() {
             Ok(()) => say(StatusCode::OK, TEXT, "ready\n".to_owned()),
             Err(why) => say(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {why}\n")),
         },
         "/metrics" => say(StatusCode::OK, OPEN_METRICS, status.metrics()),
-        "/status" => say(StatusCode::OK, "application/json", format!("{:#}\n", status.status())),
-        "/" => say(StatusCode::OK, "text/html; charset=utf-8", PAGE.to_owned()),
-        _ => say(StatusCode::NOT_FOUND, TEXT, "/healthz /readyz /metrics /status\n".to_owned()),
+        "/status" => {
+            let with_logs = asked.may_see_names && asked.query.as_deref() == Some("logs");
+            let status = if with_logs { status.status_with_logs() } else { status.status() };
+            say(StatusCode::OK, "application/json", format!("{status:#}\n"))
+        }
+        "/" => say(StatusCode::OK, "text/html; charset=utf-8", page::PAGE.to_owned()),
+        _ => say(StatusCode::NOT_FOUND, TEXT, "/ /healthz /readyz /metrics /status\n".to_owned()),
     }
 }
-
-/// The page for people.
-const PAGE: &str = "<!doctype html><meta charset=utf-8><title>logsinkfs</title><h1>logsinkfs</h1>\
-<ul><li><a href=/status>status</a><li><a href=/metrics>metrics</a><li><a href=/readyz>readyz</a>\
-<li><a href=/healthz>healthz</a></ul>\n";
 
 /// Takes the address. The worker before this one may be giving it up in this moment.
 pub async fn listen(address: SocketAddr, resumed: bool) -> Result<TcpListener, DaemonError> {
@@ -87,7 +129,7 @@ pub async fn serve(listener: TcpListener, status: Arc<MountStatus>) {
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
-                let connection = connection(stream, status.clone(), answers.clone());
+                let connection = connection(stream, from.ip(), status.clone(), answers.clone());
                 let task = tokio::spawn(timeout(PATIENCE, connection));
                 connections.add(peer(from.ip()), task.abort_handle());
             }
@@ -100,16 +142,16 @@ pub async fn serve(listener: TcpListener, status: Arc<MountStatus>) {
     }
 }
 
-async fn connection(stream: TcpStream, status: Arc<MountStatus>, answers: Arc<Semaphore>) {
+async fn connection(stream: TcpStream, from: IpAddr, status: Arc<MountStatus>, answers: Arc<Semaphore>) {
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (status, answers) = (status.clone(), answers.clone());
         async move {
-            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            let asked = Question::new(&request, from);
             // The semaphore is never closed.
             let place = answers.acquire_owned().await;
             let answer = move || {
                 let _place = place;
-                answer(&status, &method, &path)
+                answer(&status, &asked)
             };
             let answer = tokio::task::spawn_blocking(answer).await;
             let failed = |_| {
@@ -155,5 +197,29 @@ fn peer(address: IpAddr) -> IpAddr {
         own if own.is_loopback() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
         v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_logs_are_for_who_asks_on_this_machine() {
+        let sees = |peer: &str, host| may_see_names(peer.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), host);
+        assert!(sees("127.0.0.1", Some("localhost:9847")) && sees("::ffff:127.0.0.1", Some("[::1]")));
+        assert!(!sees("10.0.0.7", Some("localhost:9847")), "another machine may say anything");
+        assert!(!sees("127.0.0.1", Some("evil.example")) && !sees("127.0.0.1", None));
+    }
+
+    #[test]
+    fn only_names_of_this_machine_itself_are_its_own() {
+        for own in ["localhost", "LocalHost:9847", "127.0.0.1:9847", "127.1.2.3", "[::1]:9847", "[::1]"] {
+            assert!(is_loopback(own), "{own}");
+        }
+        for other in ["", "node-1:9847", "10.0.0.1:80", "evil.example", "localhost.evil.example", "127.0.0.1.evil.x:1"]
+        {
+            assert!(!is_loopback(other), "{other}");
+        }
     }
 }

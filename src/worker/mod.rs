@@ -10,6 +10,7 @@
 //!   spool.
 //! - `signals`: what signals ask for; `stop` the shutdown, and what it reports.
 //! - `status`: the state of a mount; served by `admin` over HTTP and by `control_server` to `logsinkfs status`.
+//! - `page`: the page for people that `admin` serves; `request_costs` what requests to S3 cost.
 //! - `error`: why a mount could not be made or kept.
 
 pub mod admin;
@@ -22,7 +23,9 @@ pub mod fit;
 pub mod holder;
 #[cfg(feature = "embedded-bucket")]
 pub mod kept_port;
+mod page;
 pub mod reader;
+mod request_costs;
 pub mod run;
 mod serve;
 pub mod served_mount;

@@ -8,20 +8,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::request_costs::RequestCosts;
 use crate::metrics::METRICS;
 use crate::namespace::local::WhyLocal;
 use crate::s3::bucket::Conditional;
-use crate::settings::writer::Source;
+use crate::settings::writer::{Source, WhenFull};
 use crate::spool::Account;
 use crate::sys::launch;
-use crate::types::time::Utc;
-use crate::upload::measure::{measure, takes_writes};
+use crate::types::build;
+use crate::types::clock::{Clock, SystemClock};
+use crate::types::time::{Monotonic, Utc};
+use crate::upload::measure::{lacking_logs, measure, takes_writes};
 use crate::upload::outage::Backlog;
 use crate::upload::parts::Parts;
+
+/// Logs that are named beside the status.
+const LOGS: usize = 10;
 
 /// What is reported of a mount.
 pub struct MountStatus {
     about: About,
+    clock: SystemClock,
+    /// When the counters began.
+    began: Monotonic,
     serves: AtomicBool,
     /// What a reader mount has nothing of.
     writing: Option<Writing>,
@@ -31,9 +40,12 @@ pub struct MountStatus {
 #[derive(Clone, Debug, Serialize)]
 pub struct About {
     version: &'static str,
+    /// The commit that the program was built from, if that is known.
+    commit: Option<&'static str>,
     /// The bucket and prefix.
     source: String,
     mountpoint: String,
+    read_only: bool,
 }
 
 /// A mount that writes.
@@ -58,6 +70,9 @@ struct Status<'a> {
     ready: bool,
     /// Why it is not.
     not_ready: Option<&'static str>,
+    requests: RequestCosts,
+    sent_bytes: u64,
+    received_bytes: u64,
     #[serde(flatten)]
     writing: Option<serde_json::Value>,
 }
@@ -86,6 +101,8 @@ struct WritingStatus {
     names_max_bytes: u64,
     open_handles: i64,
     appended_bytes: u64,
+    uploaded_bytes: u64,
+    stored_bytes: u64,
     unuploaded_bytes: u64,
     unuploaded_logs: usize,
     oldest_unuploaded_seconds: f64,
@@ -95,10 +112,15 @@ struct WritingStatus {
     conflicts: u64,
     quarantined_segments: u64,
     spool_used_bytes: u64,
+    spool_max_bytes: u64,
     spool_free_bytes: u64,
     /// How long the room lasts if what S3 lacks goes on growing as it did.
     spool_lasts_seconds: Option<f64>,
     spool_free_inodes: Option<u64>,
+    /// What happens when there is no room left.
+    when_full: &'static str,
+    /// How long a continuously written log is unsent as a rule.
+    rotate_interval_seconds: f64,
 }
 
 /// How S3 is, as the uploader finds it.
@@ -122,9 +144,16 @@ impl MountStatus {
             METRICS.worker_restarts.inc_by(writing.worker_restarts);
             METRICS.write_path.get_or_create(&[("path", writing.path())]).set(1);
         }
-        let about =
-            About { version: env!("CARGO_PKG_VERSION"), source: source.url(), mountpoint: point.display().to_string() };
-        MountStatus { about, serves: AtomicBool::new(false), writing }
+        METRICS.build_info.get_or_create(&[("version", build::VERSION), ("commit", build::COMMIT)]).set(1);
+        let about = About {
+            version: build::VERSION,
+            commit: Some(build::COMMIT).filter(|commit| !commit.is_empty()),
+            source: source.url(),
+            mountpoint: point.display().to_string(),
+            read_only: writing.is_none(),
+        };
+        let clock = SystemClock::new();
+        MountStatus { about, began: clock.monotonic(), clock, serves: AtomicBool::new(false), writing }
     }
 
     /// Says whether the mount serves.
@@ -145,6 +174,7 @@ impl MountStatus {
 
     /// The metrics, in the text form of OpenMetrics.
     pub fn metrics(&self) -> String {
+        METRICS.ready.set(self.ready().is_ok().into());
         if let Some(writing) = &self.writing {
             let now = measure(&writing.parts);
             let grown = now.appended.saturating_sub(METRICS.appended_bytes.get());
@@ -161,8 +191,10 @@ impl MountStatus {
             METRICS.unuploaded_bytes.set(now.unuploaded as i64);
             METRICS.oldest_unuploaded_seconds.set(now.oldest.as_secs_f64());
             METRICS.spool_used_bytes.set(now.spool_used as i64);
+            METRICS.spool_max_bytes.set(now.spool_max as i64);
             METRICS.spool_free_bytes.set(now.spool_free as i64);
-            METRICS.s3_up.set(writing.parts.queues.s3.borrow().is_up().into());
+            METRICS.spool_lasts_seconds.set(writing.spool_lasts().unwrap_or(f64::INFINITY));
+            writing.count_s3();
         }
         METRICS.text(self.writing.is_some())
     }
@@ -174,16 +206,47 @@ impl MountStatus {
             about: &self.about,
             ready: ready.is_ok(),
             not_ready: ready.err(),
+            requests: RequestCosts::of(METRICS.attempts(), self.clock.monotonic().since(self.began)),
+            sent_bytes: METRICS.s3_sent_bytes.get(),
+            received_bytes: METRICS.s3_received_bytes.get(),
             writing: self.writing.as_ref().map(Writing::status),
         };
         // Only a map whose keys are no strings cannot become JSON.
         serde_json::to_value(&status).unwrap_or_default()
+    }
+
+    /// The status, and the logs that S3 lacks most of, by name: not for everybody.
+    pub fn status_with_logs(&self) -> serde_json::Value {
+        let mut status = self.status();
+        if let (Some(writing), Some(status)) = (&self.writing, status.as_object_mut()) {
+            let (logs, all) = lacking_logs(&writing.parts, LOGS);
+            status.insert("logs_left_out".to_owned(), (all - logs.len()).into());
+            status.insert("logs".to_owned(), serde_json::to_value(logs).unwrap_or_default());
+        }
+        status
     }
 }
 
 impl Writing {
     fn path(&self) -> &'static str {
         if self.by_kernel { "kernel" } else { "daemon" }
+    }
+
+    /// How many seconds the room lasts, while it shrinks.
+    fn spool_lasts(&self) -> Option<f64> {
+        self.backlog.lock().lasts.map(|lasts| lasts.as_secs_f64())
+    }
+
+    /// Has the metrics say how S3 is.
+    fn count_s3(&self) {
+        let s3 = self.parts.queues.s3.borrow().clone();
+        METRICS.s3_up.set(s3.is_up().into());
+        if let Some(conditional) = s3.conditional {
+            for (condition, word) in [(Conditional::Enforced, "enforced"), (Conditional::Ignored, "ignored")] {
+                let is_so = (conditional == condition).into();
+                METRICS.s3_conditional_writes.get_or_create(&[("condition", word)]).set(is_so);
+            }
+        }
     }
 
     fn status(&self) -> serde_json::Value {
@@ -218,6 +281,8 @@ impl Writing {
             names_max_bytes: now.names.1,
             open_handles: METRICS.open_handles.get(),
             appended_bytes: now.appended,
+            uploaded_bytes: METRICS.uploaded_bytes.get(),
+            stored_bytes: METRICS.stored_bytes.get(),
             unuploaded_bytes: now.unuploaded,
             unuploaded_logs: now.unuploaded_logs,
             oldest_unuploaded_seconds: now.oldest.as_secs_f64(),
@@ -226,9 +291,16 @@ impl Writing {
             conflicts: METRICS.conflicts.get(),
             quarantined_segments: METRICS.quarantined_segments.get(),
             spool_used_bytes: now.spool_used,
+            spool_max_bytes: now.spool_max,
             spool_free_bytes: now.spool_free,
-            spool_lasts_seconds: self.backlog.lock().lasts.map(|lasts| lasts.as_secs_f64()),
+            spool_lasts_seconds: self.spool_lasts(),
             spool_free_inodes: now.spool_free_inodes,
+            when_full: match parts.disk.when_full {
+                WhenFull::DropOldest => "drop-oldest",
+                WhenFull::Block => "block",
+                WhenFull::Error => "error",
+            },
+            rotate_interval_seconds: parts.disk.segmenting.rules.interval.as_secs_f64(),
         };
         serde_json::to_value(&status).unwrap_or_default()
     }

@@ -13,12 +13,12 @@ use test_harness::wait::DEADLINE;
 use test_harness::{Rig, eventually};
 
 /// An address that nobody has.
-fn free() -> String {
+pub fn free() -> String {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().to_string()
 }
 
 /// Status and body of a path, when somebody answers.
-fn ask(address: &str, path: &str) -> Option<(u16, String)> {
+pub fn ask(address: &str, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address.parse::<SocketAddr>().unwrap()).ok()?;
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
@@ -93,6 +93,29 @@ fn a_mount_tells_how_it_is() {
 }
 
 #[test]
+fn what_alerts_need_is_among_the_metrics() {
+    let rig = Rig::embedded();
+    let address = free();
+    let mount = rig.plan("a").with(&["--admin", &address, "--spool-max", "64MiB", "--rotate-size", "1MiB"]).start();
+    await_value(&address, "logsinkfs_ready", 1.0);
+    await_value(&address, "logsinkfs_build_info", 1.0);
+    let (_, text) = ask(&address, "/metrics").unwrap();
+    let version = format!("logsinkfs_build_info{{version=\"{}\",commit=\"", env!("CARGO_PKG_VERSION"));
+    assert!(text.contains(&version), "{text}");
+    // Without four segments on their way.
+    await_value(&address, "logsinkfs_spool_max_bytes", f64::from(60 << 20));
+    await_value(&address, "logsinkfs_spool_lasts_seconds", f64::INFINITY);
+    eventually("the first registration", || {
+        ask(&address, "/metrics")?.1.contains("logsinkfs_s3_conditional_writes{condition=\"enforced\"} 1").then_some(())
+    });
+    await_value(&address, "logsinkfs_s3_conditional_writes", 1.0);
+    assert!(value(&address, "logsinkfs_s3_clock_skew_seconds").abs() < 60.0);
+    let status: serde_json::Value = serde_json::from_str(&ask(&address, "/status").unwrap().1).unwrap();
+    assert_eq!((&status["spool_max_bytes"], &status["spool_lasts_seconds"]), (&(60 << 20).into(), &().into()));
+    mount.stop();
+}
+
+#[test]
 fn an_outage_does_not_make_a_mount_unready() {
     let rig = Rig::embedded();
     let gate = rig.gate();
@@ -126,6 +149,7 @@ fn a_spool_that_takes_no_more_is_unready() {
         let (status, why) = ask(&address, "/readyz")?;
         (status == 503 && why.contains("the spool is full")).then_some(())
     });
+    await_value(&address, "logsinkfs_ready", 0.0);
     assert_eq!(ask(&address, "/healthz").unwrap().0, 200);
     gate.open();
     eventually("room", || (ask(&address, "/readyz")?.0 == 200).then_some(()));

@@ -1,11 +1,13 @@
 //! The manifests below `k8s/`, as a user gets them: rendered by kustomize, tried against the schemas of three
 //! Kubernetes versions, and held to rules of our own (`rules`), each of which is seen to fail; the host daemon of a
-//! node is run as they call it (`node`). What needs a cluster is not tried here.
+//! node is run as they call it (`node`); alerts and dashboard are tried (`monitoring`). What needs a cluster is not
+//! tried here.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test ends at the first surprise")]
 
 mod looks;
 mod manifests;
+mod monitoring;
 mod node;
 mod rules;
 

@@ -41,13 +41,14 @@ pub use self::recover::RecoverArgs;
 pub use self::s3::{S3Args, StorageArgs};
 pub use self::segments::SegmentArgs;
 pub use self::settings::UsageError;
+use crate::types::build;
 
 /// An S3 bucket as a log directory.
 ///
 /// Appended data is rotated into uniquely named objects that are never overwritten. Whatever write(2) has accepted
 /// survives restarts of the application, kill -9 of this program and hours without S3.
 #[derive(Debug, Parser)]
-#[command(name = "logsinkfs", version, max_term_width = 100)]
+#[command(name = "logsinkfs", version = build::VERSION_AND_COMMIT, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

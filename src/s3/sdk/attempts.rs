@@ -11,7 +11,7 @@ use aws_sdk_s3::error::BoxError;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
-use crate::metrics::METRICS;
+use crate::metrics::{METRICS, OPERATIONS};
 
 /// The interceptor.
 #[derive(Debug)]
@@ -26,18 +26,8 @@ impl Storable for Sent {
 }
 
 fn operation(config: &ConfigBag) -> &'static str {
-    match config.load::<Metadata>().map_or("", Metadata::name) {
-        "PutObject" => "PutObject",
-        "CreateMultipartUpload" => "CreateMultipartUpload",
-        "UploadPart" => "UploadPart",
-        "CompleteMultipartUpload" => "CompleteMultipartUpload",
-        "AbortMultipartUpload" => "AbortMultipartUpload",
-        "ListMultipartUploads" => "ListMultipartUploads",
-        "GetObject" => "GetObject",
-        "HeadObject" => "HeadObject",
-        "ListObjectsV2" => "ListObjectsV2",
-        _ => "other",
-    }
+    let name = config.load::<Metadata>().map_or("", Metadata::name);
+    OPERATIONS.into_iter().find(|operation| *operation == name).unwrap_or("other")
 }
 
 impl Intercept for Attempts {

@@ -10,6 +10,8 @@ use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use tracing::{info, warn};
 
+use crate::metrics::METRICS;
+
 /// A difference to report. S3 refuses signatures from 15 minutes on; a slow answer takes less than this.
 const LARGE: Duration = Duration::from_secs(5 * 60);
 
@@ -46,6 +48,8 @@ impl SkewReport {
             Ok(by) => (by, "ahead of"),
             Err(e) => (e.duration(), "behind"),
         };
+        let ahead = if now < date { -by.as_secs_f64() } else { by.as_secs_f64() };
+        METRICS.s3_clock_skew_seconds.set(ahead);
         let large = by > LARGE;
         let changed = self.reported.swap(large, Ordering::Relaxed) != large;
         if changed && large {

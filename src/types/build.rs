@@ -1,0 +1,8 @@
+//! Which program this is, as `build.rs` found at its build.
+
+/// The version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit, or nothing where that was not known.
+pub const COMMIT: &str = env!("LOGSINKFS_COMMIT");
+/// Both, for people.
+pub const VERSION_AND_COMMIT: &str = env!("LOGSINKFS_VERSION");
