@@ -23,8 +23,8 @@ use crate::types::ids::SpoolOffset;
 /// Bytes compared at once.
 const CHUNK: u64 = 256 * 1024;
 
-/// A program that copies closes the log within this time after the copy.
-const CLOSES: Duration = Duration::from_secs(2);
+/// A program that copies closes the log within this time after the copy, also on a busy machine.
+const CLOSES: Duration = Duration::from_secs(5);
 /// A program that has read a log before the copy began truncates it within this time: it was read in one go.
 const TRUNCATES: Duration = Duration::from_secs(10);
 /// A program closes the copy of a log within this time after the log: it may compress.
