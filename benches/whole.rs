@@ -26,9 +26,9 @@ use common::{Bucket, CONNECTIONS, Spread, argument, own_cpu, own_memory, reset_o
 use futures_util::stream::{self, StreamExt};
 use logsinkfs::format::naming::Form;
 use logsinkfs::log_file::SpoolFile;
-use logsinkfs::s3::bucket::{Conditional, NewUpload};
+use logsinkfs::s3::bucket::{Conditional, NewUpload, ObjectProperties};
 use logsinkfs::s3::sdk::{FixedCredentials, S3Bucket};
-use logsinkfs::settings::writer::S3Settings;
+use logsinkfs::settings::writer::{Levels, S3Settings};
 use logsinkfs::types::ids::{SpoolOffset, SpoolRange};
 use logsinkfs::upload::multipart::{PartsTarget, SentInParts, put_in_parts};
 use logsinkfs::upload::part_maker::{Source, part_size};
@@ -127,12 +127,18 @@ async fn in_parts(bucket: &Bucket, path: &Path, length: u64, crc64: &str) {
     };
     let keys = FixedCredentials { access_key_id: bucket.id.clone(), secret_access_key: bucket.secret.clone() };
     let (bucket, puts) = (S3Bucket::new("logs", &settings, Some(keys)), Semaphore::new(CONNECTIONS));
-    let object = NewUpload { key: KEY.to_owned(), content_type: "application/octet-stream", metadata: BTreeMap::new() };
+    let object = NewUpload {
+        key: KEY.to_owned(),
+        content_type: "application/octet-stream",
+        metadata: BTreeMap::new(),
+        properties: ObjectProperties::default(),
+    };
     let source = Source {
         file: SpoolFile::from_start(Arc::new(File::open(path).unwrap())),
         path: path.to_owned(),
         range: SpoolRange { start: SpoolOffset(0), end: SpoolOffset(length) },
         form: Form::Plain,
+        levels: Levels::default(),
         crc64: crc64.to_owned(),
         part_size: part_size(length),
         spool: path.parent().unwrap().to_owned(),

@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::types::bucket_error::BucketError;
 use crate::types::ids::PartNumber;
 use crate::types::stored_object::StoredObject;
+use crate::types::time::Utc;
 
 /// The bytes of a new object: a range of a file, so that nothing is held in memory and a retry sends the same again.
 #[derive(Clone, Debug)]
@@ -41,6 +42,15 @@ impl Payload {
     }
 }
 
+/// What an object is given beside bytes and metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectProperties {
+    /// Its tags, which keep S3's rules.
+    pub tags: Vec<(String, String)>,
+    /// Nobody may delete it before.
+    pub retain_until: Option<Utc>,
+}
+
 /// An object to be.
 #[derive(Clone, Debug)]
 pub struct NewObject {
@@ -52,6 +62,8 @@ pub struct NewObject {
     pub content_type: &'static str,
     /// User metadata: names without `x-amz-meta-`, values printable ASCII.
     pub metadata: BTreeMap<String, String>,
+    /// What else it is given.
+    pub properties: ObjectProperties,
 }
 
 /// An object to be whose bytes come in parts.
@@ -63,6 +75,8 @@ pub struct NewUpload {
     pub content_type: &'static str,
     /// User metadata, as that of a [`NewObject`].
     pub metadata: BTreeMap<String, String>,
+    /// What else it is given.
+    pub properties: ObjectProperties,
 }
 
 /// An upload in parts that was begun. There is no object until it is finished.
@@ -81,8 +95,8 @@ pub struct StoredPart {
     pub number: PartNumber,
     /// What the service calls its content.
     pub etag: String,
-    /// CRC-32 (ISO-HDLC) of its bytes.
-    pub crc32: u32,
+    /// The checksum that was sent with it, in base64, where one was.
+    pub sum: Option<String>,
 }
 
 /// What a HEAD tells.

@@ -3,6 +3,9 @@
 //!
 //! - `writer`: a mount that writes.
 //! - `reader`: a mount that only reads.
+//! - `objects`: how new objects are stored, and which endpoints are asked; `tags` their tags.
 
+pub mod objects;
 pub mod reader;
+pub mod tags;
 pub mod writer;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use regex::bytes::Regex;
 
+use super::objects::{EndpointOptions, ObjectOptions};
 use crate::format::naming::Form;
 use crate::format::partition::PartitionTemplate;
 use crate::format::stream_map::{Labels, StreamRule};
@@ -138,6 +139,10 @@ pub struct S3Settings {
     pub storage_class: Option<String>,
     /// Account that must own the bucket.
     pub expected_bucket_owner: Option<String>,
+    /// Which of Amazon's endpoints is asked.
+    pub endpoints: EndpointOptions,
+    /// How else new objects are stored.
+    pub objects: ObjectOptions,
 }
 
 /// Owner and modes shown for what has none of its own.
@@ -164,8 +169,27 @@ pub struct Segmenting {
     pub partition: PartitionTemplate,
     /// How the objects' bytes are stored.
     pub form: Form,
+    /// How hard they are compressed.
+    pub levels: Levels,
     /// Whole files stay local.
     pub keep_whole: bool,
+}
+
+/// How hard is compressed: more takes longer, and makes less. Only `form` is in a key: an object of another level is as
+/// good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Levels {
+    /// 0 to 9.
+    pub gzip: u32,
+    /// 1 to 19; more would take hundreds of MiB of memory, of who reads too.
+    pub zstd: i32,
+}
+
+impl Default for Levels {
+    /// The defaults of the tools that people know.
+    fn default() -> Levels {
+        Levels { gzip: 6, zstd: 3 }
+    }
 }
 
 /// Which files go where.

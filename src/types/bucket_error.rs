@@ -133,7 +133,7 @@ impl Kind {
             }
             Kind::Server => "the service failed; it is retried until it works",
             Kind::Unsupported => {
-                "every PUT carries If-None-Match, so that nothing is ever overwritten; use a service that knows it"
+                "every PUT carries If-None-Match, so that nothing is ever overwritten; use a service that knows it, or name its own header (--no-overwrite-header)"
             }
             Kind::Refused => "the service does not accept this request; see its message",
             Kind::Busy => "another conditional write was under way; it is retried",

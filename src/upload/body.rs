@@ -15,14 +15,12 @@ use super::seal::for_each_chunk;
 use crate::format::naming::Form;
 use crate::log_file::SpoolFile;
 use crate::s3::bucket::Payload;
+use crate::settings::writer::Levels;
 use crate::spool::disk::{memory_file, unnamed_file};
 use crate::spool::marker::Marker;
 use crate::types::errors::{AtPath, LocalError};
 use crate::types::ids::SpoolRange;
 
-/// gzip level 6 and zstd level 3: the defaults of the tools that people know.
-const GZIP_LEVEL: u32 = 6;
-const ZSTD_LEVEL: i32 = 3;
 /// Bytes gathered before they go to the file.
 const WRITE_BUFFER: usize = 256 * 1024;
 
@@ -48,11 +46,12 @@ pub fn prepare(
         Form::Dropped => return empty(disk.spool.dir()),
         Form::Gzip | Form::Zstd => unnamed_file(disk.spool.dir())?,
     };
-    match compress(file, range, marker, form, sink) {
+    let encoder = |sink| Encoder::new(form, disk.segmenting.levels, Sink::new(sink));
+    match compress(file, range, marker, encoder(sink)) {
         // The disk has no room for the body: memory has.
         Err(e) if e.kind() == io::ErrorKind::StorageFull => {
             let sink = memory_file(disk.spool.dir())?;
-            compress(file, range, marker, form, sink)
+            compress(file, range, marker, encoder(sink))
         }
         other => other,
     }
@@ -79,8 +78,13 @@ fn plain(file: &SpoolFile, range: SpoolRange, marker: &Marker) -> io::Result<Bod
     Ok(checked(marker, crc64.finalize(), payload))
 }
 
-fn compress(file: &SpoolFile, range: SpoolRange, marker: &Marker, form: Form, sink: File) -> io::Result<Body> {
-    let mut encoder = Encoder::new(form, Sink::new(sink))?;
+fn compress(
+    file: &SpoolFile,
+    range: SpoolRange,
+    marker: &Marker,
+    encoder: io::Result<Encoder<Sink>>,
+) -> io::Result<Body> {
+    let mut encoder = encoder?;
     let crc64 = feed(file, range, &mut encoder)?;
     Ok(checked(marker, crc64, encoder.finish()?.into_payload()))
 }
@@ -108,12 +112,12 @@ pub(super) enum Encoder<W: Write> {
 
 impl<W: Write> Encoder<W> {
     /// Writes to `sink` in this form.
-    pub(super) fn new(form: Form, sink: W) -> io::Result<Encoder<W>> {
+    pub(super) fn new(form: Form, levels: Levels, sink: W) -> io::Result<Encoder<W>> {
         let sink = BufWriter::with_capacity(WRITE_BUFFER, sink);
         Ok(match form {
-            Form::Zstd => Encoder::Zstd(zstd::Encoder::new(sink, ZSTD_LEVEL)?),
+            Form::Zstd => Encoder::Zstd(zstd::Encoder::new(sink, levels.zstd)?),
             Form::Gzip | Form::Plain | Form::Dropped => {
-                Encoder::Gzip(GzEncoder::new(sink, flate2::Compression::new(GZIP_LEVEL)))
+                Encoder::Gzip(GzEncoder::new(sink, flate2::Compression::new(levels.gzip)))
             }
         })
     }

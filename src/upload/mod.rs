@@ -7,7 +7,8 @@
 //! - `parts`: what the tasks and the file system share; `outbox` the two queues between them.
 //! - `sealer`: watches log files and decides when to seal; `seal` does it, step by step; `number` gives generation
 //!   numbers in the order of birth.
-//! - `uploader`: sends sealed segments until S3 has each, with back-off; `send` is one attempt, `body` what is sent.
+//! - `uploader`: sends sealed segments until S3 has each, with back-off; `send` is one attempt, `body` what is sent,
+//!   `properties` what an object is given beside its bytes.
 //! - `multipart`: one attempt for a large range, in parts that `part_maker` makes; `backoff` the wait between attempts.
 //! - `copies`: tells copies of logs from other files.
 //! - `commit`: records what an attempt has led to; `evict` reclaims confirmed ranges and removes finished logs; `drop`
@@ -28,6 +29,7 @@ pub mod outage;
 pub mod outbox;
 pub mod part_maker;
 pub mod parts;
+mod properties;
 pub mod registrar;
 pub mod restorer;
 pub mod retry;

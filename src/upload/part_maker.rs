@@ -14,6 +14,7 @@ use super::seal::for_each_chunk;
 use crate::format::naming::Form;
 use crate::log_file::SpoolFile;
 use crate::s3::bucket::Payload;
+use crate::settings::writer::Levels;
 use crate::spool::disk::{by_descriptor, memory_file, unnamed_file};
 use crate::types::errors::{AtPath, LocalError};
 use crate::types::ids::{PartNumber, SpoolOffset, SpoolRange};
@@ -36,6 +37,8 @@ pub struct Source {
     pub range: SpoolRange,
     /// How they are stored.
     pub form: Form,
+    /// How hard they are compressed.
+    pub levels: Levels,
     /// CRC-64/NVME of them, as it was sealed, 16 hex digits.
     pub crc64: String,
     /// Bytes of each part but the last: [`part_size`].
@@ -81,7 +84,7 @@ impl PartMaker {
             Form::Plain | Form::Dropped => None,
             Form::Gzip | Form::Zstd => {
                 let files = PartFiles::new(source.spool.clone(), source.part_size);
-                Some(Encoder::new(source.form, files).at("compress", &source.path)?)
+                Some(Encoder::new(source.form, source.levels, files).at("compress", &source.path)?)
             }
         };
         let crc64 = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);

@@ -17,6 +17,7 @@ use crate::log_file::{LogFile, State};
 use crate::metrics::METRICS;
 use crate::namespace::Namespace;
 use crate::s3::bucket::{Bucket, Conditional};
+use crate::settings::objects::ObjectOptions;
 use crate::settings::writer::{Segmenting, WhenFull};
 use crate::spool::Spool;
 use crate::spool::disk_budget::DiskBudget;
@@ -92,6 +93,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Empty, or ending in `/`.
     pub prefix: String,
+    /// How new objects are stored.
+    pub objects: ObjectOptions,
 }
 
 /// The spool, what is in it, and the rules by which it fills and empties.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tracing::{error, info, warn};
 
 use super::parts::{Disk, Parts, Ports};
+use super::properties;
 use crate::format::naming::registration_key;
 use crate::s3::bucket::{Bucket, Conditional, NewObject, Payload};
 use crate::spool::disk::memory_file;
@@ -103,6 +104,7 @@ impl Registrar {
             payload,
             content_type: "application/json",
             metadata: BTreeMap::from([(INSTANCE.to_owned(), self.instance.clone())]),
+            properties: properties::of_registration(&parts.ports, &identity.writer),
         })
     }
 
@@ -115,7 +117,7 @@ impl Registrar {
             }
             Ok(()) => {
                 error!(
-                    "this S3 service ignores If-None-Match: it would let another client overwrite objects; \
+                    "this S3 service ignores If-None-Match, or what --no-overwrite-header names: it would let another client overwrite objects; \
                      every upload is preceded by a HEAD, which is the best that can be done with it"
                 );
                 Ok(Conditional::Ignored)

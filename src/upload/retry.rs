@@ -11,9 +11,9 @@ use tokio::sync::Mutex;
 use tracing::info;
 
 use super::body::{Body, prepare};
-use super::commit;
 use super::parts::{Disk, Parts, Ports};
 use super::send::{metadata, put};
+use super::{commit, properties};
 use crate::format::naming::{Form, MarkerName, Phase};
 use crate::format::object_metadata::CHECKSUM;
 use crate::format::object_name::ObjectName;
@@ -124,6 +124,7 @@ fn make_ready(parts: &Parts, name: &str) -> Result<(QuarantinedFile, Marker, Opt
         payload: body(&parts.disk, &SpoolFile::from_start(Arc::new(file)), (length, key.form()), &marker, path)?,
         content_type: key.content_type(),
         metadata: metadata(&parts.ports.prefix, &marker),
+        properties: properties::of_marker(&parts.ports, &marker),
     };
     Ok((aside, marker, Some(object)))
 }

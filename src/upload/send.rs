@@ -13,7 +13,7 @@ use super::multipart::{PartsTarget, SentInParts, put_in_parts};
 use super::outbox::Job;
 use super::part_maker::{Source, part_size};
 use super::parts::{Parts, Ports};
-use super::{commit, evict};
+use super::{commit, evict, properties};
 use crate::format::naming::{Form, MarkerName, Phase, SegmentName};
 use crate::format::object_metadata::{CHECKSUM, FIRST, LABEL, LAST, of_key, of_whole_key};
 use crate::format::object_name::ObjectName;
@@ -102,6 +102,7 @@ pub async fn send(
         payload: body.clone(),
         content_type: content_type(&marker),
         metadata: metadata(&parts.ports.prefix, &marker),
+        properties: properties::of_marker(&parts.ports, &marker),
     };
     let put = {
         let _place = places.puts.acquire().await;
@@ -154,12 +155,14 @@ async fn send_in_parts(
         key: marker.key.clone(),
         content_type: content_type(marker),
         metadata: metadata(&parts.ports.prefix, marker),
+        properties: properties::of_marker(&parts.ports, marker),
     };
     let source = Source {
         file,
         path: job.log.path(),
         range: name.range,
         form: form_of(marker),
+        levels: parts.disk.segmenting.levels,
         crc64: marker.crc64.clone(),
         part_size: part_size(name.range.len()),
         spool: parts.disk.spool.dir().to_owned(),

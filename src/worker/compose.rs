@@ -65,7 +65,8 @@ pub fn recover_parts(
         when_full: settings.limits.when_full,
     };
     let catalog = Arc::new(Catalog::new(settings.freshness));
-    let ports = Ports { bucket, catalog, clock, prefix: settings.source.prefix().to_owned() };
+    let objects = settings.s3.objects.clone();
+    let ports = Ports { bucket, catalog, clock, prefix: settings.source.prefix().to_owned(), objects };
     let parts = Parts { ports, disk, queues: Queues::default() };
     count_found(&parts.disk);
     Ok(parts)

@@ -4,6 +4,8 @@
 #[cfg(feature = "embedded-bucket")]
 use crate::s3::sdk::FixedCredentials;
 use crate::s3::sdk::S3Bucket;
+#[cfg(feature = "embedded-bucket")]
+use crate::settings::objects::EndpointOptions;
 use crate::settings::writer::{S3Settings, Source};
 #[cfg(feature = "embedded-bucket")]
 use embedded_s3::EmbeddedBucket;
@@ -27,6 +29,7 @@ pub fn served_by(server: &EmbeddedBucket, s3: &S3Settings) -> S3Bucket {
         region: Some(server.region().to_owned()),
         force_path_style: true,
         profile: None,
+        endpoints: EndpointOptions::default(),
         ..s3.clone()
     };
     let keys = FixedCredentials {

@@ -135,6 +135,7 @@ fn request(method: &str, target: &str, if_none_match: Option<&str>) -> Seen {
         if_none_match,
         session: None,
         signed_by: String::new(),
+        headers: Default::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
-use logsinkfs::s3::bucket::{Bucket, NewObject, NewUpload, PartedUpload, Payload, StoredPart};
+use logsinkfs::s3::bucket::{Bucket, NewObject, NewUpload, ObjectProperties, PartedUpload, Payload, StoredPart};
 use logsinkfs::s3::rate_limited::Capped;
 use logsinkfs::types::bucket_error::Kind;
 use logsinkfs::types::clock::Clock;
@@ -30,6 +30,7 @@ pub fn object(key: &str, bytes: &[u8]) -> NewObject {
         },
         content_type: "text/plain; charset=utf-8",
         metadata: BTreeMap::from([("label-%5Bx%5D".to_owned(), "%E6%9C%8D".to_owned())]),
+        properties: ObjectProperties::default(),
     }
 }
 
@@ -116,8 +117,8 @@ async fn listings_are_whole_page_by_page(bucket: &dyn Bucket, page: usize) {
 const PART: usize = 5 << 20;
 
 fn upload(key: &str) -> NewUpload {
-    let NewObject { key, content_type, metadata, .. } = object(key, b"");
-    NewUpload { key, content_type, metadata }
+    let NewObject { key, content_type, metadata, properties, .. } = object(key, b"");
+    NewUpload { key, content_type, metadata, properties }
 }
 
 async fn part(bucket: &dyn Bucket, upload: &PartedUpload, number: u16, bytes: &[u8]) -> StoredPart {

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use logsinkfs::format::naming::Form;
 use logsinkfs::log_file::SpoolFile;
-use logsinkfs::s3::bucket::{Bucket, Conditional, NewUpload};
+use logsinkfs::s3::bucket::{Bucket, Conditional, NewUpload, ObjectProperties};
+use logsinkfs::settings::writer::Levels;
 use logsinkfs::types::bucket_error::{BucketError, Kind};
 use logsinkfs::types::ids::{SpoolOffset, SpoolRange};
 use logsinkfs::upload::multipart::{PartsTarget, SentInParts, put_in_parts};
@@ -78,6 +79,7 @@ impl Play {
             path: "/spool/data".into(),
             range: SpoolRange { start: SpoolOffset(start), end: SpoolOffset(end) },
             form: self.form,
+            levels: Levels::default(),
             crc64: format!("{crc64:016x}"),
             part_size: PART,
             spool: if self.no_files { "/nowhere".into() } else { self.spool.path().into() },
@@ -141,6 +143,7 @@ fn object(key: &str) -> NewUpload {
         key: key.to_owned(),
         content_type: "application/octet-stream",
         metadata: BTreeMap::from([("crc64nvme".to_owned(), "0".to_owned())]),
+        properties: ObjectProperties::default(),
     }
 }
 

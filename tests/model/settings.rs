@@ -6,7 +6,7 @@ use std::time::Duration;
 use logsinkfs::format::naming::Form;
 use logsinkfs::format::partition::PartitionTemplate;
 use logsinkfs::settings::writer::{
-    FsyncLevel, Ownership, Routing, S3Settings, Segmenting, Settings, Source, SpoolLimits, SpoolSettings, View,
+    FsyncLevel, Levels, Ownership, Routing, S3Settings, Segmenting, Settings, Source, SpoolLimits, SpoolSettings, View,
     WhenFull, WritePath,
 };
 use logsinkfs::types::freshness::Freshness;
@@ -32,6 +32,7 @@ pub fn settings() -> Settings {
                 record_start: None,
                 partition: PartitionTemplate::parse("dt=%Y-%m-%d/hour=%H").unwrap(),
                 form: Form::Gzip,
+                levels: Levels::default(),
                 keep_whole: false,
             },
             limits: SpoolLimits {

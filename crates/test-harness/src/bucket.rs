@@ -24,8 +24,8 @@ pub struct Object {
 
 /// A client of one bucket, looking below the mount's prefix.
 pub struct Bucket {
-    client: Client,
-    name: String,
+    pub(super) client: Client,
+    pub(super) name: String,
     prefix: String,
     runtime: tokio::runtime::Runtime,
 }
@@ -42,6 +42,10 @@ impl Bucket {
             .build();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { client: Client::from_conf(config), name: access.bucket.clone(), prefix: prefix.to_owned(), runtime }
+    }
+
+    pub(super) fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
+        self.runtime.block_on(answer)
     }
 
     /// Every key in the bucket, in the order of the listing.

@@ -22,6 +22,7 @@
 )]
 
 pub mod bucket;
+mod bucket_locks;
 pub mod disk;
 pub mod files;
 pub mod gate;

@@ -1,16 +1,18 @@
 //! The command line: flags, their environment variables, and the words that users type. `cli::settings` turns them into
 //! `Settings`; what they mean is decided in `settings::writer`.
 //!
-//! Map: `s3`, `segments` and `read` hold flags that commands share; `mount`, `reader`, `recover`, `ask` and this file
-//! those of single commands; `options` translates the options of mount(8) into flags; `words` parses values that clap
-//! cannot, `settings` makes settings of them.
+//! Map: `s3`, `endpoints`, `objects`, `segments` and `read` hold flags that commands share; `mount`, `reader`,
+//! `recover`, `ask` and this file those of single commands; `options` translates the options of mount(8) into flags;
+//! `words` parses values that clap cannot, `settings` makes settings of them.
 //!
 //! - `quarantine`, `estimate`: their flags; `generated` makes man pages and completions of all.
 
 mod ask;
+mod endpoints;
 mod estimate;
 mod generated;
 mod mount;
+mod objects;
 mod options;
 mod quarantine;
 mod read;
@@ -30,9 +32,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::ask::{FlushArgs, MountedArgs, StatusArgs, UmountArgs};
+pub use self::endpoints::EndpointArgs;
 pub use self::estimate::EstimateArgs;
 pub use self::generated::{CompletionsArgs, ManArgs, write_man_pages};
 pub use self::mount::MountArgs;
+pub use self::objects::ObjectArgs;
 pub use self::options::{Helper, OptionError};
 pub use self::quarantine::{PlaceArgs, QuarantineArgs, QuarantineCommand};
 pub use self::read::{CatArgs, Lines, LocationArgs, LsArgs, SpanArgs, TailArgs};

@@ -14,7 +14,7 @@ pub(super) const SINCE: Duration = Duration::from_secs(24 * 3600);
 pub(super) const CACHE_MAX: u64 = 1 << 30;
 /// What writers alone are told, and has no default that could be meant: beside `--read-only` it is a mistake. Not
 /// `--keeper-socket`, which an image sets for whatever runs in it.
-const OF_WRITERS: [&str; 17] = [
+const OF_WRITERS: [&str; 27] = [
     "spool_dir",
     "spool_max",
     "whole_max",
@@ -28,6 +28,16 @@ const OF_WRITERS: [&str; 17] = [
     "sse",
     "sse_kms_key_id",
     "storage_class",
+    "acl",
+    "tag",
+    "object_lock_mode",
+    "object_lock_retain",
+    "object_lock_legal_hold",
+    "sse_kms_encryption_context",
+    "checksum_algorithm",
+    "no_overwrite_header",
+    "gzip_level",
+    "zstd_level",
     "require_bucket",
     "no_keeper",
     "hold",

@@ -2,6 +2,9 @@
 
 use clap::Args;
 
+use super::endpoints::EndpointArgs;
+use super::objects::ObjectArgs;
+use super::settings::UsageError;
 use crate::settings::writer::S3Settings;
 
 /// Place in the help of what stands after the flags of a single command.
@@ -34,6 +37,9 @@ pub struct S3Args {
         help_heading = "S3"
     )]
     pub expected_bucket_owner: Option<String>,
+    /// Which endpoint is asked, and who pays.
+    #[command(flatten)]
+    pub endpoints: EndpointArgs,
 }
 
 impl S3Args {
@@ -46,6 +52,7 @@ impl S3Args {
             force_path_style: self.force_path_style,
             role_arn: self.role_arn,
             expected_bucket_owner: self.expected_bucket_owner,
+            endpoints: self.endpoints.settings(),
             ..S3Settings::default()
         }
     }
@@ -66,15 +73,24 @@ pub struct StorageArgs {
     /// Storage class of new objects.
     #[arg(long, env = "LOGSINKFS_STORAGE_CLASS", value_name = "CLASS", help_heading = "S3")]
     pub storage_class: Option<String>,
+    /// How else they are stored.
+    #[command(flatten)]
+    pub objects: ObjectArgs,
 }
 
 impl StorageArgs {
+    /// Finds wrong what each flag alone does not tell.
+    pub fn check(&self) -> Result<(), UsageError> {
+        self.objects.check(self.sse.as_deref())
+    }
+
     /// The settings that the flags mean.
     pub fn settings(self) -> S3Settings {
         S3Settings {
             sse: self.sse,
             sse_kms_key_id: self.sse_kms_key_id,
             storage_class: self.storage_class,
+            objects: self.objects.settings(),
             ..self.s3.settings()
         }
     }

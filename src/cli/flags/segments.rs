@@ -9,7 +9,7 @@ use super::words::parse_regex;
 use crate::format::naming::Form;
 use crate::format::partition::PartitionTemplate;
 use crate::settings::writer;
-use crate::settings::writer::Segmenting;
+use crate::settings::writer::{Levels, Segmenting};
 use crate::types::duration::{parse_duration, parse_interval};
 use crate::types::rotation::Rules;
 
@@ -34,16 +34,24 @@ pub struct SegmentArgs {
     /// How objects are compressed.
     #[arg(long, env = "LOGSINKFS_COMPRESSION", value_enum, default_value = "gzip", help_heading = "Segments")]
     pub compression: Form,
+    /// Level of gzip, 0 (none) to 9 (smallest). Default: 6.
+    #[arg(long, env = "LOGSINKFS_GZIP_LEVEL", value_name = "LEVEL", value_parser = clap::value_parser!(u32).range(0..=9), help_heading = "Segments")]
+    pub gzip_level: Option<u32>,
+    /// Level of zstd, 1 to 19 (smallest, and slow). Default: 3.
+    #[arg(long, env = "LOGSINKFS_ZSTD_LEVEL", value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=19), help_heading = "Segments")]
+    pub zstd_level: Option<i32>,
 }
 
 impl SegmentArgs {
     /// The settings that the flags mean.
     pub fn settings(self) -> Segmenting {
+        let usual = Levels::default();
         Segmenting {
             rules: Rules { size: self.rotate_size, interval: self.rotate_interval, idle: self.rotate_idle },
             record_start: self.record_start,
             partition: self.partition,
             form: self.compression,
+            levels: Levels { gzip: self.gzip_level.unwrap_or(usual.gzip), zstd: self.zstd_level.unwrap_or(usual.zstd) },
             keep_whole: false,
         }
     }

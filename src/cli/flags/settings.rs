@@ -32,6 +32,12 @@ pub enum UsageError {
     /// An option of a reader mount.
     #[error("{0} means something only with --read-only")]
     OnlyReads(&'static str),
+    /// Tags that no object can have.
+    #[error("--tag: {0}")]
+    Tags(String),
+    /// An encryption context of something else than KMS.
+    #[error("--sse-kms-encryption-context needs --sse aws:kms or aws:kms:dsse")]
+    ContextWithoutKms,
     /// A descriptor has no path that would tell its mounts apart.
     #[error("a mount point that is a descriptor needs --spool-dir: it does not say which mount it is")]
     NamelessSpool,
@@ -43,6 +49,7 @@ impl MountArgs {
         if let Some(flag) = self.reader.of_readers() {
             return Err(UsageError::OnlyReads(flag));
         }
+        self.storage.check()?;
         let (ownership, processes) = (self.ownership(), self.processes());
         let spool_dir = match self.spool_dir {
             Some(dir) => dir,

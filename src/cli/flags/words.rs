@@ -5,6 +5,7 @@ use clap::builder::PossibleValue;
 use regex::bytes::Regex;
 
 use crate::format::naming::Form;
+use crate::settings::objects::{Checksum, LockMode};
 use crate::settings::writer::{FsyncLevel, View, WhenFull, WritePath};
 use crate::types::processes::{Guard, RunAs};
 
@@ -50,6 +51,18 @@ words!(Form:
     Gzip = "gzip", "Readable by every log tool";
     Zstd = "zstd", "Smaller and faster";
     Plain = "none", "As appended";
+);
+words!(LockMode:
+    Governance = "governance", "Who has s3:BypassGovernanceRetention may delete them all the same";
+    Compliance = "compliance", "Nobody may delete them, not even the account's root";
+);
+words!(Checksum:
+    Crc64Nvme = "crc64nvme", "CRC-64/NVME";
+    Crc32 = "crc32", "CRC-32";
+    Crc32c = "crc32c", "CRC-32C";
+    Sha1 = "sha1", "SHA-1";
+    Sha256 = "sha256", "SHA-256";
+    None = "none", "No checksum: for services that refuse its header";
 );
 words!(WritePath:
     Auto = "auto", "The kernel where possible, else the daemon";

@@ -70,7 +70,8 @@ fn kind_of(code: &str, status: u16, region: Option<&str>, precondition: Kind) ->
         ("NoSuchBucket", _) => Kind::NoBucket,
         ("NoSuchKey" | "NoSuchUpload" | "NotFound", _) => Kind::NotFound,
         // The end of an upload in parts may be refused with the status 200.
-        ("PreconditionFailed", _) => precondition,
+        // `FileAlreadyExists` is Alibaba's word.
+        ("PreconditionFailed" | "FileAlreadyExists", _) => precondition,
         ("ConditionalRequestConflict", _) => Kind::Busy,
         ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken", _) => Kind::NoCredentials,
         ("ExpiredToken" | "TokenRefreshRequired" | "RequestExpired", _) => Kind::Expired,
@@ -149,6 +150,7 @@ mod tests {
             ("PreconditionFailed", 200, Kind::Exists),
             ("NoSuchUpload", 404, Kind::NotFound),
             ("OperationAborted", 409, Kind::Busy),
+            ("FileAlreadyExists", 409, Kind::Exists),
             ("PreconditionFailed", 412, Kind::Exists),
             ("MetadataTooLarge", 400, Kind::Refused),
             ("KMS.DisabledException", 400, Kind::Encryption),

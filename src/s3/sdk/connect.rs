@@ -11,13 +11,15 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{Credentials, StalledStreamProtectionConfig};
+use aws_sdk_s3::config::{Builder, Credentials, RequestChecksumCalculation, StalledStreamProtectionConfig};
 use aws_types::os_shim_internal::{Env, Fs};
 use tracing::warn;
 
 use super::attempts::Attempts;
 use super::clock_skew::SkewReport;
+use super::request_payer::RequestPayer;
 use super::{CONNECT_TIMEOUT, READ_TIMEOUT, READ_TRIES, S3Bucket};
+use crate::settings::objects::Checksum;
 use crate::settings::writer::S3Settings;
 use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::errors::causes;
@@ -51,6 +53,7 @@ impl S3Bucket {
                 return Err(failed(Kind::NoCredentials, why));
             }
         }
+        self.check_endpoints().map_err(|why| failed(Kind::Refused, why))?;
         if endpoint(&self.settings).is_none_or(|url| url.starts_with("https:")) {
             let bundles = BUNDLES.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
             for (name, file) in bundles.filter(|(_, file)| !file.is_empty()) {
@@ -61,6 +64,18 @@ impl S3Bucket {
                 let why = "this machine has no certificates of CAs (Debian: the package ca-certificates)";
                 return Err(failed(Kind::Untrusted, why.to_owned()));
             }
+        }
+        Ok(())
+    }
+
+    /// Finds endpoints wrong that the SDK would refuse with each request.
+    fn check_endpoints(&self) -> Result<(), String> {
+        let asked = self.settings.endpoints;
+        if let (Some(flag), Some(url)) = (asked.amazon_only(), endpoint(&self.settings)) {
+            return Err(format!("{flag} is for Amazon's own endpoints, and the endpoint is {url}"));
+        }
+        if asked.accelerate && self.bucket.contains('.') {
+            return Err("--transfer-acceleration works only for buckets without a dot in their name".to_owned());
         }
         Ok(())
     }
@@ -96,12 +111,13 @@ impl S3Bucket {
     async fn connect(&self) -> Client {
         let settings = &self.settings;
         let base = self.chain().await;
-        let mut config = aws_sdk_s3::config::Builder::from(&base)
+        let mut config = Builder::from(&base)
             .force_path_style(settings.force_path_style)
             .interceptor(SkewReport::default())
             .interceptor(Attempts)
             .interceptor(self.host.clone())
             .identity_cache(self.credentials.clone());
+        config = self.through_endpoints(config);
         // Without the flag it is what the SDK finds, a variable for S3 alone before one for all services.
         let named = endpoint(settings).or_else(|| base.endpoint_url().map(str::to_owned));
         if let Some(endpoint) = named {
@@ -119,6 +135,25 @@ impl S3Bucket {
             config = config.credentials_provider(assumed);
         }
         Client::from_conf(config.build())
+    }
+
+    /// What is not asked for stays as the SDK's chain has it.
+    fn through_endpoints(&self, mut config: Builder) -> Builder {
+        let asked = self.settings.endpoints;
+        if asked.requester_pays {
+            config = config.interceptor(RequestPayer);
+        }
+        if asked.dual_stack {
+            config = config.use_dual_stack(true);
+        }
+        if asked.fips {
+            config = config.use_fips(true);
+        }
+        if self.settings.objects.checksum == Checksum::None {
+            // Else the SDK adds one of its own.
+            config = config.request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
+        }
+        if asked.accelerate { config.accelerate(true) } else { config }
     }
 
     /// What the SDK's chain finds. A profile that was asked for gives the credentials alone: in the chain, the

@@ -3,6 +3,7 @@
 //!
 //! - `connect`: the client; `credentials` what is wrong with credentials; `host` which host was asked.
 //! - `parts`: uploads in parts.
+//! - `objects`: what new objects are given; `sums` their checksums; `request_payer` who pays.
 //! - `classify`: what an answer means; `attempts` how often was tried; `clock_skew` our clock against S3's; `body` a
 //!   file as a body.
 
@@ -13,7 +14,10 @@ mod clock_skew;
 mod connect;
 pub mod credentials;
 mod host;
+mod objects;
 mod parts;
+mod request_payer;
+mod sums;
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
@@ -23,7 +27,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, ByteStreamError, DateTime, SdkBody};
-use aws_sdk_s3::types::{EncodingType, ServerSideEncryption, StorageClass};
+use aws_sdk_s3::types::EncodingType;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
@@ -32,6 +36,7 @@ use tokio::sync::OnceCell;
 use self::body::FileBody;
 use self::credentials::SharedCredentials;
 use self::host::Host;
+use self::objects::{Given, given};
 use super::bucket::{Bucket, ListPage, NewObject, NewUpload, ObjectHead, PartedUpload, Payload, StoredPart};
 use crate::settings::writer::S3Settings;
 use crate::types::bucket_error::{BucketError, Kind};
@@ -72,9 +77,8 @@ pub struct S3Bucket {
     credentials: SharedCredentials,
     bucket: String,
     owner: Option<String>,
-    sse: Option<ServerSideEncryption>,
-    sse_kms_key_id: Option<String>,
-    storage_class: Option<StorageClass>,
+    /// What every new object is given.
+    given: Given,
 }
 
 impl S3Bucket {
@@ -90,9 +94,7 @@ impl S3Bucket {
             credentials: SharedCredentials::new(),
             bucket: bucket.to_owned(),
             owner: settings.expected_bucket_owner.clone(),
-            sse: settings.sse.as_deref().map(ServerSideEncryption::from),
-            sse_kms_key_id: settings.sse_kms_key_id.clone(),
-            storage_class: settings.storage_class.as_deref().map(StorageClass::from),
+            given: Given::new(settings),
         }
     }
 
@@ -206,23 +208,24 @@ impl S3Bucket {
     /// One PUT.
     async fn put(&self, object: &NewObject) -> Result<(), BucketError> {
         let length = object.payload.len();
-        let put = self
-            .client()
-            .await?
-            .put_object()
+        let sum = self.sum("PutObject", &object.key, &object.payload).await?;
+        let put = self.client().await?.put_object();
+        let put = given!(put, self.given, object.properties)
             .bucket(&self.bucket)
             .key(&object.key)
-            .if_none_match("*")
+            .set_checksum_algorithm(sum.algorithm())
+            .set_checksum_crc32(sum.crc32())
+            .set_checksum_crc32_c(sum.crc32c())
+            .set_checksum_crc64_nvme(sum.crc64nvme())
+            .set_checksum_sha1(sum.sha1())
+            .set_checksum_sha256(sum.sha256())
             .content_type(object.content_type)
             .content_length(i64::try_from(length).unwrap_or(i64::MAX))
-            .checksum_crc32(base64(object.payload.crc32))
             .set_metadata(Some(object.metadata.clone().into_iter().collect()))
             .set_expected_bucket_owner(self.owner.clone())
-            .set_server_side_encryption(self.sse.clone())
-            .set_ssekms_key_id(self.sse_kms_key_id.clone())
-            .set_storage_class(self.storage_class.clone())
             .body(ByteStream::new(SdkBody::from_body_1_x(FileBody::new(&object.payload))))
             .customize()
+            .mutate_request(self.given.no_overwrite())
             .config_override(single_try(time_to_send(length)));
         match put.send().await {
             Ok(put) if put.e_tag().is_some() => Ok(()),
@@ -323,8 +326,4 @@ fn decoded(text: &str, url: bool) -> Option<String> {
 
 fn utc(time: &DateTime) -> Utc {
     SystemTime::try_from(*time).map(Utc::from).unwrap_or_default()
-}
-
-fn base64(crc: u32) -> String {
-    aws_smithy_types::base64::encode(crc.to_be_bytes())
 }

@@ -2,17 +2,20 @@
 //! [S3](https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html): parts of 5 MiB to 5 GiB, of which only
 //! the last may be smaller, and at most 10,000. Owns the requests; `upload::multipart` decides on sizes and order.
 //!
-//! The object gets a checksum over the checksums of its parts (COMPOSITE, the default for CRC-32), so that the service
-//! checks each part when it comes, and all of them again when the upload is finished.
+//! The object gets a checksum over the checksums of its parts (COMPOSITE; with CRC-64/NVME one of all bytes, which the
+//! service computes), so that the service checks each part when it comes, and all of them again when the upload is
+//! finished.
 
 use std::time::Duration;
 
 use aws_sdk_s3::config::StalledStreamProtectionConfig;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, EncodingType};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, EncodingType};
 
 use super::body::FileBody;
-use super::{S3Bucket, WRITE_TIMEOUT, base64, decoded, single_try, time_to_send};
+use super::objects::given;
+use super::sums::{self, Sum};
+use super::{S3Bucket, WRITE_TIMEOUT, decoded, single_try, time_to_send};
 use crate::s3::bucket::{NewUpload, PartedUpload, Payload, StoredPart};
 use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::ids::PartNumber;
@@ -31,19 +34,15 @@ impl S3Bucket {
     /// Begins an upload.
     pub(super) async fn begin(&self, object: &NewUpload) -> Result<PartedUpload, BucketError> {
         let key = &object.key;
-        let begin = self
-            .client()
-            .await?
-            .create_multipart_upload()
+        let begin = self.client().await?.create_multipart_upload();
+        let begin = given!(begin, self.given, object.properties)
             .bucket(&self.bucket)
             .key(key)
             .content_type(object.content_type)
-            .checksum_algorithm(ChecksumAlgorithm::Crc32)
+            .set_checksum_algorithm(sums::algorithm(self.given.checksum))
+            .set_checksum_type(sums::type_in_parts(self.given.checksum))
             .set_metadata(Some(object.metadata.clone().into_iter().collect()))
             .set_expected_bucket_owner(self.owner.clone())
-            .set_server_side_encryption(self.sse.clone())
-            .set_ssekms_key_id(self.sse_kms_key_id.clone())
-            .set_storage_class(self.storage_class.clone())
             .customize()
             .config_override(single_try(WRITE_TIMEOUT));
         let begun = begin.send().await.map_err(|e| self.meaning("CreateMultipartUpload", key, Kind::Exists, e))?;
@@ -60,6 +59,7 @@ impl S3Bucket {
         number: PartNumber,
         payload: &Payload,
     ) -> Result<StoredPart, BucketError> {
+        let sum = self.sum("UploadPart", &upload.key, payload).await?;
         let put = self
             .client()
             .await?
@@ -69,14 +69,19 @@ impl S3Bucket {
             .upload_id(&upload.id)
             .part_number(i32::from(number.0))
             .content_length(i64::try_from(payload.len()).unwrap_or(i64::MAX))
-            .checksum_crc32(base64(payload.crc32))
+            .set_checksum_algorithm(sum.algorithm())
+            .set_checksum_crc32(sum.crc32())
+            .set_checksum_crc32_c(sum.crc32c())
+            .set_checksum_crc64_nvme(sum.crc64nvme())
+            .set_checksum_sha1(sum.sha1())
+            .set_checksum_sha256(sum.sha256())
             .set_expected_bucket_owner(self.owner.clone())
             .body(ByteStream::new(SdkBody::from_body_1_x(FileBody::new(payload))))
             .customize()
             .config_override(single_try(time_to_send(payload.len())));
         let put = put.send().await.map_err(|e| self.meaning("UploadPart", &upload.key, Kind::Exists, e))?;
         match put.e_tag {
-            Some(etag) if is_name(&etag) => Ok(StoredPart { number, etag, crc32: payload.crc32 }),
+            Some(etag) if is_name(&etag) => Ok(StoredPart { number, etag, sum: sum.value }),
             _ => Err(self.unlike_s3("UploadPart", &upload.key, "an ETag")),
         }
     }
@@ -84,11 +89,17 @@ impl S3Bucket {
     /// Makes parts an object. S3 may begin its answer with the status 200 and fail then; the SDK looks into the body,
     /// and an error that it finds there is one as any other.
     pub(super) async fn finish(&self, upload: &PartedUpload, parts: &[StoredPart]) -> Result<(), BucketError> {
+        let algorithm = self.given.checksum;
         let named = parts.iter().map(|part| {
+            let sum = Sum { algorithm, value: part.sum.clone() };
             CompletedPart::builder()
                 .part_number(i32::from(part.number.0))
                 .e_tag(&part.etag)
-                .checksum_crc32(base64(part.crc32))
+                .set_checksum_crc32(sum.crc32())
+                .set_checksum_crc32_c(sum.crc32c())
+                .set_checksum_crc64_nvme(sum.crc64nvme())
+                .set_checksum_sha1(sum.sha1())
+                .set_checksum_sha256(sum.sha256())
                 .build()
         });
         let within = FINISH_TIMEOUT + FINISH_PART * u32::try_from(parts.len()).unwrap_or(u32::MAX);
@@ -99,10 +110,10 @@ impl S3Bucket {
             .bucket(&self.bucket)
             .key(&upload.key)
             .upload_id(&upload.id)
-            .if_none_match("*")
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(named.collect())).build())
             .set_expected_bucket_owner(self.owner.clone())
             .customize()
+            .mutate_request(self.given.no_overwrite())
             // While it works, S3 sends a space now and then.
             .config_override(single_try(within).stalled_stream_protection(StalledStreamProtectionConfig::disabled()));
         match finish.send().await {

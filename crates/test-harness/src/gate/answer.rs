@@ -41,6 +41,9 @@ pub enum Answer {
     Unconditional,
     /// The same, and closes the connection instead of handing back the answer.
     UnconditionalLost,
+    /// Lets it through as to a service that knows this header, with this value, in place of `If-None-Match`, and
+    /// refuses so what it forbids.
+    KnowsOnly(&'static str, &'static str, (u16, &'static str)),
     /// Lets it through if it was signed by a clock that is ahead of ours by this; answers by that clock.
     Ahead(Duration),
 }

@@ -44,9 +44,16 @@ pub struct Seen {
     pub session: Option<String>,
     /// `KEY ID/DATE/REGION/s3/aws4_request`: whose signature it carries, and for which region.
     pub signed_by: String,
+    /// All its headers.
+    pub headers: HeaderMap,
 }
 
 impl Seen {
+    /// A header; empty where it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
     /// A write of a segment, in one piece or as the start or end of several.
     pub fn stores_a_segment(&self) -> bool {
         matches!(self.method.as_str(), "PUT" | "POST") && self.target.contains(".segments/")
@@ -186,6 +193,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>, wire: Arc<Mutex
         if_none_match: header("if-none-match").map(str::to_owned),
         session: header("x-amz-security-token").map(str::to_owned),
         signed_by: credential(header("authorization")).to_owned(),
+        headers: head.headers.clone(),
     };
     let answer = (shared.rule.lock().unwrap())(&seen);
     shared.seen.lock().unwrap().push(seen);
@@ -208,6 +216,12 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>, wire: Arc<Mutex
         Answer::Delay(time) => tokio::time::sleep(time).await,
         Answer::Unconditional | Answer::UnconditionalLost => drop(head.headers.remove("if-none-match")),
         Answer::Ahead(by) => ahead = by,
+        Answer::KnowsOnly(header, value, _) => {
+            head.headers.remove("if-none-match");
+            if head.headers.get(header).is_some_and(|given| given == value) {
+                head.headers.insert("if-none-match", HeaderValue::from_static("*"));
+            }
+        }
         _ => {}
     }
     if !ahead.is_zero() && !is_signed_by(&head.headers, now() + ahead) {
@@ -221,6 +235,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>, wire: Arc<Mutex
         }
         Answer::Truncate | Answer::ResetWithinReply => break_off(reply).await,
         Answer::Ahead(by) => Ok(dated(reply, now() + by)),
+        Answer::KnowsOnly(.., (status, code)) if reply.status() == 412 => Ok(refusal(status, code, None)),
         _ => Ok(reply),
     }
 }

@@ -48,6 +48,8 @@ const SOURCE_ENV: &str = "LOGSINKFS_RECOVER_SOURCE";
 const USER_ENV: &str = "LOGSINKFS_RECOVER_USER";
 /// Spools under way at once: each takes the memory of a small daemon.
 const PARALLEL: usize = 4;
+/// Wrong usage, as clap's own.
+const EXIT_USAGE: u8 = 2;
 /// How deep below a directory spools are looked for: namespace, pod, volume.
 const DEPTH: usize = 4;
 /// How often `--watch` looks for spools. A spool is recovered that was free two times in a row, so that a daemon that
@@ -88,6 +90,10 @@ impl Ended {
 
 /// Recovers spools; this process may be the one of a single spool.
 pub fn run(args: &RecoverArgs) -> ExitCode {
+    if let Err(e) = args.storage.check() {
+        eprintln!("logsinkfs: error: {e}");
+        return ExitCode::from(EXIT_USAGE);
+    }
     let judged = [SOURCE_ENV, USER_ENV].map(|name| std::env::var(name).unwrap_or_default());
     let done = match std::env::var_os(SPOOL_ENV) {
         Some(dir) => recover_one(args, Path::new(&dir), &judged),
