@@ -11,6 +11,7 @@ mod attributes;
 mod bad_input;
 mod budgets;
 mod command_line;
+mod config;
 mod copies;
 mod credentials;
 mod faults;

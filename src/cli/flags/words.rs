@@ -6,6 +6,7 @@ use regex::bytes::Regex;
 
 use crate::format::naming::Form;
 use crate::settings::writer::{FsyncLevel, View, WhenFull, WritePath};
+use crate::sys::telemetry::LogFormat;
 use crate::types::processes::{Guard, RunAs};
 
 /// The words that a flag takes for the values of a setting, with their help.
@@ -50,6 +51,10 @@ words!(Form:
     Gzip = "gzip", "Readable by every log tool";
     Zstd = "zstd", "Smaller and faster";
     Plain = "none", "As appended";
+);
+words!(LogFormat:
+    Text = "text", "For people";
+    Json = "json", "A JSON object for each line";
 );
 words!(WritePath:
     Auto = "auto", "The kernel where possible, else the daemon";
