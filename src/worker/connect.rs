@@ -27,6 +27,7 @@ pub fn served_by(server: &EmbeddedBucket, s3: &S3Settings) -> S3Bucket {
         region: Some(server.region().to_owned()),
         force_path_style: true,
         profile: None,
+        anonymous: false,
         ..s3.clone()
     };
     let keys = FixedCredentials {

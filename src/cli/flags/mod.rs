@@ -5,7 +5,8 @@
 //! those of single commands; `options` translates the options of mount(8) into flags; `words` parses values that clap
 //! cannot, `settings` makes settings of them.
 //!
-//! - `quarantine`: its flags; `files` names configuration files, `log` says what is logged, `show` is `logsinkfs config`.
+//! - `quarantine`: its flags; `files` names configuration files, `log` says what is logged, `show` is
+//!   `logsinkfs config`.
 //! - `sources`: the order of flags, environment variables, configuration files and defaults.
 
 mod ask;
@@ -81,8 +82,8 @@ pub enum Command {
     /// The mount is detached at once, even if programs still have it open; those are listed. A dead mount is unmounted
     /// too (exit code 1: what S3 has is unknown). A mount with --no-keeper cannot be asked, and stays mounted.
     Umount(UmountArgs),
-    /// Show the options of a mount that are in force, and where each comes from: a flag, an environment variable, a line
-    /// of a configuration file, or the default. Takes the flags of mount.
+    /// Show the options of a mount that are in force, and where each comes from: a flag, an environment variable, a
+    /// line of a configuration file, or the default. Takes the flags of mount.
     Config(ShowArgs),
     /// Show the state of a mount. Exit code 0: programs can write to it.
     Status(StatusArgs),

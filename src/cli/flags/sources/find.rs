@@ -8,7 +8,6 @@ use std::ffi::{OsStr, OsString};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
-use super::CONFIG;
 use super::error::ConfigError;
 use super::file::{FileValue, Given};
 use super::nearest::nearest;
@@ -16,6 +15,8 @@ use super::origin::{Origin, Origins};
 use super::variables;
 use crate::cli::flags::reader::{OF_READERS, OF_WRITERS};
 
+/// The flag that names configuration files; commands without it read none.
+pub(super) const CONFIG: &str = "config";
 /// The switch that decides which kind of mount is made.
 const READ_ONLY: &str = "read_only";
 
@@ -105,14 +106,15 @@ impl<'a> Findings<'a> {
             return Ok(if on { vec![format!("--{long}").into()] } else { Vec::new() });
         }
         let takes_several = matches!(arg.get_action(), ArgAction::Append);
+        let has_default = !arg.get_default_values().is_empty();
         let values: Vec<OsString> = match stated {
             Stated::Variable(value) => vec![value.to_owned()],
             Stated::File(Given::One(value)) => vec![value.into()],
-            Stated::File(Given::Several(values)) if takes_several => match values.is_empty() {
-                // A list without anything is not the default.
-                true if !arg.get_default_values().is_empty() => vec![OsString::new()],
-                _ => values.iter().map(OsString::from).collect(),
-            },
+            // A list without anything is not the default.
+            Stated::File(Given::Several(values)) if takes_several && values.is_empty() && has_default => {
+                vec![OsString::new()]
+            }
+            Stated::File(Given::Several(values)) if takes_several => values.iter().map(OsString::from).collect(),
             Stated::File(Given::Pairs(pairs)) if long == "label" => pairs.iter().map(OsString::from).collect(),
             Stated::File(Given::Switch(_)) => return Err(wrong("it takes a value, not true or false")),
             Stated::File(Given::Several(_)) => return Err(wrong("it takes one value, no list")),

@@ -23,14 +23,11 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
 pub use self::error::ConfigError;
-use self::find::{Findings, known_variables};
+use self::find::{CONFIG, Findings, known_variables};
 use self::line::Line;
 pub use self::origin::{Origin, Origins};
 use crate::cli::flags::options;
 use crate::sys::relaunch;
-
-/// The flag that names configuration files; commands without it read none.
-const CONFIG: &str = "config";
 
 /// Reads a command line, with what stands behind it. `None`: it is incomplete, or asks for help.
 pub(super) fn read(whole: &Command, words: Vec<OsString>) -> Result<Option<(ArgMatches, Origins)>, ConfigError> {
