@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use logsinkfs::cli::commands::{
-    estimate, flush, generate, mount, quarantine, read, recover, status, umount, upgrade, verify,
+    config, estimate, flush, generate, mount, quarantine, read, recover, status, umount, upgrade, verify,
 };
 use logsinkfs::cli::flags::{Cli, Command, Helper};
 use logsinkfs::sys::{allocator, certificates};
@@ -15,13 +15,13 @@ fn main() -> ExitCode {
     if std::env::args_os().next().is_some_and(|program| Helper::is_meant(&program)) {
         return mount::by_helper(&Helper::parse());
     }
-    let cli = Cli::parse();
-    let cli = match cli.with_options() {
-        Ok(cli) => cli,
-        Err(e) => return mount::refuse(&e),
+    let (cli, origins) = match Cli::read() {
+        Ok(read) => read,
+        Err(e) => return config::refuse(&e),
     };
     match cli.command {
         Command::Mount(args) => mount::run(*args),
+        Command::Config(args) => config::run(&args, &origins),
         Command::Recover(args) => recover::run(&args),
         Command::Umount(args) => umount::run(&args),
         Command::Status(args) => status::run(&args),

@@ -44,6 +44,18 @@ impl Source {
         }
     }
 
+    /// The same with a prefix, if it has none.
+    pub fn below(self, prefix: &str) -> Result<Source, BadSetting> {
+        let bad = |why| BadSetting { what: "prefix", given: prefix.into(), why };
+        match self {
+            Source::S3 { bucket, prefix: own } if own.is_empty() => {
+                Source::parse(&format!("s3://{bucket}/{prefix}")).map_err(|BadSetting { why, .. }| bad(why))
+            }
+            Source::S3 { .. } => Err(bad("the source has a prefix already; give one of the two")),
+            Source::Embedded { .. } => Err(bad("only a bucket, s3://BUCKET, has prefixes")),
+        }
+    }
+
     /// As people write it, and as the spool remembers which bucket it belongs to. Escaped, since it also stands in
     /// lists of mounts, between spaces and commas.
     pub fn url(&self) -> String {
@@ -72,10 +84,18 @@ impl Source {
                 Err(bad("a file source has an absolute path: file:///var/tmp/bucket"))
             };
         }
+        let rest = text.strip_prefix("s3://").or(text.starts_with("arn:").then_some(text));
         let rest =
-            text.strip_prefix("s3://").ok_or(bad("a source is s3://BUCKET, s3://BUCKET/PREFIX or file:///DIR"))?;
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-:".contains(&b);
+            rest.ok_or(bad("a source is s3://BUCKET, s3://BUCKET/PREFIX, the ARN of an access point or file:///DIR"))?;
+        // The ARN of an access point stands for a bucket, and has a `/` of its own.
+        let own =
+            rest.starts_with("arn:").then(|| rest.find(ACCESS_POINT)).flatten().map_or(0, |at| at + ACCESS_POINT.len());
+        let end = rest[own..].find('/').map_or(rest.len(), |at| own + at);
+        let (bucket, prefix) = (&rest[..end], rest[end..].strip_prefix('/').unwrap_or(""));
+        if bucket.starts_with("arn:") && region_of(bucket).is_none() {
+            return Err(bad("an ARN is that of an access point: arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME"));
+        }
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-:".contains(&b) || (own > 0 && b == b'/');
         if !(1..=255).contains(&bucket.len()) || !bucket.bytes().all(legal) {
             return Err(bad("a bucket's name has letters, digits, `.` and `-`: s3://BUCKET/PREFIX"));
         }
@@ -86,6 +106,18 @@ impl Source {
         let slash = if prefix.is_empty() { "" } else { "/" };
         Ok(Source::S3 { bucket: bucket.into(), prefix: format!("{prefix}{slash}") })
     }
+}
+
+/// What comes before the name of an access point in its ARN.
+const ACCESS_POINT: &str = ":accesspoint/";
+
+/// The region in the ARN of an access point that stands for a bucket; empty for one of several regions.
+pub fn region_of(bucket: &str) -> Option<&str> {
+    let mut parts = bucket.split(':');
+    let head = [parts.next()?, parts.next()?, parts.next()?];
+    let (region, _account, resource) = (parts.next()?, parts.next()?, parts.next()?);
+    let name = resource.strip_prefix("accesspoint/").filter(|name| parts.next().is_none() && !name.is_empty());
+    (head[0] == "arn" && head[1].starts_with("aws") && head[2] == "s3" && name.is_some()).then_some(region)
 }
 
 /// What a directory of the mount shows.
@@ -127,6 +159,8 @@ pub struct S3Settings {
     pub profile: Option<String>,
     /// Another S3 service than Amazon's.
     pub endpoint_url: Option<String>,
+    /// Requests are not signed.
+    pub anonymous: bool,
     /// `http://host/bucket/key` instead of `http://bucket.host/key`.
     pub force_path_style: bool,
     /// A role to assume with the chain's credentials.
@@ -329,6 +363,26 @@ mod tests {
         assert_eq!(Source::parse("s3://b/"), Ok(s3("b", "")));
         assert_eq!(Source::parse("s3://b/x/y"), Ok(s3("b", "x/y/")));
         assert_eq!(Source::parse("file:///d"), Ok(Source::Embedded { dir: "/d".into() }));
+        let arn = "arn:aws:s3:eu-west-1:111122223333:accesspoint/my-ap";
+        let of_several = "arn:aws:s3::111122223333:accesspoint/mfzwi23gnjvgw.mrap";
+        for (text, bucket, prefix) in [
+            (format!("s3://{arn}"), arn, ""),
+            (format!("s3://{arn}/x/y"), arn, "x/y/"),
+            (format!("{arn}/x"), arn, "x/"),
+            (of_several.to_owned(), of_several, ""),
+        ] {
+            let source = Source::parse(&text).expect(&text);
+            assert_eq!(source, s3(bucket, prefix));
+            assert_eq!(Source::from_url(&source.url()), Ok(source));
+        }
+        assert_eq!((region_of(arn), region_of(of_several), region_of("b")), (Some("eu-west-1"), Some(""), None));
+        assert_eq!(Source::parse("s3://b").and_then(|source| source.below("x/y/")), Ok(s3("b", "x/y/")));
+        for (source, prefix) in [("s3://b/x", "y"), ("file:///d", "y"), ("s3://b", "/y"), ("s3://b", "x//y")] {
+            assert!(Source::parse(source).and_then(|source| source.below(prefix)).is_err(), "{source} {prefix}");
+        }
+        for bad in ["arn:aws:s3:::b", "s3://arn:aws:s3:eu-west-1:1:accesspoint/", "arn:aws:sns:r:1:accesspoint/a"] {
+            assert!(Source::parse(bad).is_err(), "{bad}");
+        }
         for bad in ["", "b", "s3://", "s3:///x", "s3://b/x//y", "s3://b/../x", "file://d", "https://b"] {
             assert!(Source::parse(bad).is_err(), "{bad}");
         }

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use super::link::Link;
 use super::protocol::SOCKET_ENV;
 use crate::sys::privileges::OOM_SCORE_ENV;
+use crate::sys::relaunch;
 use crate::types::processes::RunAs;
 
 /// The program that workers are started from: this one, as it is on disk when it is started.
@@ -26,7 +27,7 @@ impl Program {
     /// memory runs out.
     pub fn of_this_process(user: RunAs, oom_score: Option<String>) -> io::Result<Program> {
         let path = std::env::current_exe()?;
-        Ok(Program { path, args: std::env::args_os().skip(1).collect(), user, oom_score })
+        Ok(Program { path, args: relaunch::arguments(), user, oom_score })
     }
 
     /// Starts a worker; gives the socket to it.
@@ -35,6 +36,7 @@ impl Program {
         let mut worker = Command::new(&self.path);
         worker
             .args(&self.args)
+            .env(relaunch::TOLD.0, relaunch::TOLD.1)
             .env(SOCKET_ENV, "0")
             // The flag, where it is given, says the same.
             .env("LOGSINKFS_RUN_AS", self.user.to_string())

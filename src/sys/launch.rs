@@ -11,6 +11,8 @@ use rustix::fs::{Mode, OFlags, openat};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use sd_notify::NotifyState;
 
+use super::relaunch;
+
 /// Tells the child that it is one.
 pub(crate) const BACKGROUND: &str = "LOGSINKFS_IN_BACKGROUND";
 /// Where the service manager listens (sd_notify(3)).
@@ -31,7 +33,8 @@ pub fn is_background() -> bool {
 /// (its exit code).
 pub fn into_background() -> std::io::Result<ExitCode> {
     let mut child = Command::new(std::env::current_exe()?)
-        .args(std::env::args_os().skip(1))
+        .args(relaunch::arguments())
+        .env(relaunch::TOLD.0, relaunch::TOLD.1)
         .env(BACKGROUND, "1")
         .env("LOGSINKFS_FOREGROUND", "true")
         .stdin(Stdio::null())

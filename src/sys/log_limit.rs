@@ -27,14 +27,16 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Formats events as another format does, as long as their kind has allowance left.
 pub struct Limited<F> {
     format: F,
+    /// Makes a line of a remark.
+    note: fn(String) -> String,
     clock: SystemClock,
     kinds: Mutex<HashMap<Identifier, Allowance>>,
 }
 
 impl<F> Limited<F> {
-    /// Limits lines of this format.
-    pub fn new(format: F) -> Limited<F> {
-        Limited { format, clock: SystemClock::new(), kinds: Mutex::default() }
+    /// Limits lines of this format, in which a remark is a line like this.
+    pub fn new(format: F, note: fn(String) -> String) -> Limited<F> {
+        Limited { format, note, clock: SystemClock::new(), kinds: Mutex::default() }
     }
 }
 
@@ -53,10 +55,13 @@ where
                 Admission::No => return Ok(()),
                 Admission::Yes => {}
                 Admission::Last => {
-                    writeln!(writer, "logsinkfs: of lines like the next one, one in {EVERY:?} is logged from here on")?
+                    let note =
+                        format!("logsinkfs: of lines like the next one, one in {EVERY:?} is logged from here on");
+                    writeln!(writer, "{}", (self.note)(note))?;
                 }
                 Admission::After(left_out) => {
-                    writeln!(writer, "logsinkfs: {left_out} lines like the next one were left out")?;
+                    let note = format!("logsinkfs: {left_out} lines like the next one were left out");
+                    writeln!(writer, "{}", (self.note)(note))?;
                 }
             }
         }

@@ -3,7 +3,8 @@
 //! - `privileges`: the worker's user, and how rights are dropped; `spool_owner` gives directories to it; `error` why
 //!   that failed.
 //! - `mountpoint`: what is at a mount point, before and after a mount; `in_use` which processes use one.
-//! - `launch`: daemonizing and readiness; `telemetry` the log; `log_limit` its rate limit.
+//! - `launch`: daemonizing and readiness; `relaunch` how the program starts itself again; `telemetry` the log;
+//!   `log_limit` its rate limit.
 //! - `state_path`: where the machine keeps what outlives a mount.
 //! - `allocator`: large buffers; `certificates` where the CA certificates are.
 
@@ -15,6 +16,7 @@ pub mod launch;
 pub mod log_limit;
 pub mod mountpoint;
 pub mod privileges;
+pub mod relaunch;
 pub mod spool_owner;
 pub mod state_path;
 pub mod telemetry;

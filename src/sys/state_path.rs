@@ -15,7 +15,8 @@ pub(crate) fn state_path(source: &Source, mountpoint: &Path) -> Option<PathBuf> 
     let point = std::path::absolute(mountpoint).unwrap_or_else(|_| mountpoint.to_owned());
     let both = format!("{}\n{}", source.url(), point.display());
     let readable: String = match source {
-        Source::S3 { bucket, .. } => bucket.clone(),
+        // Of the ARN of an access point, its name.
+        Source::S3 { bucket, .. } => bucket.rsplit(['/', ':']).next().unwrap_or_default().to_owned(),
         Source::Embedded { .. } => "embedded".to_owned(),
     };
     let name = format!("{readable}-{:08x}", crc_fast::crc32_iso_hdlc(both.as_bytes()));

@@ -3,27 +3,50 @@
 
 use std::io::IsTerminal;
 
+use serde_json::json;
 use tracing_subscriber::{EnvFilter, fmt};
 
 use super::log_limit::Limited;
 
-/// Starts logging at a level (`error`, `warn`, `info`, `debug`, `trace`) or by a filter such as
-/// `info,logsinkfs::upload=debug`.
-pub fn start(level: &str) {
+/// How a line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct Logging {
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`), or a filter such as `info,logsinkfs::upload=debug`.
+    pub level: String,
+    /// How lines are written.
+    pub format: LogFormat,
+}
+
+/// Starts logging.
+pub fn start(Logging { level, format }: &Logging) {
     // The SDK's own events repeat what we log with more meaning.
     let filter = if level.contains(['=', ',']) {
-        level.to_owned()
+        level.clone()
     } else {
         format!("warn,s3s=off,aws=error,aws_config=error,aws_smithy_runtime=error,logsinkfs={level}")
     };
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let events = fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .event_format(Limited::new(fmt::format().with_target(false)));
+    let events = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start (tests in one process) keeps the first.
-    let _ = events.try_init();
+    let _ = match format {
+        LogFormat::Text => {
+            let events = events.with_ansi(std::io::stderr().is_terminal());
+            events.event_format(Limited::new(fmt::format().with_target(false), |note| note)).try_init()
+        }
+        LogFormat::Json => {
+            let json = fmt::format().json().flatten_event(true);
+            events.json().event_format(Limited::new(json, |note| json!({ "message": note }).to_string())).try_init()
+        }
+    };
 }
 
 /// Whether a text names levels that [`start`] understands.

@@ -30,6 +30,7 @@ pub fn served_by(server: &EmbeddedBucket, s3: &S3Settings) -> S3Bucket {
         force_path_style: true,
         profile: None,
         endpoints: EndpointOptions::default(),
+        anonymous: false,
         ..s3.clone()
     };
     let keys = FixedCredentials {

@@ -20,7 +20,7 @@ use super::reader;
 use super::run::{Hidden, drop_privileges};
 use crate::settings::reader::ReaderSettings;
 use crate::supervisor::Device;
-use crate::sys::{launch, privileges};
+use crate::sys::{launch, privileges, relaunch};
 use crate::types::processes::RunAs;
 
 /// Tells the process that serves that it is one.
@@ -93,7 +93,8 @@ fn hold(settings: &ReaderSettings, device: &Device, user: RunAs) -> Result<ExitC
 fn start(device: &Device, user: RunAs) -> io::Result<Child> {
     let mut serving = Command::new(std::env::current_exe()?);
     serving
-        .args(std::env::args_os().skip(1))
+        .args(relaunch::arguments())
+        .env(relaunch::TOLD.0, relaunch::TOLD.1)
         .env(SERVES, "1")
         // The flag, where it is given, says the same.
         .env("LOGSINKFS_RUN_AS", format!("{}:{}", user.uid, user.gid))

@@ -12,6 +12,7 @@ mod bad_input;
 mod budgets;
 mod command_line;
 mod compliance;
+mod config;
 mod copies;
 mod credentials;
 mod endpoints;

@@ -1,6 +1,7 @@
 //! What the commands do.
 //!
 //! - `mount`: decides which process this is; `umount`; `recover` uploads spools without a mount.
+//! - `config`: what is in force, and where it comes from.
 //! - `status`, `flush`, `upgrade`: what is asked of a running mount; `mounts` the table of all mounts; `status_text` a
 //!   status in words.
 //! - `quarantine`: lists, exports and retries; `verify` compares a bucket with its names; `read` is `cat`, `tail` and
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 
 #[cfg(feature = "embedded-bucket")]
 pub mod bucket;
+pub mod config;
 pub mod estimate;
 pub mod flush;
 pub mod generate;

@@ -4,10 +4,12 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use crate::cli::flags::{Helper, MountArgs, OptionError};
+use crate::cli::commands::config;
+use crate::cli::flags::{Helper, MountArgs, UsageError};
 use crate::settings::reader::ReaderSettings;
 use crate::settings::writer::Settings;
 use crate::supervisor;
+use crate::sys::telemetry::Logging;
 use crate::sys::{launch, privileges, telemetry};
 use crate::types::processes::Keeping;
 use crate::worker::error::DaemonError;
@@ -18,38 +20,39 @@ const EXIT_USAGE: u8 = 2;
 
 /// Mounts, to the exit code.
 pub fn run(args: MountArgs) -> ExitCode {
-    let (foreground, level) = (args.foreground, args.log_level.clone());
-    if let Some(settings) = args.reader_settings() {
+    let (foreground, log) = (args.foreground, args.log.logging());
+    let settings = match args.reader_settings() {
+        Ok(settings) => settings,
+        Err(e) => return wrong(&e),
+    };
+    if let Some(settings) = settings {
         if holder::is_to_serve() {
-            return end(serve_as_reader(&settings, &level));
+            return end(serve_as_reader(&settings, &log));
         }
         if !foreground {
             return into_background();
         }
-        telemetry::start(&level);
+        telemetry::start(&log);
         return end(if rustix::process::geteuid().is_root() { holder::run(&settings) } else { reader::run(&settings) });
     }
     let settings = match args.settings() {
         Ok(settings) => settings,
-        Err(e) => {
-            eprintln!("logsinkfs: error: {e}");
-            return ExitCode::from(EXIT_USAGE);
-        }
+        Err(e) => return wrong(&e),
     };
     if run::is_child_of_keeper() {
-        return end(serve_as_worker(&settings, &level));
+        return end(serve_as_worker(&settings, &log));
     }
     if !foreground {
         return into_background();
     }
     end(match settings.processes.keeping {
-        Keeping::Attach => serve_as_worker(&settings, &level),
+        Keeping::Attach => serve_as_worker(&settings, &log),
         Keeping::None => {
-            telemetry::start(&level);
+            telemetry::start(&log);
             daemon::run_alone(&settings)
         }
         Keeping::Both | Keeping::Hold => {
-            telemetry::start(&level);
+            telemetry::start(&log);
             supervisor::run(&settings).map_err(DaemonError::from)
         }
     })
@@ -60,7 +63,7 @@ pub fn run(args: MountArgs) -> ExitCode {
 pub fn by_helper(helper: &Helper) -> ExitCode {
     let arguments = match helper.arguments() {
         Ok(arguments) => arguments,
-        Err(e) => return refuse(&e),
+        Err(e) => return config::refuse(&e.into()),
     };
     if helper.verbose {
         eprintln!("logsinkfs: starting {arguments:?}");
@@ -69,16 +72,16 @@ pub fn by_helper(helper: &Helper) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let program = std::env::current_exe();
-    // mount(8) waits until this returns, whatever the environment says.
-    let failed = program.map(|program| Command::new(program).args(arguments).env_remove("LOGSINKFS_FOREGROUND").exec());
+    // mount(8) waits until this returns, whatever the environment or a file says.
+    let failed =
+        program.map(|program| Command::new(program).args(arguments).env("LOGSINKFS_FOREGROUND", "false").exec());
     let failed = failed.unwrap_or_else(|e| e);
     eprintln!("logsinkfs: error: the program cannot be started: {failed}");
     ExitCode::FAILURE
 }
 
-/// Says what is wrong with options, and gives the exit code.
-pub fn refuse(e: &OptionError) -> ExitCode {
-    eprintln!("logsinkfs: error: {e}\nlogsinkfs: hint: {}", e.hint());
+fn wrong(e: &UsageError) -> ExitCode {
+    eprintln!("logsinkfs: error: {e}");
     ExitCode::from(EXIT_USAGE)
 }
 
@@ -89,15 +92,15 @@ fn into_background() -> ExitCode {
     })
 }
 
-fn serve_as_worker(settings: &Settings, level: &str) -> Result<ExitCode, DaemonError> {
+fn serve_as_worker(settings: &Settings, log: &Logging) -> Result<ExitCode, DaemonError> {
     let hidden = run::drop_privileges(privileges::worker_user(settings)?)?;
-    telemetry::start(level);
+    telemetry::start(log);
     run::run(settings, &hidden)
 }
 
-fn serve_as_reader(settings: &ReaderSettings, level: &str) -> Result<ExitCode, DaemonError> {
+fn serve_as_reader(settings: &ReaderSettings, log: &Logging) -> Result<ExitCode, DaemonError> {
     let (fuse, hidden) = holder::take_over(settings)?;
-    telemetry::start(level);
+    telemetry::start(log);
     hidden.warn();
     reader::serve_held(settings, fuse)
 }

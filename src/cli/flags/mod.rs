@@ -5,12 +5,16 @@
 //! `recover`, `ask` and this file those of single commands; `options` translates the options of mount(8) into flags;
 //! `words` parses values that clap cannot, `settings` makes settings of them.
 //!
-//! - `quarantine`, `estimate`: their flags; `generated` makes man pages and completions of all.
+//! - `quarantine`, `estimate`: their flags; `generated` makes man pages and completions of all; `files` names
+//!   configuration files, `log` says what is logged, `show` is `logsinkfs config`.
+//! - `sources`: the order of flags, environment variables, configuration files and defaults.
 
 mod ask;
 mod endpoints;
 mod estimate;
+mod files;
 mod generated;
+mod log;
 mod mount;
 mod objects;
 mod options;
@@ -21,6 +25,8 @@ mod recover;
 mod s3;
 mod segments;
 mod settings;
+mod show;
+mod sources;
 mod words;
 
 use std::ffi::OsString;
@@ -29,7 +35,7 @@ use std::net::SocketAddr;
 #[cfg(feature = "embedded-bucket")]
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::ask::{FlushArgs, MountedArgs, StatusArgs, UmountArgs};
 pub use self::endpoints::EndpointArgs;
@@ -45,6 +51,8 @@ pub use self::recover::RecoverArgs;
 pub use self::s3::{S3Args, StorageArgs};
 pub use self::segments::SegmentArgs;
 pub use self::settings::UsageError;
+pub use self::show::{ShowArgs, Shown};
+pub use self::sources::{ConfigError, Origin, Origins};
 use crate::types::build;
 
 /// An S3 bucket as a log directory.
@@ -60,17 +68,15 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// The command that was given, with the options of `mount -o` as flags.
-    pub fn with_options(self) -> Result<Cli, OptionError> {
-        let Command::Mount(args) = &self.command else { return Ok(self) };
-        if args.options.is_empty() {
-            return Ok(self);
-        }
-        let flags = options::flags(&args.options, false)?;
-        // Behind the program and `mount`; the options themselves are read again, and mean nothing more.
-        let mut line: Vec<OsString> = std::env::args_os().collect();
-        line.splice(2..2, flags);
-        Ok(Cli::parse_from(line))
+    /// The command that was given: flags and `mount -o` options first, then environment variables, then configuration
+    /// files. Ends the process where it is wrong in a way that is told by itself, or asks for help.
+    pub fn read() -> Result<(Cli, Origins), ConfigError> {
+        let words: Vec<OsString> = std::env::args_os().collect();
+        let Some((matches, origins)) = sources::read(&Cli::command(), words.clone())? else {
+            return Ok((Cli::parse_from(words), Origins::default()));
+        };
+        let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.format(&mut Cli::command()).exit());
+        Ok((cli, origins))
     }
 }
 
@@ -85,6 +91,9 @@ pub enum Command {
     /// The mount is detached at once, even if programs still have it open; those are listed. A dead mount is unmounted
     /// too (exit code 1: what S3 has is unknown). A mount with --no-keeper cannot be asked, and stays mounted.
     Umount(UmountArgs),
+    /// Show the options of a mount that are in force, and where each comes from: a flag, an environment variable, a
+    /// line of a configuration file, or the default. Takes the flags of mount.
+    Config(ShowArgs),
     /// Show the state of a mount. Exit code 0: programs can write to it.
     Status(StatusArgs),
     /// Seal and upload everything now, and return when S3 has it.

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::files::FilesArgs;
+use super::log::LogArgs;
 use super::s3::LAST;
 use super::words::{parse_label, parse_user, parse_writer};
 use super::{ReaderArgs, SegmentArgs, StorageArgs};
 use crate::format::stream_map::StreamRule;
 use crate::settings::writer::{self, FsyncLevel, Source, View, WhenFull, WritePath};
-use crate::sys::telemetry::parse_level;
 use crate::types::duration::parse_duration;
 use crate::types::freshness::parse_ttl;
 use crate::types::globs;
@@ -26,6 +27,9 @@ pub struct MountArgs {
     /// Directory to mount on, or /dev/fd/N: the /dev/fuse descriptor of a mount that another program has made.
     #[arg(value_name = "MOUNTPOINT")]
     pub mountpoint: PathBuf,
+    /// Prefix in the bucket, for a SOURCE without one: `--prefix logs s3://BUCKET` is s3://BUCKET/logs.
+    #[arg(long, env = "LOGSINKFS_PREFIX", value_name = "PREFIX")]
+    pub prefix: Option<String>,
     /// The same flags as mount(8) options: without dashes, separated by commas.
     #[arg(short = 'o', value_name = "OPTIONS")]
     pub options: Vec<String>,
@@ -160,10 +164,13 @@ pub struct MountArgs {
     )]
     pub attach: bool,
 
+    /// Which configuration files are read.
+    #[command(flatten)]
+    pub files: FilesArgs,
     /// Stay in the foreground.
     #[arg(short, long, env = "LOGSINKFS_FOREGROUND")]
     pub foreground: bool,
-    /// error, warn, info, debug, trace, or a filter such as logsinkfs::upload=debug.
-    #[arg(long, env = "LOGSINKFS_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
-    pub log_level: String,
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogArgs,
 }

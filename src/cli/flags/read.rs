@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::files::FilesArgs;
 use super::s3::S3Args;
 use crate::settings::writer::Source;
 use crate::types::duration::parse_interval;
@@ -19,6 +20,9 @@ pub struct LocationArgs {
     /// How S3 is reached.
     #[command(flatten)]
     pub s3: S3Args,
+    /// Which configuration files are read.
+    #[command(flatten)]
+    pub files: FilesArgs,
 }
 
 /// Which part of a stream.

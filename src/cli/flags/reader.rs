@@ -14,7 +14,7 @@ pub(super) const SINCE: Duration = Duration::from_secs(24 * 3600);
 pub(super) const CACHE_MAX: u64 = 1 << 30;
 /// What writers alone are told, and has no default that could be meant: beside `--read-only` it is a mistake. Not
 /// `--keeper-socket`, which an image sets for whatever runs in it.
-const OF_WRITERS: [&str; 27] = [
+pub(super) const OF_WRITERS: [&str; 27] = [
     "spool_dir",
     "spool_max",
     "whole_max",
@@ -43,6 +43,9 @@ const OF_WRITERS: [&str; 27] = [
     "hold",
     "attach",
 ];
+
+/// What readers alone are told.
+pub(super) const OF_READERS: [&str; 4] = ["since", "strict", "cache_dir", "cache_max"];
 
 /// How a reader mount reads.
 #[derive(Clone, Debug, Args)]

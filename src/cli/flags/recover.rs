@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::files::FilesArgs;
+use super::log::LogArgs;
 use super::settings::readable_name;
 use super::{SegmentArgs, StorageArgs};
 use crate::settings::writer::{Ownership, Source, SpoolLimits, SpoolSettings, WhenFull};
-use crate::sys::telemetry::parse_level;
 use crate::types::duration::parse_duration;
 use crate::types::freshness::Freshness;
 
@@ -49,9 +50,12 @@ pub struct RecoverArgs {
     #[command(flatten)]
     pub storage: StorageArgs,
 
-    /// error, warn, info, debug, trace, or a filter such as logsinkfs::upload=debug.
-    #[arg(long, env = "LOGSINKFS_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
-    pub log_level: String,
+    /// Which configuration files are read.
+    #[command(flatten)]
+    pub files: FilesArgs,
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
 impl RecoverArgs {

@@ -28,6 +28,9 @@ pub struct S3Args {
     /// Role to assume with the chain's credentials.
     #[arg(long, env = "LOGSINKFS_ROLE_ARN", value_name = "ARN", help_heading = "S3")]
     pub role_arn: Option<String>,
+    /// Do not sign requests: for buckets that everybody may use.
+    #[arg(long, env = "LOGSINKFS_NO_SIGN_REQUEST", conflicts_with_all = ["profile", "role_arn"], help_heading = "S3")]
+    pub no_sign_request: bool,
     /// Account that must own the bucket.
     #[arg(
         long,
@@ -51,6 +54,7 @@ impl S3Args {
             endpoint_url: self.endpoint_url,
             force_path_style: self.force_path_style,
             role_arn: self.role_arn,
+            anonymous: self.no_sign_request,
             expected_bucket_owner: self.expected_bucket_owner,
             endpoints: self.endpoints.settings(),
             ..S3Settings::default()

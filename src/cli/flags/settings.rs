@@ -9,6 +9,7 @@ use crate::settings::writer::{
     Ownership, Routing, Segmenting, Settings, Source, SpoolLimits, SpoolSettings, WritePath,
 };
 use crate::sys::state_path::state_path;
+use crate::types::duration::BadSetting;
 use crate::types::freshness::Freshness;
 use crate::types::globs::{EXCLUDE, Globs, WHOLE};
 use crate::types::processes::{Keeping, Processes};
@@ -29,6 +30,9 @@ pub enum UsageError {
         "--write-path passthrough excludes --when-full block and error: where the kernel writes into the spool itself, nothing can stop a writer"
     )]
     CannotStop,
+    /// A prefix that does not fit the source.
+    #[error("--prefix: {0}")]
+    Prefix(#[from] BadSetting),
     /// An option of a reader mount.
     #[error("{0} means something only with --read-only")]
     OnlyReads(&'static str),
@@ -50,13 +54,14 @@ impl MountArgs {
             return Err(UsageError::OnlyReads(flag));
         }
         self.storage.check()?;
+        let source = self.located()?;
         let (ownership, processes) = (self.ownership(), self.processes());
         let spool_dir = match self.spool_dir {
             Some(dir) => dir,
             None if self.mountpoint.starts_with("/dev/fd") => {
                 return Err(UsageError::NamelessSpool);
             }
-            None => default_spool_dir(&self.source, &self.mountpoint)?,
+            None => default_spool_dir(&source, &self.mountpoint)?,
         };
         if self.write_path == WritePath::Passthrough && must_stop_writers(self.when_full) {
             return Err(UsageError::CannotStop);
@@ -64,7 +69,7 @@ impl MountArgs {
         let keep_whole = self.whole == ["none"];
         Ok(Settings {
             spool: SpoolSettings {
-                source: self.source,
+                source,
                 dir: spool_dir,
                 writer_name: self.writer_id.unwrap_or_else(readable_name),
                 segmenting: Segmenting { keep_whole, ..self.segments.settings() },
@@ -103,10 +108,11 @@ impl MountArgs {
     }
 
     /// The settings that the flags mean for a reader mount; `None` when a writer mount is asked for.
-    pub fn reader_settings(&self) -> Option<ReaderSettings> {
+    pub fn reader_settings(&self) -> Result<Option<ReaderSettings>, UsageError> {
+        let source = self.located()?;
         let ReaderArgs { read_only, since, strict, cache_dir, cache_max } = self.reader.clone();
-        read_only.then(|| ReaderSettings {
-            source: self.source.clone(),
+        Ok(read_only.then(|| ReaderSettings {
+            source,
             mountpoint: self.mountpoint.clone(),
             since: since.unwrap_or(Moment::Ago(SINCE)),
             strict,
@@ -121,7 +127,16 @@ impl MountArgs {
             allow_other: self.allow_other,
             run_as: self.run_as,
             admin: self.admin,
-        })
+        }))
+    }
+
+    /// The source, with the prefix that is given apart from it.
+    fn located(&self) -> Result<Source, UsageError> {
+        let source = self.source.clone();
+        match &self.prefix {
+            Some(prefix) => Ok(source.below(prefix)?),
+            None => Ok(source),
+        }
     }
 
     fn processes(&self) -> Processes {

@@ -7,6 +7,7 @@ use regex::bytes::Regex;
 use crate::format::naming::Form;
 use crate::settings::objects::{Checksum, LockMode};
 use crate::settings::writer::{FsyncLevel, View, WhenFull, WritePath};
+use crate::sys::telemetry::LogFormat;
 use crate::types::processes::{Guard, RunAs};
 
 /// The words that a flag takes for the values of a setting, with their help.
@@ -63,6 +64,10 @@ words!(Checksum:
     Sha1 = "sha1", "SHA-1";
     Sha256 = "sha256", "SHA-256";
     None = "none", "No checksum: for services that refuse its header";
+);
+words!(LogFormat:
+    Text = "text", "For people";
+    Json = "json", "A JSON object for each line";
 );
 words!(WritePath:
     Auto = "auto", "The kernel where possible, else the daemon";

@@ -20,7 +20,7 @@ use super::clock_skew::SkewReport;
 use super::request_payer::RequestPayer;
 use super::{CONNECT_TIMEOUT, READ_TIMEOUT, READ_TRIES, S3Bucket};
 use crate::settings::objects::Checksum;
-use crate::settings::writer::S3Settings;
+use crate::settings::writer::{S3Settings, region_of};
 use crate::types::bucket_error::{BucketError, Kind};
 use crate::types::errors::causes;
 
@@ -123,6 +123,9 @@ impl S3Bucket {
         if let Some(endpoint) = named {
             config = config.endpoint_url(with_slash(endpoint));
         }
+        if settings.anonymous {
+            config = config.allow_no_auth();
+        }
         if base.region().is_none() {
             config = config.region(Region::from_static("us-east-1"));
         }
@@ -173,8 +176,13 @@ impl S3Bucket {
             // The SDK's own client panics without any. A service without TLS can be reached all the same.
             loader = loader.http_client(aws_smithy_http_client::Builder::new().build_http());
         }
-        if let Some(region) = &settings.region {
-            loader = loader.region(Region::new(region.clone()));
+        // The ARN of an access point has its own, which is that of the signature.
+        let of_arn = region_of(&self.bucket).filter(|region| !region.is_empty()).map(str::to_owned);
+        if let Some(region) = of_arn.or_else(|| settings.region.clone()) {
+            loader = loader.region(Region::new(region));
+        }
+        if settings.anonymous {
+            loader = loader.no_credentials();
         }
         if let Some(keys) = self.fixed.clone() {
             let (id, secret) = (keys.access_key_id, keys.secret_access_key);

@@ -30,7 +30,7 @@ use self::remove::{Who, remove};
 use crate::cli::flags::RecoverArgs;
 use crate::settings::writer::Source;
 use crate::spool::{IDENTITY, QUARANTINE, Spool, pinned};
-use crate::sys::{privileges, spool_owner, telemetry};
+use crate::sys::{privileges, relaunch, spool_owner, telemetry};
 use crate::types::clock::{Clock, SystemClock};
 use crate::types::errors::AtPath;
 use crate::types::escape::for_terminal;
@@ -116,7 +116,7 @@ fn parse_source(dir: &Path, url: &str) -> Result<Source, RecoverError> {
 }
 
 fn recover_all(args: &RecoverArgs) -> Result<ExitCode, RecoverError> {
-    telemetry::start(&args.log_level);
+    telemetry::start(&args.log.logging());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new(None, Direct::Stops)?;
@@ -338,7 +338,7 @@ fn start(args: &RecoverArgs, dir: &Path) -> Result<Child, RecoverError> {
     spool_owner::give_spool(&spool, dir, user)?;
     spool_owner::make_bucket(&source, user)?;
     let mut process = Command::new(std::env::current_exe()?);
-    process.args(std::env::args_os().skip(1)).env(SPOOL_ENV, dir);
+    process.args(relaunch::arguments()).env(relaunch::TOLD.0, relaunch::TOLD.1).env(SPOOL_ENV, dir);
     process.env(SOURCE_ENV, source.url()).env(USER_ENV, user.to_string());
     // What a terminal sends comes from here.
     process.process_group(0).kill_on_drop(true);

@@ -38,7 +38,7 @@ const STALLED: Duration = Duration::from_secs(120);
 /// Uploads what a spool holds, as this user. To be called first, while there is one thread.
 pub fn run(args: &RecoverArgs, settings: &SpoolSettings, user: RunAs) -> Result<ExitCode, DaemonError> {
     let hidden = run::drop_privileges(user)?;
-    telemetry::start(&args.log_level);
+    telemetry::start(&args.log.logging());
     hidden.warn();
     raise_file_limit();
     // Whoever ends the recovery ends all of it.
