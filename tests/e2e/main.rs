@@ -36,6 +36,7 @@ mod quarantine;
 mod queries;
 mod reach;
 mod read;
+mod read_lines;
 mod reader;
 mod reader_costs;
 mod real_files;
