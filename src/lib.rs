@@ -7,6 +7,7 @@ pub mod cli;
 pub mod format;
 pub mod fs;
 pub mod fuse;
+pub mod lines;
 pub mod listing;
 pub mod log_file;
 pub mod metrics;

@@ -11,7 +11,7 @@ use logsinkfs::cli::flags::Cli;
 use logsinkfs::metrics::{Metric, TABLE};
 
 /// The rooms, and what each may import: only rooms above it in this table, so that there is no cycle.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("types", &[]),
     ("metrics", &[]),
     ("format", &["types"]),
@@ -48,6 +48,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "supervisor",
         ],
     ),
+    ("lines", &["types", "format", "read"]),
     (
         "cli",
         &[
@@ -63,6 +64,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "sys",
             "supervisor",
             "worker",
+            "lines",
         ],
     ),
 ];

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
-use serde::Deserialize;
 use tracing::debug;
 
-use crate::format::naming::{SegmentName, registrations_of};
+use super::registration::registration;
+use super::selection::Selection;
+use crate::format::naming::SegmentName;
 use crate::format::partition::PartitionTemplate;
 use crate::format::timeline::Segment;
 use crate::s3::bucket;
@@ -30,8 +31,6 @@ const FEW: usize = 4;
 /// How far the clock of a writer may be ahead of ours for its segments to be found at once; later they are all the
 /// same.
 const CLOCKS_AHEAD: Duration = Duration::from_secs(3600);
-/// Longest registration that is read: ours have some hundred bytes.
-const REGISTRATION_MAX: u64 = 64 * 1024;
 /// The template that writers have unless somebody chose another one.
 const USUAL: &str = "dt=%Y-%m-%d/hour=%H";
 
@@ -44,6 +43,8 @@ pub struct DiscoveryScope {
     pub span: Range<Utc>,
     /// Of this writer alone.
     pub writer: Option<WriterId>,
+    /// Of these writers and generations alone.
+    pub selection: Option<Arc<Selection>>,
 }
 
 /// Finds segments, and remembers what it learned on the way.
@@ -55,12 +56,6 @@ pub struct Discovery {
     odd: Vec<String>,
     writers: HashMap<WriterId, Arc<WriterId>>,
     partitions: HashMap<String, Arc<str>>,
-}
-
-/// What of a registration is asked here.
-#[derive(Deserialize)]
-struct Registered {
-    partition: String,
 }
 
 /// What is to be listed.
@@ -96,7 +91,7 @@ impl Discovery {
             let page = self.bucket.list_below(&folder, None).await?;
             if page.next.is_none() {
                 found.extend(page.objects.iter().filter_map(|object| self.segment(object)));
-                return Ok(self.within(found));
+                return self.selected(found).await;
             }
         }
         let mut token = None;
@@ -114,7 +109,7 @@ impl Discovery {
             }
         }
         found.extend(self.list_all(work).await?);
-        Ok(self.within(found))
+        self.selected(found).await
     }
 
     /// The segments of the partition of now and of the one before it: what grows while somebody looks.
@@ -127,7 +122,16 @@ impl Discovery {
         }
         work.extend(self.odd.iter().map(|name| Step::All(self.below(name))));
         let found = self.list_all(work).await?;
-        Ok(self.within(found))
+        self.selected(found).await
+    }
+
+    /// Those of the span, of what is selected.
+    async fn selected(&self, found: Vec<Segment>) -> Result<Vec<Segment>, BucketError> {
+        let found = self.within(found);
+        match &self.wanted.selection {
+            Some(selection) => selection.retain(&*self.bucket, &self.wanted.folder, found).await,
+            None => Ok(found),
+        }
     }
 
     /// What all keys of a partition begin with.
@@ -174,19 +178,10 @@ impl Discovery {
         let page = self.bucket.list_below(&self.below(name), None).await?;
         let mut names = page.objects.iter().filter_map(|o| SegmentName::parse("", &o.key));
         let Some(writer) = names.next().map(|segment| segment.writer) else { return Ok(None) };
-        // What was mounted is not said in a key: a prefix of it, up to some slash.
-        let ends = self.wanted.folder.trim_end_matches('/').match_indices('/').map(|(at, _)| at + 1);
-        for end in [0].into_iter().chain(ends) {
-            let registrations = registrations_of(&self.wanted.folder[..end], &writer);
-            let page = self.bucket.list_below(&registrations, None).await?;
-            let Some(latest) = page.objects.last() else { continue };
-            let read = self.bucket.get_range(&latest.key, 0..REGISTRATION_MAX, None).await;
-            let registered = read.map(|json| serde_json::from_slice::<Registered>(&json).ok());
-            let Ok(Some(registered)) = registered else { continue };
-            debug!(%writer, partition = registered.partition, "a template was learned");
-            return Ok(PartitionTemplate::parse(&registered.partition).ok());
-        }
-        Ok(None)
+        let registered = registration(&*self.bucket, &self.wanted.folder, &writer).await?;
+        let Some(partition) = registered.map(|registered| registered.partition) else { return Ok(None) };
+        debug!(%writer, partition, "a template was learned");
+        Ok(PartitionTemplate::parse(&partition).ok())
     }
 
     async fn list_all(&mut self, work: Vec<Step>) -> Result<Vec<Segment>, BucketError> {

@@ -21,8 +21,9 @@ const AHEAD_MAX: u64 = 64 << 20;
 /// A item of the way.
 #[derive(Debug)]
 pub enum ScanItem {
-    /// Bytes of the stream.
-    Bytes(Bytes),
+    /// Bytes of the stream, and where the first of them is: in which segment, and in the segment's generation. What
+    /// joins two segments is in none.
+    Bytes(Bytes, Option<(Arc<Segment>, u64)>),
     /// A line that says which bytes are not there.
     Note(Arc<str>),
     /// The rest of a segment cannot be read.
@@ -76,7 +77,7 @@ impl<'a> Scan<'a> {
                         // What lies behind has a place elsewhere, or none.
                         Some(Ok(mut bytes)) => {
                             bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-                            ScanItem::Bytes(bytes)
+                            ScanItem::Bytes(bytes, Some((segment.clone(), segment.offset + from)))
                         }
                         Some(Err(Unreadable::Damaged(why))) => ScanItem::Damaged((**segment).clone(), why.to_string()),
                         Some(Err(Unreadable::Local(_))) => {
@@ -93,7 +94,7 @@ impl<'a> Scan<'a> {
                     }
                 }
                 Content::Note(text) => ScanItem::Note(text.clone()),
-                Content::Break => ScanItem::Bytes(Bytes::from_static(b"\n")),
+                Content::Break => ScanItem::Bytes(Bytes::from_static(b"\n"), None),
             };
             if let ScanItem::Damaged(segment, why) = &item
                 && segment.whole.is_some()
@@ -101,7 +102,7 @@ impl<'a> Scan<'a> {
                 return Err(Unreadable::Damaged(Damage::Broken(why.clone())));
             }
             self.at += match &item {
-                ScanItem::Bytes(bytes) => bytes.len() as u64,
+                ScanItem::Bytes(bytes, _) => bytes.len() as u64,
                 ScanItem::Note(_) | ScanItem::Damaged(..) => left,
             };
             return Ok(Some(item));

@@ -3,6 +3,7 @@
 //!
 //! Invariant: while the file is open, bytes keep their offset, and it only grows.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -149,6 +150,19 @@ impl StreamFile {
     /// Behind the last instant at which a segment of it may have begun.
     pub fn until(&self) -> Utc {
         self.until
+    }
+
+    /// How many segments are in it, and of how many writers.
+    pub fn counts(&self) -> (u64, u64) {
+        let timeline = self.timeline.read();
+        let (mut segments, mut writers) = (HashSet::new(), HashSet::new());
+        for place in timeline.places() {
+            if let Content::Bytes { segment, .. } = &place.content {
+                segments.insert(Arc::as_ptr(segment));
+                writers.insert(segment.writer.clone());
+            }
+        }
+        (segments.len() as u64, writers.len() as u64)
     }
 
     /// When its latest segment began.

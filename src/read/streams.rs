@@ -355,7 +355,7 @@ impl Streams {
             None if slot.key.is_whole() => Utc::default()..Utc::LAST,
             None => self.since.start(self.source.clock.now())..Utc::LAST,
         };
-        let wanted = DiscoveryScope { folder: slot.key.folder.clone(), span, writer: None };
+        let wanted = DiscoveryScope { folder: slot.key.folder.clone(), span, writer: None, selection: None };
         Ok(Arc::new(StreamFile::open(self.source.clone(), wanted).await?))
     }
 }

@@ -56,6 +56,10 @@ impl Versions {
     /// All that are in the scope's folder, and the newest that began in its span, by its writer.
     pub async fn find(bucket: &dyn Bucket, scope: &DiscoveryScope) -> Result<Versions, BucketError> {
         let (mut count, mut newest) = (0, None::<Version>);
+        if scope.selection.is_some() {
+            // It has no labels, and is not looked for by pod.
+            return Ok(Versions::default());
+        }
         let mut pages = pin!(pages(bucket, scope.folder.clone(), Depth::All));
         while let Some(page) = pages.try_next().await? {
             for object in page.objects {

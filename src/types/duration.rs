@@ -17,12 +17,14 @@ pub struct BadSetting {
 /// Longest time that a flag takes: ten years, far from every overflow.
 pub const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
-/// Reads a time: `250ms`, `5s`, `5m`, `24h`, `7d`.
+/// Reads a time: `250ms`, `5s`, `5m`, `24h`, `7d`, `1w`.
 pub fn parse_duration(text: &str) -> Result<Duration, BadSetting> {
     let why = "a time is a number with a unit: 250ms, 5s, 5m, 24h";
     let bad = || BadSetting { what: "time", given: text.into(), why };
     // jiff's own durations stop at hours, because a civil day may have 23; here a day is 24 hours.
-    let hours = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()).map(|d| d.saturating_mul(24));
+    let counted = |unit| text.strip_suffix(unit)?.parse::<u64>().ok();
+    let days = counted('d').or_else(|| Some(counted('w')?.saturating_mul(7)));
+    let hours = days.map(|days| days.saturating_mul(24));
     let parsed = match hours {
         Some(hours) => Duration::from_secs(hours.saturating_mul(3600)),
         None => text.parse::<jiff::SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok()).ok_or_else(bad)?,
@@ -48,6 +50,7 @@ mod tests {
         assert_eq!(parse_duration("300s"), Ok(Duration::from_secs(300)));
         assert_eq!(parse_duration("24h"), Ok(Duration::from_secs(86_400)));
         assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(parse_duration("1w"), parse_duration("7d"));
         for bad in ["", "-1s", "5", "abc", "99999999h", "18446744073709551615d"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }

@@ -6,7 +6,8 @@
 //!   and time spans.
 //! - `errors`: why a file operation failed, by meaning; `bucket_error` why a request to S3 did; `exit_code` the exit
 //!   codes beyond success and failure.
-//! - `escape`: percent escaping, the one rule for names; `globs` which names are local or whole files.
+//! - `escape`: percent escaping, the one rule for names; `globs` which names are local or whole files; `path_pattern`
+//!   paths with globs.
 //! - `rotation`: when to seal a range, a pure function; `freshness` how long a listing is fresh.
 //! - `processes`: keeper and worker, and the user that the worker runs as.
 //! - `stored_object`: an object as listings show it.
@@ -24,6 +25,7 @@ pub mod exit_code;
 pub mod freshness;
 pub mod globs;
 pub mod ids;
+pub mod path_pattern;
 pub mod processes;
 pub mod random;
 pub mod ranges;

@@ -51,6 +51,11 @@ impl Utc {
         self.timestamp().strftime(NAME_FORMAT).to_string()
     }
 
+    /// As `2026-11-23T08:15:02.123456Z`.
+    pub fn to_rfc3339(self) -> String {
+        format!("{:.6}", self.timestamp())
+    }
+
     /// Reads [`Utc::to_name`]'s form; `None` for anything else.
     pub fn from_name(name: &str) -> Option<Utc> {
         let digits = |r: std::ops::Range<usize>| name.get(r)?.parse::<u32>().ok();

@@ -41,6 +41,7 @@ mod quarantine;
 mod queries;
 mod reach;
 mod read;
+mod read_lines;
 mod reader;
 mod reader_costs;
 mod real_files;

@@ -448,7 +448,7 @@ fn options_of_the_other_kind_of_mount_are_refused() {
     refused(&["--spool-dir", "/nowhere"], "--spool-dir");
     refused(&["--stream-map", "a=b"], "--stream-map");
     refused(&["--no-keeper"], "--no-keeper");
-    refused(&["--since", "noon"], "neither a time like");
+    refused(&["--since", "noon"], "is no time");
     for flag in ["--since=1h", "--strict", "--cache-dir=/tmp", "--cache-max=1MiB"] {
         let (code, said) = rig.plan("a").with(&[flag]).refused();
         assert_eq!(code, 2, "{flag}: {said}");

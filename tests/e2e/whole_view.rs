@@ -194,7 +194,7 @@ fn one_that_is_finished_shows_from_the_bucket() {
     write_over(&begun, &binary(700, 1));
     fs::rename(begun, &path).unwrap();
     is_stored(&path);
-    await_bytes(&path, &binary(700, 1));
+    await_bytes(&path, binary(700, 1));
     mount.stop();
 }
 

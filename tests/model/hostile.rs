@@ -74,7 +74,7 @@ async fn a_file_is_not_longer_than_its_objects_can_make_it() {
     assert!(shown.starts_with("five\n") && shown.ends_with("\nbehind\n"), "{shown}");
     assert_eq!(shown.matches("missing here").count(), 3, "{shown}");
     let strict = Source { strict: true, ..desk.source.clone() };
-    let wanted = DiscoveryScope { folder: FOLDER.into(), span: everything(), writer: None };
+    let wanted = DiscoveryScope { folder: FOLDER.into(), span: everything(), writer: None, selection: None };
     let file = StreamFile::open(strict, wanted).await.unwrap();
     assert!(matches!(read(&file, 5, 100).await, Err(FsError::Dropped)));
 }
@@ -124,7 +124,7 @@ async fn nobody_takes_the_place_of_lines_that_are_stored() {
             assert_eq!(shown.matches(&said).count(), 1, "{shown}");
         }
         let strict = Source { strict: true, ..desk.source.clone() };
-        let wanted = DiscoveryScope { folder: FOLDER.into(), span: everything(), writer: None };
+        let wanted = DiscoveryScope { folder: FOLDER.into(), span: everything(), writer: None, selection: None };
         let file = StreamFile::open(strict, wanted).await.unwrap();
         assert!(matches!(read(&file, 0, file.len()).await, Err(FsError::Dropped)));
     }

@@ -101,7 +101,7 @@ impl Desk {
     }
 
     pub async fn open(&self, span: Range<Utc>) -> StreamFile {
-        let wanted = DiscoveryScope { folder: FOLDER.into(), span, writer: None };
+        let wanted = DiscoveryScope { folder: FOLDER.into(), span, writer: None, selection: None };
         StreamFile::open(self.source.clone(), wanted).await.unwrap()
     }
 
@@ -149,7 +149,7 @@ pub async fn walked(file: &StreamFile) -> Vec<u8> {
     let (mut walk, mut bytes) = (Scan::new(file, 0), Vec::new());
     while let Some(piece) = walk.next().await.unwrap() {
         match piece {
-            ScanItem::Bytes(piece) => bytes.extend_from_slice(&piece),
+            ScanItem::Bytes(piece, _) => bytes.extend_from_slice(&piece),
             ScanItem::Note(text) => bytes.extend_from_slice(text.as_bytes()),
             ScanItem::Damaged(segment, why) => panic!("{segment:?}: {why}"),
         }
@@ -284,7 +284,7 @@ async fn what_cannot_be_read_is_a_line_that_says_so_and_the_rest_is_there() {
     assert!(read(&whole, begin, whole.len() - begin).await.unwrap() == expected);
     // Under --strict what is before is read, and then nothing.
     let strict = Source { strict: true, ..desk.source.clone() };
-    let wanted = DiscoveryScope { folder: FOLDER.into(), span: today(), writer: None };
+    let wanted = DiscoveryScope { folder: FOLDER.into(), span: today(), writer: None, selection: None };
     let file = StreamFile::open(strict, wanted).await.unwrap();
     assert!(read(&file, 0, 19).await.is_ok());
     assert!(read(&file, file.len() - 12, 12).await.is_err());
@@ -319,7 +319,7 @@ async fn segments_of_many_pieces_come_in_order_whoever_reads() {
     // From within a segment, as `tail` goes on.
     for at in [20 * MIB - 8, 20 * MIB + 5, 79 * MIB + 1] {
         let (mut walk, mut rest) = (Scan::new(&file, at as u64), Vec::new());
-        while let Some(ScanItem::Bytes(piece)) = walk.next().await.unwrap() {
+        while let Some(ScanItem::Bytes(piece, _)) = walk.next().await.unwrap() {
             rest.extend_from_slice(&piece);
         }
         assert!(rest == text[at..], "from {at}");
@@ -337,7 +337,7 @@ async fn the_end_of_a_plain_segment_is_read_without_its_beginning() {
     let last = file.last_lines(10).await.unwrap();
     assert_eq!((last.begin, last.all), (file.len() - 160, true));
     let mut walk = Scan::new(&file, last.begin);
-    assert!(matches!(walk.next().await, Ok(Some(ScanItem::Bytes(bytes))) if bytes.len() == 160));
+    assert!(matches!(walk.next().await, Ok(Some(ScanItem::Bytes(bytes, _))) if bytes.len() == 160));
     let asked = desk.bucket.calls_of(Op::Get, "").into_iter().filter_map(|call| call.range);
     let asked: u64 = asked.map(|range| range.end - range.start).sum();
     assert!(asked <= 2 * (256 << 10), "{asked} bytes");
@@ -367,7 +367,7 @@ async fn a_plain_segment_that_goes_while_it_is_read_leaves_a_line_that_says_so()
     while let Some(piece) = walk.next().await.unwrap() {
         match piece {
             ScanItem::Damaged(..) => told += 1,
-            ScanItem::Bytes(bytes) => rest = bytes.to_vec(),
+            ScanItem::Bytes(bytes, _) => rest = bytes.to_vec(),
             ScanItem::Note(_) => {}
         }
     }
@@ -406,7 +406,7 @@ async fn who_goes_through_a_log_goes_on_after_an_outage() {
     loop {
         let next = tokio::time::timeout(Duration::from_secs(3600), walk.next());
         match next.await.expect("it does not go on") {
-            Ok(Some(ScanItem::Bytes(bytes))) => all.extend_from_slice(&bytes),
+            Ok(Some(ScanItem::Bytes(bytes, _))) => all.extend_from_slice(&bytes),
             Ok(Some(other)) => panic!("{other:?}"),
             Ok(None) => break,
             Err(_) => failures += 1,
@@ -470,7 +470,7 @@ async fn a_million_segments_are_one_file_of_which_the_end_is_read_alone() {
     let clock = Arc::new(TestClock::start());
     let source = source(bucket.clone(), clock.clone(), false);
     let open = |span| {
-        let wanted = DiscoveryScope { folder: bucket.folder().into(), span, writer: None };
+        let wanted = DiscoveryScope { folder: bucket.folder().into(), span, writer: None, selection: None };
         StreamFile::open(source.clone(), wanted)
     };
     let file = open(everything()).await.unwrap();

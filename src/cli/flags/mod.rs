@@ -45,7 +45,7 @@ pub use self::mount::MountArgs;
 pub use self::objects::ObjectArgs;
 pub use self::options::{Helper, OptionError};
 pub use self::quarantine::{PlaceArgs, QuarantineArgs, QuarantineCommand};
-pub use self::read::{CatArgs, Lines, LocationArgs, LsArgs, SpanArgs, TailArgs};
+pub use self::read::{CatArgs, LineArgs, Lines, LocationArgs, LocationsArgs, LsArgs, SpanArgs, TailArgs};
 pub use self::reader::ReaderArgs;
 pub use self::recover::RecoverArgs;
 pub use self::s3::{S3Args, StorageArgs};
@@ -112,10 +112,10 @@ pub enum Command {
     /// overlapping or damaged, there is no log or whole file at all, or the check failed. A bucket cannot tell whether
     /// the end of a generation is missing: it may still be in a spool.
     Verify(Box<VerifyArgs>),
-    /// Print a stream: the lines of all its writers and restarts, joined in time order; or the newest version of a
+    /// Print streams: the lines of all their writers and restarts, joined in time order; or the newest version of a
     /// whole file.
     Cat(Box<CatArgs>),
-    /// Print the last lines of a stream or whole file; with -f, also new ones as they arrive.
+    /// Print the last lines of streams and whole files; with -f, also new ones as they arrive.
     Tail(Box<TailArgs>),
     /// List streams, whole files, directories and other objects under a path.
     Ls(Box<LsArgs>),

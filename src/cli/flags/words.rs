@@ -5,6 +5,7 @@ use clap::builder::PossibleValue;
 use regex::bytes::Regex;
 
 use crate::format::naming::Form;
+use crate::lines::colour::When;
 use crate::settings::objects::{Checksum, LockMode};
 use crate::settings::writer::{FsyncLevel, View, WhenFull, WritePath};
 use crate::sys::telemetry::LogFormat;
@@ -73,6 +74,12 @@ words!(WritePath:
     Auto = "auto", "The kernel where possible, else the daemon";
     Passthrough = "passthrough", "The kernel, or no mount";
     Daemon = "daemon", "The daemon";
+);
+
+words!(When:
+    Auto = "auto", "On a terminal, unless NO_COLOR is set";
+    Always = "always", "Always";
+    Never = "never", "Never";
 );
 
 pub(super) fn parse_regex(text: &str) -> Result<Regex, String> {

@@ -18,6 +18,30 @@ pub enum ReadError {
     /// The span ends before it begins.
     #[error("--since is not before --until")]
     Backwards,
+    /// The zone of this machine is not known.
+    #[error("the local time zone is not known: {0}")]
+    Zone(String),
+    /// A glob or an expression means nothing.
+    #[error("{0}")]
+    Pattern(String),
+    /// More streams than can be merged.
+    #[error("{0} streams cannot be merged, {1} can")]
+    TooMany(usize, usize),
+    /// A whole file has no lines with times.
+    #[error("{0} is a whole file and cannot be merged")]
+    WholeMerged(String),
+    /// A directory stands where a stream is wanted.
+    #[error("{0} is a directory")]
+    IsDirectory(String),
+    /// An object stands where a stream is wanted.
+    #[error("{0} is an object that no mount has written")]
+    IsObject(String),
+    /// Nothing matches a path with globs.
+    #[error("no stream matches {0}")]
+    NoMatch(String),
+    /// Nothing is stored under that name, but under others that are nearly the same.
+    #[error("there is no object of the stream {0}; did you mean {1}?")]
+    Misspelt(String, String),
     /// Nothing is stored under that name.
     #[error("there is no object of the stream {0}")]
     NoStream(String),
@@ -50,7 +74,33 @@ impl From<Unreadable> for ReadError {
 impl ReadError {
     /// 2 for a command line that means nothing, else 1.
     pub fn exit_code(&self) -> u8 {
-        if matches!(self, ReadError::Backwards) { 2 } else { 1 }
+        match self {
+            ReadError::Backwards | ReadError::Pattern(_) | ReadError::TooMany(..) => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether others can be read all the same.
+    pub fn is_of_one(&self) -> bool {
+        match self {
+            ReadError::IsDirectory(_)
+            | ReadError::IsObject(_)
+            | ReadError::NoMatch(_)
+            | ReadError::Misspelt(..)
+            | ReadError::NoStream(_)
+            | ReadError::Nothing(_)
+            | ReadError::Unreadable(_)
+            | ReadError::File(_) => true,
+            ReadError::Bucket(_)
+            | ReadError::Embedded(_)
+            | ReadError::Backwards
+            | ReadError::Zone(_)
+            | ReadError::Pattern(_)
+            | ReadError::TooMany(..)
+            | ReadError::WholeMerged(_)
+            | ReadError::Gap(_)
+            | ReadError::Output(_) => false,
+        }
     }
 
     /// What a person can do about it.
@@ -58,7 +108,16 @@ impl ReadError {
         match self {
             ReadError::Bucket(e) => e.kind.hint_to_read(),
             ReadError::Embedded(_) => "give a directory of an embedded bucket that this user can write",
-            ReadError::NoStream(_) => {
+            ReadError::Zone(_) => "set TZ to a name such as Europe/Berlin, or leave out --local for UTC",
+            ReadError::Pattern(_) => "a `*`, `?`, `[` or `{` in a path is a glob; --grep takes a regular expression",
+            ReadError::TooMany(..) => "give fewer, or leave out --merge and print them one after the other",
+            ReadError::WholeMerged(_) => "leave it out, or leave out --merge",
+            ReadError::IsDirectory(_) => "use -r for everything below it, or `logsinkfs ls` to see what is there",
+            ReadError::IsObject(_) => "a mount with --read-only shows it as it is, and so does any S3 client",
+            ReadError::NoMatch(_) => {
+                "`*` stays within a directory and `**` does not; `logsinkfs ls -R` shows what is there"
+            }
+            ReadError::Misspelt(..) | ReadError::NoStream(_) => {
                 "give its path as it is below the mount; `logsinkfs ls` shows what is there, and `tail -F` waits for what is not"
             }
             ReadError::Backwards => "a time before now, like 24h, is the later the smaller it is",

@@ -1,162 +1,183 @@
 //! `logsinkfs ls`: lists streams, whole files, directories and foreign objects below a path, as a reader mount shows
 //! them.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
-use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
 
-use super::open::Location;
-use super::{ReadError, count, shown, to_end};
+use super::directory::{DirEntry, PathKind, Wanted, entries};
+use super::explain::explain;
+use super::sources::{joined, pattern};
+use super::waiting::Waiting;
+use super::{Location, ReadError, count, shown, to_end};
 use crate::cli::flags::LsArgs;
-use crate::format::naming::{PRIVATE_FOLDER, SEGMENTS_ENDING};
-use crate::format::whole_name::{FILES_ENDING, folder_of};
 use crate::read::stream_file::StreamFile;
-use crate::read::versions::Versions;
-use crate::s3::bucket::{Depth, pages};
-use crate::types::escape::unescape;
+use crate::types::path_pattern::PathPattern;
 use crate::types::span::Moment;
 use crate::types::time::Utc;
 
 /// Streams measured at once.
 const AT_ONCE: usize = 8;
 
-/// What is below a path.
-enum PathKind {
-    Directory,
-    /// By the folder of its versions, if it has some; otherwise that is a directory. With its name.
-    Files(String, String),
-    /// By the folder of its segments.
-    Stream(String),
-    Object(u64, Utc),
+/// A line of the output; as JSON, what is not known is left out.
+#[derive(Serialize)]
+struct Row {
+    /// Its path in the bucket.
+    path: String,
+    /// The part of it that is shown to people.
+    #[serde(skip)]
+    name: String,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_rfc3339")]
+    time: Option<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segments: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    writers: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    versions: Option<u64>,
+    /// Whether the newest version was half written.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
 }
 
-/// A line of the output.
-struct Row {
-    size: Option<u64>,
-    time: Option<Utc>,
-    name: String,
-    /// Of a whole file.
-    versions: Option<Versions>,
+fn as_rfc3339<S: serde::Serializer>(time: &Option<Utc>, to: S) -> Result<S::Ok, S::Error> {
+    time.map(Utc::to_rfc3339).serialize(to)
 }
 
 impl Row {
-    /// A stream or whole file.
-    fn of(file: &StreamFile, name: String) -> Row {
+    fn new(path: String, name: String, kind: &'static str) -> Row {
+        let (size, time, segments, writers, versions) = Default::default();
+        Row { path, name, kind, size, time, segments, writers, versions, partial: false }
+    }
+
+    /// What is known of a stream or whole file.
+    fn measured(self, file: &StreamFile) -> Row {
         let Some(versions) = file.versions() else {
-            return Row { size: Some(file.len()), time: file.latest(), name, versions: None };
+            let (segments, writers) = file.counts();
+            let (segments, writers) = (Some(segments), Some(writers));
+            return Row { size: Some(file.len()), time: file.latest(), segments, writers, kind: "log", ..self };
         };
         let newest = versions.newest.as_ref();
-        let (size, time) = (newest.map(|version| version.name.length), newest.map(|version| version.object.modified));
-        Row { size, time, name, versions: Some(versions.clone()) }
+        Row {
+            kind: "file",
+            size: newest.map(|version| version.name.length),
+            time: newest.map(|version| version.object.modified),
+            versions: Some(versions.count),
+            partial: newest.is_some_and(|version| version.name.partial),
+            ..self
+        }
+    }
+
+    fn write(&self, args: &LsArgs, out: &mut impl Write) -> io::Result<()> {
+        if args.json {
+            serde_json::to_writer(&mut *out, self)?;
+            return writeln!(out);
+        }
+        let name = shown(&self.name);
+        if !args.long {
+            return writeln!(out, "{name}");
+        }
+        let size = match self.size {
+            Some(size) if args.human => ByteSize::b(size).display().iec_short().to_string(),
+            size => size.map_or("-".to_owned(), |size| size.to_string()),
+        };
+        let time = self.time.map_or("-".to_owned(), Utc::to_name);
+        let counts = [(self.segments, "segment"), (self.writers, "writer"), (self.versions, "version")];
+        let counts = counts.into_iter().filter_map(|(n, what)| Some(count(n?, what)));
+        let counts: Vec<_> = counts.chain(self.partial.then(|| "partial".to_owned())).collect();
+        let counts = if counts.is_empty() { String::new() } else { format!(" ({})", counts.join(", ")) };
+        writeln!(out, "{size:>15} {time:>23} {name}{counts}")
     }
 }
 
 /// Prints what is there; with `-l` with size and time.
 pub fn run(args: LsArgs) -> ExitCode {
     to_end(async {
-        let location = Location::open(args.location.clone()).await?;
-        let found = list(&location).await?;
-        if found.is_empty() && location.path.is_empty() {
-            eprintln!("logsinkfs: warning: the bucket is empty");
-            return Ok(ExitCode::SUCCESS);
+        let locations = Location::open_all(args.locations.clone(), &args.span).await?;
+        let several = locations.len() > 1;
+        let (mut code, mut out) = (ExitCode::SUCCESS, BufWriter::new(io::stdout().lock()));
+        for location in locations {
+            let rows = {
+                let _waiting = Waiting::new("listing");
+                rows(&location, &args, several).await
+            };
+            match rows {
+                Ok(rows) => rows.iter().try_for_each(|row| row.write(&args, &mut out))?,
+                Err(e) if several && e.is_of_one() => {
+                    super::tell(&e);
+                    code = ExitCode::FAILURE;
+                }
+                Err(e) => return Err(e),
+            }
         }
-        if found.is_empty() {
-            // A stream itself, or nothing.
-            let file = location.stream(&args.span, Moment::All, Duration::ZERO).await;
-            let file = file.map_err(|e| match e {
-                ReadError::NoStream(path) => ReadError::Nothing(path),
-                other => other,
-            })?;
-            let name = location.path.rsplit('/').next().unwrap_or_default().to_owned();
-            return Ok(print(&args, vec![Row::of(&file, name)])?);
-        }
-        let rows = stream::iter(found).map(|(name, found)| measure(&location, &args, name, found));
-        let mut rows: Vec<Row> = rows.buffered(AT_ONCE).try_collect().await?;
-        // A whole file wins over what else has its name.
-        rows.sort_by(|a, b| (&a.name, a.versions.is_none()).cmp(&(&b.name, b.versions.is_none())));
-        rows.dedup_by(|later, first| later.name == first.name);
-        Ok(print(&args, rows)?)
+        out.flush()?;
+        Ok(code)
     })
 }
 
-/// All names directly below the path.
-async fn list(location: &Location) -> Result<BTreeMap<String, PathKind>, ReadError> {
-    let slash = if location.path.is_empty() { "" } else { "/" };
-    let prefix = format!("{}{slash}", location.path);
-    let mut found = BTreeMap::new();
-    let mut pages = pin!(pages(location.bucket.clone(), prefix.clone(), Depth::Children));
-    while let Some(page) = pages.try_next().await? {
-        for object in page.objects {
-            let name = object.key[prefix.len()..].to_owned();
-            if !name.is_empty() {
-                found.entry(name).or_insert(PathKind::Object(object.size, object.modified));
-            }
-        }
-        for below in page.prefixes {
-            let name = below[prefix.len()..].trim_end_matches('/');
-            if name == PRIVATE_FOLDER {
-                continue;
-            }
-            let of_file = |ending| {
-                let ours = folder_of(&below) == Some(&*below);
-                let stem = name.strip_suffix(ending).filter(|stem| ours && !stem.is_empty())?;
-                Some(String::from_utf8_lossy(&unescape(stem)).into_owned())
-            };
-            let (stream, file, name) = (of_file(SEGMENTS_ENDING), of_file(FILES_ENDING), format!("{name}/"));
-            match (stream, file) {
-                (Some(stream), _) => drop(found.insert(stream, PathKind::Stream(below))),
-                (None, Some(file)) => drop(found.insert(name, PathKind::Files(below, file))),
-                (None, None) => drop(found.entry(name).or_insert(PathKind::Directory)),
-            }
-        }
-    }
-    Ok(found)
-}
-
-async fn measure(location: &Location, args: &LsArgs, name: String, found: PathKind) -> Result<Row, ReadError> {
-    let (size, time) = match found {
-        PathKind::Directory => (None, None),
-        PathKind::Object(size, modified) => (Some(size), Some(modified)),
-        PathKind::Stream(_) if !args.long => (None, None),
-        PathKind::Stream(folder) => {
-            let wanted = location.span(folder, &args.span, Moment::All);
-            return Ok(Row::of(&location.open_stream(wanted, Duration::ZERO).await?, name));
-        }
-        PathKind::Files(folder, file) => {
-            let wanted = location.span(folder, &args.span, Moment::All);
-            let versions = location.open_stream(wanted, Duration::ZERO).await?;
-            if versions.versions().is_some_and(|versions| versions.count > 0) {
-                return Ok(Row::of(&versions, file));
-            }
-            (None, None)
-        }
+/// What there is at a location.
+async fn rows(location: &Location, args: &LsArgs, several: bool) -> Result<Vec<Row>, ReadError> {
+    let wanted = |recursive| if recursive { Wanted::All } else { Wanted::Children };
+    let (base, found) = if PathPattern::is_pattern(&location.path) {
+        let pattern = pattern(&location.path)?;
+        let found = entries(location, &pattern.base, Wanted::Matching(&pattern, args.recursive)).await?;
+        (pattern.base, found)
+    } else {
+        (location.path.clone(), entries(location, &location.path, wanted(args.recursive)).await?)
     };
-    Ok(Row { size, time, name, versions: None })
-}
-
-fn print(args: &LsArgs, rows: Vec<Row>) -> io::Result<ExitCode> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    for Row { size, time, name, versions } in rows {
-        let name = shown(&name);
-        if args.long {
-            let size = size.map_or("-".to_owned(), |size| size.to_string());
-            let time = time.map_or("-".to_owned(), Utc::to_name);
-            let versions = versions.as_ref().map_or_else(String::new, of_versions);
-            writeln!(out, "{size:>15} {time:>23} {name}{versions}")?;
-        } else {
-            writeln!(out, "{name}")?;
-        }
+    if found.is_empty() && location.path.is_empty() {
+        eprintln!("logsinkfs: warning: the bucket is empty");
+        return Ok(Vec::new());
     }
-    out.flush()?;
-    Ok(ExitCode::SUCCESS)
+    let of_pattern = base != location.path;
+    if found.is_empty() {
+        // A stream itself, or nothing.
+        let file = match location.stream(&args.span, Moment::All, Duration::ZERO).await {
+            Ok(file) => file,
+            Err(e) => {
+                return Err(match explain(location, e).await {
+                    ReadError::NoStream(path) => ReadError::Nothing(path),
+                    other => other,
+                });
+            }
+        };
+        let name = location.path.rsplit('/').next().unwrap_or_default().to_owned();
+        let name = if several { location.path.clone() } else { name };
+        return Ok(vec![Row::new(location.path.clone(), name, "log").measured(&file)]);
+    }
+    let rows = found.into_iter().map(|entry| {
+        let path = joined(&base, &entry.path);
+        let name = if several || of_pattern { path.clone() } else { entry.path.clone() };
+        measure(location, args, (path, name), entry)
+    });
+    stream::iter(rows).buffered(AT_ONCE).try_collect().await
 }
 
-/// What is said of a whole file behind its name.
-fn of_versions(versions: &Versions) -> String {
-    let partial = versions.newest.as_ref().is_some_and(|version| version.name.partial);
-    format!(" ({}{})", count(versions.count, "version"), if partial { ", partial" } else { "" })
+async fn measure(
+    location: &Location,
+    args: &LsArgs,
+    (path, name): (String, String),
+    entry: DirEntry,
+) -> Result<Row, ReadError> {
+    let (folder, kind) = match entry.kind {
+        PathKind::Directory => return Ok(Row::new(path, name, "directory")),
+        PathKind::Object(size, time) => {
+            return Ok(Row { size: Some(size), time: Some(time), ..Row::new(path, name, "object") });
+        }
+        PathKind::Stream(folder) => (folder, "log"),
+        PathKind::Whole(folder) => (folder, "file"),
+    };
+    let row = Row::new(path, name, kind);
+    if !args.long && !args.json {
+        return Ok(row);
+    }
+    let wanted = location.span(folder, &args.span, Moment::All);
+    Ok(row.measured(&location.open_stream(wanted, Duration::ZERO).await?))
 }
