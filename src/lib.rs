@@ -4,6 +4,7 @@
 //! (sealing, uploading, reclaiming) works on the spool alone. ARCHITECTURE.md draws the map.
 
 pub mod cli;
+pub mod flags;
 pub mod format;
 pub mod fs;
 pub mod fuse;

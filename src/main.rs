@@ -6,7 +6,7 @@ use clap::Parser;
 use logsinkfs::cli::commands::{
     config, estimate, flush, generate, mount, quarantine, read, recover, status, umount, upgrade, verify,
 };
-use logsinkfs::cli::flags::{Cli, Command, Helper};
+use logsinkfs::flags::{Cli, Command, Helper};
 use logsinkfs::sys::{allocator, certificates};
 
 fn main() -> ExitCode {

@@ -7,11 +7,11 @@ use std::fs;
 use std::path::Path;
 
 use clap::CommandFactory;
-use logsinkfs::cli::flags::Cli;
+use logsinkfs::flags::Cli;
 use logsinkfs::metrics::{Metric, TABLE};
 
 /// The rooms, and what each may import: only rooms above it in this table, so that there is no cycle.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 20] = [
     ("types", &[]),
     ("metrics", &[]),
     ("format", &["types"]),
@@ -49,6 +49,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
         ],
     ),
     ("lines", &["types", "format", "read"]),
+    ("flags", &["types", "format", "settings", "sys", "supervisor", "worker", "lines"]),
     (
         "cli",
         &[
@@ -65,6 +66,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
             "supervisor",
             "worker",
             "lines",
+            "flags",
         ],
     ),
 ];
@@ -79,7 +81,7 @@ const SINGLE_IMPORTERS: [(&str, &[&str]); 11] = [
     ("aws_config", &["src/s3/sdk/"]),
     ("aws_credential_types", &["src/s3/sdk/"]),
     ("fuser", &["src/fuse/"]),
-    ("clap", &["src/cli/flags/", "src/main.rs"]),
+    ("clap", &["src/flags/", "src/main.rs"]),
     ("s3s", &["crates/embedded-s3/src/"]),
     ("hyper", &["crates/embedded-s3/src/", "src/worker/admin.rs", "src/worker/page.rs"]),
     ("hyper_util", &["crates/embedded-s3/src/", "src/worker/admin.rs"]),
@@ -363,7 +365,7 @@ fn the_supervisor_and_all_that_it_imports_know_nothing_of_s3_and_uploads() {
 fn the_program_itself_only_calls_the_command_line() {
     let rule = |file: &Source| {
         let used = file.code().flat_map(|(_, line)| after(line, "logsinkfs::"));
-        used.filter(|used| !["cli", "sys"].contains(used)).map(str::to_owned).collect()
+        used.filter(|used| !["cli", "flags", "sys"].contains(used)).map(str::to_owned).collect()
     };
     let broken = [Source::example("src/main.rs", "use logsinkfs::fs::Fs;")];
     hold(rule, &broken, &[Source { path: "src/main.rs".to_owned(), text: text("src/main.rs") }]);
@@ -546,7 +548,7 @@ fn quoted(file: &Source, words: &[&str], owners: &[&str]) -> Vec<String> {
 fn names_of_the_spools_files_are_spelt_once() {
     let names = ["spool.json", "nodes", "quarantine", "session", "ballast", "numbers", "records"];
     // Names of commands are not those of files.
-    let owners = ["src/spool/", "src/log_file/", "src/namespace/", "crates/", "src/cli/flags/"];
+    let owners = ["src/spool/", "src/log_file/", "src/namespace/", "crates/", "src/flags/"];
     let rule = |file: &Source| quoted(file, &names, &owners);
     let broken = [Source::example("src/cli/commands/verify.rs", "dir.join(\"spool.json\")")];
     hold(rule, &broken, &sources());

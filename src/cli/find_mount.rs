@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::flags::MountedArgs;
+use crate::flags::MountedArgs;
 use crate::spool::IDENTITY;
 use crate::supervisor::control_client::{Failure, Keeper, mount_at, refused};
 use crate::supervisor::protocol::{Request, ToClient};

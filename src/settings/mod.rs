@@ -1,5 +1,5 @@
 //! What a mount was asked to do, validated. Owns the meaning and the limits of each setting; reads no flags,
-//! environment or files (see `cli::flags`).
+//! environment or files (see `flags`).
 //!
 //! - `writer`: a mount that writes.
 //! - `reader`: a mount that only reads.

@@ -1,5 +1,5 @@
 //! Settings of a writer mount, validated. Owns meaning and limits of each setting; reads no flags, environment or files
-//! (see `cli::flags`).
+//! (see `flags`).
 
 use core::net::SocketAddr;
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::CommandFactory;
-use logsinkfs::cli::flags::Cli;
+use logsinkfs::flags::Cli;
 use serde_json::Value;
 
 use crate::manifests::{Object, args, is_ours, is_program, list, option, text, volume};

@@ -1,7 +1,7 @@
 //! Whatever stands on the command line: it is taken or refused with words, and what is taken means what was said.
 
 use clap::{CommandFactory, Parser};
-use logsinkfs::cli::flags::{Cli, Command};
+use logsinkfs::flags::{Cli, Command};
 use logsinkfs::format::naming::{Form, SegmentName};
 use logsinkfs::format::stream_map::stream_of;
 use logsinkfs::settings::writer::{Settings, Source};

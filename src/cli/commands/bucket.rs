@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::cli::flags::BucketArgs;
+use crate::flags::BucketArgs;
 use embedded_s3::EmbeddedBucket;
 
 /// Serves; prints one line of JSON with what a client needs. Started by root, it serves as the directory's owner: a

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::cli::flags::{ConfigError, Origins, ShowArgs, Shown};
+use crate::flags::{ConfigError, Origins, ShowArgs, Shown};
 use crate::types::escape::for_terminal;
 
 /// Wrong usage, as clap's own.

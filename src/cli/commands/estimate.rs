@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use serde::Serialize;
 
 use super::print;
-use crate::cli::flags::EstimateArgs;
+use crate::flags::EstimateArgs;
 
 const DAY: f64 = 86_400.0;
 /// Days of a month.

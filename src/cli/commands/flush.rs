@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::status_text::local_files;
 use crate::cli::find_mount::{end, find, status_of};
-use crate::cli::flags::FlushArgs;
 use crate::cli::progress::{Progress, what_is_left};
+use crate::flags::FlushArgs;
 use crate::spool::Account;
 use crate::supervisor::control_client::{Failure, Keeper, refused};
 use crate::supervisor::protocol::{Request, ToClient};

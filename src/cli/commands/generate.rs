@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::print;
-use crate::cli::flags::{CompletionsArgs, ManArgs, write_man_pages};
+use crate::flags::{CompletionsArgs, ManArgs, write_man_pages};
 
 /// Writes the man pages into a directory.
 pub fn man(args: &ManArgs) -> ExitCode {

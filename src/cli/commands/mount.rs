@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use crate::cli::commands::config;
-use crate::cli::flags::{Helper, MountArgs, UsageError};
+use crate::flags::{Helper, MountArgs, UsageError};
 use crate::settings::reader::ReaderSettings;
 use crate::settings::writer::Settings;
 use crate::supervisor;

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use bytesize::ByteSize;
 
 use crate::cli::find_mount;
-use crate::cli::flags::{PlaceArgs, QuarantineArgs, QuarantineCommand};
+use crate::flags::{PlaceArgs, QuarantineArgs, QuarantineCommand};
 use crate::spool::disk::open_regular;
 use crate::spool::{DroppedRange, IDENTITY, Quarantine, QuarantinedFile};
 use crate::supervisor::control_client;

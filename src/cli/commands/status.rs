@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::mounts;
 use super::status_text::{logs_text, status_text};
 use crate::cli::find_mount::{end, find, status_of};
-use crate::cli::flags::{MountedArgs, StatusArgs};
+use crate::flags::{MountedArgs, StatusArgs};
 use crate::supervisor::control_client::{Failure, Keeper, escaped, mount_at};
 use crate::supervisor::protocol::Request;
 use crate::sys::mountpoint;

@@ -8,8 +8,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::cli::find_mount;
-use crate::cli::flags::UmountArgs;
 use crate::cli::progress::Progress;
+use crate::flags::UmountArgs;
 use crate::supervisor::control_client;
 use crate::supervisor::control_client::{Failure, Keeper};
 use crate::supervisor::link::Link;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cli::find_mount::{end, find};
-use crate::cli::flags::MountedArgs;
+use crate::flags::MountedArgs;
 use crate::supervisor::control_client::{Failure, refused};
 use crate::supervisor::protocol::{ToClient, ToKeeper};
 

@@ -13,7 +13,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 
 use super::read::{Location, ReadError, count, files_folders, folders, shown, to_end};
-use crate::cli::flags::VerifyArgs;
+use crate::flags::VerifyArgs;
 use crate::format::coverage::{Coverage, Defect, Extent, Finding};
 use crate::format::naming::{PRIVATE_FOLDER, SEGMENTS, segments_folder};
 use crate::format::whole_name::{FILES, files_folder, folder_of};

@@ -12,7 +12,7 @@ use super::out::{Out, Way};
 use super::sources::targets;
 use super::waiting::Waiting;
 use super::{Location, line_options, tell, to_end};
-use crate::cli::flags::CatArgs;
+use crate::flags::CatArgs;
 
 /// Streams that are looked for ahead of the one that is printed.
 const AHEAD: usize = 4;

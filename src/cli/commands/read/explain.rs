@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::directory::{PathKind, Wanted, entries};
 use super::sources::{Target, joined};
 use super::{Location, ReadError};
-use crate::cli::flags::SpanArgs;
+use crate::flags::SpanArgs;
 use crate::read::stream_file::StreamFile;
 use crate::types::path_pattern::PathPattern;
 use crate::types::span::Moment;

@@ -14,7 +14,7 @@ use super::explain::explain;
 use super::sources::{joined, pattern};
 use super::waiting::Waiting;
 use super::{Location, ReadError, count, shown, to_end};
-use crate::cli::flags::LsArgs;
+use crate::flags::LsArgs;
 use crate::read::stream_file::StreamFile;
 use crate::types::path_pattern::PathPattern;
 use crate::types::span::Moment;

@@ -1,7 +1,7 @@
 //! Several streams as one, by the times of their lines. A line without a time follows the one before it. Within a
 //! stream the order stays as it is.
 
-use crate::cli::flags::SpanArgs;
+use crate::flags::SpanArgs;
 use crate::lines::cut::TimedLine;
 use crate::lines::line_reader::LineKind;
 use crate::lines::pipeline::LineOptions;

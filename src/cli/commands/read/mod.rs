@@ -25,7 +25,7 @@ pub use self::tail::run as tail;
 use std::future::Future;
 use std::process::ExitCode;
 
-use crate::cli::flags::{LineArgs, SpanArgs};
+use crate::flags::{LineArgs, SpanArgs};
 use crate::lines::pipeline::LineOptions;
 use crate::lines::print::PrintStyle;
 use crate::lines::stamp::Stamps;

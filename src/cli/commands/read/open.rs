@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::{ReadError, shown};
-use crate::cli::flags::{LocationArgs, LocationsArgs, SpanArgs};
+use crate::flags::{LocationArgs, LocationsArgs, SpanArgs};
 use crate::format::naming::segments_folder;
 use crate::format::whole_name::files_folder;
 use crate::read::discover::DiscoveryScope;

@@ -10,7 +10,7 @@ use super::out::{Out, Way};
 use super::sources::{Target, targets};
 use super::waiting::Waiting;
 use super::{Location, ReadError, line_options, shown, tell, to_end};
-use crate::cli::flags::{Lines, TailArgs};
+use crate::flags::{Lines, TailArgs};
 use crate::lines::pipeline::LineOptions;
 use crate::read::stream_file::{SETTLING, StreamFile};
 use crate::types::span::Moment;

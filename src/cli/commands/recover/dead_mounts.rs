@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use tracing::{info, warn};
 
-use crate::cli::flags::RecoverArgs;
+use crate::flags::RecoverArgs;
 use crate::settings::writer::Source;
 use crate::sys::mountpoint;
 use crate::sys::mountpoint::Mount;

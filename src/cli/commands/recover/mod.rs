@@ -27,7 +27,7 @@ use tracing::{error, info, warn};
 
 use self::error::RecoverError;
 use self::remove::{Who, remove};
-use crate::cli::flags::RecoverArgs;
+use crate::flags::RecoverArgs;
 use crate::settings::writer::Source;
 use crate::spool::{IDENTITY, QUARANTINE, Spool, pinned};
 use crate::sys::{privileges, relaunch, spool_owner, telemetry};

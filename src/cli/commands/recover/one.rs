@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::cli::flags::RecoverArgs;
+use crate::flags::RecoverArgs;
 use crate::fs::chores;
 use crate::log_file::LogFile;
 use crate::settings::writer::SpoolSettings;

@@ -26,7 +26,7 @@ pub use self::error::ConfigError;
 use self::find::{CONFIG, Findings, known_variables};
 use self::line::Line;
 pub use self::origin::{Origin, Origins};
-use crate::cli::flags::options;
+use crate::flags::options;
 use crate::sys::relaunch;
 
 /// Reads a command line, with what stands behind it. `None`: it is incomplete, or asks for help.

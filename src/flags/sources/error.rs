@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::cli::flags::options::OptionError;
+use crate::flags::options::OptionError;
 
 /// A configuration cannot be used.
 #[derive(Debug, thiserror::Error)]

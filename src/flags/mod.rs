@@ -1,4 +1,4 @@
-//! The command line: flags, their environment variables, and the words that users type. `cli::settings` turns them into
+//! The command line: flags, their environment variables, and the words that users type. `settings` here turns them into
 //! `Settings`; what they mean is decided in `settings::writer`.
 //!
 //! Map: `s3`, `endpoints`, `objects`, `segments` and `read` hold flags that commands share; `mount`, `reader`,

@@ -13,7 +13,7 @@ use super::file::{FileValue, Given};
 use super::nearest::nearest;
 use super::origin::{Origin, Origins};
 use super::variables;
-use crate::cli::flags::reader::{OF_READERS, OF_WRITERS};
+use crate::flags::reader::{OF_READERS, OF_WRITERS};
 
 /// The flag that names configuration files; commands without it read none.
 pub(super) const CONFIG: &str = "config";
