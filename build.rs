@@ -25,8 +25,9 @@ fn main() {
     };
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
     let long = commit.as_ref().map_or(version.clone(), |commit| format!("{version} ({commit})"));
-    println!("cargo::rustc-env={VARIABLE}={}", commit.unwrap_or_default());
-    println!("cargo::rustc-env=LOGSINKFS_VERSION={long}");
+    // Named as no variable that the program itself would read: cargo gives them to the tests that it runs, too.
+    println!("cargo::rustc-env=BUILT_COMMIT={}", commit.unwrap_or_default());
+    println!("cargo::rustc-env=BUILT_VERSION={long}");
 }
 
 /// A commit that was given. Anything else could say something to cargo.

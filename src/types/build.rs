@@ -3,6 +3,6 @@
 /// The version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit, or nothing where that was not known.
-pub const COMMIT: &str = env!("LOGSINKFS_COMMIT");
+pub const COMMIT: &str = env!("BUILT_COMMIT");
 /// Both, for people.
-pub const VERSION_AND_COMMIT: &str = env!("LOGSINKFS_VERSION");
+pub const VERSION_AND_COMMIT: &str = env!("BUILT_VERSION");

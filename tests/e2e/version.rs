@@ -27,7 +27,7 @@ fn version(script: &Path, folder: &Path, profile: &str, commit: Option<&str>) ->
     let output = script.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let said = String::from_utf8(output.stdout).unwrap();
-    let line = said.lines().find_map(|line| line.strip_prefix("cargo::rustc-env=LOGSINKFS_VERSION="));
+    let line = said.lines().find_map(|line| line.strip_prefix("cargo::rustc-env=BUILT_VERSION="));
     line.unwrap_or_else(|| panic!("{said}")).to_owned()
 }
 

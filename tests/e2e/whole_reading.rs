@@ -248,7 +248,7 @@ fn the_commands_read_the_newest_version() {
     };
     let dump = format!("{} dump.hprof (3 versions) ", newest.len());
     let report = "13 report.txt (2 versions, partial) ";
-    assert_eq!(words("web"), ["5 app.log ", dump.as_str(), report]);
+    assert_eq!(words("web"), ["5 app.log (1 segment, 1 writer) ", dump.as_str(), report]);
     assert_eq!(words("web/report.txt"), [report]);
 }
 

@@ -21,7 +21,8 @@ pub const IMAGE: &str = "logsinkfs:0.1.0";
 pub const DEBIAN: (&str, &str) = ("docker.io/library/debian:bookworm-slim", "");
 const RUST: (&str, &str) = ("docker.io/library/rust:1.95-bookworm", "ca-certificates,gcc,libc6-dev");
 /// What the Dockerfile is given, by the root's .dockerignore.
-const SOURCES: [&str; 6] = ["Cargo.lock", "Cargo.toml", ".dockerignore", "benches", "docker/Dockerfile", "src"];
+const SOURCES: [&str; 7] =
+    ["Cargo.lock", "Cargo.toml", ".dockerignore", "benches", "build.rs", "docker/Dockerfile", "src"];
 
 /// The store that has the image; builds it where it is missing or something that it is built from has changed.
 pub fn store() -> PathBuf {
