@@ -131,7 +131,7 @@ fn nothing_is_lost_by_kills_among_files_that_come_and_go() {
     for round in 0..5 {
         let start = |name: &str| {
             let mut writer = programs::python("plain_writer.py");
-            writer.arg(mount.path(name)).env("FLOOD", "1");
+            writer.arg(mount.path(name)).env("FLOOD", "20000");
             Run::start(&rig, &format!("{name}{round}"), writer)
         };
         let mut runs: Vec<Run> = ["a.log", "b.log", "c.log"].map(start).into();

@@ -31,7 +31,7 @@ fn a_stop_under_full_load_loses_no_line_that_was_accepted() {
     let mount = plan.clone().with(&["--shutdown-timeout", "3s"]).start();
     let start = |name: &str| {
         let mut writer = programs::python("plain_writer.py");
-        writer.arg(mount.path(name)).env("FLOOD", "1");
+        writer.arg(mount.path(name)).env("FLOOD", "10000000");
         Run::start(&rig, name, writer)
     };
     let mut runs: Vec<Run> = ["a.log", "b.log"].map(start).into();

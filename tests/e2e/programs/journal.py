@@ -21,10 +21,10 @@ def lines():
     """The lines to write, until the program is told to stop.
 
     Full speed at first; then slower, so that a program that waits for its scenario writes no flood,
-    unless FLOOD asks for one.
+    unless FLOOD says how many lines may be one.
     """
     number = 0
-    full_speed = 10_000_000 if os.environ.get("FLOOD") else 2000
+    full_speed = int(os.environ.get("FLOOD", 2000))
     while not os.path.exists(os.environ["STOP"]):
         number += 1
         if number > full_speed:
