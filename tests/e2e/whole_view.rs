@@ -187,14 +187,16 @@ fn one_that_is_finished_shows_from_the_bucket() {
         is_stored(&path);
         await_bytes(&path, &version);
     }
-    // Also under a name that was removed here, and that it got after it was begun.
+    // Also under a name that was removed here, and that it got after it was stored under another.
     write_over(&path, &binary(100, 1));
     fs::remove_file(&path).unwrap();
-    let begun = mount.path("heap.part");
+    let begun = mount.path("begun.hprof");
     write_over(&begun, &binary(700, 1));
+    mount.flush();
     fs::rename(begun, &path).unwrap();
+    write_over(&path, &binary(701, 1));
     is_stored(&path);
-    await_bytes(&path, binary(700, 1));
+    await_bytes(&path, binary(701, 1));
     mount.stop();
 }
 
